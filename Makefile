@@ -1,0 +1,72 @@
+# kuma-aws-iam: every task a contributor or an operator needs. `make` alone lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+# One path or expression for `make test`: make test T=tests/core
+T      ?=
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+.PHONY: help install demo test check run lint types format audit mutants bench image lock clean recordings
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make the virtual environment with everything pinned by hash
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
+	$(BIN)/kuma-aws-iam demo
+
+test: $(STAMP) ## Run the tests (one of them: make test T=tests/core)
+	$(BIN)/python -m pytest $(T)
+
+check: lint types test audit demo ## Everything that the gate runs
+
+run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
+	$(BIN)/kuma-aws-iam serve
+
+lint: $(STAMP) ## Style, security rules and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+types: $(STAMP) ## Strict type check
+	$(BIN)/mypy
+
+format: $(STAMP) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+audit: $(STAMP) ## Look for known vulnerabilities in the pinned runtime dependencies
+	$(BIN)/python tools/audit.py
+
+mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
+	$(BIN)/python tools/mutants.py
+
+bench: $(STAMP) ## Measure decisions per second and core
+	$(BIN)/python -m bench
+
+recordings: $(STAMP) ## Record anew what awscli, boto3, botocore and hvac send
+	$(BIN)/python tests/recordings/record.py
+
+image: ## Build the container image
+	docker build --tag kuma-aws-iam .
+
+lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
+	$(UV_COMPILE) --upgrade --group dev -o requirements/dev.txt pyproject.toml
+	$(UV_COMPILE) --constraint requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+
+clean: ## Remove the virtual environment and everything built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

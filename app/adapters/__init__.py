@@ -1,0 +1,1 @@
+"""What talks to AWS, and the caches in front of it: one file per remote system."""

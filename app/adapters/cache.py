@@ -1,0 +1,142 @@
+"""What AWS answered, remembered for a short while: caching versions of the two ports, and nothing else knows.
+
+Verdicts of AWS are remembered, never final decisions and never errors (I18), but for `iam_access_denied`, 30 s as
+undecided. The key of an identity is a keyed digest of every byte that STS would see (I16), so no two credentials and no
+two audiences share an entry, and a dump of the keys gives nothing away. The key of a role holds its unique id.
+"""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Generic, TypeVar
+
+from cachetools import TLRUCache
+
+from app.authenticator import Clock, IdentitySource, RoleSource
+from app.core.caller_identity import CallerIdentity
+from app.core.forwarding import ForwardableRequest, ValidatedRequest
+from app.core.principal import AdmittedPrincipal
+from app.core.role_tags import RoleRecord
+from app.errors import UpstreamError
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.trail import Trail
+
+# About 700 bytes an entry: 70 MB when full. A proxy has one credential at a time.
+MAX_IDENTITIES: Final = 100_000
+MAX_ROLES: Final = 10_000
+MAX_UNREADABLE_ROLES: Final = 10_000
+# A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
+ACCESS_DENIED_SECONDS: Final = 30.0
+
+Timer = Callable[[], float]
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry(Generic[_Value]):
+    value: _Value
+    expires_at: float
+
+
+class ExpiringCache(Generic[_Value]):
+    """A bounded mapping whose entries have each their own end; the least recently used goes first when it is full."""
+
+    def __init__(self, max_entries: int, timer: Timer) -> None:
+        self._entries: TLRUCache[Hashable, _Entry[_Value]] = TLRUCache(
+            max_entries, ttu=lambda _key, entry, _now: entry.expires_at, timer=timer
+        )
+        self._timer = timer
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable) -> _Value | None:
+        """Return the value of a live entry."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry.value
+
+    def put(self, key: Hashable, value: _Value, seconds: float) -> None:
+        """Remember a value for so many seconds; not at all if there are none left."""
+        if seconds > 0:
+            self._entries[key] = _Entry(value, self._timer() + seconds)
+
+
+class CachingIdentities:
+    """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17)."""
+
+    def __init__(self, source: IdentitySource, metrics: Metrics, clock: Clock, timer: Timer = time.monotonic) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock
+        self._cache: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_IDENTITIES, timer)
+        self._key = secrets.token_bytes(32)
+
+    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        """See `app.authenticator.IdentitySource`. Local rules and the clock ran before: holding the argument proves it."""
+        digest = request_digest(request.request, self._key)
+        identity = self._cache.get(digest)
+        if identity is not None:
+            trail.sts.cache = "hit"
+            trail.sts.request_id = identity.request_id
+            return identity
+        trail.sts.cache = "miss"
+        identity = await self._source.identify(request, trail)
+        self._cache.put(digest, identity, _seconds_until(request.expires_at, self._clock()))
+        self._metrics.cache_size("identity", len(self._cache))
+        return identity
+
+
+class CachingRoles:
+    """A `RoleSource` that remembers roles for a time, which is the delay of a tag change (I17)."""
+
+    def __init__(self, source: RoleSource, metrics: Metrics, ttl: float, timer: Timer = time.monotonic) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._ttl = ttl
+        self._cache: ExpiringCache[RoleRecord] = ExpiringCache(MAX_ROLES, timer)
+        self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        """See `app.authenticator.RoleSource`."""
+        principal = admitted.principal
+        # The name stands in the key as well: the id alone is unique in AWS, but the record must be that of both.
+        key = (principal.partition, principal.account, principal.role_id, principal.role)
+        role = self._cache.get(key)
+        if role is not None:
+            trail.iam.cache = "hit"
+            trail.iam.request_id = role.request_id
+            return role
+        detail = self._unreadable.get(key)
+        if detail is not None:
+            trail.iam.cache = "hit"
+            raise UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+        trail.iam.cache = "miss"
+        try:
+            role = await self._source.fetch_role(admitted, trail)
+        except UpstreamError as error:
+            if error.reason is Reason.IAM_ACCESS_DENIED:
+                self._unreadable.put(key, error.detail, ACCESS_DENIED_SECONDS)
+            raise
+        self._cache.put(key, role, self._ttl)
+        self._metrics.cache_size("role", len(self._cache))
+        return role
+
+
+def request_digest(request: ValidatedRequest, key: bytes) -> bytes:
+    """Digest every byte of a rebuilt request, each part with its length, so that no two requests share a digest."""
+    digest = hashlib.blake2b(key=key, digest_size=32)
+    parts = [request.form.value, request.method, request.endpoint.host, request.target]
+    for name, value in request.headers:
+        parts += (name, value)
+    for part in (*(text.encode("ascii") for text in parts), request.body):
+        digest.update(len(part).to_bytes(4, "big"))
+        digest.update(part)
+    return digest.digest()
+
+
+def _seconds_until(moment: datetime, now: datetime) -> float:
+    return (moment - now).total_seconds()

@@ -1,0 +1,139 @@
+"""``iam:GetRole`` over boto3, in a bounded pool of threads: the tags and the unique id of the caller's role.
+
+What comes out is what IAM said; `app.core.role_tags` finds out whether it is the caller's role.
+"""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from app.adapters.iam_clients import IamClients, IamOptions
+from app.audit import get_logger
+from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
+from app.core.principal import AdmittedPrincipal, Principal
+from app.core.role_tags import RoleRecord
+from app.errors import AuthError, AuthorizationError, UpstreamError
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.trail import Trail
+
+if TYPE_CHECKING:
+    from types_boto3_iam.type_defs import GetRoleResponseTypeDef
+
+# IAM has one endpoint per partition.
+_REGION: Final = "global"
+
+
+class IamRoles:
+    """The `RoleSource` that asks IAM itself."""
+
+    def __init__(self, options: IamOptions, metrics: Metrics) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._clients = IamClients(options)
+        self._executor = ThreadPoolExecutor(options.max_threads, thread_name_prefix="iam")
+
+    def close(self) -> None:
+        """Give up what has not started yet; calls under way end by their own timeouts."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def obtain_credentials(self) -> bool:
+        """Whether the service finds AWS credentials for itself; never raises for what AWS does."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, self._clients.obtain_credentials)
+        except (BotoCoreError, OSError):
+            return False
+
+    async def own_account(self) -> str | None:
+        """Return the service's own account, or None while AWS cannot be asked."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, self._clients.own_account)
+        except (BotoCoreError, ClientError, OSError):
+            return None
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        """Read the role; see `app.authenticator.RoleSource`."""
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            role = await self._fetch(admitted.principal, trail.deadline)
+            trail.iam.request_id = role.request_id
+        except AuthError as error:
+            outcome = error.reason.value
+            raise
+        else:
+            return role
+        finally:
+            trail.iam.seconds += time.perf_counter() - started
+            self._metrics.upstream_call("iam", outcome, _REGION, time.perf_counter() - started)
+
+    async def _fetch(self, principal: Principal, deadline: float) -> RoleRecord:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, self._get_role, principal)
+        except TimeoutError as error:
+            raise UpstreamError(Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline") from error
+
+    def _get_role(self, principal: Principal) -> RoleRecord:
+        try:
+            answer = self._clients.for_account(principal.account).get_role(RoleName=principal.role)
+        except ClientError as error:
+            raise self._refusal(principal, error) from error
+        except (BotoCoreError, OSError) as error:
+            raise UpstreamError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
+        return _read_answer(answer)
+
+    def _refusal(self, principal: Principal, error: ClientError) -> AuthError:
+        """Map AWS's error code; the operation tells GetRole from the AssumeRole before it."""
+        code = error.response.get("Error", {}).get("Code", "")
+        seen = f"{error.operation_name} answered {code or 'without an error code'}"
+        if code in THROTTLING_CODES:
+            return UpstreamError(Reason.IAM_THROTTLED, seen)
+        if code in ACCESS_DENIED_CODES:
+            self._log_mending_policy(principal, error.operation_name)
+            return UpstreamError(Reason.IAM_ACCESS_DENIED, seen)
+        if code == "NoSuchEntity" and error.operation_name == "GetRole":
+            return AuthorizationError(Reason.ROLE_NOT_FOUND, seen)
+        return UpstreamError(Reason.IAM_UNAVAILABLE, seen)
+
+    def _log_mending_policy(self, principal: Principal, operation: str) -> None:
+        if operation == "AssumeRole":
+            arn = self._options.reader_role_arn(principal.account)
+            attach_to = (
+                f"the service's own role; and {arn} must exist, trust that role, and ask for the same external id"
+            )
+            action = "sts:AssumeRole"
+        else:
+            arn = f"arn:{principal.partition}:iam::{principal.account}:role/*"
+            attach_to = "the role that reads this account: the service's own, or the reader role in it"
+            action = "iam:GetRole"
+        get_logger().warning(
+            "iam access denied",
+            account=principal.account,
+            role=principal.role,
+            operation=operation,
+            mending_policy={
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Action": action, "Resource": arn}],
+            },
+            attach_to=attach_to,
+        )
+
+
+def _read_answer(answer: "GetRoleResponseTypeDef") -> RoleRecord:
+    try:
+        role = answer["Role"]
+        return RoleRecord(
+            arn=role["Arn"],
+            role_id=role["RoleId"],
+            name=role["RoleName"],
+            tags=tuple((tag["Key"], tag["Value"]) for tag in role.get("Tags", ())),
+            request_id=answer["ResponseMetadata"].get("RequestId", ""),
+        )
+    except KeyError as error:  # botocore leaves out what an answer lacks
+        raise UpstreamError(Reason.IAM_UNAVAILABLE, "the answer of IAM is not believed: a member is missing") from error

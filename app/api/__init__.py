@@ -1,0 +1,1 @@
+"""HTTP only: wire models, problem documents, probes and the hot path."""

@@ -1,0 +1,146 @@
+"""The ASGI applications: FastAPI with its OpenAPI description, and in front of it the hot path."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import __version__
+from app.api.answer import Answer
+from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
+from app.api.probes import add_probes
+from app.api.problems import MEDIA_TYPE, reason_answer
+from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem
+from app.metrics import Metrics
+from app.readiness import Readiness
+from app.reasons import EXPLANATIONS, Reason
+
+_DESCRIPTION: Final = (
+    "A signed `sts:GetCallerIdentity` request in, an authorized Kuma proxy identity out. 401 and 403 are decisions; 503 "
+    "says that none could be taken, and 500 is a bug: treat both as undecided."
+)
+_REF: Final = "#/components/schemas/{model}"
+_NOT_FOUND: Final = 404
+
+
+class HotPath:
+    """Answers the one hot path itself, and hands everything else to FastAPI."""
+
+    def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint) -> None:
+        self._app = app
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route by the exact path."""
+        if scope["type"] == "http" and scope["path"] == PATH:
+            await self._endpoint(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def build_api(endpoint: AuthenticateEndpoint, metrics: Metrics, readiness: Readiness, *, with_probes: bool) -> ASGIApp:
+    """Build the application of the API's listener; the probes are left out when they have a listener of their own."""
+    app = _new_app("kuma-aws-iam")
+
+    @app.post(
+        PATH,
+        summary="Decide about one credential and its proxy",
+        tags=["decisions"],
+        response_model=AuthenticateAnswer,
+        responses=_problem_responses(),
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": _REF.format(model=AuthenticateCall.__name__)}}},
+            }
+        },
+    )
+    async def authenticate(request: Request) -> Response:
+        # The hot path answers before this is reached; it stands here to be described, and does the same.
+        return _to_response(await endpoint.answer(request.scope, request.receive))
+
+    if with_probes:
+        add_probes(app, metrics, readiness)
+    return HotPath(app, endpoint)
+
+
+def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
+    """Build the application of the diagnostics' own listener."""
+    app = _new_app("kuma-aws-iam diagnostics")
+    add_probes(app, metrics, readiness)
+    return app
+
+
+def _new_app(title: str) -> FastAPI:
+    # No interactive pages: they would load scripts from elsewhere.
+    app = FastAPI(title=title, version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
+    return app
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """Add the models that the bare-ASGI endpoint reads and writes, which FastAPI cannot see."""
+    description = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    _, models = models_json_schema([(AuthenticateCall, "validation"), (Problem, "serialization")], ref_template=_REF)
+    description.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
+    return description
+
+
+def _problem_responses() -> dict[int | str, dict[str, Any]]:
+    """Describe every status with its reasons, out of the one table."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({explanation.status for explanation in EXPLANATIONS.values()} - {_NOT_FOUND}):
+        reasons = [reason for reason, explanation in EXPLANATIONS.items() if explanation.status == status]
+        response: dict[str, Any] = {
+            "description": "; ".join(f"`{reason}`: {EXPLANATIONS[reason].title}" for reason in reasons),
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": {"$ref": _REF.format(model=Problem.__name__)},
+                    "examples": {reason.value: {"value": _example(reason)} for reason in reasons},
+                }
+            },
+        }
+        if any(EXPLANATIONS[reason].retry_after is not None for reason in reasons):
+            response["headers"] = {
+                "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+            }
+        responses[status] = response
+    return responses
+
+
+def _example(reason: Reason) -> dict[str, Any]:
+    explanation = EXPLANATIONS[reason]
+    return {
+        "type": "about:blank",
+        "title": explanation.title,
+        "status": explanation.status,
+        "detail": explanation.detail,
+        "reason": reason.value,
+        "requestId": "6f1c2a4be0d94f0f8f0a3f1f0c9d7e21",
+    }
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    """Answer what FastAPI itself refuses (unknown paths and methods) in the one format of problems."""
+    not_found = isinstance(error, HTTPException) and error.status_code == _NOT_FOUND
+    reason = Reason.NOT_FOUND if not_found else Reason.METHOD_NOT_ALLOWED
+    response = _to_response(reason_answer(reason, request_id_of(request.headers.raw)))
+    if isinstance(error, HTTPException) and error.headers and "Allow" in error.headers:
+        response.headers["allow"] = error.headers["Allow"]
+    return response
+
+
+def _to_response(answer: Answer) -> Response:
+    response = Response(answer.body, status_code=answer.status)
+    response.raw_headers = answer.headers()
+    return response

@@ -1,0 +1,177 @@
+"""``POST /v1/authenticate``: from the bytes of a call to the bytes of its answer, with telemetry for each.
+
+It speaks bare ASGI, since FastAPI's own route would cost three times the decision on a cache hit (docs/explanation/
+performance.md). `app.api.application` puts it in front of FastAPI, and lets FastAPI describe it in OpenAPI.
+"""
+
+import asyncio
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from app.api.answer import Answer
+from app.api.problems import problem_answer
+from app.api.schemas import parse_call
+from app.audit import write_decision
+from app.authenticator import Authenticator, Decision
+from app.errors import AuthError, RequestError
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.trail import Trail
+
+PATH: Final = "/v1/authenticate"
+# A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
+MAX_BODY_BYTES: Final = 64 * 1024
+# The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
+BODY_TIMEOUT_SECONDS: Final = 5.0
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
+_JSON: Final = "application/json"
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class AuthenticateEndpoint:
+    """The ASGI application of one path."""
+
+    def __init__(self, authenticator: Authenticator, metrics: Metrics, decision_timeout: float) -> None:
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._decision_timeout = decision_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        await (await self.answer(scope, receive)).send(send)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Read the call, decide, and account for the decision; it never raises for what a caller or AWS does."""
+        request_id = request_id_of(scope["headers"])
+        if scope["method"] != "POST":
+            answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
+            return _with_allow(answer)
+        try:
+            _require_json(scope["headers"])
+            body = await _read_body(scope["headers"], receive)
+        except RequestError as error:
+            # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows.
+            return self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter(), begun=False)
+        return await self._decide(body, request_id)
+
+    async def _decide(self, body: bytes, request_id: str) -> Answer:
+        trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
+        started = time.perf_counter()
+        self._metrics.decision_started()
+        try:
+            credential, claimed = parse_call(body)
+            decision = await self._authenticator.authenticate(credential, claimed, trail)
+        except AuthError as error:
+            return self._end(trail, error, started)
+        except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
+            detail = f"a bug of ours: {describe_bug(error)}"
+            return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)
+        self._account(trail, None, started)
+        return Answer(status=200, media_type=_JSON, body=encode_decision(decision), request_id=request_id)
+
+    def _end(self, trail: Trail, error: AuthError, started: float, *, begun: bool = True) -> Answer:
+        if not begun:
+            self._metrics.decision_started()
+        self._account(trail, error, started)
+        return problem_answer(error, trail.request_id)
+
+    def _account(self, trail: Trail, error: AuthError | None, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self._metrics.decision_ended(trail, None if error is None else error.reason, seconds)
+        write_decision(trail, error, seconds)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """Return the JSON of an approval; a test holds it to the model that OpenAPI shows."""
+    identity, principal = decision.identity, decision.principal
+    answer: dict[str, Any] = {
+        "identity": {
+            "type": identity.type.value,
+            "mesh": identity.mesh,
+            "service": identity.service,
+            "workload": identity.workload,
+            "zone": identity.zone,
+        },
+        "principal": {
+            "partition": principal.partition,
+            "account": principal.account,
+            "role": principal.role,
+            "roleId": principal.role_id,
+            "session": principal.session,
+            "arn": principal.arn,
+        },
+        "expiresAt": decision.expires_at,
+    }
+    encoded: bytes = orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
+    return encoded
+
+
+def describe_bug(error: Exception) -> str:
+    """Return the class of an unexpected exception and where it came from; its message could hold a credential (I22)."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return f"{type(error).__name__} at {' < '.join(f'{frame.name}:{frame.lineno}' for frame in reversed(frames))}"
+
+
+def request_id_of(headers: Headers) -> str:
+    """Return the caller's ``X-Request-Id`` if it is one plain token, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode("ascii")
+    return uuid.uuid4().hex
+
+
+def _with_allow(answer: Answer) -> Answer:
+    return Answer(
+        status=answer.status,
+        media_type=answer.media_type,
+        body=answer.body,
+        request_id=answer.request_id,
+        extra_headers=[(b"allow", b"POST")],
+    )
+
+
+def _require_json(headers: Headers) -> None:
+    """Refuse another media type, and any content coding: a small body must not unfold into a large one (I20)."""
+    content_type = b""
+    for name, value in headers:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-encoding":
+            raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding")
+    if not _JSON_TYPE.fullmatch(content_type):
+        raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "the Content-Type is not application/json")
+
+
+async def _read_body(headers: Headers, receive: Receive) -> bytes:
+    """Read the body, up to its bound in bytes and in time."""
+    for name, value in headers:
+        if name == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY_BYTES):
+            raise RequestError(Reason.REQUEST_TOO_LARGE, "Content-Length")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            return await _receive_all(receive)
+    except TimeoutError as error:
+        raise RequestError(Reason.MALFORMED_REQUEST, "the body did not arrive within 5 s") from error
+
+
+async def _receive_all(receive: Receive) -> bytes:
+    body: bytes = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError(Reason.MALFORMED_REQUEST, "the caller left before its body was whole")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise RequestError(Reason.REQUEST_TOO_LARGE, "the body")
+        if not message.get("more_body", False):
+            return body

@@ -1,0 +1,50 @@
+"""``/healthy``, ``/ready`` and ``/metrics``: Kuma's own names for its probes. They expose status and nothing else."""
+
+from typing import Literal
+
+from fastapi import APIRouter, FastAPI, Response
+from pydantic import BaseModel, Field
+
+from app.metrics import CONTENT_TYPE, Metrics
+from app.readiness import Readiness
+
+
+class Health(BaseModel):
+    """The process serves."""
+
+    status: Literal["healthy"] = "healthy"
+
+
+class ReadyAnswer(BaseModel):
+    """Whether new calls should be sent here."""
+
+    ready: bool
+    detail: str = Field(description="What is, in a sentence, and what to do about it.")
+    upstreams: dict[Literal["sts", "iam"], str] = Field(
+        description="Outcome of the last call to each: ok, a reason, or none yet. It never changes the status."
+    )
+
+
+def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
+    """Add the three routes to an application."""
+    router = APIRouter(tags=["diagnostics"])
+
+    @router.get("/healthy", summary="Does the process serve?")
+    async def healthy() -> Health:
+        return Health()
+
+    @router.get(
+        "/ready",
+        summary="Should calls be sent here?",
+        responses={503: {"model": ReadyAnswer, "description": "Not yet, or not any more."}},
+    )
+    async def ready(response: Response) -> ReadyAnswer:
+        response.status_code = 200 if readiness.ready else 503
+        return ReadyAnswer(ready=readiness.ready, detail=readiness.explain(), upstreams=metrics.last_outcomes())
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def expose() -> Response:
+        metrics.ready.set(readiness.ready)
+        return Response(metrics.expose(), media_type=CONTENT_TYPE)
+
+    app.include_router(router)

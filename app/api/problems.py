@@ -1,0 +1,40 @@
+"""`AuthError` → problem+json. One table, `app.reasons.EXPLANATIONS`, gives everything but the request id (I24)."""
+
+from typing import Final
+
+import orjson
+
+from app.api.answer import Answer
+from app.errors import AuthError, RequestError
+from app.reasons import EXPLANATIONS, Reason
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+def problem_answer(error: AuthError, request_id: str) -> Answer:
+    """Return the answer to an error: its reason's status, title and fixed sentence, and the field on 400."""
+    field = error.field if isinstance(error, RequestError) else None
+    return reason_answer(error.reason, request_id, field=field)
+
+
+def reason_answer(reason: Reason, request_id: str, *, field: str | None = None) -> Answer:
+    """Return the answer for a reason; nothing that the caller or AWS sent enters it but the name of a schema's field."""
+    explanation = EXPLANATIONS[reason]
+    detail = explanation.detail if field is None else f"At fault: {field}. {explanation.detail}"
+    headers = [] if explanation.retry_after is None else [(b"retry-after", b"%d" % explanation.retry_after)]
+    return Answer(
+        status=explanation.status,
+        media_type=MEDIA_TYPE,
+        body=orjson.dumps(
+            {
+                "type": "about:blank",
+                "title": explanation.title,
+                "status": explanation.status,
+                "detail": detail,
+                "reason": reason.value,
+                "requestId": request_id,
+            }
+        ),
+        request_id=request_id,
+        extra_headers=headers,
+    )

@@ -1,0 +1,73 @@
+"""uvicorn's httptools protocol with bounds on a request's head: bytes, number of headers, and time (invariant I20).
+
+llhttp itself bounds none of them, so that a client could feed headers for ever.
+"""
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES: Final = 32 * 1024
+MAX_HEADERS: Final = 64
+HEAD_TIMEOUT_SECONDS: Final = 10.0
+
+
+class _HeadTooLargeError(ValueError):
+    """Becomes httptools' callback error, which uvicorn answers with 400 and the end of the connection."""
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """One connection whose request heads are bounded."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock of the first head: a connection that says nothing is closed."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._start_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_head_timer()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Start the count, and for a later request of a connection the clock."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        if self._head_timer is None:
+            self._start_head_timer()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            raise _HeadTooLargeError
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock."""
+        self._stop_head_timer()
+        super().on_headers_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise _HeadTooLargeError
+
+    def _start_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,157 @@
+"""The wire models of ``POST /v1/authenticate``. They describe the API in OpenAPI, and read the call.
+
+Strict, and closed: an unknown member is refused, so that a misspelt one is not silently without effect.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
+
+from app.core.proxy import ProxyRequest, ProxyType
+from app.core.strict_json import StrictJsonError, parse_object
+from app.errors import RequestError
+from app.reasons import Reason
+
+# Kuma's names have at most 253 characters; tags and labels are bounded by the body's 64 KiB as well.
+_Name = Annotated[str, Field(min_length=1, max_length=253)]
+_TagKey = Annotated[str, Field(max_length=317)]
+_TagValue = Annotated[str, Field(max_length=253)]
+
+_DEMO: Final[JsonDict] = {
+    "credential": "kuma-aws-v1.aHR0cHM6Ly9zdHMu...",
+    "proxy": {
+        "type": "dataplane",
+        "mesh": "default",
+        "name": "demo-app-1",
+        "tags": {"kuma.io/service": ["demo-app"]},
+        "labels": {"kuma.io/workload": "demo-app"},
+    },
+}
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ProxyClaim(_Closed):
+    """What the proxy says it is, as the DP server knows it from the Dataplane, ZoneIngress or ZoneEgress resource."""
+
+    type: ProxyType
+    mesh: _Name | None = Field(None, description="The mesh; required for a dataplane, ignored for others.")
+    name: _Name | None = Field(
+        None, description="The resource's name; it stands in the audit line and decides nothing."
+    )
+    zone: _Name | None = Field(None, description="The zone of an ingress or egress, if it is known.")
+    tags: dict[_TagKey, list[_TagValue]] | None = Field(
+        None, description="The set of values per tag, over all inbounds and networking.gateway.tags."
+    )
+    labels: dict[_TagKey, _TagValue] | None = Field(None, description="The resource's metadata labels.")
+
+    @model_validator(mode="after")
+    def _require_mesh(self) -> Self:
+        if self.type is ProxyType.DATAPLANE and self.mesh is None:
+            raise ValueError("mesh is required for a dataplane")
+        return self
+
+    def to_core(self) -> ProxyRequest:
+        """Return the claim in the core's type."""
+        return ProxyRequest(
+            type=self.type,
+            mesh=self.mesh,
+            name=self.name,
+            zone=self.zone,
+            tags={key: frozenset(values) for key, values in (self.tags or {}).items()},
+            labels=self.labels or {},
+        )
+
+
+class AuthenticateCall(_Closed):
+    """A credential, and what its proxy says it is."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DEMO]})
+
+    credential: str = Field(
+        repr=False, description="What the proxy presented, in any form of docs/reference/credential.md."
+    )
+    proxy: ProxyClaim | None = Field(None, description="Without it, or with null, the answer is the identity alone.")
+
+
+class Identity(BaseModel):
+    """The authorized identity: the proxy may be this, and no more."""
+
+    type: ProxyType
+    mesh: str | None
+    service: str | None
+    workload: str | None
+    zone: str | None
+
+
+class PrincipalOut(BaseModel):
+    """The role that the proxy runs as."""
+
+    model_config = ConfigDict(title="Principal")
+
+    partition: str
+    account: str
+    role: str
+    roleId: str = Field(description="The unique id; another one after the role is deleted and made anew.")  # noqa: N815
+    session: str = Field(
+        description="Chosen by whoever assumed the role (on ECS the task id); it proves nothing by itself."
+    )
+    arn: str
+
+
+class AuthenticateAnswer(BaseModel):
+    """An approval."""
+
+    identity: Identity
+    principal: PrincipalOut
+    expiresAt: datetime = Field(description="When this verdict stops holding: the end of the signature's life.")  # noqa: N815
+
+
+class Problem(BaseModel):
+    """A refusal or a failure (RFC 9457)."""
+
+    type: str = Field(description="about:blank; the reason tells problems apart.")
+    title: str
+    status: int
+    detail: str = Field(
+        description="The fixed sentence of the reason, with its remedy; on 400 it names the field as well."
+    )
+    reason: Reason
+    requestId: str  # noqa: N815
+
+
+def parse_call(body: bytes) -> tuple[str, ProxyRequest | None]:
+    """Read the body of a call: the credential, and the claim in the core's type.
+
+    Raises:
+        RequestError: ``malformed_request``, with the field at fault and no value of it.
+    """
+    try:
+        members = parse_object(body)
+    except StrictJsonError as error:
+        raise RequestError(Reason.MALFORMED_REQUEST, f"the body is refused: {error}") from error
+    try:
+        call = AuthenticateCall.model_validate(members)
+    except ValidationError as error:
+        raise _field_error(error) from None
+    return call.credential, None if call.proxy is None else call.proxy.to_core()
+
+
+def _field_error(error: ValidationError) -> RequestError:
+    """Name the first field at fault, by names of the schema alone: a key in a map of tags is the caller's text."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path: list[str] = []
+    model: type[BaseModel] | None = AuthenticateCall
+    for part in first["loc"]:
+        if model is None or not isinstance(part, str) or part not in model.model_fields:
+            break
+        path.append(part)
+        model = ProxyClaim if part == "proxy" else None
+    if first["type"] == "extra_forbidden":
+        path.append("an unknown member")
+    field = ".".join(path) or "the body"
+    return RequestError(Reason.MALFORMED_REQUEST, f"{field}: {first['type']}", field=field)

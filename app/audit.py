@@ -1,0 +1,142 @@
+"""Logs: one audit line per decision, and everything else as events, in JSON or for human eyes.
+
+A line never holds a credential, a token or a signature (I22): it is made of a `Trail`, whose types carry none. What the
+proxy claims is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import orjson
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from app.core.principal import Principal
+from app.core.proxy import ProxyIdentity, ProxyRequest
+from app.errors import AuthError
+from app.metrics import outcome_of
+from app.trail import Trail, UpstreamCall
+
+Level = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "human"]
+
+DECISION: Final = "decision"
+# Kuma's names have at most 253 characters; what is longer is cut, so that a client cannot flood the log.
+_MAX_TEXT: Final = 256
+_MAX_SERVICES: Final = 16
+
+
+def configure_logging(level: Level, log_format: LogFormat) -> None:
+    """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(serializer=_to_json)
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
+    for name in ("botocore", "boto3", "urllib3", "aiohttp", "asyncio"):
+        # Their debug lines hold credentials and signed URLs (I22): they speak from warnings up, whatever the level.
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Return the service's logger."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> None:
+    """Write the audit line of one decision."""
+    get_logger().info(DECISION, **decision_fields(trail, error, seconds))
+
+
+def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> dict[str, Any]:
+    """Return the fields of the audit line; each is always there, null where it does not apply."""
+    return {
+        "outcome": outcome_of(None if error is None else error.reason),
+        "reason": None if error is None else error.reason.value,
+        "detail": None if error is None else error.detail,
+        "request_id": trail.request_id,
+        "form": trail.form,
+        "signed_at": None if trail.signed_at is None else trail.signed_at.isoformat(),
+        "clock_skew_seconds": trail.skew,
+        "principal": None if trail.principal is None else _principal(trail.principal),
+        "claimed": None if trail.claimed is None else _claimed(trail.claimed),
+        "granted": None if trail.granted is None else _granted(trail.granted),
+        "sts": _upstream(trail.sts),
+        "iam": _upstream(trail.iam),
+        "duration_ms": round(seconds * 1000, 3),
+    }
+
+
+def _to_json(event: dict[str, Any], **_options: Any) -> str:
+    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _principal(principal: Principal) -> dict[str, str]:
+    return {
+        "partition": principal.partition,
+        "account": principal.account,
+        "role": principal.role,
+        "role_id": principal.role_id,
+        "session": principal.session,
+    }
+
+
+def _claimed(proxy: ProxyRequest) -> dict[str, Any]:
+    return {
+        "type": proxy.type.value,
+        "mesh": _cut(proxy.mesh),
+        "name": _cut(proxy.name),
+        "zone": _cut(proxy.zone),
+        "services": _cut_all(proxy.services),
+        "workload": _cut(proxy.workload),
+    }
+
+
+def _granted(identity: ProxyIdentity) -> dict[str, str | None]:
+    return {
+        "type": identity.type.value,
+        "mesh": identity.mesh,
+        "service": identity.service,
+        "workload": identity.workload,
+        "zone": identity.zone,
+    }
+
+
+def _upstream(call: UpstreamCall) -> dict[str, Any]:
+    return {
+        "cache": call.cache,
+        "request_id": call.request_id or None,
+        "duration_ms": round(call.seconds * 1000, 3),
+    }
+
+
+def _cut(text: str | None) -> str | None:
+    return text if text is None or len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+
+
+def _cut_all(texts: Iterable[str]) -> list[str | None]:
+    return [_cut(text) for text in sorted(texts)[:_MAX_SERVICES]]

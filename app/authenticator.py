@@ -1,0 +1,132 @@
+"""The use case: a credential and a claim in, a decision out. The only place where decisions meet AWS.
+
+The steps, with the numbers that code, docs and audit lines share::
+
+    1 decode    text              -> SignedRequest       core.credential
+    2 validate  SignedRequest     -> ForwardableRequest  core.request_policy; no network call before this line
+    3 identify  ForwardableRequest -> CallerIdentity     STS, or its cache
+    4 read      CallerIdentity    -> Principal           core.principal
+    5 admit     Principal         -> AdmittedPrincipal   core.principal; no IAM call before this line
+    6 fetch     AdmittedPrincipal -> RoleRecord          IAM, or its cache
+    7 read      RoleRecord        -> ProxyClaims         core.role_tags
+    8 match     ProxyClaims       -> ProxyIdentity       core.proxy
+
+1, 2, 4, 5, 7 and 8 run on every decision, whatever is cached (I7, I12, I15).
+"""
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from app.core.caller_identity import CallerIdentity
+from app.core.credential import decode_credential
+from app.core.forwarding import ForwardableRequest
+from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
+from app.core.request_policy import RequestPolicy, require_fresh, validate
+from app.core.role_tags import RoleRecord, read_claims
+from app.trail import Trail
+
+Clock = Callable[[], datetime]
+
+
+class IdentitySource(Protocol):
+    """STS, or what remembers its answers."""
+
+    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        """Find out who signed, before ``trail.deadline``; fill in ``trail.sts``.
+
+        Raises:
+            AuthenticationError: STS does not vouch for it.
+            UpstreamError: STS could not be asked.
+        """
+
+
+class RoleSource(Protocol):
+    """IAM, or what remembers its answers."""
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        """Read the caller's role in the caller's account, before ``trail.deadline``; fill in ``trail.iam``.
+
+        Raises:
+            AuthorizationError: ``role_not_found`` alone.
+            UpstreamError: IAM could not be asked.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionPolicy:
+    """The settings that a decision depends on, beside those of the request's own rules.
+
+    Attributes:
+        request: the local rules' settings.
+        accounts: the listed account ids; never empty.
+        enabled_types: the proxy types that use aws-iam; never empty.
+        require_service: refuse data plane roles without ``kuma.io/service``.
+    """
+
+    request: RequestPolicy
+    accounts: AbstractSet[str]
+    enabled_types: AbstractSet[ProxyType]
+    require_service: bool = False
+
+    def __post_init__(self) -> None:
+        # Fail closed: an empty list is a mistake of ours, never "everybody" and never a silent "nobody".
+        if not self.accounts or not self.enabled_types:
+            raise ValueError("a decision policy needs at least one account and one proxy type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An approval.
+
+    Attributes:
+        identity: what the proxy may be.
+        principal: the role that it runs as.
+        expires_at: when this verdict stops holding: the end of the signature's life.
+    """
+
+    identity: ProxyIdentity
+    principal: Principal
+    expires_at: datetime
+
+
+class Authenticator:
+    """Takes one decision after the other; holds no state but its ports."""
+
+    def __init__(self, policy: DecisionPolicy, identities: IdentitySource, roles: RoleSource, clock: Clock) -> None:
+        self._policy = policy
+        self._identities = identities
+        self._roles = roles
+        self._clock = clock
+
+    async def authenticate(self, credential: str, claimed: ProxyRequest | None, trail: Trail) -> Decision:
+        """Decide about one credential and what its proxy says it is.
+
+        Args:
+            credential: what the proxy presented; untrusted.
+            claimed: what the proxy says it is, or None for the identity alone.
+            trail: filled in with what was seen, also when this raises.
+
+        Raises:
+            AuthError: any of its kinds but `RequestError`; the reason says which.
+        """
+        trail.claimed = claimed
+        signed = decode_credential(credential)  # 1
+        trail.form = signed.form
+        validated = validate(signed, self._policy.request)  # 2
+        now = self._clock()
+        trail.signed_at = validated.signed_at
+        trail.skew = (validated.signed_at - now).total_seconds()
+        forwardable = require_fresh(validated, now)
+        identity = await self._identities.identify(forwardable, trail)  # 3
+        principal = read_principal(identity)  # 4
+        trail.principal = principal
+        admitted = admit(principal, self._policy.accounts)  # 5
+        role = await self._roles.fetch_role(admitted, trail)  # 6
+        claims = read_claims(admitted, role, require_service=self._policy.require_service)  # 7
+        granted = match(claims, claimed, self._policy.enabled_types)  # 8
+        trail.granted = granted
+        return Decision(identity=granted, principal=principal, expires_at=forwardable.expires_at)

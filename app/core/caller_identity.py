@@ -1,0 +1,97 @@
+"""What STS answered → `CallerIdentity`. The answer is untrusted until it is read to the end and agrees with itself."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.core.arn import Arn, ArnError, parse_arn
+from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES, THROTTLING_CODES
+from app.core.endpoints import StsEndpoint
+from app.core.sts_documents import DocumentError, read_error_code, read_identity_document
+from app.errors import AuthenticationError, AuthError, UpstreamError
+from app.reasons import Reason
+
+_OK: Final = 200
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StsReply:
+    """One HTTP answer of STS, bounded in size and otherwise as it came.
+
+    Attributes:
+        status: the HTTP status.
+        content_type: the header's text, or empty.
+        body: the bytes, not decompressed.
+        request_id: ``x-amzn-requestid``, or empty; for the audit line.
+    """
+
+    status: int
+    content_type: str
+    body: bytes = field(repr=False)
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallerIdentity:
+    """Who signed, as STS says: account, ARN and partition agree. Not yet a role, and not yet in any list.
+
+    Attributes:
+        arn: the ARN in parts.
+        user_id: AWS's ``UserId``; its part behind the colon was chosen by whoever assumed the role.
+        request_id: STS's request id, for the audit line.
+    """
+
+    arn: Arn
+    user_id: str
+    request_id: str
+
+    @property
+    def account(self) -> str:
+        """The 12-digit account id."""
+        return self.arn.account
+
+
+def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdentity:
+    """Believe a 200 of the expected type that is read to the end and agrees with itself and its partition (I10).
+
+    Raises:
+        AuthenticationError: ``session_expired``, ``sts_rejected``.
+        UpstreamError: ``sts_throttled``, ``sts_access_denied``, ``sts_unavailable`` (everything else).
+    """
+    if reply.status != _OK:
+        raise _refusal(reply)
+    media_type = reply.content_type.partition(";")[0].strip().lower()
+    try:
+        document = read_identity_document(media_type, reply.body)
+        arn = parse_arn(document.arn)
+    except (DocumentError, ArnError) as error:
+        raise _not_believed(str(error)) from error
+    if not _ACCOUNT.fullmatch(document.account) or arn.account != document.account:
+        raise _not_believed("the account and the ARN disagree")
+    if arn.partition != endpoint.partition:
+        raise _not_believed("the ARN is of another partition than the host")
+    return CallerIdentity(arn=arn, user_id=document.user_id, request_id=reply.request_id)
+
+
+def _not_believed(detail: str) -> UpstreamError:
+    return UpstreamError(Reason.STS_UNAVAILABLE, f"the answer of STS is not believed: {detail}")
+
+
+def _refusal(reply: StsReply) -> AuthError:
+    """Tell a denial from throttling and from an outage, by AWS's error code.
+
+    Without a known code nothing was decided: a redirect or an unknown refusal can come of a middlebox, and must neither
+    let a proxy in nor make its operator look for a fault in the credential.
+    """
+    code = read_error_code(reply.body)
+    seen = f"STS answered {reply.status} {code or 'without an AWS error code'}"
+    if code in THROTTLING_CODES:
+        return UpstreamError(Reason.STS_THROTTLED, seen)
+    if code in EXPIRED_SESSION_CODES:
+        return AuthenticationError(Reason.SESSION_EXPIRED, seen)
+    if code in REJECTION_CODES:
+        return AuthenticationError(Reason.STS_REJECTED, seen)
+    if code in ACCESS_DENIED_CODES:
+        return UpstreamError(Reason.STS_ACCESS_DENIED, seen)
+    return UpstreamError(Reason.STS_UNAVAILABLE, seen)

@@ -1,0 +1,81 @@
+"""The credential's text → `SignedRequest`. Untrusted bytes come in; one typed value comes out, still unverified."""
+
+import json
+from typing import Any, Final
+
+from app.core.base64_text import Base64TextError, decode_base64url, encode_base64url
+from app.core.envelope import decode_envelope
+from app.core.presigned import decode_presigned_url
+from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.strict_json import StrictJsonError, parse_object
+from app.errors import CredentialError
+from app.reasons import Reason
+
+# Session tokens reach 4 KB, and base64 of percent-encoding doubles them (contract, section 1).
+MAX_CREDENTIAL_CHARS: Final = 12 * 1024
+
+NATIVE_PREFIX: Final = "kuma-aws-v1."
+EKS_PREFIX: Final = "k8s-aws-v1."
+JWT_HEADER: Final = {"alg": "none", "typ": "kuma-aws-v1"}
+
+_JWT_PARTS: Final = 3
+
+
+def decode_credential(text: str) -> SignedRequest:
+    """Decode a credential of any form.
+
+    Checks size, grammar and closed sets of names; it judges no value, and knows neither time nor settings.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    if len(text) > MAX_CREDENTIAL_CHARS:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential is over 12 KiB")
+    if not text.isascii():
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential is not ASCII")
+    if text.startswith(NATIVE_PREFIX):
+        return decode_presigned_url(_base64url(text.removeprefix(NATIVE_PREFIX)), CredentialForm.NATIVE)
+    if text.startswith(EKS_PREFIX):
+        return decode_presigned_url(_base64url(text.removeprefix(EKS_PREFIX)), CredentialForm.EKS)
+    if text.startswith("{"):
+        return decode_envelope(text)
+    if "." in text:
+        return _decode_jwt_clothes(text)
+    return decode_envelope(_base64url(text))
+
+
+def encode_native(url: str) -> str:
+    """Write a presigned URL in the native form."""
+    return NATIVE_PREFIX + encode_base64url(url.encode("ascii"))
+
+
+def encode_jwt_clothes(url: str) -> str:
+    """Write a presigned URL so that ``kuma-dp`` takes it for a JWT: it checks the shape of a token file, no signature."""
+    header, payload = (json.dumps(part, separators=(",", ":")).encode("ascii") for part in (JWT_HEADER, {"url": url}))
+    return f"{encode_base64url(header)}.{encode_base64url(payload)}."
+
+
+def _decode_jwt_clothes(text: str) -> SignedRequest:
+    parts = text.split(".")
+    if len(parts) != _JWT_PARTS or parts[2] != "":
+        raise CredentialError(
+            Reason.CREDENTIAL_MALFORMED, "it has neither a known prefix nor the shape of an unsigned JWT"
+        )
+    header, payload = (_json_object(part) for part in parts[:2])
+    if header != JWT_HEADER or payload.keys() != {"url"} or not isinstance(payload["url"], str):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the JWT's header and payload are not those of this form")
+    return decode_presigned_url(payload["url"], CredentialForm.JWT)
+
+
+def _json_object(part: str) -> dict[str, Any]:
+    try:
+        return parse_object(_base64url(part))
+    except StrictJsonError as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"a part of the JWT is refused: {error}") from error
+
+
+def _base64url(text: str) -> str:
+    try:
+        return decode_base64url(text).decode("ascii")
+    except (Base64TextError, UnicodeDecodeError) as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "it is not unpadded base64url of ASCII") from error

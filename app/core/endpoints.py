@@ -1,0 +1,46 @@
+"""The finite set of STS hosts that a credential may be signed for (invariant I1).
+
+The set is generated from botocore's data by ``app.adapters.sts_endpoints``; this module only holds and narrows it. A
+host is looked up as a whole: prefix, suffix and pattern tests are how CVE-2025-49827 and ``sts.<bucket>.s3...`` came by.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+# The global endpoint's name among regions, as AWS SDKs call it.
+AWS_GLOBAL: Final = "aws-global"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StsEndpoint:
+    """One host of STS.
+
+    Attributes:
+        host: the exact lower-case name, without a port.
+        partition: ``aws``, ``aws-cn``, ...
+        region: the region that it serves, or ``aws-global``. A closed set, so it labels metrics.
+        signing_region: what the SigV4 scope must name; ``us-east-1`` for the global endpoint.
+    """
+
+    host: str
+    partition: str
+    region: str
+    signing_region: str
+
+
+StsEndpoints = Mapping[str, StsEndpoint]
+
+
+def select_endpoints(
+    endpoints: Iterable[StsEndpoint], *, partition: str, regions: Collection[str] = frozenset()
+) -> StsEndpoints:
+    """Return the accepted endpoints by host: those of ``partition``, narrowed to ``regions`` unless that is empty."""
+    return MappingProxyType(
+        {
+            endpoint.host: endpoint
+            for endpoint in endpoints
+            if endpoint.partition == partition and (not regions or endpoint.region in regions)
+        }
+    )

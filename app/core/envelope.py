@@ -1,0 +1,115 @@
+"""A header-signed POST in JSON: the Vault envelope and the plain envelope → `SignedRequest`."""
+
+import re
+from typing import Any, Final
+
+from app.core.base64_text import Base64TextError, decode_base64
+from app.core.signed_request import CredentialForm, SignedRequest, parse_url
+from app.core.sigv4 import parse_authorization, require_security_token
+from app.core.strict_json import StrictJsonError, parse_object
+from app.errors import CredentialError
+from app.reasons import Reason
+
+_VAULT_MEMBERS: Final = frozenset(
+    {"iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers"}
+)
+_PLAIN_MEMBERS: Final = frozenset({"method", "url", "headers", "body"})
+# hvac sends the name of a Vault role beside the request, also as null. It means nothing here.
+_IGNORED_VAULT_MEMBERS: Final = frozenset({"role"})
+
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+# Printable ASCII without blanks at the ends (RFC 9110 section 5.5, less obs-text and tabs, which no signer writes).
+_HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+
+
+def decode_envelope(text: str) -> SignedRequest:
+    """Decode the JSON of either envelope, told apart by its members.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    try:
+        members = parse_object(text)
+    except StrictJsonError as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the envelope is refused: {error}") from error
+    if members.keys() == _PLAIN_MEMBERS:
+        return _decode(
+            CredentialForm.PLAIN_ENVELOPE,
+            method=_text(members, "method"),
+            url=_text(members, "url"),
+            headers=members["headers"],
+            body=_text(members, "body").encode(errors="surrogatepass"),
+        )
+    if members.keys() - _IGNORED_VAULT_MEMBERS == _VAULT_MEMBERS:
+        try:
+            headers = parse_object(_base64_member(members, "iam_request_headers"))
+        except StrictJsonError as error:
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"iam_request_headers is refused: {error}") from error
+        return _decode(
+            CredentialForm.ENVELOPE,
+            method=_text(members, "iam_http_request_method"),
+            url=_ascii(_base64_member(members, "iam_request_url"), "iam_request_url"),
+            headers=headers,
+            body=_base64_member(members, "iam_request_body"),
+        )
+    raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the envelope has not exactly the members of one form")
+
+
+def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: bytes) -> SignedRequest:
+    fields = _parse_headers(headers)
+    authorization = fields.pop("authorization", None)
+    amz_date = fields.get("x-amz-date")
+    if authorization is None or amz_date is None:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the envelope lacks its Authorization or X-Amz-Date header")
+    token = fields.get("x-amz-security-token")
+    return SignedRequest(
+        form=form,
+        method=method,
+        url=parse_url(url),
+        parameters={},
+        headers=fields,
+        body=body,
+        signature=parse_authorization(authorization),
+        amz_date=amz_date,
+        expires=None,
+        security_token=None if token is None else require_security_token(token),
+    )
+
+
+def _parse_headers(headers: Any) -> dict[str, str]:
+    """Return the headers by lower-case name; two that differ only in case are refused (I3, CVE-2022-2385)."""
+    if not isinstance(headers, dict):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the headers are not a JSON object")
+    fields: dict[str, str] = {}
+    for name, given in headers.items():
+        # Go's http.Header marshals each value as a list; one that holds more than one value is ambiguous.
+        value = given[0] if isinstance(given, list) and len(given) == 1 else given
+        if not _HEADER_NAME.fullmatch(name):
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a name that is no header name")
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a value that is no header value")
+        if name.lower() in fields:
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header stands twice, in two spellings")
+        fields[name.lower()] = value
+    return fields
+
+
+def _text(members: dict[str, Any], name: str) -> str:
+    value = members[name]
+    if not isinstance(value, str):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is not a string")
+    return value
+
+
+def _base64_member(members: dict[str, Any], name: str) -> bytes:
+    try:
+        return decode_base64(_text(members, name))
+    except Base64TextError as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is {error}") from error
+
+
+def _ascii(data: bytes, name: str) -> str:
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is not ASCII") from error

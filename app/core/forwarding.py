@@ -1,0 +1,99 @@
+"""What leaves towards STS: a request rebuilt from parsed values and constants (invariant I2).
+
+Client text is never relayed: each part is a constant, a value of a closed set, or a value that a rule has held to its
+grammar. This undid CVE-2020-16250, where the client chose the headers of the relayed request.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import quote
+
+from app.core.endpoints import StsEndpoint
+from app.core.signed_request import CredentialForm, SignedRequest
+
+# JSON is what EKS and Teleport have relied on for years; the reader takes XML as well. The name need not be signed.
+_ACCEPT: Final = ("Accept", "application/json")
+_USER_AGENT: Final = ("User-Agent", "kuma-aws-iam")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatedRequest:
+    """A request that passed every rule but the clock's. Still no proof of identity.
+
+    Attributes:
+        form: how the credential was written; labels metrics.
+        endpoint: where it goes; a constant out of the closed set.
+        method: ``GET`` or ``POST``.
+        target: path and query, rebuilt; secret.
+        headers: every header that is sent, in order; secret.
+        body: the constant body of a POST, else empty.
+        signed_at: the moment of signing, by the signer's clock.
+        lifetime: how long after ``signed_at`` it may be used.
+    """
+
+    form: CredentialForm
+    endpoint: StsEndpoint
+    method: str
+    target: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    signed_at: datetime
+    lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardableRequest:
+    """A validated request within its lifetime: safe to send to STS, still no proof of identity.
+
+    Attributes:
+        request: what to send.
+        expires_at: the end of the signature's life, and so of any verdict about it.
+    """
+
+    request: ValidatedRequest
+    expires_at: datetime
+
+
+def rebuild(
+    request: SignedRequest, *, endpoint: StsEndpoint, audience: str | None, signed_at: datetime, lifetime: timedelta
+) -> ValidatedRequest:
+    """Build the outgoing request. `app.core.request_policy.validate` calls it, after the rules; nobody else does."""
+    headers = _presigned_headers(request, audience) if request.form.is_presigned else _posted_headers(request)
+    return ValidatedRequest(
+        form=request.form,
+        endpoint=endpoint,
+        method=request.method,
+        target=f"/?{_query(request)}" if request.form.is_presigned else "/",
+        headers=(("Host", endpoint.host), *headers),
+        body=request.body,
+        signed_at=signed_at,
+        lifetime=lifetime,
+    )
+
+
+def _query(request: SignedRequest) -> str:
+    """Encode the parameters anew, in SigV4's canonical way; equal values give equal signatures."""
+    return "&".join(f"{name}={quote(value, safe='-_.~')}" for name, value in sorted(request.parameters.items()))
+
+
+def _presigned_headers(request: SignedRequest, audience: str | None) -> Iterator[tuple[str, str]]:
+    yield _ACCEPT
+    yield _USER_AGENT
+    if audience is not None:
+        yield request.form.audience_header, audience
+
+
+def _posted_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:
+    """Yield the signed headers, the Authorization in its one spelling, and our own."""
+    signed = request.signature.signed_headers
+    yield _ACCEPT
+    if "user-agent" not in signed:
+        yield _USER_AGENT
+    if "content-length" not in signed:
+        yield "content-length", str(len(request.body))
+    for name in signed:
+        if name != "host":
+            yield name, request.headers[name]
+    yield "Authorization", request.signature.authorization()

@@ -1,0 +1,129 @@
+"""The rules about headers: which are signed, which may come along unsigned, and what they may say (invariant I5).
+
+Too tight a list is an outage (Vault 1.5.1 forgot the session token), too loose a one is a CVE: the closed sets below have
+every header of the signers recorded in ``tests/recordings``, and no other.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Final
+
+from app.core.signed_request import SignedRequest
+from app.errors import CredentialError
+from app.reasons import Reason
+
+ACTION: Final = "GetCallerIdentity"
+VERSION: Final = "2011-06-15"
+POST_BODY: Final = f"Action={ACTION}&Version={VERSION}".encode()
+_BODY_DIGEST: Final = hashlib.sha256(POST_BODY).hexdigest()
+
+# The headers that bind a signed GetCallerIdentity to a relying party: ours, and those of systems that do the same job.
+AUDIENCE_HEADERS: Final = frozenset(
+    {
+        "x-kuma-audience",
+        "x-k8s-aws-id",
+        "x-vault-aws-iam-server-id",
+        "x-consul-iam-serverid",
+        "x-teleport-challenge",
+    }
+)
+_REQUIRED_SIGNED: Final = frozenset({"content-type", "host", "x-amz-date"})
+_SIGNED_HEADERS: Final = _REQUIRED_SIGNED | {
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
+    "content-length",
+    "user-agent",
+    "x-amz-content-sha256",
+    "x-amz-security-token",
+    "x-amz-user-agent",
+}
+# What signers send without signing and what carries nothing: dropped. ``host`` may stand there and must agree.
+_HARMLESS_UNSIGNED: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "amz-sdk-invocation-id",
+        "amz-sdk-request",
+        "connection",
+        "content-length",
+        "user-agent",
+        "x-amz-user-agent",
+    }
+)
+_FORM_CONTENT_TYPE: Final = re.compile(
+    r"application/x-www-form-urlencoded(?:; ?charset=utf-8)?", re.ASCII | re.IGNORECASE
+)
+
+
+def _malformed(detail: str) -> CredentialError:
+    return CredentialError(Reason.CREDENTIAL_MALFORMED, detail)
+
+
+def _require_canonical_signed_headers(request: SignedRequest) -> None:
+    names = request.signature.signed_headers
+    if any(name != name.lower() for name in names) or list(names) != sorted(set(names)):
+        raise _malformed("SignedHeaders is not lower-case, sorted and unique")
+
+
+def _require_no_unsigned_audience(request: SignedRequest) -> None:
+    """Refuse an audience that the signature does not cover: anybody could have written it (CVE-2026-71861)."""
+    if (request.headers.keys() & AUDIENCE_HEADERS) - set(request.signature.signed_headers):
+        raise CredentialError(Reason.AUDIENCE_MISSING, "the audience header is not among SignedHeaders")
+
+
+def _require_known_signed_headers(request: SignedRequest) -> None:
+    """Hold the signed names to a closed set that has every common signer's in it, and the needed ones (I5)."""
+    names = set(request.signature.signed_headers) - AUDIENCE_HEADERS
+    if request.form.is_presigned:
+        if names != {"host"}:
+            raise _malformed("a presigned URL signs host and the audience alone")
+        return
+    if not names >= _REQUIRED_SIGNED:
+        raise _malformed("SignedHeaders lacks content-type, host or x-amz-date")
+    if not names <= _SIGNED_HEADERS:
+        raise _malformed("SignedHeaders holds a header that does not belong there")
+
+
+def _require_signed_headers_present(request: SignedRequest) -> None:
+    """Refuse a listed header that is not there, host apart: botocore's own requests carry none, so it comes of the URL."""
+    if request.form.is_presigned:
+        return
+    if set(request.signature.signed_headers) - request.headers.keys() - {"host"}:
+        raise _malformed("a header of SignedHeaders is not there")
+
+
+def _require_harmless_unsigned_headers(request: SignedRequest) -> None:
+    """Refuse unsigned headers that could act: x-amz-* above all (CVE-2026-54330, CVE-2025-49831)."""
+    unsigned = request.headers.keys() - set(request.signature.signed_headers)
+    if not unsigned <= _HARMLESS_UNSIGNED:
+        raise _malformed("an unsigned header does not belong there")
+
+
+def _require_host_header_of_url(request: SignedRequest) -> None:
+    if request.headers.get("host", request.url.authority) != request.url.authority:
+        raise _malformed("the Host header is not the URL's host")
+
+
+def _require_content_headers(request: SignedRequest) -> None:
+    """Hold what describes the body to the one body: STS answers a redirect to a POST of another type."""
+    if request.form.is_presigned:
+        return
+    signed = {name: request.headers[name] for name in request.signature.signed_headers if name in request.headers}
+    if not _FORM_CONTENT_TYPE.fullmatch(signed["content-type"]):
+        raise _malformed("the content type is not that of a form")
+    if signed.get("content-length", str(len(POST_BODY))) != str(len(POST_BODY)):
+        raise _malformed("the signed Content-Length is not the body's")
+    if signed.get("x-amz-content-sha256", _BODY_DIGEST) != _BODY_DIGEST:
+        raise _malformed("X-Amz-Content-Sha256 is not the body's digest")
+
+
+HEADER_RULES: Final[tuple[Callable[[SignedRequest], None], ...]] = (
+    _require_canonical_signed_headers,
+    _require_no_unsigned_audience,
+    _require_known_signed_headers,
+    _require_signed_headers_present,
+    _require_harmless_unsigned_headers,
+    _require_host_header_of_url,
+    _require_content_headers,
+)

@@ -1,0 +1,83 @@
+"""A query-signed GET: the URL of the native, JWT-clothed and EKS forms → `SignedRequest`."""
+
+import re
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from app.core.signed_request import CredentialForm, SignedRequest, UnverifiedUrl, parse_url
+from app.core.sigv4 import parse_signature, require_security_token
+from app.errors import CredentialError
+from app.reasons import Reason
+
+# Contract, section 3: exactly these, each once, in exactly this spelling. CVE-2022-2385 came of folding case here.
+PARAMETERS: Final = frozenset(
+    {
+        "Action",
+        "Version",
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-Security-Token",
+        "X-Amz-SignedHeaders",
+        "X-Amz-Signature",
+    }
+)
+
+# RFC 3986 unreserved characters, whole percent escapes, and the few reserved ones that signers leave bare in a value.
+# A bare "+" is refused: some parsers read it as a blank, others do not.
+_ENCODED_VALUE: Final = re.compile(r"(?:[A-Za-z0-9._~/;:=,@-]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_VISIBLE_ASCII: Final = re.compile(rb"[!-~]*")
+
+
+def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
+    """Decode a presigned URL into a `SignedRequest`; it judges grammar and the closed parameter set alone.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    url = parse_url(text)
+    parameters = _parse_query(url)
+    signature = parse_signature(
+        algorithm=parameters["X-Amz-Algorithm"],
+        credential=parameters["X-Amz-Credential"],
+        signed_headers=parameters["X-Amz-SignedHeaders"],
+        signature=parameters["X-Amz-Signature"],
+    )
+    return SignedRequest(
+        form=form,
+        method="GET",
+        url=url,
+        parameters=parameters,
+        headers={},
+        body=b"",
+        signature=signature,
+        amz_date=parameters["X-Amz-Date"],
+        expires=parameters["X-Amz-Expires"],
+        security_token=require_security_token(parameters["X-Amz-Security-Token"]),
+    )
+
+
+def _parse_query(url: UnverifiedUrl) -> dict[str, str]:
+    """Return the nine parameters by name; an unknown, missing, doubled or case-twisted one is refused (I3)."""
+    parameters: dict[str, str] = {}
+    for pair in (url.query or "").split("&"):
+        name, equals, value = pair.partition("=")
+        if not equals or name not in PARAMETERS:
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the query holds a parameter that does not belong there")
+        if name in parameters:
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the parameter {name} stands twice")
+        parameters[name] = _percent_decode(name, value)
+    missing = PARAMETERS - parameters.keys()
+    if missing:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the query lacks {', '.join(sorted(missing))}")
+    return parameters
+
+
+def _percent_decode(name: str, value: str) -> str:
+    if not _ENCODED_VALUE.fullmatch(value):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the value of {name} is not percent-encoded")
+    decoded = unquote_to_bytes(value)
+    if not _VISIBLE_ASCII.fullmatch(decoded):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the value of {name} decodes to something unprintable")
+    return decoded.decode("ascii")

@@ -1,0 +1,102 @@
+"""The one internal type that every form of credential is decoded into."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from app.core.sigv4 import Signature
+from app.errors import CredentialError
+from app.reasons import Reason
+
+
+class CredentialForm(StrEnum):
+    """How a credential is written (contract, section 3). A closed set: it labels metrics."""
+
+    NATIVE = "native"
+    JWT = "jwt"
+    EKS = "eks"
+    ENVELOPE = "envelope"
+    PLAIN_ENVELOPE = "plain_envelope"
+
+    @property
+    def is_presigned(self) -> bool:
+        """Whether it is a query-signed GET; otherwise it is a header-signed POST (I4)."""
+        return self not in (CredentialForm.ENVELOPE, CredentialForm.PLAIN_ENVELOPE)
+
+    @property
+    def audience_header(self) -> str:
+        """The signed header that binds this form to its audience."""
+        match self:
+            case CredentialForm.EKS:
+                return "x-k8s-aws-id"
+            case CredentialForm.ENVELOPE:
+                return "x-vault-aws-iam-server-id"
+            case _:
+                return "x-kuma-audience"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedUrl:
+    """A URL in its parts, as text. ``authority`` is whatever stood where a host should be."""
+
+    scheme: str
+    authority: str = field(repr=False)
+    path: str = field(repr=False)
+    query: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedRequest:
+    """A decoded ``sts:GetCallerIdentity`` request. Unverified: its grammar is right, and that is all.
+
+    Attributes:
+        form: how the credential was written.
+        method: the HTTP method it says.
+        url: where it says it goes.
+        parameters: the nine query parameters of a presigned URL by name, decoded; empty for an envelope.
+        headers: lower-case name to value, without ``authorization``; each name once. Empty for a presigned URL.
+        body: the bytes of a POST; empty for a presigned URL.
+        signature: the claimed signature.
+        amz_date: the text of ``X-Amz-Date``.
+        expires: the text of ``X-Amz-Expires``; a presigned URL has it, an envelope never.
+        security_token: the session token; secret.
+    """
+
+    form: CredentialForm
+    method: str
+    url: UnverifiedUrl
+    parameters: dict[str, str] = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    signature: Signature
+    amz_date: str
+    expires: str | None
+    security_token: str | None = field(repr=False)
+
+
+# RFC 3986 without what no signer writes: visible ASCII, no fragment, no backslash. The authority is not looked into:
+# it is compared as a whole with a finite set, so it needs no grammar (CVE-2023-24329, CVE-2019-9636 and their kin).
+_URL: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,15})://(?P<authority>[^/?]*)(?P<path>[^?]*)(\?(?P<query>.*))?", re.ASCII
+)
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
+
+
+def parse_url(text: str) -> UnverifiedUrl:
+    """Split a URL once; what follows uses these parts alone.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    if not _VISIBLE_ASCII.fullmatch(text) or "#" in text or "\\" in text:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the URL holds a character that no URL of STS has")
+    match = _URL.fullmatch(text)
+    if match is None:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the URL is not absolute")
+    return UnverifiedUrl(
+        scheme=match["scheme"],
+        authority=match["authority"],
+        path=match["path"] or "/",  # RFC 9110 section 4.2.3: an empty path is "/"; SigV4 signs both alike
+        query=match["query"],
+    )

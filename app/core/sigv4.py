@@ -1,0 +1,140 @@
+"""The words of AWS Signature Version 4, taken apart. Nothing here verifies a signature: only STS can.
+
+Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from app.errors import CredentialError
+from app.reasons import Reason
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+TERMINATOR: Final = "aws4_request"
+STS_SERVICE: Final = "sts"
+
+_SCOPE_PARTS: Final = 5
+_ACCESS_KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}", re.ASCII)
+_SCOPE_PART: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_AMZ_DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
+_SECURITY_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{1,8192}", re.ASCII)
+_HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+# Credential, SignedHeaders and Signature in this order, as every signer writes them.
+_AUTHORIZATION: Final = re.compile(
+    r"(?P<algorithm>[A-Z0-9-]{1,64}) Credential=(?P<credential>[^,\s]{1,512}), ?"
+    r"SignedHeaders=(?P<signed_headers>[^,\s]{1,2048}), ?Signature=(?P<signature>[^,\s]{1,512})",
+    re.ASCII,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """``AKID/date/region/service/terminator``: what the signing key was derived for. Unverified text until STS answers.
+
+    ``access_key_id`` is chosen by the client, and so is ``region``: neither decides anything, and neither builds a host.
+    """
+
+    access_key_id: str = field(repr=False)
+    date: str
+    region: str
+    service: str
+    terminator: str
+
+    def __str__(self) -> str:
+        return f"{self.access_key_id}/{self.date}/{self.region}/{self.service}/{self.terminator}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Who claims to have signed, over which headers, and the signature itself.
+
+    Attributes:
+        algorithm: unverified; a rule pins it to ``AWS4-HMAC-SHA256``.
+        scope: what the key was derived for.
+        signed_headers: the names in the order of the text; a rule wants them canonical.
+        value: 64 lower-case hexadecimal digits.
+    """
+
+    algorithm: str
+    scope: Scope
+    signed_headers: tuple[str, ...]
+    value: str = field(repr=False)
+
+    def authorization(self) -> str:
+        """Return the ``Authorization`` value anew, in the one spelling that leaves this service."""
+        return (
+            f"{self.algorithm} Credential={self.scope}, SignedHeaders={';'.join(self.signed_headers)}, "
+            f"Signature={self.value}"
+        )
+
+
+def parse_authorization(value: str) -> Signature:
+    """Take a SigV4 ``Authorization`` value apart.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    match = _AUTHORIZATION.fullmatch(value)
+    if match is None:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the Authorization value is not SigV4")
+    return parse_signature(
+        algorithm=match["algorithm"],
+        credential=match["credential"],
+        signed_headers=match["signed_headers"],
+        signature=match["signature"],
+    )
+
+
+def parse_signature(*, algorithm: str, credential: str, signed_headers: str, signature: str) -> Signature:
+    """Make a `Signature` of the four texts that carry it in a query or a header.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    if not _SIGNATURE.fullmatch(signature):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the signature is not 64 hexadecimal digits")
+    names = tuple(signed_headers.split(";"))
+    if not all(_HEADER_NAME.fullmatch(name.lower()) for name in names):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "SignedHeaders holds something that is no header name")
+    return Signature(algorithm=algorithm, scope=_parse_scope(credential), signed_headers=names, value=signature)
+
+
+def _parse_scope(credential: str) -> Scope:
+    parts = credential.split("/")
+    if len(parts) != _SCOPE_PARTS:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential scope has not five parts")
+    access_key_id, *rest = parts
+    if not _ACCESS_KEY_ID.fullmatch(access_key_id):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the access key id breaks its grammar")
+    if not all(_SCOPE_PART.fullmatch(part) for part in rest):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a part of the credential scope breaks its grammar")
+    date, region, service, terminator = rest
+    return Scope(access_key_id=access_key_id, date=date, region=region, service=service, terminator=terminator)
+
+
+def parse_amz_date(text: str) -> datetime:
+    """Read an ``X-Amz-Date`` (``YYYYMMDD'T'HHMMSS'Z'``), in UTC.
+
+    Raises:
+        CredentialError: ``credential_malformed``, for another spelling or a moment that does not exist.
+    """
+    if not _AMZ_DATE.fullmatch(text):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date breaks its grammar")
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date is no moment in time") from error
+
+
+def require_security_token(text: str) -> str:
+    """Return ``text`` when it can be a session token.
+
+    Raises:
+        CredentialError: ``credential_malformed``.
+    """
+    if not _SECURITY_TOKEN.fullmatch(text):
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the security token breaks its grammar")
+    return text

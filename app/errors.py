@@ -1,0 +1,54 @@
+"""The errors of a decision: whose fault, and for which reason.
+
+::
+
+    AuthError(reason, detail)
+    ├── RequestError         400 404 405 413 415  the API call is malformed; nothing was decided
+    ├── CredentialError      401  what was presented is not an acceptable credential
+    ├── AuthenticationError  401  STS did not vouch for it
+    ├── AuthorizationError   403  known principal, not permitted
+    └── UpstreamError        503  we could not decide: never a denial, never an approval
+"""
+
+from app.reasons import Reason
+
+
+class AuthError(Exception):
+    """A decision that ended without an identity.
+
+    Attributes:
+        reason: the closed reason; everything that leaves the service is derived from it.
+        detail: what was seen, for the audit line alone. It never holds a token, a signature or a URL (I22).
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+class RequestError(AuthError):
+    """The API call is malformed. ``field`` is the dotted path of the member at fault, made of known names only."""
+
+    def __init__(self, reason: Reason, detail: str, *, field: str | None = None) -> None:
+        super().__init__(reason, detail)
+        self.field = field
+
+
+class CredentialError(AuthError):
+    """The credential breaks a local rule; no network call was made for it."""
+
+
+class AuthenticationError(AuthError):
+    """STS did not vouch for the credential."""
+
+
+class AuthorizationError(AuthError):
+    """The principal is known and may not be this proxy."""
+
+
+class UpstreamError(AuthError):
+    """Nothing was decided: AWS, the network or our own permissions stood in the way."""

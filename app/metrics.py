@@ -1,0 +1,157 @@
+"""Every metric and every label, declared once. Label values come from closed sets (invariant I23).
+
+The page docs/reference/metrics.md is compared with this module by a test.
+"""
+
+import platform
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from app import __version__
+from app.core.proxy import ProxyType
+from app.core.signed_request import CredentialForm
+from app.reasons import EXPLANATIONS, Reason
+from app.trail import Trail, UpstreamCall
+
+Upstream = Literal["sts", "iam"]
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+# For a label that does not apply, or is not known when a decision ends early.
+NONE: Final = "none"
+UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
+CACHES: Final = ("identity", "role")
+
+# A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Seconds by which a signature's date was ahead (positive) or old (negative): 15 minutes is the end of its life.
+_SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
+
+
+def outcome_of(reason: Reason | None) -> str:
+    """Return ``allowed``, ``denied`` (a decision) or ``error`` (there was none), for a reason or its absence."""
+    if reason is None:
+        return "allowed"
+    return "denied" if EXPLANATIONS[reason].status in (401, 403) else "error"
+
+
+class Metrics:
+    """The service's metrics in a registry of their own, so that two services in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._last_outcomes: dict[Upstream, str] = dict.fromkeys(UPSTREAMS, NONE)
+        registry = self._registry
+        self._decisions = Counter(
+            "kuma_aws_iam_decisions",
+            "Decisions by outcome (allowed, denied, error), reason, the role's proxy type and the credential's form.",
+            ("outcome", "reason", "proxy_type", "form"),
+            registry=registry,
+        )
+        self._decision_seconds = Histogram(
+            "kuma_aws_iam_decision_seconds",
+            "Time from the whole body to the answer, in seconds, by outcome.",
+            ("outcome",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._upstream_calls = Counter(
+            "kuma_aws_iam_upstream_calls",
+            "Calls to STS and IAM by outcome (ok or a reason) and region (global for IAM).",
+            ("upstream", "outcome", "region"),
+            registry=registry,
+        )
+        self._upstream_seconds = Histogram(
+            "kuma_aws_iam_upstream_call_seconds",
+            "Time of calls to STS and IAM, retries included, in seconds.",
+            ("upstream",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._throttles = Counter(
+            "kuma_aws_iam_upstream_throttles", "Throttling answers of STS and IAM.", ("upstream",), registry=registry
+        )
+        self._cache_requests = Counter(
+            "kuma_aws_iam_cache_requests",
+            "Look-ups in the caches of verified identities and roles, by result (hit, miss).",
+            ("cache", "result"),
+            registry=registry,
+        )
+        self._cache_entries = Gauge(
+            "kuma_aws_iam_cache_entries", "Entries in the caches, expired ones included.", ("cache",), registry=registry
+        )
+        self._in_flight = Gauge(
+            "kuma_aws_iam_in_flight_decisions", "Decisions under way at this moment.", registry=registry
+        )
+        self._skew = Histogram(
+            "kuma_aws_iam_client_clock_skew_seconds",
+            "Date of the signature less this service's clock, in seconds; above zero the signer's clock is ahead.",
+            buckets=_SKEW,
+            registry=registry,
+        )
+        self.ready = Gauge("kuma_aws_iam_ready", "1 while /ready answers 200, else 0.", registry=registry)
+        build = Gauge(
+            "kuma_aws_iam_build_info", "Always 1; the labels tell the build.", ("version", "python"), registry=registry
+        )
+        build.labels(__version__, platform.python_version()).set(1)
+        # A series that exists from the start can be alerted on: rate() of a series that appears with its first fault is 0.
+        self._seconds_by_outcome = {
+            outcome: self._decision_seconds.labels(outcome) for outcome in ("allowed", "denied", "error")
+        }
+        self._seconds_by_upstream = {upstream: self._upstream_seconds.labels(upstream) for upstream in UPSTREAMS}
+        self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
+        self._cache_results = {
+            (cache, result): self._cache_requests.labels(cache, result)
+            for cache in CACHES
+            for result in ("hit", "miss")
+        }
+        self._allowed = {
+            (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
+            for proxy_type in ProxyType
+            for form in CredentialForm
+        }
+
+    def decision_started(self) -> None:
+        """Count a decision as under way."""
+        self._in_flight.inc()
+
+    def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
+        """Count a decision by what its trail saw."""
+        self._in_flight.dec()
+        outcome = outcome_of(reason)
+        if reason is None and trail.granted is not None and trail.form is not None:
+            self._allowed[trail.granted.type, trail.form].inc()
+        else:
+            # The claim's type is the client's word, yet one of three: it tells which proxies are turned away.
+            proxy_type = NONE if trail.claimed is None else trail.claimed.type.value
+            self._decisions.labels(outcome, reason or NONE, proxy_type, trail.form or NONE).inc()
+        self._seconds_by_outcome[outcome].observe(seconds)
+        if trail.skew is not None:
+            self._skew.observe(trail.skew)
+        self._cache_lookup("identity", trail.sts)
+        self._cache_lookup("role", trail.iam)
+
+    def _cache_lookup(self, cache: str, call: UpstreamCall) -> None:
+        if call.cache != NONE:
+            self._cache_results[cache, call.cache].inc()
+
+    def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
+        """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""
+        self._last_outcomes[upstream] = outcome
+        self._upstream_calls.labels(upstream, outcome, region).inc()
+        self._seconds_by_upstream[upstream].observe(seconds)
+        if outcome in (Reason.STS_THROTTLED, Reason.IAM_THROTTLED):
+            self._throttles_by_upstream[upstream].inc()
+
+    def last_outcomes(self) -> dict[Upstream, str]:
+        """Return the outcome of the last call to each upstream, for ``/ready``."""
+        return dict(self._last_outcomes)
+
+    def cache_size(self, cache: str, entries: int) -> None:
+        """Set how many entries a cache holds."""
+        self._cache_entries.labels(cache).set(entries)
+
+    def expose(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

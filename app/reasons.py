@@ -1,0 +1,258 @@
+"""Every reason that an answer can give: one spelling for the answer, the metric label, the audit line and the docs."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Reason(StrEnum):
+    """Why a call was not answered with an identity. A closed set: it labels metrics and stands in the docs."""
+
+    # The API call itself.
+    MALFORMED_REQUEST = "malformed_request"
+    REQUEST_TOO_LARGE = "request_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    # The credential, or STS about it.
+    CREDENTIAL_MALFORMED = "credential_malformed"
+    HOST_NOT_ALLOWED = "host_not_allowed"
+    AUDIENCE_MISSING = "audience_missing"
+    AUDIENCE_MISMATCH = "audience_mismatch"
+    SCOPE_MISMATCH = "scope_mismatch"
+    CREDENTIAL_EXPIRED = "credential_expired"
+    CREDENTIAL_NOT_YET_VALID = "credential_not_yet_valid"
+    SESSION_EXPIRED = "session_expired"
+    STS_REJECTED = "sts_rejected"
+    # A known principal, not permitted.
+    PRINCIPAL_NOT_A_ROLE = "principal_not_a_role"
+    ACCOUNT_NOT_AUTHORIZED = "account_not_authorized"
+    ROLE_NOT_FOUND = "role_not_found"
+    ROLE_ID_MISMATCH = "role_id_mismatch"
+    ROLE_TYPE_MISSING = "role_type_missing"
+    ROLE_MESH_MISSING = "role_mesh_missing"
+    ROLE_SERVICE_MISSING = "role_service_missing"
+    ROLE_TAG_INVALID = "role_tag_invalid"
+    PROXY_TYPE_DISABLED = "proxy_type_disabled"
+    PROXY_TYPE_MISMATCH = "proxy_type_mismatch"
+    PROXY_MESH_MISMATCH = "proxy_mesh_mismatch"
+    PROXY_SERVICE_MISMATCH = "proxy_service_mismatch"
+    PROXY_WORKLOAD_MISMATCH = "proxy_workload_mismatch"
+    PROXY_ZONE_MISMATCH = "proxy_zone_mismatch"
+    # Could not decide.
+    STS_THROTTLED = "sts_throttled"
+    STS_UNAVAILABLE = "sts_unavailable"
+    STS_ACCESS_DENIED = "sts_access_denied"
+    IAM_THROTTLED = "iam_throttled"
+    IAM_UNAVAILABLE = "iam_unavailable"
+    IAM_ACCESS_DENIED = "iam_access_denied"
+    OVERLOADED = "overloaded"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the outside is told for one reason.
+
+    Attributes:
+        status: the HTTP status.
+        title: the reason in a few words.
+        detail: one fixed sentence or two, with the remedy. It never holds a value of the call (invariant I24).
+        retry_after: seconds for ``Retry-After``, on 503 alone.
+    """
+
+    status: int
+    title: str
+    detail: str
+    retry_after: int | None = None
+
+
+EXPLANATIONS: Final = MappingProxyType(
+    {
+        Reason.MALFORMED_REQUEST: Explanation(
+            400,
+            "The API call is malformed",
+            "The request body is not the JSON object that /openapi.json describes; correct the named field.",
+        ),
+        Reason.REQUEST_TOO_LARGE: Explanation(
+            413,
+            "The API call is too large",
+            "The request body is over 64 KiB; send one credential and one proxy.",
+        ),
+        Reason.UNSUPPORTED_MEDIA_TYPE: Explanation(
+            415,
+            "The media type is not supported",
+            "Send Content-Type: application/json, UTF-8, without Content-Encoding.",
+        ),
+        Reason.NOT_FOUND: Explanation(
+            404,
+            "There is nothing here",
+            "This path does not exist on this listener; /openapi.json lists those that do.",
+        ),
+        Reason.METHOD_NOT_ALLOWED: Explanation(
+            405, "The method is not allowed", "This path does not take this method; /openapi.json lists those it takes."
+        ),
+        Reason.CREDENTIAL_MALFORMED: Explanation(
+            401,
+            "The credential is malformed",
+            "It is not a signed sts:GetCallerIdentity request in one of the accepted forms; see what it looks like with "
+            "`kuma-aws-iam authenticate --explain`, and make one with `kuma-aws-iam credential`.",
+        ),
+        Reason.HOST_NOT_ALLOWED: Explanation(
+            401,
+            "The credential is signed for a host that is not accepted",
+            "Sign for an STS endpoint of a region in KMESH_AWSIAM_REGIONS and of the partition in "
+            "KMESH_AWSIAM_PARTITION, and unset AWS_ENDPOINT_URL_STS where the credential is made.",
+        ),
+        Reason.AUDIENCE_MISSING: Explanation(
+            401,
+            "The credential is not bound to an audience",
+            "Its SignedHeaders hold no audience header, so it could be replayed from elsewhere; sign it with "
+            "`kuma-aws-iam credential --audience`, the value of KMESH_AWSIAM_AUDIENCE.",
+        ),
+        Reason.AUDIENCE_MISMATCH: Explanation(
+            401,
+            "The credential is bound to another audience",
+            "Sign it for the value of KMESH_AWSIAM_AUDIENCE, in the audience header of its form.",
+        ),
+        Reason.SCOPE_MISMATCH: Explanation(
+            401,
+            "The credential's scope does not fit its host or date",
+            "The SigV4 scope must name the day of X-Amz-Date, the region of the host and the service sts; set AWS_REGION "
+            "to the region that the host belongs to.",
+        ),
+        Reason.CREDENTIAL_EXPIRED: Explanation(
+            401,
+            "The credential has expired",
+            "A signature lives 15 minutes, or as long as its X-Amz-Expires; make a new one, and check the clock of the "
+            "proxy if it was new.",
+        ),
+        Reason.CREDENTIAL_NOT_YET_VALID: Explanation(
+            401,
+            "The credential is dated in the future",
+            "It is signed more than 5 minutes ahead of this service's clock; set both clocks by NTP.",
+        ),
+        Reason.SESSION_EXPIRED: Explanation(
+            401,
+            "The AWS session that signed the credential has expired",
+            "Let the proxy fetch new credentials of its task role, then sign anew.",
+        ),
+        Reason.STS_REJECTED: Explanation(
+            401,
+            "STS does not vouch for the credential",
+            "STS refused the signature or its key: signed for another audience than KMESH_AWSIAM_AUDIENCE, altered on the "
+            "way, of another partition, or of a role that was deleted; the audit line names the AWS error code.",
+        ),
+        Reason.PRINCIPAL_NOT_A_ROLE: Explanation(
+            403,
+            "The caller is not an IAM role",
+            "Only an assumed IAM role is a workload: give the ECS task a task role, and use no IAM user, root, federated "
+            "user or instance identity.",
+        ),
+        Reason.ACCOUNT_NOT_AUTHORIZED: Explanation(
+            403,
+            "The AWS account is not authorized",
+            "Add the account of the task role to KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS if it should join the mesh.",
+        ),
+        Reason.ROLE_NOT_FOUND: Explanation(
+            403,
+            "The role does not exist",
+            "IAM has no such role in the caller's account; it was deleted, or is not yet visible to IAM.",
+        ),
+        Reason.ROLE_ID_MISMATCH: Explanation(
+            403,
+            "The role is not the one that signed",
+            "IAM's role of that name is another one than STS vouched for: it was recreated, so restart the task, or the "
+            "service reads the wrong account.",
+        ),
+        Reason.ROLE_TYPE_MISSING: Explanation(
+            403,
+            "The role has no kuma.io/type tag",
+            "Tag the role with kuma.io/type: dataplane, ingress or egress.",
+        ),
+        Reason.ROLE_MESH_MISSING: Explanation(
+            403,
+            "The role has no kuma.io/mesh tag",
+            "Tag the role with kuma.io/mesh, the mesh that its data plane proxies may join.",
+        ),
+        Reason.ROLE_SERVICE_MISSING: Explanation(
+            403,
+            "The role has no kuma.io/service tag",
+            "KMESH_AWSIAM_REQUIRE_SERVICE_TAG is on: tag the role with kuma.io/service.",
+        ),
+        Reason.ROLE_TAG_INVALID: Explanation(
+            403,
+            "A kuma.io tag of the role is invalid",
+            "A kuma.io key is spelt in another case or twice, or its value breaks the key's grammar; the audit line names "
+            "the key.",
+        ),
+        Reason.PROXY_TYPE_DISABLED: Explanation(
+            403,
+            "This proxy type does not use aws-iam here",
+            "Set KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE or KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE (before 2.7: "
+            "KUMA_DP_SERVER_AUTH_TYPE) to aws-iam to turn it on.",
+        ),
+        Reason.PROXY_TYPE_MISMATCH: Explanation(
+            403,
+            "The role's kuma.io/type is not the proxy's type",
+            "Run this proxy with a role whose kuma.io/type is the proxy's own.",
+        ),
+        Reason.PROXY_MESH_MISMATCH: Explanation(
+            403,
+            "The role's kuma.io/mesh is not the proxy's mesh",
+            "Run this proxy with a role of its mesh, or correct the mesh of the Dataplane or of the role's tag.",
+        ),
+        Reason.PROXY_SERVICE_MISMATCH: Explanation(
+            403,
+            "The role's kuma.io/service does not cover the proxy",
+            "Every kuma.io/service of the proxy's inbounds, gateway and labels must be the one of the role's tag, and "
+            "there must be one.",
+        ),
+        Reason.PROXY_WORKLOAD_MISMATCH: Explanation(
+            403,
+            "The role's kuma.io/workload is not the proxy's",
+            "The proxy's label kuma.io/workload must be the one of the role's tag.",
+        ),
+        Reason.PROXY_ZONE_MISMATCH: Explanation(
+            403,
+            "The role's kuma.io/zone is not the proxy's zone",
+            "Run this zone proxy with a role of its zone, or correct the zone of the role's tag.",
+        ),
+        Reason.STS_THROTTLED: Explanation(
+            503, "STS is throttling", "AWS limits STS to 600 requests/s per account and region; try again.", 2
+        ),
+        Reason.STS_UNAVAILABLE: Explanation(
+            503, "STS could not be asked", "STS did not give an answer that can be believed in time; try again.", 2
+        ),
+        Reason.STS_ACCESS_DENIED: Explanation(
+            503,
+            "STS refused access",
+            "GetCallerIdentity cannot be denied by an IAM policy: check the policy of the VPC endpoint that the service "
+            "uses for STS.",
+            30,
+        ),
+        Reason.IAM_THROTTLED: Explanation(
+            503, "IAM is throttling", "AWS limits iam:GetRole and sts:AssumeRole per account; try again.", 2
+        ),
+        Reason.IAM_UNAVAILABLE: Explanation(
+            503,
+            "IAM could not be asked",
+            "IAM, or the service's own AWS credentials, did not answer in time; try again.",
+            2,
+        ),
+        Reason.IAM_ACCESS_DENIED: Explanation(
+            503,
+            "The service may not read the role",
+            "The service lacks iam:GetRole on this role, or cannot assume the reader role in its account; its log holds "
+            "the policy that would mend it.",
+            30,
+        ),
+        Reason.OVERLOADED: Explanation(
+            503, "Too many decisions are under way", "The service is at its limit of concurrent work; try again.", 1
+        ),
+        Reason.INTERNAL_ERROR: Explanation(
+            500, "Internal error", "A bug in this service; look for the requestId in its log. Nothing was decided."
+        ),
+    }
+)

@@ -1,0 +1,158 @@
+"""What one variable alone cannot tell: which variables must agree, and which are ignored or misspelt.
+
+Pure: it sees the environment as a mapping and the variables that are at fault already, and returns sentences.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.core.endpoints import StsEndpoint
+from app.core.proxy import ProxyType
+from app.settings_values import TcpAddress, parse_listen_address, parse_regions
+
+AUTH_TYPE: Final = "KUMA_DP_SERVER_AUTH_TYPE"
+DP_PROXY_TYPE: Final = "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE"
+ZONE_PROXY_TYPE: Final = "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE"
+USE_TOKEN_PATH: Final = "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH"  # noqa: S105 - a variable's name
+RELOADABLE_TOKENS: Final = "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS"
+ACCOUNTS: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS"
+ACCOUNTS_FILE: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE"
+
+AWS_IAM: Final = "aws-iam"
+DEFAULT_LISTEN: Final = "127.0.0.1:5690"
+_ZONE_TYPES: Final = frozenset({ProxyType.INGRESS, ProxyType.EGRESS})
+_GOVERNS: Final[Mapping[str, frozenset[ProxyType]]] = {
+    AUTH_TYPE: frozenset(ProxyType),
+    DP_PROXY_TYPE: frozenset({ProxyType.DATAPLANE}),
+    ZONE_PROXY_TYPE: _ZONE_TYPES,
+}
+_TRUE_TEXTS: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
+_PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the environment: the variable, and what to do."""
+
+    variable: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.remedy}"
+
+
+def enabled_types(environ: Mapping[str, str | None]) -> frozenset[ProxyType]:
+    """Return the proxy types whose variable says ``aws-iam``."""
+    return frozenset().union(*(types for name, types in _GOVERNS.items() if environ.get(name) == AWS_IAM))
+
+
+def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: str) -> Iterator[Problem]:
+    """Find what is wrong between variables.
+
+    Args:
+        environ: the environment, without empty values.
+        known: the variables that this service reads.
+        prefix: that of its own variables; a variable with it that is not known is misspelt.
+    """
+    yield from _auth_type_problems(environ)
+    yield from _account_problems(environ)
+    yield from _listener_problems(environ)
+    if "KMESH_AWSIAM_READER_EXTERNAL_ID" in environ and "KMESH_AWSIAM_READER_ROLE_NAME" not in environ:
+        yield Problem(
+            "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
+        )
+    for name in sorted(environ):
+        if name.startswith(prefix) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "remove it"
+            yield Problem(name, f"no such setting; {hint} (a misspelt one would be silently without effect)")
+
+
+def region_problems(environ: Mapping[str, str], endpoints: Iterable[StsEndpoint]) -> Iterator[Problem]:
+    """Hold partition and regions to botocore's data.
+
+    Args:
+        environ: the environment, without empty values.
+        endpoints: every STS endpoint there is.
+    """
+    regions: dict[str, set[str]] = {}
+    for endpoint in endpoints:
+        regions.setdefault(endpoint.partition, set()).add(endpoint.region)
+    partition = environ.get("KMESH_AWSIAM_PARTITION", "aws")
+    if partition not in regions:
+        yield Problem("KMESH_AWSIAM_PARTITION", f"it must be one of {', '.join(regions)}")
+        return
+    known = regions[partition]
+    if unknown := sorted(parse_regions(environ.get("KMESH_AWSIAM_REGIONS", "")) - known):
+        yield Problem(
+            "KMESH_AWSIAM_REGIONS",
+            f"no STS region of partition {partition}: {', '.join(unknown)}; it has {', '.join(sorted(known))}",
+        )
+    name = "AWS_REGION" if "AWS_REGION" in environ else "AWS_DEFAULT_REGION"
+    if environ.get(name, next(iter(known))) not in known:
+        yield Problem(name, f"no region of KMESH_AWSIAM_PARTITION, which is {partition}; correct one of them")
+
+
+def _auth_type_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    if not enabled_types(environ):
+        yield Problem(
+            f"{AUTH_TYPE} or {DP_PROXY_TYPE} / {ZONE_PROXY_TYPE}",
+            "none of them says aws-iam, so there is nothing to authenticate; set the first for a control plane of 2.0 to "
+            "2.6, or the others for 2.7 and later, to aws-iam",
+        )
+    for name in (DP_PROXY_TYPE, ZONE_PROXY_TYPE):
+        old, new = environ.get(AUTH_TYPE), environ.get(name)
+        if old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM):
+            yield Problem(
+                f"{AUTH_TYPE} and {name}",
+                "they disagree about aws-iam; keep the one of your control plane's generation (2.7 brought the second)",
+            )
+    if environ.get(AUTH_TYPE) == AWS_IAM and not _is_true(environ, USE_TOKEN_PATH):
+        yield Problem(USE_TOKEN_PATH, "set it to true: a credential lives 15 minutes and is renewed in a file")
+    if AWS_IAM in (environ.get(DP_PROXY_TYPE), environ.get(ZONE_PROXY_TYPE)) and not _is_true(
+        environ, RELOADABLE_TOKENS
+    ):
+        yield Problem(RELOADABLE_TOKENS, "set it to true: a credential lives 15 minutes and is renewed in a file")
+
+
+def _is_true(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").lower() in _TRUE_TEXTS
+
+
+def _account_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    given = [name for name in (ACCOUNTS, ACCOUNTS_FILE) if name in environ]
+    if not given:
+        yield Problem(
+            ACCOUNTS,
+            f"set it to the AWS account ids whose roles may join: 111122223333,444455556666 (or {ACCOUNTS_FILE})",
+        )
+    if len(given) > 1:
+        yield Problem(f"{ACCOUNTS} and {ACCOUNTS_FILE}", "exactly one of them is to be set; remove one")
+
+
+def _listener_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Refuse a listener that others can reach: callers are not authenticated, and an answer names roles and accounts."""
+    listen = environ.get("KMESH_AWSIAM_LISTEN", DEFAULT_LISTEN)
+    try:
+        address = parse_listen_address(listen)
+    except ValueError:
+        return  # reported as the variable's own problem
+    if isinstance(address, TcpAddress) and not address.is_loopback:
+        yield Problem(
+            "KMESH_AWSIAM_LISTEN",
+            "it is reachable from other hosts, and callers are not authenticated there; listen on 127.0.0.1:5690 (the "
+            "containers of one ECS task share loopback) or on unix:/path",
+        )
+    if environ.get("KMESH_AWSIAM_DIAGNOSTICS_LISTEN") == listen:
+        yield Problem(
+            "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", "it is the address of KMESH_AWSIAM_LISTEN; give it another or unset it"
+        )
+
+
+def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
+    """Say what stands in the environment and is ignored on purpose."""
+    for name in _PROXY_VARIABLES:
+        if environ.get(name):
+            yield f"{name} is ignored; set KMESH_AWSIAM_HTTPS_PROXY to reach STS and IAM through a proxy"

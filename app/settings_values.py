@@ -1,0 +1,189 @@
+"""The values that a variable can hold, each parsed once. A parser raises `ValueError` with a sentence and its remedy."""
+
+import ipaddress
+import re
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+_MAX_PORT: Final = 65535
+# A header value: visible ASCII, with blanks only within.
+_AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may stand before the name.
+_ROLE_NAME: Final = re.compile(r"(?:[!-~]{1,510}/)?[\w+=,.@-]{1,64}", re.ASCII)
+_EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host and port to listen on."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this host, or this ECS task, can reach it."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """The path of a Unix socket to listen on; only processes that share the file system can reach it."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+ListenAddress = TcpAddress | UnixAddress
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host names this machine: an address of a loopback range, or ``localhost``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_listen_address(text: str) -> ListenAddress:
+    """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``."""
+    if text.startswith("unix:"):
+        path = Path(text.removeprefix("unix:"))
+        if not path.is_absolute():
+            raise ValueError("a Unix socket needs an absolute path: unix:/run/kuma-aws-iam/api.sock")
+        return UnixAddress(path)
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
+        raise ValueError("it is neither host:port nor unix:/path; write for example 127.0.0.1:5690")
+    return TcpAddress(host, int(port))
+
+
+def parse_accounts(text: str) -> frozenset[str]:
+    """Parse the comma-separated list of account ids."""
+    return _accounts([entry.strip() for entry in text.split(",")])
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsFile:
+    """A file of account ids, and what stood in it."""
+
+    path: Path
+    accounts: frozenset[str]
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def read_accounts_file(text: str) -> AccountsFile:
+    """Read account ids from a file: UTF-8, one a line, ``#`` comments."""
+    path = Path(text)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
+        ) from error
+    return AccountsFile(path, _accounts([entry for line in lines if (entry := line.partition("#")[0].strip())]))
+
+
+def _accounts(entries: list[str]) -> frozenset[str]:
+    wrong = [entry for entry in entries if not _ACCOUNT.fullmatch(entry)]
+    if wrong or not entries:
+        named = f" (wrong: {', '.join(repr(entry[:20]) for entry in wrong[:3])})" if any(wrong) else ""
+        raise ValueError(
+            f"it must list at least one AWS account id of 12 digits{named}; there is no wildcard, and leading zeros count: "
+            "111122223333,444455556666"
+        )
+    return frozenset(entries)
+
+
+def parse_audience(text: str) -> str:
+    """Check that an audience can be a header's value."""
+    if not _AUDIENCE.fullmatch(text):
+        raise ValueError("it must be 1 to 255 printable ASCII characters, without blanks at the ends")
+    return text
+
+
+def parse_role_name(text: str) -> str:
+    """Check the name of the reader role."""
+    if not _ROLE_NAME.fullmatch(text):
+        raise ValueError(
+            "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader"
+        )
+    return text
+
+
+def parse_external_id(text: str) -> str:
+    """Check an external id; it is not repeated in the error."""
+    if not _EXTERNAL_ID.fullmatch(text):
+        raise ValueError(
+            "it must be 2 to 1224 letters, digits and _+=,.@:/- (as the reader role's trust policy has it)"
+        )
+    return text
+
+
+def parse_regions(text: str) -> frozenset[str]:
+    """Parse the comma-separated list of regions; whether they exist is checked against botocore's data."""
+    return frozenset(entry for region in text.split(",") if (entry := region.strip()))
+
+
+def parse_ca_file(text: str) -> str:
+    """Check that a file of certificates can be read."""
+    try:
+        ssl.create_default_context(cafile=text)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(
+            f"no certificates can be read from it ({type(error).__name__}); check path, mode and PEM"
+        ) from error
+    return text
+
+
+def parse_endpoint_url(text: str) -> str:
+    """Parse an ``AWS_ENDPOINT_URL``: https, or http on loopback; returned without a slash at the end."""
+    url = urlsplit(text)
+    if (
+        url.scheme not in ("https", "http")
+        or not url.hostname
+        or url.path not in ("", "/")
+        or url.query
+        or url.fragment
+    ):
+        raise ValueError("it must be the URL of a host: https://vpce-....amazonaws.com")
+    if url.username is not None or url.password is not None:
+        raise ValueError("a URL with user information is refused; remove it")
+    if url.scheme == "http" and not is_loopback(url.hostname):
+        raise ValueError(
+            "plain http is accepted towards loopback alone, since a credential would cross the network; use https"
+        )
+    return text.rstrip("/")
+
+
+def parse_proxy_url(text: str) -> str:
+    """Parse the URL of a proxy."""
+    url = urlsplit(text)
+    if (
+        url.scheme not in ("https", "http")
+        or not url.hostname
+        or url.path not in ("", "/")
+        or url.query
+        or url.fragment
+    ):
+        raise ValueError("it must be the URL of a proxy: http://proxy.internal:3128")
+    return text
+
+
+def mask_url(text: str) -> str:
+    """Return a URL without its user information."""
+    url = urlsplit(text)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()

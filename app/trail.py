@@ -1,0 +1,54 @@
+"""What one decision saw, filled in as it goes. The audit line and the metrics are made of it, in one place each."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.core.principal import Principal
+from app.core.proxy import ProxyIdentity, ProxyRequest
+from app.core.signed_request import CredentialForm
+
+
+@dataclass(slots=True)
+class UpstreamCall:
+    """What one upstream cost this decision.
+
+    Attributes:
+        cache: ``hit``, ``miss``, or ``none`` when the decision did not come this far.
+        request_id: AWS's request id; that of the cached answer on a hit.
+        seconds: time spent waiting for it.
+        region: of the STS endpoint; empty for IAM.
+    """
+
+    cache: str = "none"
+    request_id: str = ""
+    seconds: float = 0.0
+    region: str = ""
+
+
+@dataclass(slots=True)
+class Trail:
+    """One decision on its way.
+
+    Attributes:
+        request_id: of the API call; echoed to the caller.
+        deadline: when the whole decision must have ended, in seconds of the event loop's clock.
+        claimed: what the proxy says it is.
+        form: how the credential is written, once it is decoded.
+        signed_at: the moment of signing, by the signer's clock.
+        skew: seconds by which the signer's clock is ahead, as far as the age shows it; negative for an old credential.
+        principal: whom STS named.
+        granted: the identity that was granted.
+        sts: the call to STS.
+        iam: the call to IAM.
+    """
+
+    request_id: str
+    deadline: float
+    claimed: ProxyRequest | None = None
+    form: CredentialForm | None = None
+    signed_at: datetime | None = None
+    skew: float | None = None
+    principal: Principal | None = None
+    granted: ProxyIdentity | None = None
+    sts: UpstreamCall = field(default_factory=UpstreamCall)
+    iam: UpstreamCall = field(default_factory=UpstreamCall)
