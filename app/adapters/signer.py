@@ -1,0 +1,79 @@
+"""Signing ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import boto3
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
+
+from app.core.endpoints import StsEndpoint
+from app.core.header_rules import ACTION, VERSION
+from app.core.request_policy import MAX_LIFETIME
+
+MAX_EXPIRES: Final = int(MAX_LIFETIME.total_seconds())
+
+
+class SigningError(Exception):
+    """A credential cannot be made here; the message says what to do."""
+
+
+def ambient_credentials() -> ReadOnlyCredentials:
+    """Return credentials as an ECS task finds them: boto3's chain, which ends in the task role's endpoint.
+
+    Raises:
+        SigningError: there are none, or they are a user's long-term keys.
+    """
+    try:
+        credentials = boto3.Session().get_credentials()
+        frozen = None if credentials is None else credentials.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise SigningError(f"the AWS credentials could not be fetched: {error}") from error
+    if frozen is None:
+        raise SigningError(
+            "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
+        )
+    if not frozen.token:
+        raise SigningError(
+            "these AWS credentials are the long-term keys of an IAM user; only an assumed role is a workload: use the task "
+            "role, or assume a role first"
+        )
+    return frozen
+
+
+def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:
+    """Return the plain endpoint of a region, or of ``aws-global``.
+
+    Raises:
+        SigningError: AWS has no such region.
+    """
+    for endpoint in endpoints:
+        # botocore's data yields the plain host of a region before its FIPS and dual-stack ones.
+        if endpoint.region == region:
+            return endpoint
+    raise SigningError(f"{region!r} is no region of AWS that botocore knows; correct --region or AWS_REGION")
+
+
+def presign(
+    credentials: ReadOnlyCredentials,
+    endpoint: StsEndpoint,
+    *,
+    audience: str,
+    audience_header: str = "x-kuma-audience",
+    expires: int = MAX_EXPIRES,
+) -> str:
+    """Return the presigned URL that a native credential holds; the audience is signed and not in it.
+
+    It is always signed for AWS's own host, whatever ``AWS_ENDPOINT_URL*`` says.
+    """
+    request = AWSRequest(
+        method="GET",
+        url=f"https://{endpoint.host}/",
+        params={"Action": ACTION, "Version": VERSION},
+        headers={audience_header: audience},
+    )
+    SigV4QueryAuth(credentials, "sts", endpoint.signing_region, expires=expires).add_auth(request)
+    url: str = request.prepare().url
+    return url

@@ -1,0 +1,139 @@
+"""``authenticate``: present a credential to a running service, or show what one looks like."""
+
+import json
+import sys
+from typing import Any
+
+import click
+import httpx
+
+from app.cli.options import fail, make_credential, service_client, service_option, signing_options
+from app.cli.shape import explain as explain_shape
+from app.cli.shape import utc_now
+from app.core.strict_json import StrictJsonError, parse_object
+from app.settings_values import ListenAddress
+
+_OK = 200
+
+
+@click.command(short_help="Present a credential to a service, or show its shape.")
+@service_option("KMESH_AWSIAM_LISTEN")
+@click.option(
+    "--type", "proxy_type", type=click.Choice(["dataplane", "ingress", "egress"]), help="What the proxy says it is."
+)
+@click.option("--mesh", help="Its mesh; needed for a dataplane.")
+@click.option("--name", help="Its resource's name.")
+@click.option("--zone", help="The zone of an ingress or egress.")
+@click.option("--kuma-service", "services", multiple=True, help="A kuma.io/service of its inbounds; may be repeated.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label, as kuma.io/workload=demo; may be repeated."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
+@click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
+@signing_options
+def authenticate(  # noqa: PLR0913 - one parameter an option
+    *,
+    service: ListenAddress,
+    proxy_type: str | None,
+    mesh: str | None,
+    name: str | None,
+    zone: str | None,
+    services: tuple[str, ...],
+    labels: tuple[str, ...],
+    as_json: bool,
+    explain: bool,
+    audience: str,
+    region: str | None,
+    form: str,
+) -> None:
+    """Present a credential to a running service, and print the identity or the reason.
+
+    The credential comes from stdin: its text, or an ExecCredential JSON, as aws eks get-token prints it. Without stdin
+    one is made with the ambient AWS credentials, as the command credential does. Without --type the answer is the
+    identity that the role carries; with it, whether the role covers such a proxy.
+
+    \b
+    aws eks get-token --cluster-name kuma-control-plane | kuma-aws-iam authenticate
+    kuma-aws-iam authenticate --type dataplane --mesh default --kuma-service demo-app < /run/kuma/token
+    kuma-aws-iam authenticate --explain < /run/kuma/token
+
+    Exit status: 0 allowed, 1 denied or undecided, 2 usage.
+    """
+    text = _from_stdin()
+    if text is None:
+        text = make_credential(audience=audience, region=region, form=form)
+    if explain:
+        for heading, words in explain_shape(text, utc_now()):
+            click.echo(f"{heading + ':':18} {words}")
+        return
+    call: dict[str, Any] = {"credential": text}
+    if proxy_type is not None:
+        call["proxy"] = _claim(proxy_type, mesh, name, zone, services, labels)
+    with service_client(service) as client:
+        response = client.post("/v1/authenticate", json=call)
+    if as_json:
+        click.echo(response.text)
+    else:
+        _print(response)
+    sys.exit(response.status_code != _OK)
+
+
+def _from_stdin() -> str | None:
+    """Return the credential on stdin, or None where there is none: a terminal, or nothing at all."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    text = sys.stdin.read().strip()
+    if not text:
+        return None
+    if text.startswith("{"):
+        try:
+            members = parse_object(text)
+        except StrictJsonError:
+            return text  # for the service to judge
+        if members.get("kind") == "ExecCredential":
+            token = (members.get("status") or {}).get("token")
+            if not isinstance(token, str):
+                fail("the ExecCredential on stdin has no status.token")
+            return token
+    return text
+
+
+def _claim(
+    proxy_type: str,
+    mesh: str | None,
+    name: str | None,
+    zone: str | None,
+    services: tuple[str, ...],
+    labels: tuple[str, ...],
+) -> dict[str, Any]:
+    if proxy_type == "dataplane" and mesh is None:
+        raise click.UsageError("--type dataplane needs --mesh")
+    pairs = [label.partition("=") for label in labels]
+    if not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write KEY=VALUE", param_hint="--label")
+    claim: dict[str, Any] = {"type": proxy_type, "mesh": mesh, "name": name, "zone": zone}
+    if services:
+        claim["tags"] = {"kuma.io/service": list(services)}
+    if pairs:
+        claim["labels"] = {key: value for key, _, value in pairs}
+    return claim
+
+
+def _print(response: httpx.Response) -> None:
+    try:
+        answer = response.json()
+    except json.JSONDecodeError:
+        fail(f"the service answered {response.status_code} without JSON; is --service right?")
+    if response.status_code == _OK:
+        identity, principal = answer["identity"], answer["principal"]
+        click.echo("allowed")
+        click.echo(f"  identity   {' '.join(f'{key}={value}' for key, value in identity.items() if value is not None)}")
+        click.echo(f"  role       {principal['role']} ({principal['roleId']}) of account {principal['account']}")
+        click.echo(f"  session    {principal['session']}")
+        click.echo(f"  until      {answer['expiresAt']}")
+        return
+    verdict = "denied" if response.status_code in (401, 403) else "undecided"
+    click.echo(f"{verdict}: {answer.get('reason')} ({response.status_code})")
+    click.echo(f"  {answer.get('title')}")
+    click.echo(f"  {answer.get('detail')}")
+    click.echo(f"  request id {answer.get('requestId')}")

@@ -1,0 +1,71 @@
+"""``serve`` and ``check-config``: both read the environment through the same code."""
+
+import sys
+from typing import NoReturn
+
+import click
+
+from app.settings import Settings, SettingsError, load_settings
+
+_USAGE = 2
+
+
+@click.command(short_help="Serve decisions until SIGTERM.")
+def serve() -> None:
+    """Serve decisions until SIGTERM.
+
+    Everything is set by environment variables (check-config lists them). The least that is needed:
+
+    \b
+    control plane 2.0 - 2.6              control plane 2.7 and later
+    KUMA_DP_SERVER_AUTH_TYPE=aws-iam     KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE=aws-iam
+    KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH   KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS
+      =true                                =true
+    KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=111122223333
+
+    and AWS credentials of its own with iam:GetRole (on ECS: the task role). Listens on 127.0.0.1:5690 unless
+    KMESH_AWSIAM_LISTEN says otherwise.
+    """
+    # Imported here: the other commands need neither FastAPI nor uvicorn, and start in a third of the time.
+    from app.server import ListenError, run  # noqa: PLC0415
+
+    settings = _load()
+    try:
+        run(settings)
+    except ListenError as error:
+        click.echo(f"kuma-aws-iam: {error}", err=True)
+        sys.exit(1)
+
+
+@click.command("check-config", short_help="Check the environment and print the effective settings.")
+def check_config() -> None:
+    """Check the environment and print the effective settings, without secrets.
+
+    It runs the code that serve starts with, and reports every problem at once. Exit status 0 when serve would start with
+    this environment, 2 when it would not.
+    """
+    settings = _load()
+    width = max(len(variable) for variable, _, _ in settings.effective())
+    for variable, value, is_set in settings.effective():
+        click.echo(f"{variable:{width}}  {value}{'' if is_set else '  (default)'}")
+    click.echo()
+    click.echo(f"proxy types that use aws-iam: {', '.join(sorted(settings.enabled_types))}")
+    click.echo(f"accounts: {', '.join(sorted(settings.authorized_accounts))}")
+    click.echo(f"STS hosts accepted: {len(settings.accepted_endpoints)}")
+    for warning in settings.warnings():
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _load() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        _fail(error)
+
+
+def _fail(error: SettingsError) -> NoReturn:
+    count = len(error.problems)
+    click.echo(f"kuma-aws-iam: {count} {'problem' if count == 1 else 'problems'} in the environment", err=True)
+    for problem in error.problems:
+        click.echo(f"  {problem}", err=True)
+    sys.exit(_USAGE)

@@ -1,0 +1,147 @@
+"""The shape of any credential, offline and without values: what ``authenticate --explain`` prints.
+
+Unlike the core it is lenient: it looks into whatever comes, since what Kong's closed ``kuma-dp`` sends is not public. It
+shows names, lengths and the age; values only from closed sets (STS hosts, algorithm), never a token or a signature.
+"""
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from app.adapters.sts_endpoints import load_sts_endpoints
+from app.core.credential import EKS_PREFIX, NATIVE_PREFIX, decode_credential
+from app.core.endpoints import StsEndpoint
+from app.core.header_rules import AUDIENCE_HEADERS
+from app.core.request_policy import MAX_LIFETIME
+from app.core.signed_request import SignedRequest
+from app.core.sigv4 import ALGORITHM, parse_amz_date
+from app.errors import CredentialError
+
+Line = tuple[str, str]
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_JWT_PARTS: Final = ("header", "payload", "signature")
+_MAX_DEPTH: Final = 6
+_MAX_NAMES: Final = 40
+
+
+def explain(text: str, now: datetime) -> Iterator[Line]:
+    """Yield what a credential looks like, as pairs of a heading and words."""
+    yield "size", f"{len(text)} characters"
+    try:
+        yield from _explain_decoded(decode_credential(text), now)
+    except CredentialError as error:
+        yield "form", f"none that is accepted: {error.detail}"
+        yield from _look_into(text, "text", 0)
+
+
+def _explain_decoded(request: SignedRequest, now: datetime) -> Iterator[Line]:
+    hosts = {endpoint.host: endpoint for endpoint in load_sts_endpoints()}
+    yield "form", f"{request.form} ({'query-signed GET' if request.form.is_presigned else 'header-signed POST'})"
+    yield "method", _closed(request.method, ("GET", "POST"))
+    yield "host", _host(request.url.authority, hosts.get(request.url.authority))
+    yield "path", _closed(request.url.path, ("/",))
+    yield "parameters", _names(request.parameters)
+    yield "headers", _names(request.headers)
+    yield "body", f"{len(request.body)} bytes"
+    yield "algorithm", _closed(request.signature.algorithm, (ALGORITHM,))
+    signed = request.signature.signed_headers
+    yield "signed headers", _names(signed)
+    yield "unsigned headers", _names(request.headers.keys() - set(signed))
+    yield "audience header", _names(AUDIENCE_HEADERS.intersection(signed)) or "none: it is bound to nobody"
+    yield "session token", "none" if request.security_token is None else f"{len(request.security_token)} characters"
+    yield "expires", "not given" if request.expires is None else f"{request.expires} s"
+    yield "age", _age(request.amz_date, now)
+
+
+def _age(amz_date: str, now: datetime) -> str:
+    try:
+        seconds = (now - parse_amz_date(amz_date)).total_seconds()
+    except CredentialError as error:
+        return f"unknown: {error.detail}"
+    if seconds < 0:
+        return f"{-seconds:.0f} s in the future"
+    return f"{seconds:.0f} s{'' if seconds <= MAX_LIFETIME.total_seconds() else ': over, AWS keeps it for 900 s'}"
+
+
+def _host(authority: str, endpoint: StsEndpoint | None) -> str:
+    if endpoint is None:
+        return f"no STS host that botocore knows ({len(authority)} characters)"
+    return f"{endpoint.host} (partition {endpoint.partition}, region {endpoint.region})"
+
+
+def _closed(text: str, known: tuple[str, ...]) -> str:
+    return text if text in known else f"another than {' or '.join(known)}"
+
+
+def _names(names: Any) -> str:
+    shown = sorted(name if _NAME.fullmatch(name) else f"(a name of {len(name)} characters)" for name in names)
+    return ", ".join(shown[:_MAX_NAMES]) + (f" and {len(shown) - _MAX_NAMES} more" if len(shown) > _MAX_NAMES else "")
+
+
+def _look_into(text: str, where: str, depth: int) -> Iterator[Line]:
+    """Yield what can be seen in a text of unknown make: a URL, JSON, a JWT's parts, base64 of any of them."""
+    if depth > _MAX_DEPTH:
+        return
+    prefix = next((prefix for prefix in (NATIVE_PREFIX, EKS_PREFIX) if text.startswith(prefix)), None)
+    if prefix is not None:
+        yield where, f"prefix {prefix}"
+        yield from _look_into(text.removeprefix(prefix), f"{where} after the prefix", depth + 1)
+    elif "://" in text[:16]:
+        yield from _look_into_url(text, where)
+    elif text.lstrip()[:1] in ("{", "["):
+        yield from _look_into_json(text, where, depth)
+    elif text.count(".") == len(_JWT_PARTS) - 1:
+        for part, name in zip(text.split("."), _JWT_PARTS, strict=True):
+            yield f"{where}: {name}", f"{len(part)} characters"
+            yield from _look_into(part, f"{where}: {name}", depth + 1)
+    elif (decoded := _any_base64(text)) is not None:
+        yield where, f"base64 of {len(decoded)} characters"
+        yield from _look_into(decoded, f"{where}, decoded", depth + 1)
+
+
+def _look_into_url(text: str, where: str) -> Iterator[Line]:
+    try:
+        url = urlsplit(text)
+        names = [name for name, _ in parse_qsl(url.query, keep_blank_values=True)]
+    except ValueError:
+        yield where, "a URL that cannot be parsed"
+        return
+    endpoint = next((endpoint for endpoint in load_sts_endpoints() if endpoint.host == url.netloc), None)
+    yield f"{where}: URL", f"{_closed(url.scheme, ('https',))}, host {_host(url.netloc, endpoint)}"
+    yield f"{where}: parameters", _names(names)
+
+
+def _look_into_json(text: str, where: str, depth: int) -> Iterator[Line]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        yield where, "it begins like JSON, and is none"
+        return
+    if not isinstance(value, dict):
+        yield where, "JSON, but no object"
+        return
+    yield f"{where}: members", _names(value)
+    for name, member in value.items():
+        if isinstance(member, str) and _NAME.fullmatch(name):
+            yield from _look_into(member, f"{where}.{name}", depth + 1)
+        elif isinstance(member, dict):
+            yield f"{where}.{name}: members", _names(member)
+
+
+def _any_base64(text: str) -> str | None:
+    padded = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True).decode("ascii") if padded else None
+    except (ValueError, binascii.Error):
+        return None
+
+
+def utc_now() -> datetime:
+    """Return the clock of this host."""
+    return datetime.now(UTC)

@@ -1,0 +1,266 @@
+"""The sidecars of the demo: what each is, what it presents, and what must be decided about it."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+
+from app.adapters.signer import find_endpoint, presign
+from app.adapters.sts_endpoints import load_sts_endpoints
+from app.core.base64_text import encode_base64url
+from app.core.credential import EKS_PREFIX, encode_jwt_clothes, encode_native
+from app.core.endpoints import StsEndpoint
+from app.core.header_rules import POST_BODY
+from app.demo.stage import AUDIENCE, CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Stage
+from app.emulator.fault_kinds import FaultKind
+from app.reasons import Reason
+
+_REGION: Final = "us-east-1"
+_ALLOWED_STATUS: Final = 200
+_DENIED_STATUSES: Final = (401, 403)
+
+Maker = Callable[[ReadOnlyCredentials], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """One proxy that presents a credential.
+
+    Attributes:
+        title: who it is.
+        sent: what it presents, in words.
+        account: of its task role.
+        role: its task role.
+        make: signs with the role's credentials.
+        claim: what it says it is.
+        expected: the reason that must come, or None where it must be accepted.
+        prepare: what happens to AWS first.
+    """
+
+    title: str
+    sent: str
+    account: str = CONTROL_PLANE_ACCOUNT
+    role: str = "demo-app"
+    make: Maker
+    claim: dict[str, Any]
+    expected: Reason | None = None
+    prepare: Callable[[Stage], None] = field(default=lambda _stage: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was decided: the verdict, its reason, and the words for it."""
+
+    verdict: str
+    reason: str | None
+    why: str
+
+
+def play(stage: Stage, sidecars: Sequence[Sidecar]) -> Iterator[tuple[Sidecar, Outcome]]:
+    """Sign for all of them first, then let one after the other present its credential.
+
+    The expired one is signed for one second; by its turn that is over, since it comes last and waits for it.
+    """
+    signed = [(sidecar, sidecar.make(stage.task_credentials(sidecar.account, sidecar.role))) for sidecar in sidecars]
+    for sidecar, credential in signed:
+        sidecar.prepare(stage)
+        response = stage.client.post("/v1/authenticate", json={"credential": credential, "proxy": sidecar.claim})
+        stage.emulator.faults.clear()
+        yield sidecar, _outcome(response.status_code, response.json())
+
+
+def _outcome(status: int, answer: dict[str, Any]) -> Outcome:
+    if status == _ALLOWED_STATUS:
+        identity, principal = answer["identity"], answer["principal"]
+        granted = " ".join(f"{key}={value}" for key, value in identity.items() if value is not None)
+        return Outcome("allowed", None, f"{granted}; role {principal['role']} of {principal['account']}")
+    verdict = "denied" if status in _DENIED_STATUSES else "undecided"
+    return Outcome(verdict, answer["reason"], f"{answer['reason']} ({status}): {answer['detail']}")
+
+
+def _endpoint() -> StsEndpoint:
+    return find_endpoint(load_sts_endpoints(), _REGION)
+
+
+def _native(credentials: ReadOnlyCredentials) -> str:
+    return encode_native(presign(credentials, _endpoint(), audience=AUDIENCE))
+
+
+def _jwt(credentials: ReadOnlyCredentials) -> str:
+    return encode_jwt_clothes(presign(credentials, _endpoint(), audience=AUDIENCE))
+
+
+def _eks(credentials: ReadOnlyCredentials) -> str:
+    url = presign(credentials, _endpoint(), audience=AUDIENCE, audience_header="x-k8s-aws-id", expires=60)
+    return EKS_PREFIX + encode_base64url(url.encode("ascii"))
+
+
+def _for_another_audience(credentials: ReadOnlyCredentials) -> str:
+    return encode_native(presign(credentials, _endpoint(), audience="another-control-plane"))
+
+
+def _another_native(credentials: ReadOnlyCredentials) -> str:
+    """Differ from `_native` in one parameter: the same bytes would be known already, and STS not asked."""
+    return encode_native(presign(credentials, _endpoint(), audience=AUDIENCE, expires=600))
+
+
+def _short_lived(credentials: ReadOnlyCredentials) -> str:
+    return encode_native(presign(credentials, _endpoint(), audience=AUDIENCE, expires=1))
+
+
+def _tampered(credentials: ReadOnlyCredentials) -> str:
+    url = presign(credentials, _endpoint(), audience=AUDIENCE)
+    last = "0" if url[-1] != "0" else "1"
+    return encode_native(url[:-1] + last)
+
+
+def _unbound(credentials: ReadOnlyCredentials) -> str:
+    """Sign ``host`` alone, as plain boto3 does: anybody who sees it could present it anywhere."""
+    url = presign(credentials, _endpoint(), audience=AUDIENCE)
+    return encode_native(url.replace("host%3Bx-kuma-audience", "host"))
+
+
+def _vault_envelope(credentials: ReadOnlyCredentials) -> str:
+    url = f"https://{_endpoint().host}/"
+    request = AWSRequest(
+        method="POST",
+        url=url,
+        data=POST_BODY,
+        headers={
+            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            "X-Vault-AWS-IAM-Server-ID": AUDIENCE,
+        },
+    )
+    SigV4Auth(credentials, "sts", _REGION).add_auth(request)
+    return json.dumps(
+        {
+            "iam_http_request_method": "POST",
+            "iam_request_url": base64.b64encode(url.encode()).decode(),
+            "iam_request_body": base64.b64encode(POST_BODY).decode(),
+            "iam_request_headers": base64.b64encode(json.dumps(dict(request.headers.items())).encode()).decode(),
+        }
+    )
+
+
+def _throttle(stage: Stage) -> None:
+    stage.emulator.faults.of("sts").inject(FaultKind.THROTTLE)
+
+
+def _let_it_expire(stage: Stage) -> None:
+    stage.wait(2.1)
+
+
+def _dataplane(mesh: str = "default", service: str = "demo-app") -> dict[str, Any]:
+    return {"type": "dataplane", "mesh": mesh, "name": f"{service}-1", "tags": {"kuma.io/service": [service]}}
+
+
+_DEMO_APP: Final = "dataplane of mesh default, service demo-app"
+
+SIDECARS: Final = (
+    Sidecar(title=_DEMO_APP, sent="native form, signed with its task role", make=_native, claim=_dataplane()),
+    Sidecar(
+        title="dataplane of mesh payments, service backend, in a second account",
+        sent="the same in a JWT's clothes, which a stock kuma-dp accepts; its role is read through the reader role",
+        account=OTHER_ACCOUNT,
+        role="backend",
+        make=_jwt,
+        claim=_dataplane("payments", "backend"),
+    ),
+    Sidecar(
+        title="dataplane of mesh default, any service",
+        sent="EKS form, as aws eks get-token makes it; its role has no kuma.io/service",
+        role="batch",
+        make=_eks,
+        claim=_dataplane(service="nightly-report"),
+    ),
+    Sidecar(title=_DEMO_APP, sent="Vault envelope: a header-signed POST", make=_vault_envelope, claim=_dataplane()),
+    Sidecar(title="ingress", sent="native form", role="zone-ingress", make=_native, claim={"type": "ingress"}),
+    Sidecar(title="egress", sent="native form", role="zone-egress", make=_native, claim={"type": "egress"}),
+    Sidecar(
+        title="a stranger with a role of the same name and tags",
+        sent="validly signed, from an account that is not listed",
+        account=STRANGERS_ACCOUNT,
+        make=_native,
+        claim=_dataplane(),
+        expected=Reason.ACCOUNT_NOT_AUTHORIZED,
+    ),
+    Sidecar(
+        title="a task that was never meant for the mesh",
+        sent="validly signed; its role has no kuma.io tags",
+        role="untagged",
+        make=_native,
+        claim=_dataplane(),
+        expected=Reason.ROLE_TYPE_MISSING,
+    ),
+    Sidecar(
+        title="demo-app, trying to join mesh payments",
+        sent="validly signed; its role is for mesh default",
+        make=_native,
+        claim=_dataplane(mesh="payments"),
+        expected=Reason.PROXY_MESH_MISMATCH,
+    ),
+    Sidecar(
+        title="demo-app, trying to be service backend",
+        sent="validly signed; its role is for service demo-app",
+        make=_native,
+        claim=_dataplane(service="backend"),
+        expected=Reason.PROXY_SERVICE_MISMATCH,
+    ),
+    Sidecar(
+        title="demo-app, trying to be an ingress",
+        sent="validly signed; its role is for a dataplane",
+        make=_native,
+        claim={"type": "ingress"},
+        expected=Reason.PROXY_TYPE_MISMATCH,
+    ),
+    Sidecar(
+        title="a role whose tags somebody doubled in another case",
+        sent="validly signed; kuma.io/mesh=default and KUMA.IO/mesh=payments",
+        role="case-twin",
+        make=_native,
+        claim=_dataplane(mesh="payments"),
+        expected=Reason.ROLE_TAG_INVALID,
+    ),
+    Sidecar(
+        title="a credential altered on the way",
+        sent="the last digit of the signature is another one",
+        make=_tampered,
+        claim=_dataplane(),
+        expected=Reason.STS_REJECTED,
+    ),
+    Sidecar(
+        title="a credential made for another control plane",
+        sent="validly signed for another audience, and replayed here",
+        make=_for_another_audience,
+        claim=_dataplane(),
+        expected=Reason.STS_REJECTED,
+    ),
+    Sidecar(
+        title="a credential that is bound to nobody",
+        sent="SignedHeaders is host alone; never forwarded to STS",
+        make=_unbound,
+        claim=_dataplane(),
+        expected=Reason.AUDIENCE_MISSING,
+    ),
+    Sidecar(
+        title="a good credential while AWS throttles",
+        sent="validly signed; STS answers 400 Throttling: no decision, and no denial",
+        make=_another_native,
+        claim=_dataplane(),
+        expected=Reason.STS_THROTTLED,
+        prepare=_throttle,
+    ),
+    Sidecar(
+        title="a credential that has expired",
+        sent="signed for one second, presented two seconds later; never forwarded to STS",
+        make=_short_lived,
+        claim=_dataplane(),
+        expected=Reason.CREDENTIAL_EXPIRED,
+        prepare=_let_it_expire,
+    ),
+)

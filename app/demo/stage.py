@@ -1,0 +1,123 @@
+"""The stage of the demo: the emulator in a thread, and the service as a process of its own, as a container would be."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+from botocore.credentials import ReadOnlyCredentials
+
+from app.emulator.example import EXAMPLE
+from app.emulator.server import Emulator
+from app.emulator.world import World
+
+CONTROL_PLANE_ACCOUNT: Final = "111122223333"
+OTHER_ACCOUNT: Final = "444455556666"
+STRANGERS_ACCOUNT: Final = "999988887777"
+AUDIENCE: Final = "demo-control-plane"
+
+_START_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.05
+
+
+class StageError(Exception):
+    """The service did not start; the message holds what it printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What sidecars play on."""
+
+    emulator: Emulator
+    client: httpx.Client
+    service_url: str
+    authorized_accounts: tuple[str, ...]
+
+    def task_credentials(self, account: str, role: str) -> ReadOnlyCredentials:
+        """Take a role, as an ECS task does."""
+        session = self.emulator.issue(account, role)
+        return ReadOnlyCredentials(session.access_key_id, session.secret_access_key, session.session_token)
+
+    @staticmethod
+    def wait(seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+
+@contextlib.contextmanager
+def open_stage(*, verbose: bool) -> Iterator[Stage]:
+    """Start the emulator and the service, and end both in the end.
+
+    Raises:
+        StageError: the service did not become ready.
+    """
+    accounts = (CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT)
+    with tempfile.TemporaryDirectory(prefix="kuma-aws-iam-demo-") as folder, Emulator(_world()) as emulator:
+        socket_path = Path(folder) / "api.sock"
+        environment = {
+            **_environment_without_aws(),
+            **emulator.environment(CONTROL_PLANE_ACCOUNT, "kuma-aws-iam"),
+            "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE": "aws-iam",
+            "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE": "aws-iam",
+            "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS": "true",
+            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": ",".join(accounts),
+            "KMESH_AWSIAM_AUDIENCE": AUDIENCE,
+            "KMESH_AWSIAM_READER_ROLE_NAME": "kuma-aws-iam-reader",
+            "KMESH_AWSIAM_READER_EXTERNAL_ID": "kuma-control-plane",
+            "KMESH_AWSIAM_LISTEN": f"unix:{socket_path}",
+            "KMESH_AWSIAM_LOG_FORMAT": "human",
+        }
+        log_path = Path(folder) / "service.log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app", "serve"],
+                env=environment,
+                stdout=None if verbose else log,
+                stderr=None if verbose else subprocess.STDOUT,
+            )
+        transport = httpx.HTTPTransport(uds=str(socket_path), trust_env=False)
+        try:
+            with httpx.Client(transport=transport, base_url="http://service", timeout=_START_SECONDS) as client:
+                _wait_until_ready(client, process, log_path)
+                yield Stage(
+                    emulator=emulator, client=client, service_url=f"unix:{socket_path}", authorized_accounts=accounts
+                )
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _world() -> World:
+    """Return the example's world, with what is only there to be refused."""
+    world = World.from_text(EXAMPLE)
+    world.add_account(STRANGERS_ACCOUNT)
+    tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": "demo-app"}
+    world.add_role(STRANGERS_ACCOUNT, "demo-app", tags=tuple(tags.items()))
+    world.add_role(CONTROL_PLANE_ACCOUNT, "case-twin", tags=(*tags.items(), ("KUMA.IO/mesh", "payments")))
+    return world
+
+
+def _environment_without_aws() -> dict[str, str]:
+    """Return this process's environment without what would lead the service to another AWS or configuration."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KMESH_", "KUMA_", "PYTEST"))
+    }
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log_path: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/ready").is_success:
+                return
+        time.sleep(_POLL_SECONDS)
+    raise StageError(f"the service did not become ready:\n{log_path.read_text(errors='replace')}")
