@@ -30,7 +30,7 @@ demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core)
 	$(BIN)/python -m pytest $(T)
 
-check: lint types test audit demo ## Everything that the gate runs
+check: lint types test demo ## Everything that the gate runs
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
@@ -48,8 +48,8 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-audit: $(STAMP) ## Look for known vulnerabilities in the pinned runtime dependencies
-	$(BIN)/python tools/audit.py
+audit: $(STAMP) ## Look for known vulnerabilities in the pinned runtime dependencies (asks PyPI)
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/runtime.txt
 
 mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
 	$(BIN)/python tools/mutants.py
@@ -66,6 +66,7 @@ image: ## Build the container image
 lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --upgrade --group dev -o requirements/dev.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage

@@ -124,7 +124,12 @@ def parse_amz_date(text: str) -> datetime:
     if not _AMZ_DATE.fullmatch(text):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date breaks its grammar")
     try:
-        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        # By position: strptime reads its format anew at each call, ten times as slowly.
+        date, time = (
+            (int(text[0:4]), int(text[4:6]), int(text[6:8])),
+            (int(text[9:11]), int(text[11:13]), int(text[13:15])),
+        )
+        return datetime(*date, *time, tzinfo=UTC)
     except ValueError as error:
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date is no moment in time") from error
 

@@ -1,0 +1,41 @@
+"""A local AWS that really checks signatures: STS and IAM for the demo, tests and benches.
+
+An independent second implementation of what AWS does: nothing here knows the service itself.
+
+    identities             roles, principals, keys: plain values
+    world                  the accounts and everything in them;  world_file, example, tags: how they are written down
+    hosts                  AWS's host names
+    wire, query_protocol   HTTP requests and answers; AWS's Query protocol
+    signature_claim        what a request says about its signature;  sigv4: recomputes it
+    sts, iam               the actions
+    fault_kinds, faults    misbehaviour on demand;  spoiling, lies: what each does to an answer
+    gateway                from a request to its answer, in AWS's order
+    container_credentials  the ECS agent's endpoint;  control: the operator's
+    asgi, delivery         the application, and how answers go out;  calls: what was asked
+    server                 `Emulator` and `serve`;  listening: uvicorn underneath
+"""
+
+from app.emulator.calls import Call, CallLog
+from app.emulator.example import EXAMPLE
+from app.emulator.fault_kinds import FaultKind
+from app.emulator.faults import Faults
+from app.emulator.identities import Role, SessionCredentials, UserCredentials
+from app.emulator.server import Emulator, create_emulator_app, serve
+from app.emulator.world import World
+from app.emulator.world_file import WorldFileError
+
+__all__ = [
+    "EXAMPLE",
+    "Call",
+    "CallLog",
+    "Emulator",
+    "FaultKind",
+    "Faults",
+    "Role",
+    "SessionCredentials",
+    "UserCredentials",
+    "World",
+    "WorldFileError",
+    "create_emulator_app",
+    "serve",
+]

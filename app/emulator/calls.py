@@ -1,0 +1,102 @@
+"""What the emulated AWS was asked: every call, for tests and operators to look at."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from app.emulator.hosts import ServiceName
+
+MAX_CALLS: Final = 10_000
+"""How many calls are kept one by one; all of them are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of STS or IAM. Account and region are what the request claims, so far as the key is known."""
+
+    service: ServiceName
+    action: str | None
+    account: str | None
+    region: str | None
+    outcome: str
+    """`ok`, AWS's error code, `http_<status>` for an answer without one, or the name of the fault."""
+    request_id: str
+    at: datetime
+
+
+class CallKind(NamedTuple):
+    """What calls are counted by."""
+
+    service: ServiceName
+    action: str | None
+    account: str | None
+    region: str | None
+    outcome: str
+
+
+class CallLog:
+    """The calls in their order, the last `MAX_CALLS` of them, and counts of all. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._recent: deque[Call] = deque(maxlen=MAX_CALLS)
+        self._counts: Counter[CallKind] = Counter()
+
+    def record(self, call: Call) -> None:
+        """Add one call."""
+        with self._lock:
+            self._recent.append(call)
+            self._counts[CallKind(call.service, call.action, call.account, call.region, call.outcome)] += 1
+            self._lock.notify_all()
+
+    def wait_for(self, number: int, timeout: float = 10.0) -> None:
+        """Wait until that many calls were noted, for whoever must act while one of them hangs.
+
+        Raises:
+            TimeoutError: when they do not come in time.
+        """
+        with self._lock:
+            if not self._lock.wait_for(lambda: self._counts.total() >= number, timeout):
+                raise TimeoutError(f"{self._counts.total()} calls came, not {number}")
+
+    def clear(self) -> None:
+        """Forget all calls and counts."""
+        with self._lock:
+            self._recent.clear()
+            self._counts.clear()
+
+    def counts(self) -> Counter[CallKind]:
+        """Give how often each kind of call came."""
+        with self._lock:
+            return Counter(self._counts)
+
+    def count(
+        self,
+        service: ServiceName | None = None,
+        action: str | None = None,
+        *,
+        account: str | None = None,
+        outcome: str | None = None,
+    ) -> int:
+        """Count the calls that fit everything given."""
+        wanted = {"service": service, "action": action, "account": account, "outcome": outcome}
+        asked = {name: value for name, value in wanted.items() if value is not None}
+        return sum(
+            number
+            for kind, number in self.counts().items()
+            if all(getattr(kind, name) == value for name, value in asked.items())
+        )
+
+    def __iter__(self) -> Iterator[Call]:
+        with self._lock:
+            return iter(tuple(self._recent))
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def __getitem__(self, index: int) -> Call:
+        with self._lock:
+            return self._recent[index]

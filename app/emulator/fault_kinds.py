@@ -1,0 +1,69 @@
+"""The closed set of faults."""
+
+import enum
+from typing import Final
+
+
+class FaultKind(enum.StrEnum):
+    """Everything that can go wrong on purpose."""
+
+    THROTTLE = "throttle"
+    """400 Throttling."""
+    INTERNAL_FAILURE = "internal_failure"
+    """500 InternalFailure."""
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    """503 ServiceUnavailable."""
+    ACCESS_DENIED = "access_denied"
+    """403 AccessDenied, as a VPC endpoint's policy gives."""
+    UNKNOWN_CODE = "unknown_code"
+    """400 with a code that no document names."""
+    REDIRECT = "redirect"
+    """302 to AWS's pages."""
+    HANG = "hang"
+    """No answer until the fault is released or cleared; then the true one."""
+    SLOW_DRIP = "slow_drip"
+    """The true answer, a byte at a time."""
+    CUT_OFF = "cut_off"
+    """Half of the true answer, then the connection ends."""
+    RESET = "reset"
+    """The connection is reset before a byte of the answer."""
+    # Lies: status 200 and something that GetCallerIdentity never answers. Only true successes are replaced.
+    WRONG_CONTENT_TYPE = "wrong_content_type"
+    """The true document as text/html."""
+    OVERSIZE_BODY = "oversize_body"
+    """The true document with a mebibyte of padding."""
+    TRUNCATED = "truncated"
+    """Half of the document, honestly measured."""
+    DTD = "dtd"
+    """The true document, its account an entity of a DTD."""
+    TWO_DOCUMENTS = "two_documents"
+    """The true document, and then another's."""
+    FORGED_ACTION = "forged_action"
+    """Another action's answer that contains a GetCallerIdentity answer about an administrator."""
+    ACCOUNT_MISMATCH = "account_mismatch"
+    """An Account that is not the ARN's."""
+    SESSION_MISMATCH = "session_mismatch"
+    """A UserId whose session is not the ARN's."""
+    OTHER_PARTITION = "other_partition"
+    """An ARN of another partition."""
+    DUPLICATE_ACCOUNT = "duplicate_account"
+    """A second Account, of someone else."""
+    GZIP_BOMB = "gzip_bomb"
+    """A small gzip body of 64 MiB."""
+
+
+LIES: Final = frozenset(
+    {
+        FaultKind.WRONG_CONTENT_TYPE,
+        FaultKind.OVERSIZE_BODY,
+        FaultKind.TRUNCATED,
+        FaultKind.DTD,
+        FaultKind.TWO_DOCUMENTS,
+        FaultKind.FORGED_ACTION,
+        FaultKind.ACCOUNT_MISMATCH,
+        FaultKind.SESSION_MISMATCH,
+        FaultKind.OTHER_PARTITION,
+        FaultKind.DUPLICATE_ACCOUNT,
+        FaultKind.GZIP_BOMB,
+    }
+)

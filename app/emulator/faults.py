@@ -1,0 +1,164 @@
+"""Programmable misbehaviour of the emulated AWS: a closed set of faults, added latency and a rate limit.
+
+Safe to program from any thread while requests are served.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterable
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.emulator.fault_kinds import LIES, FaultKind
+from app.emulator.hosts import ServiceName
+
+DRIP_INTERVAL: Final = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Fault:
+    """One programmed fault: what, how often, and for whom."""
+
+    kind: FaultKind
+    times: int | None = None
+    """How many more calls it spoils; None until cleared."""
+    account: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenFault:
+    """The fault that one call met."""
+
+    kind: FaultKind
+    latch: Future[None] | None
+    """For `HANG`: done when the call may have its answer."""
+    pace: float
+    """For `SLOW_DRIP`: seconds between bytes."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: datetime
+
+
+class ServiceFaults:
+    """The misbehaviour of one service."""
+
+    def __init__(self) -> None:
+        self.latency = 0.0
+        """Seconds before every answer."""
+        self.rate: float | None = None
+        """Requests a second for each account and region, with a burst of as many; throttled beyond. None: no limit."""
+        self.drip_interval = DRIP_INTERVAL
+        """Seconds between the bytes of `SLOW_DRIP`."""
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._latches: set[Future[None]] = set()
+
+    def inject(
+        self, kind: FaultKind, *, times: int | None = None, account: str | None = None, action: str | None = None
+    ) -> None:
+        """Spoil the next calls, or with `times` that many of them; several faults act one after the other.
+
+        Raises:
+            ValueError: when `times` is not positive.
+        """
+        if times is not None and times < 1:
+            raise ValueError("times must be 1 or more")
+        with self._lock:
+            self._faults.append(Fault(kind=kind, times=times, account=account, action=action))
+
+    def active(self) -> tuple[Fault, ...]:
+        """Give copies of the faults that still act."""
+        with self._lock:
+            return tuple(
+                Fault(kind=fault.kind, times=fault.times, account=fault.account, action=fault.action)
+                for fault in self._faults
+            )
+
+    def release(self) -> None:
+        """Let every call that hangs now have its answer; faults stay as they are."""
+        with self._lock:
+            latches = tuple(self._latches)
+        _open(latches)
+
+    def clear(self) -> None:
+        """Behave again: no faults, no latency, no rate limit, and nothing hangs any longer."""
+        with self._lock:
+            self._faults.clear()
+            self._buckets.clear()
+            self.latency, self.rate, self.drip_interval = 0.0, None, DRIP_INTERVAL
+            latches = tuple(self._latches)
+        _open(latches)
+
+    def take(self, *, action: str | None, account: str | None, answered: bool) -> TakenFault | None:
+        """Take the fault for one call, or None.
+
+        `answered` says that the true answer is a GetCallerIdentity success, which is what lies replace.
+        """
+        with self._lock:
+            for fault in self._faults:
+                if not _fits(fault, action, account) or (fault.kind in LIES and not answered):
+                    continue
+                if fault.times is not None:
+                    fault.times -= 1
+                    if fault.times == 0:
+                        self._faults.remove(fault)
+                # Made under the lock: a release either comes before the fault is taken or opens this latch.
+                latch = self._new_latch() if fault.kind is FaultKind.HANG else None
+                return TakenFault(kind=fault.kind, latch=latch, pace=self.drip_interval)
+        return None
+
+    def exceeds_rate(self, account: str, region: str, now: datetime) -> bool:
+        """Count one call against the account's budget in a region, and tell whether it is overdrawn."""
+        rate = self.rate
+        if rate is None:
+            return False
+        burst = max(1.0, rate)
+        with self._lock:
+            bucket = self._buckets.setdefault((account, region), _Bucket(burst, now))
+            passed = max(0.0, (now - bucket.filled_at).total_seconds())
+            bucket.tokens = min(burst, bucket.tokens + passed * rate)
+            bucket.filled_at = max(bucket.filled_at, now)
+            if bucket.tokens < 1.0:
+                return True
+            bucket.tokens -= 1.0
+            return False
+
+    def _new_latch(self) -> Future[None]:
+        latch: Future[None] = Future()
+        self._latches.add(latch)
+        latch.add_done_callback(self._latches.discard)
+        return latch
+
+
+class Faults:
+    """The misbehaviour of the whole emulator, by service."""
+
+    def __init__(self) -> None:
+        self.sts = ServiceFaults()
+        self.iam = ServiceFaults()
+
+    def of(self, service: ServiceName) -> ServiceFaults:
+        """Give the faults of one service."""
+        return self.sts if service == "sts" else self.iam
+
+    def clear(self) -> None:
+        """Behave again, everywhere."""
+        self.sts.clear()
+        self.iam.clear()
+
+
+def _fits(fault: Fault, action: str | None, account: str | None) -> bool:
+    return fault.account in {None, account} and fault.action in {None, action}
+
+
+def _open(latches: Iterable[Future[None]]) -> None:
+    for latch in latches:
+        with contextlib.suppress(InvalidStateError):  # its client has left
+            latch.set_result(None)

@@ -1,0 +1,147 @@
+"""Who exists in the emulated AWS: roles, principals and the keys that sign for them.
+
+Plain values only; `world` holds and changes them. Secrets stay out of every `repr`.
+"""
+
+import base64
+import secrets
+import string
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias, TypedDict
+
+from botocore.credentials import ReadOnlyCredentials
+
+Clock: TypeAlias = Callable[[], datetime]
+Tags: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+
+_ID_ALPHABET = string.ascii_uppercase + "234567"
+
+
+def utc_now() -> datetime:
+    """Tell the real time, as AWS would."""
+    return datetime.now(UTC)
+
+
+class RoleOptions(TypedDict, total=False):
+    """What may be said about a new role besides its account and name."""
+
+    path: str
+    role_id: str
+    tags: Tags
+    trusted: tuple[str, ...]
+    external_id: str | None
+    may_get_roles: tuple[str, ...]
+    max_session_duration: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """An IAM role as it stands now; a change of tags makes a new value."""
+
+    partition: str
+    account: str
+    name: str
+    role_id: str
+    created_at: datetime
+    path: str = "/"
+    tags: tuple[tuple[str, str], ...] = ()
+    trusted: tuple[str, ...] = ("*",)
+    """Shell-style patterns of the ARNs that may assume the role."""
+    external_id: str | None = None
+    """What `sts:AssumeRole` must bring along; None asks for nothing."""
+    may_get_roles: tuple[str, ...] = ("*",)
+    """Shell-style patterns of the role ARNs that this role may read with `iam:GetRole`."""
+    max_session_duration: int = 3600
+
+    @property
+    def arn(self) -> str:
+        """The role's own ARN, path included."""
+        return f"arn:{self.partition}:iam::{self.account}:role{self.path}{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who signs: what GetCallerIdentity answers, and what policies are matched against."""
+
+    partition: str
+    account: str
+    arn: str
+    user_id: str
+    policy_arn: str
+    """The ARN that policies see: the role's, path included, or the user's."""
+    role_id: str | None = None
+    """Set for a session of a role, which dies with that role."""
+    role_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One access key: its secret, and for temporary ones the token and the end of its life."""
+
+    principal: Principal
+    secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCredentials:
+    """Temporary credentials of a role's session, as STS or the ECS agent hands them out."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expiration: datetime
+    principal: Principal
+
+    def boto3(self) -> dict[str, Any]:
+        """Give the keyword arguments that `boto3.client` and `boto3.Session` take."""
+        return {
+            "aws_access_key_id": self.access_key_id,
+            "aws_secret_access_key": self.secret_access_key,
+            "aws_session_token": self.session_token,
+        }
+
+    def frozen(self) -> ReadOnlyCredentials:
+        """Give what botocore's signers take."""
+        return ReadOnlyCredentials(self.access_key_id, self.secret_access_key, self.session_token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserCredentials:
+    """A long-lived key pair of a user or of an account's root."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    principal: Principal
+
+    def boto3(self) -> dict[str, Any]:
+        """Give the keyword arguments that `boto3.client` and `boto3.Session` take."""
+        return {"aws_access_key_id": self.access_key_id, "aws_secret_access_key": self.secret_access_key}
+
+    def frozen(self) -> ReadOnlyCredentials:
+        """Give what botocore's signers take."""
+        return ReadOnlyCredentials(self.access_key_id, self.secret_access_key, None)
+
+
+def new_unique_id(prefix: str) -> str:
+    """Make an id such as `AROA...` for a role or `AIDA...` for a user: 21 characters."""
+    return prefix + "".join(secrets.choice(_ID_ALPHABET) for _ in range(17))
+
+
+def new_access_key_id(prefix: str, account: str) -> str:
+    """Make an access key id which names its account the way that AWS's own do, so that decoders agree."""
+    account_bits = (int(account) << 7).to_bytes(6, "big")
+    return prefix + base64.b32encode(account_bits + secrets.token_bytes(4)).decode()
+
+
+def new_secret() -> str:
+    """Make a secret access key of AWS's 40 characters."""
+    return base64.b64encode(secrets.token_bytes(30)).decode()
+
+
+def new_session_token(size: int) -> str:
+    """Make a session token with AWS's usual beginning; `+`, `/` and `=` occur as in real ones."""
+    return "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(size)).decode()

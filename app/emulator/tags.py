@@ -1,0 +1,40 @@
+"""AWS's rules for the tags of a role, for whoever writes some down by hand."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+MAX_TAGS: Final = 50
+MAX_KEY_LENGTH: Final = 128
+MAX_VALUE_LENGTH: Final = 256
+
+# "letters, numbers, spaces representable in UTF-8, and _ . : / = + - @"; the underscore is among \w.
+_ALLOWED: Final = re.compile(r"[\w .:/=+\-@]*")
+
+
+def problems(tags: Mapping[str, Any]) -> list[str]:
+    """List what AWS would refuse in a table of tags; nothing when it is good."""
+    found = [] if len(tags) <= MAX_TAGS else [f"a role has at most {MAX_TAGS} tags, not {len(tags)}"]
+    seen: set[str] = set()
+    for key, value in tags.items():
+        if key.lower() in seen:
+            found.append(f"{key!r}: another tag has this key, and AWS ignores case there")
+        seen.add(key.lower())
+        found += [f"{key!r}: {problem}" for problem in (*_problems_of_key(key), *_problems_of_value(value))]
+    return found
+
+
+def _problems_of_key(key: str) -> list[str]:
+    if key.lower().startswith("aws:"):
+        return ["keys that begin with aws: are AWS's own"]
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not _ALLOWED.fullmatch(key):
+        return [f"a key has 1 to {MAX_KEY_LENGTH} letters, digits, spaces or _.:/=+-@"]
+    return []
+
+
+def _problems_of_value(value: Any) -> list[str]:
+    if not isinstance(value, str):
+        return ["a value must be a text in quotes"]
+    if len(value) > MAX_VALUE_LENGTH or not _ALLOWED.fullmatch(value):
+        return [f"a value has at most {MAX_VALUE_LENGTH} letters, digits, spaces or _.:/=+-@"]
+    return []

@@ -1,0 +1,84 @@
+"""The HTTP of one exchange: what a client sent, and what it gets.
+
+Values only: nothing here has been verified.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it arrived; names and values are chosen by the client."""
+
+    method: str
+    path: str
+    query_string: str
+    query: Sequence[tuple[str, str]]
+    """The query string decoded, duplicates and all."""
+    headers: Mapping[str, tuple[str, ...]]
+    """Names in lower case; several values of one name in the order of their arrival."""
+    body: bytes
+
+    @property
+    def host(self) -> str:
+        """The Host header as sent, port included."""
+        return self.header("host") or ""
+
+    @property
+    def accepts_json(self) -> bool:
+        """Whether the client asks for JSON; AWS's default is XML."""
+        ranges = (part.partition(";")[0].strip() for part in (self.header("accept") or "").split(","))
+        return "application/json" in ranges
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is a form; AWS reads no other."""
+        return (self.header("content-type") or "").partition(";")[0].strip().lower() == FORM
+
+    def header(self, name: str) -> str | None:
+        """Give the first value of a header, or None."""
+        values = self.headers.get(name)
+        return values[0] if values else None
+
+    def form(self) -> list[tuple[str, str]]:
+        """Give the parameters of the body in their order."""
+        return read_pairs(self.body.decode("utf-8", "replace")) if self.is_form else []
+
+
+class Delivery(enum.Enum):
+    """How an answer goes out; everything but WHOLE is a fault."""
+
+    WHOLE = "whole"
+    HELD = "held"
+    DRIPPED = "dripped"
+    CUT_OFF = "cut_off"
+    RESET = "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer, and how to deliver it."""
+
+    status: int
+    content_type: str | None = None
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    delivery: Delivery = Delivery.WHOLE
+    latch: Future[None] | None = None
+    """For HELD: the answer waits until this is done."""
+    latency: float = 0.0
+    """Seconds before the answer."""
+    pace: float = 0.0
+    """For DRIPPED: seconds before each byte."""
+
+
+def read_pairs(text: str) -> list[tuple[str, str]]:
+    """Decode a query string or a form into its pairs, duplicates and empty values included."""
+    return parse_qsl(text, keep_blank_values=True)

@@ -1,0 +1,167 @@
+"""IAM in other accounts: through the reader role, one client an account, and never another account's role."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.adapters.iam import IamRoles
+from app.emulator import FaultKind, Role
+from app.errors import AuthorizationError, UpstreamError
+from app.reasons import Reason
+from tests.adapters.conftest import OpenIam, new_trail
+from tests.support.principals import admitted
+from tests.support.wire import answering, recording_server
+from tests.support.world import ACCOUNT, DATAPLANE, EXTERNAL_ID, OTHER_ACCOUNT, READER_ROLE, SERVICE_ROLE, Aws
+
+UNPREPARED_ACCOUNT = "222233334444"  # nobody made a reader role there
+OPEN_ACCOUNT = "333344445555"  # its reader role asks for no external id
+
+
+@pytest.fixture
+def other(aws: Aws) -> Role:
+    return aws.add_role(account=OTHER_ACCOUNT)
+
+
+async def denied(iam: IamRoles, role: Role) -> list[EventDict]:
+    """The log of a role that may not be read, which is no decision."""
+    with capture_logs() as log, pytest.raises(UpstreamError) as raised:
+        await iam.fetch_role(admitted(role), new_trail())
+    assert raised.value.reason is Reason.IAM_ACCESS_DENIED
+    return log
+
+
+async def test_fetch_role_goes_through_the_reader_role_of_the_account(iam: IamRoles, aws: Aws, other: Role) -> None:
+    record = await iam.fetch_role(admitted(other), new_trail())
+    assert record.arn == other.arn
+    assert record.tags == tuple(DATAPLANE.items())
+    calls = [(call.action, call.account, call.outcome) for call in aws.emulator.calls]
+    assert calls == [
+        ("GetCallerIdentity", ACCOUNT, "ok"),
+        ("AssumeRole", ACCOUNT, "ok"),
+        ("GetRole", OTHER_ACCOUNT, "ok"),
+    ]
+
+
+async def test_fetch_role_assumes_the_reader_role_once_for_many_roles(iam: IamRoles, aws: Aws) -> None:
+    for _ in range(3):
+        await iam.fetch_role(admitted(aws.add_role(account=OTHER_ACCOUNT)), new_trail())
+    assert aws.emulator.calls.count("sts", "AssumeRole") == 1
+    assert aws.emulator.calls.count("iam", "GetRole", account=OTHER_ACCOUNT) == 3
+
+
+async def test_fetch_role_needs_no_external_id_where_none_is_asked_for(open_iam: OpenIam, aws: Aws) -> None:
+    aws.add_named_role(OPEN_ACCOUNT, READER_ROLE)
+    role = aws.add_role(account=OPEN_ACCOUNT)
+    record = await open_iam(reader_external_id=None).fetch_role(admitted(role), new_trail())
+    assert record.arn == role.arn
+
+
+@pytest.mark.parametrize("external_id", [None, "another-external-id"])
+async def test_a_wrong_external_id_is_no_decision_and_no_getrole(
+    open_iam: OpenIam, aws: Aws, other: Role, external_id: str | None
+) -> None:
+    [event] = await denied(open_iam(reader_external_id=external_id), other)
+    assert event["operation"] == "AssumeRole"
+    assert aws.iam_calls() == []  # above all not with the service's own credentials
+
+
+async def test_a_missing_reader_role_is_no_decision_and_its_mending_policy_is_logged(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role(account=UNPREPARED_ACCOUNT)
+    [event] = await denied(iam, role)
+    reader = f"arn:aws:iam::{UNPREPARED_ACCOUNT}:role/{READER_ROLE}"
+    assert (event["account"], event["operation"]) == (UNPREPARED_ACCOUNT, "AssumeRole")
+    [statement] = event["mending_policy"]["Statement"]
+    assert statement == {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": reader}
+    assert reader in event["attach_to"]
+    assert EXTERNAL_ID not in str(event)
+    assert aws.iam_calls() == []
+
+
+async def test_a_reader_role_that_may_not_read_is_no_decision(open_iam: OpenIam, aws: Aws) -> None:
+    aws.add_named_role(UNPREPARED_ACCOUNT, READER_ROLE, may_get_roles=())
+    role = aws.add_role(account=UNPREPARED_ACCOUNT)
+    [event] = await denied(open_iam(), role)
+    assert event["operation"] == "GetRole"
+    [statement] = event["mending_policy"]["Statement"]
+    assert statement["Resource"] == f"arn:aws:iam::{UNPREPARED_ACCOUNT}:role/*"
+
+
+async def test_another_account_without_a_reader_role_name_costs_no_call(
+    open_iam: OpenIam, aws: Aws, other: Role
+) -> None:
+    iam = open_iam(reader_role_name=None, reader_external_id=None)
+    await iam.own_account()
+    aws.emulator.calls.clear()
+    await denied(iam, other)
+    assert len(aws.emulator.calls) == 0
+
+
+async def test_a_reader_role_that_comes_later_is_used(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role(account=UNPREPARED_ACCOUNT)
+    await denied(iam, role)
+    aws.add_named_role(UNPREPARED_ACCOUNT, READER_ROLE)
+    assert (await iam.fetch_role(admitted(role), new_trail())).arn == role.arn
+
+
+async def test_fetch_role_tells_a_throttled_assumerole(iam: IamRoles, aws: Aws, other: Role) -> None:
+    aws.emulator.faults.sts.inject(FaultKind.THROTTLE, action="AssumeRole")
+    with pytest.raises(UpstreamError) as raised:
+        await iam.fetch_role(admitted(other), new_trail())
+    assert raised.value.reason is Reason.IAM_THROTTLED
+
+
+async def test_a_role_of_the_same_name_in_another_account_is_never_taken_for_it(iam: IamRoles, aws: Aws) -> None:
+    """CVE-2025-11621 and CVE-2025-59048: GetRole takes a name and answers for the account of whoever asks."""
+    twins = [
+        aws.add_named_role(account, "twin", tags={**DATAPLANE, "kuma.io/mesh": f"mesh-{account}"})
+        for account in (ACCOUNT, OTHER_ACCOUNT)
+    ]
+    asked = [role for _ in range(10) for role in twins]
+    records = await asyncio.gather(*(iam.fetch_role(admitted(role), new_trail()) for role in asked))
+    assert [record.arn for record in records] == [role.arn for role in asked]
+    assert [record.role_id for record in records] == [role.role_id for role in asked]
+    assert [dict(record.tags)["kuma.io/mesh"] for record in records] == [f"mesh-{role.account}" for role in asked]
+    assert aws.emulator.calls.count("iam", "GetRole", account=ACCOUNT) == 10
+    assert aws.emulator.calls.count("iam", "GetRole", account=OTHER_ACCOUNT) == 10
+
+
+async def test_a_role_that_is_in_the_own_account_alone_is_not_found_in_another(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role(account=OTHER_ACCOUNT)
+    aws.add_named_role(ACCOUNT, role.name, tags=DATAPLANE)
+    aws.emulator.world.delete_role(OTHER_ACCOUNT, role.name)
+    with pytest.raises(AuthorizationError) as raised:
+        await iam.fetch_role(admitted(role), new_trail())
+    assert raised.value.reason is Reason.ROLE_NOT_FOUND
+
+
+async def test_a_readers_session_is_renewed_before_it_ends(open_iam: OpenIam, aws: Aws) -> None:
+    """The SDK renews within ten minutes of the end; five minutes are always within."""
+    aws.add_named_role(UNPREPARED_ACCOUNT, READER_ROLE, max_session_duration=300)
+    iam = open_iam()
+    for _ in range(2):
+        await iam.fetch_role(admitted(aws.add_role(account=UNPREPARED_ACCOUNT)), new_trail())
+    assert aws.emulator.calls.count("sts", "AssumeRole") >= 2
+
+
+async def test_the_own_credentials_are_renewed_before_they_end(
+    open_iam: OpenIam, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = aws.task(SERVICE_ROLE)
+    credentials = {
+        "AccessKeyId": session.access_key_id,
+        "SecretAccessKey": session.secret_access_key,
+        "Token": session.session_token,
+        "Expiration": f"{datetime.now(UTC) + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}",
+    }
+    respond = answering("200 OK", {"Content-Type": "application/json"}, json.dumps(credentials).encode())
+    async with recording_server(respond) as agent:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{agent.url}/credentials")
+        iam = open_iam()
+        await iam.fetch_role(admitted(aws.add_role()), new_trail())
+        asked = len(agent.requests)
+        await iam.fetch_role(admitted(aws.add_role()), new_trail())
+        assert len(agent.requests) > asked

@@ -1,0 +1,85 @@
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+import pytest
+
+from app.emulator import Emulator
+from app.settings import Settings, load_settings
+from tests.support.service import RunningService, running_service
+from tests.support.world import Aws, make_world
+
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_FOREIGN = ("AWS_", "KMESH_", "KUMA_")
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have an AWS, a proxy and a control plane of their own; none of it is in a test."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.upper() in _PROXIES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def running_aws() -> Iterator[Emulator]:
+    with Emulator(make_world()) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def aws(running_aws: Emulator) -> Iterator[Aws]:
+    """The emulated AWS: well-behaved, and with nothing noted yet."""
+    running_aws.calls.clear()
+    stage = Aws(running_aws)
+    yield stage
+    running_aws.faults.clear()
+    stage.remove_roles()
+
+
+LoadSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings_of(monkeypatch: pytest.MonkeyPatch) -> LoadSettings:
+    """Read settings out of exactly the variables that are given; one that is None is left out."""
+    given: list[str] = []
+
+    def load(**variables: str | None) -> Settings:
+        for name in given:
+            monkeypatch.delenv(name)
+        wanted = {name: value for name, value in variables.items() if value is not None}
+        given[:] = wanted
+        for name, value in wanted.items():
+            monkeypatch.setenv(name, value)
+        return load_settings()
+
+    return load
+
+
+class StartService(Protocol):
+    def __call__(self, **variables: str | None) -> AbstractAsyncContextManager[RunningService]: ...
+
+
+@pytest.fixture
+def start_service(aws: Aws, settings_of: LoadSettings) -> StartService:
+    """Start the service on the emulated AWS, with some variables of its environment changed."""
+
+    @asynccontextmanager
+    async def start(**variables: str | None) -> AsyncIterator[RunningService]:
+        settings = settings_of(**{**aws.service_environment(), **variables})
+        async with running_service(aws, settings) as service:
+            yield service
+
+    return start
+
+
+@pytest.fixture
+async def service(start_service: StartService) -> AsyncIterator[RunningService]:
+    """A service with the settings of `Aws.service_environment`."""
+    async with start_service() as running:
+        yield running

@@ -1,0 +1,42 @@
+from itertools import combinations
+
+from botocore.retries.standard import ThrottledRetryableChecker
+
+from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES, THROTTLING_CODES
+
+
+def test_throttling_codes_are_those_that_botocore_retries_as_throttling() -> None:
+    """A code that is missing here tells a throttled caller that it was denied (aws-iam-authenticator issue 382)."""
+    codes: list[str] = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined]
+    assert set(codes) == THROTTLING_CODES
+
+
+def test_no_code_means_two_things() -> None:
+    tables = (THROTTLING_CODES, ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES)
+    assert not [one & other for one, other in combinations(tables, 2) if one & other]
+
+
+def test_the_codes_that_deny_are_these_alone() -> None:
+    """Each of them turns a proxy away for what it presented, so none may join or leave unnoticed.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+    """
+    assert {"ExpiredToken", "ExpiredTokenException"} == EXPIRED_SESSION_CODES
+    assert {
+        "IncompleteSignature",
+        "InvalidAction",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MalformedQueryString",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "MissingParameter",
+        "NotAuthorized",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    } == REJECTION_CODES
+
+
+def test_the_codes_that_blame_our_own_permissions_are_these_alone() -> None:
+    assert {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"} == ACCESS_DENIED_CODES

@@ -1,0 +1,50 @@
+import pytest
+
+from app.core.endpoints import AWS_GLOBAL, StsEndpoint, select_endpoints
+from tests.support.signing import every_endpoint
+
+GLOBAL = StsEndpoint(host="sts.amazonaws.com", partition="aws", region=AWS_GLOBAL, signing_region="us-east-1")
+VIRGINIA = StsEndpoint(
+    host="sts.us-east-1.amazonaws.com", partition="aws", region="us-east-1", signing_region="us-east-1"
+)
+IRELAND = StsEndpoint(
+    host="sts.eu-west-1.amazonaws.com", partition="aws", region="eu-west-1", signing_region="eu-west-1"
+)
+BEIJING = StsEndpoint(
+    host="sts.cn-north-1.amazonaws.com.cn", partition="aws-cn", region="cn-north-1", signing_region="cn-north-1"
+)
+ALL = (GLOBAL, VIRGINIA, IRELAND, BEIJING)
+
+
+def test_select_endpoints_keeps_one_partition_by_host() -> None:
+    assert select_endpoints(ALL, partition="aws") == {each.host: each for each in (GLOBAL, VIRGINIA, IRELAND)}
+
+
+@pytest.mark.parametrize(
+    ("regions", "expected"),
+    [
+        pytest.param(["us-east-1"], [VIRGINIA], id="a-region-is-not-the-global-endpoint-that-signs-like-it"),
+        pytest.param([AWS_GLOBAL], [GLOBAL], id="the-global-endpoint-is-a-region-of-its-own"),
+        pytest.param({"eu-west-1", AWS_GLOBAL}, [GLOBAL, IRELAND], id="two"),
+        pytest.param(["cn-north-1"], [], id="region-of-another-partition"),
+        pytest.param(["us-east"], [], id="prefix-of-a-region"),
+    ],
+)
+def test_select_endpoints_narrows_to_the_named_regions(regions: list[str], expected: list[StsEndpoint]) -> None:
+    assert list(select_endpoints(ALL, partition="aws", regions=regions).values()) == expected
+
+
+def test_select_endpoints_finds_nothing_in_an_unknown_partition() -> None:
+    assert not select_endpoints(ALL, partition="aws-moon")
+
+
+def test_select_endpoints_cannot_be_widened_afterwards() -> None:
+    selected = select_endpoints(ALL, partition="aws")
+    with pytest.raises(TypeError):
+        selected["sts.evil.example"] = BEIJING  # type: ignore[index]
+
+
+def test_partitions_share_no_host() -> None:
+    """I1: a host tells its partition, so an ARN of another one is a lie."""
+    endpoints = every_endpoint()
+    assert len({endpoint.host for endpoint in endpoints}) == len(endpoints)

@@ -1,0 +1,256 @@
+from dataclasses import replace
+
+import pytest
+
+from app.core.principal import AdmittedPrincipal, Principal
+from app.core.proxy import ProxyClaims, ProxyType
+from app.core.role_tags import RoleRecord, read_claims
+from app.errors import AuthorizationError
+from app.reasons import Reason
+
+ACCOUNT = "111122223333"
+PRINCIPAL = Principal(
+    partition="aws",
+    account=ACCOUNT,
+    role="demo-app",
+    role_id="AROAEXAMPLEEXAMPLE01",
+    session="4f1c",
+    arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/4f1c",
+    request_id="r-1",
+)
+ADMITTED = AdmittedPrincipal(PRINCIPAL)
+DATAPLANE = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default"}
+ROLE = RoleRecord(
+    arn=f"arn:aws:iam::{ACCOUNT}:role/demo-app",
+    role_id="AROAEXAMPLEEXAMPLE01",
+    name="demo-app",
+    tags=tuple(DATAPLANE.items()),
+    request_id="i-1",
+)
+
+
+def tagged(*tags: tuple[str, str], **changes: str) -> RoleRecord:
+    """The baseline role with a tag changed (by its name below ``kuma.io/``), and with further tags behind."""
+    named = DATAPLANE | {f"kuma.io/{name}": value for name, value in changes.items()}
+    return replace(ROLE, tags=(*named.items(), *tags))
+
+
+def without(key: str) -> RoleRecord:
+    return replace(ROLE, tags=tuple(tag for tag in ROLE.tags if tag[0] != key))
+
+
+def refusal(role: RoleRecord, *, require_service: bool = False) -> Reason:
+    with pytest.raises(AuthorizationError) as raised:
+        read_claims(ADMITTED, role, require_service=require_service)
+    return raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("role", "claims"),
+    [
+        pytest.param(ROLE, ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"), id="dataplane"),
+        pytest.param(
+            tagged(service="demo-app_demo_svc_80:x.y", workload="Demo_1.x-y"),
+            ProxyClaims(
+                type=ProxyType.DATAPLANE, mesh="default", service="demo-app_demo_svc_80:x.y", workload="Demo_1.x-y"
+            ),
+            id="dataplane-with-everything",
+        ),
+        pytest.param(
+            tagged(zone="Not A Zone"),
+            ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"),
+            id="dataplane-zone-ignored",
+        ),
+        pytest.param(tagged(type="ingress"), ProxyClaims(type=ProxyType.INGRESS), id="ingress-mesh-ignored"),
+        pytest.param(
+            tagged(type="egress", zone="east-1"), ProxyClaims(type=ProxyType.EGRESS, zone="east-1"), id="zone"
+        ),
+        pytest.param(
+            tagged(type="egress", mesh="NO MESH", service="no service!", workload="-"),
+            ProxyClaims(type=ProxyType.EGRESS),
+            id="tags-of-a-dataplane-are-ignored-whatever-their-values",
+        ),
+        pytest.param(
+            tagged(("Name", "demo"), ("kuma.io/other", "*"), ("kuma.io/Type2", "x"), ("kuma.io", "x")),
+            ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"),
+            id="foreign-tags-are-passed-over",
+        ),
+    ],
+)
+def test_read_claims_reads_what_the_tags_let_a_proxy_be(role: RoleRecord, claims: ProxyClaims) -> None:
+    assert read_claims(ADMITTED, role) == claims
+
+
+def test_read_claims_reads_the_tags_in_any_order() -> None:
+    role = tagged(service="demo-app", workload="demo")
+    assert read_claims(ADMITTED, replace(role, tags=role.tags[::-1])) == read_claims(ADMITTED, role)
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        f"arn:aws:iam::{ACCOUNT}:role/demo-app",
+        f"arn:aws:iam::{ACCOUNT}:role/team/mesh/demo-app",
+        f"arn:aws:iam::{ACCOUNT}:role/a:b/demo-app",
+    ],
+)
+def test_read_claims_knows_the_role_with_or_without_a_path(arn: str) -> None:
+    assert read_claims(ADMITTED, replace(ROLE, arn=arn)).mesh == "default"
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02"), id="role-made-anew-under-its-name"),
+        pytest.param(replace(ROLE, role_id="aroaexampleexample01"), id="role-id-in-lower-case"),
+        pytest.param(replace(ROLE, role_id=""), id="no-role-id"),
+        pytest.param(replace(ROLE, arn="arn:aws:iam::444455556666:role/demo-app"), id="same-name-in-another-account"),
+        pytest.param(
+            replace(ROLE, arn=f"arn:aws-cn:iam::{ACCOUNT}:role/demo-app"), id="same-name-in-another-partition"
+        ),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/other"), id="other-name-in-the-arn"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/demo-app/other"), id="name-as-a-path"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/Demo-App"), id="name-in-another-case-in-the-arn"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:user/demo-app"), id="user-of-the-same-name"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role"), id="no-name-in-the-arn"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:demo-app"), id="no-kind-in-the-arn"),
+        pytest.param(replace(ROLE, name="other"), id="other-name"),
+        pytest.param(replace(ROLE, name="demo-app "), id="blank-behind-the-name"),
+        pytest.param(replace(ROLE, arn="demo-app"), id="no-arn"),
+        pytest.param(replace(ROLE, arn=""), id="empty-arn"),
+    ],
+)
+def test_read_claims_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> None:
+    """CVE-2025-11621, CVE-2025-59048 and Vault PR 2814: GetRole answers by name, for the account of whoever asks."""
+    assert refusal(role) is Reason.ROLE_ID_MISMATCH
+
+
+def test_read_claims_looks_at_the_role_before_its_tags() -> None:
+    """What a foreign role is tagged with must not be told."""
+    assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
+
+
+def test_read_claims_denies_a_role_without_a_type() -> None:
+    assert refusal(without("kuma.io/type")) is Reason.ROLE_TYPE_MISSING
+    assert refusal(replace(ROLE, tags=())) is Reason.ROLE_TYPE_MISSING
+
+
+@pytest.mark.parametrize("value", ["", "Dataplane", "dataplane ", "dataplane,ingress", "zone-ingress", "*", "null"])
+def test_read_claims_denies_an_unknown_type(value: str) -> None:
+    assert refusal(tagged(type=value)) is Reason.ROLE_TAG_INVALID
+
+
+def test_read_claims_denies_a_dataplane_role_without_a_mesh() -> None:
+    assert refusal(without("kuma.io/mesh")) is Reason.ROLE_MESH_MISSING
+
+
+@pytest.mark.parametrize("kind", ["ingress", "egress"])
+def test_read_claims_wants_neither_mesh_nor_service_of_a_zone_proxy(kind: str) -> None:
+    role = replace(ROLE, tags=(("kuma.io/type", kind),))
+    assert read_claims(ADMITTED, role, require_service=True) == ProxyClaims(type=ProxyType(kind))
+
+
+def test_read_claims_denies_a_dataplane_role_without_a_service_where_one_is_required() -> None:
+    assert refusal(ROLE, require_service=True) is Reason.ROLE_SERVICE_MISSING
+    assert read_claims(ADMITTED, tagged(service="demo-app"), require_service=True).service == "demo-app"
+
+
+BAD_NAMES = [
+    pytest.param("", id="empty"),
+    pytest.param("Default", id="upper-case"),
+    pytest.param("a b", id="blank"),
+    pytest.param("default\n", id="newline-at-the-end"),
+    pytest.param("a/b", id="slash"),
+    pytest.param("*", id="wildcard"),
+    pytest.param("a,b", id="list"),
+    pytest.param("a:b", id="colon"),
+    pytest.param("\u0441anada", id="cyrillic-twin"),
+    pytest.param("mesh\u0661", id="arabic-digit"),
+    pytest.param("a" * 254, id="254-characters"),
+]
+
+
+@pytest.mark.parametrize("value", BAD_NAMES)
+def test_read_claims_denies_a_mesh_that_kuma_could_not_have(value: str) -> None:
+    assert refusal(tagged(mesh=value)) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize("value", BAD_NAMES)
+def test_read_claims_denies_a_zone_that_kuma_could_not_have(value: str) -> None:
+    assert refusal(tagged(type="ingress", zone=value)) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a b", id="blank"),
+        pytest.param("demo-app\n", id="newline-at-the-end"),
+        pytest.param("a/b", id="slash"),
+        pytest.param("*", id="wildcard"),
+        pytest.param("demo-*", id="wildcard-at-the-end"),
+        pytest.param("a,b", id="list"),
+        pytest.param("a@b", id="at-sign"),
+        pytest.param("dem\u043e", id="cyrillic-twin"),
+        pytest.param("a" * 254, id="254-characters"),
+    ],
+)
+def test_read_claims_denies_a_service_that_kuma_could_not_have(value: str) -> None:
+    assert refusal(tagged(service=value)) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("-a", id="dash-first"),
+        pytest.param("a.", id="dot-last"),
+        pytest.param("a b", id="blank"),
+        pytest.param("a\n", id="newline-at-the-end"),
+        pytest.param("a/b", id="slash"),
+        pytest.param("a:b", id="colon"),
+        pytest.param("*", id="wildcard"),
+        pytest.param("dem\u043e", id="cyrillic-twin"),
+        pytest.param("a" * 64, id="64-characters"),
+    ],
+)
+def test_read_claims_denies_a_workload_that_is_no_label_value(value: str) -> None:
+    assert refusal(tagged(workload=value)) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        tagged(mesh="a" * 253),
+        tagged(mesh="0._-z"),
+        tagged(service="A" * 253),
+        tagged(service="Az0._:-"),
+        tagged(workload="a" * 63),
+        tagged(workload="a"),
+        tagged(workload="A._-9"),
+        tagged(type="ingress", zone="a" * 253),
+    ],
+)
+def test_read_claims_reads_values_up_to_the_limits_of_their_grammar(role: RoleRecord) -> None:
+    read_claims(ADMITTED, role)
+
+
+@pytest.mark.parametrize("name", ["type", "mesh", "service", "workload", "zone"])
+@pytest.mark.parametrize("spell", [str.upper, str.title, lambda key: key.replace("k", "\u212a", 1)])
+@pytest.mark.parametrize("kind", ["dataplane", "ingress"])
+def test_read_claims_denies_a_key_that_is_ours_but_for_its_case(name: str, spell: type, kind: str) -> None:
+    """I14: IAM keeps the spelling, and a policy that guards ``kuma.io/*`` may not see ``KUMA.IO/mesh``."""
+    assert refusal(tagged((spell(f"kuma.io/{name}"), "x"), type=kind)) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize("name", ["type", "mesh", "service", "workload", "zone"])
+def test_read_claims_denies_a_key_that_stands_twice(name: str) -> None:
+    role = tagged(service="a", workload="a", zone="a")
+    again = next(tag for tag in role.tags if tag[0] == f"kuma.io/{name}")
+    assert refusal(replace(role, tags=(*role.tags, again))) is Reason.ROLE_TAG_INVALID
+
+
+@pytest.mark.parametrize("key", ["kuma.io/mesh ", " kuma.io/mesh", "kuma.io/me\u017fh", "kuma-io/mesh", "kuma.io:mesh"])
+def test_read_claims_takes_no_other_key_for_ours(key: str) -> None:
+    role = replace(ROLE, tags=(("kuma.io/type", "dataplane"), (key, "default")))
+    assert refusal(role) is Reason.ROLE_MESH_MISSING

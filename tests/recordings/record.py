@@ -1,0 +1,41 @@
+"""Record what awscli, boto3, botocore and hvac make of sts:GetCallerIdentity: `make recordings`. README.md explains.
+
+The tools sign by themselves, with this machine's clock and made-up credentials. Nothing of theirs is patched; what is
+added to a request is added through their own event hooks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import chain
+from pathlib import Path
+
+import by_awscli
+import by_boto3
+import by_botocore
+import by_hvac
+from capture import clean_environment
+from recording import CREDENTIALS, json_file
+
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+TOOLS = (by_awscli, by_boto3, by_botocore, by_hvac)
+
+
+def main() -> None:
+    """Write every recording anew, and the credentials that verify them."""
+    if os.environ.get("PYTHONHASHSEED") != "0":  # start again in a clean environment
+        os.execve(sys.executable, [sys.executable, __file__], clean_environment())  # noqa: S606 - this very script
+    recordings = list(chain.from_iterable(tool.recordings() for tool in TOOLS))
+    DATA.mkdir(exist_ok=True)
+    for old in DATA.glob("*.json"):
+        old.unlink()
+    for recording in recordings:
+        (DATA / f"{recording.case}.json").write_text(recording.to_json())
+    (HERE / "credentials.json").write_text(json_file({name.lower(): value for name, value in CREDENTIALS.items()}))
+    sys.stdout.write(f"{len(recordings)} recordings\n")
+
+
+if __name__ == "__main__":
+    main()

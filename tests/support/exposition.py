@@ -1,0 +1,31 @@
+"""Prometheus's text format, read back."""
+
+from collections.abc import Mapping
+
+from prometheus_client.parser import text_string_to_metric_families
+
+Labels = frozenset[tuple[str, str]]
+Samples = Mapping[tuple[str, Labels], float]
+
+
+def read_samples(text: str) -> Samples:
+    """Every sample by its name and labels."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: Samples, name: str, **labels: str) -> float:
+    """One sample; a series that does not exist yet counts as zero."""
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+def grown(before: Samples, after: Samples, name: str) -> dict[Labels, float]:
+    """By how much each series of a counter grew, those that did not left out."""
+    return {
+        labels: after[sample, labels] - before.get((sample, labels), 0.0)
+        for sample, labels in after
+        if sample == name and after[sample, labels] != before.get((sample, labels), 0.0)
+    }

@@ -1,0 +1,148 @@
+"""The service and its commands as processes of their own, as an operator runs them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+ROOT: Final = Path(__file__).parents[2]
+AWS: Final = Path(sys.executable).with_name("aws")
+_SECONDS: Final = 30.0
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """An environment in which nobody's AWS, control plane or proxy is."""
+    return {
+        "PATH": os.defpath,
+        "HOME": os.devnull,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **variables,
+    }
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run(*arguments: str, stdin: str | bytes = "", **variables: str) -> Done:
+    """Run ``kuma-aws-iam`` to its end, in exactly these variables."""
+    return run_program(sys.executable, "-m", "app", *arguments, stdin=stdin, **variables)
+
+
+def run_program(*command: str, stdin: str | bytes = "", **variables: str) -> Done:
+    """Run any program in a clean environment."""
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=clean_environment(**variables),
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+        capture_output=True,
+        timeout=_SECONDS,
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@dataclass
+class Served:
+    """A service that runs: its client, its log as it grows, and its end."""
+
+    process: subprocess.Popen[str]
+    address: str
+    client: httpx.Client
+    lines: list[str] = field(default_factory=list)
+    _grown: threading.Condition = field(default_factory=threading.Condition)
+
+    def follow(self) -> None:
+        """Read the log until the process ends."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._grown:
+                self.lines.append(line)
+                self._grown.notify_all()
+
+    def events(self) -> list[dict[str, Any]]:
+        """Every JSON line so far."""
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    def wait_for(self, event: str) -> dict[str, Any]:
+        """Wait until something is logged, and give it."""
+
+        def found() -> dict[str, Any] | None:
+            return next((each for each in self.events() if each["event"] == event), None)
+
+        with self._grown:
+            assert self._grown.wait_for(found, _SECONDS), f"never logged {event!r}:\n{''.join(self.lines)}"
+        first = found()
+        assert first
+        return first
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, and give the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(_SECONDS)
+
+
+@contextlib.contextmanager
+def served(address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", **variables: str) -> Iterator[Served]:
+    """Run ``kuma-aws-iam serve`` in exactly these variables; comes back once it listens on the address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT,
+        env=clean_environment(**{variable: address}, **variables),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process, connect(address) as client:
+        service = Served(process, address, client)
+        reader = threading.Thread(target=service.follow, daemon=True)
+        reader.start()
+        try:
+            service.wait_for("listening")
+            yield service
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            reader.join()
+
+
+def connect(address: str) -> httpx.Client:
+    """A client of a service by the words of its own setting."""
+    path = address.removeprefix("unix:")
+    transport = httpx.HTTPTransport(uds=path if path != address else None, trust_env=False)
+    base_url = "http://service" if path != address else f"http://{address}"
+    return httpx.Client(transport=transport, base_url=base_url, timeout=_SECONDS, trust_env=False)
+
+
+@contextlib.contextmanager
+def socket_address() -> Iterator[str]:
+    """The address of a Unix socket; pytest's own folders can be longer than a socket's path may be."""
+    with tempfile.TemporaryDirectory(prefix="kuma-") as folder:
+        yield f"unix:{folder}/api.sock"
+
+
+def free_address() -> str:
+    """A loopback address on which nobody listens at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"127.0.0.1:{listener.getsockname()[1]}"

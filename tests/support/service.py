@@ -1,0 +1,87 @@
+"""The whole service in the test's own process: real settings, real adapters, the real emulator behind them."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.authenticator import Clock
+from app.server import _Server, uvicorn_config
+from app.service import Service, open_service, utc_now
+from app.settings import Settings
+from tests.support.exposition import Samples, read_samples
+from tests.support.world import Aws
+
+AUTHENTICATE = "/v1/authenticate"
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A service, a client of its API, and everything that it logs."""
+
+    service: Service
+    client: httpx.AsyncClient
+    log: list[EventDict]
+
+    async def present(
+        self, credential: object, proxy: Mapping[str, Any] | None = None, **headers: str
+    ) -> httpx.Response:
+        """Present a credential, and claim to be a proxy if one is given."""
+        call = {"credential": credential} if proxy is None else {"credential": credential, "proxy": proxy}
+        return await self.client.post(AUTHENTICATE, json=call, headers=headers)
+
+    async def send(self, body: bytes, **headers: str) -> httpx.Response:
+        """Send a body as it stands."""
+        return await self.client.post(
+            AUTHENTICATE, content=body, headers={"content-type": "application/json"} | headers
+        )
+
+    async def metrics(self) -> Samples:
+        """Read every sample of /metrics."""
+        return read_samples((await self.client.get("/metrics")).text)
+
+    def decisions(self) -> list[EventDict]:
+        """The audit lines so far."""
+        return self.events("decision")
+
+    def events(self, name: str) -> list[EventDict]:
+        return [event for event in self.log if event["event"] == name]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let other tasks and threads go on until something is so."""
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def running_service(aws: Aws, settings: Settings, clock: Clock = utc_now) -> AsyncIterator[RunningService]:
+    """Open a service, wait until it knows its own account, and forget the calls that this took."""
+    with capture_logs() as log:
+        async with open_service(settings, clock) as service:
+            await until(lambda: any(event["event"] == "own account" for event in log))
+            aws.emulator.calls.clear()
+            transport = httpx.ASGITransport(app=service.api)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                yield RunningService(service=service, client=client, log=log)
+
+
+@contextlib.asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
+    """Serve an application on loopback exactly as the service does; yields host and port."""
+    server = _Server(uvicorn_config(app, grace_seconds=1))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[:2]
+        finally:
+            server.should_exit = True
+            await serving

@@ -1,0 +1,225 @@
+"""Who may import whom, who may read the environment, and that an import does nothing but define."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "app").rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
+
+# By package: what of this distribution it may import, and nothing else of it.
+MAY_IMPORT = {
+    "app.reasons": set[str](),
+    "app.errors": {"app.reasons"},
+    "app.core": {"app.core", "app.errors", "app.reasons"},
+    "app.emulator": {"app.emulator"},
+}
+# By package: what it must not import; the rest is left to judgement.
+MUST_NOT_IMPORT = {
+    "app.authenticator": {"app.adapters", "app.api", "app.cli", "app.demo", "app.emulator", "app.settings"},
+    "app.adapters": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server", "app.settings"},
+    "app.api": {"app.adapters", "app.cli", "app.demo", "app.emulator", "app.service", "app.server", "app.settings"},
+    "app.settings": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server"},
+    "app.service": {"app.cli", "app.demo", "app.emulator"},
+    "app.server": {"app.cli", "app.demo", "app.emulator"},
+}
+# The core is pure: no I/O, no clock, no logging, no environment, no randomness.
+PURE_LIBRARY = {
+    "base64",
+    "binascii",
+    "collections.abc",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "hashlib",
+    "json",
+    "re",
+    "types",
+    "typing",
+    "urllib.parse",
+    "xml.etree",
+}
+IMPURE_CALLS = {"now", "utcnow", "today", "fromtimestamp", "open", "print", "input", "exec", "eval", "urlopen", "parse"}
+# Beside the settings: the demo hands the environment, less what is AWS's and ours, to the processes that it starts.
+MAY_READ_ENVIRONMENT = {"app.settings", "app.demo.stage"}
+# What costs time, reads files or reaches out: it belongs in a function that somebody calls.
+HEAVY_CALLS = {
+    "open",
+    "print",
+    "read_text",
+    "read_bytes",
+    "run",
+    "Popen",
+    "connect",
+    "socket",
+    "client",
+    "resource",
+    "Session",
+    "get_session",
+    "Loader",
+    "load_data",
+    "load_service_model",
+    "load_sts_endpoints",
+    "load_settings",
+    "Settings",
+    "create_app",
+    "now",
+    "monotonic",
+    "sleep",
+    "getenv",
+    "new_event_loop",
+    "getLogger",
+    "basicConfig",
+    "configure",
+}
+
+
+def inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def modules_of(package: str) -> Iterator[tuple[str, ast.Module]]:
+    return ((name, tree) for name, tree in TREES.items() if inside(name, package))
+
+
+def imports_of(tree: ast.Module) -> set[str]:
+    """Every name that is imported, also within a function; ``from a import b`` counts as ``a.b`` where that is a module."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import"
+            modules = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found |= modules or {str(node.module)}
+    return found
+
+
+def name_of_call(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+
+
+def executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
+    """Every node that an import runs: class bodies, decorators and defaults, but no body of a function."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from executed_on_import(child)
+
+
+def test_the_packages_of_these_tables_exist() -> None:
+    named = {*MAY_IMPORT, *MUST_NOT_IMPORT, *MAY_READ_ENVIRONMENT, *set().union(*MUST_NOT_IMPORT.values())}
+    assert named <= MODULES.keys()
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_nothing_of_ours_but_what_is_listed(package: str) -> None:
+    strays = {
+        f"{name} → {imported}"
+        for name, tree in modules_of(package)
+        for imported in imports_of(tree)
+        if inside(imported, "app") and not any(inside(imported, allowed) for allowed in MAY_IMPORT[package])
+    }
+    assert not strays
+
+
+@pytest.mark.parametrize("package", MUST_NOT_IMPORT)
+def test_a_package_does_not_import_what_is_above_it(package: str) -> None:
+    strays = {
+        f"{name} → {imported}"
+        for name, tree in modules_of(package)
+        for imported in imports_of(tree)
+        if any(inside(imported, forbidden) for forbidden in MUST_NOT_IMPORT[package])
+    }
+    assert not strays
+
+
+def test_the_service_itself_does_not_import_the_emulator() -> None:
+    """What verifies SigV4 for the demo and the tests must never answer for AWS."""
+    users = {
+        name for name, tree in TREES.items() if any(inside(imported, "app.emulator") for imported in imports_of(tree))
+    }
+    assert {name for name in users if not inside(name, "app.emulator")} <= {
+        "app.cli.demo",
+        "app.cli.emulator",
+        "app.demo.sidecars",
+        "app.demo.stage",
+    }
+
+
+@pytest.mark.parametrize("package", ["app.core", "app.errors", "app.reasons"])
+def test_the_core_imports_nothing_of_the_library_that_reaches_out(package: str) -> None:
+    strays = {
+        f"{name} → {imported}"
+        for name, tree in modules_of(package)
+        for imported in imports_of(tree)
+        if not inside(imported, "app") and imported not in PURE_LIBRARY
+    }
+    assert not strays
+
+
+def test_the_core_calls_nothing_that_reads_a_clock_or_a_file() -> None:
+    strays = {
+        f"{name}:{node.lineno} {name_of_call(node)}"
+        for name, tree in modules_of("app.core")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and name_of_call(node) in IMPURE_CALLS
+    }
+    assert not strays
+
+
+def test_importing_the_core_loads_the_standard_library_and_itself_alone() -> None:
+    names = sorted(name for name, _ in modules_of("app.core"))
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        + "".join(f"import {name}\n" for name in names)
+        + "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        + "print(*sorted(loaded - set(sys.stdlib_module_names) - {'app'}))"
+    )
+    run = subprocess.run(  # noqa: S603 - our own interpreter and text
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == []
+
+
+def test_the_settings_alone_read_the_environment() -> None:
+    readers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "putenv"})
+        or (isinstance(node, ast.ImportFrom) and node.module == "os")
+    }
+    assert readers == MAY_READ_ENVIRONMENT
+
+
+def test_the_options_of_the_command_line_alone_have_click_read_variables() -> None:
+    readers = {
+        name
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg in {"envvar", "auto_envvar_prefix"}
+    }
+    assert readers <= {"app.cli.options"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "app.__main__"])
+def test_importing_a_module_does_nothing_heavy(name: str) -> None:
+    """No file, socket, process, clock or client at import: what costs something happens when it is asked for."""
+    done = [
+        f"line {node.lineno}: {name_of_call(node)}"
+        for node in executed_on_import(TREES[name])
+        if isinstance(node, ast.Call) and name_of_call(node) in HEAVY_CALLS
+    ]
+    assert not done

@@ -1,0 +1,317 @@
+"""Remove each rule of app/core in turn and see a test fail: ``make mutants``.
+
+A mutant is one module of the core with one small thing undone: a ``raise`` left out, a condition that always or never
+holds, one half of an ``and``, a rule out of its table, a name out of its closed set, ``fullmatch`` become ``match``. The
+module's own test file runs first, the rest of the quick tests only if that one passes. A mutant that survives them all is
+a rule that nobody tests: a line names it, and the exit status is 1.
+
+Usage: python tools/mutants.py [MODULE ...]      (such as ``sigv4``; every module of app/core without)
+"""
+
+import ast
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+CORE: Final = Path("app/core")
+QUICK_TESTS: Final = ("tests/core", "tests/test_cves.py")
+WORKERS: Final = 2
+TIMEOUT_SECONDS: Final = 60
+
+# Mutants that change nothing that could be seen from outside, and why. A row that fits none is an error.
+EQUIVALENT: Final = {
+    ("base64_text", "without catching binascii.Error"): "it is a ValueError, which stands beside it",
+    ("signed_request", "_URL.fullmatch → _URL.match"): "the pattern takes any rest, and line breaks are refused before",
+    (
+        "sigv4",
+        "_AMZ_DATE.fullmatch → _AMZ_DATE.match",
+    ): "strptime, which comes next, refuses any rest with the same reason",
+}
+
+_PYTEST: Final = (
+    *("-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "--noconftest", "-p", "no:cacheprovider"),
+    # Half a second each at every start, and no use here.
+    *("-p", "no:xdist", "-p", "no:cov", "-p", "no:hypothesispytest", "-p", "no:anyio"),
+)
+_PASSED: Final = 0
+_FAILED: Final = (1, 2)  # a test failed; a module or a test file could not be imported
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One thing that can be undone in a tree."""
+
+    line: int
+    what: str
+    undo: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One module with one thing undone."""
+
+    module: str
+    line: int
+    what: str
+    source: str
+
+    @property
+    def place(self) -> str:
+        """Where it is, as editors take it."""
+        return f"{CORE / self.module}.py:{self.line}"
+
+
+def mutants_of(module: str) -> Iterator[Mutant]:
+    """Yield every mutant of a module of the core."""
+    text = (ROOT / CORE / f"{module}.py").read_text()
+    for number in range(len(_sites(ast.parse(text)))):
+        tree = ast.parse(text)
+        site = _sites(tree)[number]
+        site.undo()
+        yield Mutant(module, site.line, site.what, ast.unparse(ast.fix_missing_locations(tree)))
+
+
+def _sites(tree: ast.Module) -> list[Site]:
+    """Return what can be undone in a tree, in an order that depends on the tree alone."""
+    kinds = (_raises, _conditions, _operands, _bounds, _limits, _pairs, _handlers, _rules, _members, _fullmatches)
+    return [site for kind in kinds for site in kind(tree)]
+
+
+def _raises(tree: ast.Module) -> Iterator[Site]:
+    for node in ast.walk(tree):
+        for body in (getattr(node, name, None) for name in ("body", "orelse")):
+            if not isinstance(body, list):
+                continue
+            for at, statement in enumerate(body):
+                if isinstance(statement, ast.Raise):
+                    what = f"never: {_said(node.test)}" if isinstance(node, ast.If) else f"no {_said(statement)}"
+                    yield Site(statement.lineno, what, _setter(body, at, ast.Pass()))
+
+
+def _conditions(tree: ast.Module) -> Iterator[Site]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp):
+            yield Site(node.lineno, f"always: {_said(node.test)}", _attribute_setter(node, "test", ast.Constant(True)))
+            if not (isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise)):  # that is `_raises`
+                yield Site(
+                    node.lineno, f"never: {_said(node.test)}", _attribute_setter(node, "test", ast.Constant(False))
+                )
+        if isinstance(node, ast.comprehension):
+            for at, test in enumerate(node.ifs):
+                yield Site(test.lineno, f"always: {_said(test)}", _setter(node.ifs, at, ast.Constant(True)))
+
+
+def _operands(tree: ast.Module) -> Iterator[Site]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BoolOp):
+            for at, value in enumerate(node.values):
+                yield Site(value.lineno, f"without the operand {_said(value)}", _remover(node.values, at=at))
+
+
+def _bounds(tree: ast.Module) -> Iterator[Site]:
+    other = {ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Lt: ast.LtE, ast.LtE: ast.Lt}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and type(node.ops[0]) in other:
+            yield Site(node.lineno, f"bound of {_said(node)}", _setter(node.ops, 0, other[type(node.ops[0])]()))
+
+
+def _limits(tree: ast.Module) -> Iterator[Site]:
+    for value in _values_of_constants(tree):
+        for node in ast.walk(value):
+            if isinstance(node, ast.Constant) and type(node.value) is int:
+                what = f"{_said(value)} with {node.value + 1} for {node.value}"
+                yield Site(node.lineno, what, _attribute_setter(node, "value", node.value + 1))
+
+
+def _pairs(tree: ast.Module) -> Iterator[Site]:
+    """Comparisons of several things at once: (a, b) != (c, d), and {a, b} != {c}."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        left, right = node.left, node.comparators[0]
+        if isinstance(left, ast.Tuple) and isinstance(right, ast.Tuple) and len(left.elts) == len(right.elts):
+            for at, element in enumerate(left.elts):
+                yield Site(node.lineno, f"without comparing {_said(element)}", _remover(left.elts, right.elts, at=at))
+        elif isinstance(left, ast.Set) and len(left.elts) > 1:
+            for at, element in enumerate(left.elts):
+                yield Site(node.lineno, f"without comparing {_said(element)}", _remover(left.elts, at=at))
+
+
+def _handlers(tree: ast.Module) -> Iterator[Site]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and isinstance(node.type, ast.Tuple):
+            for at, name in enumerate(node.type.elts):
+                yield Site(node.lineno, f"without catching {_said(name)}", _remover(node.type.elts, at=at))
+
+
+def _rules(tree: ast.Module) -> Iterator[Site]:
+    for table in _values_of_constants(tree):
+        if isinstance(table, ast.Tuple) and all(isinstance(entry, ast.Name) for entry in table.elts):
+            for at, rule in enumerate(table.elts):
+                yield Site(rule.lineno, f"without the rule {_said(rule)}", _remover(table.elts, at=at))
+
+
+def _members(tree: ast.Module) -> Iterator[Site]:
+    closed = [node for value in _values_of_constants(tree) for node in ast.walk(value) if isinstance(node, ast.Set)]
+    asked = [
+        choices
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn)  # codespell:ignore notin
+        for choices in node.comparators
+        if isinstance(choices, ast.Tuple | ast.Set)
+    ]
+    for names in (*closed, *asked):
+        for at, name in enumerate(names.elts):
+            yield Site(name.lineno, f"without the member {_said(name)}", _remover(names.elts, at=at))
+
+
+def _fullmatches(tree: ast.Module) -> Iterator[Site]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "fullmatch":
+            pattern = _said(node.value)
+            what = f"{pattern}.fullmatch → {pattern}.match"
+            yield Site(node.lineno, what, _attribute_setter(node, "attr", "match"))
+
+
+def _values_of_constants(tree: ast.Module) -> list[ast.expr]:
+    return [node.value for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None]
+
+
+def _said(node: ast.AST) -> str:
+    return ast.unparse(node).splitlines()[0]
+
+
+def _setter(nodes: list[Any], at: int, node: ast.AST) -> Callable[[], None]:
+    return lambda: nodes.__setitem__(at, node)
+
+
+def _attribute_setter(node: ast.AST, name: str, value: object) -> Callable[[], None]:
+    return lambda: setattr(node, name, value)
+
+
+def _remover(*lists: list[Any], at: int) -> Callable[[], None]:
+    def undo() -> None:
+        for nodes in lists:
+            del nodes[at]
+
+    return undo
+
+
+class Workbench:
+    """A copy of the repository in which one mutant after the other is tried."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        caches = shutil.ignore_patterns("__pycache__")
+        for name in ("app", "tests"):
+            shutil.copytree(ROOT / name, root / name, ignore=caches)
+        shutil.copy(ROOT / "pyproject.toml", root)
+
+    def kills(self, mutant: Mutant) -> bool:
+        """Tell whether a test fails on it."""
+        original = (self.root / CORE / f"{mutant.module}.py").read_text()
+        self._write(mutant.module, mutant.source)
+        try:
+            own = f"tests/core/test_{mutant.module}.py"
+            return not self.passes(own) or not self.passes(*self.quick_tests())
+        finally:
+            self._write(mutant.module, original)
+
+    def quick_tests(self) -> list[str]:
+        """Return the tests that are worth running for every mutant."""
+        return [name for name in QUICK_TESTS if (self.root / name).exists()]
+
+    def passes(self, *tests: str) -> bool:
+        """Run some tests.
+
+        Raises:
+            RuntimeError: pytest itself did not work.
+        """
+        command = [sys.executable, *_PYTEST, *tests]
+        try:
+            run = subprocess.run(  # noqa: S603 - our own interpreter and constants
+                command, cwd=self.root, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False  # it hangs, which no one could overlook
+        if run.returncode not in (_PASSED, *_FAILED):
+            raise RuntimeError(f"pytest ended with {run.returncode}:\n{run.stdout}{run.stderr}")
+        return run.returncode == _PASSED
+
+    def _write(self, module: str, source: str) -> None:
+        path = self.root / CORE / f"{module}.py"
+        path.write_text(source)
+        # A cache is told apart by size and second; two mutants can share both.
+        for cache in path.parent.glob(f"__pycache__/{module}.*"):
+            cache.unlink()
+
+
+def main(modules: list[str]) -> int:
+    """Try every mutant and report; return the exit status."""
+    names = modules or sorted(path.stem for path in (ROOT / CORE).glob("*.py") if path.stem != "__init__")
+    mutants = [mutant for name in names for mutant in mutants_of(name)]
+    tried = [mutant for mutant in mutants if (mutant.module, mutant.what) not in EQUIVALENT]
+    with TemporaryDirectory(prefix="mutants-") as directory:
+        benches = [Workbench(Path(directory, str(number))) for number in range(WORKERS)]
+        if not benches[0].passes(*benches[0].quick_tests()):
+            print("The tests fail without any mutant; mend them first.", file=sys.stderr)
+            return 1
+        survivors = _try_all(tried, benches)
+    _report(tried, survivors)
+    stale = [row for row in EQUIVALENT if row[0] in names and row not in {(each.module, each.what) for each in mutants}]
+    for row in stale:
+        print(f"EQUIVALENT names a mutant that does not exist: {row}")
+    return 1 if survivors or stale else 0
+
+
+def _try_all(mutants: list[Mutant], benches: list[Workbench]) -> list[Mutant]:
+    """Return the survivors, in the order of the code."""
+    start = time.monotonic()
+    survivors = set()
+    free: SimpleQueue[Workbench] = SimpleQueue()
+    for bench in benches:
+        free.put(bench)
+
+    def survives(mutant: Mutant) -> bool:
+        bench = free.get()
+        try:
+            return not bench.kills(mutant)
+        finally:
+            free.put(bench)
+
+    with ThreadPoolExecutor(len(benches)) as pool:
+        futures = {pool.submit(survives, mutant): mutant for mutant in mutants}
+        for count, future in enumerate(as_completed(futures), start=1):
+            if future.result():
+                survivors.add(futures[future])
+                print(f"\rsurvived: {futures[future].place} {futures[future].what}", file=sys.stderr)
+            seconds = time.monotonic() - start
+            print(
+                f"\r{count}/{len(mutants)} tried, {len(survivors)} survived, {seconds:.0f} s", end="", file=sys.stderr
+            )
+    print(file=sys.stderr)
+    return [mutant for mutant in mutants if mutant in survivors]
+
+
+def _report(tried: list[Mutant], survivors: list[Mutant]) -> None:
+    total, left = (Counter(mutant.module for mutant in some) for some in (tried, survivors))
+    print(f"{'module':<16} {'mutants':>7} {'killed':>7} {'survived':>8}")
+    for module, count in total.items():
+        print(f"{module:<16} {count:>7} {count - left[module]:>7} {left[module]:>8}")
+    print(f"{'total':<16} {len(tried):>7} {len(tried) - len(survivors):>7} {len(survivors):>8}")
+    for mutant in survivors:
+        print(f"survived: {mutant.place}: {mutant.what}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
