@@ -1,7 +1,7 @@
 """The rules about headers: which are signed, which may come along unsigned, and what they may say (invariant I5).
 
-Too tight a list is an outage (Vault 1.5.1 forgot the session token), too loose a one is a CVE: the closed sets below have
-every header of the signers recorded in ``tests/recordings``, and no other.
+Too tight a list is an outage (Vault 1.5.1 forgot the session token), too loose a one is a CVE: the closed sets below are
+those of the contract, and every common signer's requests are held against them (``tests/recordings``).
 """
 
 import hashlib

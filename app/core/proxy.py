@@ -67,6 +67,11 @@ class ProxyClaims:
     workload: str | None = None
     zone: str | None = None
 
+    def __post_init__(self) -> None:
+        # Fail closed: a missing mesh would narrow nothing, and match every mesh.
+        if (self.mesh is not None) != (self.type is ProxyType.DATAPLANE):
+            raise ValueError("a data plane's claims name a mesh, and a zone proxy's none")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyIdentity:

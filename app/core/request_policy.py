@@ -175,8 +175,12 @@ def _endpoint(request: SignedRequest, policy: RequestPolicy) -> StsEndpoint:
 
 
 def _lifetime(request: SignedRequest) -> timedelta:
-    """Return how long the signature holds: its Expires, but 15 minutes in the EKS form, whose tools always write 60."""
-    if request.expires is None or request.form is CredentialForm.EKS:
+    """Return how long the signature holds: its Expires, but 15 minutes in the EKS form, whose tools always write 60.
+
+    The EKS form is told by its signed header: a prefix is not signed, and another form's credential with that prefix in
+    front must not live longer for it.
+    """
+    if request.expires is None or CredentialForm.EKS.audience_header in _bound_by(request):
         return MAX_LIFETIME
     return timedelta(seconds=int(request.expires))
 
@@ -190,6 +194,6 @@ RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
     _require_algorithm,
     _require_valid_headers,
     _require_audience,
-    _require_scope,
     _require_time_grammar,
+    _require_scope,
 )

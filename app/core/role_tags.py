@@ -81,7 +81,7 @@ def _require_same_role(principal: Principal, role: RoleRecord) -> None:
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has no ARN") from error
     if role.role_id != principal.role_id:
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another RoleId than the caller's")
-    if (arn.partition, arn.account) != (principal.partition, principal.account):
+    if (arn.partition, arn.service, arn.region, arn.account) != (principal.partition, "iam", "", principal.account):
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role is in another account than the caller's")
     kind, _, path_and_name = arn.resource.partition("/")
     if kind != "role" or {role.name, path_and_name.rpartition("/")[2]} != {principal.role}:

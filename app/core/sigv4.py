@@ -21,7 +21,7 @@ _SCOPE_PART: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _AMZ_DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
 _SECURITY_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{1,8192}", re.ASCII)
-_HEADER_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 # Credential, SignedHeaders and Signature in this order, as every signer writes them.
 _AUTHORIZATION: Final = re.compile(
     r"(?P<algorithm>[A-Z0-9-]{1,64}) Credential=(?P<credential>[^,\s]{1,512}), ?"
@@ -97,7 +97,7 @@ def parse_signature(*, algorithm: str, credential: str, signed_headers: str, sig
     if not _SIGNATURE.fullmatch(signature):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the signature is not 64 hexadecimal digits")
     names = tuple(signed_headers.split(";"))
-    if not all(_HEADER_NAME.fullmatch(name.lower()) for name in names):
+    if not all(_HEADER_NAME.fullmatch(name) for name in names):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "SignedHeaders holds something that is no header name")
     return Signature(algorithm=algorithm, scope=_parse_scope(credential), signed_headers=names, value=signature)
 

@@ -141,3 +141,12 @@ def test_match_gives_no_identity_out_of_what_the_proxy_says() -> None:
     assert match(DATAPLANE, request, EVERY_TYPE) == ProxyIdentity(
         type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None
     )
+
+
+@pytest.mark.parametrize(
+    ("claimed", "mesh"), [(ProxyType.DATAPLANE, None), (ProxyType.INGRESS, "default"), (ProxyType.EGRESS, "default")]
+)
+def test_claims_name_a_mesh_for_a_dataplane_and_for_it_alone(claimed: ProxyType, mesh: str | None) -> None:
+    """A data plane without a mesh would match every mesh."""
+    with pytest.raises(ValueError, match="mesh"):
+        ProxyClaims(type=claimed, mesh=mesh)

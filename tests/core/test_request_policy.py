@@ -405,6 +405,13 @@ def test_a_signature_lives_as_long_as_it_says_and_15_minutes_at_most(
     assert judge(Recipe(form=form, expires=expires).credential()).lifetime == timedelta(seconds=seconds)
 
 
+def test_validate_gives_a_credential_no_longer_life_for_the_prefix_of_the_eks_form() -> None:
+    """The prefix is not signed: only the EKS form's signed header earns its tools' exception."""
+    call = replace(NATIVE, audience=None, expires=60).sign()
+    relabelled = replace(call, form=CredentialForm.EKS)
+    assert judge(relabelled.credential(), UNBOUND).lifetime == timedelta(seconds=60)
+
+
 def fresh(now: datetime, *, expires: int = 900) -> ForwardableRequest:
     return require_fresh(judge(replace(NATIVE, expires=expires).credential()), now)
 

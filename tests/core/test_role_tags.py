@@ -108,6 +108,8 @@ def test_read_claims_knows_the_role_with_or_without_a_path(arn: str) -> None:
         pytest.param(
             replace(ROLE, arn=f"arn:aws-cn:iam::{ACCOUNT}:role/demo-app"), id="same-name-in-another-partition"
         ),
+        pytest.param(replace(ROLE, arn=f"arn:aws:sts::{ACCOUNT}:role/demo-app"), id="arn-of-another-service"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam:eu-west-1:{ACCOUNT}:role/demo-app"), id="arn-with-a-region"),
         pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/other"), id="other-name-in-the-arn"),
         pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/demo-app/other"), id="name-as-a-path"),
         pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/Demo-App"), id="name-in-another-case-in-the-arn"),
