@@ -4,6 +4,7 @@ The page docs/reference/metrics.md is compared with this module by a test.
 """
 
 import platform
+from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -112,13 +113,12 @@ class Metrics:
             for form in CredentialForm
         }
 
-    def decision_started(self) -> None:
-        """Count a decision as under way."""
-        self._in_flight.inc()
+    def in_flight(self) -> AbstractContextManager[None]:
+        """Count a decision as under way while the context lasts, however it ends."""
+        return self._in_flight.track_inprogress()
 
     def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
         """Count a decision by what its trail saw."""
-        self._in_flight.dec()
         outcome = outcome_of(reason)
         if reason is None and trail.granted is not None and trail.form is not None:
             self._allowed[trail.granted.type, trail.form].inc()

@@ -10,7 +10,7 @@ from typing import Final
 
 from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
-from app.settings_values import TcpAddress, parse_listen_address, parse_regions
+from app.settings_values import TcpAddress, parse_listen_address
 
 AUTH_TYPE: Final = "KUMA_DP_SERVER_AUTH_TYPE"
 DP_PROXY_TYPE: Final = "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE"
@@ -85,7 +85,8 @@ def region_problems(environ: Mapping[str, str], endpoints: Iterable[StsEndpoint]
         yield Problem("KMESH_AWSIAM_PARTITION", f"it must be one of {', '.join(regions)}")
         return
     known = regions[partition]
-    if unknown := sorted(parse_regions(environ.get("KMESH_AWSIAM_REGIONS", "")) - known):
+    given = {region.strip() for region in environ.get("KMESH_AWSIAM_REGIONS", "").split(",")} - {""}
+    if unknown := sorted(given - known):
         yield Problem(
             "KMESH_AWSIAM_REGIONS",
             f"no STS region of partition {partition}: {', '.join(unknown)}; it has {', '.join(sorted(known))}",

@@ -135,7 +135,10 @@ def parse_external_id(text: str) -> str:
 
 def parse_regions(text: str) -> frozenset[str]:
     """Parse the comma-separated list of regions; whether they exist is checked against botocore's data."""
-    return frozenset(entry for region in text.split(",") if (entry := region.strip()))
+    regions = frozenset(entry for region in text.split(",") if (entry := region.strip()))
+    if not regions:
+        raise ValueError("it names no region; unset it to accept every region of the partition")
+    return regions
 
 
 def parse_ca_file(text: str) -> str:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
-from app.adapters.iam_clients import IamClients, IamOptions
+from app.adapters.iam_clients import IamClients, IamOptions, NoReaderRoleError
 from app.audit import get_logger
 from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
 from app.core.principal import AdmittedPrincipal, Principal
@@ -53,7 +54,7 @@ class IamRoles:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, self._clients.own_account)
-        except (BotoCoreError, ClientError, OSError):
+        except (BotoCoreError, ClientError, ResponseParserError, OSError):
             return None
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
@@ -82,9 +83,12 @@ class IamRoles:
     def _get_role(self, principal: Principal) -> RoleRecord:
         try:
             answer = self._clients.for_account(principal.account).get_role(RoleName=principal.role)
+        except NoReaderRoleError as error:
+            self._log_missing_reader(principal)
+            raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
         except ClientError as error:
             raise self._refusal(principal, error) from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, ResponseParserError, OSError) as error:
             raise UpstreamError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
         return _read_answer(answer)
 
@@ -100,6 +104,17 @@ class IamRoles:
         if code == "NoSuchEntity" and error.operation_name == "GetRole":
             return AuthorizationError(Reason.ROLE_NOT_FOUND, seen)
         return UpstreamError(Reason.IAM_UNAVAILABLE, seen)
+
+    @staticmethod
+    def _log_missing_reader(principal: Principal) -> None:
+        get_logger().warning(
+            "iam access denied",
+            account=principal.account,
+            role=principal.role,
+            operation="AssumeRole",
+            remedy="the account is not the service's own: make a role in it that may iam:GetRole and that the service may "
+            "assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its name",
+        )
 
     def _log_mending_policy(self, principal: Principal, operation: str) -> None:
         if operation == "AssumeRole":

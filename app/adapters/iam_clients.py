@@ -19,9 +19,9 @@ from botocore.credentials import (
     CredentialResolver,
     DeferredRefreshableCredentials,
 )
+from botocore.exceptions import NoCredentialsError
 
-from app.errors import UpstreamError
-from app.reasons import Reason
+from app.adapters.trust import ca_file
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -42,7 +42,7 @@ class IamOptions:
         sts_url: where to send AssumeRole and the like instead.
         iam_url: where to send GetRole instead.
         proxy_url: one explicit proxy.
-        ca_file: trust these certificates instead of the system's.
+        ca_file: trust these certificates instead of certifi's.
         reader_role_name: the role to assume in other accounts, path included.
         reader_external_id: its external id.
         connect_timeout: seconds.
@@ -65,6 +65,10 @@ class IamOptions:
     def reader_role_arn(self, account: str) -> str:
         """Return the ARN of the reader role in an account."""
         return f"arn:{self.partition}:iam::{account}:role/{self.reader_role_name}"
+
+
+class NoReaderRoleError(Exception):
+    """A role is in another account than the service, and no reader role is named."""
 
 
 class IamClients:
@@ -104,7 +108,7 @@ class IamClients:
         """Return the client that reads roles of an account.
 
         Raises:
-            UpstreamError: ``iam_access_denied``: it is another account than ours, and no reader role is named.
+            NoReaderRoleError: it is another account than ours, and no reader role is named.
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: our own account could not be found out.
         """
         with self._lock:
@@ -133,9 +137,8 @@ class IamClients:
         elif self._options.reader_role_name is not None:
             session = self._reader_session(account)
         else:
-            raise UpstreamError(
-                Reason.IAM_ACCESS_DENIED,
-                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset",
+            raise NoReaderRoleError(
+                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset"
             )
         return boto3.Session(botocore_session=session).client("iam", **self._client_options("iam"))
 
@@ -144,7 +147,7 @@ class IamClients:
         own = self._own_session()
         credentials = own.get_credentials()
         if credentials is None:
-            raise UpstreamError(Reason.IAM_UNAVAILABLE, "the service has no AWS credentials of its own")
+            raise NoCredentialsError
         extra_args = {"RoleSessionName": _READER_SESSION_NAME}
         if self._options.reader_external_id is not None:
             extra_args["ExternalId"] = self._options.reader_external_id
@@ -167,7 +170,8 @@ class IamClients:
         return {
             "region_name": self._options.region,
             "endpoint_url": self._options.sts_url if service == "sts" else self._options.iam_url,
-            "verify": self._options.ca_file,
+            # Always named: else botocore would take REQUESTS_CA_BUNDLE of the environment (I9).
+            "verify": ca_file(self._options.ca_file),
             "config": self._config,
         }
 

@@ -5,7 +5,6 @@ requests/s with 64 under way. Why none of boto3: the request is signed already, 
 """
 
 import asyncio
-import ssl
 import time
 from dataclasses import dataclass
 from typing import Final, Self
@@ -13,6 +12,7 @@ from typing import Final, Self
 import aiohttp
 from yarl import URL
 
+from app.adapters.trust import client_context
 from app.core.aws_errors import THROTTLING_CODES
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
@@ -39,7 +39,7 @@ class StsOptions:
     Attributes:
         endpoint_url: where to send instead of the signed host (``AWS_ENDPOINT_URL_STS``), without a trailing slash.
         proxy_url: one explicit proxy (``KMESH_AWSIAM_HTTPS_PROXY``).
-        ca_file: trust these certificates instead of the system's (``AWS_CA_BUNDLE``).
+        ca_file: trust these certificates instead of certifi's (``AWS_CA_BUNDLE``).
         connect_timeout: seconds for DNS, TCP and TLS.
         total_timeout: seconds for one attempt.
     """
@@ -66,7 +66,7 @@ class StsClient:
             limit=MAX_CONNECTIONS,
             ttl_dns_cache=_DNS_CACHE_SECONDS,
             keepalive_timeout=_KEEPALIVE_SECONDS,
-            ssl=ssl.create_default_context(cafile=options.ca_file),
+            ssl=client_context(options.ca_file),
         )
         session = aiohttp.ClientSession(
             connector=connector,

@@ -61,16 +61,16 @@ class AuthenticateEndpoint:
             body = await _read_body(scope["headers"], receive)
         except RequestError as error:
             # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows.
-            return self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter(), begun=False)
+            return self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
         return await self._decide(body, request_id)
 
     async def _decide(self, body: bytes, request_id: str) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
         started = time.perf_counter()
-        self._metrics.decision_started()
         try:
-            credential, claimed = parse_call(body)
-            decision = await self._authenticator.authenticate(credential, claimed, trail)
+            with self._metrics.in_flight():
+                credential, claimed = parse_call(body)
+                decision = await self._authenticator.authenticate(credential, claimed, trail)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
@@ -79,9 +79,7 @@ class AuthenticateEndpoint:
         self._account(trail, None, started)
         return Answer(status=200, media_type=_JSON, body=encode_decision(decision), request_id=request_id)
 
-    def _end(self, trail: Trail, error: AuthError, started: float, *, begun: bool = True) -> Answer:
-        if not begun:
-            self._metrics.decision_started()
+    def _end(self, trail: Trail, error: AuthError, started: float) -> Answer:
         self._account(trail, error, started)
         return problem_answer(error, trail.request_id)
 

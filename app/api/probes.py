@@ -39,6 +39,7 @@ def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
         responses={503: {"model": ReadyAnswer, "description": "Not yet, or not any more."}},
     )
     async def ready(response: Response) -> ReadyAnswer:
+        response.headers["Cache-Control"] = "no-store"
         response.status_code = 200 if readiness.ready else 503
         return ReadyAnswer(ready=readiness.ready, detail=readiness.explain(), upstreams=metrics.last_outcomes())
 

@@ -1,8 +1,10 @@
 """``authenticate``: present a credential to a running service, or show what one looks like."""
 
 import json
+import os
+import stat
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import httpx
@@ -79,11 +81,18 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 
 
 def _from_stdin() -> str | None:
-    """Return the credential on stdin, or None where there is none: a terminal, or nothing at all."""
+    """Return the credential on stdin, or None where none is meant: a terminal, or /dev/null.
+
+    An empty pipe or file is a signer that failed; signing with another identity then would hide it.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         return None
     text = sys.stdin.read().strip()
     if not text:
+        if not _is_device(sys.stdin):
+            raise click.UsageError(
+                "stdin is empty: what should have made the credential failed? (</dev/null makes one here)"
+            )
         return None
     if text.startswith("{"):
         try:
@@ -96,6 +105,13 @@ def _from_stdin() -> str | None:
                 fail("the ExecCredential on stdin has no status.token")
             return token
     return text
+
+
+def _is_device(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    except OSError:
+        return False  # not a file at all
 
 
 def _claim(

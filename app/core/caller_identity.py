@@ -34,7 +34,7 @@ class StsReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerIdentity:
-    """Who signed, as STS says: account, ARN and partition agree. Not yet a role, and not yet in any list.
+    """Who signed, as STS says: account, ARN, partition and session agree. Not yet a role, and not yet in any list.
 
     Attributes:
         arn: the ARN in parts.
@@ -71,6 +71,10 @@ def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdenti
         raise _not_believed("the account and the ARN disagree")
     if arn.partition != endpoint.partition:
         raise _not_believed("the ARN is of another partition than the host")
+    if arn.resource.startswith("assumed-role/") and not document.user_id.endswith(
+        ":" + arn.resource.rpartition("/")[2]
+    ):
+        raise _not_believed("the ARN and the UserId name two sessions")
     return CallerIdentity(arn=arn, user_id=document.user_id, request_id=reply.request_id)
 
 

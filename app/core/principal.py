@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.caller_identity import CallerIdentity
-from app.errors import AuthorizationError, UpstreamError
+from app.errors import AuthorizationError
 from app.reasons import Reason
 
 # Role name and session name: https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html and
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. A colon is in neither, which keeps out EC2's
 # "aws:ec2-instance" identity role.
 _ASSUMED_ROLE: Final = re.compile(r"assumed-role/(?P<role>[\w+=,.@-]{1,64})/(?P<session>[\w+=,.@-]{2,64})", re.ASCII)
-_USER_ID: Final = re.compile(r"(?P<role_id>AROA[A-Z0-9]{12,124}):(?P<session>[\w+=,.@-]{2,64})", re.ASCII)
+_USER_ID: Final = re.compile(r"(?P<role_id>AROA[A-Z0-9]{12,124}):[\w+=,.@-]{2,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,11 @@ def read_principal(identity: CallerIdentity) -> Principal:
 
     Raises:
         AuthorizationError: ``principal_not_a_role``.
-        UpstreamError: ``sts_unavailable``, when ARN and UserId name two sessions: such an answer is not believed.
     """
     resource = _ASSUMED_ROLE.fullmatch(identity.arn.resource)
     user_id = _USER_ID.fullmatch(identity.user_id)
     if identity.arn.service != "sts" or identity.arn.region or resource is None or user_id is None:
         raise AuthorizationError(Reason.PRINCIPAL_NOT_A_ROLE, "STS answered another kind of principal than a role")
-    if resource["session"] != user_id["session"]:
-        raise UpstreamError(Reason.STS_UNAVAILABLE, "the answer of STS is not believed: ARN and UserId disagree")
     return Principal(
         partition=identity.arn.partition,
         account=identity.account,

@@ -186,8 +186,9 @@ def _lifetime(request: SignedRequest) -> timedelta:
 
 
 RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
-    _require_https,
+    # The host before the scheme: what was signed for an http endpoint of one's own has the wrong host above all.
     _require_known_host,
+    _require_https,
     _require_root_path,
     _require_method,
     _require_action,

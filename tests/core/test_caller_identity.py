@@ -91,6 +91,9 @@ def test_read_caller_identity_believes_an_answer_that_agrees_with_itself(reply: 
         pytest.param(ok(Arn="arn:aws:sts:::assumed-role/a/b", Account=""), id="no-account"),
         pytest.param(ok(Arn=ARN.replace("arn:aws:", "arn:aws-cn:")), id="other-partition-than-the-host"),
         pytest.param(ok(Arn=ARN.replace("arn:aws:", "arn:AWS:")), id="partition-in-upper-case"),
+        pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE01:another"), id="user-id-of-another-session"),
+        pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE01:4f1c4f1c"), id="user-id-of-a-longer-session"),
+        pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE014f1c"), id="user-id-without-a-colon"),
     ],
 )
 def test_read_caller_identity_does_not_believe_a_200_that_is_not_quite_right(reply: StsReply) -> None:
@@ -98,6 +101,12 @@ def test_read_caller_identity_does_not_believe_a_200_that_is_not_quite_right(rep
     error = refusal_of(reply)
     assert isinstance(error, UpstreamError)
     assert error.reason is Reason.STS_UNAVAILABLE
+
+
+def test_read_caller_identity_believes_an_instance_identity_whose_user_id_has_two_colons() -> None:
+    """SPIRE issue 5982. It is refused later, as what it is: no workload's role."""
+    arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/aws:ec2-instance/i-0abc"
+    assert read_caller_identity(ok(Arn=arn, UserId=f"{ACCOUNT}:aws:ec2-instance:i-0abc"), ENDPOINT).account == ACCOUNT
 
 
 def test_read_caller_identity_compares_the_partition_with_the_host_that_was_asked() -> None:

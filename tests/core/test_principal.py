@@ -5,7 +5,7 @@ import pytest
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.errors import AuthorizationError, UpstreamError
+from app.errors import AuthorizationError
 from app.reasons import Reason
 
 ACCOUNT = "111122223333"
@@ -101,12 +101,6 @@ def test_read_principal_denies_a_session_name_that_sts_would_not_allow(session: 
             identity(f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/{session}", f"AROAEXAMPLEEXAMPLE01:{session}")
         )
     assert raised.value.reason is Reason.PRINCIPAL_NOT_A_ROLE
-
-
-def test_read_principal_does_not_believe_an_answer_about_two_sessions() -> None:
-    with pytest.raises(UpstreamError) as raised:
-        read_principal(identity(user_id="AROAEXAMPLEEXAMPLE01:another"))
-    assert raised.value.reason is Reason.STS_UNAVAILABLE
 
 
 @pytest.mark.parametrize("accounts", [{ACCOUNT}, {"444455556666", ACCOUNT}])

@@ -83,17 +83,11 @@ class Served:
         """Every JSON line so far."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
-    def wait_for(self, event: str) -> dict[str, Any]:
-        """Wait until something is logged, and give it."""
-
-        def found() -> dict[str, Any] | None:
-            return next((each for each in self.events() if each["event"] == event), None)
-
+    def wait_for(self, text: str) -> None:
+        """Wait until a line with this text is logged."""
         with self._grown:
-            assert self._grown.wait_for(found, _SECONDS), f"never logged {event!r}:\n{''.join(self.lines)}"
-        first = found()
-        assert first
-        return first
+            found = self._grown.wait_for(lambda: any(text in line for line in self.lines), _SECONDS)
+        assert found, f"never logged {text!r}:\n{''.join(self.lines)}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and give the exit status."""
