@@ -67,6 +67,7 @@ lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --upgrade --group dev -o requirements/dev.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt -o requirements/runtime.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
