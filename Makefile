@@ -8,9 +8,12 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
+# Seconds for each target of `make fuzz`, and the targets if not all: make fuzz S=600 F="presigned call"
+S      ?= 60
+F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check run lint types format audit mutants bench image lock clean recordings
+.PHONY: help install demo test check run lint types format audit mutants fuzz bench image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -40,6 +43,7 @@ lint: $(STAMP) ## Style, security rules and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/validate-pyproject pyproject.toml
+	$(BIN)/hadolint Dockerfile
 
 types: $(STAMP) ## Strict type check
 	$(BIN)/mypy
@@ -48,11 +52,18 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-audit: $(STAMP) ## Look for known vulnerabilities in the pinned runtime dependencies (asks PyPI)
-	$(BIN)/pip-audit --strict --disable-pip --require-hashes --requirement requirements/runtime.txt
+audit: $(STAMP) ## Look for known vulnerabilities in what is pinned for the image (asks PyPI, then OSV)
+	$(BIN)/python -m tools.audit
+
+sbom: $(STAMP) ## Write the bill of materials, dist/sbom.cdx.json (CycloneDX, reproducible)
+	$(BIN)/python -m tools.sbom
 
 mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
 	$(BIN)/python tools/mutants.py
+
+fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.11 to 3.13)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
+	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
 bench: $(STAMP) ## Measure decisions per second and core
 	$(BIN)/python -m bench
@@ -62,6 +73,9 @@ recordings: $(STAMP) ## Record anew what awscli, boto3, botocore and hvac send
 
 image: ## Build the container image
 	docker build --tag kuma-aws-iam .
+
+image-steps: $(STAMP) ## Carry out the Dockerfile's steps without Docker, and run what comes out (Linux)
+	$(BIN)/python -m tools.image_steps
 
 lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --upgrade --group dev -o requirements/dev.txt pyproject.toml

@@ -26,10 +26,21 @@ from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
 from app.core.request_policy import RequestPolicy, require_fresh, validate
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_tags import AccountMeshes, RoleRecord, read_claims
 from app.trail import Trail
 
 Clock = Callable[[], datetime]
+
+
+class AccountList(Protocol):
+    """The authorized accounts, which may change while the service runs."""
+
+    def current(self) -> AbstractSet[str]:
+        """Return the list as it is now; never empty.
+
+        Raises:
+            UpstreamError: ``accounts_unavailable``.
+        """
 
 
 class IdentitySource(Protocol):
@@ -62,19 +73,21 @@ class DecisionPolicy:
 
     Attributes:
         request: the local rules' settings.
-        accounts: the listed account ids; never empty.
+        accounts: the listed account ids.
         enabled_types: the proxy types that use aws-iam; never empty.
         require_service: refuse data plane roles without ``kuma.io/service``.
+        account_meshes: the meshes that each account may claim; None where that is not limited.
     """
 
     request: RequestPolicy
-    accounts: AbstractSet[str]
+    accounts: AccountList
     enabled_types: AbstractSet[ProxyType]
     require_service: bool = False
+    account_meshes: AccountMeshes | None = None
 
     def __post_init__(self) -> None:
         # Fail closed: an empty list is a mistake of ours, never "everybody" and never a silent "nobody".
-        if not self.accounts or not self.enabled_types:
+        if not self.accounts.current() or not self.enabled_types:
             raise ValueError("a decision policy needs at least one account and one proxy type")
 
 
@@ -124,9 +137,14 @@ class Authenticator:
         identity = await self._identities.identify(forwardable, trail)  # 3
         principal = read_principal(identity)  # 4
         trail.principal = principal
-        admitted = admit(principal, self._policy.accounts)  # 5
+        admitted = admit(principal, self._policy.accounts.current())  # 5
         role = await self._roles.fetch_role(admitted, trail)  # 6
-        claims = read_claims(admitted, role, require_service=self._policy.require_service)  # 7
+        claims = read_claims(  # 7
+            admitted,
+            role,
+            require_service=self._policy.require_service,
+            account_meshes=self._policy.account_meshes,
+        )
         granted = match(claims, claimed, self._policy.enabled_types)  # 8
         trail.granted = granted
         return Decision(identity=granted, principal=principal, expires_at=forwardable.expires_at)

@@ -17,11 +17,15 @@ from app.reasons import EXPLANATIONS, Reason
 from app.trail import Trail, UpstreamCall
 
 Upstream = Literal["sts", "iam"]
+Reloadable = Literal["accounts", "tls", "caller_token"]
+CallerCheck = Literal["token", "certificate"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 # For a label that does not apply, or is not known when a decision ends early.
 NONE: Final = "none"
 UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
+RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token")
+CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
 CACHES: Final = ("identity", "role")
 
 # A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
@@ -75,12 +79,24 @@ class Metrics:
         )
         self._cache_requests = Counter(
             "kuma_aws_iam_cache_requests",
-            "Look-ups in the caches of verified identities and roles, by result (hit, miss).",
+            "Look-ups in the caches of verified identities and roles, by result (hit, miss, or stale).",
             ("cache", "result"),
             registry=registry,
         )
         self._cache_entries = Gauge(
             "kuma_aws_iam_cache_entries", "Entries in the caches, expired ones included.", ("cache",), registry=registry
+        )
+        self._reload_failures = Counter(
+            "kuma_aws_iam_reload_failures",
+            "Files that changed and could not be taken over, by what they hold.",
+            ("what",),
+            registry=registry,
+        )
+        self._unknown_callers = Counter(
+            "kuma_aws_iam_unknown_callers",
+            "Callers turned away before anything was read or decided, by the check that they did not pass.",
+            ("check",),
+            registry=registry,
         )
         self._in_flight = Gauge(
             "kuma_aws_iam_in_flight_decisions", "Decisions under way at this moment.", registry=registry
@@ -102,10 +118,12 @@ class Metrics:
         }
         self._seconds_by_upstream = {upstream: self._upstream_seconds.labels(upstream) for upstream in UPSTREAMS}
         self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
+        self._reload_failures_by_file = {what: self._reload_failures.labels(what) for what in RELOADABLES}
+        self._unknown_callers_by_check = {check: self._unknown_callers.labels(check) for check in CALLER_CHECKS}
         self._cache_results = {
             (cache, result): self._cache_requests.labels(cache, result)
             for cache in CACHES
-            for result in ("hit", "miss")
+            for result in ("hit", "miss", "stale")
         }
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
@@ -147,6 +165,14 @@ class Metrics:
     def last_outcomes(self) -> dict[Upstream, str]:
         """Return the outcome of the last call to each upstream, for ``/ready``."""
         return dict(self._last_outcomes)
+
+    def reload_failed(self, what: Reloadable) -> None:
+        """Count a file that could not be taken over."""
+        self._reload_failures_by_file[what].inc()
+
+    def unknown_caller(self, check: CallerCheck) -> None:
+        """Count a caller that was turned away; it is no decision about a proxy."""
+        self._unknown_callers_by_check[check].inc()
 
     def cache_size(self, cache: str, entries: int) -> None:
         """Set how many entries a cache holds."""

@@ -15,6 +15,7 @@ class Reason(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    CALLER_NOT_AUTHENTICATED = "caller_not_authenticated"
     # The credential, or STS about it.
     CREDENTIAL_MALFORMED = "credential_malformed"
     HOST_NOT_ALLOWED = "host_not_allowed"
@@ -34,6 +35,7 @@ class Reason(StrEnum):
     ROLE_MESH_MISSING = "role_mesh_missing"
     ROLE_SERVICE_MISSING = "role_service_missing"
     ROLE_TAG_INVALID = "role_tag_invalid"
+    ACCOUNT_MESH_NOT_ALLOWED = "account_mesh_not_allowed"
     PROXY_TYPE_DISABLED = "proxy_type_disabled"
     PROXY_TYPE_MISMATCH = "proxy_type_mismatch"
     PROXY_MESH_MISMATCH = "proxy_mesh_mismatch"
@@ -47,6 +49,7 @@ class Reason(StrEnum):
     IAM_THROTTLED = "iam_throttled"
     IAM_UNAVAILABLE = "iam_unavailable"
     IAM_ACCESS_DENIED = "iam_access_denied"
+    ACCOUNTS_UNAVAILABLE = "accounts_unavailable"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -92,6 +95,12 @@ EXPLANATIONS: Final = MappingProxyType(
         ),
         Reason.METHOD_NOT_ALLOWED: Explanation(
             405, "The method is not allowed", "This path does not take this method; /openapi.json lists those it takes."
+        ),
+        Reason.CALLER_NOT_AUTHENTICATED: Explanation(
+            401,
+            "The API caller is not known",
+            "This is no verdict on a proxy: send Authorization: Bearer with a token that stands in the service's "
+            "KMESH_AWSIAM_CALLER_TOKEN_FILE.",
         ),
         Reason.CREDENTIAL_MALFORMED: Explanation(
             401,
@@ -187,6 +196,12 @@ EXPLANATIONS: Final = MappingProxyType(
             "A kuma.io key is spelt in another case or twice, or its value breaks the key's grammar; the audit line names "
             "the key.",
         ),
+        Reason.ACCOUNT_MESH_NOT_ALLOWED: Explanation(
+            403,
+            "The account may not claim this mesh",
+            "KMESH_AWSIAM_ACCOUNT_MESHES limits the meshes that roles of the account may claim, and zone proxies to "
+            "accounts with *; correct it, or the role's tags.",
+        ),
         Reason.PROXY_TYPE_DISABLED: Explanation(
             403,
             "This proxy type does not use aws-iam here",
@@ -246,6 +261,13 @@ EXPLANATIONS: Final = MappingProxyType(
             "The service may not read the role",
             "The service lacks iam:GetRole on this role, or cannot assume the reader role in its account; its log holds "
             "the policy that would mend it.",
+            30,
+        ),
+        Reason.ACCOUNTS_UNAVAILABLE: Explanation(
+            503,
+            "The list of accounts is not available",
+            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE has been unreadable or invalid for too long; the service's log says "
+            "what is wrong with it.",
             30,
         ),
         Reason.OVERLOADED: Explanation(

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import uvicorn
@@ -15,16 +16,21 @@ from starlette.types import ASGIApp
 from app import __version__
 from app.api.protocol import BoundedHttpProtocol
 from app.audit import configure_logging, get_logger
-from app.readiness import Readiness
-from app.service import open_service
+from app.service import Service, open_service
 from app.settings import Settings
 from app.settings_values import ListenAddress, TcpAddress
+from app.tls import TlsFileError
+from app.unix_socket import SocketGroupError, open_unix_socket
 
 # A control plane's restart brings every proxy at once.
 _BACKLOG: Final = 4096
 _KEEP_ALIVE_SECONDS: Final = 75
-# Whoever may use the socket is known by the file system: the owner and the group.
-_SOCKET_MODE: Final = 0o660
+# After SIGTERM: how long callers and probes may still see that it stops.
+_NOTICE_SECONDS: Final = 0.5
+# A connection has as long for its TLS handshake as for a request's head; asyncio itself would wait for a minute.
+_HANDSHAKE_SECONDS: Final = 10.0
+# A client that keeps an idle connection may not hear that it ends: the process does not wait for its answer at the end.
+_TLS_END_SECONDS: Final = 2.0
 
 
 class ListenError(Exception):
@@ -32,11 +38,38 @@ class ListenError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own signal handling: the process has one, for every listener."""
+    """uvicorn, without its own signal handling (the process has one, for every listener), and with bounded handshakes."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(config)
+        self._tls = tls
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets=[])
+        loop, config = asyncio.get_running_loop(), self.config
+
+        def connected() -> asyncio.Protocol:
+            protocol: asyncio.Protocol = BoundedHttpProtocol(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return protocol
+
+        for listener in sockets or ():
+            self.servers.append(
+                await loop.create_server(
+                    connected,
+                    sock=listener,
+                    ssl=self._tls,
+                    backlog=config.backlog,
+                    ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_SECONDS,
+                    ssl_shutdown_timeout=None if self._tls is None else _TLS_END_SECONDS,
+                )
+            )
 
 
 def run(settings: Settings) -> None:
@@ -50,29 +83,34 @@ def run(settings: Settings) -> None:
     for warning in settings.warnings():
         log.warning("setting", detail=warning)
     with contextlib.ExitStack() as sockets:
-        api = _open(sockets, "KMESH_AWSIAM_LISTEN", settings.listen)
+        api = _open(sockets, "KMESH_AWSIAM_LISTEN", settings.listen, settings)
+        _require_loopback(api, settings.listen)
         diagnostics = (
             None
             if settings.diagnostics_listen is None
-            else _open(sockets, "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", settings.diagnostics_listen)
+            else _open(sockets, "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", settings.diagnostics_listen, settings)
         )
         log.info(
             "listening",
             version=__version__,
             api=str(settings.listen),
             diagnostics=str(settings.diagnostics_listen or settings.listen),
+            callers=settings.caller_checks,
         )
-        uvloop.run(_serve(settings, api, diagnostics))
+        try:
+            uvloop.run(_serve(settings, api, diagnostics))
+        except TlsFileError as error:
+            raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
     log.info("stopped")
 
 
 async def _serve(settings: Settings, api: socket.socket, diagnostics: socket.socket | None) -> None:
     grace = int(settings.decision_timeout) + 1
     async with open_service(settings) as service:
-        servers = [(_Server(uvicorn_config(service.api, grace_seconds=grace)), api)]
+        servers = [(_Server(uvicorn_config(service.api, grace_seconds=grace), service.tls), api)]
         if diagnostics is not None and service.diagnostics is not None:
             servers.append((_Server(uvicorn_config(service.diagnostics, grace_seconds=grace)), diagnostics))
-        _stop_on_signals([server for server, _ in servers], service.readiness)
+        _handle_signals([server for server, _ in servers], service, grace)
         await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
 
 
@@ -95,29 +133,50 @@ def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
     )
 
 
-def _stop_on_signals(servers: list[_Server], readiness: Readiness) -> None:
-    def stop() -> None:
-        readiness.draining = True
-        for server in servers:
-            server.should_exit = True
-
+def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> None:
+    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again."""
     loop = asyncio.get_running_loop()
+    draining: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        if draining:
+            _end(servers)
+            return
+        get_logger().info("draining")
+        service.readiness.draining = True
+        draining.append(loop.create_task(_drain(servers, service, loop.time() + grace_seconds)))
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
 
 
-def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress) -> socket.socket:
+async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
+    """Turn new calls away and show it on ``/ready``, let those under way finish, then end."""
+    await asyncio.sleep(_NOTICE_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await service.wait_until_idle()
+    _end(servers)
+
+
+def _end(servers: list[_Server]) -> None:
+    for server in servers:
+        server.should_exit = True
+
+
+def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress, settings: Settings) -> socket.socket:
     try:
         if isinstance(address, TcpAddress):
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
         else:
-            _remove_stale_socket(address.path)
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listener.bind(str(address.path))
-            address.path.chmod(_SOCKET_MODE)
-            listener.listen(_BACKLOG)
-            sockets.callback(address.path.unlink, missing_ok=True)
+            listener, remove = open_unix_socket(address.path, settings.socket_mode, settings.socket_group, _BACKLOG)
+            sockets.callback(remove)
+    except SocketGroupError as error:
+        raise ListenError(
+            f"KMESH_AWSIAM_SOCKET_GROUP: {error}; the service's user must be a member of that group"
+        ) from error
     except OSError as error:
         raise ListenError(
             f"{variable}: {address} cannot be listened on ({error.strerror}); free it or choose another"
@@ -125,10 +184,9 @@ def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress) 
     return sockets.enter_context(listener)
 
 
-def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket of a process that is gone; anything else in its place is left alone, and bind says so."""
-    if not path.is_socket():
+def _require_loopback(listener: socket.socket, address: ListenAddress) -> None:
+    """Hold a name to its word: what was let through as ``localhost`` must not have led elsewhere."""
+    if not isinstance(address, TcpAddress) or not address.is_loopback:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) != 0:
-            path.unlink()
+    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
+        raise ListenError(f"KMESH_AWSIAM_LISTEN: {address} is no loopback address on this host; write 127.0.0.1")

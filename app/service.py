@@ -2,29 +2,39 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from starlette.types import ASGIApp
 
+from app.adapters.accounts import FileAccounts, FixedAccounts
 from app.adapters.cache import CachingIdentities, CachingRoles
+from app.adapters.guards import GuardedIdentities, GuardedRoles
 from app.adapters.iam import IamRoles
 from app.adapters.iam_clients import IamOptions
 from app.adapters.sts import StsClient, StsOptions
-from app.api.application import build_api, build_diagnostics
+from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
+from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
 from app.audit import get_logger
-from app.authenticator import Authenticator, Clock, DecisionPolicy
+from app.authenticator import AccountList, Authenticator, Clock, DecisionPolicy
+from app.callers import CallerTokenSource
 from app.core.request_policy import RequestPolicy
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.settings import Settings
+from app.settings_values import TcpAddress
+from app.tls import ServerTls
+from app.watch import FileWatch, watch_files
 
 # Looking for our own credentials and account: at once, then less and less often.
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LAST_RETRY_SECONDS: Final = 30.0
+_WATCH_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +45,19 @@ class Service:
         api: the application of the main listener.
         diagnostics: that of the second listener, if there is one.
         readiness: the state behind ``/ready``.
+        wait_until_idle: comes back when no decision is under way.
+        reload: reads again what is read from files, whether it looks changed or not.
+        tls: what the main listener is served with, if it is TLS.
+        watches: certificates and caller tokens, read again when they change.
     """
 
     api: ASGIApp
     diagnostics: ASGIApp | None
     readiness: Readiness
+    wait_until_idle: Callable[[], Awaitable[object]]
+    reload: Callable[[], None]
+    tls: ssl.SSLContext | None
+    watches: tuple[FileWatch, ...]
 
 
 def utc_now() -> datetime:
@@ -52,41 +70,101 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     """Build the service inside the running event loop; close its clients at the end."""
     metrics = Metrics()
     readiness = Readiness()
+    unknown = UnknownCallers(metrics)
+    tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
+    tls = (
+        None
+        if settings.tls_files is None
+        else ServerTls(settings.tls_files, functools.partial(unknown.note, "certificate"))
+    )
+    watches = _watches(tokens, tls, metrics)
+    accounts = _accounts(settings, metrics)
     sts = StsClient.open(_sts_options(settings), metrics)
     iam = IamRoles(_iam_options(settings), metrics)
     authenticator = Authenticator(
-        _policy(settings),
-        CachingIdentities(sts, metrics, clock),
-        CachingRoles(iam, metrics, settings.role_ttl),
+        _policy(settings, accounts),
+        CachingIdentities(GuardedIdentities(sts), metrics, clock),
+        CachingRoles(GuardedRoles(iam), metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale),
         clock,
     )
-    endpoint = AuthenticateEndpoint(authenticator, metrics, settings.decision_timeout)
+    endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, settings.decision_timeout)
     own_diagnostics = settings.diagnostics_listen is not None
-    preparation = asyncio.create_task(_prepare(settings, iam, readiness))
+    tasks = [asyncio.create_task(_prepare(settings, iam, readiness))]
+    if watches:
+        tasks.append(asyncio.create_task(watch_files(watches)))
+    if isinstance(accounts, FileAccounts):
+        tasks.append(asyncio.create_task(_watch(accounts)))
     try:
         yield Service(
-            api=build_api(endpoint, metrics, readiness, with_probes=not own_diagnostics),
+            api=build_api(
+                endpoint,
+                metrics,
+                readiness,
+                with_probes=not own_diagnostics,
+                guard=None if tokens is None else _guard(settings, tokens, unknown),
+            ),
             diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
             readiness=readiness,
+            wait_until_idle=endpoint.wait_until_idle,
+            reload=lambda: _reload(accounts, watches),
+            tls=None if tls is None else tls.context,
+            watches=watches,
         )
     finally:
-        preparation.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await preparation
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         iam.close()
         await sts.close()
 
 
-def _policy(settings: Settings) -> DecisionPolicy:
+async def _watch(accounts: FileAccounts) -> None:
+    """Look for a changed file every few seconds: a poll works on every file system and with every way of replacing it."""
+    while True:
+        accounts.reload()
+        await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _reload(accounts: FixedAccounts | FileAccounts, watches: Iterable[FileWatch]) -> None:
+    if isinstance(accounts, FileAccounts):
+        accounts.reload(forced=True)
+    for watch in watches:
+        asyncio.get_running_loop().run_in_executor(None, functools.partial(watch.check, forced=True))
+
+
+def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCallers) -> Guard:
+    """Every path needs a token; but the probes do not where only this host or task can ask them."""
+    reachable = isinstance(settings.listen, TcpAddress) and not settings.listen.is_loopback
+    open_paths = () if reachable or settings.diagnostics_listen is not None else PROBES
+    return lambda app: CallerGuard(app, tokens, unknown, open_paths)
+
+
+def _watches(tokens: CallerTokenSource | None, tls: ServerTls | None, metrics: Metrics) -> tuple[FileWatch, ...]:
+    watches = []
+    if tls is not None:
+        watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics))
+    if tokens is not None:
+        watches.append(FileWatch("caller_token", [tokens.path], tokens.load, metrics))
+    return tuple(watches)
+
+
+def _accounts(settings: Settings, metrics: Metrics) -> FixedAccounts | FileAccounts:
+    if settings.accounts_file is None:
+        return FixedAccounts(settings.authorized_accounts)
+    return FileAccounts(settings.accounts_file, metrics, settings.check_accounts)
+
+
+def _policy(settings: Settings, accounts: AccountList) -> DecisionPolicy:
     return DecisionPolicy(
         request=RequestPolicy(
             endpoints=settings.accepted_endpoints,
             audience=settings.audience,
             allow_unbound=settings.allow_unbound,
         ),
-        accounts=settings.authorized_accounts,
+        accounts=accounts,
         enabled_types=settings.enabled_types,
         require_service=settings.require_service_tag,
+        account_meshes=settings.account_meshes,
     )
 
 

@@ -5,22 +5,31 @@ The page docs/reference/configuration.md is compared with the fields below by a 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints
+from app.callers import CallerTokenFile, read_caller_token_file
 from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
+from app.core.role_tags import AccountMeshes
 from app.settings_checks import (
     ACCOUNTS,
     ACCOUNTS_FILE,
     AUTH_TYPE,
+    CALLER_TOKENS,
     DEFAULT_LISTEN,
     DP_PROXY_TYPE,
     RELOADABLE_TOKENS,
+    SOCKET_MODE,
+    TLS_CERT,
+    TLS_CLIENT_CA,
+    TLS_KEY,
     USE_TOKEN_PATH,
     ZONE_PROXY_TYPE,
     Problem,
@@ -32,7 +41,9 @@ from app.settings_checks import (
 from app.settings_values import (
     AccountsFile,
     ListenAddress,
+    UnixAddress,
     mask_url,
+    parse_account_meshes,
     parse_accounts,
     parse_audience,
     parse_ca_file,
@@ -44,6 +55,8 @@ from app.settings_values import (
     parse_role_name,
     read_accounts_file,
 )
+from app.tls import TlsFiles, TlsPart, find_problems
+from app.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
 
 PREFIX: Final = "KMESH_AWSIAM_"
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
@@ -52,10 +65,15 @@ _AuthType = Literal["aws-iam", "dpToken", "zoneToken", "serviceAccountToken", "n
 # NoDecode: pydantic-settings would read these as JSON.
 _Accounts = Annotated[frozenset[str] | None, NoDecode, BeforeValidator(parse_accounts)]
 _AccountsFile = Annotated[AccountsFile | None, NoDecode, BeforeValidator(read_accounts_file)]
+_AccountMeshes = Annotated[AccountMeshes | None, NoDecode, BeforeValidator(parse_account_meshes)]
 _Regions = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_regions)]
 _Listen = Annotated[ListenAddress, NoDecode, BeforeValidator(parse_listen_address)]
 _OptionalListen = Annotated[ListenAddress | None, NoDecode, BeforeValidator(parse_listen_address)]
+_CallerTokens = Annotated[CallerTokenFile | None, NoDecode, BeforeValidator(read_caller_token_file)]
+_SocketMode = Annotated[SocketMode, NoDecode, BeforeValidator(parse_socket_mode)]
+_SocketGroup = Annotated[SocketGroup | None, NoDecode, BeforeValidator(parse_socket_group)]
 _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
+
 _Audience = Annotated[str, BeforeValidator(parse_audience)]
 _RoleName = Annotated[str, BeforeValidator(parse_role_name)]
 _ExternalId = Annotated[str, BeforeValidator(parse_external_id)]
@@ -125,11 +143,39 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}DIAGNOSTICS_LISTEN",
         description="where probes and metrics live instead of the API's listener",
     )
+    tls_cert_file: Path | None = Field(
+        None, validation_alias=TLS_CERT, description="the API listener's certificate, in PEM, its chain behind it"
+    )
+    tls_key_file: Path | None = Field(None, validation_alias=TLS_KEY, description="its private key, in PEM")
+    tls_client_ca_file: Path | None = Field(
+        None, validation_alias=TLS_CLIENT_CA, description="authorities whose client certificates make a caller known"
+    )
+    caller_token_file: _CallerTokens = Field(
+        None, validation_alias=CALLER_TOKENS, description="a file of one or two tokens; then callers must send one"
+    )
+    socket_mode: _SocketMode = Field(
+        DEFAULT_MODE, validation_alias=SOCKET_MODE, description="octal mode of Unix sockets"
+    )
+    socket_group: _SocketGroup = Field(
+        None, validation_alias=f"{PREFIX}SOCKET_GROUP", description="group of Unix sockets, by name or number"
+    )
     decision_timeout: float = Field(
         10, gt=0, le=60, validation_alias=f"{PREFIX}DECISION_TIMEOUT", description="seconds for a whole decision"
     )
     role_ttl: float = Field(
         300, gt=0, le=3600, validation_alias=f"{PREFIX}ROLE_TTL", description="seconds that a role's tags are believed"
+    )
+    role_max_stale: float = Field(
+        3600,
+        ge=0,
+        le=86_400,
+        validation_alias=f"{PREFIX}ROLE_MAX_STALE",
+        description="seconds that a known role is believed while IAM is down: the bound of a revocation then",
+    )
+    account_meshes: _AccountMeshes = Field(
+        None,
+        validation_alias=f"{PREFIX}ACCOUNT_MESHES",
+        description="the meshes that each account's roles may claim: account=mesh|mesh,account=*",
     )
     reader_role_name: _RoleName | None = Field(
         None,
@@ -206,6 +252,29 @@ class Settings(BaseSettings):
         """Where requests to IAM are sent instead."""
         return None if self.ignore_endpoint_urls else self.iam_endpoint_url or self.endpoint_url
 
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files of the API listener's TLS, if it has any."""
+        if self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return TlsFiles(cert=self.tls_cert_file, key=self.tls_key_file, client_ca=self.tls_client_ca_file)
+
+    @property
+    def caller_checks(self) -> list[str]:
+        """What a caller of the API must show; empty where whoever reaches the listener is known by that."""
+        checks = {"certificate": self.tls_client_ca_file, "token": self.caller_token_file}
+        return [check for check, file in checks.items() if file is not None]
+
+    def check_accounts(self, accounts: AbstractSet[str]) -> None:
+        """Hold a list of accounts, at start or later, to the other settings.
+
+        Raises:
+            ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``.
+        """
+        missing = sorted(accounts - (self.account_meshes or {}).keys()) if self.account_meshes is not None else []
+        if missing:
+            raise ValueError(f"every listed account must stand in it; add {', '.join(missing)} (=* for every mesh)")
+
     def warnings(self) -> Iterator[str]:
         """Say what is allowed and yet worth a second thought."""
         if self.audience == DEFAULT_AUDIENCE:
@@ -215,6 +284,9 @@ class Settings(BaseSettings):
             )
         if self.allow_unbound:
             yield f"{PREFIX}ALLOW_UNBOUND_CREDENTIALS is on: a credential captured anywhere can be replayed here"
+        sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
+        if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
+            yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
         yield from environment_warnings(os.environ)
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
@@ -239,8 +311,20 @@ def load_settings() -> Settings:
     environ = {name: value for name, value in os.environ.items() if value}
     faulty = {problem.variable for problem in problems}
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    found = (*cross_problems(environ, known, PREFIX), *region_problems(environ, load_sts_endpoints()))
-    problems += [problem for problem in found if problem.variable not in faulty]
+    found = (
+        *cross_problems(environ, known, PREFIX),
+        *region_problems(environ, load_sts_endpoints()),
+        *_tls_file_problems(environ),
+    )
+    for problem in found:
+        if problem.variable not in faulty:
+            problems.append(problem)
+            faulty.add(problem.variable)
+    if settings is not None:
+        try:
+            settings.check_accounts(settings.authorized_accounts)
+        except ValueError as error:
+            problems.append(Problem(f"{PREFIX}ACCOUNT_MESHES", str(error)))
     if settings is None or problems:
         raise SettingsError(problems)
     return settings
@@ -249,6 +333,14 @@ def load_settings() -> Settings:
 def _problems_of(error: ValidationError) -> Iterator[Problem]:
     for detail in error.errors(include_url=False, include_input=False):
         yield Problem(str(detail["loc"][0]), _remedy(detail["type"], str(detail["msg"]), detail.get("ctx", {})))
+
+
+def _tls_file_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    variables: dict[TlsPart, str] = {"cert": TLS_CERT, "key": TLS_KEY, "client_ca": TLS_CLIENT_CA}
+    paths = {part: Path(environ[name]) for part, name in variables.items() if name in environ}
+    if "cert" in paths and "key" in paths:
+        for error in find_problems(TlsFiles(cert=paths["cert"], key=paths["key"], client_ca=paths.get("client_ca"))):
+            yield Problem(variables[error.part], error.remedy)
 
 
 def _remedy(kind: str, message: str, context: dict[str, Any]) -> str:
@@ -260,16 +352,19 @@ def _remedy(kind: str, message: str, context: dict[str, Any]) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
+    if name == "reader_external_id" and value is not None:
+        return "(set, not shown)"
     match value:
         case None:
-            return "(unset)"
+            shown = "(unset)"
         case bool():
-            return str(value).lower()
+            shown = str(value).lower()
         case frozenset():
-            return ",".join(sorted(value)) or "(all)"
-        case _ if name == "reader_external_id":
-            return "(set, not shown)"
+            shown = ",".join(sorted(value)) or "(all)"
+        case dict():
+            shown = ",".join(f"{account}={'|'.join(sorted(meshes))}" for account, meshes in sorted(value.items()))
         case str() if name.endswith(("_proxy", "_url")):
-            return mask_url(value)
+            shown = mask_url(value)
         case _:
-            return str(value)
+            shown = str(value)
+    return shown

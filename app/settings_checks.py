@@ -10,7 +10,8 @@ from typing import Final
 
 from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
-from app.settings_values import TcpAddress, parse_listen_address
+from app.settings_values import UnixAddress, parse_listen_address
+from app.unix_socket import DEFAULT_MODE, parse_socket_mode
 
 AUTH_TYPE: Final = "KUMA_DP_SERVER_AUTH_TYPE"
 DP_PROXY_TYPE: Final = "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE"
@@ -19,6 +20,12 @@ USE_TOKEN_PATH: Final = "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH"  # noqa: S105 - a v
 RELOADABLE_TOKENS: Final = "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS"
 ACCOUNTS: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS"
 ACCOUNTS_FILE: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE"
+LISTEN: Final = "KMESH_AWSIAM_LISTEN"
+TLS_CERT: Final = "KMESH_AWSIAM_TLS_CERT_FILE"
+TLS_KEY: Final = "KMESH_AWSIAM_TLS_KEY_FILE"
+TLS_CLIENT_CA: Final = "KMESH_AWSIAM_TLS_CLIENT_CA_FILE"
+CALLER_TOKENS: Final = "KMESH_AWSIAM_CALLER_TOKEN_FILE"
+SOCKET_MODE: Final = "KMESH_AWSIAM_SOCKET_MODE"
 
 AWS_IAM: Final = "aws-iam"
 DEFAULT_LISTEN: Final = "127.0.0.1:5690"
@@ -134,21 +141,63 @@ def _account_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
 
 
 def _listener_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Refuse a listener that others can reach: callers are not authenticated, and an answer names roles and accounts."""
-    listen = environ.get("KMESH_AWSIAM_LISTEN", DEFAULT_LISTEN)
+    """Refuse a listener that unknown callers can reach: an answer names roles and accounts, and tells good credentials."""
+    yield from _tls_problems(environ)
+    listen = environ.get(LISTEN, DEFAULT_LISTEN)
     try:
         address = parse_listen_address(listen)
     except ValueError:
         return  # reported as the variable's own problem
-    if isinstance(address, TcpAddress) and not address.is_loopback:
-        yield Problem(
-            "KMESH_AWSIAM_LISTEN",
-            "it is reachable from other hosts, and callers are not authenticated there; listen on 127.0.0.1:5690 (the "
-            "containers of one ECS task share loopback) or on unix:/path",
-        )
+    if isinstance(address, UnixAddress):
+        yield from _socket_problems(environ)
+    elif not address.is_loopback:
+        yield from _reachable_problems(environ)
     if environ.get("KMESH_AWSIAM_DIAGNOSTICS_LISTEN") == listen:
         yield Problem(
             "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", "it is the address of KMESH_AWSIAM_LISTEN; give it another or unset it"
+        )
+
+
+def _tls_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    given = [name for name in (TLS_CERT, TLS_KEY) if name in environ]
+    if len(given) == 1:
+        other = TLS_KEY if given[0] == TLS_CERT else TLS_CERT
+        yield Problem(given[0], f"a certificate and its key belong together; set {other} as well, or unset both")
+    if TLS_CLIENT_CA in environ and not given:
+        yield Problem(TLS_CLIENT_CA, f"callers show a certificate over TLS alone; set {TLS_CERT} and {TLS_KEY} as well")
+    elif len(given) > 1 and environ.get(LISTEN, "").startswith("unix:"):
+        yield Problem(TLS_CERT, f"a Unix socket has no TLS; unset the TLS files, or set {LISTEN} to host:port")
+
+
+def _reachable_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Another host may call: it must prove who it is, and what it proves it with must not cross the network in clear."""
+    if TLS_CLIENT_CA in environ or (CALLER_TOKENS in environ and (TLS_CERT in environ or TLS_KEY in environ)):
+        return
+    if CALLER_TOKENS in environ:
+        yield Problem(
+            LISTEN,
+            f"it is reachable from other hosts, and the token of {CALLER_TOKENS} would cross the network in clear; set "
+            f"{TLS_CERT} and {TLS_KEY} as well, or listen on 127.0.0.1:5690 or unix:/path",
+        )
+        return
+    yield Problem(
+        LISTEN,
+        "it is reachable from other hosts, and callers are not authenticated there; listen on 127.0.0.1:5690 (the "
+        "containers of one ECS task share loopback) or on unix:/path, or authenticate callers: set "
+        f"{TLS_CERT} and {TLS_KEY}, and {TLS_CLIENT_CA} (mutual TLS) or {CALLER_TOKENS} (a bearer token)",
+    )
+
+
+def _socket_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    try:
+        mode = parse_socket_mode(environ.get(SOCKET_MODE, str(DEFAULT_MODE)))
+    except ValueError:
+        return  # reported as the variable's own problem
+    if mode.is_world_writable and CALLER_TOKENS not in environ:
+        yield Problem(
+            SOCKET_MODE,
+            f"every local user could call, and callers are not authenticated; take write from others (0660), or set "
+            f"{CALLER_TOKENS}",
         )
 
 

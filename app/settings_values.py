@@ -6,14 +6,16 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+_MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
 _MAX_PORT: Final = 65535
 # A header value: visible ASCII, with blanks only within.
 _AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may stand before the name.
-_ROLE_NAME: Final = re.compile(r"(?:[!-~]{1,510}/)?[\w+=,.@-]{1,64}", re.ASCII)
+_ROLE_NAME: Final = re.compile(r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}", re.ASCII)
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
@@ -152,20 +154,28 @@ def parse_ca_file(text: str) -> str:
     return text
 
 
+def parse_account_meshes(text: str) -> dict[str, frozenset[str]]:
+    """Parse ``account=mesh|mesh,account=*``."""
+    entries: dict[str, frozenset[str]] = {}
+    for entry in text.split(","):
+        account, equals, meshes = entry.strip().partition("=")
+        names = frozenset(meshes.split("|"))
+        if not equals or not _ACCOUNT.fullmatch(account) or not all(_MESH.fullmatch(name) for name in names):
+            raise ValueError(
+                "write 111122223333=default|payments,444455556666=* (meshes in lower case; * is every mesh)"
+            )
+        if account in entries:
+            raise ValueError(f"account {account} stands twice; write its meshes once, with | between them")
+        entries[account] = names
+    return entries
+
+
 def parse_endpoint_url(text: str) -> str:
     """Parse an ``AWS_ENDPOINT_URL``: https, or http on loopback; returned without a slash at the end."""
-    url = urlsplit(text)
-    if (
-        url.scheme not in ("https", "http")
-        or not url.hostname
-        or url.path not in ("", "/")
-        or url.query
-        or url.fragment
-    ):
-        raise ValueError("it must be the URL of a host: https://vpce-....amazonaws.com")
+    url = _split(text, "it must be the URL of a host: https://vpce-....amazonaws.com")
     if url.username is not None or url.password is not None:
         raise ValueError("a URL with user information is refused; remove it")
-    if url.scheme == "http" and not is_loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
         raise ValueError(
             "plain http is accepted towards loopback alone, since a credential would cross the network; use https"
         )
@@ -174,16 +184,25 @@ def parse_endpoint_url(text: str) -> str:
 
 def parse_proxy_url(text: str) -> str:
     """Parse the URL of a proxy."""
-    url = urlsplit(text)
-    if (
-        url.scheme not in ("https", "http")
-        or not url.hostname
-        or url.path not in ("", "/")
-        or url.query
-        or url.fragment
-    ):
-        raise ValueError("it must be the URL of a proxy: http://proxy.internal:3128")
+    _split(text, "it must be the URL of a proxy: http://proxy.internal:3128")
     return text
+
+
+def _split(text: str, remedy: str) -> SplitResult:
+    """Split the URL of a host: a scheme, a host, perhaps a port, and nothing behind it."""
+    # urlsplit drops line breaks and tabs in silence (CVE-2022-0391), so they are refused before it sees them.
+    if not _VISIBLE_ASCII.fullmatch(text):
+        raise ValueError(remedy)
+    try:
+        url = urlsplit(text)
+        has_port = url.port is None or url.port > 0
+    except ValueError as error:
+        raise ValueError(remedy) from error
+    if url.scheme not in ("https", "http") or not url.hostname or not has_port:
+        raise ValueError(remedy)
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError(remedy)
+    return url
 
 
 def mask_url(text: str) -> str:

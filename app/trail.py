@@ -13,7 +13,7 @@ class UpstreamCall:
     """What one upstream cost this decision.
 
     Attributes:
-        cache: ``hit``, ``miss``, or ``none`` when the decision did not come this far.
+        cache: ``hit``, ``miss``, ``stale`` (IAM is down), or ``none`` when the decision did not come this far.
         request_id: AWS's request id; that of the cached answer on a hit.
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.

@@ -37,7 +37,7 @@ def aws(running_aws: Emulator) -> Iterator[Aws]:
     running_aws.calls.clear()
     stage = Aws(running_aws)
     yield stage
-    running_aws.faults.clear()
+    stage.settle()
     stage.remove_roles()
 
 

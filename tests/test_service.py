@@ -113,8 +113,9 @@ async def test_a_decision_ends_by_its_own_deadline(start_service: StartService, 
 # Getting ready.
 
 
+@pytest.mark.usefixtures("_hurried")
 async def test_ready_waits_for_the_own_credentials(
-    _hurried: None, aws: Aws, settings_of: LoadSettings, monkeypatch: pytest.MonkeyPatch
+    aws: Aws, settings_of: LoadSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(**{**aws.service_environment(), "AWS_CONTAINER_CREDENTIALS_FULL_URI": None})
     with capture_logs() as log:
@@ -124,15 +125,18 @@ async def test_ready_waits_for_the_own_credentials(
             assert (response.status_code, response.json()["ready"]) == (503, False)
             assert "task role" in response.json()["detail"]
             assert (await client.get("/healthy")).status_code == 200
-            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", aws.emulator.credentials_uri(ACCOUNT, SERVICE_ROLE))
+            monkeypatch.setenv(
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI", aws.emulator.credentials_uri(ACCOUNT, SERVICE_ROLE)
+            )
             await until(lambda: service.readiness.ready)
             response = await client.get("/ready")
             assert (response.status_code, response.json()["ready"]) == (200, True)
             await until(lambda: bool(named(log, "own account")))
 
 
+@pytest.mark.usefixtures("_hurried")
 async def test_a_place_of_credentials_that_the_sdk_refuses_is_told_and_ends_nothing(
-    _hurried: None, aws: Aws, settings_of: LoadSettings
+    aws: Aws, settings_of: LoadSettings
 ) -> None:
     uri = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://credentials.example/role"}
     settings = settings_of(**{**aws.service_environment(), **uri})
@@ -163,9 +167,8 @@ async def test_ready_is_a_metric_too(service: RunningService) -> None:
     assert value(await service.metrics(), "kuma_aws_iam_ready") == 1
 
 
-async def test_the_own_account_is_told_once_aws_comes_up(
-    _hurried: None, aws: Aws, settings_of: LoadSettings
-) -> None:
+@pytest.mark.usefixtures("_hurried")
+async def test_the_own_account_is_told_once_aws_comes_up(aws: Aws, settings_of: LoadSettings) -> None:
     aws.emulator.faults.sts.inject(FaultKind.UNKNOWN_CODE, times=2)
     with capture_logs() as log:
         async with open_service(settings_of(**aws.service_environment())) as service:

@@ -7,6 +7,7 @@ import pytest
 from app.core.proxy import ProxyType
 from app.settings import Settings, SettingsError
 from app.settings_values import TcpAddress, UnixAddress
+from app.unix_socket import SocketGroup, SocketMode
 from tests.conftest import LoadSettings
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
 
@@ -66,6 +67,16 @@ GOOD: list[tuple[str, str, str, Any]] = [
     (DIAGNOSTICS, "0.0.0.0:9100", "diagnostics_listen", TcpAddress("0.0.0.0", 9100)),  # noqa: S104 - probes and metrics are for others
     ("KMESH_AWSIAM_DECISION_TIMEOUT", "2.5", "decision_timeout", 2.5),
     ("KMESH_AWSIAM_ROLE_TTL", "3600", "role_ttl", 3600),
+    ("KMESH_AWSIAM_ROLE_MAX_STALE", "0", "role_max_stale", 0),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=*", "account_meshes", {ACCOUNT: frozenset({"*"})}),
+    (
+        "KMESH_AWSIAM_ACCOUNT_MESHES",
+        f"{ACCOUNT}=default|payments, 444455556666=*",
+        "account_meshes",
+        {ACCOUNT: frozenset({"default", "payments"}), "444455556666": frozenset({"*"})},
+    ),
+    ("KMESH_AWSIAM_SOCKET_MODE", "0600", "socket_mode", SocketMode(0o600)),
+    ("KMESH_AWSIAM_SOCKET_GROUP", "65532", "socket_group", SocketGroup("65532", 65532)),
     (READER, "mesh/kuma-reader", "reader_role_name", "mesh/kuma-reader"),
     ("KMESH_AWSIAM_LOG_LEVEL", "debug", "log_level", "debug"),
     ("KMESH_AWSIAM_LOG_FORMAT", "human", "log_format", "human"),
@@ -79,6 +90,21 @@ GOOD: list[tuple[str, str, str, Any]] = [
 ]
 
 BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
+    ("KMESH_AWSIAM_ROLE_MAX_STALE", "-1", "greater"),
+    ("KMESH_AWSIAM_ROLE_MAX_STALE", "nan", "86400"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", "444455556666=default", ACCOUNT),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}", "default|payments"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=", "default|payments"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=Default", "lower case"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=a|", "default|payments"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", "*=default", "default|payments"),
+    ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=a,{ACCOUNT}=b", "twice"),
+    ("KMESH_AWSIAM_TLS_CERT_FILE", "/nowhere/tls.crt", "KMESH_AWSIAM_TLS_KEY_FILE"),
+    ("KMESH_AWSIAM_TLS_KEY_FILE", "/nowhere/tls.key", "KMESH_AWSIAM_TLS_CERT_FILE"),
+    ("KMESH_AWSIAM_TLS_CLIENT_CA_FILE", "/nowhere/ca.crt", "KMESH_AWSIAM_TLS_CERT_FILE"),
+    ("KMESH_AWSIAM_CALLER_TOKEN_FILE", "/nowhere/tokens", "path"),
+    ("KMESH_AWSIAM_SOCKET_MODE", "rw-rw----", "0660"),
+    ("KMESH_AWSIAM_SOCKET_GROUP", "nobody-has-this-name", "group"),
     (DP_TYPE, "aws_iam", "aws-iam"),
     (ZONE_TYPE, "AWS-IAM", "aws-iam"),
     (RELOADABLE, "maybe", "boolean"),
@@ -165,8 +191,10 @@ def test_load_settings_names_the_one_variable_at_fault_and_what_to_do(
 
 
 def test_every_variable_has_a_good_and_a_bad_value_here() -> None:
-    # Read in tests of their own: the old generation's type, the file, certificates, and what needs a second variable.
-    assert _variables() - {case[0] for case in GOOD} == {AUTH_TYPE, ACCOUNTS_FILE, EXTERNAL_ID, "AWS_CA_BUNDLE"}
+    # Read in tests of their own: the old generation's type, files (test_listeners.py has those of the listener), and what
+    # needs a second variable.
+    files = {variable for variable in _variables() if variable.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
+    assert _variables() - {case[0] for case in GOOD} == {AUTH_TYPE, EXTERNAL_ID, *files}
     assert _variables() - {case[0] for case in BAD} == {AUTH_TYPE}
 
 
@@ -181,6 +209,8 @@ def test_load_settings_has_the_documented_defaults(settings_of: LoadSettings) ->
     assert settings.require_service_tag is False
     assert settings.listen == TcpAddress("127.0.0.1", 5690)
     assert settings.diagnostics_listen is None
+    assert (settings.tls_files, settings.caller_token_file, settings.socket_group) == (None, None, None)
+    assert settings.socket_mode == SocketMode(0o660)
     assert settings.decision_timeout == 10
     assert settings.role_ttl == 300
     assert (settings.reader_role_name, settings.reader_external_id) == (None, None)
@@ -196,7 +226,7 @@ def test_load_settings_takes_an_empty_variable_for_unset(settings_of: LoadSettin
 def test_settings_cannot_be_changed(settings_of: LoadSettings) -> None:
     settings = settings_of(**NEW_GENERATION)
     with pytest.raises(ValueError, match="frozen"):
-        settings.audience = "another"
+        setattr(settings, "audience", "another")  # noqa: B010 - mypy knows it as well
 
 
 # The control plane's two generations.

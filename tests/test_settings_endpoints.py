@@ -87,9 +87,7 @@ def test_ca_bundle_is_a_file_of_certificates(settings_of: LoadSettings, tmp_path
     assert settings_of(**NEW_GENERATION, AWS_CA_BUNDLE=str(certificate.cert)).ca_bundle == str(certificate.cert)
 
 
-@pytest.mark.parametrize(
-    "name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-)
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_warnings_tell_of_a_proxy_that_is_ignored_without_repeating_it(settings_of: LoadSettings, name: str) -> None:
     settings = settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod", **{name: "http://user:canary@proxy:3128"})
     [warning] = settings.warnings()

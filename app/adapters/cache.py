@@ -1,6 +1,6 @@
 """What AWS answered, remembered for a short while: caching versions of the two ports, and nothing else knows.
 
-Verdicts of AWS are remembered, never final decisions and never errors (I18), but for `iam_access_denied`, 30 s as
+Verdicts of AWS are remembered, never final decisions; errors never are (I18), but for `iam_access_denied`, 30 s as
 undecided. The key of an identity is a keyed digest of every byte that STS would see (I16), so no two credentials and no
 two audiences share an entry, and a dump of the keys gives nothing away. The key of a role holds its unique id.
 """
@@ -20,7 +20,7 @@ from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.errors import UpstreamError
+from app.errors import AuthenticationError, AuthorizationError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -29,6 +29,9 @@ from app.trail import Trail
 MAX_IDENTITIES: Final = 100_000
 MAX_ROLES: Final = 10_000
 MAX_UNREADABLE_ROLES: Final = 10_000
+MAX_DENIALS: Final = 20_000
+# STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
+DENIAL_SECONDS: Final = 10.0
 # A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
 ACCESS_DENIED_SECONDS: Final = 30.0
 
@@ -59,6 +62,10 @@ class ExpiringCache(Generic[_Value]):
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
+    def drop(self, key: Hashable) -> None:
+        """Forget an entry, if it is there."""
+        self._entries.pop(key, None)
+
     def put(self, key: Hashable, value: _Value, seconds: float) -> None:
         """Remember a value for so many seconds; not at all if there are none left."""
         if seconds > 0:
@@ -66,13 +73,18 @@ class ExpiringCache(Generic[_Value]):
 
 
 class CachingIdentities:
-    """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17)."""
+    """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17).
+
+    STS's definite denials are remembered apart and briefly, each for its exact credential (I18): whoever repeats a forged
+    one costs no call, fills a store of its own, and cannot make a denial for anybody else.
+    """
 
     def __init__(self, source: IdentitySource, metrics: Metrics, clock: Clock, timer: Timer = time.monotonic) -> None:
         self._source = source
         self._metrics = metrics
         self._clock = clock
         self._cache: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_IDENTITIES, timer)
+        self._denials: ExpiringCache[tuple[Reason, str]] = ExpiringCache(MAX_DENIALS, timer)
         self._key = secrets.token_bytes(32)
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
@@ -83,21 +95,43 @@ class CachingIdentities:
             trail.sts.cache = "hit"
             trail.sts.request_id = identity.request_id
             return identity
+        denial = self._denials.get(digest)
+        if denial is not None:
+            trail.sts.cache = "hit"
+            raise AuthenticationError(denial[0], f"{denial[1]} (remembered)")
         trail.sts.cache = "miss"
-        identity = await self._source.identify(request, trail)
+        try:
+            identity = await self._source.identify(request, trail)
+        except AuthenticationError as error:
+            self._denials.put(digest, (error.reason, error.detail), DENIAL_SECONDS)
+            raise
         self._cache.put(digest, identity, _seconds_until(request.expires_at, self._clock()))
         self._metrics.cache_size("identity", len(self._cache))
         return identity
 
 
-class CachingRoles:
-    """A `RoleSource` that remembers roles for a time, which is the delay of a tag change (I17)."""
+@dataclass(frozen=True, slots=True)
+class _KnownRole:
+    role: RoleRecord
+    fresh_until: float
 
-    def __init__(self, source: RoleSource, metrics: Metrics, ttl: float, timer: Timer = time.monotonic) -> None:
+
+class CachingRoles:
+    """A `RoleSource` that remembers roles for a time, which is the delay of a tag change (I17).
+
+    While IAM is down a known role is believed longer, up to ``max_stale``: the bound of a revocation in an outage. What IAM
+    decides (no such role, no access) ends that at once.
+    """
+
+    def __init__(
+        self, source: RoleSource, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic
+    ) -> None:
         self._source = source
         self._metrics = metrics
         self._ttl = ttl
-        self._cache: ExpiringCache[RoleRecord] = ExpiringCache(MAX_ROLES, timer)
+        self._max_stale = max(ttl, max_stale)
+        self._timer = timer
+        self._cache: ExpiringCache[_KnownRole] = ExpiringCache(MAX_ROLES, timer)
         self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
@@ -105,11 +139,11 @@ class CachingRoles:
         principal = admitted.principal
         # The name stands in the key as well: the id alone is unique in AWS, but the record must be that of both.
         key = (principal.partition, principal.account, principal.role_id, principal.role)
-        role = self._cache.get(key)
-        if role is not None:
+        known = self._cache.get(key)
+        if known is not None and self._timer() < known.fresh_until:
             trail.iam.cache = "hit"
-            trail.iam.request_id = role.request_id
-            return role
+            trail.iam.request_id = known.role.request_id
+            return known.role
         detail = self._unreadable.get(key)
         if detail is not None:
             trail.iam.cache = "hit"
@@ -119,9 +153,17 @@ class CachingRoles:
             role = await self._source.fetch_role(admitted, trail)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
+                self._cache.drop(key)
                 self._unreadable.put(key, error.detail, ACCESS_DENIED_SECONDS)
+            elif known is not None:
+                trail.iam.cache = "stale"
+                trail.iam.request_id = known.role.request_id
+                return known.role
             raise
-        self._cache.put(key, role, self._ttl)
+        except AuthorizationError:
+            self._cache.drop(key)
+            raise
+        self._cache.put(key, _KnownRole(role, self._timer() + self._ttl), self._max_stale)
         self._metrics.cache_size("role", len(self._cache))
         return role
 

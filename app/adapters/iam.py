@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
+# What botocore raises when it has no answer of AWS; ValueError for an endpoint of credentials that it does not trust.
+NOT_ASKED: Final = (BotoCoreError, ResponseParserError, OSError, ValueError)
 
 
 class IamRoles:
@@ -46,7 +48,7 @@ class IamRoles:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, self._clients.obtain_credentials)
-        except (BotoCoreError, OSError):
+        except NOT_ASKED:
             return False
 
     async def own_account(self) -> str | None:
@@ -54,7 +56,7 @@ class IamRoles:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._executor, self._clients.own_account)
-        except (BotoCoreError, ClientError, ResponseParserError, OSError):
+        except (ClientError, *NOT_ASKED):
             return None
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
@@ -88,7 +90,7 @@ class IamRoles:
             raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
         except ClientError as error:
             raise self._refusal(principal, error) from error
-        except (BotoCoreError, ResponseParserError, OSError) as error:
+        except (*NOT_ASKED, KeyError) as error:  # botocore's parser stumbles over another document with a KeyError
             raise UpstreamError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
         return _read_answer(answer)
 
@@ -98,7 +100,7 @@ class IamRoles:
         seen = f"{error.operation_name} answered {code or 'without an error code'}"
         if code in THROTTLING_CODES:
             return UpstreamError(Reason.IAM_THROTTLED, seen)
-        if code in ACCESS_DENIED_CODES:
+        if code in ACCESS_DENIED_CODES and error.operation_name in ("GetRole", "AssumeRole"):
             self._log_mending_policy(principal, error.operation_name)
             return UpstreamError(Reason.IAM_ACCESS_DENIED, seen)
         if code == "NoSuchEntity" and error.operation_name == "GetRole":

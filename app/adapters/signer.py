@@ -29,7 +29,7 @@ def ambient_credentials() -> ReadOnlyCredentials:
     try:
         credentials = boto3.Session().get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint of credentials that botocore does not trust
         raise SigningError(f"the AWS credentials could not be fetched: {error}") from error
     if frozen is None:
         raise SigningError(

@@ -105,7 +105,8 @@ class StsClient:
             try:
                 reply = await self._send(request, deadline)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                if attempts_left and self._time_left(deadline) > self._options.connect_timeout:
+                worth_it = attempts_left and not _was_retried(request.method, error)
+                if worth_it and self._time_left(deadline) > self._options.connect_timeout:
                     continue
                 # The class alone: an error's text can hold the URL, and with it the credential (I22).
                 raise UpstreamError(Reason.STS_UNAVAILABLE, f"no answer of STS: {type(error).__name__}") from None
@@ -139,6 +140,12 @@ class StsClient:
     @staticmethod
     def _time_left(deadline: float) -> float:
         return deadline - asyncio.get_running_loop().time()
+
+
+def _was_retried(method: str, error: Exception) -> bool:
+    """Whether aiohttp has sent it twice by itself: it does so with a GET whose connection was lost after it was made."""
+    lost = isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError))
+    return method == "GET" and lost and not isinstance(error, aiohttp.ClientConnectorError)
 
 
 def _is_transient(reply: StsReply) -> bool:

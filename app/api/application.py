@@ -1,5 +1,6 @@
 """The ASGI applications: FastAPI with its OpenAPI description, and in front of it the hot path."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +25,10 @@ _DESCRIPTION: Final = (
 )
 _REF: Final = "#/components/schemas/{model}"
 _NOT_FOUND: Final = 404
+_UNAUTHORIZED: Final = 401
+_CALLER_TOKEN: Final = "callerToken"  # noqa: S105 - a scheme's name
+
+Guard = Callable[[ASGIApp], ASGIApp]
 
 
 class HotPath:
@@ -41,9 +46,19 @@ class HotPath:
             await self._app(scope, receive, send)
 
 
-def build_api(endpoint: AuthenticateEndpoint, metrics: Metrics, readiness: Readiness, *, with_probes: bool) -> ASGIApp:
-    """Build the application of the API's listener; the probes are left out when they have a listener of their own."""
-    app = _new_app("kuma-aws-iam")
+def build_api(
+    endpoint: AuthenticateEndpoint,
+    metrics: Metrics,
+    readiness: Readiness,
+    *,
+    with_probes: bool,
+    guard: Guard | None = None,
+) -> ASGIApp:
+    """Build the application of the API's listener; the probes are left out when they have a listener of their own.
+
+    A guard stands in front of everything, and lets callers with a token through.
+    """
+    app = _new_app("kuma-aws-iam", needs_token=guard is not None)
 
     @app.post(
         PATH,
@@ -64,7 +79,8 @@ def build_api(endpoint: AuthenticateEndpoint, metrics: Metrics, readiness: Readi
 
     if with_probes:
         add_probes(app, metrics, readiness)
-    return HotPath(app, endpoint)
+    api = HotPath(app, endpoint)
+    return api if guard is None else guard(api)
 
 
 def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
@@ -74,14 +90,23 @@ def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
     return app
 
 
-def _new_app(title: str) -> FastAPI:
+def _new_app(title: str, *, needs_token: bool = False) -> FastAPI:
     # No interactive pages: they would load scripts from elsewhere.
-    app = FastAPI(title=title, version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title,
+        version=__version__,
+        description=_DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
     app.add_exception_handler(HTTPException, _answer_http_exception)
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _describe(app)
+            if needs_token:
+                _describe_token(app.openapi_schema)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
@@ -94,6 +119,17 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     _, models = models_json_schema([(AuthenticateCall, "validation"), (Problem, "serialization")], ref_template=_REF)
     description.setdefault("components", {}).setdefault("schemas", {}).update(models["$defs"])
     return description
+
+
+def _describe_token(description: dict[str, Any]) -> None:
+    description["components"]["securitySchemes"] = {
+        _CALLER_TOKEN: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token of the service's KMESH_AWSIAM_CALLER_TOKEN_FILE.",
+        }
+    }
+    description["paths"][PATH]["post"]["security"] = [{_CALLER_TOKEN: []}]
 
 
 def _problem_responses() -> dict[int | str, dict[str, Any]]:
@@ -113,6 +149,13 @@ def _problem_responses() -> dict[int | str, dict[str, Any]]:
         if any(EXPLANATIONS[reason].retry_after is not None for reason in reasons):
             response["headers"] = {
                 "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+            }
+        if status == _UNAUTHORIZED:
+            response["headers"] = {
+                "WWW-Authenticate": {
+                    "description": f"With `{Reason.CALLER_NOT_AUTHENTICATED}` alone: how a caller makes itself known.",
+                    "schema": {"type": "string"},
+                }
             }
         responses[status] = response
     return responses

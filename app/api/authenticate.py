@@ -10,6 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -20,14 +21,17 @@ from app.api.problems import problem_answer
 from app.api.schemas import parse_call
 from app.audit import write_decision
 from app.authenticator import Authenticator, Decision
-from app.errors import AuthError, RequestError
+from app.errors import AuthError, RequestError, UpstreamError
 from app.metrics import Metrics
+from app.readiness import Readiness
 from app.reasons import Reason
 from app.trail import Trail
 
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
 MAX_BODY_BYTES: Final = 64 * 1024
+# A waiting decision takes some 20 KiB: 80 MiB when full.
+MAX_DECISIONS: Final = 4096
 # The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
 
@@ -41,10 +45,16 @@ Headers = Iterable[tuple[bytes, bytes]]
 class AuthenticateEndpoint:
     """The ASGI application of one path."""
 
-    def __init__(self, authenticator: Authenticator, metrics: Metrics, decision_timeout: float) -> None:
+    def __init__(
+        self, authenticator: Authenticator, metrics: Metrics, readiness: Readiness, decision_timeout: float
+    ) -> None:
         self._authenticator = authenticator
         self._metrics = metrics
+        self._readiness = readiness
         self._decision_timeout = decision_timeout
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -55,14 +65,35 @@ class AuthenticateEndpoint:
         request_id = request_id_of(scope["headers"])
         if scope["method"] != "POST":
             answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
-            return _with_allow(answer)
+            return _with_header(answer, b"allow", b"POST")
+        self._in_flight += 1
+        self._idle.clear()
         try:
+            self._require_room()
             _require_json(scope["headers"])
             body = await _read_body(scope["headers"], receive)
-        except RequestError as error:
-            # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows.
-            return self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
-        return await self._decide(body, request_id)
+        except AuthError as error:
+            # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
+            # body is not read, so the connection ends.
+            answer = self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
+            return _with_header(answer, b"connection", b"close")
+        else:
+            return await self._decide(body, request_id)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Come back when no decision is under way."""
+        await self._idle.wait()
+
+    def _require_room(self) -> None:
+        """Turn a call away, quickly, when the service stops or has all that it can do (I20)."""
+        if self._readiness.draining:
+            raise UpstreamError(Reason.OVERLOADED, "the service is stopping")
+        if self._in_flight > MAX_DECISIONS:
+            raise UpstreamError(Reason.OVERLOADED, f"over {MAX_DECISIONS} decisions are under way")
 
     async def _decide(self, body: bytes, request_id: str) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
@@ -128,25 +159,19 @@ def request_id_of(headers: Headers) -> str:
     return uuid.uuid4().hex
 
 
-def _with_allow(answer: Answer) -> Answer:
-    return Answer(
-        status=answer.status,
-        media_type=answer.media_type,
-        body=answer.body,
-        request_id=answer.request_id,
-        extra_headers=[(b"allow", b"POST")],
-    )
+def _with_header(answer: Answer, name: bytes, value: bytes) -> Answer:
+    return replace(answer, extra_headers=(*answer.extra_headers, (name, value)))
 
 
 def _require_json(headers: Headers) -> None:
     """Refuse another media type, and any content coding: a small body must not unfold into a large one (I20)."""
-    content_type = b""
+    content_types = []
     for name, value in headers:
         if name == b"content-type":
-            content_type = value
+            content_types.append(value)
         elif name == b"content-encoding":
             raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding")
-    if not _JSON_TYPE.fullmatch(content_type):
+    if len(content_types) != 1 or not _JSON_TYPE.fullmatch(content_types[0]):
         raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "the Content-Type is not application/json")
 
 

@@ -22,6 +22,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
@@ -35,34 +36,37 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Bound what belongs to a head that is not whole yet: the parser keeps all of it."""
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("The request's head is too large.")
+
     def on_message_begin(self) -> None:
         """Start the count, and for a later request of a connection the clock."""
         super().on_message_begin()
+        self._in_head = True
         self._head_bytes = 0
         if self._head_timer is None:
             self._start_head_timer()
 
-    def on_url(self, url: bytes) -> None:
-        """Count the target."""
-        self._count(len(url))
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        self._count(len(name) + len(value))
+        """Take a header, up to so many. A trailer is dropped: uvicorn would let it stand beside the headers (I26)."""
+        if not self._in_head:
+            return
         super().on_header(name, value)
         if len(self.headers) > MAX_HEADERS:
             raise _HeadTooLargeError
 
     def on_headers_complete(self) -> None:
-        """Stop the clock."""
+        """Stop the clock, and refuse a head that came at once and is too large all the same."""
+        self._in_head = False
         self._stop_head_timer()
-        super().on_headers_complete()
-
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
+        super().on_headers_complete()
 
     def _start_head_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.close)

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
+from pydantic_core import PydanticCustomError
 
 from app.core.proxy import ProxyRequest, ProxyType
 from app.core.strict_json import StrictJsonError, parse_object
@@ -18,6 +19,8 @@ from app.reasons import Reason
 _Name = Annotated[str, Field(min_length=1, max_length=253)]
 _TagKey = Annotated[str, Field(max_length=317)]
 _TagValue = Annotated[str, Field(max_length=253)]
+
+_MESH_MISSING: Final = "mesh_missing"
 
 _DEMO: Final[JsonDict] = {
     "credential": "kuma-aws-v1.aHR0cHM6Ly9zdHMu...",
@@ -52,7 +55,7 @@ class ProxyClaim(_Closed):
     @model_validator(mode="after")
     def _require_mesh(self) -> Self:
         if self.type is ProxyType.DATAPLANE and self.mesh is None:
-            raise ValueError("mesh is required for a dataplane")
+            raise PydanticCustomError(_MESH_MISSING, "mesh is required for a dataplane")
         return self
 
     def to_core(self) -> ProxyRequest:
@@ -151,6 +154,8 @@ def _field_error(error: ValidationError) -> RequestError:
             break
         path.append(part)
         model = ProxyClaim if part == "proxy" else None
+    if first["type"] == _MESH_MISSING:
+        path.append("mesh")
     if first["type"] == "extra_forbidden":
         path.append("an unknown member")
     field = ".".join(path) or "the body"

@@ -9,10 +9,19 @@ from typing import Any, TextIO
 import click
 import httpx
 
-from app.cli.options import fail, make_credential, service_client, service_option, signing_options
+from app.cli.options import (
+    Access,
+    access_options,
+    fail,
+    make_credential,
+    service_client,
+    service_option,
+    signing_options,
+)
 from app.cli.shape import explain as explain_shape
 from app.cli.shape import utc_now
 from app.core.strict_json import StrictJsonError, parse_object
+from app.reasons import Reason
 from app.settings_values import ListenAddress
 
 _OK = 200
@@ -33,6 +42,7 @@ _OK = 200
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
 @click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
 @signing_options
+@access_options
 def authenticate(  # noqa: PLR0913 - one parameter an option
     *,
     service: ListenAddress,
@@ -47,6 +57,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     audience: str,
     region: str | None,
     form: str,
+    access: Access,
 ) -> None:
     """Present a credential to a running service, and print the identity or the reason.
 
@@ -58,6 +69,8 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     aws eks get-token --cluster-name kuma-control-plane | kuma-aws-iam authenticate
     kuma-aws-iam authenticate --type dataplane --mesh default --kuma-service demo-app < /run/kuma/token
     kuma-aws-iam authenticate --explain < /run/kuma/token
+
+    A service that knows its callers by a token or a certificate wants --caller-token-file or --tls-cert-file.
 
     Exit status: 0 allowed, 1 denied or undecided, 2 usage.
     """
@@ -71,7 +84,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     call: dict[str, Any] = {"credential": text}
     if proxy_type is not None:
         call["proxy"] = _claim(proxy_type, mesh, name, zone, services, labels)
-    with service_client(service) as client:
+    with service_client(service, access) as client:
         response = client.post("/v1/authenticate", json=call)
     if as_json:
         click.echo(response.text)
@@ -148,8 +161,8 @@ def _print(response: httpx.Response) -> None:
         click.echo(f"  session    {principal['session']}")
         click.echo(f"  until      {answer['expiresAt']}")
         return
-    verdict = "denied" if response.status_code in (401, 403) else "undecided"
-    click.echo(f"{verdict}: {answer.get('reason')} ({response.status_code})")
+    is_verdict = response.status_code in (401, 403) and answer.get("reason") != Reason.CALLER_NOT_AUTHENTICATED
+    click.echo(f"{'denied' if is_verdict else 'undecided'}: {answer.get('reason')} ({response.status_code})")
     click.echo(f"  {answer.get('title')}")
     click.echo(f"  {answer.get('detail')}")
     click.echo(f"  request id {answer.get('requestId')}")

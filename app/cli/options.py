@@ -1,22 +1,32 @@
 """What several commands take, and how they speak to a running service."""
 
 import contextlib
+import functools
+import re
+import ssl
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
 import httpx
+from click.core import ParameterSource
 
 from app.adapters.signer import MAX_EXPIRES, SigningError, ambient_credentials, find_endpoint, presign
 from app.adapters.sts_endpoints import load_sts_endpoints
+from app.callers import read_tokens
 from app.core.credential import encode_jwt_clothes, encode_native
-from app.settings_checks import DEFAULT_LISTEN
+from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, TLS_CERT, TLS_KEY
 from app.settings_values import ListenAddress, TcpAddress, parse_listen_address
 
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 _TIMEOUT: Final = 30.0
+# A wildcard is an address to listen on; whoever asks goes to loopback.
+_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
+_FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,15 +106,147 @@ def service_option(*envvars: str) -> Callable[[Callable[..., Any]], Callable[...
     )
 
 
+def diagnostics_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --diagnostics: where the probes live, if they have a listener of their own."""
+    return click.option(
+        "--diagnostics",
+        type=ListenAddressType(),
+        envvar="KMESH_AWSIAM_DIAGNOSTICS_LISTEN",
+        show_envvar=True,
+        help="Where its diagnostics listen, in plain http; asked unless --service is given.",
+    )(command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What a caller of the service shows, and whom it trusts.
+
+    Attributes:
+        token_file: holds the caller token; its first one is sent.
+        ca_file: certificates that the service's one must lead to.
+        cert_file: the caller's own certificate, for mutual TLS.
+        key_file: its private key; None: it stands in the same file.
+        is_own: this is the service's own environment, so that ``ca_file`` is the very certificate that it shows.
+    """
+
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    is_own: bool = False
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the service is asked over https."""
+        return self.ca_file is not None or self.cert_file is not None
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that make the caller known."""
+        if self.token_file is None:
+            return {}
+        try:
+            return {"authorization": f"Bearer {read_tokens(self.token_file)[0]}"}
+        except ValueError as error:
+            raise click.UsageError(f"{self.token_file}: {error}") from error
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context of a TLS client."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca_file is None:
+                context.load_default_certs()
+            elif self.is_own:
+                # That certificate and no other, by whatever name it is reached: 127.0.0.1 stands in few certificates.
+                context.check_hostname = False
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+                found = _FIRST_CERTIFICATE.search(self.ca_file.read_text(encoding="utf-8"))
+                context.load_verify_locations(cadata=found[0] if found else "")
+            else:
+                context.load_verify_locations(cafile=self.ca_file)
+            if self.cert_file is not None:
+                context.load_cert_chain(self.cert_file, self.key_file)
+        except (OSError, ValueError) as error:
+            raise click.UsageError(f"the TLS files cannot be used ({error}); check path, mode and PEM") from error
+        return context
+
+
+def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --caller-token-file and the TLS files; the command gets them as one `Access`."""
+
+    @functools.wraps(command)
+    def with_access(
+        *,
+        caller_token_file: Path | None,
+        tls_ca_file: Path | None,
+        tls_cert_file: Path | None,
+        tls_key_file: Path | None,
+        **options: Any,
+    ) -> Any:
+        source = click.get_current_context().get_parameter_source("tls_ca_file")
+        access = Access(
+            token_file=caller_token_file,
+            ca_file=tls_ca_file,
+            cert_file=tls_cert_file,
+            key_file=tls_key_file,
+            is_own=source is ParameterSource.ENVIRONMENT,
+        )
+        return command(access=access, **options)
+
+    for option in (
+        click.option(
+            "--tls-key-file",
+            type=_FILE,
+            envvar=TLS_KEY,
+            show_envvar=True,
+            help="The private key of --tls-cert-file, if it stands in a file of its own.",
+        ),
+        click.option(
+            "--tls-cert-file",
+            type=_FILE,
+            envvar=TLS_CERT,
+            show_envvar=True,
+            help="PEM of the certificate to show: ask over https, with mutual TLS.",
+        ),
+        click.option(
+            "--tls-ca-file",
+            type=_FILE,
+            envvar=TLS_CERT,
+            show_envvar=True,
+            help="PEM of the authorities of the service's certificate: ask over https. Out of the variable: the service's "
+            "certificate itself.",
+        ),
+        click.option(
+            "--caller-token-file",
+            type=_FILE,
+            envvar=CALLER_TOKENS,
+            show_envvar=True,
+            help="File of the token that the service knows its callers by; its first one is sent.",
+        ),
+    ):
+        with_access = option(with_access)
+    return with_access
+
+
 @contextlib.contextmanager
-def service_client(address: ListenAddress) -> Iterator[httpx.Client]:
+def service_client(address: ListenAddress, access: Access) -> Iterator[httpx.Client]:
     """Open a client of the service; ends the command with a sentence when it cannot be reached."""
     if isinstance(address, TcpAddress):
-        transport, base_url = httpx.HTTPTransport(trust_env=False), f"http://{address}"
+        address = TcpAddress(_WILDCARDS.get(address.host, address.host), address.port)
+        if access.token_file is not None and not access.is_tls and not address.is_loopback:
+            raise click.UsageError(
+                f"the caller token would cross the network to {address} in clear; give --tls-ca-file to ask over https"
+            )
+        # False: there is nothing to verify without TLS, and loading certificates takes time.
+        verify = access.context() if access.is_tls else False
+        transport = httpx.HTTPTransport(verify=verify, trust_env=False)
+        base_url = f"{'https' if access.is_tls else 'http'}://{address}"
     else:
         transport, base_url = httpx.HTTPTransport(uds=str(address.path), trust_env=False), "http://service"
+    headers = access.headers()
     try:
-        with httpx.Client(transport=transport, base_url=base_url, timeout=_TIMEOUT, trust_env=False) as client:
+        with httpx.Client(
+            transport=transport, base_url=base_url, headers=headers, timeout=_TIMEOUT, trust_env=False
+        ) as client:
             yield client
     except httpx.HTTPError as error:
         fail(f"the service at {address} cannot be asked ({error}); is it running, and is --service right?")

@@ -27,6 +27,7 @@ class ValidatedRequest:
 
     Attributes:
         form: how the credential was written; labels metrics.
+        access_key_id: the client's text, a hint for limits; it decides nothing.
         endpoint: where it goes; a constant out of the closed set.
         method: ``GET`` or ``POST``.
         target: path and query, rebuilt; secret.
@@ -37,6 +38,7 @@ class ValidatedRequest:
     """
 
     form: CredentialForm
+    access_key_id: str = field(repr=False)
     endpoint: StsEndpoint
     method: str
     target: str = field(repr=False)
@@ -66,6 +68,7 @@ def rebuild(
     headers = _presigned_headers(request, audience) if request.form.is_presigned else _posted_headers(request)
     return ValidatedRequest(
         form=request.form,
+        access_key_id=request.signature.scope.access_key_id,
         endpoint=endpoint,
         method=request.method,
         target=f"/?{_query(request)}" if request.form.is_presigned else "/",

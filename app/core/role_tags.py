@@ -1,6 +1,8 @@
 """`AdmittedPrincipal` and `RoleRecord` → `ProxyClaims`: the role is the caller's own, and its tags are in order."""
 
 import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +16,10 @@ TYPE_TAG: Final = "kuma.io/type"
 MESH_TAG: Final = "kuma.io/mesh"
 ZONE_TAG: Final = "kuma.io/zone"
 TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG})
+
+# In place of a list of meshes: every mesh, and zone proxies.
+ANY_MESH: Final = "*"
+AccountMeshes = Mapping[str, AbstractSet[str]]
 
 MAX_VALUE_CHARS: Final = 253
 _MAX_LABEL_CHARS: Final = 63
@@ -43,18 +49,43 @@ class RoleRecord:
     request_id: str
 
 
-def read_claims(admitted: AdmittedPrincipal, role: RoleRecord, *, require_service: bool = False) -> ProxyClaims:
+def read_claims(
+    admitted: AdmittedPrincipal,
+    role: RoleRecord,
+    *,
+    require_service: bool = False,
+    account_meshes: AccountMeshes | None = None,
+) -> ProxyClaims:
     """Read the claims out of the tags of the caller's own role.
 
     Args:
         admitted: the caller.
         role: what IAM says.
         require_service: refuse a data plane role without ``kuma.io/service``.
+        account_meshes: the meshes that each account may claim; None where that is not limited.
 
     Raises:
-        AuthorizationError: ``role_id_mismatch``, ``role_*_missing``, ``role_tag_invalid``.
+        AuthorizationError: ``role_id_mismatch``, ``role_*_missing``, ``role_tag_invalid``, ``account_mesh_not_allowed``.
     """
-    _require_same_role(admitted.principal, role)
+    claims = _read_tags(admitted.principal, role, require_service=require_service)
+    if account_meshes is not None:
+        _require_mesh_of_account(claims, account_meshes.get(admitted.principal.account, frozenset()))
+    return claims
+
+
+def _require_mesh_of_account(claims: ProxyClaims, meshes: AbstractSet[str]) -> None:
+    """Hold an account to its meshes: whoever tags roles in one account must not claim another's mesh.
+
+    A zone proxy carries the traffic of every mesh, so only an account with ``*`` may have one.
+    """
+    if ANY_MESH not in meshes and claims.mesh not in meshes:
+        raise AuthorizationError(
+            Reason.ACCOUNT_MESH_NOT_ALLOWED, f"the account may not claim {claims.mesh or claims.type}"
+        )
+
+
+def _read_tags(principal: Principal, role: RoleRecord, *, require_service: bool) -> ProxyClaims:
+    _require_same_role(principal, role)
     tags = _kuma_tags(role)
     proxy_type = _proxy_type(tags)
     if proxy_type is not ProxyType.DATAPLANE:

@@ -72,7 +72,11 @@ class Iam:
         request_id = trail.iam.request_id = f"iam-{self.asked}"
         arn = f"arn:aws:iam::{principal.account}:role/{principal.role}"
         return RoleRecord(
-            arn=arn, role_id=principal.role_id, name=principal.role, tags=(("k", str(self.asked)),), request_id=request_id
+            arn=arn,
+            role_id=principal.role_id,
+            name=principal.role,
+            tags=(("k", str(self.asked)),),
+            request_id=request_id,
         )
 
 
@@ -275,9 +279,8 @@ async def test_an_identity_is_forgotten_when_its_signature_ends(
     assert sts.asked == 2
 
 
+DENIALS = [AuthenticationError(Reason.STS_REJECTED, "seen"), AuthenticationError(Reason.SESSION_EXPIRED, "seen")]
 ERRORS = [
-    AuthenticationError(Reason.STS_REJECTED, "seen"),
-    AuthenticationError(Reason.SESSION_EXPIRED, "seen"),
     UpstreamError(Reason.STS_THROTTLED, "seen"),
     UpstreamError(Reason.STS_UNAVAILABLE, "seen"),
     UpstreamError(Reason.STS_ACCESS_DENIED, "seen"),
@@ -296,6 +299,50 @@ async def test_an_error_of_sts_is_never_remembered(time: Time, metrics: Metrics,
     assert sts.asked == 2
     sts.error = None
     assert (await identities.identify(forwardable(), new_trail())).request_id == "sts-3"
+
+
+@pytest.mark.parametrize("denial", DENIALS, ids=[denial.reason for denial in DENIALS])
+async def test_a_denial_of_sts_is_remembered_for_ten_seconds(
+    time: Time, metrics: Metrics, denial: AuthenticationError
+) -> None:
+    """I18: definite, and brief: a key that was just issued may not be known everywhere yet."""
+    sts = Sts(error=denial)
+    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    for seconds, asked in ((0.0, 1), (9.9, 1), (10.0, 2)):
+        time.passed = seconds
+        with pytest.raises(AuthenticationError) as raised:
+            await identities.identify(forwardable(), new_trail())
+        assert raised.value.reason is denial.reason
+        assert sts.asked == asked
+
+
+async def test_a_denial_is_that_of_one_exact_credential(time: Time, metrics: Metrics) -> None:
+    """I18: nobody can create a denial for another."""
+    sts = Sts(error=DENIALS[0])
+    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    with pytest.raises(AuthenticationError):
+        await identities.identify(forwardable(), new_trail())
+    sts.error = None
+    other = forwardable(Recipe(form=CredentialForm.NATIVE, expires=899).credential())
+    assert (await identities.identify(other, new_trail())).request_id == "sts-2"
+
+
+async def test_denials_are_bounded_and_push_no_identity_out(
+    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MAX_DENIALS", 3)
+    sts = Sts()
+    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    await identities.identify(forwardable(), new_trail())
+    sts.error = DENIALS[0]
+    for expires in range(100, 110):
+        with pytest.raises(AuthenticationError):
+            await identities.identify(
+                forwardable(Recipe(form=CredentialForm.NATIVE, expires=expires).credential()), new_trail()
+            )
+    assert len(identities._denials) == 3
+    await identities.identify(forwardable(), new_trail())
+    assert sts.asked == 11
 
 
 async def test_identities_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,12 +366,12 @@ async def test_two_caches_share_nothing(time: Time, metrics: Metrics) -> None:
 
 
 def admitted(**changes: str) -> AdmittedPrincipal:
-    return AdmittedPrincipal(replace(PRINCIPAL, **changes))  # type: ignore[arg-type]
+    return AdmittedPrincipal(replace(PRINCIPAL, **changes))
 
 
 async def test_fetch_role_asks_once_within_the_ttl(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first, second = new_trail(), new_trail()
     record = await roles.fetch_role(admitted(), first)
     time.passed = ROLE_TTL - 0.001
@@ -337,7 +384,7 @@ async def test_fetch_role_asks_once_within_the_ttl(time: Time, metrics: Metrics)
 async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics) -> None:
     """The TTL is the delay of a tag change, so it must hold for a role that is asked for all the time."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, ROLE_TTL / 2, ROLE_TTL - 1):
         await roles.fetch_role(admitted(), new_trail())
     assert iam.asked == 1
@@ -357,7 +404,7 @@ async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics
 async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes: dict[str, str]) -> None:
     """I16; a role made anew under its name has another id."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail())
     second = await roles.fetch_role(admitted(**changes), new_trail())
     assert iam.asked == 2
@@ -367,7 +414,7 @@ async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes
 async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metrics) -> None:
     """The session's name is anybody's choice: it must not make a question of its own."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for session in ("task-1", "task-2"):
         await roles.fetch_role(admitted(session=session), new_trail())
     assert iam.asked == 1
@@ -376,7 +423,7 @@ async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metric
 async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: Time, metrics: Metrics) -> None:
     """Contract, section 4: a role outside the policy's path costs one call, not one per proxy and reconnect."""
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "GetRole answered AccessDenied"))
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 1.0, 29.999):
         trail = new_trail()
         with pytest.raises(UpstreamError) as raised:
@@ -391,7 +438,7 @@ async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: 
 async def test_an_access_denied_of_one_role_is_none_of_another(time: Time, metrics: Metrics) -> None:
     """I18: one principal cannot make a denial for another."""
     iam = Iam(errors={"unreadable": UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")})
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     with pytest.raises(UpstreamError):
         await roles.fetch_role(admitted(role="unreadable"), new_trail())
     assert (await roles.fetch_role(admitted(), new_trail())).name == "demo-app"
@@ -399,7 +446,7 @@ async def test_an_access_denied_of_one_role_is_none_of_another(time: Time, metri
 
 async def test_a_known_role_stays_known_while_iam_denies(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     record = await roles.fetch_role(admitted(), new_trail())
     iam.error = UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")
     assert await roles.fetch_role(admitted(), new_trail()) is record
@@ -408,11 +455,60 @@ async def test_a_known_role_stays_known_while_iam_denies(time: Time, metrics: Me
 async def test_no_record_is_used_after_its_end_when_iam_is_away(time: Time, metrics: Metrics) -> None:
     """I17: not even when AWS is down."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed, iam.error = ROLE_TTL, UpstreamError(Reason.IAM_UNAVAILABLE, "seen")
     with pytest.raises(UpstreamError):
         await roles.fetch_role(admitted(), new_trail())
+
+
+AWAY = [UpstreamError(reason, "seen") for reason in (Reason.IAM_UNAVAILABLE, Reason.IAM_THROTTLED, Reason.OVERLOADED)]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=[error.reason for error in AWAY])
+async def test_a_known_role_is_believed_while_iam_is_away_up_to_the_bound(
+    time: Time, metrics: Metrics, error: UpstreamError
+) -> None:
+    iam = Iam()
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    record = await roles.fetch_role(admitted(), new_trail())
+    iam.error = error
+    for seconds in (ROLE_TTL, 3599.9):
+        time.passed = seconds
+        trail = new_trail()
+        assert await roles.fetch_role(admitted(), trail) is record
+        assert trail.iam.cache == "stale"
+    assert iam.asked == 3
+    time.passed = 3600
+    with pytest.raises(UpstreamError):
+        await roles.fetch_role(admitted(), new_trail())
+
+
+async def test_a_stale_role_is_fresh_again_when_iam_is_back(time: Time, metrics: Metrics) -> None:
+    iam = Iam()
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    await roles.fetch_role(admitted(), new_trail())
+    time.passed = ROLE_TTL
+    assert (await roles.fetch_role(admitted(), new_trail())).tags == (("k", "2"),)
+    assert (await roles.fetch_role(admitted(), new_trail())).tags == (("k", "2"),)
+
+
+DECIDED = [AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"), UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")]
+
+
+@pytest.mark.parametrize("error", DECIDED, ids=[error.reason for error in DECIDED])
+async def test_what_iam_says_of_a_role_ends_a_stale_one_at_once(time: Time, metrics: Metrics, error: AuthError) -> None:
+    """A role outside a policy's path is answered as AccessDenied when it is deleted: an outage must not hide that."""
+    iam = Iam()
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    await roles.fetch_role(admitted(), new_trail())
+    time.passed, iam.error = ROLE_TTL, error
+    with pytest.raises(AuthError):
+        await roles.fetch_role(admitted(), new_trail())
+    time.passed, iam.error = ROLE_TTL + 31, UpstreamError(Reason.IAM_UNAVAILABLE, "seen")
+    with pytest.raises(UpstreamError) as raised:
+        await roles.fetch_role(admitted(), new_trail())
+    assert raised.value.reason is Reason.IAM_UNAVAILABLE
 
 
 PASSING = [
@@ -425,7 +521,7 @@ PASSING = [
 @pytest.mark.parametrize("error", PASSING, ids=[error.reason for error in PASSING])
 async def test_any_other_error_of_iam_is_never_remembered(time: Time, metrics: Metrics, error: AuthError) -> None:
     iam = Iam(error=error)
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for _ in range(2):
         with pytest.raises(AuthError) as raised:
             await roles.fetch_role(admitted(), new_trail())
@@ -435,7 +531,7 @@ async def test_any_other_error_of_iam_is_never_remembered(time: Time, metrics: M
 
 async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_ROLES", 3)
-    roles = CachingRoles(Iam(), metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(Iam(), metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for number in range(10):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="role") == 3
@@ -444,7 +540,7 @@ async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pyte
 async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_UNREADABLE_ROLES", 3)
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "seen"))
-    roles = CachingRoles(iam, metrics, ROLE_TTL, time.timer)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for number in (*range(10), 0):
         with pytest.raises(UpstreamError):
             await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())

@@ -124,7 +124,7 @@ async def test_waiting_for_a_thread_counts_against_the_deadline(open_iam: OpenIa
     ],
 )
 async def test_fetch_role_does_not_believe_half_an_answer(open_iam: OpenIam, aws: Aws, body: bytes) -> None:
-    """botocore leaves out what an answer lacks."""
+    """Botocore leaves out what an answer lacks."""
     async with recording_server(answering("200 OK", {"Content-Type": "text/xml"}, body)) as somebody:
         assert await undecided(open_iam(iam_url=somebody.url), aws) is Reason.IAM_UNAVAILABLE
 

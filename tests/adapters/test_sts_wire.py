@@ -51,6 +51,7 @@ IDENTITY = json.dumps(
 ).encode()
 TRUE = answering("200 OK", {"Content-Type": "application/json", "x-amzn-RequestId": "request-of-sts"}, IDENTITY)
 
+
 @asynccontextmanager
 async def sts_client(**options: object) -> AsyncIterator[StsClient]:
     defaults = StsOptions(connect_timeout=2.0, total_timeout=10.0)

@@ -34,6 +34,7 @@ VARIABLES = {
     "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH": UNSET,
     "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": "none",
     "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE": UNSET,
+    "KMESH_AWSIAM_ACCOUNT_MESHES": UNSET,
     "KMESH_AWSIAM_AUDIENCE": "kuma-control-plane",
     "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS": "false",
     "KMESH_AWSIAM_REGIONS": "empty",
@@ -42,8 +43,15 @@ VARIABLES = {
     "KMESH_AWSIAM_READER_ROLE_NAME": UNSET,
     "KMESH_AWSIAM_READER_EXTERNAL_ID": UNSET,
     "KMESH_AWSIAM_ROLE_TTL": "300",
+    "KMESH_AWSIAM_ROLE_MAX_STALE": "3600",
     "KMESH_AWSIAM_LISTEN": "127.0.0.1:5690",
     "KMESH_AWSIAM_DIAGNOSTICS_LISTEN": UNSET,
+    "KMESH_AWSIAM_TLS_CERT_FILE": UNSET,
+    "KMESH_AWSIAM_TLS_KEY_FILE": UNSET,
+    "KMESH_AWSIAM_TLS_CLIENT_CA_FILE": UNSET,
+    "KMESH_AWSIAM_CALLER_TOKEN_FILE": UNSET,
+    "KMESH_AWSIAM_SOCKET_MODE": "0660",
+    "KMESH_AWSIAM_SOCKET_GROUP": UNSET,
     "KMESH_AWSIAM_DECISION_TIMEOUT": "10",
     "KMESH_AWSIAM_LOG_LEVEL": "info",
     "KMESH_AWSIAM_LOG_FORMAT": "json",
@@ -115,7 +123,7 @@ def test_a_line_is_a_comment_or_an_assignment_that_every_reader_reads_alike() ->
     """Docker keeps quotes and trailing comments in the value; a shell expands; systemd does neither."""
     for line in filter(None, LINES):
         if match := ASSIGNMENT.fullmatch(line):
-            assert re.fullmatch(r"[A-Za-z0-9._:/,-]+", match["value"]), f"{match['name']} reads differently in places"
+            assert re.fullmatch(r"[A-Za-z0-9._:/,=-]+", match["value"]), f"{match['name']} reads differently in places"
         else:
             assert line.startswith("# ") or line == "#", f"{line!r} is neither"
 
@@ -161,8 +169,8 @@ def test_the_service_takes_the_example_for_either_generation(monkeypatch: pytest
 
 
 def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But the two paths, which name no file here, and the other generation's."""
-    left_out = OLDER.keys() | {"KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE", "AWS_CA_BUNDLE"}
+    """But the paths, which name no file here, and the other generation's."""
+    left_out = OLDER.keys() | {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
     settings = settings_from(shown, monkeypatch)
     assert {name for name, _, is_set in settings.effective() if is_set} == set(shown)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -42,21 +42,22 @@ class Done:
     err: str
 
 
-def run(*arguments: str, stdin: str | bytes = "", **variables: str) -> Done:
-    """Run ``kuma-aws-iam`` to its end, in exactly these variables."""
+def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Done:
+    """Run ``kuma-aws-iam`` to its end, in exactly these variables; its stdin is nothing unless one is given."""
     return run_program(sys.executable, "-m", "app", *arguments, stdin=stdin, **variables)
 
 
-def run_program(*command: str, stdin: str | bytes = "", **variables: str) -> Done:
+def run_program(*command: str, stdin: str | bytes | None = None, **variables: str) -> Done:
     """Run any program in a clean environment."""
-    done = subprocess.run(
+    given: dict[str, Any] = {"input": stdin.encode() if isinstance(stdin, str) else stdin}
+    done = subprocess.run(  # noqa: S603 - what a test names
         command,
         check=False,
         cwd=ROOT,
         env=clean_environment(**variables),
-        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
         capture_output=True,
         timeout=_SECONDS,
+        **({"stdin": subprocess.DEVNULL} if stdin is None else given),
     )
     return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,8 +58,8 @@ class RunningService:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let other tasks and threads go on until something is so."""
-    async with asyncio.timeout(10):
-        while not holds():
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - the thread or library that does it has no event to set
             await asyncio.sleep(0.001)
 
 
@@ -75,9 +76,9 @@ async def running_service(aws: Aws, settings: Settings, clock: Clock = utc_now) 
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[tuple[str, int]]:
+async def listening(app: ASGIApp, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, int]]:
     """Serve an application on loopback exactly as the service does; yields host and port."""
-    server = _Server(uvicorn_config(app, grace_seconds=1))
+    server = _Server(uvicorn_config(app, grace_seconds=1), tls)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:

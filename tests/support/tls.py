@@ -1,4 +1,4 @@
-"""A certificate that nobody vouches for but itself, made for one test."""
+"""Certificates made for one test: one that vouches for itself, and an authority that issues some."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,3 +42,53 @@ def make_certificate(folder: Path, *, address: str = "127.0.0.1") -> Certificate
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
+
+
+class Authority:
+    """A certificate authority of one test, which issues certificates of servers and of clients."""
+
+    def __init__(self, folder: Path, name: str = "test authority") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            _builder(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.cert = folder / "ca.pem"
+        self.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *usages: x509.ObjectIdentifier, hours: tuple[int, int] = (-1, 1)) -> Certificate:
+        """Issue a certificate for 127.0.0.1 and localhost; its files are named after it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        addresses = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+        builder = _builder(
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), self._name, key, hours
+        ).add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key.pem")
+        files.cert.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        files.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return files
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, hours: tuple[int, int] = (-1, 1)
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(hours=hours[0]))
+        .not_valid_after(now + timedelta(hours=hours[1]))
+    )

@@ -1,6 +1,7 @@
 """A small AWS with tagged roles, and credentials that its roles really signed."""
 
 import itertools
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -130,6 +131,13 @@ class Aws:
     def iam_calls(self) -> list[Call]:
         """The calls of IAM so far."""
         return [call for call in self.emulator.calls if call.service == "iam"]
+
+    def settle(self) -> None:
+        """Behave again, and let the calls come to their end that a test left behind in IAM's threads."""
+        self.emulator.faults.clear()
+        for thread in threading.enumerate():
+            if thread.name.startswith("iam"):
+                thread.join(timeout=10)
 
     def remove_roles(self) -> None:
         """Take back what `add_role` added and is still there."""

@@ -1,0 +1,261 @@
+"""STS misbehaves: hangs, breaks off, refuses, throttles, lies, is flooded, or is not there."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from app.adapters.guards import BREAKER_FAILURES, STS_QUEUE
+from app.emulator import Emulator, FaultKind
+from app.emulator.fault_kinds import LIES
+from chaos.aws import HOME, OTHERS, free_port
+from chaos.certificate import make_certificate
+from chaos.row import DEADLINE, Promise, Row, Seen
+from chaos.stage import Stage
+
+UNAVAILABLE: Final = "503 sts_unavailable"
+THROTTLED: Final = "503 sts_throttled"
+OVERLOADED: Final = "503 overloaded"
+_ACTION: Final = "GetCallerIdentity"
+# Fewer than open the breaker, so that each row finds it closed.
+_AT_ONCE: Final = 3
+_AT_ONCE_SECONDS: Final = 0.5
+_STORM: Final = STS_QUEUE + 500
+_FLOOD: Final = 2_400
+_LATENCY: Final = 1.0
+_QUICK_SECONDS: Final = 1.5
+_MEMORY_MB: Final = 30.0
+# A waiting decision takes some 20 KiB.
+_STORM_MEMORY_MB: Final = 100.0
+_TASK: Final = 400
+
+_OUTCOMES: Final = {
+    FaultKind.THROTTLE: THROTTLED,
+    FaultKind.ACCESS_DENIED: "503 sts_access_denied",
+}
+_SLOW: Final = frozenset({FaultKind.HANG, FaultKind.SLOW_DRIP})
+_WORDS: Final = {
+    FaultKind.THROTTLE: "throttled with 400 Throttling",
+    FaultKind.INTERNAL_FAILURE: "500",
+    FaultKind.SERVICE_UNAVAILABLE: "503",
+    FaultKind.ACCESS_DENIED: "403 AccessDenied (a VPC endpoint's policy)",
+    FaultKind.UNKNOWN_CODE: "400 with a code that nobody knows",
+    FaultKind.REDIRECT: "302 to another host",
+    FaultKind.HANG: "hangs",
+    FaultKind.SLOW_DRIP: "drips, a byte at a time",
+    FaultKind.CUT_OFF: "breaks off in the middle",
+    FaultKind.RESET: "resets the connection",
+    FaultKind.WRONG_CONTENT_TYPE: "another content type",
+    FaultKind.OVERSIZE_BODY: "a mebibyte too much",
+    FaultKind.TRUNCATED: "half a document",
+    FaultKind.DTD: "a DTD",
+    FaultKind.TWO_DOCUMENTS: "two documents",
+    FaultKind.FORGED_ACTION: "another action's answer, one about an administrator inside",
+    FaultKind.ACCOUNT_MISMATCH: "an account that is not the ARN's",
+    FaultKind.SESSION_MISMATCH: "a session that is not the ARN's",
+    FaultKind.OTHER_PARTITION: "an ARN of another partition",
+    FaultKind.DUPLICATE_ACCOUNT: "two accounts",
+    FaultKind.GZIP_BOMB: "64 MiB in a small gzip",
+}
+
+
+def rows() -> Iterator[Row]:
+    """Yield the rows that share one service."""
+    for kind in FaultKind:
+        promise = Promise(
+            outcomes=(_OUTCOMES.get(kind, UNAVAILABLE),),
+            within=DEADLINE if kind in _SLOW else 2.0,
+            words="known credentials stay allowed",
+        )
+        fault = f"STS {'lies: ' if kind in LIES else ''}{_WORDS[kind]}"
+        yield Row(fault=fault, promise=promise, play=_play(kind), kind=kind)
+    yield Row(
+        fault="STS hangs, and proxies keep coming",
+        promise=Promise(
+            outcomes=(UNAVAILABLE,), words=f"after {BREAKER_FAILURES} failures at once, and without a call"
+        ),
+        play=_breaker,
+    )
+    yield Row(
+        fault=f"STS hangs, and {_STORM:,} proxies come at once",
+        promise=Promise(outcomes=(UNAVAILABLE, OVERLOADED), words="/healthy answers, memory stays"),
+        play=_storm,
+    )
+    yield Row(
+        fault="an account's STS quota is used up (20 calls/s)",
+        promise=Promise(outcomes=("200", THROTTLED), within=3.0, words="nobody is denied for it"),
+        play=_quota,
+    )
+    yield Row(
+        fault="STS answers one account 400 with a code that nobody knows, again and again",
+        promise=Promise(outcomes=("200",), within=2.0, words="(other accounts)"),
+        play=_hostile_refusals,
+    )
+    yield Row(
+        fault=f"{_FLOOD:,} forged signatures with one real key id, while STS takes {_LATENCY:g} s",
+        promise=Promise(outcomes=("200",), within=3.0, words="(another account)"),
+        play=_hostile_key,
+    )
+
+
+def rows_of_other_endpoints() -> Iterator[Row]:
+    """Yield the rows that start services with an STS of their own."""
+    yield Row(
+        fault="STS is gone: connection refused",
+        promise=Promise(outcomes=(UNAVAILABLE,), within=2.0, words="known credentials stay allowed"),
+        play=_gone,
+    )
+    yield Row(
+        fault="STS has no address: DNS failure",
+        promise=Promise(
+            outcomes=(UNAVAILABLE,), within=3.0, recovery=None, words="allowed after a start with the right name"
+        ),
+        play=_dns,
+    )
+    yield Row(
+        fault="STS shows a certificate that nobody trusts",
+        promise=Promise(
+            outcomes=(UNAVAILABLE,), within=3.0, recovery=None, words="allowed after a start that trusts it"
+        ),
+        play=_tls,
+    )
+
+
+def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
+    def play(stage: Stage, promise: Promise) -> Seen:
+        known = stage.known()
+        memory = stage.service.memory()
+        stage.emulator.faults.sts.inject(kind, action=_ACTION)
+        seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(_AT_ONCE)))
+        _expect_known(stage, known, seen)
+        seen.expect(stage.service.memory() - memory < _MEMORY_MB, "memory grew")
+        stage.emulator.faults.clear()
+        seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+        return seen
+
+    return play
+
+
+def _breaker(stage: Stage, promise: Promise) -> Seen:
+    known = stage.known()
+    faults, calls = stage.emulator.faults.sts, stage.emulator.calls
+    faults.inject(FaultKind.HANG, action=_ACTION)
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(BREAKER_FAILURES)))
+    before = calls.count("sts", _ACTION)
+    at_once = stage.caller.ask_all(stage.tasks.credential() for _ in range(20))
+    seen.expect(max(answer.seconds for answer in at_once) < _AT_ONCE_SECONDS, "the breaker did not open")
+    seen.expect(calls.count("sts", _ACTION) == before, "STS was asked while the breaker was open")
+    seen.answers += at_once
+    _expect_known(stage, known, seen)
+    stage.emulator.faults.clear()
+    seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+    return seen
+
+
+def _storm(stage: Stage, promise: Promise) -> Seen:
+    credentials = _of_vouched_keys(stage, HOME, _STORM)
+    memory = stage.service.memory()
+    stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
+    with stage.probing() as probe:
+        seen = Seen(stage.caller.storm(credentials))
+    stage.emulator.faults.clear()
+    seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+    seen.expect(probe.slowest < _QUICK_SECONDS, f"/healthy took {probe.slowest:.1f} s")
+    quickest = min((answer.seconds for answer in seen.answers if answer.outcome == OVERLOADED), default=DEADLINE)
+    seen.expect(quickest < _QUICK_SECONDS, "no call beyond the queue was turned away quickly")
+    grown = stage.service.memory() - memory
+    seen.expect(grown < _STORM_MEMORY_MB, f"memory grew by {grown:.0f} MB")
+    return seen
+
+
+def _quota(stage: Stage, promise: Promise) -> Seen:
+    stage.emulator.faults.sts.rate = 20
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(60)))
+    outcomes = {answer.outcome for answer in seen.answers}
+    seen.expect(outcomes == {"200", THROTTLED}, "the quota was not reached, or nobody got in")
+    stage.emulator.faults.clear()
+    seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+    return seen
+
+
+def _hostile_refusals(stage: Stage, promise: Promise) -> Seen:
+    seen = Seen()
+    stage.emulator.faults.sts.inject(FaultKind.UNKNOWN_CODE, account=OTHERS[0], action=_ACTION)
+    for _ in range(2):
+        hostile = [stage.caller.ask(stage.tasks.credential(OTHERS[0])) for _ in range(BREAKER_FAILURES)]
+        seen.expect({answer.outcome for answer in hostile} == {UNAVAILABLE}, "the unknown code was taken for an answer")
+        seen.answers.append(stage.caller.ask(stage.tasks.credential()))
+    stage.emulator.faults.clear()
+    seen.recovered = stage.recovery(lambda: stage.tasks.credential(OTHERS[0]), 3 * (promise.recovery or 0))
+    return seen
+
+
+def _hostile_key(stage: Stage, promise: Promise) -> Seen:
+    others = _of_vouched_keys(stage, OTHERS[0], 3)
+    attacker = next(stage.tasks.credentials_of_one_task(HOME, "demo-app", 1))
+    stage.caller.ask(attacker)
+    forged = list(stage.tasks.forgeries(attacker, _FLOOD))
+    stage.emulator.faults.sts.latency = _LATENCY
+    with ThreadPoolExecutor(1) as threads:
+        flood = threads.submit(stage.caller.storm, forged)
+        time.sleep(1.5)
+        seen = Seen([stage.caller.ask(credential) for credential in others])
+        stage.emulator.faults.clear()
+        approved = sum(answer.allowed for answer in flood.result())
+    seen.expect(not approved, "A FORGED SIGNATURE WAS APPROVED")
+    seen.recovered = stage.recovery(lambda: stage.tasks.credential(OTHERS[0]), 3 * (promise.recovery or 0))
+    return seen
+
+
+def _gone(stage: Stage, promise: Promise) -> Seen:
+    port = free_port()
+    sts = Emulator(stage.tasks.world, port=port).start()
+    try:
+        service = stage.start(AWS_ENDPOINT_URL_STS=sts.url)
+        service.until_ready()
+        service.until_own_account()
+        known = stage.known()
+    finally:
+        sts.stop()
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(_AT_ONCE)))
+    _expect_known(stage, known, seen)
+    with Emulator(stage.tasks.world, port=port):
+        seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+    service.end()
+    return seen
+
+
+def _dns(stage: Stage, _promise: Promise) -> Seen:
+    return _wrong_endpoint(stage, {"AWS_ENDPOINT_URL_STS": "https://does-not-exist.invalid"}, {})
+
+
+def _tls(stage: Stage, _promise: Promise) -> Seen:
+    certificate, key = make_certificate(stage.folder)
+    with Emulator(stage.tasks.world, ssl_certfile=str(certificate), ssl_keyfile=str(key)) as sts:
+        endpoint = {"AWS_ENDPOINT_URL_STS": sts.url}
+        return _wrong_endpoint(stage, endpoint, {**endpoint, "AWS_CA_BUNDLE": str(certificate)})
+
+
+def _wrong_endpoint(stage: Stage, wrong: dict[str, str], right: dict[str, str]) -> Seen:
+    stage.start(**wrong).until_ready()
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(_AT_ONCE)))
+    stage.restart(**right)
+    seen.expect(stage.caller.ask(stage.tasks.credential()).allowed, "not allowed by the right one either")
+    stage.service.end()
+    return seen
+
+
+def _expect_known(stage: Stage, known: str, seen: Seen) -> None:
+    answer = stage.caller.ask(known)
+    seen.expect(answer.allowed, f"a known credential was answered {answer.outcome}")
+    seen.expect(answer.seconds < _AT_ONCE_SECONDS, f"a known credential took {answer.seconds:.1f} s")
+
+
+def _of_vouched_keys(stage: Stage, account: str, number: int) -> list[str]:
+    """Make unseen credentials with keys that STS has vouched for: those have a lane of their own."""
+    fresh: list[str] = []
+    while len(fresh) < number:
+        first, *rest = stage.tasks.credentials_of_one_task(account, "demo-app", _TASK)
+        stage.caller.ask(first)
+        fresh += rest
+    return fresh[:number]

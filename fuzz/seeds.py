@@ -1,0 +1,166 @@
+"""What a fuzzer starts from: the hostile corpus and the recordings of the tests, so that it need not find the grammars."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from fuzz.targets import ACCOUNT, AUDIENCE, CALLER_TOKEN
+from tests.support.corpus import Scene, every_scene
+from tests.support.signing import FORMS, PRESIGNED_FORMS, Recipe
+
+RECORDINGS: Final = Path(__file__).parents[1] / "tests" / "recordings" / "data"
+MAX_SEED_BYTES: Final = 16 * 1024
+
+_VALUES: Final = (
+    "111122223333",
+    "111122223333, 444455556666",
+    "111122223333=default|payments,444455556666=*",
+    "127.0.0.1:5690",
+    "0.0.0.0:80",
+    "[::1]:5690",
+    "[::ffff:127.0.0.1]:1",
+    "localhost:0",
+    "unix:/run/kuma-aws-iam/api.sock",
+    "https://vpce-0123.sts.us-east-1.vpce.amazonaws.com",
+    "https://sts.example:8443/",
+    "http://127.0.0.1:4566",
+    "http://[::1]:4566/",
+    "http://localhost",
+    "http://user:secret@proxy.internal:3128",
+    "https://x@y/",
+    "https://x:99999",
+    "https://[::1",
+    "https://\uff0f/",
+    "us-east-1,aws-global",
+    "kuma-control-plane",
+    "mesh/kuma-reader",
+)
+_SHAPES: Final = (
+    "https://sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&X-Amz-Security-Token=$T&X-Amz-Signature=$S",
+    '{"method":"POST","url":"https://x/?X-Amz-Signature=$S","headers":{"Authorization":"Signature=$S","t":"$T"},"body":""}',
+    "eyJhbGciOiJub25lIn0.$T.$S",
+    "Bearer $T",
+    '[{"token":"$T"}]',
+    "kuma-aws-v1.$T",
+    "$S",
+)
+
+
+def seeds_of(target: str) -> Iterator[bytes]:
+    """Yield the seeds of a target, each once and none too long."""
+    yield from dict.fromkeys(seed for seed in _SEEDS[target]() if len(seed) <= MAX_SEED_BYTES)
+
+
+def words_of(target: str) -> Iterator[str]:
+    """Yield words that a mutator should know; libFuzzer finds short ones by itself."""
+    yield from (f"kuma.io/{name}" for name in ("type", "mesh", "service", "workload", "zone"))
+    yield from ("dataplane", "ingress", "egress", "GetCallerIdentity", "2011-06-15", "AWS4-HMAC-SHA256", "https://")
+    yield from (
+        "x-kuma-audience",
+        "x-k8s-aws-id",
+        "X-Vault-AWS-IAM-Server-ID",
+        "content-type;host;x-amz-date",
+        AUDIENCE,
+    )
+    yield from ("X-Amz-Expires=", "X-Amz-SignedHeaders=", "host%3Bx-kuma-audience", "us-east-1%2Fsts%2Faws4_request")
+    yield from (
+        "kuma-aws-v1.",
+        "k8s-aws-v1.",
+        "eyJhbGciOiJub25lIiwidHlwIjoia3VtYS1hd3MtdjEifQ.",
+        "\\ud800",
+        "%0A",
+        "%2541",
+    )
+    if target in ("sts_document", "error_code", "arn"):
+        yield from (
+            "<!DOCTYPE",
+            "<![CDATA[",
+            "&#49;",
+            "<?xml ",
+            "<Account>",
+            "</Account>",
+            "xmlns:x=",
+            "<Code>",
+            "AROA",
+        )
+        yield from ("GetCallerIdentityResponse", "GetCallerIdentityResult", "arn:aws:sts::", "assumed-role/", ACCOUNT)
+    if target == "settings":
+        yield from ("unix:/", "127.0.0.1", "[::1]", "localhost", "http://", "@", "%00", "#")
+
+
+def _scenes(*areas: str) -> Iterator[Scene]:
+    return (scene for case, scene in every_scene() if not areas or case.area in areas)
+
+
+def _credentials() -> Iterator[bytes]:
+    yield from (Recipe(form=form, audience=AUDIENCE).credential().encode() for form in FORMS)
+    yield from (scene.credential.encode() for scene in _scenes())
+    for path in sorted(RECORDINGS.glob("*.json")):
+        recorded = json.loads(path.read_text(encoding="utf-8")).get("credential")
+        if isinstance(recorded, str):
+            yield recorded.encode()
+
+
+def _urls() -> Iterator[bytes]:
+    yield from (Recipe(form=form, audience=AUDIENCE).sign().url.encode() for form in PRESIGNED_FORMS)
+    yield from (scene.url.encode() for scene in _scenes() if "?" in scene.url)
+
+
+def _envelopes() -> Iterator[bytes]:
+    return (text for text in _credentials() if text.startswith(b"{"))
+
+
+def _authorizations() -> Iterator[bytes]:
+    for text in _envelopes():
+        # Whatever is no envelope has none; the corpus is full of those.
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError, AttributeError):
+            yield json.loads(text)["headers"]["Authorization"].encode(errors="surrogatepass")
+
+
+def _arns() -> Iterator[bytes]:
+    for scene in _scenes("principals", "sts_answers"):
+        with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+            result = json.loads(scene.sts.body)["GetCallerIdentityResponse"]["GetCallerIdentityResult"]
+            yield f"{result['Arn']}\n{result['UserId']}".encode(errors="surrogatepass")
+    yield from (scene.role.arn.encode() for scene in _scenes("role_answers"))
+
+
+def _sts_answers() -> Iterator[bytes]:
+    return (scene.sts.body for scene in _scenes("sts_answers", "principals"))
+
+
+def _tags() -> Iterator[bytes]:
+    claim = "mesh=default\nservices=demo-app\nzone=zone-1\nkuma.io/workload=demo\nkuma.io/service=demo-app"
+    for scene in _scenes("tags", "claims"):
+        lines = "\n".join(f"{key}={value}" for key, value in scene.role.tags)
+        yield f"{lines}\n\n{claim}".encode()
+
+
+def _calls() -> Iterator[bytes]:
+    return (scene.call.body for scene in _scenes("api_json", "claims"))
+
+
+def _callers() -> Iterator[bytes]:
+    yield from (b"authorization: " + scheme + CALLER_TOKEN for scheme in (b"Bearer ", b"bearer  ", b"Basic ", b""))
+    yield b"x: y\nAuthorization: Bearer x\nauthorization: Bearer " + CALLER_TOKEN
+
+
+_SEEDS: Final[Mapping[str, Callable[[], Iterable[bytes]]]] = {
+    "credential": _credentials,
+    "presigned": _urls,
+    "envelope": _envelopes,
+    "authorization": _authorizations,
+    "strict_json": lambda: (*_envelopes(), *_calls()),
+    "base64_text": lambda: (b"", b"-_8", b"+/8=", b"QQ", b"QR", b"QQ==", b"\xff" * 9, b"A\nB="),
+    # The first byte picks the media type.
+    "sts_document": lambda: (bytes([number]) + body for body in _sts_answers() for number in range(2)),
+    "error_code": _sts_answers,
+    "arn": _arns,
+    "role_tags": _tags,
+    "call": _calls,
+    "caller": _callers,
+    "settings": lambda: (text.encode() for text in _VALUES),
+    "shape": lambda: (*(text.encode() for text in _SHAPES), *_credentials()),
+}

@@ -1,0 +1,498 @@
+"""One function for each parser: bytes in, and nothing out unless a property is broken, which raises.
+
+A parser may refuse with its own error and nothing else. Whatever it accepts must mean one thing, and be harmless.
+"""
+
+import base64
+import contextlib
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+from xml.etree import ElementTree as ET
+
+from yarl import URL
+
+from app.adapters.sts_endpoints import load_sts_endpoints
+from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
+from app.callers import CallerTokenFile, CallerTokens, CallerTokenSource
+from app.cli.shape import explain
+from app.core.arn import ArnError, parse_arn
+from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
+from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
+from app.core.credential import decode_credential, encode_jwt_clothes, encode_native
+from app.core.endpoints import StsEndpoint, select_endpoints
+from app.core.envelope import decode_envelope
+from app.core.forwarding import ValidatedRequest
+from app.core.header_rules import AUDIENCE_HEADERS
+from app.core.presigned import PARAMETERS, decode_presigned_url
+from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
+from app.core.proxy import ProxyRequest, ProxyType, match
+from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
+from app.core.role_tags import RoleRecord, read_claims
+from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.sigv4 import parse_authorization
+from app.core.strict_json import StrictJsonError, parse_object
+from app.core.sts_documents import read_error_code
+from app.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
+from app.settings_values import (
+    TcpAddress,
+    mask_url,
+    parse_account_meshes,
+    parse_accounts,
+    parse_audience,
+    parse_endpoint_url,
+    parse_external_id,
+    parse_listen_address,
+    parse_proxy_url,
+    parse_regions,
+    parse_role_name,
+)
+
+NOW: Final = datetime(2026, 11, 24, 5, 15, tzinfo=UTC)
+AUDIENCE: Final = "audience-of-the-fuzzer"
+ACCOUNT: Final = "111122223333"
+QUESTION: Final = b"Action=GetCallerIdentity&Version=2011-06-15"
+# In the seeds of `shape`: whatever becomes of them, nothing of them is shown.
+SIGNATURE: Final = "5ec2e7" * 10 + "5ec2"
+TOKEN: Final = "IQoJb3JpZ2luX2VjSECRET" * 8
+
+_ENDPOINTS: Final = select_endpoints(load_sts_endpoints(), partition="aws")
+_ENDPOINT: Final = _ENDPOINTS["sts.us-east-1.amazonaws.com"]
+_POLICIES: Final = tuple(
+    RequestPolicy(endpoints=_ENDPOINTS, audience=AUDIENCE, allow_unbound=allow_unbound)
+    for allow_unbound in (False, True)
+)
+_SENT_HEADERS: Final = AUDIENCE_HEADERS | {
+    "accept",
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
+    "authorization",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+    "x-amz-user-agent",
+}
+_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
+_ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*", re.ASCII)
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+_TAG_VALUE: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}", re.ASCII)
+_PRINCIPAL: Final = Principal(
+    partition="aws",
+    account=ACCOUNT,
+    role="demo-app",
+    role_id="AROAEXAMPLEEXAMPLE001",
+    session="4f1c",
+    arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/4f1c",
+    request_id="r-1",
+)
+
+Target = Callable[[bytes], None]
+
+
+class BrokenPropertyError(AssertionError):
+    """What must always hold does not."""
+
+
+def require(holds: object, what: str) -> None:
+    """Raise unless a property holds; unlike ``assert`` also under ``python -O``."""
+    if not holds:
+        raise BrokenPropertyError(what)
+
+
+def text_of(data: bytes) -> str:
+    """Any bytes as a text: UTF-8, and where they are none lone surrogates, as JSON can bring them about."""
+    return data.decode(errors="surrogateescape")
+
+
+# Credentials.
+
+
+def credential(data: bytes) -> None:
+    """A credential's whole text: a request or `CredentialError`; what is let through is harmless."""
+    text = text_of(data)
+    with contextlib.suppress(CredentialError):
+        judge(decode_credential(text))
+
+
+def presigned(data: bytes) -> None:
+    """A URL as such, since base64 hides it from a mutator: every dress reads it alike."""
+    text = text_of(data)
+    requests = []
+    for form in (CredentialForm.NATIVE, CredentialForm.JWT, CredentialForm.EKS):
+        with contextlib.suppress(CredentialError):
+            requests.append(decode_presigned_url(text, form))
+    require(len(requests) in (0, 3), "one dress reads what another refuses")
+    for request in requests:
+        judge(request)
+    if requests and len(text) < 8 * 1024:
+        require(decode_credential(encode_native(text)) == requests[0], "the native form reads another request")
+        require(decode_credential(encode_jwt_clothes(text)) == requests[1], "the JWT's clothes read another request")
+
+
+def envelope(data: bytes) -> None:
+    """The JSON of an envelope as such."""
+    text = text_of(data)
+    with contextlib.suppress(CredentialError):
+        request = decode_envelope(text)
+        members = json.loads(text)
+        require(members.keys() <= {"method", "url", "headers", "body", *_VAULT}, "an unknown member was passed over")
+        judge(request)
+
+
+_VAULT: Final = ("iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers", "role")
+
+
+def authorization(data: bytes) -> None:
+    """An Authorization value: written anew it says the same."""
+    with contextlib.suppress(CredentialError):
+        signature = parse_authorization(text_of(data))
+        require(parse_authorization(signature.authorization()) == signature, "written anew it says something else")
+
+
+def judge(request: SignedRequest) -> None:
+    """Take a decoded request through the rules, under both settings."""
+    for policy in _POLICIES:
+        with contextlib.suppress(CredentialError):
+            validated = validate(request, policy)
+            assert_rebuilt(request, validated, policy)
+            require_fresh(validated, NOW)
+
+
+def assert_rebuilt(request: SignedRequest, validated: ValidatedRequest, policy: RequestPolicy) -> None:
+    """What goes out asks AWS for the caller's identity, and holds nothing of the client outside of values (I1 to I5)."""
+    require(policy.endpoints[validated.endpoint.host] is validated.endpoint, "the host is none of the set")
+    headers = {name.lower(): value for name, value in validated.headers}
+    require(len(headers) == len(validated.headers), "a header goes out twice")
+    require(headers["host"] == validated.endpoint.host, "the Host header is not that of the set")
+    require(headers.keys() <= _SENT_HEADERS, "an unknown header goes out")
+    require(all(map(_VALUE.fullmatch, headers.values())), "a header's value could be read in two ways")
+    require(timedelta(0) < validated.lifetime <= MAX_LIFETIME, "it lives too long, or not at all")
+    audience = headers.keys() & AUDIENCE_HEADERS
+    require(audience <= {request.form.audience_header}, "the audience of another form goes out")
+    require(policy.allow_unbound or audience, "nothing binds it to an audience")
+    require(all(headers[name] == policy.audience for name in audience), "another audience goes out")
+    if validated.form.is_presigned:
+        assert_rebuilt_url(request, validated)
+    else:
+        require((validated.method, validated.target, validated.body) == ("POST", "/", QUESTION), "another POST")
+        require(headers["content-length"] == str(len(QUESTION)), "another length")
+        require(headers["authorization"] == request.signature.authorization(), "another signature")
+    for secret in (request.signature.value, request.security_token):
+        require(not secret or len(secret) < len(SIGNATURE) or secret not in repr(validated), "repr shows a secret")
+
+
+def assert_rebuilt_url(request: SignedRequest, validated: ValidatedRequest) -> None:
+    """The nine parameters, each once, and each means what was read."""
+    require((validated.method, validated.body) == ("GET", b""), "a body, or another method")
+    path, _, query = validated.target.partition("?")
+    pairs = [pair.split("=") for pair in query.split("&")]
+    require(path == "/", "another path")
+    require([name for name, _ in pairs] == sorted(PARAMETERS), "other parameters, or in another order")
+    require(all(_ENCODED.fullmatch(value) for _, value in pairs), "a value could end early")
+    require({name: unquote(value) for name, value in pairs} == request.parameters, "a value means something else")
+    require(query.startswith(QUESTION.decode()), "another action")
+
+
+# Texts.
+
+
+def strict_json(data: bytes) -> None:
+    """An object that every parser reads alike, or `StrictJsonError`."""
+    with contextlib.suppress(StrictJsonError):
+        value = parse_object(data)
+        require(value == json.loads(data.decode(), object_pairs_hook=_once), "another parser reads something else")
+    text = text_of(data)
+    with contextlib.suppress(StrictJsonError):
+        require(parse_object(text) == json.loads(text, object_pairs_hook=_once), "another parser reads something else")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    require(len({name for name, _ in pairs}) == len(pairs), "a member stands twice")
+    return dict(pairs)
+
+
+def base64_text(data: bytes) -> None:
+    """One spelling a value, in both alphabets; and every value has one."""
+    require(decode_base64url(encode_base64url(data)) == data, "it does not round-trip")
+    require(decode_base64(base64.b64encode(data).decode()) == data, "it does not round-trip")
+    text = text_of(data)
+    with contextlib.suppress(Base64TextError):
+        require(encode_base64url(decode_base64url(text)) == text, "two spellings of one value")
+    with contextlib.suppress(Base64TextError):
+        require(base64.b64encode(decode_base64(text)).decode() == text, "two spellings of one value")
+
+
+# What STS and IAM say.
+
+_MEDIA_TYPES: Final = ("application/json", "text/xml", "application/xml", "text/html")
+
+
+def sts_document(data: bytes) -> None:
+    """An answer of status 200; the first byte picks its type. What is believed agrees with itself (I10)."""
+    media_type = _MEDIA_TYPES[data[0] % len(_MEDIA_TYPES)] if data else ""
+    body = data[1:]
+    reply = StsReply(status=200, content_type=media_type, body=body, request_id="r-1")
+    with contextlib.suppress(UpstreamError):
+        identity = read_caller_identity(reply, _ENDPOINT)
+        require(media_type != "text/html", "another type is believed")
+        require(_ACCOUNT.fullmatch(identity.account), "the account is none")
+        require(identity.arn.partition == _ENDPOINT.partition, "another partition")
+        require(
+            said_once(media_type, body) == [identity.account, str(identity.arn), identity.user_id], "another reading"
+        )
+        read_principal_of(identity)
+
+
+def said_once(media_type: str, body: bytes) -> list[str | None]:
+    """Account, ARN and UserId as a second parser reads them, each wherever it stands; doubled ones are there twice."""
+    if media_type == "application/json":
+        found: list[str | None] = []
+        result = json.loads(body)["GetCallerIdentityResponse"]["GetCallerIdentityResult"]
+        return [*found, result["Account"], result["Arn"], result["UserId"]]
+    require(b"<!" not in body, "a declaration was read")
+    root = ET.fromstring(body.decode())  # noqa: S314 - nothing is left to expand
+    [result] = [child for child in root if child.tag.endswith("}GetCallerIdentityResult")]
+    wanted = ("Account", "Arn", "UserId")
+    return [child.text for name in wanted for child in result if child.tag.rpartition("}")[2] == name]
+
+
+def read_principal_of(identity: CallerIdentity) -> None:
+    """Whoever is let through is an assumed role, and its account stands in the list."""
+    with contextlib.suppress(AuthorizationError):
+        principal = read_principal(identity)
+        require(principal.arn == str(identity.arn), "another ARN")
+        require(identity.arn.resource == f"assumed-role/{principal.role}/{principal.session}", "another resource")
+        require(identity.user_id == f"{principal.role_id}:{principal.session}", "another id")
+        require(":" not in principal.role + principal.session, "a colon in a name")
+        admitted = admit(principal, frozenset({ACCOUNT}))
+        require(admitted.principal.account == ACCOUNT, "another account is let in")
+
+
+def error_code(data: bytes) -> None:
+    """An answer that is no 200: always a refusal, with a code of AWS's grammar or none (I22)."""
+    code = read_error_code(data)
+    require(code is None or re.fullmatch(r"[A-Za-z0-9.]{1,128}", code, re.ASCII), "a code that is none")
+    reply = StsReply(status=400, content_type="text/xml", body=data, request_id="r-1")
+    try:
+        read_caller_identity(reply, _ENDPOINT)
+    except (AuthenticationError, UpstreamError):
+        return
+    raise BrokenPropertyError("an identity with status 400")
+
+
+def arn(data: bytes) -> None:
+    """An ARN, and behind a line break the UserId: taken apart it is the same again, and only a role is a principal."""
+    text, _, user_id = text_of(data).partition("\n")
+    result = {"Account": ACCOUNT, "Arn": text, "UserId": user_id}
+    body = json.dumps({"GetCallerIdentityResponse": {"GetCallerIdentityResult": result}}).encode()
+    reply = StsReply(status=200, content_type="application/json", body=body, request_id="r-1")
+    with contextlib.suppress(ArnError, UpstreamError):
+        parts = parse_arn(text)
+        require(str(parts) == text, "put together again it is another")
+        endpoint = StsEndpoint(host="x", partition=parts.partition, region="x", signing_region="x")
+        identity = read_caller_identity(reply, endpoint)
+        require(identity.arn == parts and identity.account == parts.account == ACCOUNT, "another account")
+        read_principal_of(identity)
+
+
+def role_tags(data: bytes) -> None:
+    """Lines of ``key=value`` are tags; behind an empty line, those of a claim. Nothing but the tags grants (I14, I15)."""
+    given, _, claimed = text_of(data).partition("\n\n")
+    tags = tuple(pairs_of(given))
+    role = RoleRecord(
+        arn=f"arn:aws:iam::{ACCOUNT}:role/demo-app",
+        role_id=_PRINCIPAL.role_id,
+        name="demo-app",
+        tags=tags,
+        request_id="i-1",
+    )
+    with contextlib.suppress(AuthorizationError):
+        claims = read_claims(AdmittedPrincipal(_PRINCIPAL), role)
+        require(tags.count(("kuma.io/type", claims.type.value)) == 1, "a type that no tag gives")
+        require((claims.mesh is not None) == (claims.type is ProxyType.DATAPLANE), "a mesh too many, or none")
+        granted = {name: getattr(claims, name) for name in ("mesh", "service", "workload", "zone")}
+        for name, value in granted.items():
+            if value is not None:
+                require(tags.count((f"kuma.io/{name}", value)) == 1, "a value that no tag gives")
+                require(_TAG_VALUE.fullmatch(value), "a value that could be read in two ways")
+        said = dict(pairs_of(claimed))
+        proxy = ProxyRequest(
+            type=claims.type,
+            mesh=said.get("mesh"),
+            zone=said.get("zone"),
+            tags={"kuma.io/service": frozenset(said.get("services", "").split(","))} if "services" in said else {},
+            labels={key: value for key, value in said.items() if key.startswith("kuma.io/")},
+        )
+        identity = match(claims, proxy, frozenset(ProxyType))
+        require(all(getattr(identity, name) == value for name, value in granted.items()), "the proxy widened it")
+        require(claims.mesh in {None, proxy.mesh}, "another mesh")
+        require(claims.service is None or proxy.services == {claims.service}, "another service")
+        require(claims.workload in {None, proxy.workload}, "another workload")
+        require(claims.zone is None or proxy.zone in {None, claims.zone}, "another zone")
+
+
+def pairs_of(text: str) -> Iterator[tuple[str, str]]:
+    """``key=value`` lines."""
+    return ((key, value) for key, equals, value in (line.partition("=") for line in text.split("\n")) if equals)
+
+
+# The API, the settings, the command line.
+
+_FIELDS: Final = frozenset({"the body", "an unknown member", *AuthenticateCall.model_fields, *ProxyClaim.model_fields})
+
+
+def call(data: bytes) -> None:
+    """The body of an API call: a credential and a claim, or `RequestError` that names a field of the schema (I24)."""
+    try:
+        text, proxy = parse_call(data)
+    except RequestError as error:
+        require(error.field is None or set(error.field.split(".")) <= _FIELDS, "a field that no schema has")
+        return
+    members = json.loads(data.decode(), object_pairs_hook=_once)
+    require(members.keys() <= {"credential", "proxy"}, "an unknown member was passed over")
+    require(members["credential"] == text, "another credential")
+    if proxy is None:
+        require(members.get("proxy") is None, "a claim was passed over")
+        return
+    said = members["proxy"]
+    require(said.keys() <= ProxyClaim.model_fields.keys(), "an unknown member was passed over")
+    require((proxy.type, proxy.mesh, proxy.zone) == (said["type"], said.get("mesh"), said.get("zone")), "another claim")
+    require(dict(proxy.labels) == (said.get("labels") or {}), "other labels")
+    require({key: set(values) for key, values in proxy.tags.items()} == {
+        key: set(values) for key, values in (said.get("tags") or {}).items()
+    }, "other tags")  # fmt: skip
+
+
+CALLER_TOKEN: Final = b"caller-token-of-the-fuzzer/+=0123"
+_CALLERS: Final = CallerTokenSource(
+    CallerTokenFile(Path("tokens"), CallerTokens((hashlib.sha256(CALLER_TOKEN).digest(),)))
+)
+
+
+def caller(data: bytes) -> None:
+    """Lines of ``name: value`` are a call's headers: nobody is known but by one Authorization with exactly the token."""
+    headers = [(name.lower(), value) for name, _, value in (line.partition(b": ") for line in data.split(b"\n"))]
+    if _CALLERS.find_fault(headers) is None:
+        [value] = [value for name, value in headers if name == b"authorization"]
+        scheme, _, token = value.partition(b" ")
+        require((scheme.lower(), token.strip(b" ")) == (b"bearer", CALLER_TOKEN), "an unknown caller is let in")
+
+
+def settings(data: bytes) -> None:
+    """The values of variables: what it means, or `ValueError` with a sentence."""
+    text = text_of(data)
+    for assert_value in (
+        assert_accounts,
+        assert_account_meshes,
+        assert_listen_address,
+        assert_endpoint_url,
+        assert_plain_values,
+    ):
+        with contextlib.suppress(ValueError):
+            assert_value(text)
+
+
+def assert_accounts(text: str) -> None:
+    """12 ASCII digits each, and each stands in the text by itself."""
+    accounts = parse_accounts(text)
+    require(accounts, "an empty list")
+    require(all(map(_ACCOUNT.fullmatch, accounts)), "an account that is none")
+    require(accounts == {entry.strip() for entry in text.split(",")}, "an account that nobody wrote")
+
+
+def assert_account_meshes(text: str) -> None:
+    """No account without a mesh, and ``*`` stands for itself alone."""
+    meshes = parse_account_meshes(text)
+    require(meshes and all(map(_ACCOUNT.fullmatch, meshes)), "an account that is none")
+    names = frozenset().union(*meshes.values())
+    require(all(meshes.values()) and all(name == "*" or _TAG_VALUE.fullmatch(name) for name in names), "no mesh")
+    require(text.count("=") == len(meshes), "an account that was passed over")
+
+
+def assert_listen_address(text: str) -> None:
+    """Written again it is the same address; what counts as loopback is reachable from here alone."""
+    address = parse_listen_address(text)
+    require(parse_listen_address(str(address)) == address, "written again it is another address")
+    if isinstance(address, TcpAddress) and address.is_loopback and address.host != "localhost":
+        require(ipaddress.ip_address(address.host).is_loopback, "not loopback")
+
+
+def assert_endpoint_url(text: str) -> None:
+    """The host that was checked is the one that is dialled, by the parser of the client that dials (Teleport PR 67620)."""
+    for parse in (parse_endpoint_url, parse_proxy_url):
+        try:
+            url = parse(text)
+        except ValueError:
+            continue
+        try:
+            dialled = URL(f"{url}/?x=y" if parse is parse_endpoint_url else url, encoded=True)
+        except ValueError as error:
+            raise BrokenPropertyError("it is accepted at start, and cannot be dialled") from error
+        require(dialled.scheme in ("http", "https"), "another scheme")
+        require(dialled.host, "no host")
+        require("@" not in mask_url(url), "user information is shown")
+        if parse is parse_endpoint_url:
+            require(dialled.path == "/" and dialled.query_string == "x=y", "another path")
+            require(dialled.user is None and dialled.password is None, "user information")
+            is_safe = dialled.scheme == "https" or is_loopback_host(str(dialled.host))
+            require(is_safe, "a credential would cross the network in clear")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether the name that is dialled is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def assert_plain_values(text: str) -> None:
+    """What becomes a header, an ARN or a look-up holds no syntax of any of them."""
+    for parse in (parse_audience, parse_external_id, parse_role_name):
+        with contextlib.suppress(ValueError):
+            value = parse(text)
+            require(value == text and value.isascii() and value.isprintable(), "it could be read in two ways")
+    with contextlib.suppress(ValueError):
+        require("" not in parse_regions(text), "a region without a name")
+
+
+def shape(data: bytes) -> None:
+    """``authenticate --explain``: it never raises, and shows no secret of whatever it is shown."""
+    text = text_of(data).replace("$S", SIGNATURE).replace("$T", TOKEN)
+    lines = [f"{heading}: {words}" for heading, words in explain(text, NOW)]
+    shown = "\n".join(lines)
+    require(all(line.isprintable() and line.isascii() for line in lines), "a line that a terminal would act on")
+    require(len(shown) < 64 * 1024, "a flood of lines")
+    require(SIGNATURE not in shown, "the signature is shown")
+    require(not any(TOKEN[at : at + 48] in shown for at in range(0, len(TOKEN) - 48, 8)), "the token is shown")
+
+
+TARGETS: Final[dict[str, Target]] = {
+    target.__name__: target
+    for target in (
+        credential,
+        presigned,
+        envelope,
+        authorization,
+        strict_json,
+        base64_text,
+        sts_document,
+        error_code,
+        arn,
+        role_tags,
+        call,
+        caller,
+        settings,
+        shape,
+    )
+}

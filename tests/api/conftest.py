@@ -1,0 +1,79 @@
+import contextlib
+from collections.abc import AsyncIterator
+from typing import NoReturn
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from app.adapters.accounts import FixedAccounts
+from app.api.application import build_api
+from app.api.authenticate import AuthenticateEndpoint
+from app.authenticator import Authenticator, DecisionPolicy
+from app.core.proxy import ProxyType
+from app.metrics import Metrics
+from app.readiness import Readiness
+from app.service import utc_now
+from tests.support.service import RunningService, listening
+from tests.support.signing import default_policy
+from tests.support.world import ACCOUNT
+
+Client = httpx.AsyncClient
+
+
+class _Nobody:
+    """Neither STS nor IAM: for calls that must not come as far."""
+
+    async def identify(self, *_: object) -> NoReturn:
+        raise AssertionError("STS is asked")
+
+    async def fetch_role(self, *_: object) -> NoReturn:
+        raise AssertionError("IAM is asked")
+
+
+@pytest.fixture
+def api() -> ASGIApp:
+    """The API with nobody behind it, which answers everything that is decided without AWS."""
+    policy = DecisionPolicy(
+        request=default_policy(), accounts=FixedAccounts(frozenset({ACCOUNT})), enabled_types=frozenset(ProxyType)
+    )
+    metrics = Metrics()
+    readiness = Readiness(credentials_obtained=True)
+    endpoint = AuthenticateEndpoint(Authenticator(policy, _Nobody(), _Nobody(), utc_now), metrics, readiness, 10.0)
+    return build_api(endpoint, metrics, readiness, with_probes=True)
+
+
+@pytest.fixture
+async def client(api: ASGIApp) -> AsyncIterator[Client]:
+    """A client of that API, in the process."""
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://service") as own:
+        yield own
+
+
+@contextlib.asynccontextmanager
+async def over_tcp(app: ASGIApp) -> AsyncIterator[Client]:
+    """A client over loopback, through the very server that serves it."""
+    async with listening(app) as (host, port):
+        transport = httpx.AsyncHTTPTransport()
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:{port}", trust_env=False) as own:
+            yield own
+
+
+@pytest.fixture(params=["asgi", "tcp"])
+async def either(request: pytest.FixtureRequest, api: ASGIApp, client: Client) -> AsyncIterator[Client]:
+    """A client of the API with nobody behind it, both ways."""
+    if request.param == "asgi":
+        yield client
+    else:
+        async with over_tcp(api) as own:
+            yield own
+
+
+@pytest.fixture(params=["asgi", "tcp"])
+async def live(request: pytest.FixtureRequest, service: RunningService) -> AsyncIterator[Client]:
+    """A client of the whole service, both ways."""
+    if request.param == "asgi":
+        yield service.client
+    else:
+        async with over_tcp(service.service.api) as own:
+            yield own

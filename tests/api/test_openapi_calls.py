@@ -1,0 +1,306 @@
+"""Calls that schemathesis makes up from the OpenAPI description, valid and invalid ones, to the real application.
+
+STS and IAM are in memory and say what the example tells them to, so that every documented status comes up. The examples are
+the same in every run.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import hypothesis
+import pytest
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.types import ASGIApp
+from structlog.testing import capture_logs
+
+from app.adapters.accounts import FixedAccounts
+from app.api.application import build_api
+from app.api.authenticate import AuthenticateEndpoint
+from app.authenticator import Authenticator, DecisionPolicy
+from app.core.arn import parse_arn
+from app.core.caller_identity import CallerIdentity
+from app.core.proxy import ProxyType
+from app.core.role_tags import RoleRecord
+from app.core.signed_request import CredentialForm
+from app.errors import AuthenticationError, AuthError, AuthorizationError, UpstreamError
+from app.metrics import Metrics
+from app.readiness import Readiness
+from app.reasons import EXPLANATIONS, Reason
+from tests.support.principals import PRINCIPAL
+from tests.support.signing import NOW, Recipe, default_policy
+from tests.support.world import DATAPLANE, EGRESS, INGRESS
+
+CANARY: Final = "canary-5b1f0e"
+VALID: Final = Recipe(form=CredentialForm.NATIVE).credential()
+OPERATIONS: Final = ("POST /v1/authenticate", "GET /healthy", "GET /ready", "GET /metrics")
+DECISIONS: Final = OPERATIONS[0]
+TAGS: Final = tuple(tuple(tags.items()) for tags in (DATAPLANE, INGRESS, EGRESS, {}))
+# What STS may end a decision with, and what IAM may; None lets it go on.
+STS_ENDS: Final = (
+    AuthenticationError(Reason.STS_REJECTED, "-"),
+    AuthenticationError(Reason.SESSION_EXPIRED, "-"),
+    UpstreamError(Reason.STS_THROTTLED, "-"),
+    UpstreamError(Reason.STS_UNAVAILABLE, "-"),
+)
+IAM_ENDS: Final = (
+    AuthorizationError(Reason.ROLE_NOT_FOUND, "-"),
+    UpstreamError(Reason.IAM_THROTTLED, "-"),
+    UpstreamError(Reason.IAM_ACCESS_DENIED, "-"),
+    UpstreamError(Reason.OVERLOADED, "-"),
+)
+CHECKS: Final = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+bounded = hypothesis.settings(
+    max_examples=50,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
+@dataclass
+class Upstreams:
+    """STS and IAM in memory; an example sets what they say."""
+
+    sts: AuthError | None = None
+    iam: AuthError | None = None
+    tags: tuple[tuple[str, str], ...] = field(default_factory=lambda: TAGS[0])
+
+    async def identify(self, *_: object) -> CallerIdentity:
+        if self.sts:
+            raise self.sts
+        return CallerIdentity(
+            arn=parse_arn(PRINCIPAL.arn), user_id=f"{PRINCIPAL.role_id}:{PRINCIPAL.session}", request_id="r-1"
+        )
+
+    async def fetch_role(self, *_: object) -> RoleRecord:
+        if self.iam:
+            raise self.iam
+        return RoleRecord(
+            arn=f"arn:aws:iam::{PRINCIPAL.account}:role/{PRINCIPAL.role}",
+            role_id=PRINCIPAL.role_id,
+            name=PRINCIPAL.role,
+            tags=self.tags,
+            request_id="r-2",
+        )
+
+
+@dataclass
+class Stage:
+    """The application, what stands behind it, and its operations by name."""
+
+    upstreams: Upstreams
+    operations: dict[str, APIOperation]
+    seen: Counter[int] = field(default_factory=Counter)
+
+    def call(self, case: Case, *checks: Any) -> str:
+        """Make a call, hold its answer to the description, and give everything of it as one text."""
+        response = case.call()
+        self.seen[response.status_code] += 1
+        case.validate_response(response, checks=[*CHECKS, *checks])
+        if response.status_code == 503:
+            assert "retry-after" in response.headers
+        else:
+            not_a_server_error_of(case, response)
+        return f"{response.headers} {response.text}"
+
+
+def not_a_server_error_of(case: Case, response: Any) -> None:
+    """503 is documented; whatever else begins with 5 is a bug."""
+    case.validate_response(response, checks=[not_a_server_error])
+
+
+def application(upstreams: Upstreams) -> ASGIApp:
+    policy = DecisionPolicy(
+        request=default_policy(),
+        accounts=FixedAccounts(frozenset({PRINCIPAL.account})),
+        enabled_types=frozenset({ProxyType.DATAPLANE, ProxyType.INGRESS}),
+    )
+    metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
+    authenticator = Authenticator(policy, upstreams, upstreams, lambda: NOW)
+    endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, 10.0)
+    return build_api(endpoint, metrics, readiness, with_probes=True)
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    upstreams = Upstreams()
+    schema = schemathesis.openapi.from_asgi("/openapi.json", application(upstreams))
+    with capture_logs():
+        operations = [result.ok() for result in schema.get_all_operations()]
+        yield Stage(upstreams, {operation.label: operation for operation in operations})
+
+
+@pytest.fixture(autouse=True)
+def _count_anew(stage: Stage) -> None:
+    stage.seen.clear()
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Upstreams:
+    """What AWS says: in half of the examples the truth about a role."""
+    return Upstreams(
+        sts=draw(st.none() | st.sampled_from(STS_ENDS)),
+        iam=draw(st.none() | st.sampled_from(IAM_ENDS)),
+        tags=draw(st.sampled_from(TAGS)),
+    )
+
+
+def set_up(stage: Stage, world: Upstreams) -> None:
+    stage.upstreams.sts, stage.upstreams.iam, stage.upstreams.tags = world.sts, world.iam, world.tags
+
+
+def test_every_operation_of_the_description_is_called(stage: Stage) -> None:
+    assert stage.operations.keys() == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_a_valid_call_is_answered_as_described(stage: Stage, label: str) -> None:
+    @bounded
+    @hypothesis.given(stage.operations[label].as_strategy(), worlds(), st.booleans())
+    def holds(case: Case, world: Upstreams, is_signed: bool) -> None:  # noqa: FBT001 - hypothesis passes it
+        set_up(stage, world)
+        if label == DECISIONS:
+            hypothesis.assume(isinstance(case.body, dict))
+            if is_signed:
+                case.body["credential"] = VALID
+        if lacks_a_mesh(case):
+            # The description cannot say that a dataplane needs one, so the call counts as valid there.
+            stage.call(case)
+        else:
+            stage.call(case, positive_data_acceptance)
+
+    holds()
+    if label == DECISIONS:
+        # Or nothing would be shown.
+        assert stage.seen.keys() >= {200, 401, 403, 503}
+        assert stage.seen.keys() <= {200, 400, 401, 403, 503}
+    else:
+        assert stage.seen.keys() == {200}
+
+
+def lacks_a_mesh(case: Case) -> bool:
+    proxy = case.body.get("proxy") if isinstance(case.body, dict) else None
+    return isinstance(proxy, dict) and proxy.get("type") == "dataplane" and proxy.get("mesh") is None
+
+
+def test_an_invalid_call_is_refused_as_described(stage: Stage) -> None:
+    @bounded
+    @hypothesis.given(stage.operations[DECISIONS].as_strategy(generation_mode=GenerationMode.NEGATIVE), worlds())
+    def holds(case: Case, world: Upstreams) -> None:
+        set_up(stage, world)
+        stage.call(case, negative_data_rejection)
+
+    holds()
+    assert stage.seen.keys() <= {400, 413, 415}
+    assert stage.seen[400]
+
+
+# Where a caller's text can stand. Each is the way to put it there.
+
+
+def _credential(case: Case) -> None:
+    case.body["credential"] = CANARY
+
+
+def _in_the_credential(case: Case) -> None:
+    case.body["credential"] = f"{VALID}{CANARY}"
+
+
+def _member(case: Case) -> None:
+    case.body[CANARY] = CANARY
+
+
+def _proxy(**members: Any) -> Callable[[Case], None]:
+    def put(case: Case) -> None:
+        case.body["credential"] = VALID
+        case.body["proxy"] = {"type": "dataplane", "mesh": "default", **members}
+
+    return put
+
+
+def _header(case: Case) -> None:
+    case.headers = {**(case.headers or {}), f"X-{CANARY}": CANARY, "Cookie": CANARY, "Authorization": CANARY}
+
+
+def _request_id(case: Case) -> None:
+    """One that is no plain token; a plain one is echoed, as documented."""
+    case.headers = {**(case.headers or {}), "X-Request-Id": f"{CANARY} {CANARY}"}
+
+
+def _query(case: Case) -> None:
+    case.query = {CANARY: CANARY}
+
+
+PLACES: Final[dict[str, Callable[[Case], None]]] = {
+    "credential": _credential,
+    "in-the-credential": _in_the_credential,
+    "member": _member,
+    "proxy": lambda case: case.body.__setitem__("proxy", CANARY),
+    "proxy-member": _proxy(**{CANARY: CANARY}),
+    "type": _proxy(type=CANARY),
+    "mesh": _proxy(mesh=CANARY),
+    "long-mesh": _proxy(mesh=CANARY * 30),
+    "name": _proxy(name=CANARY),
+    "zone": _proxy(zone=CANARY),
+    "tag": _proxy(tags={CANARY: [CANARY]}),
+    "service": _proxy(tags={"kuma.io/service": [CANARY]}),
+    "tags": _proxy(tags=CANARY),
+    "tag-without-list": _proxy(tags={CANARY: CANARY}),
+    "label": _proxy(labels={CANARY: CANARY}),
+    "label-in-a-list": _proxy(labels={CANARY: [CANARY]}),
+    "header": _header,
+    "request-id": _request_id,
+    "query": _query,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_that_a_caller_says_is_echoed(stage: Stage, place: str) -> None:
+    """I24, for whatever reason a call ends."""
+
+    @hypothesis.settings(bounded, max_examples=25)
+    @hypothesis.given(stage.operations[DECISIONS].as_strategy(), worlds())
+    def holds(case: Case, world: Upstreams) -> None:
+        hypothesis.assume(isinstance(case.body, dict))
+        set_up(stage, world)
+        PLACES[place](case)
+        assert CANARY not in stage.call(case)
+
+    holds()
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if label != DECISIONS])
+@pytest.mark.parametrize("place", ["header", "query"])
+def test_the_probes_echo_nothing(stage: Stage, label: str, place: str) -> None:
+    @bounded
+    @hypothesis.given(stage.operations[label].as_strategy())
+    def holds(case: Case) -> None:
+        PLACES[place](case)
+        assert CANARY not in stage.call(case)
+
+    holds()
+
+
+def test_the_statuses_that_are_told_apart_here_are_those_of_the_reasons() -> None:
+    assert {EXPLANATIONS[error.reason].status for error in (*STS_ENDS, *IAM_ENDS)} == {401, 403, 503}

@@ -1,0 +1,240 @@
+"""Bounds on a request's head, and one framing alone, over raw connections (I20, I26)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from starlette.types import ASGIApp
+
+from app.api import protocol
+from app.api.protocol import HEAD_TIMEOUT_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS
+from app.emulator import FaultKind
+from tests.support.service import AUTHENTICATE, RunningService, listening
+from tests.support.world import Aws
+
+SECONDS = 10
+BODY = b'{"credential":"x"}'
+HEALTHY = b"GET /healthy HTTP/1.1\r\nHost: x\r\n"
+POST = f"POST {AUTHENTICATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+UNDECIDED = b"HTTP/1.1 401 "
+
+
+class Connection:
+    """One raw connection to the service."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def answer(self) -> bytes:
+        """One whole answer, head and body."""
+        async with asyncio.timeout(SECONDS):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            length = next(int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:"))
+            return head + await self._reader.readexactly(length)
+
+    async def rest(self) -> bytes:
+        """Everything until the other side hangs up."""
+        async with asyncio.timeout(SECONDS):
+            try:
+                return await self._reader.read()
+            except ConnectionError:
+                return b""
+
+    async def close(self) -> None:
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def connected(address: tuple[str, int]) -> AsyncIterator[Connection]:
+    connection = Connection(*await asyncio.open_connection(*address))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def address(api: ASGIApp) -> AsyncIterator[tuple[str, int]]:
+    async with listening(api) as found:
+        yield found
+
+
+@pytest.fixture
+async def connection(address: tuple[str, int]) -> AsyncIterator[Connection]:
+    async with connected(address) as found:
+        yield found
+
+
+def is_bad_request(answer: bytes) -> bool:
+    return answer.startswith(b"HTTP/1.1 400 ") and b"connection: close" in answer.lower()
+
+
+def test_the_bounds_leave_room_for_every_client() -> None:
+    assert (MAX_HEAD_BYTES, MAX_HEADERS, HEAD_TIMEOUT_SECONDS) == (32 * 1024, 64, 10.0)
+
+
+async def test_a_head_within_the_bounds_is_answered(connection: Connection) -> None:
+    headers = b"".join(b"X-%d: x\r\n" % number for number in range(MAX_HEADERS - 1))
+    await connection.send(HEALTHY + headers + b"\r\n")
+    assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_too_many_headers_end_the_connection(connection: Connection) -> None:
+    headers = b"".join(b"X-%d: x\r\n" % number for number in range(MAX_HEADERS))
+    await connection.send(HEALTHY + headers + b"\r\n")
+    assert is_bad_request(await connection.rest())
+
+
+async def test_too_long_a_head_ends_the_connection(connection: Connection) -> None:
+    headers = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 4096) for number in range(9))
+    await connection.send(HEALTHY + headers + b"\r\n")
+    assert is_bad_request(await connection.rest())
+
+
+async def test_too_long_a_target_ends_the_connection(connection: Connection) -> None:
+    await connection.send(b"GET /healthy?%b HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * MAX_HEAD_BYTES))
+    assert is_bad_request(await connection.rest())
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"GET /", id="target"),
+        pytest.param(HEALTHY + b"X-", id="header-name"),
+        pytest.param(HEALTHY + b"X-Long: ", id="header-value"),
+    ],
+)
+async def test_an_endless_head_is_cut_long_before_its_end(connection: Connection, beginning: bytes) -> None:
+    """A mebibyte is 32 times the bound; whoever may send one may send as many as memory holds."""
+    await connection.send(beginning)
+    hung_up = asyncio.create_task(connection.rest())
+    with contextlib.suppress(ConnectionError):
+        for _ in range(256):
+            await connection.send(b"x" * 4096)
+    ended, _ = await asyncio.wait([hung_up], timeout=2)  # before the clock of the head rings
+    hung_up.cancel()
+    assert ended
+
+
+async def test_each_request_of_a_connection_has_bounds_of_its_own(connection: Connection) -> None:
+    headers = b"".join(b"X-%d: %b\r\n" % (number, b"x" * 1024) for number in range(20))
+    for _ in range(3):
+        await connection.send(HEALTHY + headers + b"\r\n")
+        assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+# Time.
+
+
+@pytest.fixture
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.05)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        pytest.param(b"", id="silent"),
+        pytest.param(b"POST", id="half-a-method"),
+        pytest.param(HEALTHY, id="no-end-of-the-head"),
+    ],
+)
+@pytest.mark.usefixtures("_short_patience")
+async def test_a_head_that_does_not_come_is_not_waited_for(connection: Connection, beginning: bytes) -> None:
+    await connection.send(beginning)
+    assert await connection.rest() == b""
+
+
+@pytest.mark.usefixtures("_short_patience")
+async def test_a_second_head_that_does_not_come_is_not_waited_for(connection: Connection) -> None:
+    await connection.send(HEALTHY + b"\r\n")
+    assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+    await connection.send(HEALTHY)
+    assert await connection.rest() == b""
+
+
+@pytest.mark.usefixtures("_short_patience")
+async def test_the_clock_of_the_head_does_not_end_a_decision(service: RunningService, aws: Aws) -> None:
+    """The silent connection comes later than the decision's, so when it is closed the decision's own clock has rung."""
+    body = b'{"credential":"%b"}' % aws.credential().encode()
+    aws.emulator.faults.sts.inject(FaultKind.HANG)
+    async with (
+        listening(service.service.api) as address,
+        connected(address) as deciding,
+        connected(address) as silent,
+    ):
+        await deciding.send(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await asyncio.to_thread(aws.emulator.calls.wait_for, 1)
+        assert await silent.rest() == b""
+        aws.emulator.faults.clear()
+        assert (await deciding.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+# One framing.
+
+
+async def test_requests_in_a_row_are_answered_in_a_row(connection: Connection) -> None:
+    request = POST + b"Content-Length: %d\r\n" % len(BODY)
+    await connection.send(b"".join(request + b"X-Request-Id: %d\r\n\r\n" % number + BODY for number in range(3)))
+    for number in range(3):
+        assert b'"requestId":"%d"' % number in await connection.answer()
+
+
+AMBIGUOUS = {
+    "length-and-chunks": POST + b"Content-Length: 18\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two-lengths": POST + b"Content-Length: 18\r\nContent-Length: 19\r\n\r\n" + BODY,
+    "negative-length": POST + b"Content-Length: -1\r\n\r\n",
+    "length-in-hexadecimal": POST + b"Content-Length: 0x12\r\n\r\n" + BODY,
+    "chunk-size-that-is-none": POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "chunked-is-not-the-last-coding": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n",
+    "line-that-goes-on": b"GET /healthy HTTP/1.1\r\nHost: x\r\nX-A: a\r\n b\r\n\r\n",
+    "blank-before-the-colon": b"GET /healthy HTTP/1.1\r\nHost : x\r\n\r\n",
+    "bare-line-feeds": b"GET /healthy HTTP/1.1\nHost: x\n\n",
+    "nul-in-a-header": b"GET /healthy HTTP/1.1\r\nHost: x\r\nX-A: \x00\r\n\r\n",
+    "no-http": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "http-2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("request_bytes", AMBIGUOUS.values(), ids=AMBIGUOUS)
+async def test_a_request_of_two_readings_ends_the_connection(connection: Connection, request_bytes: bytes) -> None:
+    """CVE-2025-43859 and its kin: what a proxy before us reads otherwise must not be read at all."""
+    await connection.send(request_bytes)
+    assert is_bad_request(await connection.rest())
+
+
+async def test_a_trailer_is_no_header(connection: Connection) -> None:
+    request = POST + b"Transfer-Encoding: chunked\r\nX-Request-Id: request-1\r\n\r\n"
+    await connection.send(
+        request + b"12\r\n" + BODY + b"\r\n0\r\nX-Request-Id: trailer\r\nContent-Type: text/plain\r\n\r\n"
+    )
+    answer = await connection.answer()
+    assert answer.startswith(UNDECIDED)
+    assert b'"requestId":"request-1"' in answer
+
+
+async def test_an_upgrade_is_not_made(connection: Connection) -> None:
+    await connection.send(HEALTHY + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n")
+    assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_client_may_ask_before_it_sends_its_body(connection: Connection) -> None:
+    await connection.send(POST + b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(BODY))
+    async with asyncio.timeout(SECONDS):
+        assert await connection._reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await connection.send(BODY)
+    assert (await connection.answer()).startswith(UNDECIDED)
+
+
+async def test_http_1_0_is_answered(connection: Connection) -> None:
+    await connection.send(b"GET /healthy HTTP/1.0\r\n\r\n")
+    assert (await connection.rest()).startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,81 @@
+"""The call's body, into the core's own types."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.api.schemas import AuthenticateCall, parse_call
+from app.core.proxy import ProxyRequest, ProxyType
+from app.errors import RequestError
+from app.reasons import Reason
+
+FULL = {
+    "type": "dataplane",
+    "mesh": "default",
+    "name": "demo-app-1",
+    "zone": "zone-1",
+    "tags": {"kuma.io/service": ["demo-app", "demo-app", "admin"], "version": []},
+    "labels": {"kuma.io/workload": "demo"},
+}
+
+
+def parse(**members: Any) -> tuple[str, ProxyRequest | None]:
+    return parse_call(json.dumps({"credential": "x", **members}).encode())
+
+
+def test_parse_call_reads_every_member() -> None:
+    assert parse(proxy=FULL) == (
+        "x",
+        ProxyRequest(
+            type=ProxyType.DATAPLANE,
+            mesh="default",
+            name="demo-app-1",
+            zone="zone-1",
+            tags={"kuma.io/service": frozenset({"demo-app", "admin"}), "version": frozenset()},
+            labels={"kuma.io/workload": "demo"},
+        ),
+    )
+
+
+@pytest.mark.parametrize("members", [{}, {"proxy": None}], ids=["absent", "null"])
+def test_parse_call_takes_no_proxy_for_a_wish_for_the_identity_alone(members: dict[str, Any]) -> None:
+    assert parse(**members) == ("x", None)
+
+
+@pytest.mark.parametrize("kind", ["ingress", "egress"])
+def test_parse_call_wants_no_mesh_of_a_zone_proxy(kind: str) -> None:
+    _, proxy = parse(proxy={"type": kind})
+    assert proxy == ProxyRequest(type=ProxyType(kind))
+
+
+@pytest.mark.parametrize("name", ["tags", "labels", "name", "zone"])
+def test_parse_call_takes_null_for_absent(name: str) -> None:
+    without = {key: value for key, value in FULL.items() if key != name}
+    assert parse(proxy={**FULL, name: None}) == parse(proxy=without)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"mesh": "m" * 253, "name": "n" * 253, "zone": "z" * 253}, id="names"),
+        pytest.param({"tags": {"k" * 317: ["v" * 253]}, "labels": {"k" * 317: "v" * 253}}, id="tags-and-labels"),
+        pytest.param({"tags": {"k": [""]}, "labels": {"k": ""}}, id="empty-values"),
+    ],
+)
+def test_parse_call_reads_values_of_kumas_greatest_length(changes: dict[str, Any]) -> None:
+    assert parse(proxy={**FULL, **changes})[1] is not None
+
+
+@pytest.mark.parametrize("name", ["mesh", "name", "zone"])
+@pytest.mark.parametrize("value", ["", "n" * 254, 1, True, [], {}])
+def test_parse_call_refuses_a_name_that_is_none(name: str, value: object) -> None:
+    with pytest.raises(RequestError) as raised:
+        parse(proxy={**FULL, name: value})
+    assert raised.value.reason is Reason.MALFORMED_REQUEST
+    assert raised.value.field == f"proxy.{name}"
+
+
+def test_a_calls_repr_does_not_hold_the_credential() -> None:
+    """What a debugger, a traceback or a log might print."""
+    assert "canary" not in repr(AuthenticateCall(credential="canary"))

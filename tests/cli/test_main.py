@@ -1,0 +1,60 @@
+"""The command line as a whole: what it offers, and its exit status for what it does not."""
+
+import sys
+
+import pytest
+
+from app import __version__
+from app.cli import main
+from tests.cli.conftest import Invoke
+from tests.support.process import run, run_program
+
+COMMANDS = ["authenticate", "check-config", "credential", "demo", "emulator", "health", "serve"]
+
+
+def test_the_commands_are_those_of_the_contract() -> None:
+    assert sorted(main.commands) == COMMANDS
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_lists_every_command_and_the_exit_statuses(invoke: Invoke, word: str) -> None:
+    result = invoke(word)
+    assert result.exit_code == 0
+    assert all(f"  {command} " in result.output for command in COMMANDS)
+    assert "0 done or allowed, 1 denied or failed, 2 usage or settings" in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_explains_every_option(invoke: Invoke, command: str) -> None:
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    for parameter in main.commands[command].params:
+        assert parameter.opts[0] in result.output
+        assert getattr(parameter, "help", None)
+    assert main.commands[command].short_help
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["frobnicate"], ["--frobnicate"], ["serve", "--frobnicate"], ["health", "more"]],
+    ids=["nothing", "no-command", "no-option", "no-option-of-it", "an-argument"],
+)
+def test_usage_errors_end_with_2(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke(*arguments).exit_code == 2
+
+
+def test_the_version_is_told(invoke: Invoke) -> None:
+    result = invoke("--version")
+    assert (result.exit_code, result.output) == (0, f"kuma-aws-iam, version {__version__}\n")
+
+
+def test_the_module_is_the_command() -> None:
+    assert run("--version").out == f"kuma-aws-iam, version {__version__}\n"
+
+
+def test_the_command_line_does_not_load_the_service() -> None:
+    """A credential is renewed every few minutes beside every proxy: FastAPI and uvicorn would triple its start."""
+    script = (
+        "import sys, app.cli; print(sorted({'fastapi', 'uvicorn', 'aiohttp', 'moto', 'awscli'} & set(sys.modules)))"
+    )
+    assert run_program(sys.executable, "-c", script).out == "[]\n"

@@ -1,0 +1,574 @@
+"""The hostile corpus (`tests/corpus`), case by case through the whole decision.
+
+The endpoint, the authenticator and the rules are real. STS and IAM are counted: in memory, where STS verifies the signature
+over what is sent; over loopback and the real adapters where what they answer is the case.
+"""
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import re
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import structlog
+from starlette.types import ASGIApp, Message
+
+from app.adapters.accounts import FixedAccounts
+from app.adapters.iam import IamRoles
+from app.adapters.iam_clients import IamOptions
+from app.adapters.sts import StsClient, StsOptions
+from app.api.authenticate import PATH, AuthenticateEndpoint
+from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
+from app.audit import configure_logging
+from app.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
+from app.core import header_rules, request_policy
+from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
+from app.core.credential import decode_credential
+from app.core.endpoints import select_endpoints
+from app.core.forwarding import ForwardableRequest
+from app.core.principal import AdmittedPrincipal, admit, read_principal
+from app.core.proxy import ProxyType, match
+from app.core.request_policy import RequestPolicy, require_fresh, validate
+from app.core.role_tags import RoleRecord, read_claims
+from app.errors import AuthError
+from app.metrics import Metrics
+from app.readiness import Readiness
+from app.reasons import EXPLANATIONS, Reason
+from app.trail import Trail
+from fuzz.seeds import seeds_of, words_of
+from fuzz.targets import TARGETS
+from tests.support.corpus import (
+    AUDIENCE,
+    CORPUS,
+    OPS,
+    Case,
+    Scene,
+    WireAnswer,
+    build,
+    every_scene,
+    identity_of,
+    identity_xml,
+    load_cases,
+)
+from tests.support.signing import every_endpoint, signature_holds
+from tests.support.wire import Respond, answering, hang_up, recording_server
+from tests.support.world import ACCOUNT, DATAPLANE
+
+TESTS: Final = Path(__file__).parent
+CORE: Final = TESTS.parent / "app" / "core"
+THREAT_MODEL: Final = TESTS.parent / "docs" / "explanation" / "threat-model.md"
+CASES: Final = load_cases()
+ROWS: Final = {row: tuple(cases) for row, cases in groupby(CASES, lambda case: case.row)}
+
+# Reasons that no credential and no answer of AWS gives, and invariants that one of each cannot show: tested elsewhere.
+ELSEWHERE: Final = frozenset(
+    {
+        Reason.NOT_FOUND,
+        Reason.CALLER_NOT_AUTHENTICATED,
+        Reason.ACCOUNTS_UNAVAILABLE,
+        Reason.OVERLOADED,
+        Reason.INTERNAL_ERROR,
+    }
+)
+INVARIANTS_ELSEWHERE: Final = frozenset({"I16", "I17", "I19"})
+INVARIANT: Final = re.compile(r"I\d+")
+HEADERS: Final = {
+    "content-type",
+    "content-length",
+    "cache-control",
+    "x-content-type-options",
+    "x-request-id",
+    "retry-after",
+    "allow",
+    "connection",
+}
+FIELDS: Final = {"credential", "proxy", *AuthenticateCall.model_fields, *ProxyClaim.model_fields}
+
+
+def policy_of(case: Case) -> DecisionPolicy:
+    """The settings of the service that the case asks for."""
+    given = case.given
+    endpoints = select_endpoints(
+        every_endpoint(), partition=given.get("partition", "aws"), regions=frozenset(given.get("regions", ()))
+    )
+    meshes = given.get("account_meshes")
+    return DecisionPolicy(
+        request=RequestPolicy(endpoints=endpoints, audience=AUDIENCE, allow_unbound=given.get("allow_unbound", False)),
+        accounts=FixedAccounts(frozenset(given.get("accounts", [ACCOUNT]))),
+        enabled_types=frozenset(map(ProxyType, given.get("enabled", list(ProxyType)))),
+        require_service=given.get("require_service", False),
+        account_meshes=None if meshes is None else {name: frozenset(entry) for name, entry in meshes.items()},
+    )
+
+
+# STS and IAM.
+
+
+def answer_of(scene: Scene, request: ForwardableRequest) -> WireAnswer:
+    """What STS answers to what is really sent: it says who signed only to a signature that holds."""
+    validated = request.request
+    signed_for = scene.recipe.__class__(form=validated.form, region=validated.endpoint.signing_region)
+    if signature_holds(validated, signed_for):
+        return scene.sts
+    return WireAnswer(status=403, body=b'{"Error":{"Code":"SignatureDoesNotMatch"}}')
+
+
+@dataclass
+class Upstreams:
+    """STS and IAM in memory, of one scene. They count."""
+
+    scene: Scene
+    calls: list[str] = field(default_factory=list)
+
+    async def identify(self, request: ForwardableRequest, _trail: Trail) -> CallerIdentity:
+        self.calls.append("sts")
+        answer = answer_of(self.scene, request)
+        reply = StsReply(
+            status=answer.status, content_type=answer.content_type, body=answer.body, request_id="request-of-sts"
+        )
+        return read_caller_identity(reply, request.request.endpoint)
+
+    async def fetch_role(self, _admitted: AdmittedPrincipal, _trail: Trail) -> RoleRecord:
+        self.calls.append("iam")
+        return self.scene.role
+
+
+def respond_with(answer: WireAnswer) -> Respond:
+    return hang_up if answer.ends else answering(f"{answer.status} -", dict(answer.headers), answer.body)
+
+
+@dataclass
+class StsWire:
+    """The real client of STS, and a loopback server that answers what it is told."""
+
+    client: StsClient
+    requests: list[Any]
+    answer: WireAnswer = field(default_factory=WireAnswer)
+
+
+@asynccontextmanager
+async def sts_wire(metrics: Metrics) -> AsyncIterator[StsWire]:
+    wire: StsWire | None = None
+
+    async def respond(writer: asyncio.StreamWriter) -> None:
+        assert wire
+        await respond_with(wire.answer)(writer)
+
+    async with recording_server(respond) as recorder:
+        client = StsClient.open(StsOptions(endpoint_url=recorder.url), metrics)
+        wire = StsWire(client, recorder.requests)
+        try:
+            yield wire
+        finally:
+            await client.close()
+
+
+class IamServer(ThreadingHTTPServer):
+    """A loopback IAM that answers what it is told, and the STS that tells the service its own account."""
+
+    daemon_threads = True
+    answer = WireAnswer()
+    requests = 0
+
+
+class _IamHandler(BaseHTTPRequestHandler):
+    server: IamServer
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = WireAnswer(headers={"Content-Type": "text/xml"}, body=identity_xml(identity_of("aws")).encode())
+        if b"Action=GetCallerIdentity" not in asked:
+            self.server.requests += 1
+            answer = self.server.answer
+        self.close_connection = answer.ends
+        if not answer.ends:
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@dataclass
+class IamWire:
+    """The real client of IAM, and the server that it asks."""
+
+    client: IamRoles
+    server: IamServer
+
+
+@pytest.fixture(scope="module")
+def iam_wire() -> Iterator[IamWire]:
+    """One for all cases: a client of boto3's takes a fifth of a second to make."""
+    own_keys = {"AWS_ACCESS_KEY_ID": "ASIAEXAMPLEOFOURSELF", "AWS_SECRET_ACCESS_KEY": "own", "AWS_SESSION_TOKEN": "own"}
+    with pytest.MonkeyPatch.context() as patch, IamServer(("127.0.0.1", 0), _IamHandler) as server:
+        for name, value in own_keys.items():
+            patch.setenv(name, value)
+        patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        client = IamRoles(IamOptions(partition="aws", region="us-east-1", sts_url=url, iam_url=url), Metrics())
+        assert client._clients.own_account() == ACCOUNT
+        yield IamWire(client, server)
+        client.close()
+        server.shutdown()
+
+
+# The log, as the process would write it, at its most talkative.
+
+
+@pytest.fixture(scope="module")
+def log() -> Iterator[io.StringIO]:
+    root, config = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "aiohttp", "asyncio")}
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        configure_logging("debug", "json")
+    logging.getLogger().setLevel(logging.DEBUG)
+    yield written
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, own in levels.items():
+        logging.getLogger(name).setLevel(own)
+    structlog.configure(**config)
+
+
+# Playing a case.
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+async def send(app: ASGIApp, scene: Scene) -> Answer:
+    """One HTTP request, without a client that would mend it."""
+    call = scene.call
+    sent: list[Message] = []
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": call.method,
+        "path": PATH,
+        "query_string": b"",
+        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in call.headers],
+    }
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": call.body, "more_body": False}
+
+    async def keep(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, keep)
+    start, end = sent
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    assert len(headers) == len(start["headers"])
+    return Answer(start["status"], headers, end["body"].decode())
+
+
+def secrets_of(scene: Scene) -> set[str]:
+    """Everything of a scene that must not be seen again: the keys, and pieces of the credential as it was presented."""
+    recipe, text = scene.recipe, scene.credential
+    pieces = {text[at : at + 32] for at in range(0, len(text) - 31, 32)}
+    named = {recipe.access_key_id, recipe.secret_key, AUDIENCE, str(recipe.token)[:32], str(recipe.token)[-32:]}
+    return named | {piece for piece in pieces if len(set(piece)) > 4}
+
+
+def assert_one_fixed_answer(case: Case, answer: Answer) -> None:
+    """I24: an answer is made of its reason alone, byte for byte."""
+    assert answer.headers.keys() <= HEADERS
+    assert answer.headers["cache-control"] == "no-store"
+    assert case.reason
+    explanation = EXPLANATIONS[case.reason]
+    problem = json.loads(answer.body)
+    assert (problem["reason"], answer.status) == (case.reason.value, explanation.status)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert ("retry-after" in answer.headers) == (answer.status == 503)
+    detail = problem["detail"]
+    if case.reason is Reason.MALFORMED_REQUEST:
+        found = re.fullmatch(r"(?:At fault: ([a-z. ]+)\. )?(.*)", detail)
+        assert found
+        names = set((found[1] or "the body").replace("an unknown member", "").split(".")) - {"", "the body"}
+        assert names <= FIELDS
+        detail = found[2]
+    assert problem == {
+        "type": "about:blank",
+        "title": explanation.title,
+        "status": explanation.status,
+        "detail": problem["detail"],
+        "reason": case.reason.value,
+        "requestId": answer.headers["x-request-id"],
+    }
+    assert detail == explanation.detail
+
+
+def assert_what_the_tags_say(scene: Scene, answer: Answer) -> None:
+    """An approval says what stands in the role's tags, and nothing of what the client said."""
+    tags = dict(scene.role.tags)
+    is_dataplane = tags["kuma.io/type"] == "dataplane"
+    names = ("mesh", "service", "workload") if is_dataplane else ("zone",)
+    assert answer.status == 200
+    assert json.loads(answer.body)["identity"] == {
+        "type": tags["kuma.io/type"],
+        **dict.fromkeys(("mesh", "service", "workload", "zone")),
+        **{name: tags.get(f"kuma.io/{name}") for name in names},
+    }
+
+
+def assert_one_quiet_line(case: Case, scene: Scene, written: str) -> None:
+    """I22, I23: one line for a decision, whatever text it speaks of, and nothing of the credential in it."""
+    events = [json.loads(line) for line in written.split("\n") if line]
+    decisions = [event for event in events if event["event"] == "decision"]
+    assert len(decisions) == (0 if case.reason is Reason.METHOD_NOT_ALLOWED else 1)
+    for line in decisions:
+        assert line["reason"] == (case.reason and case.reason.value)
+        assert line["detail"] is None or not re.search("evil|canary", line["detail"])
+    assert not [secret for secret in secrets_of(scene) if secret in written]
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_case_ends_as_its_row_says(row: str, log: io.StringIO, request: pytest.FixtureRequest) -> None:
+    metrics, secrets = Metrics(), set[str]()
+    async with AsyncExitStack() as stack:
+        area = row.partition("/")[0]
+        sts = await stack.enter_async_context(sts_wire(metrics)) if area == "sts_answers" else None
+        iam: IamWire | None = request.getfixturevalue("iam_wire") if area == "role_answers" else None
+        for case in ROWS[row]:
+            scene = build(case)
+            secrets |= secrets_of(scene)
+            await assert_it_ends_as_it_should(case, scene, metrics, log, sts, iam)
+    exposed = metrics.expose().decode()
+    assert not re.search("evil|canary", exposed)
+    assert not [secret for secret in secrets if secret in exposed]
+
+
+async def assert_it_ends_as_it_should(
+    case: Case, scene: Scene, metrics: Metrics, log: io.StringIO, sts: StsWire | None, iam: IamWire | None
+) -> None:
+    memory = Upstreams(scene)
+    identities: IdentitySource = memory
+    roles: RoleSource = memory
+    if sts:
+        identities, sts.answer = sts.client, scene.sts
+        sts.requests.clear()
+    if iam:
+        roles, iam.server.answer, iam.server.requests = iam.client, scene.iam, 0
+    authenticator = Authenticator(policy_of(case), identities, roles, lambda: scene.now)
+    begin = log.tell()
+    answer = await send(AuthenticateEndpoint(authenticator, metrics, Readiness(), 10.0), scene)
+    log.seek(begin)
+    written = log.read()
+    calls = (
+        len(sts.requests) if sts else memory.calls.count("sts"),
+        iam.server.requests if iam else memory.calls.count("iam"),
+    )
+    try:
+        if case.reason is None:
+            assert_what_the_tags_say(scene, answer)
+        else:
+            assert_one_fixed_answer(case, answer)
+            assert not [secret for secret in secrets_of(scene) if secret in answer.body]
+        assert calls == case.calls
+        assert_one_quiet_line(case, scene, written)
+    except AssertionError as error:
+        error.add_note(f"{case.id} ({case.op}): {answer.status} {answer.body}\n{written}")
+        raise
+
+
+# That the corpus is whole.
+
+
+def test_every_case_has_a_name_of_its_own() -> None:
+    ids = [case.id for case in CASES]
+    assert sorted({name for name in ids if ids.count(name) > 1}) == []
+    assert len(ROWS) == len({case.row for case in CASES})
+
+
+def test_every_word_of_a_change_is_used() -> None:
+    assert {case.op for case in CASES} == OPS
+
+
+def test_the_baseline_of_each_form_is_allowed() -> None:
+    """Or every refusal would prove nothing."""
+    allowed = {(case.form, case.op) for case in CASES if case.reason is None}
+    assert {form for form, op in allowed if op == "as_it_is"} == {case.form for case in CASES}
+
+
+def test_every_reason_has_a_case_or_a_test_elsewhere() -> None:
+    given = {case.reason for case in CASES if case.reason}
+    assert given | ELSEWHERE == set(Reason)
+    assert not given & ELSEWHERE
+    assert {reason for reason in ELSEWHERE if not is_tested(reason.value, f"Reason.{reason.name}")} == set()
+
+
+def test_every_invariant_has_a_case_or_a_test_elsewhere() -> None:
+    held = {name for case in CASES for name in case.origin}
+    assert {f"I{number}" for number in range(1, 27)} == {name for name in held if INVARIANT.fullmatch(name)} | (
+        INVARIANTS_ELSEWHERE
+    )
+    assert {name for name in INVARIANTS_ELSEWHERE if not is_tested(name)} == set()
+
+
+def is_tested(*words: str) -> bool:
+    """Whether another test file speaks of it."""
+    texts = (path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path.name != Path(__file__).name)
+    pattern = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words))
+    return any(map(pattern.search, texts))
+
+
+# The advisories of the threat model.
+
+
+def advisories() -> dict[str, str]:
+    read: dict[str, str] = json.loads((CORPUS / "advisories.json").read_text(encoding="utf-8"))
+    return read
+
+
+def test_every_origin_is_an_invariant_or_an_advisory() -> None:
+    origins = {name for case in CASES for name in case.origin if not INVARIANT.fullmatch(name)}
+    assert origins <= advisories().keys()
+    assert {name for name, held in advisories().items() if held == "corpus"} <= origins
+
+
+@pytest.mark.parametrize("name", advisories())
+def test_every_advisory_is_held_by_the_corpus_or_by_a_test_or_does_not_apply(name: str) -> None:
+    held = advisories()[name]
+    if held == "corpus" or held.startswith("does not apply: "):
+        return
+    path, _, test = held.partition("::")
+    assert f"def {test}(" in (TESTS / path).read_text(encoding="utf-8")
+
+
+def test_every_advisory_of_the_threat_model_is_known_here() -> None:
+    text = THREAT_MODEL.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:CVE|GO)-\d{4}-\d+|GHSA(?:-[a-z0-9]{4}){3}|SECVULN-\d+", text))
+    assert named <= advisories().keys()
+
+
+# That each rule has a case which it alone refuses.
+
+
+def core_verdict(case: Case, scene: Scene) -> str | None:
+    """What the core makes of a case, without anything around it: the reason and what was seen."""
+    policy = policy_of(case)
+    try:
+        text, claim = parse_call(scene.call.body)
+        forwardable = require_fresh(validate(decode_credential(text), policy.request), scene.now)
+        answer = answer_of(scene, forwardable)
+        reply = StsReply(status=answer.status, content_type=answer.content_type, body=answer.body, request_id="r")
+        principal = read_principal(read_caller_identity(reply, forwardable.request.endpoint))
+        admitted = admit(principal, policy.accounts.current())
+        claims = read_claims(
+            admitted, scene.role, require_service=policy.require_service, account_meshes=policy.account_meshes
+        )
+        match(claims, claim, policy.enabled_types)
+    except AuthError as error:
+        return str(error)
+    return None
+
+
+@pytest.fixture(scope="module")
+def refused_credentials() -> list[tuple[str, RequestPolicy]]:
+    """Those that the rules of step 2 refuse, and the settings for which they do."""
+    refused = []
+    for case, scene in every_scene():
+        if case.is_local and case.reason and EXPLANATIONS[case.reason].status == 401:
+            policy, text = policy_of(case).request, scene.credential
+            with contextlib.suppress(AuthError):
+                refused.append((text, policy, decode_credential(text)))
+    return [(text, policy) for text, policy, _ in refused]
+
+
+@pytest.mark.parametrize("rule", [*request_policy.RULES, *header_rules.HEADER_RULES], ids=lambda rule: rule.__name__)
+def test_every_rule_has_a_case_that_it_alone_refuses(
+    rule: Any, refused_credentials: list[tuple[str, RequestPolicy]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rule taken out, a credential that it refused is let through, or is told another reason."""
+    before = [verdict(text, policy) for text, policy in refused_credentials]
+    for module, name in ((request_policy, "RULES"), (header_rules, "HEADER_RULES"), (request_policy, "HEADER_RULES")):
+        monkeypatch.setattr(module, name, tuple(other for other in getattr(module, name) if other is not rule))
+    assert [verdict(text, policy) for text, policy in refused_credentials] != before
+
+
+def verdict(text: str, policy: RequestPolicy) -> Reason | None:
+    try:
+        validate(decode_credential(text), policy)
+    except AuthError as error:
+        return error.reason
+    except (
+        LookupError,
+        ValueError,
+        OverflowError,
+    ):  # the rule would have made sure of it
+        return None
+    return None
+
+
+# What is told to nobody: a step behind says it in words of its own, or only a fault of ours could bring it about.
+UNHEARD: Final = (
+    "not base64url",
+    "not canonical base64url without padding",
+    "not an error document",
+    "a request policy needs",
+    "a data plane's claims name a mesh",
+)
+_RAISES: Final = re.compile(
+    r"""(?:_malformed|_not_believed|DocumentError|StrictJsonError|Base64TextError|ArnError|\w+Error)\(\s*"""
+    r"""(?:Reason\.\w+,\s*)?f?"([^"{]{8,})""",
+    re.VERBOSE,
+)
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> str:
+    """Everything that the core says of the cases."""
+    return "\n".join({str(core_verdict(case, scene)) for case, scene in every_scene()})
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
+def test_every_refusal_of_the_core_has_a_case(path: Path, verdicts: str) -> None:
+    """Each sentence behind a ``raise`` is heard: no grammar and no rule is without its hostile case."""
+    sentences = set(_RAISES.findall(path.read_text(encoding="utf-8")))
+    assert {text for text in sentences if text not in verdicts and not text.startswith(UNHEARD)} == set()
+
+
+def test_the_baseline_is_what_the_readme_says() -> None:
+    assert (ACCOUNT, dict(DATAPLANE)) == (
+        "111122223333",
+        {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": "demo-app"},
+    )
+
+
+# What the fuzzer starts from, without a fuzzer.
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_seed_breaks_a_property_of_the_fuzzer(target: str) -> None:
+    seeds = list(seeds_of(target))
+    assert seeds
+    for seed in seeds:
+        TARGETS[target](seed)
+
+
+def test_every_target_of_the_fuzzer_has_words_that_libfuzzer_can_read() -> None:
+    for target in TARGETS:
+        words = list(words_of(target))
+        assert words
+        assert all(word.isascii() and word.isprintable() for word in words)

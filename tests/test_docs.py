@@ -1,0 +1,266 @@
+"""The reference pages say what the code says, in both directions; and every link leads somewhere."""
+
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import pytest
+
+from app.audit import decision_fields
+from app.cli import main
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.emulator.fault_kinds import LIES, FaultKind
+from app.metrics import Metrics, outcome_of
+from app.reasons import EXPLANATIONS, Reason
+from app.settings import Settings
+from app.trail import Trail
+from tests.conftest import LoadSettings
+from tests.support.principals import PRINCIPAL
+from tests.support.world import NEW_GENERATION, OLD_GENERATION
+
+ROOT: Final = Path(__file__).parents[1]
+REFERENCE: Final = ROOT / "docs" / "reference"
+PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+_CELL: Final = re.compile(r"(?<!\\)\|")
+_LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+Row = dict[str, str]
+
+
+@functools.cache
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def tables(text: str, first_column: str) -> Iterator[Row]:
+    """Every row of the tables whose first column has this head; cells by the head of their column."""
+    heads: list[str] | None = None
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            heads = None
+            continue
+        cells = [cell.strip().replace("\\|", "|") for cell in _CELL.split(line.strip())[1:-1]]
+        if heads is None:
+            heads = cells if cells[0] == first_column else []
+        elif heads and not re.fullmatch(r":?-+:?", cells[0]):
+            yield dict(zip(heads, cells, strict=True))
+
+
+def code(cell: str) -> str:
+    """The text of a cell that is code as a whole."""
+    assert re.fullmatch(r"`[^`]+`", cell), f"{cell!r} is not written as code"
+    return cell.strip("`")
+
+
+def unique(names: list[str]) -> set[str]:
+    assert len(set(names)) == len(names), "a row stands twice"
+    return set(names)
+
+
+# Configuration.
+
+
+def settings_rows() -> dict[str, Row]:
+    rows = list(tables(page("configuration.md"), "Variable"))
+    unique([row["Variable"] for row in rows])
+    return {code(row["Variable"]): row for row in rows}
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert settings_rows().keys() == {str(field.validation_alias) for field in Settings.model_fields.values()}
+
+
+@pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERATION], ids=["2.0-2.6", "2.7"])
+def test_documented_defaults_are_the_codes(settings_of: LoadSettings, generation: dict[str, str]) -> None:
+    """As ``check-config`` prints them; what the environment set is not a default."""
+    shown = {variable: value for variable, value, is_set in settings_of(**generation).effective() if not is_set}
+    documented = {variable: code(row["Default"]) for variable, row in settings_rows().items()}
+    assert shown == {variable: documented[variable] for variable in shown}
+
+
+def test_every_setting_has_a_meaning() -> None:
+    assert all(row["Meaning"] for row in settings_rows().values())
+
+
+def test_settings_that_pages_name_exist() -> None:
+    """Decisions may speak of what is misspelt or gone, and examples in code blocks too."""
+    known = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    for path in PAGES:
+        if path.parent.name != "decisions":
+            text = _FENCE.sub("", path.read_text(encoding="utf-8"))
+            assert set(re.findall(r"KMESH_AWSIAM_[A-Z_]*[A-Z]", text)) <= known, path.name
+
+
+# Reasons.
+
+
+def reason_rows() -> dict[str, Row]:
+    rows = list(tables(page("reasons.md"), "Reason"))
+    unique([row["Reason"] for row in rows])
+    return {code(row["Reason"]): row for row in rows}
+
+
+def test_every_reason_is_documented_and_no_other() -> None:
+    assert reason_rows().keys() == {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_a_reasons_status_title_and_remedy_are_the_codes(reason: Reason) -> None:
+    row, explanation = reason_rows()[reason.value], EXPLANATIONS[reason]
+    assert row["Status"] == str(explanation.status)
+    assert row["Title"] == explanation.title
+    assert row["What to do"]
+    if explanation.retry_after is not None:
+        assert f"Retry after {explanation.retry_after} s" in row["What to do"]
+
+
+def test_outcomes_are_documented_with_their_statuses() -> None:
+    rows = {row["Outcome"]: row["Statuses"] for row in tables(page("reasons.md"), "Outcome")}
+    for name in ("denied", "error"):
+        statuses = {
+            EXPLANATIONS[reason].status
+            for reason in Reason
+            if outcome_of(reason) == name and reason not in (Reason.NOT_FOUND, Reason.METHOD_NOT_ALLOWED)
+        }
+        assert {int(status) for status in rows[name].split(", ")} == statuses
+    assert rows["allowed"] == "200"
+
+
+# Metrics.
+
+
+def exposed() -> dict[str, tuple[str, set[str]]]:
+    """Type and labels of each metric, as a scraper knows them."""
+    metrics = Metrics()
+    found = {}
+    for family in metrics._registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        collector = metrics._registry._names_to_collectors[family.name]
+        found[name] = (family.type, set(collector._labelnames))  # type: ignore[attr-defined]
+    return found
+
+
+def test_every_metric_is_documented_with_type_and_labels_and_no_other() -> None:
+    rows = list(tables(page("metrics.md"), "Name"))
+    unique([row["Name"] for row in rows])
+    documented = {code(row["Name"]): (row["Type"], set(re.findall(r"`([a-z_]+)`", row["Labels"]))) for row in rows}
+    assert documented == exposed()
+    assert all(row["Meaning"] for row in rows)
+
+
+def test_every_label_is_explained_and_no_other() -> None:
+    labels = {row["Label"].partition(" ")[0] for row in tables(page("metrics.md"), "Label")}
+    assert labels == set().union(*(labels for _, labels in exposed().values())) - {"version", "python"}
+
+
+# The audit line.
+
+
+def audit_fields() -> set[str]:
+    """Every field of a line in which nothing is missing, dotted."""
+    claim = ProxyRequest(type=ProxyType.DATAPLANE)
+    identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
+    trail = Trail(request_id="request-1", deadline=0.0, claimed=claim, principal=PRINCIPAL, granted=identity)
+    names = {"event", "time", "level"}
+    for name, value in decision_fields(trail, None, 0.0).items():
+        names.add(name)
+        if isinstance(value, dict):
+            names |= {f"{name}.{member}" for member in value}
+    return names
+
+
+def test_every_audit_field_is_documented_and_no_other() -> None:
+    rows = list(tables(page("audit-log.md"), "Field"))
+    assert unique([code(row["Field"]) for row in rows]) == audit_fields()
+    assert all(row["Type"] and row["Meaning"] for row in rows)
+
+
+def test_other_lines_are_those_that_the_code_writes() -> None:
+    documented = {(row["Event"], row["Level"]) for row in tables(page("audit-log.md"), "Event")}
+    written = set()
+    for path in (ROOT / "app").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        calls = re.findall(r"(?:log|get_logger\(\))\.(debug|info|warning|error|exception)\(\s*\"([^\"]+)\"", text)
+        written |= {(event, level) for level, event in calls}
+    assert documented == written
+
+
+# Commands.
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text below each heading of a command."""
+    parts = re.split(r"^## `([a-z-]+)`$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_command_is_documented_and_no_other() -> None:
+    assert sections(page("cli.md")).keys() == main.commands.keys()
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_every_option_of_a_command_is_documented_and_no_other(command: str) -> None:
+    rows = list(tables(sections(page("cli.md"))[command], "Option"))
+    options = {parameter.opts[0] for parameter in main.commands[command].params if isinstance(parameter, click.Option)}
+    assert unique([code(row["Option"]) for row in rows]) == options
+    assert all(row["Meaning"] for row in rows)
+
+
+@pytest.mark.parametrize("command", main.commands)
+def test_documented_defaults_and_variables_of_options_are_the_codes(command: str) -> None:
+    for row in tables(sections(page("cli.md"))[command], "Option"):
+        option = next(each for each in main.commands[command].params if code(row["Option"]) in each.opts)
+        assert isinstance(option, click.Option)
+        variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
+        assert re.findall(r"`([A-Z][A-Z_]+)`", row["Default"]) == variables
+        if isinstance(option.default, str | int) and not option.is_flag:
+            assert f"`{option.default}`" in row["Default"]
+
+
+# The emulator's faults, and every link.
+
+
+def test_every_fault_of_the_emulator_is_documented_and_no_other() -> None:
+    faults = [row["Fault"] for row in tables(page("emulator.md"), "Fault")]
+    lies = [row["Lie"] for row in tables(page("emulator.md"), "Lie")]
+    assert unique(lies) == {kind.value for kind in LIES}
+    assert unique(faults) == {kind.value for kind in set(FaultKind) - LIES}
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", path.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for link in _LINK.findall(_FENCE.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        found = (path.parent / target).resolve() if target else path
+        assert found.is_relative_to(ROOT), f"{link} leads out of the repository"
+        assert found.exists(), f"{link} leads nowhere"
+        if anchor and found.suffix == ".md":
+            assert anchor in anchors(found), f"{link} has no such heading"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[str(path.relative_to(ROOT)) for path in PAGES])
+def test_a_page_is_reached_from_the_index_or_the_readme(path: Path) -> None:
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        links = (
+            (page_path.parent / link.partition("#")[0]).resolve()
+            for page_path in new
+            for link in _LINK.findall(page_path.read_text(encoding="utf-8"))
+            if not re.match(r"[a-z]+:", link) and link.partition("#")[0].endswith(".md")
+        )
+        new = {link for link in links if link.exists()} - reached
+    assert path in reached

@@ -1,0 +1,400 @@
+"""The page of the threat model names a test for each invariant and each advisory, and the page of limits every bound.
+
+A row without a test, a test that does not exist, and a bound of the code that stands nowhere fail here.
+"""
+
+import ast
+import functools
+import importlib
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import annotated_types
+import pytest
+
+from app.adapters.iam_clients import IamOptions
+from app.adapters.sts import StsOptions
+from app.reasons import EXPLANATIONS
+from app.settings import Settings
+from tests.test_docs import Row, page, tables
+
+TESTS: Final = Path(__file__).parent
+ROOT: Final = TESTS.parent
+APP: Final = ROOT / "app"
+THREAT_MODEL: Final = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
+
+INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 27))
+# What was published about systems that do this job (also designs and proposals), and about what is below one.
+ADVISORIES: Final = (
+    # Systems that forward a signed GetCallerIdentity, or believe one.
+    "CVE-2020-16250",
+    "CVE-2020-16251",
+    "CVE-2022-2385",
+    "GHSA-pp3f-98qg-5g75",
+    "CVE-2025-49827",
+    "GHSA-gmc5-9mpc-xg75",
+    "CVE-2025-49831",
+    "GHSA-952q-mjrf-wp5j",
+    "CVE-2026-45177",
+    "CVE-2025-11621",
+    "HCSEC-2025-30",
+    "GHSA-9g4h-h484-3578",
+    "CVE-2025-59048",
+    "GHSA-jp7h-4f3c-9rc7",
+    "CVE-2026-71861",
+    "GHSA-wq26-3j2m-4hvv",
+    "SECVULN-8630",
+    "PR 67620",
+    "PR 15337",
+    "RFD 41",
+    "PR 3983",
+    "PR 2814",
+    "PR 3213",
+    "PR 7546",
+    "PR 6344",
+    "commit 9fa86f7d",
+    "issue 5982",
+    "issue 477",
+    "Omegapoint 2023",
+    # Verifiers of SigV4 that trusted what was not signed.
+    "CVE-2026-54330",
+    "CVE-2026-97731",
+    "CVE-2026-94368",
+    "CVE-2026-115374",
+    "GHSA-xm99-m3gq-83g8",
+    "GHSA-g8w9-qw9q-fghr",
+    "PR 1525",
+    "PR 19",
+    "PR 65",
+    # Caches, and calls that were joined.
+    "CVE-2026-35039",
+    "CVE-2025-67490",
+    "CVE-2026-40155",
+    "CVE-2026-19202",
+    # Parsers and libraries.
+    "CVE-2023-24329",
+    "CVE-2022-0391",
+    "CVE-2024-11168",
+    "CVE-2025-0938",
+    "CVE-2019-9636",
+    "CVE-2021-23336",
+    "CVE-2025-43859",
+    "CVE-2025-50181",
+    "CVE-2025-66471",
+    "CVE-2026-21441",
+    "aiohttp 3.13.3",
+    "CVE-2025-54121",
+    "CVE-2025-62727",
+    "CVE-2023-30798",
+    "CVE-2025-59043",
+    "CVE-2024-27454",
+    "CVE-2025-67221",
+    "CVE-2013-0340",
+    "CVE-2022-25313",
+    "IDNA",
+    "GO-2026-6013",
+    "CVE-2026-50166",
+)
+
+
+# Invariants and advisories.
+
+
+@functools.cache
+def functions_of(path: str) -> frozenset[str]:
+    """The test functions of a file below ``tests/``; empty where there is no such file."""
+    file = TESTS / path
+    if not file.is_file():
+        return frozenset()
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return frozenset(node.name for node in nodes if isinstance(node, functions) and node.name.startswith("test_"))
+
+
+@functools.cache
+def corpus_rows() -> dict[str, frozenset[str]]:
+    """Every row of the hostile corpus, with what it stands for."""
+    return {
+        f"{file.stem}/{case['id']}": frozenset(case["origin"])
+        for file in (TESTS / "corpus").glob("*.toml")
+        for case in tomllib.loads(file.read_text(encoding="utf-8")).get("case", ())
+    }
+
+
+def named(cell: str) -> list[str]:
+    """What stands in backticks in a cell, which holds nothing else."""
+    names = re.findall(r"`([^`]+)`", cell)
+    assert cell == ", ".join(f"`{name}`" for name in names), f"{cell!r} is no list of names"
+    return names
+
+
+def fault(name: str, origins: frozenset[str]) -> str | None:
+    """What is wrong with a name of a test or of a row of the corpus."""
+    if "::" in name:
+        path, _, test = name.partition("::")
+        return None if test in functions_of(path) else f"there is no test {name}"
+    if name not in corpus_rows():
+        return f"there is neither a test nor a row of the corpus {name}"
+    return None if corpus_rows()[name] & origins else f"the row {name} of the corpus does not stand for it"
+
+
+def invariant_rows() -> dict[str, Row]:
+    return {row["Id"].strip("`"): row for row in tables(THREAT_MODEL, "Id")}
+
+
+def advisory_rows() -> dict[str, Row]:
+    rows = list(tables(THREAT_MODEL, "Fault"))
+    ids = [name for row in rows for name in row["Fault"].split(", ")]
+    assert len(set(ids)) == len(ids), "an advisory has two rows"
+    return {name: row for row in rows for name in row["Fault"].split(", ")}
+
+
+def test_every_invariant_has_a_row_and_no_other() -> None:
+    assert tuple(invariant_rows()) == INVARIANTS
+
+
+@pytest.mark.parametrize("invariant", INVARIANTS)
+def test_an_invariant_has_a_module_and_a_test_that_exists(invariant: str) -> None:
+    row = invariant_rows()[invariant]
+    # In brackets stand names within a module.
+    modules = re.findall(r"`([a-z_]+(?:/[a-z_]+)*)(?:/\*)?`", re.sub(r"\([^)]*\)", "", row["Where"]))
+    assert modules
+    assert [name for name in modules if not (APP / f"{name}.py").is_file() and not (APP / name).is_dir()] == []
+    held = named(row["Held by"])
+    assert held
+    assert [found for name in held if (found := fault(name, frozenset({invariant})))] == []
+
+
+def test_every_advisory_has_a_row_and_no_other() -> None:
+    assert advisory_rows().keys() == set(ADVISORIES)
+
+
+@pytest.mark.parametrize("advisory", ADVISORIES)
+def test_an_advisory_has_a_regression_test_that_exists(advisory: str) -> None:
+    row = advisory_rows()[advisory]
+    assert set(row["Invariants"].split(", ")) <= set(INVARIANTS)
+    held = named(row["Regression test"])
+    assert held
+    assert [found for name in held if (found := fault(name, frozenset(row["Fault"].split(", "))))] == []
+
+
+@pytest.mark.parametrize(
+    "test", sorted(functions_of("test_cves.py") - {"test_the_baselines_of_this_file_are_accepted"})
+)
+def test_every_regression_test_has_a_row(test: str) -> None:
+    assert f"`test_cves.py::{test}`" in THREAT_MODEL
+
+
+@pytest.mark.parametrize("name", ["test_cves.py::test_nothing", "test_nothing.py::test_x", "api_json/none", "test_x"])
+def test_a_name_of_nothing_is_found_out(name: str) -> None:
+    """Or a row could name anything."""
+    assert fault(name, frozenset()) is not None
+
+
+# Bounds.
+
+Shown = Callable[[Any], str]
+
+
+def count(value: int) -> str:
+    return f"{value:,}" if value > 9999 else str(value)
+
+
+def kib(value: int) -> str:
+    return f"{value // 1024} KiB"
+
+
+def seconds(value: float) -> str:
+    return f"{value:g} s"
+
+
+def hours(value: float) -> str:
+    return f"{value / 3600:g} h"
+
+
+def minutes(value: timedelta) -> str:
+    return f"{value.total_seconds() / 60:g} minutes"
+
+
+def characters(value: int) -> str:
+    return f"{value} characters"
+
+
+# Every constant of the service that bounds something: the section and row where it stands, and how it is written there.
+BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
+    "app.api.protocol.MAX_HEAD_BYTES": ("A call to the API", "request head: target and headers", kib),
+    "app.api.protocol.MAX_HEADERS": ("A call to the API", "number of headers", count),
+    "app.api.protocol.HEAD_TIMEOUT_SECONDS": (
+        "A call to the API",
+        "time for a head, or until the first one of a connection",
+        seconds,
+    ),
+    "app.api.authenticate.MAX_BODY_BYTES": ("A call to the API", "body", kib),
+    "app.api.authenticate.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
+    "app.api.authenticate.MAX_DECISIONS": ("A call to the API", "calls under way, from the head to the answer", count),
+    "app.server._KEEP_ALIVE_SECONDS": ("A call to the API", "idle connection", seconds),
+    "app.server._BACKLOG": ("A call to the API", "connections waiting to be accepted", count),
+    "app.server._HANDSHAKE_SECONDS": ("A caller", "TLS handshake", seconds),
+    "app.server._TLS_END_SECONDS": ("A caller", "the end of a TLS connection", seconds),
+    "app.callers.MAX_TOKENS": ("A caller", "caller tokens in the file", count),
+    "app.callers.MIN_TOKEN_LENGTH": ("A caller", "length of a caller token, at least", characters),
+    "app.callers.MAX_TOKEN_LENGTH": ("A caller", "length of a caller token, at most", characters),
+    "app.api.caller_guard.LOG_SECONDS": ("A caller", "log lines about unknown callers", seconds),
+    "app.unix_socket._PROBE_SECONDS": ("A caller", "asking whether an old Unix socket is still served", seconds),
+    "app.core.credential.MAX_CREDENTIAL_CHARS": ("A credential", "length", kib),
+    "app.core.request_policy.MAX_LIFETIME": ("A credential", "age", minutes),
+    "app.core.request_policy.MAX_FUTURE_SKEW": ("A credential", "date in the future", minutes),
+    "app.adapters.signer.MAX_EXPIRES": ("A credential", "`X-Amz-Expires`", seconds),
+    "app.core.role_tags.MAX_VALUE_CHARS": (
+        "A role's tags",
+        "values of `kuma.io/mesh`, `kuma.io/service` and `kuma.io/zone`",
+        characters,
+    ),
+    "app.core.role_tags._MAX_LABEL_CHARS": ("A role's tags", "value of `kuma.io/workload`", characters),
+    "app.adapters.guards.STS_AT_ONCE_VOUCHED": (
+        "STS",
+        "calls at once, for keys that STS has vouched for before",
+        count,
+    ),
+    "app.adapters.guards.STS_AT_ONCE_UNVOUCHED": ("STS", "calls at once, for all other keys", count),
+    "app.adapters.guards.STS_UNVOUCHED_RATE": ("STS", "calls begun, for all other keys", count),
+    "app.adapters.guards.STS_QUEUE": ("STS", "queue of each lane", count),
+    "app.adapters.guards.VOUCHED_KEYS": ("STS", "keys that are known to be vouched for", count),
+    "app.adapters.guards.VOUCHED_SECONDS": ("STS", "time that a key is known", hours),
+    "app.adapters.guards.BREAKER_FAILURES": ("STS", "failures in a row, until a host of STS is not asked", count),
+    "app.adapters.guards.BREAKER_PAUSE_SECONDS": ("STS", "pause before one call is let through", seconds),
+    "app.adapters.guards.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
+    "app.adapters.sts.MAX_CONNECTIONS": ("STS", "connections", count),
+    "app.adapters.sts._ATTEMPTS": ("STS", "attempts", count),
+    "app.adapters.sts.MAX_REPLY_BYTES": ("STS", "answer", kib),
+    "app.adapters.sts._KEEPALIVE_SECONDS": ("STS", "unused connection", seconds),
+    "app.adapters.sts._DNS_CACHE_SECONDS": ("STS", "remembered DNS answer", seconds),
+    "app.adapters.guards.IAM_AT_ONCE_PER_ACCOUNT": ("IAM", "calls at once, for each account", count),
+    "app.adapters.guards.IAM_QUEUE_PER_ACCOUNT": ("IAM", "queue of each account", count),
+    "app.adapters.iam_clients._MAX_ATTEMPTS": ("IAM", "attempts", count),
+    "app.service._FIRST_RETRY_SECONDS": ("IAM", "looking for the service's own credentials and account", seconds),
+    "app.service._LAST_RETRY_SECONDS": ("IAM", "the longest pause between two looks", seconds),
+    "app.adapters.cache.MAX_IDENTITIES": ("Caches", "verified identities", count),
+    "app.adapters.cache.MAX_DENIALS": ("Caches", "denials of STS", count),
+    "app.adapters.cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
+    "app.adapters.cache.MAX_ROLES": ("Caches", "roles", count),
+    "app.adapters.cache.MAX_UNREADABLE_ROLES": ("Caches", "roles that may not be read", count),
+    "app.adapters.cache.ACCESS_DENIED_SECONDS": ("Caches", "time of a role that may not be read", seconds),
+    "app.service._WATCH_SECONDS": ("Files", "looking for a changed file of accounts", seconds),
+    "app.watch.INTERVAL_SECONDS": ("Files", "looking for changed certificates and caller tokens", seconds),
+    "app.adapters.accounts.MAX_STALE_SECONDS": (
+        "Files",
+        "the last good list of accounts, while its file is bad",
+        seconds,
+    ),
+    "app.audit._MAX_TEXT": ("The audit line", "a text of the proxy's claim", characters),
+    "app.audit._MAX_SERVICES": ("The audit line", "services of the claim", count),
+    "app.server._NOTICE_SECONDS": ("The end", "notice after the signal, in which `/ready` says 503", seconds),
+}
+# Where else one of them stands.
+AGAIN: Final = (
+    ("IAM", "failures in a row, until an account's IAM is not asked", "app.adapters.guards.BREAKER_FAILURES"),
+    ("IAM", "pause before one call to it is let through", "app.adapters.guards.BREAKER_PAUSE_SECONDS"),
+    ("STS", "hosts whose failures are counted", "app.adapters.guards.MAX_ACCOUNTS"),
+)
+PLACES: Final = (*((section, what, name) for name, (section, what, _) in BOUNDS.items()), *AGAIN)
+# Constants that are named like a bound, and are none.
+NO_BOUNDS: Final = {
+    "app.metrics._SECONDS": "the buckets of a histogram",
+    "app.settings_values._MAX_PORT": "what a port is",
+    "app.unix_socket._MAX_GID": "what a group's number is",
+}
+_BOUND: Final = re.compile(r"MAX_|MIN_|_SECONDS$|AT_ONCE|QUEUE|RATE$|FAILURES|BACKLOG|ATTEMPTS|VOUCHED|LENGTH$")
+# These do not decide: they are the command line's own, or stand in for AWS.
+_ELSEWHERE: Final = {"cli", "demo", "emulator"}
+
+
+def constants() -> Iterator[str]:
+    """Every module-level constant of the service that is named like a bound, dotted."""
+    for file in APP.rglob("*.py"):
+        parts = file.relative_to(APP).with_suffix("").parts
+        if parts[0] in _ELSEWHERE:
+            continue
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, ast.Name) and target.id.isupper() and _BOUND.search(target.id):
+                    yield ".".join(("app", *parts, target.id))
+
+
+@functools.cache
+def limits() -> dict[tuple[str, str], str]:
+    """The bound of every row, by section and by what is bounded."""
+    found: dict[tuple[str, str], str] = {}
+    for section in re.split(r"^## ", page("limits.md"), flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0]
+        for row in tables(section, "What"):
+            assert (heading, row["What"]) not in found, f"{row['What']!r} stands twice"
+            found[heading, row["What"]] = row["Bound"]
+    return found
+
+
+def says(bound: str, text: str) -> bool:
+    """Whether a cell holds the text as words of its own: 10 s is not in 110 s, and 2 not in 2,000."""
+    return re.search(rf"(?<![\w,.]){re.escape(text)}(?![\w]|[,.]\d)", bound) is not None
+
+
+def test_every_bound_of_the_code_stands_on_the_page_of_limits() -> None:
+    assert sorted(constants()) == sorted([*BOUNDS, *NO_BOUNDS])
+
+
+@pytest.mark.parametrize(("section", "what", "name"), PLACES)
+def test_a_bound_stands_on_the_page_with_its_value(section: str, what: str, name: str) -> None:
+    module, _, constant = name.rpartition(".")
+    value, (*_, shown) = getattr(importlib.import_module(module), constant), BOUNDS[name]
+    assert says(limits()[section, what], shown(value))
+
+
+STS: Final = StsOptions()
+IAM: Final = IamOptions(partition="aws", region="us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("section", "what", "text"),
+    [
+        ("STS", "DNS, TCP and TLS", seconds(STS.connect_timeout)),
+        ("STS", "one attempt", seconds(STS.total_timeout)),
+        ("IAM", "connect", seconds(IAM.connect_timeout)),
+        ("IAM", "read", seconds(IAM.read_timeout)),
+        ("IAM", "calls at the same time, over all accounts", f"{IAM.max_threads} threads"),
+    ],
+)
+def test_the_bound_of_a_client_stands_on_the_page(section: str, what: str, text: str) -> None:
+    assert says(limits()[section, what], text)
+
+
+@pytest.mark.parametrize(
+    ("section", "what", "field"),
+    [
+        ("A call to the API", "a whole decision, waiting included", "decision_timeout"),
+        ("Caches", "roles", "role_ttl"),
+        ("Caches", "roles while IAM cannot be asked", "role_max_stale"),
+    ],
+)
+def test_the_bound_of_a_setting_stands_on_the_page(section: str, what: str, field: str) -> None:
+    """Its variable, its default, and how far it can be set."""
+    setting = Settings.model_fields[field]
+    most = next(bound.le for bound in setting.metadata if isinstance(bound, annotated_types.Le))
+    bound = limits()[section, what]
+    assert f"`{setting.validation_alias}`" in bound
+    assert says(bound, seconds(setting.default))
+    assert says(bound, f"at most {most}")
+
+
+def test_every_reason_to_come_again_stands_on_the_page_with_its_seconds() -> None:
+    documented = {
+        reason: int(row["Seconds"])
+        for row in tables(page("limits.md"), "Reason")
+        for reason in row["Reason"].split(", ")
+    }
+    given = {reason.value: each.retry_after for reason, each in EXPLANATIONS.items() if each.retry_after is not None}
+    assert documented == given

@@ -1,0 +1,132 @@
+"""A Dockerfile and its .dockerignore as data: instructions by stage, and what a COPY from the context sees."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+
+class DockerfileError(Exception):
+    """Something that is not understood here; the message names the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction, its continuation lines joined."""
+
+    name: str
+    value: str
+    line: int
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The options before the arguments: ``--from=build`` and its kin."""
+        return dict(word.removeprefix("--").partition("=")[::2] for word in self._split()[0])
+
+    @property
+    def arguments(self) -> str:
+        """What follows the options."""
+        return self._split()[1]
+
+    @property
+    def exec_form(self) -> list[str] | None:
+        """The words of a JSON list, which no shell looks at; None where there is none."""
+        if not self.arguments.startswith("["):
+            return None
+        try:
+            words: Any = json.loads(self.arguments)
+        except ValueError:
+            return None  # as Docker takes it
+        return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
+
+    def _split(self) -> tuple[list[str], str]:
+        match = re.match(r"((?:--[a-z-]+(?:=\S*)?\s+)*)(.*)", self.value, re.DOTALL)
+        return (match[1].split(), match[2]) if match else ([], self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one FROM begins."""
+
+    base: str
+    name: str
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+def parse(text: str) -> Iterator[Instruction]:
+    """Yield every instruction.
+
+    Raises:
+        DockerfileError: a here-document, which is beyond this parser.
+    """
+    parts: list[str] = []
+    first = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue  # also between continuation lines
+        first = first if parts else number
+        parts.append(line.strip().removesuffix("\\").strip())
+        if not line.rstrip().endswith("\\"):
+            name, _, value = " ".join(parts).partition(" ")
+            if "<<" in value:
+                raise DockerfileError(f"line {first}: a here-document is not understood here")
+            yield Instruction(name.upper(), value.strip(), first)
+            parts = []
+
+
+def stages(text: str) -> list[Stage]:
+    """Return the stages in their order; the ARGs before the first FROM belong to none.
+
+    Raises:
+        DockerfileError: the text is beyond this parser.
+    """
+    found: list[Stage] = []
+    for instruction in parse(text):
+        if instruction.name == "FROM":
+            base, *rest = instruction.arguments.split()
+            found.append(Stage(base, rest[1] if rest else str(len(found))))
+        elif found:
+            found[-1].instructions.append(instruction)
+    return found
+
+
+class DockerIgnore:
+    """The patterns of a .dockerignore: the last one that fits a path, or a folder that it is in, decides."""
+
+    def __init__(self, text: str) -> None:
+        lines = [line.strip() for line in text.splitlines()]
+        self._rules = [
+            (not line.startswith("!"), _pattern(line.removeprefix("!").strip().strip("/")))
+            for line in lines
+            if line and not line.startswith("#")
+        ]
+
+    def ignores(self, path: str) -> bool:
+        """Tell whether a path, relative to the context, is kept from the build."""
+        pure = PurePosixPath(path)
+        candidates = [str(pure), *(str(parent) for parent in pure.parents if parent.name)]
+        verdict = False
+        for ignore, pattern in self._rules:
+            if any(pattern.fullmatch(candidate) for candidate in candidates):
+                verdict = ignore
+        return verdict
+
+    def sent(self, context: Path, source: str) -> list[str]:
+        """Return the files that a COPY of this file or folder sees, relative to the context, in order."""
+        start = context / source
+        if not start.is_dir():
+            return [] if self.ignores(source) or not start.exists() else [source]
+        files = (Path(folder, name) for folder, _, names in os.walk(start) for name in names)
+        paths = (file.relative_to(context).as_posix() for file in files)
+        return sorted(path for path in paths if not self.ignores(path))
+
+
+_PIECES = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", text)
+    return re.compile("".join(_PIECES.get(at) or (at if at.startswith("[") else re.escape(at)) for at in pieces))
