@@ -31,9 +31,9 @@ demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 	$(BIN)/kuma-aws-iam demo
 
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core)
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest -n auto $(T)
 
-check: lint types test demo ## Everything that the gate runs
+check: lint types test demo sbom image-steps ## Everything that the gate runs, but the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve

@@ -8,6 +8,7 @@
     ├── AuthenticationError  401  STS did not vouch for it
     ├── AuthorizationError   403  known principal, not permitted
     └── UpstreamError        503  we could not decide: never a denial, never an approval
+        └── UpstreamDownError     the upstream did not answer, or failed inside
 """
 
 from app.reasons import Reason
@@ -52,3 +53,10 @@ class AuthorizationError(AuthError):
 
 class UpstreamError(AuthError):
     """Nothing was decided: AWS, the network or our own permissions stood in the way."""
+
+
+class UpstreamDownError(UpstreamError):
+    """The upstream did not answer, or failed inside. Enough of these in a row, and it is not asked for a moment.
+
+    Only what no caller can bring about is one: an odd answer to an odd credential must not close the way for others.
+    """

@@ -140,7 +140,7 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
 
     def stop() -> None:
         if draining:
-            _end(servers)
+            _end(servers, at_once=True)
             return
         get_logger().info("draining")
         service.readiness.draining = True
@@ -160,9 +160,10 @@ async def _drain(servers: list[_Server], service: Service, deadline: float) -> N
     _end(servers)
 
 
-def _end(servers: list[_Server]) -> None:
+def _end(servers: list[_Server], *, at_once: bool = False) -> None:
     for server in servers:
         server.should_exit = True
+        server.force_exit = server.force_exit or at_once
 
 
 def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress, settings: Settings) -> socket.socket:

@@ -83,7 +83,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     iam = IamRoles(_iam_options(settings), metrics)
     authenticator = Authenticator(
         _policy(settings, accounts),
-        CachingIdentities(GuardedIdentities(sts), metrics, clock),
+        CachingIdentities(GuardedIdentities(sts, accounts), metrics, clock),
         CachingRoles(GuardedRoles(iam), metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale),
         clock,
     )
@@ -121,7 +121,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
 async def _watch(accounts: FileAccounts) -> None:
     """Look for a changed file every few seconds: a poll works on every file system and with every way of replacing it."""
     while True:
-        accounts.reload()
+        await asyncio.to_thread(accounts.reload)  # a file system that hangs must not stop the loop
         await asyncio.sleep(_WATCH_SECONDS)
 
 

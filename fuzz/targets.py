@@ -9,7 +9,8 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,7 @@ from app.cli.shape import explain
 from app.core.arn import ArnError, parse_arn
 from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
-from app.core.credential import decode_credential, encode_jwt_clothes, encode_native
+from app.core.credential import JWT_HEADER, decode_credential, encode_jwt_clothes, encode_native
 from app.core.endpoints import StsEndpoint, select_endpoints
 from app.core.envelope import decode_envelope
 from app.core.forwarding import ValidatedRequest
@@ -139,17 +140,42 @@ def presigned(data: bytes) -> None:
         require(decode_credential(encode_jwt_clothes(text)) == requests[1], "the JWT's clothes read another request")
 
 
-def envelope(data: bytes) -> None:
-    """The JSON of an envelope as such."""
-    text = text_of(data)
+def jwt_clothes(data: bytes) -> None:
+    """The header of a JWT, and behind a line break its payload: only the two objects of this form are one."""
+    header, _, payload = data.partition(b"\n")
+    parts = f"{encode_base64url(header)}.{encode_base64url(payload)}."
     with contextlib.suppress(CredentialError):
-        request = decode_envelope(text)
-        members = json.loads(text)
-        require(members.keys() <= {"method", "url", "headers", "body", *_VAULT}, "an unknown member was passed over")
+        request = decode_credential(parts)
+        require(json.loads(header, object_pairs_hook=_once) == JWT_HEADER, "another header")
+        members = json.loads(payload, object_pairs_hook=_once)
+        require(members.keys() == {"url"}, "another payload")
+        require(request == decode_presigned_url(members["url"], CredentialForm.JWT), "another URL")
         judge(request)
 
 
-_VAULT: Final = ("iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers", "role")
+def envelope(data: bytes) -> None:
+    """The JSON of an envelope as such; what a plain one says, a Vault's says in base64."""
+    text = text_of(data)
+    with contextlib.suppress(CredentialError):
+        request = decode_envelope(text)
+        judge(request)
+        members = json.loads(text, object_pairs_hook=_once)
+        if request.form is CredentialForm.PLAIN_ENVELOPE:
+            require(members.keys() == {"method", "url", "headers", "body"}, "an unknown member was passed over")
+            twin = decode_envelope(json.dumps(_as_vault(members)))
+            require(replace(twin, form=request.form) == request, "a Vault's envelope says something else")
+        else:
+            require(members.keys() - {"role"} == _as_vault(members).keys(), "an unknown member was passed over")
+
+
+def _as_vault(members: Mapping[str, Any]) -> dict[str, str]:
+    texts = {
+        "iam_request_url": members.get("url", ""),
+        "iam_request_body": members.get("body", ""),
+        "iam_request_headers": json.dumps(members.get("headers")),
+    }
+    encoded = {name: base64.b64encode(text.encode(errors="surrogatepass")).decode() for name, text in texts.items()}
+    return {"iam_http_request_method": members.get("method", ""), **encoded}
 
 
 def authorization(data: bytes) -> None:
@@ -482,6 +508,7 @@ TARGETS: Final[dict[str, Target]] = {
     for target in (
         credential,
         presigned,
+        jwt_clothes,
         envelope,
         authorization,
         strict_json,

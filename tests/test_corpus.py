@@ -549,6 +549,11 @@ def test_every_refusal_of_the_core_has_a_case(path: Path, verdicts: str) -> None
     assert {text for text in sentences if text not in verdicts and not text.startswith(UNHEARD)} == set()
 
 
+def test_what_is_unheard_is_said_somewhere() -> None:
+    said = [text for path in CORE.glob("*.py") for text in _RAISES.findall(path.read_text(encoding="utf-8"))]
+    assert {words for words in UNHEARD if not any(text.startswith(words) for text in said)} == set()
+
+
 def test_the_baseline_is_what_the_readme_says() -> None:
     assert (ACCOUNT, dict(DATAPLANE)) == (
         "111122223333",

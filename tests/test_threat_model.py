@@ -246,6 +246,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.api.caller_guard.LOG_SECONDS": ("A caller", "log lines about unknown callers", seconds),
     "app.unix_socket._PROBE_SECONDS": ("A caller", "asking whether an old Unix socket is still served", seconds),
     "app.core.credential.MAX_CREDENTIAL_CHARS": ("A credential", "length", kib),
+    "app.core.request_policy.MAX_TARGET_CHARS": ("A credential", "path and query as they are sent to STS", characters),
     "app.core.request_policy.MAX_LIFETIME": ("A credential", "age", minutes),
     "app.core.request_policy.MAX_FUTURE_SKEW": ("A credential", "date in the future", minutes),
     "app.adapters.signer.MAX_EXPIRES": ("A credential", "`X-Amz-Expires`", seconds),

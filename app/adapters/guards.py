@@ -11,16 +11,17 @@ from aiolimiter import AsyncLimiter
 from app.adapters.breaker import Breaker, Timer
 from app.adapters.cache import ExpiringCache
 from app.adapters.limits import Gate, Gates
-from app.authenticator import IdentitySource, RoleSource
+from app.authenticator import AccountList, IdentitySource, RoleSource
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.errors import AuthError, UpstreamError
+from app.errors import AuthError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
 
-# Towards STS. A key that STS has vouched for before has a lane of its own: whoever makes up keys cannot fill it.
+# Towards STS. A key of a listed account that STS has vouched for has a lane of its own: nobody who makes up keys can fill
+# it.
 STS_AT_ONCE_VOUCHED: Final = 192
 STS_AT_ONCE_UNVOUCHED: Final = 64
 STS_QUEUE: Final = 2_000
@@ -39,8 +40,9 @@ BREAKER_PAUSE_SECONDS: Final = 2.0
 class GuardedIdentities:
     """An `IdentitySource` that is asked within bounds."""
 
-    def __init__(self, source: IdentitySource, timer: Timer = time.monotonic) -> None:
+    def __init__(self, source: IdentitySource, accounts: AccountList, timer: Timer = time.monotonic) -> None:
         self._source = source
+        self._accounts = accounts
         self._vouched_gate = Gate("STS", at_once=STS_AT_ONCE_VOUCHED, queue=STS_QUEUE)
         self._unvouched_gate = Gate("STS for keys not seen before", at_once=STS_AT_ONCE_UNVOUCHED, queue=STS_QUEUE)
         self._unvouched_rate = AsyncLimiter(STS_UNVOUCHED_RATE, 1)
@@ -57,7 +59,9 @@ class GuardedIdentities:
         if self._vouched.get(key_id) is None:
             async with self._unvouched_gate.slot(trail.deadline), self._unvouched_rate:
                 identity = await self._ask(request, trail, host)
-            self._vouched.put(key_id, value=True, seconds=VOUCHED_SECONDS)
+            # A stranger's key is vouched for as well, and must not fill the lane of those that may come in.
+            if identity.account in self._accounts.current():
+                self._vouched.put(key_id, value=True, seconds=VOUCHED_SECONDS)
             return identity
         async with self._vouched_gate.slot(trail.deadline):
             return await self._ask(request, trail, host)
@@ -66,7 +70,7 @@ class GuardedIdentities:
         try:
             identity = await self._source.identify(request, trail)
         except AuthError as error:
-            _account_for(self._breaker, host, error, Reason.STS_UNAVAILABLE)
+            _account_for(self._breaker, host, error)
             raise
         self._breaker.succeeded(host)
         return identity
@@ -89,15 +93,15 @@ class GuardedRoles:
             try:
                 role = await self._source.fetch_role(admitted, trail)
             except AuthError as error:
-                _account_for(self._breaker, account, error, Reason.IAM_UNAVAILABLE)
+                _account_for(self._breaker, account, error)
                 raise
         self._breaker.succeeded(account)
         return role
 
 
-def _account_for(breaker: Breaker, key: str, error: AuthError, unavailable: Reason) -> None:
-    """Count an outage as a failure. A denial and throttling are answers: the upstream lives."""
-    if error.reason is unavailable:
+def _account_for(breaker: Breaker, key: str, error: AuthError) -> None:
+    """Count an outage as a failure. A denial, throttling and an answer that is not believed show that somebody answers."""
+    if isinstance(error, UpstreamDownError):
         breaker.failed(key)
     else:
         breaker.succeeded(key)

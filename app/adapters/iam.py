@@ -16,7 +16,7 @@ from app.audit import get_logger
 from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.role_tags import RoleRecord
-from app.errors import AuthError, AuthorizationError, UpstreamError
+from app.errors import AuthError, AuthorizationError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
+_SERVER_ERROR: Final = 500
 # What botocore raises when it has no answer of AWS; ValueError for an endpoint of credentials that it does not trust.
 NOT_ASKED: Final = (BotoCoreError, ResponseParserError, OSError, ValueError)
 
@@ -80,7 +81,9 @@ class IamRoles:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.get_running_loop().run_in_executor(self._executor, self._get_role, principal)
         except TimeoutError as error:
-            raise UpstreamError(Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline") from error
+            raise UpstreamDownError(
+                Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline"
+            ) from error
 
     def _get_role(self, principal: Principal) -> RoleRecord:
         try:
@@ -91,7 +94,7 @@ class IamRoles:
         except ClientError as error:
             raise self._refusal(principal, error) from error
         except (*NOT_ASKED, KeyError) as error:  # botocore's parser stumbles over another document with a KeyError
-            raise UpstreamError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
+            raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
         return _read_answer(answer)
 
     def _refusal(self, principal: Principal, error: ClientError) -> AuthError:
@@ -105,6 +108,8 @@ class IamRoles:
             return UpstreamError(Reason.IAM_ACCESS_DENIED, seen)
         if code == "NoSuchEntity" and error.operation_name == "GetRole":
             return AuthorizationError(Reason.ROLE_NOT_FOUND, seen)
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
+            return UpstreamDownError(Reason.IAM_UNAVAILABLE, seen)
         return UpstreamError(Reason.IAM_UNAVAILABLE, seen)
 
     @staticmethod

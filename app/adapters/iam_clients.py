@@ -47,7 +47,7 @@ class IamOptions:
         reader_external_id: its external id.
         connect_timeout: seconds.
         read_timeout: seconds.
-        max_threads: calls to IAM at the same time. AWS allows some 10 to 20 a second and account.
+        max_threads: calls to IAM at the same time. Far above what AWS allows an account, so that some that hang leave room.
     """
 
     partition: str
@@ -60,7 +60,7 @@ class IamOptions:
     reader_external_id: str | None = field(default=None, repr=False)
     connect_timeout: float = 1.0
     read_timeout: float = 3.0
-    max_threads: int = 16
+    max_threads: int = 64
 
     def reader_role_arn(self, account: str) -> str:
         """Return the ARN of the reader role in an account."""

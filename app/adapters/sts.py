@@ -17,7 +17,7 @@ from app.core.aws_errors import THROTTLING_CODES
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.sts_documents import read_error_code
-from app.errors import AuthError, UpstreamError
+from app.errors import AuthError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -109,9 +109,11 @@ class StsClient:
                 if worth_it and self._time_left(deadline) > self._options.connect_timeout:
                     continue
                 # The class alone: an error's text can hold the URL, and with it the credential (I22).
-                raise UpstreamError(Reason.STS_UNAVAILABLE, f"no answer of STS: {type(error).__name__}") from None
-            if not (attempts_left and _is_transient(reply) and self._time_left(deadline) > 0):
+                raise UpstreamDownError(Reason.STS_UNAVAILABLE, f"no answer of STS: {type(error).__name__}") from None
+            if not _is_transient(reply):
                 return reply
+            if not (attempts_left and self._time_left(deadline) > 0):
+                raise UpstreamDownError(Reason.STS_UNAVAILABLE, f"STS answered {reply.status}")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _send(self, request: ValidatedRequest, deadline: float) -> StsReply:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from app.adapters import guards
+from app.adapters.accounts import FixedAccounts
 from app.adapters.guards import GuardedIdentities, GuardedRoles
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
@@ -14,13 +15,14 @@ from app.core.principal import AdmittedPrincipal
 from app.core.request_policy import require_fresh
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
-from app.errors import AuthenticationError, AuthError, UpstreamError
+from app.errors import AuthenticationError, AuthError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW, Recipe, judge
 
-UNAVAILABLE = UpstreamError(Reason.STS_UNAVAILABLE, "seen")
+LISTED = FixedAccounts(frozenset({"111122223333"}))
+UNAVAILABLE = UpstreamDownError(Reason.STS_UNAVAILABLE, "seen")
 
 
 @dataclass
@@ -80,7 +82,7 @@ async def test_keys_that_sts_never_vouched_for_share_a_small_lane(monkeypatch: p
     """A flood of made-up keys spends a bounded part of what may go to STS, and holds up no known key."""
     monkeypatch.setattr(guards, "STS_AT_ONCE_UNVOUCHED", 2)
     upstream = Upstream()
-    identities = GuardedIdentities(upstream)
+    identities = GuardedIdentities(upstream, LISTED)
     await identities.identify(forwardable(), trail())
     upstream.waits = True
     flood = [asyncio.create_task(identities.identify(forwardable(f"ASIAFORGED{n:010}"), trail())) for n in range(10)]
@@ -94,11 +96,25 @@ async def test_keys_that_sts_never_vouched_for_share_a_small_lane(monkeypatch: p
     assert upstream.most_at_once == 3
 
 
+async def test_the_key_of_a_strangers_account_stays_in_the_small_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS vouches for anybody's role; only those of listed accounts earn the wide lane."""
+    monkeypatch.setattr(guards, "STS_AT_ONCE_UNVOUCHED", 1)
+    upstream = Upstream()
+    identities = GuardedIdentities(upstream, FixedAccounts(frozenset({"444455556666"})))
+    await identities.identify(forwardable(), trail())
+    upstream.waits = True
+    tasks = [asyncio.create_task(identities.identify(forwardable(), trail())) for _ in range(5)]
+    await settle()
+    assert upstream.at_once == 1
+    upstream.released.set()
+    await asyncio.gather(*tasks)
+
+
 async def test_a_full_queue_towards_sts_is_overload_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "STS_AT_ONCE_UNVOUCHED", 1)
     monkeypatch.setattr(guards, "STS_QUEUE", 1)
     upstream = Upstream(waits=True)
-    identities = GuardedIdentities(upstream)
+    identities = GuardedIdentities(upstream, LISTED)
     tasks = [asyncio.create_task(identities.identify(forwardable(), trail())) for _ in range(2)]
     await settle()
     with pytest.raises(UpstreamError) as raised:
@@ -112,7 +128,7 @@ async def test_a_full_queue_towards_sts_is_overload_and_asks_nobody(monkeypatch:
 async def test_a_dead_sts_is_not_asked_for_a_moment_and_then_once() -> None:
     seconds = [0.0]
     upstream = Upstream(error=UNAVAILABLE)
-    identities = GuardedIdentities(upstream, timer=lambda: seconds[0])
+    identities = GuardedIdentities(upstream, LISTED, timer=lambda: seconds[0])
     for _ in range(guards.BREAKER_FAILURES + 3):
         with pytest.raises(UpstreamError) as raised:
             await identities.identify(forwardable(), trail())
@@ -127,13 +143,17 @@ async def test_a_dead_sts_is_not_asked_for_a_moment_and_then_once() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [AuthenticationError(Reason.STS_REJECTED, "seen"), UpstreamError(Reason.STS_THROTTLED, "seen")],
-    ids=["denial", "throttling"],
+    [
+        AuthenticationError(Reason.STS_REJECTED, "seen"),
+        UpstreamError(Reason.STS_THROTTLED, "seen"),
+        UpstreamError(Reason.STS_UNAVAILABLE, "seen"),
+    ],
+    ids=["denial", "throttling", "odd-answer"],
 )
 async def test_an_answer_of_whatever_kind_shows_that_sts_lives(error: AuthError) -> None:
     """Else anybody could close the way to STS for everybody with forged signatures."""
     upstream = Upstream(error=error)
-    identities = GuardedIdentities(upstream)
+    identities = GuardedIdentities(upstream, LISTED)
     for _ in range(guards.BREAKER_FAILURES * 3):
         with pytest.raises(AuthError) as raised:
             await identities.identify(forwardable(), trail())
@@ -154,7 +174,7 @@ async def test_an_account_whose_iam_hangs_starves_no_other() -> None:
 
 
 async def test_a_dead_iam_of_one_account_is_not_asked_and_that_of_another_is() -> None:
-    upstream = Upstream(error=UpstreamError(Reason.IAM_UNAVAILABLE, "seen"))
+    upstream = Upstream(error=UpstreamDownError(Reason.IAM_UNAVAILABLE, "seen"))
     roles = GuardedRoles(upstream, timer=lambda: 0.0)
     for _ in range(guards.BREAKER_FAILURES + 3):
         with pytest.raises(UpstreamError) as raised:

@@ -13,12 +13,12 @@ import hypothesis
 import pytest
 import schemathesis
 from hypothesis import strategies as st
-from schemathesis import Case, GenerationMode
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
-    negative_data_rejection,
     positive_data_acceptance,
     response_headers_conformance,
     response_schema_conformance,
@@ -43,6 +43,9 @@ from app.reasons import EXPLANATIONS, Reason
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW, Recipe, default_policy
 from tests.support.world import DATAPLANE, EGRESS, INGRESS
+
+Case = schemathesis.Case[Any]
+Operation = APIOperation[Any, Any, Any, Any]
 
 CANARY: Final = "canary-5b1f0e"
 VALID: Final = Recipe(form=CredentialForm.NATIVE).credential()
@@ -110,7 +113,7 @@ class Stage:
     """The application, what stands behind it, and its operations by name."""
 
     upstreams: Upstreams
-    operations: dict[str, APIOperation]
+    operations: dict[str, Operation]
     seen: Counter[int] = field(default_factory=Counter)
 
     def call(self, case: Case, *checks: Any) -> str:
@@ -118,16 +121,11 @@ class Stage:
         response = case.call()
         self.seen[response.status_code] += 1
         case.validate_response(response, checks=[*CHECKS, *checks])
-        if response.status_code == 503:
+        if response.status_code == 503:  # documented; whatever else begins with 5 is a bug
             assert "retry-after" in response.headers
         else:
-            not_a_server_error_of(case, response)
+            case.validate_response(response, checks=[not_a_server_error])
         return f"{response.headers} {response.text}"
-
-
-def not_a_server_error_of(case: Case, response: Any) -> None:
-    """503 is documented; whatever else begins with 5 is a bug."""
-    case.validate_response(response, checks=[not_a_server_error])
 
 
 def application(upstreams: Upstreams) -> ASGIApp:
@@ -147,7 +145,7 @@ def stage() -> Iterator[Stage]:
     upstreams = Upstreams()
     schema = schemathesis.openapi.from_asgi("/openapi.json", application(upstreams))
     with capture_logs():
-        operations = [result.ok() for result in schema.get_all_operations()]
+        operations: list[Operation] = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
         yield Stage(upstreams, {operation.label: operation for operation in operations})
 
 
@@ -158,10 +156,10 @@ def _count_anew(stage: Stage) -> None:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Upstreams:
-    """What AWS says: in half of the examples the truth about a role."""
+    """What AWS says: in most of the examples the truth about a role."""
     return Upstreams(
-        sts=draw(st.none() | st.sampled_from(STS_ENDS)),
-        iam=draw(st.none() | st.sampled_from(IAM_ENDS)),
+        sts=draw(st.sampled_from([None] * 8 + [*STS_ENDS])),
+        iam=draw(st.sampled_from([None] * 8 + [*IAM_ENDS])),
         tags=draw(st.sampled_from(TAGS)),
     )
 
@@ -181,9 +179,9 @@ def test_a_valid_call_is_answered_as_described(stage: Stage, label: str) -> None
     def holds(case: Case, world: Upstreams, is_signed: bool) -> None:  # noqa: FBT001 - hypothesis passes it
         set_up(stage, world)
         if label == DECISIONS:
-            hypothesis.assume(isinstance(case.body, dict))
+            members = members_of(case)
             if is_signed:
-                case.body["credential"] = VALID
+                members["credential"] = VALID
         if lacks_a_mesh(case):
             # The description cannot say that a dataplane needs one, so the call counts as valid there.
             stage.call(case)
@@ -199,6 +197,12 @@ def test_a_valid_call_is_answered_as_described(stage: Stage, label: str) -> None
         assert stage.seen.keys() == {200}
 
 
+def members_of(case: Case) -> dict[str, Any]:
+    """The members of a valid call, to be changed."""
+    assert isinstance(case.body, dict)
+    return case.body
+
+
 def lacks_a_mesh(case: Case) -> bool:
     proxy = case.body.get("proxy") if isinstance(case.body, dict) else None
     return isinstance(proxy, dict) and proxy.get("type") == "dataplane" and proxy.get("mesh") is None
@@ -209,43 +213,44 @@ def test_an_invalid_call_is_refused_as_described(stage: Stage) -> None:
     @hypothesis.given(stage.operations[DECISIONS].as_strategy(generation_mode=GenerationMode.NEGATIVE), worlds())
     def holds(case: Case, world: Upstreams) -> None:
         set_up(stage, world)
-        stage.call(case, negative_data_rejection)
+        stage.call(case)
 
     holds()
-    assert stage.seen.keys() <= {400, 413, 415}
+    # schemathesis's own check does not count 413 as a refusal.
     assert stage.seen[400]
+    assert stage.seen.keys() <= {400, 413, 415}
 
 
 # Where a caller's text can stand. Each is the way to put it there.
 
 
 def _credential(case: Case) -> None:
-    case.body["credential"] = CANARY
+    members_of(case)["credential"] = CANARY
 
 
 def _in_the_credential(case: Case) -> None:
-    case.body["credential"] = f"{VALID}{CANARY}"
+    members_of(case)["credential"] = f"{VALID}{CANARY}"
 
 
 def _member(case: Case) -> None:
-    case.body[CANARY] = CANARY
+    members_of(case)[CANARY] = CANARY
 
 
 def _proxy(**members: Any) -> Callable[[Case], None]:
     def put(case: Case) -> None:
-        case.body["credential"] = VALID
-        case.body["proxy"] = {"type": "dataplane", "mesh": "default", **members}
+        members_of(case)["credential"] = VALID
+        members_of(case)["proxy"] = {"type": "dataplane", "mesh": "default", **members}
 
     return put
 
 
 def _header(case: Case) -> None:
-    case.headers = {**(case.headers or {}), f"X-{CANARY}": CANARY, "Cookie": CANARY, "Authorization": CANARY}
+    case.headers.update({f"X-{CANARY}": CANARY, "Cookie": CANARY, "Authorization": CANARY})
 
 
 def _request_id(case: Case) -> None:
     """One that is no plain token; a plain one is echoed, as documented."""
-    case.headers = {**(case.headers or {}), "X-Request-Id": f"{CANARY} {CANARY}"}
+    case.headers.update({"X-Request-Id": f"{CANARY} {CANARY}"})
 
 
 def _query(case: Case) -> None:
@@ -256,7 +261,7 @@ PLACES: Final[dict[str, Callable[[Case], None]]] = {
     "credential": _credential,
     "in-the-credential": _in_the_credential,
     "member": _member,
-    "proxy": lambda case: case.body.__setitem__("proxy", CANARY),
+    "proxy": lambda case: members_of(case).update(proxy=CANARY),
     "proxy-member": _proxy(**{CANARY: CANARY}),
     "type": _proxy(type=CANARY),
     "mesh": _proxy(mesh=CANARY),
@@ -282,7 +287,6 @@ def test_nothing_that_a_caller_says_is_echoed(stage: Stage, place: str) -> None:
     @hypothesis.settings(bounded, max_examples=25)
     @hypothesis.given(stage.operations[DECISIONS].as_strategy(), worlds())
     def holds(case: Case, world: Upstreams) -> None:
-        hypothesis.assume(isinstance(case.body, dict))
         set_up(stage, world)
         PLACES[place](case)
         assert CANARY not in stage.call(case)

@@ -412,6 +412,12 @@ def test_validate_gives_a_credential_no_longer_life_for_the_prefix_of_the_eks_fo
     assert judge(relabelled.credential(), UNBOUND).lifetime == timedelta(seconds=60)
 
 
+def test_validate_rejects_a_query_that_grows_beyond_what_sts_takes() -> None:
+    """Raw slashes grow to three characters each when they are encoded anew; STS answers such a query with an empty 400."""
+    call = set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * 7_800)
+    assert refusal(call) is Reason.CREDENTIAL_MALFORMED
+
+
 def fresh(now: datetime, *, expires: int = 900) -> ForwardableRequest:
     return require_fresh(judge(replace(NATIVE, expires=expires).credential()), now)
 
