@@ -1,9 +1,11 @@
+import functools
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from app.emulator import Emulator
 from app.settings import Settings, load_settings
@@ -23,6 +25,16 @@ def _nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _botocores_data_is_parsed_once() -> Iterator[None]:
+    """Each session of botocore parses megabytes of JSON; over all the services that are started here, minutes of it."""
+    load = JSONFileLoader.load_file
+    parsed = functools.cache(lambda path: load(JSONFileLoader(), path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: parsed(path))
+        yield
 
 
 @pytest.fixture(scope="session")

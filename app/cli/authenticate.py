@@ -100,7 +100,8 @@ def _from_stdin() -> str | None:
     """
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    text = sys.stdin.read().strip()
+    # What is no text is for the service to refuse, or for --explain to describe.
+    text: str = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
     if not text:
         if not _is_device(sys.stdin):
             raise click.UsageError(
@@ -113,7 +114,8 @@ def _from_stdin() -> str | None:
         except StrictJsonError:
             return text  # for the service to judge
         if members.get("kind") == "ExecCredential":
-            token = (members.get("status") or {}).get("token")
+            status = members.get("status")
+            token = status.get("token") if isinstance(status, dict) else None
             if not isinstance(token, str):
                 fail("the ExecCredential on stdin has no status.token")
             return token

@@ -25,6 +25,7 @@ from app.errors import CredentialError
 Line = tuple[str, str]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _JWT_PARTS: Final = ("header", "payload", "signature")
 _MAX_DEPTH: Final = 6
 _MAX_NAMES: Final = 40
@@ -55,8 +56,14 @@ def _explain_decoded(request: SignedRequest, now: datetime) -> Iterator[Line]:
     yield "unsigned headers", _names(request.headers.keys() - set(signed))
     yield "audience header", _names(AUDIENCE_HEADERS.intersection(signed)) or "none: it is bound to nobody"
     yield "session token", "none" if request.security_token is None else f"{len(request.security_token)} characters"
-    yield "expires", "not given" if request.expires is None else f"{request.expires} s"
+    yield "expires", _seconds(request.expires)
     yield "age", _age(request.amz_date, now)
+
+
+def _seconds(text: str | None) -> str:
+    if text is None:
+        return "not given"
+    return f"{text} s" if _SECONDS.fullmatch(text) else f"no number of seconds ({len(text)} characters)"
 
 
 def _age(amz_date: str, now: datetime) -> str:
@@ -92,10 +99,10 @@ def _look_into(text: str, where: str, depth: int) -> Iterator[Line]:
     if prefix is not None:
         yield where, f"prefix {prefix}"
         yield from _look_into(text.removeprefix(prefix), f"{where} after the prefix", depth + 1)
-    elif "://" in text[:16]:
-        yield from _look_into_url(text, where)
     elif text.lstrip()[:1] in ("{", "["):
         yield from _look_into_json(text, where, depth)
+    elif "://" in text[:16]:
+        yield from _look_into_url(text, where)
     elif text.count(".") == len(_JWT_PARTS) - 1:
         for part, name in zip(text.split("."), _JWT_PARTS, strict=True):
             yield f"{where}: {name}", f"{len(part)} characters"

@@ -90,6 +90,7 @@ async def test_fetch_role_takes_a_fault_for_no_decision(iam: IamRoles, aws: Aws,
 async def test_fetch_role_ends_by_the_decisions_deadline(iam: IamRoles, aws: Aws, fault: FaultKind) -> None:
     await iam.own_account()
     aws.emulator.faults.iam.inject(fault)
+    aws.emulator.faults.iam.drip_interval = 0.002  # a second for the whole answer
     assert await undecided(iam, aws, seconds=0.1) is Reason.IAM_UNAVAILABLE
 
 

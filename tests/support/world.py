@@ -137,7 +137,7 @@ class Aws:
         self.emulator.faults.clear()
         for thread in threading.enumerate():
             if thread.name.startswith("iam"):
-                thread.join(timeout=10)
+                thread.join(timeout=5)
 
     def remove_roles(self) -> None:
         """Take back what `add_role` added and is still there."""
