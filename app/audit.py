@@ -4,10 +4,11 @@ A line never holds a credential, a token or a signature (I22): it is made of a `
 proxy claims is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
 """
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -42,13 +43,14 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
         if log_format == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    output = cast("TextIO", _PatientOutput(sys.stdout))
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=output),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
@@ -61,6 +63,21 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns with a traceback of a refused AssumeRole, which `app.adapters.iam` explains in a line.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
+
+
+class _PatientOutput:
+    """Standard output that nobody may read any more: a collector that went away must end no decision and no stop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 def get_logger() -> FilteringBoundLogger:

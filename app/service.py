@@ -83,7 +83,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     iam = IamRoles(_iam_options(settings), metrics)
     authenticator = Authenticator(
         _policy(settings, accounts),
-        CachingIdentities(GuardedIdentities(sts, accounts), metrics, clock),
+        CachingIdentities(GuardedIdentities(sts, accounts), accounts, metrics, clock),
         CachingRoles(GuardedRoles(iam), metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale),
         clock,
     )

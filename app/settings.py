@@ -25,6 +25,7 @@ from app.settings_checks import (
     CALLER_TOKENS,
     DEFAULT_LISTEN,
     DP_PROXY_TYPE,
+    IGNORED_VARIABLES,
     RELOADABLE_TOKENS,
     SOCKET_MODE,
     TLS_CERT,
@@ -215,6 +216,8 @@ class Settings(BaseSettings):
 
     _sts_endpoints: tuple[StsEndpoint, ...] = PrivateAttr(default_factory=load_sts_endpoints)
 
+    _ignored: tuple[str, ...] = PrivateAttr(default_factory=lambda: tuple(environment_warnings(os.environ)))
+
     @property
     def authorized_accounts(self) -> frozenset[str]:
         """The listed accounts, of the variable or the file."""
@@ -287,7 +290,7 @@ class Settings(BaseSettings):
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
-        yield from environment_warnings(os.environ)
+        yield from self._ignored
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
         """Yield each variable, its effective value without secrets, and whether the environment set it."""
@@ -328,6 +331,15 @@ def load_settings() -> Settings:
     if settings is None or problems:
         raise SettingsError(problems)
     return settings
+
+
+def discard_ignored_environment() -> None:
+    """Take out of this process's environment what is ignored on purpose, since the SDK's own fetchers would heed it (I9).
+
+    ``serve`` calls it once the settings, and so the warnings, are read.
+    """
+    for name in IGNORED_VARIABLES:
+        os.environ.pop(name, None)
 
 
 def _problems_of(error: ValidationError) -> Iterator[Problem]:

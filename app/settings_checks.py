@@ -37,6 +37,8 @@ _GOVERNS: Final[Mapping[str, frozenset[ProxyType]]] = {
 }
 _TRUE_TEXTS: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+# Beside the proxies, other people's words for whom to trust: AWS_CA_BUNDLE is the one that counts.
+IGNORED_VARIABLES: Final = (*_PROXY_VARIABLES, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,9 @@ def _accounts(entries: list[str]) -> frozenset[str]:
 
 def parse_audience(text: str) -> str:
     """Check that an audience can be a header's value."""
-    if not _AUDIENCE.fullmatch(text):
-        raise ValueError("it must be 1 to 255 printable ASCII characters, without blanks at the ends")
+    # SigV4 folds blanks, so that two of them would not tell "a  b" from "a b".
+    if not _AUDIENCE.fullmatch(text) or "  " in text:
+        raise ValueError("it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row")
     return text
 
 
@@ -179,13 +180,13 @@ def parse_endpoint_url(text: str) -> str:
         raise ValueError(
             "plain http is accepted towards loopback alone, since a credential would cross the network; use https"
         )
-    return text.rstrip("/")
+    return f"{url.scheme}://{url.netloc}"
 
 
 def parse_proxy_url(text: str) -> str:
     """Parse the URL of a proxy."""
-    _split(text, "it must be the URL of a proxy: http://proxy.internal:3128")
-    return text
+    url = _split(text, "it must be the URL of a proxy: http://proxy.internal:3128")
+    return f"{url.scheme}://{url.netloc}"
 
 
 def _split(text: str, remedy: str) -> SplitResult:

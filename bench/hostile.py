@@ -52,6 +52,9 @@ FRESH_SHARE: Final = 0.02
 NEW_SHARE: Final = 0.003
 FRESH: Final = 2_000
 NEW: Final = 400
+# Beside the lasting connections, callers that open a new one for each call; they come more often.
+NEWCOMERS: Final = 10
+NEWCOMER_PAUSE: Final = 0.25
 # Hostile connections by what they do: 1,000.
 HOSTILE: Final = {
     "garbage": 150,
@@ -162,7 +165,13 @@ def _report(quiet: Phase, mixed: Phase, warm: float, think: float, cost: float, 
     )
     print(f"\n{'valid callers':26}{'quiet':>34}{'mixed':>34}")
     print(f"{'':26}" + f"{'calls':>10}{'p50 ms':>8}{'p99 ms':>8}{'max':>8}" * 2)
-    for kind, words in (("all", "all"), ("hit", "known"), ("fresh", "new signatures"), ("new", "first of a new task")):
+    for kind, words in (
+        ("all", "all"),
+        ("hit", "known"),
+        ("fresh", "new signatures"),
+        ("new", "first of a new task"),
+        ("newcomer", "over a new connection"),
+    ):
         print(f"{words:26}{_latencies(quiet.valid['kinds'][kind])}{_latencies(mixed.valid['kinds'][kind])}")
     print(f"{'errors':26}{quiet.valid['errors'] or 'none'!s:>34}{mixed.valid['errors'] or 'none'!s:>34}")
     print(f"{'p99 of its own timers, ms':26}{quiet.valid['lag']:34.2f}{mixed.valid['lag']:34.2f}")
@@ -299,7 +308,9 @@ class _ValidCallers:
         self.think = think
         self.ends_at = 0.0
         self.seen: dict[str, list[float]] = {}
+        self.newcomers: list[float] = []
         self.errors: Counter[str] = Counter()
+        self._newcomer = post(_PATH, calls["hit"][0].encode())
         self._rare = {kind: iter([post(_PATH, call.encode()) for call in calls[kind]]) for kind in ("fresh", "new")}
         self._connections = [_ValidConnection(self, post(_PATH, call.encode())) for call in calls["hit"]]
         self._random = random.Random(1)
@@ -319,12 +330,34 @@ class _ValidCallers:
         request = next(self._rare[kind], None) if kind != "hit" else None
         return (kind if request else "hit"), request
 
+    async def _come_anew(self) -> None:
+        """Present a known credential over a new connection, again and again."""
+        loop = asyncio.get_running_loop()
+        while loop.time() < self.ends_at:
+            began = time.perf_counter()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", _PORT)
+                    writer.write(self._newcomer)
+                    status = await _read_status(reader)
+            except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+                self.errors[f"newcomer {type(error).__name__}"] += 1
+            else:
+                _drop(writer)
+                if status == str(_OK):
+                    self.newcomers.append(time.perf_counter() - began)
+                else:
+                    self.errors[f"newcomer {status}"] += 1
+            await asyncio.sleep(self.pause() * NEWCOMER_PAUSE)
+
     async def run(self, seconds: float) -> dict[str, Any]:
+        self.newcomers = []
         self.seen, self.errors = {"hit": [], "fresh": [], "new": []}, Counter()
         loop = asyncio.get_running_loop()
         self.ends_at = loop.time() + seconds
         for connection in self._connections:
             connection.begin(self._random.uniform(0, self.think))
+        newcomers = asyncio.gather(*(self._come_anew() for _ in range(NEWCOMERS)))
         lags = []
         while loop.time() < self.ends_at:
             due = loop.time() + _TICK
@@ -333,7 +366,8 @@ class _ValidCallers:
         while any(connection.waits for connection in self._connections) and loop.time() < self.ends_at + _PATIENCE:
             await asyncio.sleep(_TICK)
         self.errors["no answer"] += sum(connection.waits for connection in self._connections)
-        seen = {**self.seen, "all": [*itertools.chain(*self.seen.values())]}
+        await newcomers
+        seen = {**self.seen, "all": [*itertools.chain(*self.seen.values())], "newcomer": self.newcomers}
         return {
             "kinds": {kind: _summary(seconds) for kind, seconds in seen.items()},
             "errors": {error: number for error, number in self.errors.items() if number},
@@ -454,7 +488,11 @@ class _Attacker:
         while True:
             try:
                 await attack(kind)
-            except (OSError, asyncio.IncompleteReadError):
+            except (
+                OSError,
+                asyncio.IncompleteReadError,
+                RuntimeError,
+            ):  # uvloop raises the last one on a closed transport
                 self.seen[kind]["closed"] += 1
             await self._pause()
 

@@ -23,7 +23,7 @@ _ANOTHER_ROLE: Final = "403 role_id_mismatch"
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
 _MEMORY_MB: Final = 100.0
-_STARVING_SECONDS: Final = 24.0
+_STARVING_SECONDS: Final = 40.0
 
 _OUTCOMES: Final = {FaultKind.THROTTLE: THROTTLED, FaultKind.ACCESS_DENIED: DENIED}
 _WORDS: Final[Mapping[FaultKind, str]] = {

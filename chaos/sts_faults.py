@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from app.adapters.guards import BREAKER_FAILURES, STS_QUEUE
-from app.emulator import Emulator, FaultKind
+from app.adapters.guards import BREAKER_FAILURES, STS_AT_ONCE_VOUCHED, STS_QUEUE
+from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
-from chaos.aws import HOME, OTHERS, free_port
-from chaos.certificate import make_certificate
+from chaos.aws import HOME, OTHERS
 from chaos.row import DEADLINE, Promise, Row, Seen
 from chaos.stage import Stage
 
@@ -20,10 +19,15 @@ _ACTION: Final = "GetCallerIdentity"
 # Fewer than open the breaker, so that each row finds it closed.
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
-_STORM: Final = STS_QUEUE + 500
+_STORM: Final = STS_AT_ONCE_VOUCHED + STS_QUEUE + 300
+# The deadline, and what so many connections take at both ends.
+_STORM_SECONDS: Final = DEADLINE + 3
+_LATENT: Final = 3.0
 _FLOOD: Final = 2_400
 _LATENCY: Final = 1.0
 _QUICK_SECONDS: Final = 1.5
+# What orchestrators give a probe by default (ECS: 5 s).
+_PROBE_SECONDS: Final = 5.0
 _MEMORY_MB: Final = 30.0
 # A waiting decision takes some 20 KiB.
 _STORM_MEMORY_MB: Final = 100.0
@@ -70,6 +74,11 @@ def rows() -> Iterator[Row]:
         fault = f"STS {'lies: ' if kind in LIES else ''}{_WORDS[kind]}"
         yield Row(fault=fault, promise=promise, play=_play(kind), kind=kind)
     yield Row(
+        fault=f"STS takes {_LATENT:g} s for every answer",
+        promise=Promise(outcomes=("200",), within=_LATENT + 1, words="slow is not down"),
+        play=_slow,
+    )
+    yield Row(
         fault="STS hangs, and proxies keep coming",
         promise=Promise(
             outcomes=(UNAVAILABLE,), words=f"after {BREAKER_FAILURES} failures at once, and without a call"
@@ -78,7 +87,11 @@ def rows() -> Iterator[Row]:
     )
     yield Row(
         fault=f"STS hangs, and {_STORM:,} proxies come at once",
-        promise=Promise(outcomes=(UNAVAILABLE, OVERLOADED), words="/healthy answers, memory stays"),
+        promise=Promise(
+            outcomes=(UNAVAILABLE, OVERLOADED),
+            within=_STORM_SECONDS,
+            words="beyond the queue at once; /healthy answers",
+        ),
         play=_storm,
     )
     yield Row(
@@ -98,29 +111,6 @@ def rows() -> Iterator[Row]:
     )
 
 
-def rows_of_other_endpoints() -> Iterator[Row]:
-    """Yield the rows that start services with an STS of their own."""
-    yield Row(
-        fault="STS is gone: connection refused",
-        promise=Promise(outcomes=(UNAVAILABLE,), within=2.0, words="known credentials stay allowed"),
-        play=_gone,
-    )
-    yield Row(
-        fault="STS has no address: DNS failure",
-        promise=Promise(
-            outcomes=(UNAVAILABLE,), within=3.0, recovery=None, words="allowed after a start with the right name"
-        ),
-        play=_dns,
-    )
-    yield Row(
-        fault="STS shows a certificate that nobody trusts",
-        promise=Promise(
-            outcomes=(UNAVAILABLE,), within=3.0, recovery=None, words="allowed after a start that trusts it"
-        ),
-        play=_tls,
-    )
-
-
 def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
     def play(stage: Stage, promise: Promise) -> Seen:
         known = stage.known()
@@ -134,6 +124,14 @@ def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
         return seen
 
     return play
+
+
+def _slow(stage: Stage, promise: Promise) -> Seen:
+    stage.emulator.faults.sts.latency = _LATENT
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(2 * BREAKER_FAILURES)))
+    stage.emulator.faults.clear()
+    seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
+    return seen
 
 
 def _breaker(stage: Stage, promise: Promise) -> Seen:
@@ -154,15 +152,21 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
 
 def _storm(stage: Stage, promise: Promise) -> Seen:
     credentials = _of_vouched_keys(stage, HOME, _STORM)
+    late = _of_vouched_keys(stage, HOME, _AT_ONCE)
     memory = stage.service.memory()
     stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
-    with stage.probing() as probe:
-        seen = Seen(stage.caller.storm(credentials))
+    with stage.probing() as probe, ThreadPoolExecutor(1) as threads:
+        storm = threads.submit(stage.caller.storm, credentials)
+        stage.emulator.calls.wait_for(STS_AT_ONCE_VOUCHED)
+        time.sleep(_QUICK_SECONDS)
+        turned_away = [stage.caller.ask(credential) for credential in late]
+        seen = Seen([*storm.result(), *turned_away])
     stage.emulator.faults.clear()
     seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
-    seen.expect(probe.slowest < _QUICK_SECONDS, f"/healthy took {probe.slowest:.1f} s")
-    quickest = min((answer.seconds for answer in seen.answers if answer.outcome == OVERLOADED), default=DEADLINE)
-    seen.expect(quickest < _QUICK_SECONDS, "no call beyond the queue was turned away quickly")
+    seen.expect(probe.slowest < _PROBE_SECONDS, f"/healthy took {probe.slowest:.1f} s")
+    outcomes = {answer.outcome for answer in turned_away}
+    seen.expect(outcomes == {OVERLOADED}, f"calls beyond the queue were answered {', '.join(sorted(outcomes))}")
+    seen.expect(max(answer.seconds for answer in turned_away) < _AT_ONCE_SECONDS, "they were not turned away quickly")
     grown = stage.service.memory() - memory
     seen.expect(grown < _STORM_MEMORY_MB, f"memory grew by {grown:.0f} MB")
     return seen
@@ -204,44 +208,6 @@ def _hostile_key(stage: Stage, promise: Promise) -> Seen:
         approved = sum(answer.allowed for answer in flood.result())
     seen.expect(not approved, "A FORGED SIGNATURE WAS APPROVED")
     seen.recovered = stage.recovery(lambda: stage.tasks.credential(OTHERS[0]), 3 * (promise.recovery or 0))
-    return seen
-
-
-def _gone(stage: Stage, promise: Promise) -> Seen:
-    port = free_port()
-    sts = Emulator(stage.tasks.world, port=port).start()
-    try:
-        service = stage.start(AWS_ENDPOINT_URL_STS=sts.url)
-        service.until_ready()
-        service.until_own_account()
-        known = stage.known()
-    finally:
-        sts.stop()
-    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(_AT_ONCE)))
-    _expect_known(stage, known, seen)
-    with Emulator(stage.tasks.world, port=port):
-        seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
-    service.end()
-    return seen
-
-
-def _dns(stage: Stage, _promise: Promise) -> Seen:
-    return _wrong_endpoint(stage, {"AWS_ENDPOINT_URL_STS": "https://does-not-exist.invalid"}, {})
-
-
-def _tls(stage: Stage, _promise: Promise) -> Seen:
-    certificate, key = make_certificate(stage.folder)
-    with Emulator(stage.tasks.world, ssl_certfile=str(certificate), ssl_keyfile=str(key)) as sts:
-        endpoint = {"AWS_ENDPOINT_URL_STS": sts.url}
-        return _wrong_endpoint(stage, endpoint, {**endpoint, "AWS_CA_BUNDLE": str(certificate)})
-
-
-def _wrong_endpoint(stage: Stage, wrong: dict[str, str], right: dict[str, str]) -> Seen:
-    stage.start(**wrong).until_ready()
-    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(_AT_ONCE)))
-    stage.restart(**right)
-    seen.expect(stage.caller.ask(stage.tasks.credential()).allowed, "not allowed by the right one either")
-    stage.service.end()
     return seen
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from chaos import accounts_faults, change, iam_faults, lifecycle, sts_faults
+from chaos import accounts_faults, change, endpoint_faults, iam_faults, lifecycle, sts_faults
 from chaos.aws import HOME, OTHERS
 from chaos.liar import open_liar
 from chaos.row import Row
@@ -34,7 +34,7 @@ def lanes() -> list[Lane]:
     quick = {**second, "KMESH_AWSIAM_DECISION_TIMEOUT": f"{lifecycle.DECISION_TIMEOUT}"}
     return [
         Lane(open_stage, tuple(sts_faults.rows()), 80),
-        Lane(lambda: open_stage(start=False), tuple(sts_faults.rows_of_other_endpoints()), 20),
+        Lane(lambda: open_stage(start=False), tuple(endpoint_faults.rows()), 35),
         Lane(lambda: open_stage(second), tuple(iam_faults.rows()), 90),
         Lane(lambda: _stage_with_liar(second), tuple(iam_faults.rows_of_lies()), 20),
         Lane(lambda: open_stage(brief), (*iam_faults.rows_of_known_roles(), *change.rows()), 30),

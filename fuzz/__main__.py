@@ -135,8 +135,8 @@ def _fuzz(target: str, seconds: int) -> Outcome:
 
 def _excerpt(output: str) -> str:
     """Return the traceback of a finding, else the end of the output."""
-    found = re.search(r"=== Uncaught Python exception: ===\n(.*?)\n==\d+==", output, re.DOTALL)
-    return found[1].strip() if found else "\n".join(output.splitlines()[-20:])
+    found = re.search(r"=== Uncaught Python exception: ===\n(.*?)\n\n", output, re.DOTALL)
+    return found[1] if found else "\n".join(output.splitlines()[-20:])
 
 
 def _write_seeds(target: str, seeds: Path, words: Path) -> None:

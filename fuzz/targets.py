@@ -33,7 +33,7 @@ from app.core.forwarding import ValidatedRequest
 from app.core.header_rules import AUDIENCE_HEADERS
 from app.core.presigned import PARAMETERS, decode_presigned_url
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyRequest, ProxyType, match
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, match
 from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
 from app.core.role_tags import RoleRecord, read_claims
 from app.core.signed_request import CredentialForm, SignedRequest
@@ -393,10 +393,12 @@ def call(data: bytes) -> None:
     said = members["proxy"]
     require(said.keys() <= ProxyClaim.model_fields.keys(), "an unknown member was passed over")
     require((proxy.type, proxy.mesh, proxy.zone) == (said["type"], said.get("mesh"), said.get("zone")), "another claim")
-    require(dict(proxy.labels) == (said.get("labels") or {}), "other labels")
-    require({key: set(values) for key, values in proxy.tags.items()} == {
-        key: set(values) for key, values in (said.get("tags") or {}).items()
-    }, "other tags")  # fmt: skip
+    tags, labels = said.get("tags") or {}, said.get("labels") or {}
+    # What decides nothing need not be kept; what is kept is what was said.
+    require(all(set(tags[key]) == values for key, values in proxy.tags.items()), "other tags")
+    require(proxy.labels.items() <= labels.items(), "other labels")
+    services = {*tags.get(SERVICE_TAG, ()), *(value for key, value in labels.items() if key == SERVICE_TAG)}
+    require((proxy.services, proxy.workload) == (services, labels.get(WORKLOAD_TAG)), "another service or workload")
 
 
 CALLER_TOKEN: Final = b"caller-token-of-the-fuzzer/+=0123"

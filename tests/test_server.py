@@ -5,6 +5,8 @@ import json
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import httpx
 import pytest
 
 from app.emulator import FaultKind
-from tests.support.process import Served, connect, free_address, run, served, socket_address
+from tests.support.process import ROOT, Served, clean_environment, connect, free_address, run, served, socket_address
 from tests.support.world import Aws
 
 
@@ -210,3 +212,27 @@ def test_every_line_is_json(service: Served, aws: Aws) -> None:
     assert names[0] == "setting"
     assert {"listening", "own account", "decision", "Invalid HTTP request received.", "stopped"} <= set(names)
     assert all({"time", "level", "event"} <= event.keys() for event in events)
+
+
+def test_a_log_that_nobody_reads_any_more_holds_up_neither_an_answer_nor_the_end(address: str, aws: Aws) -> None:
+    """The collector behind standard output went away: what is answered stays in the format, and SIGTERM ends it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT,
+        env=clean_environment(**aws.service_environment(), KMESH_AWSIAM_LISTEN=address),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process, connect(address) as client:
+        assert process.stdout
+        while "own account" not in process.stdout.readline():
+            pass
+        process.stdout.close()
+        try:
+            answer = client.post("/v1/authenticate", json={"credential": aws.credential()})
+            assert answer.headers["content-type"] in ("application/json", "application/problem+json")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()

@@ -283,6 +283,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.cache.MAX_DENIALS": ("Caches", "denials of STS", count),
     "app.adapters.cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
     "app.adapters.cache.MAX_ROLES": ("Caches", "roles", count),
+    "app.adapters.cache.MAX_STRANGERS": ("Caches", "verified identities of accounts that are not listed", count),
     "app.adapters.cache.MAX_UNREADABLE_ROLES": ("Caches", "roles that may not be read", count),
     "app.adapters.cache.ACCESS_DENIED_SECONDS": ("Caches", "time of a role that may not be read", seconds),
     "app.service._WATCH_SECONDS": ("Files", "looking for a changed file of accounts", seconds),

@@ -312,7 +312,7 @@ def watch(pid: int) -> str:
         raise StepsError("the service started another program, which may have been a shell")
     if status["NoNewPrivs"] != "1" or int(status["CapEff"], 16) or int(status["CapPrm"], 16):
         raise StepsError("the service holds a privilege")
-    kilobytes = int(status["VmHWM"].split()[0])
+    kilobytes = int(status.get("VmHWM", "0 kB").split()[0])  # a process that has just ended has none
     return f"no privilege, no program started, {status['Threads']} threads, {kilobytes // 1000} MB at most"
 
 

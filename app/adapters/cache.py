@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from cachetools import TLRUCache
 
-from app.authenticator import Clock, IdentitySource, RoleSource
+from app.authenticator import AccountList, Clock, IdentitySource, RoleSource
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.principal import AdmittedPrincipal
@@ -29,6 +29,7 @@ from app.trail import Trail
 MAX_IDENTITIES: Final = 100_000
 MAX_ROLES: Final = 10_000
 MAX_UNREADABLE_ROLES: Final = 10_000
+MAX_STRANGERS: Final = 10_000
 MAX_DENIALS: Final = 20_000
 # STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
 DENIAL_SECONDS: Final = 10.0
@@ -79,10 +80,19 @@ class CachingIdentities:
     one costs no call, fills a store of its own, and cannot make a denial for anybody else.
     """
 
-    def __init__(self, source: IdentitySource, metrics: Metrics, clock: Clock, timer: Timer = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: IdentitySource,
+        accounts: AccountList,
+        metrics: Metrics,
+        clock: Clock,
+        timer: Timer = time.monotonic,
+    ) -> None:
         self._source = source
+        self._accounts = accounts
         self._metrics = metrics
         self._clock = clock
+        self._strangers: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_STRANGERS, timer)
         self._cache: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_IDENTITIES, timer)
         self._denials: ExpiringCache[tuple[Reason, str]] = ExpiringCache(MAX_DENIALS, timer)
         self._key = secrets.token_bytes(32)
@@ -90,7 +100,7 @@ class CachingIdentities:
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
         """See `app.authenticator.IdentitySource`. Local rules and the clock ran before: holding the argument proves it."""
         digest = request_digest(request.request, self._key)
-        identity = self._cache.get(digest)
+        identity = self._cache.get(digest) or self._strangers.get(digest)
         if identity is not None:
             trail.sts.cache = "hit"
             trail.sts.request_id = identity.request_id
@@ -105,7 +115,10 @@ class CachingIdentities:
         except AuthenticationError as error:
             self._denials.put(digest, (error.reason, error.detail), DENIAL_SECONDS)
             raise
-        self._cache.put(digest, identity, _seconds_until(request.expires_at, self._clock()))
+        # Anybody with an AWS account can be vouched for; those who are not listed push nobody else out.
+        listed = identity.account in self._accounts.current()
+        store = self._cache if listed else self._strangers
+        store.put(digest, identity, _seconds_until(request.expires_at, self._clock()))
         self._metrics.cache_size("identity", len(self._cache))
         return identity
 

@@ -93,7 +93,9 @@ class IamClients:
     def obtain_credentials(self) -> bool:
         """Whether the SDK's chain finds credentials for the service itself, as an ECS task does."""
         with self._lock:
-            return self._own_session().get_credentials() is not None
+            credentials = self._own_session().get_credentials()
+            # Some providers fetch nothing before they are used.
+            return credentials is not None and bool(credentials.get_frozen_credentials().access_key)
 
     def own_account(self) -> str:
         """Return the account of the service's own credentials, asking STS the first time.

@@ -7,7 +7,6 @@ import boto3
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError
 
 from app.core.endpoints import StsEndpoint
 from app.core.header_rules import ACTION, VERSION
@@ -29,7 +28,7 @@ def ambient_credentials() -> ReadOnlyCredentials:
     try:
         credentials = boto3.Session().get_credentials()
         frozen = None if credentials is None else credentials.get_frozen_credentials()
-    except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint of credentials that botocore does not trust
+    except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
         raise SigningError(f"the AWS credentials could not be fetched: {error}") from error
     if frozen is None:
         raise SigningError(

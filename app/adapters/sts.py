@@ -5,6 +5,7 @@ requests/s with 64 under way. Why none of boto3: the request is signed already, 
 """
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from typing import Final, Self
@@ -26,6 +27,7 @@ from app.trail import Trail
 MAX_REPLY_BYTES: Final = 64 * 1024
 # Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
 MAX_CONNECTIONS: Final = 256
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
 _KEEPALIVE_SECONDS: Final = 20.0
 _DNS_CACHE_SECONDS: Final = 10
 _SERVER_ERRORS: Final = range(500, 600)
@@ -136,12 +138,17 @@ class StsClient:
                 status=response.status,
                 content_type=response.headers.get("Content-Type", ""),
                 body=await _read_capped(response),
-                request_id=response.headers.get("x-amzn-RequestId", "")[:128],
+                request_id=_plain(response.headers.get("x-amzn-RequestId", "")),
             )
 
     @staticmethod
     def _time_left(deadline: float) -> float:
         return deadline - asyncio.get_running_loop().time()
+
+
+def _plain(request_id: str) -> str:
+    """Return a request id that can stand in a log; anything else is no request id of AWS."""
+    return request_id if _REQUEST_ID.fullmatch(request_id) else ""
 
 
 def _was_retried(method: str, error: Exception) -> bool:

@@ -17,10 +17,11 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from app.api.answer import Answer
-from app.api.problems import problem_answer
+from app.api.problems import problem_answer, reason_answer
 from app.api.schemas import parse_call
 from app.audit import write_decision
 from app.authenticator import Authenticator, Decision
+from app.core.proxy import ProxyRequest
 from app.errors import AuthError, RequestError, UpstreamError
 from app.metrics import Metrics
 from app.readiness import Readiness
@@ -71,14 +72,15 @@ class AuthenticateEndpoint:
         try:
             self._require_room()
             _require_json(scope["headers"])
-            body = await _read_body(scope["headers"], receive)
+            # The bytes are let go before anything is waited for.
+            credential, claimed = parse_call(await _read_body(scope["headers"], receive))
         except AuthError as error:
             # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
             # body is not read, so the connection ends.
             answer = self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(body, request_id)
+            return await self._decide(credential, claimed, request_id)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -95,29 +97,36 @@ class AuthenticateEndpoint:
         if self._in_flight > MAX_DECISIONS:
             raise UpstreamError(Reason.OVERLOADED, f"over {MAX_DECISIONS} decisions are under way")
 
-    async def _decide(self, body: bytes, request_id: str) -> Answer:
+    async def _decide(self, credential: str, claimed: ProxyRequest | None, request_id: str) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
         started = time.perf_counter()
         try:
             with self._metrics.in_flight():
-                credential, claimed = parse_call(body)
                 decision = await self._authenticator.authenticate(credential, claimed, trail)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
             detail = f"a bug of ours: {describe_bug(error)}"
             return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)
-        self._account(trail, None, started)
+        if not self._account(trail, None, started):
+            return reason_answer(Reason.INTERNAL_ERROR, request_id)
         return Answer(status=200, media_type=_JSON, body=encode_decision(decision), request_id=request_id)
 
     def _end(self, trail: Trail, error: AuthError, started: float) -> Answer:
-        self._account(trail, error, started)
+        if not self._account(trail, error, started):
+            return reason_answer(Reason.INTERNAL_ERROR, trail.request_id)
         return problem_answer(error, trail.request_id)
 
-    def _account(self, trail: Trail, error: AuthError | None, started: float) -> None:
+    def _account(self, trail: Trail, error: AuthError | None, started: float) -> bool:
+        """Write the audit line and count the decision; a decision that cannot be written down is none (I21)."""
         seconds = time.perf_counter() - started
-        self._metrics.decision_ended(trail, None if error is None else error.reason, seconds)
-        write_decision(trail, error, seconds)
+        reason = None if error is None else error.reason
+        try:
+            write_decision(trail, error, seconds)
+        except Exception:  # noqa: BLE001 - a full disk, a reader that is gone, a text that JSON cannot hold
+            reason = Reason.INTERNAL_ERROR
+        self._metrics.decision_ended(trail, reason, seconds)
+        return reason is not Reason.INTERNAL_ERROR or (error is not None and error.reason is reason)
 
 
 def encode_decision(decision: Decision) -> bytes:

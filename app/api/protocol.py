@@ -6,7 +6,7 @@ llhttp itself bounds none of them, so that a client could feed headers for ever.
 import asyncio
 from typing import Any, Final, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64
@@ -43,6 +43,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self.send_400_response("The request's head is too large.")
+        # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        waiting = cycle is not None and not cycle.response_complete
+        if not waiting and self._head_timer is None and not self.transport.is_closing():
+            self._start_head_timer()
 
     def on_message_begin(self) -> None:
         """Start the count, and for a later request of a connection the clock."""

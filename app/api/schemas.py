@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from app.core.proxy import ProxyRequest, ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType
 from app.core.strict_json import StrictJsonError, parse_object
 from app.errors import RequestError
 from app.reasons import Reason
@@ -20,6 +20,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=253)]
 _TagKey = Annotated[str, Field(max_length=317)]
 _TagValue = Annotated[str, Field(max_length=253)]
 
+_DECIDING: Final = (SERVICE_TAG, WORKLOAD_TAG)
 _MESH_MISSING: Final = "mesh_missing"
 
 _DEMO: Final[JsonDict] = {
@@ -65,8 +66,9 @@ class ProxyClaim(_Closed):
             mesh=self.mesh,
             name=self.name,
             zone=self.zone,
-            tags={key: frozenset(values) for key, values in (self.tags or {}).items()},
-            labels=self.labels or {},
+            # The rest decides nothing, and would be held while a decision waits.
+            tags={key: frozenset(values) for key, values in (self.tags or {}).items() if key in _DECIDING},
+            labels={key: value for key, value in (self.labels or {}).items() if key in _DECIDING},
         )
 
 

@@ -1,6 +1,5 @@
 """``authenticate``: present a credential to a running service, or show what one looks like."""
 
-import json
 import os
 import stat
 import sys
@@ -152,19 +151,26 @@ def _claim(
 
 def _print(response: httpx.Response) -> None:
     try:
-        answer = response.json()
-    except json.JSONDecodeError:
-        fail(f"the service answered {response.status_code} without JSON; is --service right?")
-    if response.status_code == _OK:
+        for line in _lines(response.status_code, response.json()):
+            click.echo(line)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        fail(f"what answered {response.status_code} is not this service; is --service right?")
+
+
+def _lines(status: int, answer: dict[str, Any]) -> list[str]:
+    if status == _OK:
         identity, principal = answer["identity"], answer["principal"]
-        click.echo("allowed")
-        click.echo(f"  identity   {' '.join(f'{key}={value}' for key, value in identity.items() if value is not None)}")
-        click.echo(f"  role       {principal['role']} ({principal['roleId']}) of account {principal['account']}")
-        click.echo(f"  session    {principal['session']}")
-        click.echo(f"  until      {answer['expiresAt']}")
-        return
-    is_verdict = response.status_code in (401, 403) and answer.get("reason") != Reason.CALLER_NOT_AUTHENTICATED
-    click.echo(f"{'denied' if is_verdict else 'undecided'}: {answer.get('reason')} ({response.status_code})")
-    click.echo(f"  {answer.get('title')}")
-    click.echo(f"  {answer.get('detail')}")
-    click.echo(f"  request id {answer.get('requestId')}")
+        return [
+            "allowed",
+            f"  identity   {' '.join(f'{key}={value}' for key, value in identity.items() if value is not None)}",
+            f"  role       {principal['role']} ({principal['roleId']}) of account {principal['account']}",
+            f"  session    {principal['session']}",
+            f"  until      {answer['expiresAt']}",
+        ]
+    is_verdict = status in (401, 403) and answer.get("reason") != Reason.CALLER_NOT_AUTHENTICATED
+    return [
+        f"{'denied' if is_verdict else 'undecided'}: {answer.get('reason')} ({status})",
+        f"  {answer.get('title')}",
+        f"  {answer.get('detail')}",
+        f"  request id {answer.get('requestId')}",
+    ]

@@ -5,6 +5,7 @@ import functools
 import re
 import ssl
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from app.adapters.sts_endpoints import load_sts_endpoints
 from app.callers import read_tokens
 from app.core.credential import encode_jwt_clothes, encode_native
 from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, TLS_CERT, TLS_KEY
-from app.settings_values import ListenAddress, TcpAddress, parse_listen_address
+from app.settings_values import ListenAddress, TcpAddress, parse_audience, parse_listen_address
 
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 _TIMEOUT: Final = 30.0
@@ -27,6 +28,13 @@ _TIMEOUT: Final = 30.0
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
 _FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _check_audience(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        return parse_audience(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,6 +56,7 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--audience",
+            callback=_check_audience,
             envvar="KMESH_AWSIAM_AUDIENCE",
             default=DEFAULT_AUDIENCE,
             show_default=True,
@@ -254,11 +263,10 @@ def service_client(address: ListenAddress, access: Access) -> Iterator[httpx.Cli
 
 def write_secret(path: Path, text: str) -> None:
     """Write a file for the owner alone, whole or not at all, without a newline: gRPC refuses one in metadata."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600, exist_ok=False)
-        partial.write_text(text, encoding="ascii")
-        partial.replace(path)
+        descriptor, partial = tempfile.mkstemp(prefix=".credential-", dir=path.parent)  # mode 0600, and nobody else's
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            file.write(text)
+        Path(partial).replace(path)
     except OSError as error:
         fail(f"{path} cannot be written ({error.strerror})")

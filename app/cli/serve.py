@@ -1,11 +1,14 @@
 """``serve`` and ``check-config``: both read the environment through the same code."""
 
+import contextlib
+import os
+import signal
 import sys
 from typing import NoReturn
 
 import click
 
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import Settings, SettingsError, discard_ignored_environment, load_settings
 
 _USAGE = 2
 
@@ -26,15 +29,22 @@ def serve() -> None:
     and AWS credentials of its own with iam:GetRole (on ECS: the task role). Listens on 127.0.0.1:5690 unless
     KMESH_AWSIAM_LISTEN says otherwise.
     """
+    # Until the server has its own: as the first process of a container it would ignore the signal.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     # Imported here: the other commands need neither FastAPI nor uvicorn, and start in a third of the time.
     from app.server import ListenError, run  # noqa: PLC0415
 
     settings = _load()
+    discard_ignored_environment()
     try:
         run(settings)
     except ListenError as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
         sys.exit(1)
+    # Threads that still wait for AWS would be waited for, one after the other, for longer than ECS gives a container.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(0)
 
 
 @click.command("check-config", short_help="Check the environment and print the effective settings.")

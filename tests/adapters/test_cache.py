@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from app.adapters import cache
+from app.adapters.accounts import FixedAccounts
 from app.adapters.cache import CachingIdentities, CachingRoles, ExpiringCache, request_digest
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
@@ -23,6 +24,7 @@ from tests.support.principals import PRINCIPAL
 from tests.support.signing import FORMS, NOW, Recipe, endpoint_of, judge, make_policy
 
 LIFETIME = 900.0
+LISTED = FixedAccounts(frozenset({"111122223333"}))
 ROLE_TTL = 300.0
 
 
@@ -226,7 +228,7 @@ def test_an_unbound_credential_shares_no_digest_with_a_bound_one() -> None:
 
 async def test_identify_asks_once_for_the_same_credential(time: Time, metrics: Metrics) -> None:
     sts = Sts()
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     first, second = new_trail(), new_trail()
     identity = await identities.identify(forwardable(), first)
     assert await identities.identify(forwardable(), second) is identity
@@ -239,7 +241,7 @@ async def test_identify_asks_once_for_the_same_credential(time: Time, metrics: M
 
 async def test_identify_asks_for_each_credential_by_itself(time: Time, metrics: Metrics) -> None:
     sts = Sts()
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     credentials = [
         *(Recipe(form=form).credential() for form in FORMS),
         Recipe(form=CredentialForm.NATIVE, expires=899).credential(),
@@ -267,7 +269,7 @@ async def test_an_identity_is_forgotten_when_its_signature_ends(
 ) -> None:
     """I17: counted from the moment of signing, not from that of asking."""
     sts = Sts()
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     request = forwardable(Recipe(form=form, expires=expires).credential())
     time.passed = 30.0
     await identities.identify(request, new_trail())
@@ -291,7 +293,7 @@ ERRORS = [
 async def test_an_error_of_sts_is_never_remembered(time: Time, metrics: Metrics, error: AuthError) -> None:
     """I18."""
     sts = Sts(error=error)
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     for _ in range(2):
         with pytest.raises(AuthError) as raised:
             await identities.identify(forwardable(), new_trail())
@@ -307,7 +309,7 @@ async def test_a_denial_of_sts_is_remembered_for_ten_seconds(
 ) -> None:
     """I18: definite, and brief: a key that was just issued may not be known everywhere yet."""
     sts = Sts(error=denial)
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     for seconds, asked in ((0.0, 1), (9.9, 1), (10.0, 2)):
         time.passed = seconds
         with pytest.raises(AuthenticationError) as raised:
@@ -319,7 +321,7 @@ async def test_a_denial_of_sts_is_remembered_for_ten_seconds(
 async def test_a_denial_is_that_of_one_exact_credential(time: Time, metrics: Metrics) -> None:
     """I18: nobody can create a denial for another."""
     sts = Sts(error=DENIALS[0])
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     with pytest.raises(AuthenticationError):
         await identities.identify(forwardable(), new_trail())
     sts.error = None
@@ -332,7 +334,7 @@ async def test_denials_are_bounded_and_push_no_identity_out(
 ) -> None:
     monkeypatch.setattr(cache, "MAX_DENIALS", 3)
     sts = Sts()
-    identities = CachingIdentities(sts, metrics, time.clock, time.timer)
+    identities = CachingIdentities(sts, LISTED, metrics, time.clock, time.timer)
     await identities.identify(forwardable(), new_trail())
     sts.error = DENIALS[0]
     for expires in range(100, 110):
@@ -345,9 +347,27 @@ async def test_denials_are_bounded_and_push_no_identity_out(
     assert sts.asked == 11
 
 
+async def test_strangers_are_remembered_apart_and_push_nobody_out(
+    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STS vouches for anybody's role; 100,000 of an unlisted account must not evict those who may come in."""
+    monkeypatch.setattr(cache, "MAX_IDENTITIES", 1)
+    monkeypatch.setattr(cache, "MAX_STRANGERS", 3)
+    sts = Sts()
+    identities = CachingIdentities(sts, FixedAccounts(frozenset({"444455556666"})), metrics, time.clock, time.timer)
+    for expires in range(100, 110):
+        await identities.identify(
+            forwardable(Recipe(form=CredentialForm.NATIVE, expires=expires).credential()), new_trail()
+        )
+    assert (len(identities._cache), len(identities._strangers)) == (0, 3)
+    again = forwardable(Recipe(form=CredentialForm.NATIVE, expires=109).credential())
+    await identities.identify(again, new_trail())
+    assert sts.asked == 10
+
+
 async def test_identities_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_IDENTITIES", 3)
-    identities = CachingIdentities(Sts(), metrics, time.clock, time.timer)
+    identities = CachingIdentities(Sts(), LISTED, metrics, time.clock, time.timer)
     for expires in range(100, 110):
         await identities.identify(
             forwardable(Recipe(form=CredentialForm.NATIVE, expires=expires).credential()), new_trail()
@@ -358,7 +378,7 @@ async def test_identities_are_bounded(time: Time, metrics: Metrics, monkeypatch:
 async def test_two_caches_share_nothing(time: Time, metrics: Metrics) -> None:
     sts = Sts()
     for _ in range(2):
-        await CachingIdentities(sts, metrics, time.clock, time.timer).identify(forwardable(), new_trail())
+        await CachingIdentities(sts, LISTED, metrics, time.clock, time.timer).identify(forwardable(), new_trail())
     assert sts.asked == 2
 
 

@@ -24,7 +24,8 @@ def parse(**members: Any) -> tuple[str, ProxyRequest | None]:
     return parse_call(json.dumps({"credential": "x", **members}).encode())
 
 
-def test_parse_call_reads_every_member() -> None:
+def test_parse_call_reads_every_member_and_keeps_what_decides() -> None:
+    """Other tags and labels are let go: a decision that waits should hold little."""
     assert parse(proxy=FULL) == (
         "x",
         ProxyRequest(
@@ -32,7 +33,7 @@ def test_parse_call_reads_every_member() -> None:
             mesh="default",
             name="demo-app-1",
             zone="zone-1",
-            tags={"kuma.io/service": frozenset({"demo-app", "admin"}), "version": frozenset()},
+            tags={"kuma.io/service": frozenset({"demo-app", "admin"})},
             labels={"kuma.io/workload": "demo"},
         ),
     )

@@ -1,6 +1,8 @@
 """``authenticate``: present a credential to a running service, and explain the outcome."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -166,6 +168,33 @@ def test_something_else_that_answers_is_a_failure_with_a_sentence(invoke: Invoke
     """An address of another program: here the emulator's, whose answers are no problem documents."""
     address = aws.emulator.url.removeprefix("http://")
     result = invoke("authenticate", "--service", address, stdin="x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is --service right?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"{}", b'{"identity": 1}', b"\xff\xfe\x00"], ids=["list", "object", "half", "no-text"]
+)
+def test_a_200_that_is_no_answer_of_the_service_is_a_failure_with_a_sentence(invoke: Invoke, body: bytes) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            result = invoke("authenticate", "--service", f"127.0.0.1:{server.server_port}", stdin="x")
+        finally:
+            server.shutdown()
+            thread.join()
     assert (result.exit_code, result.stdout) == (1, "")
     assert "is --service right?" in result.stderr
 
