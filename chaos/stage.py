@@ -69,7 +69,7 @@ class Service:
         if (
             self.poll(lambda: self.process.poll() is not None or self.caller.get("/ready") == 200, START_SECONDS)
             is None
-        ):  # noqa: PLR2004
+        ):
             raise StageError(f"the service did not become ready:\n{self.printed()}")
 
     def until_own_account(self) -> None:
