@@ -10,6 +10,10 @@ from urllib.parse import SplitResult, urlsplit
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
+_NETLOC: Final = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=:%-]*@)?(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?",
+    re.ASCII,
+)
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
 _MAX_PORT: Final = 65535
 # A header value: visible ASCII, with blanks only within.
@@ -199,7 +203,8 @@ def _split(text: str, remedy: str) -> SplitResult:
         has_port = url.port is None or url.port > 0
     except ValueError as error:
         raise ValueError(remedy) from error
-    if url.scheme not in ("https", "http") or not url.hostname or not has_port:
+    # What urlsplit and the client would read as two different hosts is refused (Teleport PR 67620).
+    if url.scheme not in ("https", "http") or not url.hostname or not has_port or not _NETLOC.fullmatch(url.netloc):
         raise ValueError(remedy)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError(remedy)

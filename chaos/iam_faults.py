@@ -1,7 +1,7 @@
 """IAM misbehaves: the emulator's faults, lies, a role that is known, one account among several, AssumeRole."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from app.adapters.guards import BREAKER_FAILURES
@@ -19,11 +19,14 @@ ACCESS_DENIED_SECONDS: Final = 32.0
 UNAVAILABLE: Final = "503 iam_unavailable"
 THROTTLED: Final = "503 iam_throttled"
 DENIED: Final = "503 iam_access_denied"
+OVERLOADED: Final = "503 overloaded"
 _ANOTHER_ROLE: Final = "403 role_id_mismatch"
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
 _MEMORY_MB: Final = 100.0
-_STARVING_SECONDS: Final = 40.0
+_STARVING_SECONDS: Final = 30.0
+_WAVE: Final = 12
+_PAUSE: Final = 0.2
 
 _OUTCOMES: Final = {FaultKind.THROTTLE: THROTTLED, FaultKind.ACCESS_DENIED: DENIED}
 _WORDS: Final[Mapping[FaultKind, str]] = {
@@ -105,12 +108,12 @@ def rows_of_accounts() -> Iterator[Row]:
     yield Row(
         fault="IAM hangs in one account",
         promise=Promise(outcomes=("200",), within=1.5, words="(other accounts, also through the reader role)"),
-        play=_one_account(FaultKind.HANG, seconds=5.0),
+        play=_faulty_accounts(FaultKind.HANG, OTHERS[:1], (HOME, OTHERS[1]), seconds=5.0),
     )
     yield Row(
-        fault=f"IAM drips a byte a second in one account, for {_STARVING_SECONDS:g} s",
-        promise=Promise(outcomes=("200",), within=1.5, words="(other accounts)"),
-        play=_one_account(FaultKind.SLOW_DRIP, seconds=_STARVING_SECONDS),
+        fault=f"IAM drips a byte a second in {len(OTHERS)} accounts, for {_STARVING_SECONDS:g} s",
+        promise=Promise(outcomes=("200",), within=1.5, words="(another account)"),
+        play=_faulty_accounts(FaultKind.SLOW_DRIP, OTHERS, (HOME,), seconds=_STARVING_SECONDS),
     )
 
 
@@ -225,20 +228,24 @@ def _stale(stage: Stage, promise: Promise) -> Seen:
     return seen
 
 
-def _one_account(kind: FaultKind, seconds: float) -> Callable[[Stage, Promise], Seen]:
+def _faulty_accounts(
+    kind: FaultKind, faulty: Sequence[str], others: Sequence[str], seconds: float
+) -> Callable[[Stage, Promise], Seen]:
     def play(stage: Stage, promise: Promise) -> Seen:
-        stage.known(OTHERS[1])
+        for account in others:
+            stage.known(account)
         stage.emulator.faults.iam.drip_interval = 1.0
-        stage.emulator.faults.iam.inject(kind, account=OTHERS[0])
+        for account in faulty:
+            stage.emulator.faults.iam.inject(kind, account=account)
         seen, started = Seen(), time.monotonic()
         while time.monotonic() - started < seconds:
-            outcomes = {
-                answer.outcome for answer in stage.caller.ask_all(_unknown(stage, OTHERS[0]) for _ in range(12))
-            }
-            seen.expect(not outcomes - {UNAVAILABLE, "503 overloaded"}, f"the faulty account was answered {outcomes}")
-            seen.answers += stage.caller.ask_all([_unknown(stage), _unknown(stage, OTHERS[1])])
+            answers = stage.caller.ask_all(_unknown(stage, account) for account in faulty for _ in range(_WAVE))
+            outcomes = {answer.outcome for answer in answers} - {UNAVAILABLE, OVERLOADED}
+            seen.expect(not outcomes, f"a faulty account was answered {', '.join(outcomes)}")
+            seen.answers += stage.caller.ask_all(_unknown(stage, account) for account in others)
+            time.sleep(_PAUSE)
         stage.emulator.faults.clear()
-        seen.recovered = stage.recovery(lambda: _unknown(stage, OTHERS[0]), 3 * (promise.recovery or 0))
+        seen.recovered = stage.recovery(lambda: _unknown(stage, faulty[0]), 3 * (promise.recovery or 0))
         return seen
 
     return play

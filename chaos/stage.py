@@ -85,6 +85,11 @@ class Service:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def cpu(self) -> float:
+        """Return the seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     @staticmethod
     def poll(holds: Callable[[], bool], seconds: float) -> float | None:
         """Return how long it took until something held; None if it did not in so many seconds."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from chaos import accounts_faults, change, endpoint_faults, iam_faults, lifecycle, sts_faults
+from chaos import accounts_faults, caller_faults, change, endpoint_faults, iam_faults, lifecycle, sts_faults
 from chaos.aws import HOME, OTHERS
 from chaos.liar import open_liar
 from chaos.row import Row
@@ -40,6 +40,7 @@ def lanes() -> list[Lane]:
         Lane(lambda: open_stage(brief), (*iam_faults.rows_of_known_roles(), *change.rows()), 30),
         Lane(lambda: open_stage(quick), tuple(iam_faults.rows_of_accounts()), 45),
         Lane(lambda: open_stage(second), tuple(iam_faults.rows_of_assume_role()), 60),
+        Lane(lambda: open_stage(second, start=False), tuple(caller_faults.rows()), 30),
         Lane(_stage_with_accounts_file, tuple(accounts_faults.rows()), 60),
         Lane(lambda: open_stage(quick, start=False), tuple(lifecycle.rows()), 100),
     ]

@@ -90,6 +90,11 @@ GOOD: list[tuple[str, str, str, Any]] = [
 ]
 
 BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
+    ("AWS_ENDPOINT_URL_STS", "http://[::1]*4566/", "URL of a host"),
+    ("AWS_ENDPOINT_URL_STS", "http://pi.[::1]:4566/", "URL of a host"),
+    ("AWS_ENDPOINT_URL_STS", "https://a..b", "URL of a host"),
+    ("AWS_ENDPOINT_URL_STS", f"https://{'x' * 64}.example", "URL of a host"),
+    ("KMESH_AWSIAM_AUDIENCE", "prod  cp", "two in a row"),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "-1", "greater"),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "nan", "86400"),
     ("KMESH_AWSIAM_ACCOUNT_MESHES", "444455556666=default", ACCOUNT),

@@ -306,6 +306,7 @@ AGAIN: Final = (
 PLACES: Final = (*((section, what, name) for name, (section, what, _) in BOUNDS.items()), *AGAIN)
 # Constants that are named like a bound, and are none.
 NO_BOUNDS: Final = {
+    "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",

@@ -148,11 +148,18 @@ def _read_answer(answer: "GetRoleResponseTypeDef") -> RoleRecord:
     try:
         role = answer["Role"]
         return RoleRecord(
-            arn=role["Arn"],
-            role_id=role["RoleId"],
-            name=role["RoleName"],
-            tags=tuple((tag["Key"], tag["Value"]) for tag in role.get("Tags", ())),
+            arn=_text(role["Arn"]),
+            role_id=_text(role["RoleId"]),
+            name=_text(role["RoleName"]),
+            tags=tuple((_text(tag["Key"]), _text(tag["Value"])) for tag in role.get("Tags", ())),
             request_id=answer["ResponseMetadata"].get("RequestId", ""),
         )
-    except KeyError as error:  # botocore leaves out what an answer lacks
+    except (KeyError, TypeError) as error:  # botocore leaves out what an answer lacks
         raise UpstreamError(Reason.IAM_UNAVAILABLE, "the answer of IAM is not believed: a member is missing") from error
+
+
+def _text(value: object) -> str:
+    """Return a member that is one text; botocore makes a list of an element that stands twice."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value

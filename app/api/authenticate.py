@@ -36,6 +36,8 @@ MAX_DECISIONS: Final = 4096
 # The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
 
+# Of a Content-Length: int() refuses to read thousands of them.
+MAX_DIGITS: Final = 18
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 _JSON: Final = "application/json"
@@ -187,7 +189,9 @@ def _require_json(headers: Headers) -> None:
 async def _read_body(headers: Headers, receive: Receive) -> bytes:
     """Read the body, up to its bound in bytes and in time."""
     for name, value in headers:
-        if name == b"content-length" and (not value.isdigit() or int(value) > MAX_BODY_BYTES):
+        if name == b"content-length" and (
+            not value.isdigit() or len(value) > MAX_DIGITS or int(value) > MAX_BODY_BYTES
+        ):
             raise RequestError(Reason.REQUEST_TOO_LARGE, "Content-Length")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):

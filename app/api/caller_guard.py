@@ -11,7 +11,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.answer import Answer
-from app.api.authenticate import MAX_BODY_BYTES, Headers, request_id_of
+from app.api.authenticate import MAX_BODY_BYTES, MAX_DIGITS, Headers, request_id_of
 from app.api.problems import reason_answer
 from app.audit import get_logger
 from app.callers import CallerTokenSource
@@ -98,5 +98,5 @@ def _has_large_body(headers: Headers) -> bool:
         if name == b"transfer-encoding":
             return True
         if name == b"content-length":
-            return not value.isdigit() or int(value) > MAX_BODY_BYTES
+            return not value.isdigit() or len(value) > MAX_DIGITS or int(value) > MAX_BODY_BYTES
     return False

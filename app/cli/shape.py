@@ -24,7 +24,7 @@ from app.errors import CredentialError
 
 Line = tuple[str, str]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,40}", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _JWT_PARTS: Final = ("header", "payload", "signature")
 _MAX_DEPTH: Final = 6
@@ -138,7 +138,7 @@ def _look_into_json(text: str, where: str, depth: int) -> Iterator[Line]:
         if isinstance(member, str) and _NAME.fullmatch(name):
             yield from _look_into(member, f"{where}.{name}", depth + 1)
         elif isinstance(member, dict):
-            yield f"{where}.{name}: members", _names(member)
+            yield f"{where}.{_names([name])}: members", _names(member)
 
 
 def _any_base64(text: str) -> str | None:
