@@ -11,13 +11,14 @@ from app.api.authenticate import BODY_TIMEOUT_SECONDS, MAX_DECISIONS
 from app.api.protocol import HEAD_TIMEOUT_SECONDS
 from chaos.calls import PATH
 from chaos.row import Promise, Row, Seen
-from chaos.stage import Stage
+from chaos.stage import Service, Stage
 
 _DRIBBLING: Final = MAX_DECISIONS + 200
 _HEAD: Final = f"POST {PATH} HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 _DESCRIPTORS: Final = 256
 _SILENT: Final = 300
 _SECONDS: Final = 2.0
+_IDLE_CPU_SECONDS: Final = 0.5
 
 
 def rows() -> Iterator[Row]:
@@ -32,7 +33,10 @@ def rows() -> Iterator[Row]:
     yield Row(
         fault=f"{_SILENT} silent connections, {_DESCRIPTORS} file descriptors",
         promise=Promise(
-            outcomes=("200", "no answer"), within=HEAD_TIMEOUT_SECONDS + 2, recovery=HEAD_TIMEOUT_SECONDS + 2, words="it lives"
+            outcomes=("200", "no answer"),
+            within=HEAD_TIMEOUT_SECONDS + 2,
+            recovery=HEAD_TIMEOUT_SECONDS + 2,
+            words="it lives",
         ),
         play=_too_many,
     )
@@ -61,12 +65,12 @@ def _too_many(stage: Stage, promise: Promise) -> Seen:
         seen.recovered = None if left is None else time.monotonic() - began
         cpu = service.cpu()
     time.sleep(1.0)
-    seen.expect(service.cpu() - cpu < 0.5, "it is busy with nothing")  # noqa: PLR2004
+    seen.expect(service.cpu() - cpu < _IDLE_CPU_SECONDS, "it is busy with nothing")
     service.end()
     return seen
 
 
-def _started(stage: Stage):
+def _started(stage: Stage) -> Service:
     service = stage.start()
     service.until_ready()
     service.until_own_account()
