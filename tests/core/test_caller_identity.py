@@ -91,6 +91,7 @@ def test_read_caller_identity_believes_an_answer_that_agrees_with_itself(reply: 
         pytest.param(ok(Arn="arn:aws:sts:::assumed-role/a/b", Account=""), id="no-account"),
         pytest.param(ok(Arn=ARN.replace("arn:aws:", "arn:aws-cn:")), id="other-partition-than-the-host"),
         pytest.param(ok(Arn=ARN.replace("arn:aws:", "arn:AWS:")), id="partition-in-upper-case"),
+        pytest.param(ok(Account=f"{ACCOUNT}4", Arn=ARN.replace(ACCOUNT, f"{ACCOUNT}4")), id="13-digits-in-both"),
         pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE01:another"), id="user-id-of-another-session"),
         pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE01:4f1c4f1c"), id="user-id-of-a-longer-session"),
         pytest.param(ok(UserId="AROAEXAMPLEEXAMPLE014f1c"), id="user-id-without-a-colon"),
@@ -101,6 +102,17 @@ def test_read_caller_identity_does_not_believe_a_200_that_is_not_quite_right(rep
     error = refusal_of(reply)
     assert isinstance(error, UpstreamError)
     assert error.reason is Reason.STS_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("resource", "user_id"),
+    [("user/alice", "AIDAEXAMPLEEXAMPLE01"), ("root", ACCOUNT), ("federated-user/bob", f"{ACCOUNT}:bob")],
+)
+def test_read_caller_identity_believes_principals_without_a_session(resource: str, user_id: str) -> None:
+    """They are refused later, as what they are: a denial that says so, and no outage."""
+    assert (
+        read_caller_identity(ok(Arn=f"arn:aws:iam::{ACCOUNT}:{resource}", UserId=user_id), ENDPOINT).user_id == user_id
+    )
 
 
 def test_read_caller_identity_believes_an_instance_identity_whose_user_id_has_two_colons() -> None:

@@ -412,6 +412,16 @@ def test_validate_gives_a_credential_no_longer_life_for_the_prefix_of_the_eks_fo
     assert judge(relabelled.credential(), UNBOUND).lifetime == timedelta(seconds=60)
 
 
+def test_validate_takes_a_query_up_to_what_sts_takes() -> None:
+    def with_token_of(characters: int) -> SignedCall:
+        # A slash takes three characters when it is encoded anew, an A takes one.
+        return set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * (characters // 3) + "A" * (characters % 3))
+
+    rest = len(judge(with_token_of(300).credential()).target) - 300
+    assert len(judge(with_token_of(15_000 - rest).credential()).target) == 15_000
+    assert refusal(with_token_of(15_001 - rest)) is Reason.CREDENTIAL_MALFORMED
+
+
 def test_validate_rejects_a_query_that_grows_beyond_what_sts_takes() -> None:
     """Raw slashes grow to three characters each when they are encoded anew; STS answers such a query with an empty 400."""
     call = set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * 7_800)
