@@ -13,10 +13,10 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check run lint types format audit mutants fuzz bench image lock clean recordings image-steps sbom
+.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-hostile image lock clean recordings image-steps sbom
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make the virtual environment with everything pinned by hash
 
@@ -65,8 +65,14 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
+chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
+	$(BIN)/python -m chaos $(T)
+
 bench: $(STAMP) ## Measure decisions per second and core
 	$(BIN)/python -m bench
+
+bench-hostile: $(STAMP) ## Measure valid callers beside as many hostile ones
+	$(BIN)/python -m bench.hostile
 
 recordings: $(STAMP) ## Record anew what awscli, boto3, botocore and hvac send
 	$(BIN)/python tests/recordings/record.py

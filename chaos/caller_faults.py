@@ -1,8 +1,9 @@
-"""Callers misbehave: they dribble, fall silent, or are more than there are file descriptors."""
+"""Callers misbehave: they dribble, hang up, or are more than there are file descriptors."""
 
 import contextlib
 import resource
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -17,6 +18,10 @@ _DRIBBLING: Final = MAX_DECISIONS + 200
 _HEAD: Final = f"POST {PATH} HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 _DESCRIPTORS: Final = 256
 _SILENT: Final = 300
+_RESET: Final = 6_000
+_AT_ONCE: Final = 200
+_IDLE: Final = 0.05
+_MEMORY_MB: Final = 15.0
 _SECONDS: Final = 2.0
 _IDLE_CPU_SECONDS: Final = 0.5
 
@@ -39,6 +44,11 @@ def rows() -> Iterator[Row]:
             words="it lives",
         ),
         play=_too_many,
+    )
+    yield Row(
+        fault=f"{_RESET:,} connections that are reset after their answer",
+        promise=Promise(outcomes=("200",), within=_SECONDS, words=f"memory grows by less than {_MEMORY_MB:g} MB"),
+        play=_reset,
     )
 
 
@@ -68,6 +78,38 @@ def _too_many(stage: Stage, promise: Promise) -> Seen:
     seen.expect(service.cpu() - cpu < _IDLE_CPU_SECONDS, "it is busy with nothing")
     service.end()
     return seen
+
+
+def _reset(stage: Stage, promise: Promise) -> Seen:
+    service = _started(stage)
+    known = stage.known()
+    # A credential that is refused without a call, after which the connection is kept.
+    body = '{"credential": "x"}'
+    request = f"{_HEAD.replace('100', str(len(body)))}{body}".encode()
+    _reset_some(service.caller.port, _RESET // 10, request)
+    before = service.memory()
+    _reset_some(service.caller.port, _RESET, request)
+    grown = service.memory() - before
+    seen = Seen([stage.caller.ask(known), stage.caller.ask(stage.tasks.credential())])
+    seen.expect(grown < _MEMORY_MB, f"memory grew by {grown:.0f} MB")
+    seen.recovered = stage.recovery(stage.tasks.credential, promise.recovery or 0)
+    service.end()
+    return seen
+
+
+def _reset_some(port: int, number: int, request: bytes) -> None:
+    for _ in range(number // _AT_ONCE):
+        with contextlib.ExitStack() as stack:
+            connections = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(_AT_ONCE)
+            ]
+            for connection in connections:
+                connection.sendall(request)
+            for connection in connections:
+                connection.recv(4096)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # The service is back to waiting for the next call on each of them.
+            time.sleep(_IDLE)
 
 
 def _started(stage: Stage) -> Service:
