@@ -19,7 +19,16 @@ from app.emulator.world import World
 
 HOME: Final = "111122223333"
 """The account of the service itself."""
-OTHERS: Final = ("444455556666", "555566667777", "666677778888", "777788889999")
+OTHERS: Final = (
+    "222233334444",
+    "333344445555",
+    "444455556666",
+    "555566667777",
+    "666677778888",
+    "777788889999",
+    "888899990000",
+    "999900001111",
+)
 """Listed accounts, which are read through a reader role."""
 STRANGER: Final = "999988887777"
 """An account that is not listed."""

@@ -9,7 +9,7 @@ from app.emulator import FaultKind
 from chaos import liar
 from chaos.aws import HOME, OTHERS
 from chaos.liar import Lie
-from chaos.row import RECOVERY, Promise, Row, Seen
+from chaos.row import DEADLINE, RECOVERY, Promise, Row, Seen
 from chaos.stage import Stage
 
 ROLE_TTL: Final = 1.0
@@ -24,7 +24,7 @@ _ANOTHER_ROLE: Final = "403 role_id_mismatch"
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
 _MEMORY_MB: Final = 100.0
-_STARVING_SECONDS: Final = 30.0
+_STARVING_SECONDS: Final = 14.0
 _WAVE: Final = 12
 _PAUSE: Final = 0.2
 
@@ -112,7 +112,7 @@ def rows_of_accounts() -> Iterator[Row]:
     )
     yield Row(
         fault=f"IAM drips a byte a second in {len(OTHERS)} accounts, for {_STARVING_SECONDS:g} s",
-        promise=Promise(outcomes=("200",), within=1.5, words="(another account)"),
+        promise=Promise(outcomes=("200",), within=1.5, recovery=DEADLINE, words="(another account)"),
         play=_faulty_accounts(FaultKind.SLOW_DRIP, OTHERS, (HOME,), seconds=_STARVING_SECONDS),
     )
 

@@ -38,7 +38,7 @@ def lanes() -> list[Lane]:
         Lane(lambda: open_stage(second), tuple(iam_faults.rows()), 90),
         Lane(lambda: _stage_with_liar(second), tuple(iam_faults.rows_of_lies()), 20),
         Lane(lambda: open_stage(brief), (*iam_faults.rows_of_known_roles(), *change.rows()), 30),
-        Lane(lambda: open_stage(quick), tuple(iam_faults.rows_of_accounts()), 45),
+        Lane(lambda: open_stage(quick), tuple(iam_faults.rows_of_accounts()), 35),
         Lane(lambda: open_stage(second), tuple(iam_faults.rows_of_assume_role()), 60),
         Lane(lambda: open_stage(second, start=False), tuple(caller_faults.rows()), 30),
         Lane(_stage_with_accounts_file, tuple(accounts_faults.rows()), 60),
