@@ -6,8 +6,8 @@ the valid ones. How late that clock's own timers were is printed: what it measur
 
 Both loops are closed and think, as control planes do: a connection asks, waits for the answer, and pauses. The pause is
 chosen from what a remembered decision costs the service here and now, so that the valid callers alone take `QUIET_SHARE` of
-its core. A hostile connection is as eager as a valid one. The same valid connections are measured in both phases, and in
-the same run, since machines differ and drift: read the ratio.
+its core at the price of full load; paced, a call costs a third more. A hostile connection is as eager as a valid one. The
+same valid connections are measured in both phases, and in the same run, since machines differ and drift: read the ratio.
 """
 
 import asyncio
@@ -160,7 +160,7 @@ def _phase(emulator: Emulator, pid: int, seconds: float, *workers: "_Worker") ->
 def _report(quiet: Phase, mixed: Phase, warm: float, think: float, cost: float, seconds: float) -> int:
     load = os.getloadavg()[0]
     print(
-        f"{platform.machine()}, {len(os.sched_getaffinity(os.getppid()))} cores, Python {platform.python_version()}, load "
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, load "
         f"average {load:.1f}; {VALID:,} valid and {sum(HOSTILE.values()):,} hostile connections, each pauses {think:.2f} s; "
         f"a hit costs {cost * 1e6:.0f} us"
     )

@@ -5,11 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from app.api import protocol
-from app.api.protocol import HEAD_TIMEOUT_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS
+from app.api.protocol import HEAD_TIMEOUT_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
 from app.emulator import FaultKind
+from app.server import uvicorn_config
 from tests.support.service import AUTHENTICATE, RunningService, listening
 from tests.support.world import Aws
 
@@ -238,3 +240,22 @@ async def test_a_client_may_ask_before_it_sends_its_body(connection: Connection)
 async def test_http_1_0_is_answered(connection: Connection) -> None:
     await connection.send(b"GET /healthy HTTP/1.0\r\n\r\n")
     assert (await connection.rest()).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_reset_connection_leaves_no_clock_running() -> None:
+    """Each would keep its connection's memory for the length of the keep-alive, so that resets alone would fill it."""
+    loop = asyncio.new_event_loop()
+    try:
+        config = uvicorn_config(trivial, grace_seconds=1)
+        config.load()
+        connection = BoundedHttpProtocol(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        clock = connection.timeout_keep_alive_task = loop.call_later(60, connection.connection_lost, None)
+        connection.connection_lost(ConnectionResetError())
+        assert clock.cancelled()
+        assert connection.timeout_keep_alive_task is None
+    finally:
+        loop.close()
+
+
+async def trivial(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Never asked."""
