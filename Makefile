@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# The lock files are complete, so nothing is resolved (--no-deps): through an extra of a pinned package pip reaches for the
+# newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
 # Seconds for each target of `make fuzz`, and the targets if not all: make fuzz S=600 F="presigned call"
@@ -23,7 +25,8 @@ install: $(STAMP) ## Make the virtual environment with everything pinned by hash
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -62,7 +65,7 @@ mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
 	$(BIN)/python tools/mutants.py
 
 fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.11 to 3.13)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
 chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
