@@ -34,7 +34,6 @@ from app.watch import FileWatch, watch_files
 # Looking for our own credentials and account: at once, then less and less often.
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LAST_RETRY_SECONDS: Final = 30.0
-_WATCH_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +76,8 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         if settings.tls_files is None
         else ServerTls(settings.tls_files, functools.partial(unknown.note, "certificate"))
     )
-    watches = _watches(tokens, tls, metrics)
     accounts = _accounts(settings, metrics)
+    watches = _watches(accounts, tokens, tls, metrics)
     sts = StsClient.open(_sts_options(settings), metrics)
     iam = IamRoles(_iam_options(settings), metrics)
     authenticator = Authenticator(
@@ -92,8 +91,6 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     tasks = [asyncio.create_task(_prepare(settings, iam, readiness))]
     if watches:
         tasks.append(asyncio.create_task(watch_files(watches)))
-    if isinstance(accounts, FileAccounts):
-        tasks.append(asyncio.create_task(_watch(accounts)))
     try:
         yield Service(
             api=build_api(
@@ -106,7 +103,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
             readiness=readiness,
             wait_until_idle=endpoint.wait_until_idle,
-            reload=lambda: _reload(accounts, watches),
+            reload=lambda: _reload(watches),
             tls=None if tls is None else tls.context,
             watches=watches,
         )
@@ -118,16 +115,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         await sts.close()
 
 
-async def _watch(accounts: FileAccounts) -> None:
-    """Look for a changed file every few seconds: a poll works on every file system and with every way of replacing it."""
-    while True:
-        await asyncio.to_thread(accounts.reload)  # a file system that hangs must not stop the loop
-        await asyncio.sleep(_WATCH_SECONDS)
-
-
-def _reload(accounts: FixedAccounts | FileAccounts, watches: Iterable[FileWatch]) -> None:
-    if isinstance(accounts, FileAccounts):
-        accounts.reload(forced=True)
+def _reload(watches: Iterable[FileWatch]) -> None:
     for watch in watches:
         asyncio.get_running_loop().run_in_executor(None, functools.partial(watch.check, forced=True))
 
@@ -139,8 +127,10 @@ def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCaller
     return lambda app: CallerGuard(app, tokens, unknown, open_paths)
 
 
-def _watches(tokens: CallerTokenSource | None, tls: ServerTls | None, metrics: Metrics) -> tuple[FileWatch, ...]:
-    watches = []
+def _watches(
+    accounts: FixedAccounts | FileAccounts, tokens: CallerTokenSource | None, tls: ServerTls | None, metrics: Metrics
+) -> tuple[FileWatch, ...]:
+    watches = [accounts.watch] if isinstance(accounts, FileAccounts) else []
     if tls is not None:
         watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics))
     if tokens is not None:

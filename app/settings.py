@@ -231,11 +231,6 @@ class Settings(BaseSettings):
         )
 
     @property
-    def partition_endpoints(self) -> StsEndpoints:
-        """Every STS endpoint of the partition."""
-        return select_endpoints(self._sts_endpoints, partition=self.partition)
-
-    @property
     def accepted_endpoints(self) -> StsEndpoints:
         """The STS endpoints that a credential may be signed for."""
         return select_endpoints(self._sts_endpoints, partition=self.partition, regions=self.regions)

@@ -94,6 +94,8 @@ class AccountsFile:
 def read_accounts_file(text: str) -> AccountsFile:
     """Read account ids from a file: UTF-8, one a line, ``#`` comments."""
     path = Path(text)
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file: reading it could wait for ever")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ What cannot be taken over leaves what was there before in force, loudly. Nothing
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from app.metrics import Metrics, Reloadable
 # A poll works on every file system, and with every way of putting a file in another's place.
 INTERVAL_SECONDS: Final = 2.0
 
+Timer = Callable[[], float]
 _Stamp = tuple[int, ...] | None
 
 
@@ -25,7 +27,14 @@ class FileWatch:
         what: it is, in metrics and logs.
     """
 
-    def __init__(self, what: Reloadable, paths: Sequence[Path], load: Callable[[], None], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        what: Reloadable,
+        paths: Sequence[Path],
+        load: Callable[[], None],
+        metrics: Metrics,
+        timer: Timer = time.monotonic,
+    ) -> None:
         """Start with what was read with the settings.
 
         Args:
@@ -33,6 +42,7 @@ class FileWatch:
             paths: the files; a symbolic link stands for what it leads to.
             load: takes the files over, or raises and leaves everything as it is. It may run in another thread.
             metrics: counts what could not be taken over.
+            timer: of `bad_for`.
         """
         self.what = what
         self._paths = tuple(paths)
@@ -41,6 +51,8 @@ class FileWatch:
         # None: read them at the first occasion, since they may have changed since the settings were read.
         self._seen: tuple[_Stamp, ...] | None = None
         self._problem: str | None = None
+        self._timer = timer
+        self._good_at = timer()
         self._lock = threading.Lock()
 
     def check(self, *, forced: bool = False) -> None:
@@ -49,6 +61,7 @@ class FileWatch:
             # Before the files are read: what changes afterwards is seen the next time.
             stamps = tuple(_stamp(path) for path in self._paths)
             if stamps == self._seen and self._problem is None and not forced:
+                self._good_at = self._timer()
                 return
             first, self._seen = self._seen is None, stamps
             try:
@@ -60,7 +73,11 @@ class FileWatch:
             else:
                 if not first or self._problem is not None:
                     get_logger().info("reloaded", what=self.what, files=[str(path) for path in self._paths])
-                self._problem = None
+                self._problem, self._good_at = None, self._timer()
+
+    def bad_for(self) -> float:
+        """Return for how many seconds the files have not been what they should; 0 while they are."""
+        return 0.0 if self._problem is None else self._timer() - self._good_at
 
     def _failed(self, problem: str) -> None:
         self._metrics.reload_failed(self.what)

@@ -286,8 +286,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.cache.MAX_STRANGERS": ("Caches", "verified identities of accounts that are not listed", count),
     "app.adapters.cache.MAX_UNREADABLE_ROLES": ("Caches", "roles that may not be read", count),
     "app.adapters.cache.ACCESS_DENIED_SECONDS": ("Caches", "time of a role that may not be read", seconds),
-    "app.service._WATCH_SECONDS": ("Files", "looking for a changed file of accounts", seconds),
-    "app.watch.INTERVAL_SECONDS": ("Files", "looking for changed certificates and caller tokens", seconds),
+    "app.watch.INTERVAL_SECONDS": ("Files", "looking for changed certificates, caller tokens and accounts", seconds),
     "app.adapters.accounts.MAX_STALE_SECONDS": (
         "Files",
         "the last good list of accounts, while its file is bad",

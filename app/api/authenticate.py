@@ -110,25 +110,30 @@ class AuthenticateEndpoint:
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
             detail = f"a bug of ours: {describe_bug(error)}"
             return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)
-        if not self._account(trail, None, started):
-            return reason_answer(Reason.INTERNAL_ERROR, request_id)
+        unwritten = self._account(trail, None, started)
+        if unwritten is not None:
+            return reason_answer(unwritten, request_id)
         return Answer(status=200, media_type=_JSON, body=encode_decision(decision), request_id=request_id)
 
     def _end(self, trail: Trail, error: AuthError, started: float) -> Answer:
-        if not self._account(trail, error, started):
-            return reason_answer(Reason.INTERNAL_ERROR, trail.request_id)
-        return problem_answer(error, trail.request_id)
+        unwritten = self._account(trail, error, started)
+        return (
+            problem_answer(error, trail.request_id) if unwritten is None else reason_answer(unwritten, trail.request_id)
+        )
 
-    def _account(self, trail: Trail, error: AuthError | None, started: float) -> bool:
-        """Write the audit line and count the decision; a decision that cannot be written down is none (I21)."""
+    def _account(self, trail: Trail, error: AuthError | None, started: float) -> Reason | None:
+        """Write the audit line and count the decision.
+
+        A decision that cannot be written down is none (I21): then the reason comes back that takes its place.
+        """
         seconds = time.perf_counter() - started
-        reason = None if error is None else error.reason
+        unwritten = None
         try:
             write_decision(trail, error, seconds)
-        except Exception:  # noqa: BLE001 - a full disk, a reader that is gone, a text that JSON cannot hold
-            reason = Reason.INTERNAL_ERROR
-        self._metrics.decision_ended(trail, reason, seconds)
-        return reason is not Reason.INTERNAL_ERROR or (error is not None and error.reason is reason)
+        except Exception:  # noqa: BLE001 - a text that JSON cannot hold, or a bug of ours
+            unwritten = Reason.INTERNAL_ERROR
+        self._metrics.decision_ended(trail, unwritten or (None if error is None else error.reason), seconds)
+        return unwritten
 
 
 def encode_decision(decision: Decision) -> bytes:

@@ -1,5 +1,6 @@
 """The list of accounts in a file: taken over when it changes, kept when it is bad, and not for ever."""
 
+import os
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_a_changed_file_is_taken_over(path: Path) -> None:
     subject = open_list(path, Metrics())
     path.write_text(f"{ONE}\n{TWO}  # theirs\n")
     with capture_logs() as log:
-        subject.reload()
+        subject.watch.check()
     assert subject.current() == {ONE, TWO}
     assert log[0]["added"] == [TWO]
 
@@ -55,18 +56,18 @@ def test_a_changed_file_is_taken_over(path: Path) -> None:
 def test_a_removed_account_is_gone(path: Path) -> None:
     subject = open_list(path, Metrics())
     path.write_text(f"{TWO}\n")
-    subject.reload()
+    subject.watch.check()
     assert subject.current() == {TWO}
 
 
 def test_a_file_that_is_put_in_the_place_of_another_is_taken_over(path: Path, tmp_path: Path) -> None:
     """As Kubernetes, editors and atomic writers do it."""
     subject = open_list(path, Metrics())
-    subject.reload()
+    subject.watch.check()
     other = tmp_path / "other"
     other.write_text(f"{TWO}\n")
     other.replace(path)
-    subject.reload()
+    subject.watch.check()
     assert subject.current() == {TWO}
 
 
@@ -74,20 +75,29 @@ def test_a_file_that_is_put_in_the_place_of_another_is_taken_over(path: Path, tm
 def test_a_bad_file_keeps_the_last_good_list_loudly(path: Path, text: str) -> None:
     metrics = Metrics()
     subject = open_list(path, metrics)
-    subject.reload()
+    subject.watch.check()
     path.write_text(text)
     with capture_logs() as log:
-        subject.reload()
-        subject.reload()
+        subject.watch.check()
+        subject.watch.check()
     assert subject.current() == {ONE}
     assert [entry["log_level"] for entry in log] == ["error"]
     assert value(read_samples(metrics.expose().decode()), FAILURES, what="accounts") == 2
 
 
+def test_a_pipe_in_the_place_of_the_file_holds_up_nothing(path: Path) -> None:
+    """Reading it would wait for a writer that never comes."""
+    subject = open_list(path, Metrics())
+    path.unlink()
+    os.mkfifo(path)
+    subject.watch.check()
+    assert subject.current() == {ONE}
+
+
 def test_a_file_that_is_gone_keeps_the_last_good_list(path: Path) -> None:
     subject = open_list(path, Metrics())
     path.unlink()
-    subject.reload()
+    subject.watch.check()
     assert subject.current() == {ONE}
 
 
@@ -98,26 +108,26 @@ def test_a_list_that_does_not_fit_the_other_settings_is_a_bad_one(path: Path) ->
 
     subject = open_list(path, Metrics(), only_one)
     path.write_text(f"{ONE}\n{TWO}\n")
-    subject.reload()
+    subject.watch.check()
     assert subject.current() == {ONE}
 
 
 def test_a_mended_file_is_taken_over(path: Path) -> None:
     subject = open_list(path, Metrics())
     path.write_text("rubbish\n")
-    subject.reload()
+    subject.watch.check()
     path.write_text(f"{TWO}\n")
-    subject.reload()
+    subject.watch.check()
     assert subject.current() == {TWO}
 
 
 def test_after_an_hour_of_a_bad_file_nothing_is_decided(path: Path) -> None:
     now = Now()
     subject = open_list(path, Metrics(), now=now)
-    subject.reload()
+    subject.watch.check()
     path.write_text("rubbish\n")
     now.seconds = 50.0
-    subject.reload()
+    subject.watch.check()
     now.seconds = accounts.MAX_STALE_SECONDS
     assert subject.current() == {ONE}
     now.seconds += 0.5
@@ -131,15 +141,15 @@ def test_an_unchanged_good_file_is_good_for_ever_and_not_read_again(path: Path) 
     subject = open_list(path, Metrics(), now=now)
     for hour in range(5):
         now.seconds = hour * 3600.0
-        subject.reload()
+        subject.watch.check()
     assert subject.current() == {ONE}
 
 
 def test_a_reload_on_demand_reads_the_file_whether_it_looks_changed_or_not(path: Path) -> None:
     seen: list[AbstractSet[str]] = []
     subject = open_list(path, Metrics(), seen.append)
-    subject.reload()
-    subject.reload()
+    subject.watch.check()
+    subject.watch.check()
     assert len(seen) == 1
-    subject.reload(forced=True)
+    subject.watch.check(forced=True)
     assert len(seen) == 2
