@@ -256,3 +256,42 @@ def test_read_claims_denies_a_key_that_stands_twice(name: str) -> None:
 def test_read_claims_takes_no_other_key_for_ours(key: str) -> None:
     role = replace(ROLE, tags=(("kuma.io/type", "dataplane"), (key, "default")))
     assert refusal(role) is Reason.ROLE_MESH_MISSING
+
+
+OTHER_ACCOUNT = "444455556666"
+
+
+@pytest.mark.parametrize(
+    ("role", "meshes"),
+    [
+        pytest.param(ROLE, None, id="not-limited"),
+        pytest.param(ROLE, {ACCOUNT: {"default"}}, id="its-mesh"),
+        pytest.param(ROLE, {ACCOUNT: {"payments", "default"}}, id="one-of-its-meshes"),
+        pytest.param(ROLE, {ACCOUNT: {"*"}}, id="every-mesh"),
+        pytest.param(ROLE, {ACCOUNT: {"*", "payments"}}, id="every-mesh-beside-another"),
+        pytest.param(tagged(type="ingress"), {ACCOUNT: {"*"}}, id="zone-proxy-of-an-account-with-every-mesh"),
+    ],
+)
+def test_read_claims_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: dict[str, set[str]] | None) -> None:
+    assert read_claims(ADMITTED, role, account_meshes=meshes) == read_claims(ADMITTED, role)
+
+
+@pytest.mark.parametrize(
+    ("role", "meshes", "named"),
+    [
+        pytest.param(ROLE, {ACCOUNT: {"payments"}}, "default", id="mesh-of-another-account"),
+        pytest.param(ROLE, {ACCOUNT: {"default.x", "defaul"}}, "default", id="names-that-are-near"),
+        pytest.param(ROLE, {ACCOUNT: set(), OTHER_ACCOUNT: {"*"}}, "default", id="no-mesh-at-all"),
+        pytest.param(ROLE, {OTHER_ACCOUNT: {"default"}}, "default", id="account-without-an-entry"),
+        pytest.param(tagged(type="ingress"), {ACCOUNT: {"default"}}, "ingress", id="ingress-of-a-limited-account"),
+        pytest.param(tagged(type="egress"), {ACCOUNT: {"default"}}, "egress", id="egress-of-a-limited-account"),
+    ],
+)
+def test_read_claims_denies_an_account_what_is_not_its_mesh(
+    role: RoleRecord, meshes: dict[str, set[str]], named: str
+) -> None:
+    """A zone proxy carries every mesh's traffic: tagging one must not be the way around the limit."""
+    with pytest.raises(AuthorizationError) as raised:
+        read_claims(ADMITTED, role, account_meshes=meshes)
+    assert raised.value.reason is Reason.ACCOUNT_MESH_NOT_ALLOWED
+    assert raised.value.detail == f"the account may not claim {named}"
