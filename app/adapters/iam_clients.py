@@ -4,32 +4,44 @@
 is never shared between accounts: that was CVE-2025-11621 and CVE-2025-59048.
 """
 
+import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import boto3
 import botocore.session
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import (
-    AssumeRoleCredentialFetcher,
-    CredentialProvider,
-    CredentialResolver,
-    DeferredRefreshableCredentials,
-)
 from botocore.exceptions import NoCredentialsError
 
+from app.adapters.bounded_http import BoundedSession
+from app.adapters.own_account import read_own_account
+from app.adapters.reader_role import open_reader_session
 from app.adapters.trust import ca_file
+from app.audit import get_logger
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
+    from types_boto3_sts.client import STSClient
 
-# Shown in the other account's CloudTrail.
-_READER_SESSION_NAME: Final = "kuma-aws-iam"
 # One retry: a decision has seconds, and the caller comes again after Retry-After.
 _MAX_ATTEMPTS: Final = 2
+# Of one answer. The largest GetRole of botocore's model: a trust policy of 131,072 characters, each of up to six bytes when
+# it is quoted, 50 tags of 384 characters, and some 10 kB of others: 900 kB. IAM counts no white space of a policy.
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+# Of a page of roles with all their policies; a reading of a whole account.
+MAX_PAGE_BYTES: Final = 32 * 1024 * 1024
+PAGE_SECONDS: Final = 20.0
+# Between two questions to STS whose credentials ours are; see `IamClients.doubt_own_account`.
+DOUBT_SECONDS: Final = 30.0
+
+_Client = TypeVar("_Client", bound=BaseClient)
+Timer = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +58,7 @@ class IamOptions:
         reader_role_name: the role to assume in other accounts, path included.
         reader_external_id: its external id.
         connect_timeout: seconds.
-        read_timeout: seconds.
+        read_timeout: seconds for one read; for a whole attempt the sum of both.
         max_threads: calls to IAM at the same time. Far above what AWS allows an account, so that some that hang leave room.
     """
 
@@ -74,20 +86,34 @@ class NoReaderRoleError(Exception):
 class IamClients:
     """Makes clients on first use and keeps them. Thread-safe; every method may block on the network."""
 
-    def __init__(self, options: IamOptions) -> None:
+    def __init__(self, options: IamOptions, timer: Timer = time.monotonic) -> None:
         self._options = options
+        self._timer = timer
         # An empty mapping of proxies keeps botocore from reading HTTPS_PROXY and its kin (I9).
+        proxies = {"https": options.proxy_url, "http": options.proxy_url} if options.proxy_url else {}
         self._config = Config(
             connect_timeout=options.connect_timeout,
             read_timeout=options.read_timeout,
             retries={"total_max_attempts": _MAX_ATTEMPTS, "mode": "standard"},
             max_pool_connections=options.max_threads,
-            proxies={"https": options.proxy_url, "http": options.proxy_url} if options.proxy_url else {},
+            proxies=proxies,
             user_agent_extra="kuma-aws-iam",
         )
+        bounded = functools.partial(
+            BoundedSession,
+            # Always named: else botocore would take REQUESTS_CA_BUNDLE of the environment (I9).
+            verify=ca_file(options.ca_file),
+            proxies=proxies,
+            timeout=(options.connect_timeout, options.read_timeout),
+            max_pool_connections=options.max_threads,
+        )
+        # One for all accounts: a connection holds no credentials, each request is signed.
+        self._http = bounded(seconds=options.connect_timeout + options.read_timeout, max_bytes=MAX_ANSWER_BYTES)
+        self._pages_http = bounded(seconds=PAGE_SECONDS, max_bytes=MAX_PAGE_BYTES)
         self._lock = threading.Lock()
         self._session: botocore.session.Session | None = None
         self._own_account: str | None = None
+        self._doubt_from = 0.0
         self._clients: dict[str, IAMClient] = {}
 
     def obtain_credentials(self) -> bool:
@@ -102,9 +128,30 @@ class IamClients:
 
         Raises:
             botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError: STS could not be asked.
+            OwnAccountError: its answer is not believed; it is asked again the next time.
         """
         with self._lock:
             return self._own_account_locked()
+
+    def doubt_own_account(self) -> None:
+        """Ask STS anew whose credentials ours are, since IAM answered as if they were another account's. Never raises.
+
+        STS may have told us another's account once, and all that follows of it is wrong: which roles the service's own
+        credentials read, and which a reader role. At most once in `DOUBT_SECONDS`, so that IAM's answers cannot make us
+        press STS; and what is known stays until STS says otherwise, so that an outage of STS takes nothing from us.
+        """
+        with contextlib.suppress(Exception):  # nobody waits for it, and the next look is not far
+            with self._lock:
+                if self._own_account is None or self._timer() < self._doubt_from:
+                    return
+                self._doubt_from = self._timer() + DOUBT_SECONDS
+                sts = self._own_sts_client()
+            account = read_own_account(sts.get_caller_identity(), self._options.partition)
+            with self._lock:
+                if account != self._own_account:
+                    self._own_account = account
+                    self._clients.clear()
+                    get_logger().info("own account", account=account)
 
     def for_account(self, account: str) -> "IAMClient":
         """Return the client that reads roles of an account.
@@ -129,9 +176,14 @@ class IamClients:
 
     def _own_account_locked(self) -> str:
         if self._own_account is None:
-            sts = boto3.Session(botocore_session=self._own_session()).client("sts", **self._client_options("sts"))
-            self._own_account = sts.get_caller_identity()["Account"]
+            answer = self._own_sts_client().get_caller_identity()
+            self._own_account = read_own_account(answer, self._options.partition)
+            self._doubt_from = self._timer() + DOUBT_SECONDS
         return self._own_account
+
+    def _own_sts_client(self) -> "STSClient":
+        session = boto3.Session(botocore_session=self._own_session())
+        return self._bounded(session.client("sts", **self._client_options("sts")))
 
     def _make_client(self, account: str) -> "IAMClient":
         if account == self._own_account_locked():
@@ -142,31 +194,28 @@ class IamClients:
             raise NoReaderRoleError(
                 f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset"
             )
-        return boto3.Session(botocore_session=session).client("iam", **self._client_options("iam"))
+        return self._bounded(boto3.Session(botocore_session=session).client("iam", **self._client_options("iam")))
 
     def _reader_session(self, account: str) -> botocore.session.Session:
-        """Make a session whose credentials are the reader role's, refreshed by botocore before they expire."""
         own = self._own_session()
         credentials = own.get_credentials()
         if credentials is None:
             raise NoCredentialsError
-        extra_args = {"RoleSessionName": _READER_SESSION_NAME}
-        if self._options.reader_external_id is not None:
-            extra_args["ExternalId"] = self._options.reader_external_id
-        fetcher = AssumeRoleCredentialFetcher(
-            client_creator=self._sts_client_creator(own),
-            source_credentials=credentials,
-            role_arn=self._options.reader_role_arn(account),
-            extra_args=extra_args,
-        )
-        session = botocore.session.Session()
-        session.register_component(
-            "credential_provider", CredentialResolver(providers=[_ReaderRoleProvider(fetcher.fetch_credentials)])
-        )
-        return session
 
-    def _sts_client_creator(self, session: botocore.session.Session) -> Callable[..., Any]:
-        return functools.partial(session.create_client, **self._client_options("sts"))
+        def create_client(service: str, **keys: Any) -> BaseClient:
+            return self._bounded(own.create_client(service, **keys, **self._client_options(service)))
+
+        role_arn = self._options.reader_role_arn(account)
+        return open_reader_session(create_client, credentials, role_arn, self._options.reader_external_id)
+
+    def _bounded(self, client: _Client) -> _Client:
+        # The stubs know of no handler that answers; botocore does. One for all events: it would send once for each handler.
+        client.meta.events.register("before-send", self._before_send)  # type: ignore[arg-type]
+        return client
+
+    def _before_send(self, request: AWSPreparedRequest, event_name: str, **_event: object) -> AWSResponse:
+        is_page = event_name.endswith(".GetAccountAuthorizationDetails")
+        return (self._pages_http if is_page else self._http).send(request)
 
     def _client_options(self, service: str) -> dict[str, Any]:
         return {
@@ -176,16 +225,3 @@ class IamClients:
             "verify": ca_file(self._options.ca_file),
             "config": self._config,
         }
-
-
-class _ReaderRoleProvider(CredentialProvider):
-    """The only provider of a reader's session: it must never fall back to the service's own credentials."""
-
-    METHOD = "kuma-aws-iam-reader"
-
-    def __init__(self, refresh: Callable[[], dict[str, Any]]) -> None:
-        super().__init__()
-        self._refresh = refresh
-
-    def load(self) -> DeferredRefreshableCredentials:
-        return DeferredRefreshableCredentials(method=self.METHOD, refresh_using=self._refresh)

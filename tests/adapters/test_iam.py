@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from app.adapters import iam_clients
 from app.adapters.iam import IamRoles
 from app.emulator import Emulator, FaultKind
+from app.emulator.hosts import ServiceName
 from app.errors import AuthorizationError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
@@ -17,7 +19,7 @@ from tests.support.exposition import read_samples, value
 from tests.support.principals import admitted
 from tests.support.tls import make_certificate
 from tests.support.wire import Recorder, answering, closed_port, hang_up, recording_server
-from tests.support.world import ACCOUNT, DATAPLANE, SERVICE_ROLE, Aws
+from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, SERVICE_ROLE, Aws
 
 
 async def undecided(iam: IamRoles, aws: Aws, seconds: float = 10.0) -> Reason:
@@ -97,6 +99,61 @@ async def test_fetch_role_ends_by_the_decisions_deadline(iam: IamRoles, aws: Aws
 async def test_fetch_role_gives_up_by_itself_when_iam_hangs(open_iam: OpenIam, aws: Aws) -> None:
     aws.emulator.faults.iam.inject(FaultKind.HANG)
     assert await undecided(open_iam(read_timeout=0.05), aws) is Reason.IAM_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("service", "action"), [("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), ("iam", "GetRole")]
+)
+async def test_no_call_outlasts_its_attempts_when_the_answer_drips(
+    open_iam: OpenIam, aws: Aws, monkeypatch: pytest.MonkeyPatch, service: ServiceName, action: str
+) -> None:
+    """A byte comes within each read's timeout, the whole answer only after the decision's ten seconds."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    faults = aws.emulator.faults.of(service)
+    faults.inject(FaultKind.SLOW_DRIP, action=action, times=2)
+    faults.drip_interval = 0.1
+    iam = open_iam(connect_timeout=0.5, read_timeout=0.5, max_threads=1)
+    role = aws.add_role(account=OTHER_ACCOUNT)
+    trail = new_trail()
+    with pytest.raises(UpstreamError) as raised:
+        await iam.fetch_role(admitted(role), trail)
+    assert raised.value.reason is Reason.IAM_UNAVAILABLE
+    assert raised.value.detail == "no answer of IAM: ReadTimeoutError"  # and not the decision's deadline
+    assert aws.emulator.calls.count(service, action) == 2
+    assert (await iam.fetch_role(admitted(role), trail)).tags == tuple(DATAPLANE.items())
+
+
+async def test_a_drip_over_tls_ends_too(open_iam: OpenIam, aws: Aws, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    with Emulator(aws.emulator.world, ssl_certfile=str(certificate.cert), ssl_keyfile=str(certificate.key)) as tls:
+        iam = open_iam(iam_url=tls.url, ca_file=str(certificate.cert), connect_timeout=1.0, read_timeout=0.3)
+        tls.faults.iam.inject(FaultKind.SLOW_DRIP)
+        with pytest.raises(UpstreamError) as raised:
+            await iam.fetch_role(admitted(aws.add_role()), new_trail())
+    assert raised.value.detail == "no answer of IAM: ReadTimeoutError"
+
+
+@pytest.mark.parametrize("fault", [FaultKind.HANG, FaultKind.SLOW_DRIP])
+async def test_a_thread_is_free_and_tries_no_more_once_its_decision_is_over(
+    open_iam: OpenIam, aws: Aws, fault: FaultKind
+) -> None:
+    iam = open_iam(read_timeout=60.0, max_threads=1)
+    await iam.own_account()
+    aws.emulator.calls.clear()
+    aws.emulator.faults.iam.inject(fault, times=1)
+    assert await undecided(iam, aws, seconds=0.2) is Reason.IAM_UNAVAILABLE
+    assert (await iam.fetch_role(admitted(aws.add_role()), new_trail())).tags == tuple(DATAPLANE.items())
+    assert len(aws.iam_calls()) == 2
+
+
+async def test_an_answer_that_is_too_large_is_no_decision(
+    open_iam: OpenIam, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = aws.add_role()
+    iam = open_iam()
+    await iam.fetch_role(admitted(role), new_trail())
+    monkeypatch.setattr(iam_clients, "MAX_ANSWER_BYTES", 512)
+    assert await undecided(open_iam(), aws) is Reason.IAM_UNAVAILABLE
 
 
 async def test_waiting_for_a_thread_counts_against_the_deadline(open_iam: OpenIam, aws: Aws) -> None:
