@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import signal
 import socket
 import stat
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from app.emulator import FaultKind
+from app.listener import MAX_OPEN_FILES
 from tests.support.process import ROOT, Served, clean_environment, connect, free_address, run, served, socket_address
 from tests.support.world import Aws
 
@@ -126,6 +128,43 @@ def test_it_listens_on_ipv6_loopback(aws: Aws) -> None:
         assert service.client.get("/healthy").status_code == 200
 
 
+# What it takes of the process.
+
+# Python imports it at its start.
+SITECUSTOMIZE = """
+import gc, json, signal
+
+def tell(*_):
+    seen = {"event": "collector", "threshold": gc.get_threshold(), "frozen": gc.get_freeze_count()}
+    print(json.dumps(seen), flush=True)
+
+signal.signal(signal.SIGUSR1, tell)
+"""
+
+
+def test_the_collector_does_not_look_at_what_stays(aws: Aws, address: str, tmp_path: Path) -> None:
+    """A full collection holds up every caller by a tenth of a second."""
+    (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    with served(address, PYTHONPATH=str(tmp_path), **aws.service_environment()) as service:
+        service.wait_for("own account")
+        service.process.send_signal(signal.SIGUSR1)
+        service.wait_for('"collector"')
+    [collector] = [event for event in service.events() if event["event"] == "collector"]
+    assert collector["threshold"] == [50_000, 20, 1000]
+    assert collector["frozen"] > 50_000
+
+
+def test_it_takes_the_open_files_that_it_may(aws: Aws, address: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        with served(address, **aws.service_environment()) as service:
+            taken = resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert taken == (MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES), hard)
+
+
 # Signals.
 
 
@@ -164,6 +203,21 @@ def test_it_says_that_it_stops_while_a_decision_is_finished(service: Served, aws
     deciding.join()
     assert deciding.answer is not None
     assert deciding.answer.status_code == 200
+
+
+def test_a_call_whose_body_is_on_its_way_is_finished(service: Served, aws: Aws) -> None:
+    body = json.dumps({"credential": aws.credential()}).encode()
+    head = "POST /v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(10)
+        raw.connect(str(path_of(service.address)))
+        raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+        assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        service.process.send_signal(signal.SIGTERM)
+        service.wait_for("draining")
+        raw.sendall(body)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert service.process.wait(10) == 0
 
 
 def test_a_decision_that_hangs_does_not_hold_up_the_end(service: Served, aws: Aws) -> None:

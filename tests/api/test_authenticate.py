@@ -319,6 +319,74 @@ async def test_a_caller_may_send_byte_by_byte_over_a_kept_connection(service: Ru
         await writer.wait_closed()
 
 
+# How many at once.
+
+
+async def begin_a_call(address: tuple[str, int], length: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a head alone; comes back when the service asks for the body."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"{HEAD}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode())
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return reader, writer
+
+
+@pytest.fixture
+def _room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_DECISIONS", 1)
+
+
+@pytest.mark.usefixtures("_room_for_one")
+async def test_callers_that_send_no_body_take_nobodys_place(service: RunningService, aws: Aws) -> None:
+    """I20."""
+    async with listening(service.service.api) as address:
+        waiting = [await begin_a_call(address, 20) for _ in range(3)]
+        assert (await service.present(aws.credential())).status_code == 200
+        for _, writer in waiting:
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.mark.usefixtures("_room_for_one")
+async def test_beyond_the_bound_of_decisions_a_call_is_overload(service: RunningService, aws: Aws) -> None:
+    aws.emulator.faults.sts.inject(FaultKind.HANG)
+    under_way = asyncio.create_task(service.present(aws.credential()))
+    await asyncio.to_thread(aws.emulator.calls.wait_for, 1)
+    refused = await service.present(aws.credential())
+    aws.emulator.faults.clear()
+    assert (refused.status_code, reason_of(refused)) == (503, "overloaded")
+    assert refused.headers["connection"] == "close"
+    assert (await under_way).status_code == 200
+    assert (await service.present(aws.credential())).status_code == 200
+
+
+async def test_a_service_that_stops_refuses_before_the_body(service: RunningService) -> None:
+    service.service.readiness.draining = True
+    async with listening(service.service.api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(f"{HEAD}Content-Length: 20\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b'"reason":"overloaded"' in answer
+
+
+async def test_a_call_that_had_begun_is_waited_for_and_decided(service: RunningService, aws: Aws) -> None:
+    body = call(aws.credential()).encode()
+    async with listening(service.service.api) as address:
+        reader, writer = await begin_a_call(address, len(body))
+        service.service.readiness.draining = True
+        idle = asyncio.ensure_future(service.service.wait_until_idle())
+        await asyncio.sleep(0)
+        assert not idle.done()
+        writer.write(body)
+        answer = await asyncio.wait_for(reader.readuntil(b'Z"}'), 10)
+        await asyncio.wait_for(idle, 10)
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 # The two ways to the one answer.
 
 

@@ -1,0 +1,125 @@
+"""Accepting connections: many at a time, up to a bound, and with a short rest where there is nothing to accept them with.
+
+The event loop's own server accepts one connection each time that the loop looks. Whoever comes behind a flood of
+connections would wait for as many of its rounds, each with the work of all other connections in it.
+"""
+
+import asyncio
+import contextlib
+import math
+import resource
+import socket
+from collections.abc import Callable, Coroutine, Sized
+from typing import Any, Final
+
+from app.audit import get_logger
+
+# One whose body is on its way holds up to 64 KiB of it and 15 KiB beside: 650 MB if all of them do, 60 MB if all are silent.
+MAX_CONNECTIONS: Final = 8192
+# More would hold up those that stand: each costs some 100 us.
+MAX_ACCEPTED_AT_ONCE: Final = 64
+# As long as this nothing is accepted after an error, or at the bound.
+PAUSE_SECONDS: Final = 0.1
+# What is so all the time is said once in a while.
+LOG_SECONDS: Final = 10.0
+
+# What callers must leave over: 256 connections to STS, 64 to IAM, the probes' own listener, names, the log.
+MAX_RESERVED_FILES: Final = 512
+MAX_OPEN_FILES: Final = 65_536
+
+Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
+
+
+class Listener:
+    """Accepts connections until it is closed. It offers what uvicorn wants of a server."""
+
+    def __init__(self, listening: socket.socket, begin: Begin, connections: Sized, most: int) -> None:
+        """Begin to accept, in the running event loop.
+
+        Args:
+            listening: the socket, which listens. Whoever made it closes it, after `close`.
+            begin: takes an accepted connection over for good, also where it fails. What a client can do in a handshake
+                ends in an `OSError`, and is nothing to tell of.
+            connections: those that stand. One that is begun must be in it before `begin` ends, and leave it when it is lost.
+            most: so many of them; further ones wait in the kernel's backlog.
+        """
+        self._listening = listening
+        self._begin = begin
+        self._connections = connections
+        self._most = most
+        self._loop = asyncio.get_running_loop()
+        self._beginning: set[asyncio.Task[object]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._logged_at = -math.inf
+        listening.setblocking(False)
+        self._go_on()
+
+    def close(self) -> None:
+        """Accept no more. Connections that stand are left alone, also those in a handshake."""
+        self._loop.remove_reader(self._listening)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    async def wait_closed(self) -> None:
+        """End the handshakes that are still under way: there is no call in them."""
+        if self._beginning:
+            for task in self._beginning:
+                task.cancel()
+            await asyncio.wait(self._beginning)
+
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _rest(self, why: str) -> None:
+        """Look away for a moment: the waiting connections would wake the loop up all the time."""
+        self._loop.remove_reader(self._listening)
+        self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        if self._loop.time() - self._logged_at >= LOG_SECONDS:
+            self._logged_at = self._loop.time()
+            get_logger().warning("not accepting", problem=why)
+
+    def _accept(self) -> None:
+        """Accept what waits, up to so many: the loop comes again if there are more."""
+        for _ in range(MAX_ACCEPTED_AT_ONCE):
+            if len(self._connections) + len(self._beginning) >= self._most:
+                self._rest(f"{self._most} connections stand")
+                return
+            try:
+                connection, _ = self._listening.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # it went away while it waited
+            except OSError as error:
+                # No descriptor or no memory is left, for instance. Some will be when connections have ended.
+                self._rest(f"{type(error).__name__}: {error.strerror}")
+                return
+            connection.setblocking(False)
+            task = self._loop.create_task(self._begin(connection))
+            self._beginning.add(task)
+            task.add_done_callback(self._begun)
+
+    def _begun(self, task: asyncio.Task[object]) -> None:
+        self._beginning.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):
+            self._loop.call_exception_handler({"message": "a connection could not be begun", "exception": error})
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit of open files towards the hard one, as Go's runtime does: ECS sets the soft one to 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    # Some kernels and sandboxes allow less than they say; then the bound of connections is a lower one.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """Return the bound of connections in this process: `MAX_CONNECTIONS`, or what its open files allow."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(soft - MAX_RESERVED_FILES, soft // 2))
