@@ -56,7 +56,9 @@ def bill(lock: Path) -> dict[str, Any]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     root = f"pkg:generic/{project['name']}@{__version__}"
-    edges = {root: _edges(project["dependencies"], pins)}
+    # The image has every extra.
+    extras = (each for extra in project["optional-dependencies"].values() for each in extra)
+    edges = {root: _edges([*project["dependencies"], *extras], pins)}
     components = []
     for pin in pins.values():
         metadata = _installed(pin)

@@ -7,7 +7,7 @@ from typing import Final
 from app.core.arn import Arn, ArnError, parse_arn
 from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES, THROTTLING_CODES
 from app.core.endpoints import StsEndpoint
-from app.core.sts_documents import DocumentError, read_error_code, read_identity_document
+from app.core.sts_documents import DocumentError, IdentityDocument, read_error_code, read_identity_document
 from app.errors import AuthenticationError, AuthError, UpstreamError
 from app.reasons import Reason
 
@@ -64,18 +64,28 @@ def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdenti
     media_type = reply.content_type.partition(";")[0].strip().lower()
     try:
         document = read_identity_document(media_type, reply.body)
-        arn = parse_arn(document.arn)
+        return hold_together(document, partition=endpoint.partition, request_id=reply.request_id)
     except (DocumentError, ArnError) as error:
         raise _not_believed(str(error)) from error
+
+
+def hold_together(document: IdentityDocument, *, partition: str, request_id: str) -> CallerIdentity:
+    """Hold the texts of an identity to each other and to the partition of the host that was asked (I10).
+
+    Raises:
+        ArnError: it has no ARN.
+        DocumentError: its texts disagree.
+    """
+    arn = parse_arn(document.arn)
     if not _ACCOUNT.fullmatch(document.account) or arn.account != document.account:
-        raise _not_believed("the account and the ARN disagree")
-    if arn.partition != endpoint.partition:
-        raise _not_believed("the ARN is of another partition than the host")
+        raise DocumentError("the account and the ARN disagree")
+    if arn.partition != partition:
+        raise DocumentError("the ARN is of another partition than the host")
     if arn.resource.startswith("assumed-role/") and not document.user_id.endswith(
         ":" + arn.resource.rpartition("/")[2]
     ):
-        raise _not_believed("the ARN and the UserId name two sessions")
-    return CallerIdentity(arn=arn, user_id=document.user_id, request_id=reply.request_id)
+        raise DocumentError("the ARN and the UserId name two sessions")
+    return CallerIdentity(arn=arn, user_id=document.user_id, request_id=request_id)
 
 
 def _not_believed(detail: str) -> UpstreamError:

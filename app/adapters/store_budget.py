@@ -1,0 +1,54 @@
+"""A budget that replicas share: the generic cell rate algorithm (GCRA), as one script that runs inside the store.
+
+The store keeps one number, the moment when the budget is whole again, by its own clock. Whoever can write to it can set
+that number: so no more of it is looked at than a number has digits, what is further ahead than the script itself would go is
+thrown away, and the wait is bounded here again.
+"""
+
+import hashlib
+import math
+from typing import Final
+
+MAX_WAIT_SECONDS: Final = 2.0
+_MICROSECONDS: Final = 1_000_000
+
+# ARGV: microseconds a turn, microseconds of turns at once, most microseconds to wait. Nothing is kept where the wait would
+# be longer, so the number stays within what is checked at the next call.
+SCRIPT: Final = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local interval, burst, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local stored = redis.pcall('GETRANGE', KEYS[1], 0, 31)
+local whole = type(stored) == 'string' and tonumber(stored) or now
+if not (whole >= now and whole <= now + burst + most) then whole = now end
+local wait = whole + interval - burst - now
+if wait > most then return most end
+whole = whole + interval
+redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', math.ceil((whole - now) / 1000) + 1)
+return math.ceil(math.max(0, wait))
+"""
+# The name by which the store knows it; no secret, and nothing is proven by it.
+SCRIPT_ID: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+
+def script_arguments(rate: float, burst: float) -> tuple[int, int, int]:
+    """Return the script's arguments.
+
+    Args:
+        rate: turns a second.
+        burst: turns at once.
+
+    Raises:
+        ValueError: they are none.
+    """
+    if not (math.isfinite(rate) and math.isfinite(burst) and rate > 0 and burst >= 1):
+        raise ValueError("a budget has a rate over zero, and at least one turn at once")
+    interval = max(1, round(_MICROSECONDS / rate))
+    return interval, round(interval * burst), round(MAX_WAIT_SECONDS * _MICROSECONDS)
+
+
+def read_wait(reply: object) -> float | None:
+    """Return the seconds to wait, between zero and `MAX_WAIT_SECONDS`; None: the reply is not one of the script's."""
+    if not isinstance(reply, int):
+        return None
+    return min(max(reply / _MICROSECONDS, 0.0), MAX_WAIT_SECONDS)

@@ -1,0 +1,209 @@
+"""Records for a store that others may read and write: sealed so that they can neither read, make, swap nor revive one.
+
+A record is encrypted and authenticated with AES-256-GCM-SIV (RFC 8452), bound to this format, its kind, its whole cache key
+and the key that sealed it. When it was written and when it ends stand inside. So whoever controls the store can take
+records away, or put an old one of the very same cache key back, and that only until its end.
+
+GCM-SIV rather than GCM: every replica writes, with random nonces of 96 bits, for as long as the key is kept. With GCM one
+nonce that occurs twice gives the authentication away, and 2^32 records are the limit of a key; with GCM-SIV it shows that
+two records of one key are equal, and nothing else.
+
+Pure: time and nonce are parameters. It is not in `app.core` since it needs a library.
+"""
+
+import hashlib
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Literal
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.core.records import frame
+from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
+
+Kind = Literal["identity", "role"]
+
+SECRET_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+# A credential may be dated 5 minutes ahead, and lives 15 minutes from its date.
+MAX_IDENTITY_SECONDS: Final = (MAX_LIFETIME + MAX_FUTURE_SKEW).total_seconds()
+# How far the clocks of two replicas may be apart. AWS allows five minutes, NTP keeps milliseconds.
+MAX_SKEW_SECONDS: Final = 10.0
+
+_VERSION: Final = 1
+_KEY_ID_BYTES: Final = 8
+_CONTEXT: Final = "kuma-aws-iam store 1"
+_HEADER: Final = struct.Struct(f">B{_KEY_ID_BYTES}s{NONCE_BYTES}s")
+# Milliseconds since the epoch: when it was written, and when it ends.
+_TIMES: Final = struct.Struct(">QQ")
+_MILLISECONDS: Final = 1000
+
+
+class Fault(StrEnum):
+    """Why a record is not believed."""
+
+    MALFORMED = "malformed"
+    OTHER_VERSION = "of another version"
+    UNKNOWN_KEY = "sealed with a key that is not known"
+    NOT_AUTHENTIC = "not authentic"
+    FROM_THE_FUTURE = "written in the future"
+    TOO_LONG_LIVED = "lives longer than its kind may"
+    EXPIRED = "expired"
+    REVIVED = "expired long ago"
+
+
+class SealError(ValueError):
+    """A record is not believed; ``fault`` says why. It holds nothing of the record."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class SealingKey:
+    """What is derived from one secret of the operator.
+
+    Attributes:
+        key_id: tells the keys apart; it stands in the record, and gives nothing of the secret away.
+        aead: seals and opens.
+        name_key: of the names of records.
+    """
+
+    key_id: bytes
+    aead: AESGCMSIV = field(repr=False)
+    name_key: bytes = field(repr=False)
+
+    def name(self, kind: str, cache_key: bytes) -> str:
+        """Name a record in the store: the same on every replica, and a dump of the names tells nothing."""
+        return hashlib.blake2b(frame(_CONTEXT, kind, cache_key), key=self.name_key, digest_size=32).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A record that a replica of ours wrote under this cache key and that has not ended.
+
+    Attributes:
+        payload: what was sealed.
+        written_at: in seconds since the epoch, by the writer's clock.
+        expires_at: likewise.
+        opened_at: likewise, by our clock.
+    """
+
+    payload: bytes = field(repr=False)
+    written_at: float
+    expires_at: float
+    opened_at: float
+
+    @property
+    def age(self) -> float:
+        """For how many seconds it has been there; never below zero, whatever the clocks say."""
+        return max(0.0, self.opened_at - self.written_at)
+
+    @property
+    def remaining(self) -> float:
+        """For how many more seconds it is good; always above zero."""
+        return self.expires_at - self.opened_at
+
+
+def derive_key(secret: bytes) -> SealingKey:
+    """Derive the keys from one secret of `SECRET_BYTES` random bytes (HKDF, RFC 5869).
+
+    Raises:
+        UnsupportedAlgorithm: the OpenSSL under `cryptography` is older than 3.2. The one in its wheels is not.
+    """
+    return SealingKey(
+        key_id=_derive(secret, "id", _KEY_ID_BYTES),
+        aead=AESGCMSIV(_derive(secret, "seal", SECRET_BYTES)),
+        name_key=_derive(secret, "name", SECRET_BYTES),
+    )
+
+
+def seal(
+    key: SealingKey, kind: Kind, cache_key: bytes, payload: bytes, *, written_at: float, expires_at: float, nonce: bytes
+) -> bytes:
+    """Seal a payload.
+
+    Args:
+        key: the one that seals at this moment.
+        kind: of the record.
+        cache_key: whole; it is bound, and not contained.
+        payload: of the record.
+        written_at: now, in seconds since the epoch.
+        expires_at: when it ends; rounded so that it never lives longer.
+        nonce: `NONCE_BYTES` random bytes, for this record alone.
+    """
+    times = _TIMES.pack(math.ceil(written_at * _MILLISECONDS), math.floor(expires_at * _MILLISECONDS))
+    sealed = key.aead.encrypt(nonce, times + payload, _bound(key, kind, cache_key))
+    return _HEADER.pack(_VERSION, key.key_id, nonce) + sealed
+
+
+def open_sealed(
+    sealed: bytes, keys: Iterable[SealingKey], kind: Kind, cache_key: bytes, *, now: float, max_seconds: float
+) -> Opened:
+    """Open a record of this kind and cache key.
+
+    Args:
+        sealed: what the store holds; untrusted.
+        keys: those that are accepted at this moment.
+        kind: that was asked for.
+        cache_key: that was asked for, whole.
+        now: in seconds since the epoch.
+        max_seconds: how long a record of this kind may live.
+
+    Raises:
+        SealError: it is not believed.
+    """
+    if len(sealed) < _HEADER.size:
+        raise SealError(Fault.MALFORMED)
+    version, key_id, nonce = _HEADER.unpack_from(sealed)
+    if version != _VERSION:
+        raise SealError(Fault.OTHER_VERSION)
+    key = _by_id(keys).get(key_id)
+    if key is None:
+        raise SealError(Fault.UNKNOWN_KEY)
+    try:
+        inner = key.aead.decrypt(nonce, sealed[_HEADER.size :], _bound(key, kind, cache_key))
+    except (InvalidTag, ValueError) as error:
+        raise SealError(Fault.NOT_AUTHENTIC) from error
+    if len(inner) < _TIMES.size:
+        raise SealError(Fault.MALFORMED)
+    written, expires = _TIMES.unpack_from(inner)
+    if (expires - written) / _MILLISECONDS > max_seconds:
+        raise SealError(Fault.TOO_LONG_LIVED)
+    opened = Opened(
+        payload=inner[_TIMES.size :],
+        written_at=written / _MILLISECONDS,
+        expires_at=expires / _MILLISECONDS,
+        opened_at=now,
+    )
+    _require_in_time(opened)
+    return opened
+
+
+def _require_in_time(opened: Opened) -> None:
+    """Judge by our own clock: the store forgets by itself what has ended, but it is not trusted to."""
+    if opened.written_at > opened.opened_at + MAX_SKEW_SECONDS:
+        raise SealError(Fault.FROM_THE_FUTURE)
+    if opened.remaining <= -MAX_SKEW_SECONDS:
+        raise SealError(Fault.REVIVED)
+    if opened.remaining <= 0:
+        raise SealError(Fault.EXPIRED)
+
+
+def _bound(key: SealingKey, kind: Kind, cache_key: bytes) -> bytes:
+    return frame(_CONTEXT, bytes([_VERSION]), key.key_id, kind, cache_key)
+
+
+def _by_id(keys: Iterable[SealingKey]) -> Mapping[bytes, SealingKey]:
+    return {key.key_id: key for key in keys}
+
+
+def _derive(secret: bytes, purpose: str, length: int) -> bytes:
+    return HKDF(SHA256(), length, salt=None, info=f"{_CONTEXT}: {purpose}".encode()).derive(secret)

@@ -1,0 +1,138 @@
+"""A real redis-server for one test: a process of its own, that keeps nothing."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from app.store_url import StoreAddress, parse_store_url
+from tests.support.process import free_address
+from tests.support.tls import Authority, Certificate
+
+_SECONDS: Final = 30.0
+_REMEDY: Final = "there is no redis-server here; install it: apt-get install redis-server"
+
+
+def require_redis() -> str:
+    """Where the program is. In CI its absence is a failure: what is shared would go untested in silence."""
+    path = shutil.which("redis-server")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail(_REMEDY)
+        pytest.skip(_REMEDY)
+    return path
+
+
+class RedisServer:
+    """One that runs, at one place, and can be stopped, stilled and started again."""
+
+    def __init__(self, url: str, *arguments: str) -> None:
+        self.url = url
+        self._command = [require_redis(), "--save", "", "--appendonly", "no", "--daemonize", "no", *arguments]
+        self._process: subprocess.Popen[str] | None = None
+        self.start()
+
+    @property
+    def address(self) -> StoreAddress:
+        return parse_store_url(self.url)
+
+    def start(self) -> None:
+        """Start it, empty; comes back once it takes connections."""
+        process = subprocess.Popen(  # noqa: S603 - what a test names
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "eady to accept connections" in line:
+                break
+        else:
+            pytest.fail(f"redis-server does not start:\n{''.join(said)}")
+        # So that it never waits for somebody to read what it says.
+        self._reader = threading.Thread(target=process.stdout.read, daemon=True)
+        self._reader.start()
+        self._process = process
+
+    def hang(self) -> None:
+        """Still it: the kernel goes on to accept connections, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it at once, as a machine that goes away does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(_SECONDS)
+            self._reader.join(_SECONDS)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+
+@contextlib.contextmanager
+def redis_on_socket(*arguments: str, login: str = "") -> Iterator[RedisServer]:
+    """One on a Unix socket; pytest's own folders can be longer than a socket's path may be."""
+    with tempfile.TemporaryDirectory(prefix="kuma-") as folder:
+        path = f"{folder}/redis.sock"
+        server = RedisServer(f"unix://{login}{path}", "--port", "0", "--unixsocket", path, *arguments)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+@contextlib.contextmanager
+def redis_on_tcp(*arguments: str, login: str = "") -> Iterator[RedisServer]:
+    """One on loopback."""
+    host, _, port = free_address().partition(":")
+    server = RedisServer(f"redis://{login}{host}:{port}", "--port", port, "--bind", host, *arguments)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def redis_on_tls(authority: Authority, certificate: Certificate | None = None) -> Iterator[RedisServer]:
+    """One that speaks TLS alone, with a certificate of an authority, and asks clients for none."""
+    certificate = certificate or authority.issue("store")
+    host, _, port = free_address().partition(":")
+    files = (
+        "--tls-cert-file",
+        certificate.cert,
+        "--tls-key-file",
+        certificate.key,
+        "--tls-ca-cert-file",
+        authority.cert,
+    )
+    server = RedisServer(
+        f"rediss://{host}:{port}",
+        *("--port", "0", "--tls-port", port, "--bind", host, "--tls-auth-clients", "no"),
+        *(str(word) for word in files),
+    )
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def write_key_file(folder: Path, *secrets: bytes) -> Path:
+    """A file of store keys; the first one seals."""
+    path = folder / "store-keys"
+    path.write_text("".join(f"{secret.hex()}\n" for secret in secrets), encoding="utf-8")
+    return path

@@ -1,0 +1,130 @@
+"""Replicas that share a real store, and somebody else who can write to it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from app.adapters.redis_store import RedisStore
+from app.adapters.store import StoreOptions
+from app.metrics import Metrics
+from app.sealing import Kind
+from app.store_keys import StoreKeySource, read_store_key_file
+from app.store_url import StoreAddress
+from tests.support.exposition import Labels, read_samples
+from tests.support.redis_server import RedisServer, write_key_file
+
+SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(32, 64))
+MAX_ROLE_SECONDS: Final = 3600.0
+PATIENCE: Final = 30.0
+REQUESTS: Final = "kuma_aws_iam_store_requests_total"
+
+
+@dataclass
+class Clocks:
+    """What the replicas of a test take for the time."""
+
+    now: float = 1_795_500_000.0
+    timer: float = 100.0
+
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(self.now, UTC)
+
+    def monotonic(self) -> float:
+        return self.timer
+
+
+@dataclass
+class Replica:
+    """One service's side of the store."""
+
+    store: RedisStore
+    keys: StoreKeySource
+    metrics: Metrics = field(repr=False)
+
+    async def put(self, kind: Kind, key: bytes, payload: bytes, seconds: float) -> None:
+        """Put, and wait until the store has it: what is asked on one link is done in its order."""
+        self.store.put(kind, key, payload, seconds)
+        await self.store.delete(kind, b"nothing is called like this")
+
+    async def payload(self, kind: Kind, key: bytes) -> bytes | None:
+        opened = await self.store.get(kind, key)
+        return None if opened is None else opened.payload
+
+    def counted(self, operation: str) -> dict[str, float]:
+        """How many requests of an operation ended in which way; none: left out."""
+        samples = read_samples(self.metrics.expose().decode())
+        found: dict[Labels, float] = {labels: number for (name, labels), number in samples.items() if name == REQUESTS}
+        return {
+            dict(labels)["result"]: number
+            for labels, number in found.items()
+            if number and dict(labels)["operation"] == operation
+        }
+
+
+@asynccontextmanager
+async def replica(
+    folder: Path,
+    address: StoreAddress,
+    clocks: Clocks,
+    *,
+    secrets: tuple[bytes, ...] = (SECRET,),
+    ca_file: Path | None = None,
+    is_up: bool = True,
+    answer_seconds: float = PATIENCE,
+) -> AsyncIterator[Replica]:
+    """One that waits for a store that is there, and waits long for its answers: other tests may have the processors."""
+    keys = StoreKeySource(read_store_key_file(str(write_key_file(folder, *secrets))))
+    metrics = Metrics()
+    options = StoreOptions(
+        address=address,
+        ca_file=None if ca_file is None else str(ca_file),
+        max_role_seconds=MAX_ROLE_SECONDS,
+        answer_seconds=answer_seconds,
+    )
+    store = RedisStore(options, keys, metrics, clocks.clock, clocks.monotonic)
+    await store.start()
+    try:
+        if is_up:
+            async with asyncio.timeout(PATIENCE):
+                await store.connected()
+        yield Replica(store, keys, metrics)
+    finally:
+        await store.aclose()
+
+
+class Intruder:
+    """Somebody who can read and write everything in the store, and has no key."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.client = client
+
+    def run(self, *command: str | bytes) -> None:
+        self.client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def names(self) -> list[bytes]:
+        return sorted(name for name in self.client.scan_iter() if isinstance(name, bytes))
+
+    def only_name(self) -> bytes:
+        (name,) = self.names()
+        return name
+
+    def read(self, name: bytes) -> bytes:
+        content = self.client.get(name)
+        assert isinstance(content, bytes)
+        return content
+
+
+@contextlib.contextmanager
+def intruder(server: RedisServer) -> Iterator[Intruder]:
+    client = redis.Redis(unix_socket_path=str(server.address.path))
+    try:
+        yield Intruder(client)
+    finally:
+        client.close()
