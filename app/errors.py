@@ -52,7 +52,14 @@ class AuthorizationError(AuthError):
 
 
 class UpstreamError(AuthError):
-    """Nothing was decided: AWS, the network or our own permissions stood in the way."""
+    """Nothing was decided: AWS, the network or our own permissions stood in the way.
+
+    ``retry_after`` is when to come again, in whole seconds, where that is known better than the reason's table tells.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(reason, detail)
+        self.retry_after = retry_after
 
 
 class UpstreamDownError(UpstreamError):

@@ -6,8 +6,16 @@ through: if that one succeeds it closes, else it opens again. It never turns a f
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Final
+
+from app.errors import AuthError, UpstreamDownError
 
 Timer = Callable[[], float]
+
+# So many failures in a row, then a pause before the next try.
+BREAKER_FAILURES: Final = 5
+BREAKER_PAUSE_SECONDS: Final = 2.0
+MAX_CIRCUITS: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -19,12 +27,24 @@ class _State:
 class Breaker:
     """One circuit a key (a host of STS, an account towards IAM)."""
 
-    def __init__(self, *, threshold: int, pause: float, most: int, timer: Timer) -> None:
+    def __init__(
+        self,
+        timer: Timer,
+        *,
+        threshold: int = BREAKER_FAILURES,
+        pause: float = BREAKER_PAUSE_SECONDS,
+        most: int = MAX_CIRCUITS,
+    ) -> None:
         self._threshold = threshold
         self._pause = pause
         self._most = most
         self._timer = timer
         self._states: dict[Hashable, _State] = {}
+
+    def is_worth_waiting(self, key: Hashable) -> bool:
+        """Whether a call that has to queue first may be let through afterwards. It lets none through by itself."""
+        state = self._states.get(key)
+        return state is None or state.failures < self._threshold or self._timer() >= state.retry_at
 
     def allows(self, key: Hashable) -> bool:
         """Whether a call may go out now. While open, one is let through a pause: whoever asks first."""
@@ -47,3 +67,10 @@ class Breaker:
         state = self._states.setdefault(key, _State())
         state.failures += 1
         state.retry_at = self._timer() + self._pause
+
+    def learn(self, key: Hashable, error: AuthError) -> None:
+        """Count an outage as a failure. A denial, throttling and an odd answer show that somebody answers."""
+        if isinstance(error, UpstreamDownError):
+            self.failed(key)
+        else:
+            self.succeeded(key)

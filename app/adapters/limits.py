@@ -1,11 +1,21 @@
-"""Bounds on what is under way at the same time: so many at work, so many in the queue, none beyond its deadline (I20)."""
+"""Bounds on what goes to AWS: so many at once, so many a second, so many in the queue, none beyond its deadline (I20)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+import math
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from typing import Final, Generic, Protocol, TypeVar
 
+from app.adapters.pacing import Pace
+from app.adapters.store_budget import MAX_WAIT_SECONDS
 from app.errors import UpstreamError
 from app.reasons import Reason
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+# Of ``Retry-After``: who comes again later than this may find nobody in the queue.
+MAX_RETRY_SECONDS: Final = 30
 
 
 class Gate:
@@ -15,7 +25,7 @@ class Gate:
         self._name = name
         self._slots = asyncio.Semaphore(at_once)
         self._queue = queue
-        self._waiting = 0
+        self.waiting = 0
 
     @asynccontextmanager
     async def slot(self, deadline: float) -> AsyncIterator[None]:
@@ -37,9 +47,9 @@ class Gate:
             self._slots.release()
 
     async def _wait(self, deadline: float) -> None:
-        if self._waiting >= self._queue:
+        if self.waiting >= self._queue:
             raise UpstreamError(Reason.OVERLOADED, f"the queue of {self._name} is full")
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout_at(deadline):
                 await self._slots.acquire()
@@ -48,29 +58,129 @@ class Gate:
                 Reason.OVERLOADED, f"no turn in the queue of {self._name} before the deadline"
             ) from error
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     @property
     def idle(self) -> bool:
         """Whether nobody is in or waits."""
-        return self._waiting == 0 and not self._slots.locked()
+        return self.waiting == 0 and not self._slots.locked()
 
 
-class Gates:
-    """A gate a key, so that one slow or hostile account starves no other; made when needed, at most so many."""
+class SharedBudget(Protocol):
+    """A budget that replicas share; it can only add to a wait."""
 
-    def __init__(self, name: str, *, at_once: int, queue: int, most: int) -> None:
-        self._name = name
-        self._at_once = at_once
-        self._queue = queue
+    async def take(self, budget: str, rate: float, burst: float) -> float:
+        """Take one call out of it; return the seconds until it may go out. Never raises; 0 while it cannot be asked.
+
+        `MAX_WAIT_SECONDS` is the longest wait, and means that nothing was taken.
+        """
+
+
+class LocalBudget:
+    """The budget of a process that shares none."""
+
+    async def take(self, _budget: str, _rate: float, _burst: float) -> float:
+        """See `SharedBudget`."""
+        return 0.0
+
+
+class Lane:
+    """The way to one budget of AWS: a `Gate`, and behind it a `Pace`.
+
+    Attributes:
+        name: of the budget, the same in every replica.
+        pace: so many calls a second.
+    """
+
+    def __init__(self, name: str, pace: Pace, *, burst: float, at_once: int, queue: int, shared: SharedBudget) -> None:
+        self.name = name
+        self.pace = pace
+        self._burst = burst
+        self._gate = Gate(name, at_once=at_once, queue=queue)
+        self._shared = shared
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is on it."""
+        return self._gate.idle
+
+    def wait(self) -> float:
+        """Return the seconds that a call coming now would wait for its turn, as far as this process knows."""
+        return self.pace.wait() + self._gate.waiting / self.pace.rate
+
+    @asynccontextmanager
+    async def turn(self, deadline: float, check: Callable[[], None]) -> AsyncIterator[None]:
+        """Wait for a turn, and hold a place while the context lasts.
+
+        Args:
+            deadline: when waiting has no sense any more, in seconds of the event loop's clock.
+            check: raises when the call must not go out after all; asked when waiting in the queue is over, so that a queue
+                behind a dead upstream ends at once and spends no turns.
+
+        Raises:
+            UpstreamError: ``overloaded``, with the seconds to wait: there is no turn before the deadline.
+        """
+        self._require_time(self.wait(), deadline)
+        async with self._gate.slot(deadline):
+            check()
+            self._require_time(self.pace.wait(), deadline)
+            wait = self.pace.reserve()
+            if wait > 0:
+                await asyncio.sleep(wait)
+                check()
+            await self._wait_for_others(deadline, check)
+            yield
+
+    async def _wait_for_others(self, deadline: float, check: Callable[[], None]) -> None:
+        """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again."""
+        while True:
+            wait = await self._shared.take(self.name, self.pace.base, self._burst)
+            if wait <= 0:
+                return
+            self._require_time(wait, deadline)
+            await asyncio.sleep(wait)
+            check()
+            if wait < MAX_WAIT_SECONDS:
+                return
+
+    def _require_time(self, wait: float, deadline: float) -> None:
+        if asyncio.get_running_loop().time() + wait > deadline:
+            raise UpstreamError(
+                Reason.OVERLOADED,
+                f"no turn towards {self.name} before the deadline: {wait:.1f} s to wait",
+                retry_after=retry_seconds(wait),
+            )
+
+
+def retry_seconds(wait: float) -> int:
+    """Return whole seconds for ``Retry-After``: rather a little early than to find nobody in the queue."""
+    return max(1, min(MAX_RETRY_SECONDS, math.floor(wait)))
+
+
+class Lanes(Generic[_Key]):
+    """A lane a key, so that one slow or hostile account starves no other; made when needed.
+
+    At most so many are kept beyond those in use: the longest unused one goes first.
+    """
+
+    def __init__(self, make: Callable[[_Key], Lane], *, most: int) -> None:
+        self._make = make
         self._most = most
-        self._gates: dict[Hashable, Gate] = {}
+        self._lanes: OrderedDict[_Key, Lane] = OrderedDict()
 
-    def of(self, key: Hashable) -> Gate:
-        """Return the gate of a key."""
-        gate = self._gates.get(key)
-        if gate is None:
-            if len(self._gates) >= self._most:
-                self._gates = {key: gate for key, gate in self._gates.items() if not gate.idle}
-            gate = self._gates[key] = Gate(f"{self._name} {key}", at_once=self._at_once, queue=self._queue)
-        return gate
+    def of(self, key: _Key) -> Lane:
+        """Return the lane of a key."""
+        lane = self._lanes.get(key)
+        if lane is not None:
+            self._lanes.move_to_end(key)
+            return lane
+        if len(self._lanes) >= self._most:
+            self._drop_idle()
+        lane = self._lanes[key] = self._make(key)
+        return lane
+
+    def _drop_idle(self) -> None:
+        for key, lane in self._lanes.items():
+            if lane.idle:
+                del self._lanes[key]
+                return

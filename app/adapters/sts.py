@@ -103,10 +103,17 @@ class StsClient:
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
         """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second try is safe."""
+        had_its_time = False
         for attempts_left in reversed(range(_ATTEMPTS)):
+            had_its_time |= self._time_left(deadline) >= self._options.total_timeout
             try:
                 reply = await self._send(request, deadline)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                if isinstance(error, TimeoutError) and not had_its_time:
+                    # It waited in queues too long to tell anything about STS.
+                    raise UpstreamError(
+                        Reason.STS_UNAVAILABLE, "no answer of STS in what was left of the time"
+                    ) from None
                 worth_it = attempts_left and not _was_retried(request.method, error)
                 if worth_it and self._time_left(deadline) > self._options.connect_timeout:
                     continue
@@ -129,9 +136,9 @@ class StsClient:
                 data=request.body or None,
                 allow_redirects=False,
                 proxy=self._options.proxy_url,
-                timeout=aiohttp.ClientTimeout(
-                    total=self._options.total_timeout, sock_connect=self._options.connect_timeout
-                ),
+                # Not sock_connect, which leaves out DNS. Waiting for the pool counts too: the guard lets in no more than
+                # the pool has room for.
+                timeout=aiohttp.ClientTimeout(total=self._options.total_timeout, connect=self._options.connect_timeout),
             ) as response,
         ):
             return StsReply(

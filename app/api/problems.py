@@ -5,7 +5,7 @@ from typing import Final
 import orjson
 
 from app.api.answer import Answer
-from app.errors import AuthError, RequestError
+from app.errors import AuthError, RequestError, UpstreamError
 from app.reasons import EXPLANATIONS, Reason
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -14,14 +14,18 @@ MEDIA_TYPE: Final = "application/problem+json"
 def problem_answer(error: AuthError, request_id: str) -> Answer:
     """Return the answer to an error: its reason's status, title and fixed sentence, and the field on 400."""
     field = error.field if isinstance(error, RequestError) else None
-    return reason_answer(error.reason, request_id, field=field)
+    retry_after = error.retry_after if isinstance(error, UpstreamError) else None
+    return reason_answer(error.reason, request_id, field=field, retry_after=retry_after)
 
 
-def reason_answer(reason: Reason, request_id: str, *, field: str | None = None) -> Answer:
+def reason_answer(
+    reason: Reason, request_id: str, *, field: str | None = None, retry_after: int | None = None
+) -> Answer:
     """Return the answer for a reason; nothing that the caller or AWS sent enters it but the name of a schema's field."""
     explanation = EXPLANATIONS[reason]
     detail = explanation.detail if field is None else f"At fault: {field}. {explanation.detail}"
-    headers = [] if explanation.retry_after is None else [(b"retry-after", b"%d" % explanation.retry_after)]
+    seconds = retry_after or explanation.retry_after
+    headers = [] if seconds is None else [(b"retry-after", b"%d" % seconds)]
     return Answer(
         status=explanation.status,
         media_type=MEDIA_TYPE,

@@ -133,7 +133,7 @@ def new_unique_id(prefix: str) -> str:
 
 def new_access_key_id(prefix: str, account: str) -> str:
     """Make an access key id which names its account the way that AWS's own do, so that decoders agree."""
-    account_bits = (int(account) << 7).to_bytes(6, "big")
+    account_bits = (1 << 47 | int(account) << 7).to_bytes(6, "big")
     return prefix + base64.b32encode(account_bits + secrets.token_bytes(4)).decode()
 
 

@@ -1,0 +1,214 @@
+"""What stands between the identity cache and STS: budgets, fairness between accounts, and the breaker."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.adapters import breaker, sts_guard
+from app.adapters.accounts import FixedAccounts
+from app.adapters.sts_guard import GuardedIdentities
+from app.core.forwarding import ForwardableRequest
+from app.core.request_policy import require_fresh
+from app.core.signed_request import CredentialForm
+from app.emulator.identities import new_access_key_id
+from app.errors import AuthenticationError, AuthError, UpstreamDownError, UpstreamError
+from app.reasons import Reason
+from tests.support.signing import NOW, Recipe, judge
+from tests.support.upstreams import ACCOUNT, Upstream, settle, trail
+
+OTHER = "444455556666"
+LISTED = FixedAccounts(frozenset({ACCOUNT, OTHER}))
+KEY = new_access_key_id("ASIA", ACCOUNT)
+OTHER_KEY = new_access_key_id("ASIA", OTHER)
+# Of the kind of before 2019, which names no account.
+OLD_KEY = "ASIAIEXAMPLEEXAMPLE2"
+UNAVAILABLE = UpstreamDownError(Reason.STS_UNAVAILABLE, "seen")
+
+
+def forwardable(key_id: str = KEY) -> ForwardableRequest:
+    validated = judge(Recipe(form=CredentialForm.NATIVE, access_key_id=key_id).credential())
+    return require_fresh(validated, NOW)
+
+
+def guard(upstream: Upstream, **given: Any) -> GuardedIdentities:
+    options: dict[str, Any] = {"accounts": LISTED, "rate": 1e6} | given
+    return GuardedIdentities(upstream, **options)
+
+
+async def flood(identities: GuardedIdentities, keys: list[str]) -> list[asyncio.Task[Any]]:
+    tasks = [asyncio.create_task(identities.identify(forwardable(key), trail())) for key in keys]
+    await settle()
+    return tasks
+
+
+async def end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def refused(identities: GuardedIdentities, key: str = KEY, seconds: float = 60.0) -> UpstreamError:
+    with pytest.raises(UpstreamError) as raised:
+        await identities.identify(forwardable(key), trail(seconds))
+    return raised.value
+
+
+async def test_keys_that_sts_never_vouched_for_share_half_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of made-up keys holds up no known key, whatever accounts it names."""
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_UNVOUCHED", 2)
+    upstream = Upstream()
+    identities = guard(upstream)
+    await identities.identify(forwardable(), trail())
+    upstream.waits = True
+    forged = await flood(identities, [new_access_key_id("ASIA", account) for account in (ACCOUNT, OTHER) * 5])
+    assert upstream.at_once == 2
+    known = await flood(identities, [KEY])
+    assert upstream.at_once == 3
+    upstream.released.set()
+    await asyncio.gather(*known, *forged)
+    assert upstream.most_at_once == 3
+
+
+async def test_the_key_of_a_strangers_account_is_never_a_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS vouches for anybody's role; only those of listed accounts earn the other places."""
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_UNVOUCHED", 1)
+    upstream = Upstream(account="999900001111")
+    identities = guard(upstream)
+    await identities.identify(forwardable(), trail())
+    upstream.waits = True
+    tasks = await flood(identities, [KEY] * 5)
+    assert upstream.at_once == 1
+    upstream.released.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_real_key_fills_no_more_than_its_accounts_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", 2)
+    upstream = Upstream()
+    identities = guard(upstream)
+    await identities.identify(forwardable(KEY), trail())
+    upstream.waits = True
+    hostile = await flood(identities, [KEY] * 50)
+    assert upstream.at_once == 2
+    other = await flood(identities, [OTHER_KEY])
+    assert upstream.at_once == 3
+    await end([*hostile, *other])
+
+
+async def test_a_real_key_spends_no_more_than_its_accounts_budget() -> None:
+    upstream = Upstream()
+    identities = guard(upstream, rate=0.01, timer=lambda: 0.0)
+    await identities.identify(forwardable(KEY), trail())
+    error = await refused(identities)
+    assert error.reason is Reason.OVERLOADED
+    assert error.retry_after == 30
+    await identities.identify(forwardable(OTHER_KEY), trail())
+    assert upstream.asked == 2
+
+
+async def test_forged_keys_of_an_account_leave_a_part_of_its_budget_to_known_ones() -> None:
+    """They go through a lane of their own first, which takes four fifths at most."""
+    upstream = Upstream()
+    identities = guard(upstream, rate=10, timer=lambda: 0.0)
+    await identities.identify(forwardable(), trail())
+    upstream.error = AuthenticationError(Reason.STS_REJECTED, "seen")
+    for _ in range(3):
+        error = await refused(identities, new_access_key_id("ASIA", ACCOUNT), seconds=0.05)
+        assert error.reason is Reason.OVERLOADED
+    upstream.error = None
+    # The next turn of the account is the one behind the first call, not behind all that were made up.
+    assert upstream.asked == 1
+    error = await refused(identities, KEY, seconds=0.05)
+    assert "0.1 s" in error.detail
+
+
+@pytest.mark.parametrize(
+    "key", ["ASIAIEXAMPLEEXAMPLE3", new_access_key_id("ASIA", "999900001111")], ids=["old", "stranger"]
+)
+async def test_ids_that_name_no_listed_account_share_one_budget(key: str) -> None:
+    upstream = Upstream()
+    identities = guard(upstream, rate=1, timer=lambda: 0.0)
+    await identities.identify(forwardable(OLD_KEY), trail())
+    assert (await refused(identities, key, seconds=0.5)).reason is Reason.OVERLOADED
+    await identities.identify(forwardable(KEY), trail())
+    assert upstream.asked == 2
+
+
+async def test_an_old_key_that_sts_has_vouched_for_takes_its_accounts_budget() -> None:
+    """Once STS has told the account it is no hint any more."""
+    upstream = Upstream()
+    identities = guard(upstream, rate=0.01, timer=lambda: 0.0)
+    await identities.identify(forwardable(OLD_KEY), trail())
+    await identities.identify(forwardable(OLD_KEY), trail())
+    assert upstream.asked == 2
+    assert (await refused(identities, OLD_KEY)).reason is Reason.OVERLOADED
+
+
+async def test_a_full_queue_towards_sts_is_overload_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", 1)
+    monkeypatch.setattr(sts_guard, "STS_QUEUE", 1)
+    upstream = Upstream(waits=True)
+    identities = guard(upstream)
+    tasks = await flood(identities, [KEY] * 2)
+    assert (await refused(identities)).reason is Reason.OVERLOADED
+    upstream.released.set()
+    await asyncio.gather(*tasks)
+    assert upstream.asked == 2
+
+
+async def test_throttling_slows_the_account_down_and_no_other() -> None:
+    upstream = Upstream()
+    identities = guard(upstream, rate=10, timer=lambda: 0.0)
+    await identities.identify(forwardable(), trail())
+    upstream.error = UpstreamError(Reason.STS_THROTTLED, "seen")
+    error = await refused(identities)
+    assert error.reason is Reason.STS_THROTTLED
+    upstream.error = None
+    assert "0.2 s" in (await refused(identities, seconds=0.15)).detail
+    await identities.identify(forwardable(OTHER_KEY), trail())
+
+
+async def test_a_dead_sts_is_not_asked_for_a_moment_and_then_once() -> None:
+    seconds = [0.0]
+    upstream = Upstream(error=UNAVAILABLE)
+    identities = guard(upstream, timer=lambda: seconds[0])
+    for _ in range(breaker.BREAKER_FAILURES + 3):
+        assert (await refused(identities)).reason is Reason.STS_UNAVAILABLE
+    assert upstream.asked == breaker.BREAKER_FAILURES
+    seconds[0] += breaker.BREAKER_PAUSE_SECONDS
+    upstream.error = None
+    await identities.identify(forwardable(), trail())
+    await identities.identify(forwardable(), trail())
+    assert upstream.asked == breaker.BREAKER_FAILURES + 2
+
+
+async def test_who_waits_while_sts_dies_is_answered_and_asks_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", breaker.BREAKER_FAILURES)
+    upstream = Upstream(error=UNAVAILABLE, waits=True)
+    identities = guard(upstream, timer=lambda: 0.0)
+    tasks = await flood(identities, [KEY] * 50)
+    upstream.released.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(error) for error in errors} <= {UpstreamDownError, UpstreamError}
+    assert upstream.asked == breaker.BREAKER_FAILURES
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError(Reason.STS_REJECTED, "seen"),
+        UpstreamError(Reason.STS_THROTTLED, "seen"),
+        UpstreamError(Reason.STS_UNAVAILABLE, "seen"),
+    ],
+    ids=["denial", "throttling", "odd-answer"],
+)
+async def test_an_answer_of_whatever_kind_shows_that_sts_lives(error: AuthError) -> None:
+    """Else anybody could close the way to STS for everybody with forged signatures."""
+    upstream = Upstream(error=error)
+    identities = guard(upstream)
+    for _ in range(breaker.BREAKER_FAILURES * 3):
+        with pytest.raises(AuthError) as raised:
+            await identities.identify(forwardable(), trail())
+        assert raised.value is error
+    assert upstream.asked == breaker.BREAKER_FAILURES * 3

@@ -1,0 +1,50 @@
+"""The account that a key id seems to be of: AWS's own layout, and nothing for ids that hold none."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.key_account import account_of_key_id
+from app.emulator.identities import new_access_key_id
+
+ACCOUNTS = st.integers(0, 10**12 - 1).map(lambda number: f"{number:012}")
+
+
+@given(ACCOUNTS, st.sampled_from(["AKIA", "ASIA"]))
+def test_a_new_id_names_its_account(account: str, kind: str) -> None:
+    assert account_of_key_id(new_access_key_id(kind, account)) == account
+
+
+def test_a_published_id_names_its_account() -> None:
+    """The example that is published with the layout."""
+    assert account_of_key_id("ASIAQNZGKIQY56JQ7WML") == "029608264753"
+
+
+@pytest.mark.parametrize(
+    "key_id",
+    [
+        "AKIAIOSFODNN7EXAMPLE",  # AWS's own example, of the old kind
+        "AKIAJ4JAAAAAAAAAAAAA",
+        "ASIAEXAMPLEEXAMPLE01",  # 0 and 1 are not of the alphabet
+        "ASIAQNZGKIQY56JQ7WM",  # a letter too few
+        "ASIAQNZGKIQY56JQ7WMLA",
+        "asiaqnzgkiqy56jq7wml",
+        "",
+        "A" * 128,
+    ],
+)
+def test_an_id_of_another_kind_tells_nothing(key_id: str) -> None:
+    assert account_of_key_id(key_id) is None
+
+
+def test_more_than_twelve_digits_are_no_account() -> None:
+    bits = (1 << 47 | 10**12 << 7).to_bytes(6, "big")
+    assert account_of_key_id("ASIA" + base64.b32encode(bits + bytes(4)).decode()) is None
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read_without_an_exception(text: str) -> None:
+    account = account_of_key_id(text)
+    assert account is None or (len(account) == 12 and account.isdigit())
