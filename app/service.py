@@ -7,33 +7,33 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 
 from starlette.types import ASGIApp
 
 from app.adapters.accounts import FileAccounts, FixedAccounts
-from app.adapters.cache import CachingIdentities, CachingRoles
-from app.adapters.guards import GuardedIdentities, GuardedRoles
 from app.adapters.iam import IamRoles
-from app.adapters.iam_clients import IamOptions
-from app.adapters.sts import StsClient, StsOptions
+from app.adapters.iam_guard import GuardedRoles, IamLanes
+from app.adapters.identity_cache import CachingIdentities
+from app.adapters.known_credentials import KnownCredentials
+from app.adapters.role_cache import CachingRoles
+from app.adapters.role_prefetch import RolePrefetch
+from app.adapters.store import NoStore, Store, open_store
+from app.adapters.sts import StsClient
+from app.adapters.sts_guard import GuardedIdentities
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
-from app.audit import get_logger
-from app.authenticator import AccountList, Authenticator, Clock, DecisionPolicy
+from app.authenticator import Authenticator, Clock
 from app.callers import CallerTokenSource
-from app.core.request_policy import RequestPolicy
 from app.metrics import Metrics
+from app.preparation import prepare
 from app.readiness import Readiness
+from app.service_options import decision_policy, iam_options, store_options, sts_options
 from app.settings import Settings
 from app.settings_values import TcpAddress
+from app.store_keys import StoreKeySource
 from app.tls import ServerTls
 from app.watch import FileWatch, watch_files
-
-# Looking for our own credentials and account: at once, then less and less often.
-_FIRST_RETRY_SECONDS: Final = 1.0
-_LAST_RETRY_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,42 +77,59 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         else ServerTls(settings.tls_files, functools.partial(unknown.note, "certificate"))
     )
     accounts = _accounts(settings, metrics)
-    watches = _watches(accounts, tokens, tls, metrics)
-    sts = StsClient.open(_sts_options(settings), metrics)
-    iam = IamRoles(_iam_options(settings), metrics)
-    authenticator = Authenticator(
-        _policy(settings, accounts),
-        CachingIdentities(GuardedIdentities(sts, accounts), accounts, metrics, clock),
-        CachingRoles(GuardedRoles(iam), metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale),
-        clock,
-    )
-    endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, settings.decision_timeout)
-    own_diagnostics = settings.diagnostics_listen is not None
-    tasks = [asyncio.create_task(_prepare(settings, iam, readiness))]
-    if watches:
-        tasks.append(asyncio.create_task(watch_files(watches)))
-    try:
-        yield Service(
-            api=build_api(
-                endpoint,
-                metrics,
-                readiness,
-                with_probes=not own_diagnostics,
-                guard=None if tokens is None else _guard(settings, tokens, unknown),
-            ),
-            diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
-            readiness=readiness,
-            wait_until_idle=endpoint.wait_until_idle,
-            reload=lambda: _reload(watches),
-            tls=None if tls is None else tls.context,
-            watches=watches,
+    keys = None if settings.store_key_file is None else StoreKeySource(settings.store_key_file)
+    watches = _watches(accounts, tokens, tls, keys, metrics)
+    async with contextlib.AsyncExitStack() as resources:
+        sts = StsClient.open(sts_options(settings), metrics)
+        resources.push_async_callback(sts.close)
+        iam = IamRoles(iam_options(settings), metrics)
+        resources.callback(iam.close)
+        store: Store = NoStore()
+        sharing = store_options(settings)
+        if sharing is not None and keys is not None:
+            store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
+        lanes = IamLanes(settings.iam_rate, store)
+        roles = CachingRoles(
+            GuardedRoles(iam, lanes),
+            metrics,
+            ttl=settings.role_ttl,
+            max_stale=settings.role_max_stale,
+            store=store,
         )
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        iam.close()
-        await sts.close()
+        guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate, shared=store)
+        authenticator = Authenticator(
+            decision_policy(settings, accounts),
+            KnownCredentials(clock),
+            CachingIdentities(guarded, accounts, metrics, clock, store=store),
+            roles,
+            clock,
+        )
+        prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
+        endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, settings.decision_timeout)
+        own_diagnostics = settings.diagnostics_listen is not None
+        tasks = [asyncio.create_task(prepare(settings, iam, readiness, prefetch))]
+        if watches:
+            tasks.append(asyncio.create_task(watch_files(watches)))
+        try:
+            yield Service(
+                api=build_api(
+                    endpoint,
+                    metrics,
+                    readiness,
+                    with_probes=not own_diagnostics,
+                    guard=None if tokens is None else _guard(settings, tokens, unknown),
+                ),
+                diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
+                readiness=readiness,
+                wait_until_idle=endpoint.wait_until_idle,
+                reload=lambda: _reload(watches),
+                tls=None if tls is None else tls.context,
+                watches=watches,
+            )
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _reload(watches: Iterable[FileWatch]) -> None:
@@ -128,13 +145,19 @@ def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCaller
 
 
 def _watches(
-    accounts: FixedAccounts | FileAccounts, tokens: CallerTokenSource | None, tls: ServerTls | None, metrics: Metrics
+    accounts: FixedAccounts | FileAccounts,
+    tokens: CallerTokenSource | None,
+    tls: ServerTls | None,
+    keys: StoreKeySource | None,
+    metrics: Metrics,
 ) -> tuple[FileWatch, ...]:
     watches = [accounts.watch] if isinstance(accounts, FileAccounts) else []
     if tls is not None:
         watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics))
     if tokens is not None:
         watches.append(FileWatch("caller_token", [tokens.path], tokens.load, metrics))
+    if keys is not None:
+        watches.append(FileWatch("store_key", [keys.path], keys.load, metrics))
     return tuple(watches)
 
 
@@ -142,65 +165,3 @@ def _accounts(settings: Settings, metrics: Metrics) -> FixedAccounts | FileAccou
     if settings.accounts_file is None:
         return FixedAccounts(settings.authorized_accounts)
     return FileAccounts(settings.accounts_file, metrics, settings.check_accounts)
-
-
-def _policy(settings: Settings, accounts: AccountList) -> DecisionPolicy:
-    return DecisionPolicy(
-        request=RequestPolicy(
-            endpoints=settings.accepted_endpoints,
-            audience=settings.audience,
-            allow_unbound=settings.allow_unbound,
-        ),
-        accounts=accounts,
-        enabled_types=settings.enabled_types,
-        require_service=settings.require_service_tag,
-        account_meshes=settings.account_meshes,
-    )
-
-
-def _sts_options(settings: Settings) -> StsOptions:
-    defaults = StsOptions()
-    return StsOptions(
-        endpoint_url=settings.own_sts_url,
-        proxy_url=settings.https_proxy,
-        ca_file=settings.ca_bundle,
-        connect_timeout=min(defaults.connect_timeout, settings.decision_timeout / 4),
-        total_timeout=min(defaults.total_timeout, settings.decision_timeout / 2),
-    )
-
-
-def _iam_options(settings: Settings) -> IamOptions:
-    return IamOptions(
-        partition=settings.partition,
-        region=settings.own_region,
-        sts_url=settings.own_sts_url,
-        iam_url=settings.own_iam_url,
-        proxy_url=settings.https_proxy,
-        ca_file=settings.ca_bundle,
-        reader_role_name=settings.reader_role_name,
-        reader_external_id=settings.reader_external_id,
-    )
-
-
-async def _prepare(settings: Settings, iam: IamRoles, readiness: Readiness) -> None:
-    """Obtain our own credentials, then warn about accounts that we will not be able to read. AWS may come up later."""
-    log = get_logger()
-    pause = _FIRST_RETRY_SECONDS
-    while not await iam.obtain_credentials():
-        log.warning("no AWS credentials yet", remedy=readiness.explain(), retry_seconds=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LAST_RETRY_SECONDS)
-    readiness.credentials_obtained = True
-    pause = _FIRST_RETRY_SECONDS
-    while (own_account := await iam.own_account()) is None:
-        log.warning("the service's own account could not be found out", retry_seconds=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LAST_RETRY_SECONDS)
-    log.info("own account", account=own_account)
-    others = sorted(settings.authorized_accounts - {own_account})
-    if others and settings.reader_role_name is None:
-        log.warning(
-            "listed accounts cannot be read",
-            accounts=others,
-            remedy="set KMESH_AWSIAM_READER_ROLE_NAME to a role in each of them that this service may assume",
-        )

@@ -4,6 +4,7 @@ All problems are reported together, each with its variable and what to do. No se
 The page docs/reference/configuration.md is compared with the fields below by a test.
 """
 
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -28,6 +29,9 @@ from app.settings_checks import (
     IGNORED_VARIABLES,
     RELOADABLE_TOKENS,
     SOCKET_MODE,
+    STORE,
+    STORE_CA,
+    STORE_KEY,
     TLS_CERT,
     TLS_CLIENT_CA,
     TLS_KEY,
@@ -56,6 +60,8 @@ from app.settings_values import (
     parse_role_name,
     read_accounts_file,
 )
+from app.store_keys import StoreKeyFile, read_store_key_file
+from app.store_url import StoreAddress, parse_store_url
 from app.tls import TlsFiles, TlsPart, find_problems
 from app.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
 
@@ -73,6 +79,8 @@ _OptionalListen = Annotated[ListenAddress | None, NoDecode, BeforeValidator(pars
 _CallerTokens = Annotated[CallerTokenFile | None, NoDecode, BeforeValidator(read_caller_token_file)]
 _SocketMode = Annotated[SocketMode, NoDecode, BeforeValidator(parse_socket_mode)]
 _SocketGroup = Annotated[SocketGroup | None, NoDecode, BeforeValidator(parse_socket_group)]
+_Store = Annotated[StoreAddress | None, NoDecode, BeforeValidator(parse_store_url)]
+_StoreKeys = Annotated[StoreKeyFile | None, NoDecode, BeforeValidator(read_store_key_file)]
 _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
 
 _Audience = Annotated[str, BeforeValidator(parse_audience)]
@@ -173,6 +181,25 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}ROLE_MAX_STALE",
         description="seconds that a known role is believed while IAM is down: the bound of a revocation then",
     )
+    sts_rate: float = Field(
+        500,
+        ge=1,
+        le=100_000,
+        validation_alias=f"{PREFIX}STS_RATE",
+        description="calls a second to STS, for each account and region; AWS allows 600, the workloads' own included",
+    )
+    iam_rate: float = Field(
+        8,
+        ge=0.1,
+        le=1_000,
+        validation_alias=f"{PREFIX}IAM_RATE",
+        description="calls a second to IAM, for each account; AWS is said to allow 10 to 20",
+    )
+    role_prefetch: bool = Field(
+        default=False,
+        validation_alias=f"{PREFIX}ROLE_PREFETCH",
+        description="read the roles of every listed account by pages, ahead of their proxies",
+    )
     account_meshes: _AccountMeshes = Field(
         None,
         validation_alias=f"{PREFIX}ACCOUNT_MESHES",
@@ -185,6 +212,19 @@ class Settings(BaseSettings):
     )
     reader_external_id: _ExternalId | None = Field(
         None, validation_alias=f"{PREFIX}READER_EXTERNAL_ID", description="its external id", repr=False
+    )
+    store: _Store = Field(
+        None,
+        validation_alias=STORE,
+        description="Redis or Valkey that replicas share: rediss://user:password@host:6379",
+    )
+    store_key_file: _StoreKeys = Field(
+        None, validation_alias=STORE_KEY, description="a file of one or two keys that seal what is shared"
+    )
+    store_ca_file: Annotated[str, BeforeValidator(parse_ca_file)] | None = Field(
+        None,
+        validation_alias=STORE_CA,
+        description="certificates to trust towards the store instead of the public ones",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias=f"{PREFIX}LOG_LEVEL", description="least level logged; decisions are info"
@@ -282,6 +322,11 @@ class Settings(BaseSettings):
             )
         if self.allow_unbound:
             yield f"{PREFIX}ALLOW_UNBOUND_CREDENTIALS is on: a credential captured anywhere can be replayed here"
+        if self.store is not None and not self.store.is_private:
+            yield (
+                f"{STORE} crosses the network in clear: what is stored is sealed, but whoever is on the way reads the "
+                "password, and can empty the store and hold back calls to AWS; write rediss:// (TLS)"
+            )
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
@@ -313,6 +358,7 @@ def load_settings() -> Settings:
         *cross_problems(environ, known, PREFIX),
         *region_problems(environ, load_sts_endpoints()),
         *_tls_file_problems(environ),
+        *_store_package_problems(environ),
     )
     for problem in found:
         if problem.variable not in faulty:
@@ -348,6 +394,11 @@ def _tls_file_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
     if "cert" in paths and "key" in paths:
         for error in find_problems(TlsFiles(cert=paths["cert"], key=paths["key"], client_ca=paths.get("client_ca"))):
             yield Problem(variables[error.part], error.remedy)
+
+
+def _store_package_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    if STORE in environ and importlib.util.find_spec("redis") is None:
+        yield Problem(STORE, "it needs a package that is not installed; pip install 'kuma-aws-iam[redis]'")
 
 
 def _remedy(kind: str, message: str, context: dict[str, Any]) -> str:

@@ -26,6 +26,9 @@ TLS_KEY: Final = "KMESH_AWSIAM_TLS_KEY_FILE"
 TLS_CLIENT_CA: Final = "KMESH_AWSIAM_TLS_CLIENT_CA_FILE"
 CALLER_TOKENS: Final = "KMESH_AWSIAM_CALLER_TOKEN_FILE"
 SOCKET_MODE: Final = "KMESH_AWSIAM_SOCKET_MODE"
+STORE: Final = "KMESH_AWSIAM_STORE"
+STORE_KEY: Final = "KMESH_AWSIAM_STORE_KEY_FILE"
+STORE_CA: Final = "KMESH_AWSIAM_STORE_CA_FILE"
 
 AWS_IAM: Final = "aws-iam"
 DEFAULT_LISTEN: Final = "127.0.0.1:5690"
@@ -68,6 +71,7 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
     yield from _auth_type_problems(environ)
     yield from _account_problems(environ)
     yield from _listener_problems(environ)
+    yield from _store_problems(environ)
     if "KMESH_AWSIAM_READER_EXTERNAL_ID" in environ and "KMESH_AWSIAM_READER_ROLE_NAME" not in environ:
         yield Problem(
             "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
@@ -200,6 +204,22 @@ def _socket_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
             SOCKET_MODE,
             f"every local user could call, and callers are not authenticated; take write from others (0660), or set "
             f"{CALLER_TOKENS}",
+        )
+
+
+def _store_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Refuse half of a store; what it holds would be unsealed, or not be there."""
+    if STORE in environ and STORE_KEY not in environ:
+        yield Problem(
+            STORE,
+            f"what is stored has to be sealed; set {STORE_KEY} to a file that every replica has; make its key with: "
+            "openssl rand -base64 32",
+        )
+    if STORE_KEY in environ and STORE not in environ:
+        yield Problem(STORE_KEY, f"it belongs to {STORE}; set both or neither")
+    if STORE_CA in environ and not environ.get(STORE, "").startswith("rediss://"):
+        yield Problem(
+            STORE_CA, f"the store shows a certificate over TLS alone; set {STORE} to rediss://, or unset this"
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app import service as service_module
+from app import preparation
 from app.emulator import FaultKind
 from app.service import Service, open_service, utc_now
 from tests.conftest import LoadSettings, StartService
@@ -28,8 +28,8 @@ from tests.support.world import (
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for credentials again at once."""
-    monkeypatch.setattr(service_module, "_FIRST_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(service_module, "_LAST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(preparation, "_FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(preparation, "_LAST_RETRY_SECONDS", 0.01)
 
 
 def client_of(service: Service) -> httpx.AsyncClient:

@@ -68,6 +68,9 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("KMESH_AWSIAM_DECISION_TIMEOUT", "2.5", "decision_timeout", 2.5),
     ("KMESH_AWSIAM_ROLE_TTL", "3600", "role_ttl", 3600),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "0", "role_max_stale", 0),
+    ("KMESH_AWSIAM_STS_RATE", "250.5", "sts_rate", 250.5),
+    ("KMESH_AWSIAM_IAM_RATE", "0.5", "iam_rate", 0.5),
+    ("KMESH_AWSIAM_ROLE_PREFETCH", "true", "role_prefetch", True),
     ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}=*", "account_meshes", {ACCOUNT: frozenset({"*"})}),
     (
         "KMESH_AWSIAM_ACCOUNT_MESHES",
@@ -96,6 +99,9 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("AWS_ENDPOINT_URL_STS", f"https://{'x' * 64}.example", "URL of a host"),
     ("KMESH_AWSIAM_AUDIENCE", "prod  cp", "two in a row"),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "-1", "greater"),
+    ("KMESH_AWSIAM_STS_RATE", "0", "greater"),
+    ("KMESH_AWSIAM_IAM_RATE", "inf", "less"),
+    ("KMESH_AWSIAM_ROLE_PREFETCH", "always", "boolean"),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "nan", "86400"),
     ("KMESH_AWSIAM_ACCOUNT_MESHES", "444455556666=default", ACCOUNT),
     ("KMESH_AWSIAM_ACCOUNT_MESHES", f"{ACCOUNT}", "default|payments"),
@@ -108,6 +114,10 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_TLS_KEY_FILE", "/nowhere/tls.key", "KMESH_AWSIAM_TLS_CERT_FILE"),
     ("KMESH_AWSIAM_TLS_CLIENT_CA_FILE", "/nowhere/ca.crt", "KMESH_AWSIAM_TLS_CERT_FILE"),
     ("KMESH_AWSIAM_CALLER_TOKEN_FILE", "/nowhere/tokens", "path"),
+    ("KMESH_AWSIAM_STORE", "store.internal:6379", "redis://"),
+    ("KMESH_AWSIAM_STORE", "rediss://store.internal", "KMESH_AWSIAM_STORE_KEY_FILE"),
+    ("KMESH_AWSIAM_STORE_KEY_FILE", "/nowhere/store-keys", "path"),
+    ("KMESH_AWSIAM_STORE_CA_FILE", "/nowhere/ca.crt", "PEM"),
     ("KMESH_AWSIAM_SOCKET_MODE", "rw-rw----", "0660"),
     ("KMESH_AWSIAM_SOCKET_GROUP", "nobody-has-this-name", "group"),
     (DP_TYPE, "aws_iam", "aws-iam"),
@@ -196,10 +206,10 @@ def test_load_settings_names_the_one_variable_at_fault_and_what_to_do(
 
 
 def test_every_variable_has_a_good_and_a_bad_value_here() -> None:
-    # Read in tests of their own: the old generation's type, files (test_listeners.py has those of the listener), and what
-    # needs a second variable.
+    # Read in tests of their own: the old generation's type, files (test_listeners.py has those of the listener), the store
+    # (test_store_settings.py), and what needs a second variable.
     files = {variable for variable in _variables() if variable.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
-    assert _variables() - {case[0] for case in GOOD} == {AUTH_TYPE, EXTERNAL_ID, *files}
+    assert _variables() - {case[0] for case in GOOD} == {AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE", *files}
     assert _variables() - {case[0] for case in BAD} == {AUTH_TYPE}
 
 

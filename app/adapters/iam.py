@@ -4,28 +4,33 @@ What comes out is what IAM said; `app.core.role_tags` finds out whether it is th
 """
 
 import asyncio
+import functools
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeVar
 
 from botocore.exceptions import ClientError
 
+from app.adapters.bounded_http import ending_at
+from app.adapters.iam_answers import RolePage, read_answer, read_page
 from app.adapters.iam_clients import IamClients, IamOptions, NoReaderRoleError
 from app.audit import get_logger
 from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.role_tags import RoleRecord
+from app.core.role_tags import RoleRecord, require_same_role
 from app.errors import AuthError, AuthorizationError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
 
-if TYPE_CHECKING:
-    from types_boto3_iam.type_defs import GetRoleResponseTypeDef
+_Answer = TypeVar("_Answer")
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
 _SERVER_ERROR: Final = 500
+# What comes of reading an account with the wrong credentials. Each has other causes as well.
+_DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
 
 class IamRoles:
@@ -38,7 +43,7 @@ class IamRoles:
         self._executor = ThreadPoolExecutor(options.max_threads, thread_name_prefix="iam")
 
     def close(self) -> None:
-        """Give up what has not started yet; calls under way end by their own timeouts."""
+        """Give up what has not started yet; calls under way end with their decisions."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def obtain_credentials(self) -> bool:
@@ -66,17 +71,43 @@ class IamRoles:
             trail.iam.request_id = role.request_id
         except AuthError as error:
             outcome = error.reason.value
+            if error.reason in _DOUBTFUL:
+                self._doubt_own_account()
             raise
         else:
+            if not _is_same_role(admitted.principal, role):
+                self._doubt_own_account()
             return role
         finally:
             trail.iam.seconds += time.perf_counter() - started
             self._metrics.upstream_call("iam", outcome, _REGION, time.perf_counter() - started)
 
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+        """Read some of an account's roles at a time; see `app.adapters.role_prefetch.RolePages`."""
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            return await self._until(deadline, functools.partial(self._read_page, account, marker))
+        except AuthError as error:
+            outcome = error.reason.value
+            raise
+        finally:
+            self._metrics.upstream_call("iam", outcome, _REGION, time.perf_counter() - started)
+
+    def _doubt_own_account(self) -> None:
+        # In a thread of its own time: the decision has its reason and does not wait for it.
+        asyncio.get_running_loop().run_in_executor(self._executor, self._clients.doubt_own_account)
+
     async def _fetch(self, principal: Principal, deadline: float) -> RoleRecord:
+        return await self._until(deadline, functools.partial(self._get_role, principal))
+
+    async def _until(self, deadline: float, call: Callable[[], _Answer]) -> _Answer:
+        loop = asyncio.get_running_loop()
+        # The thread's own clock: when nobody waits any more it has nothing to do, whatever AWS still sends.
+        ends = time.monotonic() + deadline - loop.time()
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._executor, self._get_role, principal)
+                return await loop.run_in_executor(self._executor, _call_until, ends, call)
         except TimeoutError as error:
             raise UpstreamDownError(
                 Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline"
@@ -92,7 +123,19 @@ class IamRoles:
             raise self._refusal(principal, error) from error
         except Exception as error:  # whatever botocore's chain of credentials and its parsers stumble over
             raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
-        return _read_answer(answer)
+        return read_answer(answer)
+
+    def _read_page(self, account: str, marker: str | None) -> RolePage:
+        try:
+            return read_page(self._clients.for_account(account), marker)
+        except NoReaderRoleError as error:
+            raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
+        except ClientError as error:
+            raise _page_refusal(error) from error
+        except UpstreamError:
+            raise
+        except Exception as error:  # likewise
+            raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
 
     def _refusal(self, principal: Principal, error: ClientError) -> AuthError:
         """Map AWS's error code; the operation tells GetRole from the AssumeRole before it."""
@@ -144,22 +187,22 @@ class IamRoles:
         )
 
 
-def _read_answer(answer: "GetRoleResponseTypeDef") -> RoleRecord:
+def _call_until(ends: float, call: Callable[[], _Answer]) -> _Answer:
+    with ending_at(ends):
+        return call()
+
+
+def _page_refusal(error: ClientError) -> UpstreamError:
+    code = error.response.get("Error", {}).get("Code", "")
+    seen = f"{error.operation_name} answered {code or 'without an error code'}"
+    if code in THROTTLING_CODES:
+        return UpstreamError(Reason.IAM_THROTTLED, seen)
+    return UpstreamError(Reason.IAM_ACCESS_DENIED if code in ACCESS_DENIED_CODES else Reason.IAM_UNAVAILABLE, seen)
+
+
+def _is_same_role(principal: Principal, role: RoleRecord) -> bool:
     try:
-        role = answer["Role"]
-        return RoleRecord(
-            arn=_text(role["Arn"]),
-            role_id=_text(role["RoleId"]),
-            name=_text(role["RoleName"]),
-            tags=tuple((_text(tag["Key"]), _text(tag["Value"])) for tag in role.get("Tags", ())),
-            request_id=answer["ResponseMetadata"].get("RequestId", ""),
-        )
-    except (KeyError, TypeError) as error:  # botocore leaves out what an answer lacks
-        raise UpstreamError(Reason.IAM_UNAVAILABLE, "the answer of IAM is not believed: a member is missing") from error
-
-
-def _text(value: object) -> str:
-    """Return a member that is one text; botocore makes a list of an element that stands twice."""
-    if not isinstance(value, str):
-        raise TypeError("not a text")
-    return value
+        require_same_role(principal, role)
+    except AuthorizationError:
+        return False
+    return True

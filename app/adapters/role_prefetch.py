@@ -1,0 +1,125 @@
+"""Roles read by pages, before anybody asks: a page holds what would take hundreds of ``GetRole`` calls.
+
+It goes through the same lanes as everything else towards IAM, in the background. Where the permission is missing, or IAM is
+away, nothing is lost: the roles are read one by one when their proxies come.
+"""
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from app.adapters.expiring import Timer
+from app.adapters.iam_answers import RolePage
+from app.adapters.iam_guard import IamLanes
+from app.adapters.role_cache import REFRESH_AFTER, CachingRoles, RoleKey
+from app.audit import get_logger
+from app.authenticator import AccountList
+from app.errors import AuthorizationError, UpstreamError
+from app.reasons import Reason
+
+# For a page: its turn, and the answer.
+PAGE_SECONDS: Final = 30.0
+# An account whose policy does not allow it is asked again after this time.
+DENIED_SECONDS: Final = 3600.0
+ACCOUNTS_AT_ONCE: Final = 4
+
+
+class RolePages(Protocol):
+    """IAM, page by page."""
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+        """Read the page that begins at a marker, before a moment of the event loop's clock.
+
+        Raises:
+            UpstreamError: IAM could not be asked.
+        """
+
+
+class RolePrefetch:
+    """Keeps the roles of every listed account known."""
+
+    def __init__(
+        self,
+        pages: RolePages,
+        roles: CachingRoles,
+        lanes: IamLanes,
+        accounts: AccountList,
+        *,
+        partition: str,
+        ttl: float,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        self._pages = pages
+        self._roles = roles
+        self._lanes = lanes
+        self._accounts = accounts
+        self._partition = partition
+        self._pause = ttl * REFRESH_AFTER
+        self._timer = timer
+        self._denied_until: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Read all of them again and again, before their time to live is over, until it is cancelled."""
+        while True:
+            await self.read_all()
+            await asyncio.sleep(self._pause)
+
+    async def read_all(self) -> None:
+        """Read the roles of every listed account once."""
+        at_once = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
+
+        async def read(account: str) -> None:
+            async with at_once:
+                await self._read_account(account)
+
+        try:
+            accounts = sorted(self._accounts.current())
+        except UpstreamError:  # the file of accounts is bad, which is said elsewhere
+            return
+        await asyncio.gather(*(read(account) for account in accounts))
+
+    async def _read_account(self, account: str) -> None:
+        if self._timer() < self._denied_until.get(account, 0.0):
+            return
+        calls = kept = 0
+        marker: str | None = None
+        try:
+            while calls == 0 or marker is not None:
+                page = await self._read_page(account, marker)
+                calls, marker = calls + 1, page.marker
+                kept += self._learn(account, page)
+        except UpstreamError as error:
+            if error.reason is Reason.IAM_ACCESS_DENIED:
+                self._denied_until[account] = self._timer() + DENIED_SECONDS
+            get_logger().info(
+                "roles not read ahead",
+                account=account,
+                reason=error.reason.value,
+                detail=error.detail,
+                remedy="none is needed: each role is read when its proxies come; iam:GetAccountAuthorizationDetails would "
+                "allow to read all of them at once",
+            )
+        else:
+            get_logger().info("roles read ahead", account=account, roles=kept, calls=calls)
+
+    async def _read_page(self, account: str, marker: str | None) -> RolePage:
+        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        lane = self._lanes.of(account)
+        async with lane.turn(deadline, lambda: None):
+            try:
+                return await self._pages.read_page(account, marker, deadline)
+            except UpstreamError as error:
+                if error.reason is Reason.IAM_THROTTLED:
+                    lane.pace.throttled()
+                raise
+
+    def _learn(self, account: str, page: RolePage) -> int:
+        """Keep the roles that are the account's; return how many."""
+        kept = 0
+        for role in page.roles:
+            try:
+                self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role)
+            except AuthorizationError:
+                continue
+            kept += 1
+        return kept

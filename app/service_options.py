@@ -1,0 +1,60 @@
+"""Settings → the options of each part. Nothing is decided here but which setting goes where."""
+
+from app.adapters.iam_clients import IamOptions
+from app.adapters.store import StoreOptions
+from app.adapters.sts import StsOptions
+from app.authenticator import AccountList, DecisionPolicy
+from app.core.request_policy import RequestPolicy
+from app.settings import Settings
+
+
+def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy:
+    """Return what a decision depends on."""
+    return DecisionPolicy(
+        request=RequestPolicy(
+            endpoints=settings.accepted_endpoints,
+            audience=settings.audience,
+            allow_unbound=settings.allow_unbound,
+        ),
+        accounts=accounts,
+        enabled_types=settings.enabled_types,
+        require_service=settings.require_service_tag,
+        account_meshes=settings.account_meshes,
+    )
+
+
+def sts_options(settings: Settings) -> StsOptions:
+    """Return how STS is reached: both attempts fit into a decision."""
+    defaults = StsOptions()
+    return StsOptions(
+        endpoint_url=settings.own_sts_url,
+        proxy_url=settings.https_proxy,
+        ca_file=settings.ca_bundle,
+        connect_timeout=min(defaults.connect_timeout, settings.decision_timeout / 4),
+        total_timeout=min(defaults.total_timeout, settings.decision_timeout / 2),
+    )
+
+
+def iam_options(settings: Settings) -> IamOptions:
+    """Return how IAM is reached, and as whom."""
+    return IamOptions(
+        partition=settings.partition,
+        region=settings.own_region,
+        sts_url=settings.own_sts_url,
+        iam_url=settings.own_iam_url,
+        proxy_url=settings.https_proxy,
+        ca_file=settings.ca_bundle,
+        reader_role_name=settings.reader_role_name,
+        reader_external_id=settings.reader_external_id,
+    )
+
+
+def store_options(settings: Settings) -> StoreOptions | None:
+    """Return how replicas share what they know, if they do."""
+    if settings.store is None:
+        return None
+    return StoreOptions(
+        address=settings.store,
+        ca_file=settings.store_ca_file,
+        max_role_seconds=max(settings.role_ttl, settings.role_max_stale),
+    )
