@@ -8,7 +8,7 @@ The way of one decision, and where its parts are::
     api          HTTP in, problem+json or an identity out
     authenticator  the numbered steps; the only place where decisions meet AWS
     core         pure decisions over frozen types: credential, rules, STS answer, principal, tags, proxy
-    adapters     STS, IAM and the caches, behind the ports of the authenticator
+    adapters     STS, IAM, the caches and the store that replicas share, behind the ports of the authenticator
     settings     the environment, read once
     cli          the commands; emulator: a local AWS that verifies SigV4, for the demo, the tests and trying things out
 """

@@ -8,11 +8,12 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, Literal, TextIO, cast
+from datetime import UTC, datetime
+from typing import IO, Any, BinaryIO, Final, Literal, TextIO, cast
 
 import orjson
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
@@ -27,34 +28,35 @@ DECISION: Final = "decision"
 # Kuma's names have at most 253 characters; what is longer is cut, so that a client cannot flood the log.
 _MAX_TEXT: Final = 256
 _MAX_SERVICES: Final = 16
+_JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
 def configure_logging(level: Level, log_format: LogFormat) -> None:
     """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+    stamps: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.format_exc_info,
     ]
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(serializer=_to_json)
-        if log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    output = cast("TextIO", _PatientOutput(sys.stdout))
+    human = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    text, data = _PatientOutput(sys.stdout), _PatientOutput(sys.stdout.buffer)
     structlog.configure(
-        processors=[*shared, renderer],
+        # One step for JSON, since it is done for each decision.
+        processors=[_render_json] if log_format == "json" else [*stamps, human],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=output),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", data))
+        if log_format == "json"
+        else structlog.WriteLoggerFactory(cast("TextIO", text)),
     )
-    handler = logging.StreamHandler(output)
+    handler = logging.StreamHandler(cast("TextIO", text))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *stamps],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(serializer=_to_json) if log_format == "json" else human,
+            ],
         )
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
@@ -68,10 +70,10 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
 class _PatientOutput:
     """Standard output that nobody may read any more: a collector that went away must end no decision and no stop."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[Any]) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
+    def write(self, text: Any) -> None:
         with contextlib.suppress(OSError):
             self._stream.write(text)
 
@@ -80,10 +82,19 @@ class _PatientOutput:
             self._stream.flush()
 
 
+class _Bound:
+    """The logger as it is configured; binding a new one for each line would cost as much as the line."""
+
+    processors: Iterable[Processor] | None = None
+    logger: FilteringBoundLogger
+
+
 def get_logger() -> FilteringBoundLogger:
     """Return the service's logger."""
-    logger: FilteringBoundLogger = structlog.get_logger()
-    return logger
+    processors = structlog.get_config()["processors"]
+    if _Bound.processors is not processors:
+        _Bound.processors, _Bound.logger = processors, structlog.get_logger().bind()
+    return _Bound.logger
 
 
 def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> None:
@@ -99,7 +110,7 @@ def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> di
         "detail": None if error is None else error.detail,
         "request_id": trail.request_id,
         "form": trail.form,
-        "signed_at": None if trail.signed_at is None else trail.signed_at.isoformat(),
+        "signed_at": trail.signed_at,
         "clock_skew_seconds": trail.skew,
         "principal": None if trail.principal is None else _principal(trail.principal),
         "claimed": None if trail.claimed is None else _claimed(trail.claimed),
@@ -110,8 +121,16 @@ def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> di
     }
 
 
+def _render_json(_logger: Any, level: str, event: EventDict) -> bytes:
+    event["level"] = level
+    event["time"] = datetime.now(UTC)
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(_logger, level, event)
+    return orjson.dumps(event, default=repr, option=_JSON_OPTIONS)
+
+
 def _to_json(event: dict[str, Any], **_options: Any) -> str:
-    return orjson.dumps(event, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(event, default=repr, option=_JSON_OPTIONS).decode()
 
 
 def _principal(principal: Principal) -> dict[str, str]:

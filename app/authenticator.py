@@ -11,7 +11,8 @@ The steps, with the numbers that code, docs and audit lines share::
     7 read      RoleRecord        -> ProxyClaims         core.role_tags
     8 match     ProxyClaims       -> ProxyIdentity       core.proxy
 
-1, 2, 4, 5, 7 and 8 run on every decision, whatever is cached (I7, I12, I15).
+The clock's part of 2, and 5, 7 and 8, run on every decision, whatever is remembered (I7, I12, I15). 1, the rest of 2 and 4
+depend on the text, the settings and STS's answer alone: of a text that STS has vouched for they are remembered.
 """
 
 from collections.abc import Callable
@@ -23,11 +24,12 @@ from typing import Protocol
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import KnownCredential, know
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
-from app.core.request_policy import RequestPolicy, require_fresh, validate
+from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_tags import AccountMeshes, RoleRecord, read_claims
-from app.trail import Trail
+from app.trail import HIT, Trail
 
 Clock = Callable[[], datetime]
 
@@ -41,6 +43,16 @@ class AccountList(Protocol):
         Raises:
             UpstreamError: ``accounts_unavailable``.
         """
+
+
+class KnownTexts(Protocol):
+    """Credentials, by their exact text, that were judged and vouched for before."""
+
+    def recall(self, credential: str) -> KnownCredential | None:
+        """Return what is known of exactly this text."""
+
+    def remember(self, credential: str, known: KnownCredential) -> None:
+        """Keep it, no longer than the signature lives."""
 
 
 class IdentitySource(Protocol):
@@ -109,8 +121,16 @@ class Decision:
 class Authenticator:
     """Takes one decision after the other; holds no state but its ports."""
 
-    def __init__(self, policy: DecisionPolicy, identities: IdentitySource, roles: RoleSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        policy: DecisionPolicy,
+        known: KnownTexts,
+        identities: IdentitySource,
+        roles: RoleSource,
+        clock: Clock,
+    ) -> None:
         self._policy = policy
+        self._known = known
         self._identities = identities
         self._roles = roles
         self._clock = clock
@@ -127,16 +147,14 @@ class Authenticator:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
         trail.claimed = claimed
-        signed = decode_credential(credential)  # 1
-        trail.form = signed.form
-        validated = validate(signed, self._policy.request)  # 2
-        now = self._clock()
-        trail.signed_at = validated.signed_at
-        trail.skew = (validated.signed_at - now).total_seconds()
-        forwardable = require_fresh(validated, now)
-        identity = await self._identities.identify(forwardable, trail)  # 3
-        principal = read_principal(identity)  # 4
-        trail.principal = principal
+        known = self._known.recall(credential)
+        if known is None:
+            known = await self._introduce(credential, trail)  # 1, 2, 3, 4
+        else:
+            trail.sts.cache = HIT
+            trail.sts.request_id = known.principal.request_id
+        expires_at = self._require_age(known, trail)  # 2
+        principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
         role = await self._roles.fetch_role(admitted, trail)  # 6
         claims = read_claims(  # 7
@@ -145,6 +163,25 @@ class Authenticator:
             require_service=self._policy.require_service,
             account_meshes=self._policy.account_meshes,
         )
-        granted = match(claims, claimed, self._policy.enabled_types)  # 8
-        trail.granted = granted
-        return Decision(identity=granted, principal=principal, expires_at=forwardable.expires_at)
+        granted = trail.granted = match(claims, claimed, self._policy.enabled_types)  # 8
+        return Decision(identity=granted, principal=principal, expires_at=expires_at)
+
+    async def _introduce(self, credential: str, trail: Trail) -> KnownCredential:
+        """Judge a text that was not seen before, and ask STS about it."""
+        signed = decode_credential(credential)  # 1
+        trail.form = signed.form
+        validated = validate(signed, self._policy.request)  # 2
+        now = self._clock()
+        trail.saw_signature(validated.form, validated.signed_at, now)
+        forwardable = require_fresh(validated, now)
+        identity = await self._identities.identify(forwardable, trail)  # 3
+        principal = trail.principal = read_principal(identity)  # 4
+        known = know(forwardable, principal)
+        if principal.account in self._policy.accounts.current():
+            self._known.remember(credential, known)
+        return known
+
+    def _require_age(self, known: KnownCredential, trail: Trail) -> datetime:
+        now = self._clock()
+        trail.saw_signature(known.form, known.signed_at, now)
+        return require_age(known.signed_at, known.lifetime, now)

@@ -4,7 +4,7 @@ The page docs/reference/metrics.md is compared with this module by a test.
 """
 
 import platform
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,19 +14,26 @@ from app import __version__
 from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
 from app.reasons import EXPLANATIONS, Reason
-from app.trail import Trail, UpstreamCall
+from app.trail import CACHE_RESULTS, HIT, NONE, Trail, UpstreamCall
 
 Upstream = Literal["sts", "iam"]
-Reloadable = Literal["accounts", "tls", "caller_token"]
+Reloadable = Literal["accounts", "tls", "caller_token", "store_key"]
 CallerCheck = Literal["token", "certificate"]
+StoreOperation = Literal["get", "put", "delete", "take"]
+StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-# For a label that does not apply, or is not known when a decision ends early.
-NONE: Final = "none"
 UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
-RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token")
+RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token", "store_key")
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
 CACHES: Final = ("identity", "role")
+# By operation: how it can end.
+STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
+    "get": ("hit", "miss", "rejected", "failed", "skipped"),
+    "put": ("done", "rejected", "failed", "skipped"),
+    "delete": ("done", "rejected", "failed", "skipped"),
+    "take": ("done", "rejected", "failed", "skipped"),
+}
 
 # A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -79,7 +86,7 @@ class Metrics:
         )
         self._cache_requests = Counter(
             "kuma_aws_iam_cache_requests",
-            "Look-ups in the caches of verified identities and roles, by result (hit, miss, or stale).",
+            "Look-ups in the caches of verified identities and roles, by result (hit, miss, coalesced, shared or stale).",
             ("cache", "result"),
             registry=registry,
         )
@@ -90,6 +97,12 @@ class Metrics:
             "kuma_aws_iam_reload_failures",
             "Files that changed and could not be taken over, by what they hold.",
             ("what",),
+            registry=registry,
+        )
+        self._store_requests = Counter(
+            "kuma_aws_iam_store_requests",
+            "Requests to the store that replicas share, by operation and result.",
+            ("operation", "result"),
             registry=registry,
         )
         self._unknown_callers = Counter(
@@ -120,10 +133,13 @@ class Metrics:
         self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
         self._reload_failures_by_file = {what: self._reload_failures.labels(what) for what in RELOADABLES}
         self._unknown_callers_by_check = {check: self._unknown_callers.labels(check) for check in CALLER_CHECKS}
+        self._store_results = {
+            (operation, result): self._store_requests.labels(operation, result)
+            for operation, results in STORE_RESULTS.items()
+            for result in results
+        }
         self._cache_results = {
-            (cache, result): self._cache_requests.labels(cache, result)
-            for cache in CACHES
-            for result in ("hit", "miss", "stale")
+            (cache, result): self._cache_requests.labels(cache, result) for cache in CACHES for result in CACHE_RESULTS
         }
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
@@ -131,9 +147,9 @@ class Metrics:
             for form in CredentialForm
         }
 
-    def in_flight(self) -> AbstractContextManager[None]:
-        """Count a decision as under way while the context lasts, however it ends."""
-        return self._in_flight.track_inprogress()
+    def watch_in_flight(self, under_way: Callable[[], int]) -> None:
+        """Take the number of decisions under way from whoever counts them, when it is asked for."""
+        self._in_flight.set_function(under_way)
 
     def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
         """Count a decision by what its trail saw."""
@@ -145,7 +161,8 @@ class Metrics:
             proxy_type = NONE if trail.claimed is None else trail.claimed.type.value
             self._decisions.labels(outcome, reason or NONE, proxy_type, trail.form or NONE).inc()
         self._seconds_by_outcome[outcome].observe(seconds)
-        if trail.skew is not None:
+        # A text that is presented again has grown older, and tells nothing new of its signer's clock.
+        if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
         self._cache_lookup("identity", trail.sts)
         self._cache_lookup("role", trail.iam)
@@ -173,6 +190,10 @@ class Metrics:
     def unknown_caller(self, check: CallerCheck) -> None:
         """Count a caller that was turned away; it is no decision about a proxy."""
         self._unknown_callers_by_check[check].inc()
+
+    def store_request(self, operation: StoreOperation, result: StoreResult) -> None:
+        """Count what became of a request to the shared store; ``skipped``: it was not asked."""
+        self._store_results[operation, result].inc()
 
     def cache_size(self, cache: str, entries: int) -> None:
         """Set how many entries a cache holds."""

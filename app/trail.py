@@ -2,10 +2,20 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.core.signed_request import CredentialForm
+
+# What a cache did for a decision.
+NONE: Final = "none"
+HIT: Final = "hit"
+MISS: Final = "miss"
+COALESCED: Final = "coalesced"
+SHARED: Final = "shared"
+STALE: Final = "stale"
+CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
 
 
 @dataclass(slots=True)
@@ -13,13 +23,14 @@ class UpstreamCall:
     """What one upstream cost this decision.
 
     Attributes:
-        cache: ``hit``, ``miss``, ``stale`` (IAM is down), or ``none`` when the decision did not come this far.
+        cache: ``hit``, ``miss``, ``coalesced`` (another decision had just asked the same), ``shared`` (a replica knew),
+            ``stale`` (IAM is down), or ``none`` when the decision did not come this far.
         request_id: AWS's request id; that of the cached answer on a hit.
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.
     """
 
-    cache: str = "none"
+    cache: str = NONE
     request_id: str = ""
     seconds: float = 0.0
     region: str = ""
@@ -52,3 +63,9 @@ class Trail:
     granted: ProxyIdentity | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
+
+    def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
+        """Note when the credential was signed, and what that tells of the signer's clock."""
+        self.form = form
+        self.signed_at = signed_at
+        self.skew = (signed_at - now).total_seconds()

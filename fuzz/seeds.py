@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from app.core.base64_text import Base64TextError, decode_base64url
-from fuzz.targets import ACCOUNT, AUDIENCE, CALLER_TOKEN
+from app.sealing import NONCE_BYTES, seal
+from fuzz.targets import ACCOUNT, AUDIENCE, CALLER_TOKEN, NOW, STORE_KEY
 from tests.support.corpus import Scene, every_scene
 from tests.support.signing import FORMS, PRESIGNED_FORMS, Recipe
 
@@ -157,6 +158,22 @@ def _callers() -> Iterator[bytes]:
     yield b"x: y\nAuthorization: Bearer x\nauthorization: Bearer " + CALLER_TOKEN
 
 
+def _records() -> Iterator[bytes]:
+    members = {"arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/task-1", "request_id": "r"}
+    yield json.dumps({**members, "account": ACCOUNT, "user_id": "AROAEXAMPLEEXAMPLE001:task-1"}).encode()
+    role = {"role_id": "AROAEXAMPLEEXAMPLE001", "name": "demo-app", "tags": [["kuma.io/type", "dataplane"]]}
+    yield json.dumps({**members, "arn": f"arn:aws:iam::{ACCOUNT}:role/demo-app", **role}).encode()
+    yield seal(
+        STORE_KEY,
+        "identity",
+        b"another key",
+        b"{}",
+        written_at=0,
+        expires_at=NOW.timestamp() + 60,
+        nonce=bytes(NONCE_BYTES),
+    )
+
+
 _SEEDS: Final[Mapping[str, Callable[[], Iterable[bytes]]]] = {
     "credential": _credentials,
     "presigned": _urls,
@@ -173,5 +190,7 @@ _SEEDS: Final[Mapping[str, Callable[[], Iterable[bytes]]]] = {
     "call": _calls,
     "caller": _callers,
     "settings": lambda: (text.encode() for text in _VALUES),
+    "record": _records,
+    "key_id": lambda: (b"ASIAQNZGKIQY56JQ7WML", b"AKIAIOSFODNN7EXAMPLE", b"ASIA77777777777777777777"),
     "shape": lambda: (*(text.encode() for text in _SHAPES), *_credentials()),
 }

@@ -31,9 +31,11 @@ from app.core.endpoints import StsEndpoint, select_endpoints
 from app.core.envelope import decode_envelope
 from app.core.forwarding import ValidatedRequest
 from app.core.header_rules import AUDIENCE_HEADERS
+from app.core.key_account import account_of_key_id
 from app.core.presigned import PARAMETERS, decode_presigned_url
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, match
+from app.core.records import RecordError, decode_identity, decode_role, encode_identity, encode_role
 from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
 from app.core.role_tags import RoleRecord, read_claims
 from app.core.signed_request import CredentialForm, SignedRequest
@@ -41,6 +43,7 @@ from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
 from app.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
+from app.sealing import SealError, derive_key, open_sealed
 from app.settings_values import (
     TcpAddress,
     mask_url,
@@ -58,6 +61,7 @@ from app.settings_values import (
 NOW: Final = datetime(2026, 11, 24, 5, 15, tzinfo=UTC)
 AUDIENCE: Final = "audience-of-the-fuzzer"
 ACCOUNT: Final = "111122223333"
+STORE_KEY: Final = derive_key(bytes(range(32)))
 QUESTION: Final = b"Action=GetCallerIdentity&Version=2011-06-15"
 # In the seeds of `shape`: whatever becomes of them, nothing of them is shown.
 SIGNATURE: Final = "5ec2e7" * 10 + "5ec2"
@@ -505,6 +509,30 @@ def shape(data: bytes) -> None:
     require(not any(TOKEN[at : at + 48] in shown for at in range(0, len(TOKEN) - 48, 8)), "the token is shown")
 
 
+def record(data: bytes) -> None:
+    """What a store of replicas holds: sealed, nothing opens that no replica wrote; opened, it is read like AWS's answer."""
+    with contextlib.suppress(SealError):
+        open_sealed(data, (STORE_KEY,), "identity", b"key", now=NOW.timestamp(), max_seconds=900.0)
+        raise BrokenPropertyError("a record that no replica wrote was opened")
+    with contextlib.suppress(RecordError):
+        identity = decode_identity(data, partition="aws")
+        require(
+            decode_identity(encode_identity(identity), partition="aws") == identity, "it is not read as it was written"
+        )
+        require(
+            identity.arn.partition == "aws" and len(identity.account) == len(ACCOUNT), "another partition or account"
+        )
+    with contextlib.suppress(RecordError):
+        role = decode_role(data)
+        require(decode_role(encode_role(role)) == role, "it is not read as it was written")
+
+
+def key_id(data: bytes) -> None:
+    """The hint in a key id: an account's number or nothing."""
+    account = account_of_key_id(text_of(data))
+    require(account is None or re.fullmatch(r"[0-9]{12}", account, re.ASCII), "no account")
+
+
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
@@ -523,5 +551,7 @@ TARGETS: Final[dict[str, Target]] = {
         caller,
         settings,
         shape,
+        record,
+        key_id,
     )
 }

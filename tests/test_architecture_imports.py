@@ -39,6 +39,7 @@ PURE_LIBRARY = {
     "dataclasses",
     "datetime",
     "enum",
+    "functools",  # remembers what a pure function said
     "hashlib",
     "json",
     "re",

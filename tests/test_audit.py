@@ -106,7 +106,7 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         "detail": None,
         "request_id": "request-1",
         "form": "native",
-        "signed_at": "2026-11-24T05:15:00+00:00",
+        "signed_at": "2026-11-24T05:15:00Z",
         "clock_skew_seconds": -3.5,
         "principal": PRINCIPAL_FIELDS,
         "claimed": CLAIMED_FIELDS,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.adapters.accounts import FixedAccounts
+from app.adapters.known_credentials import KnownCredentials
 from app.authenticator import Authenticator, Decision, DecisionPolicy
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
@@ -78,7 +79,7 @@ POLICY = DecisionPolicy(
 
 
 def authenticator(ports: Ports, now: datetime = NOW, **changes: Any) -> Authenticator:
-    return Authenticator(replace(POLICY, **changes), ports, ports, lambda: now)
+    return Authenticator(replace(POLICY, **changes), KnownCredentials(lambda: now), ports, ports, lambda: now)
 
 
 async def refusal(
@@ -183,6 +184,117 @@ async def test_a_claim_that_the_role_does_not_cover_is_denied_after_all_else(por
     assert error.reason is Reason.PROXY_MESH_MISMATCH
     assert (trail.claimed, trail.granted, trail.principal) == (claim, None, PRINCIPAL)
     assert (len(ports.requests), len(ports.principals)) == (1, 1)
+
+
+# A text that is presented again: what depends on its bytes is remembered, and nothing else.
+
+
+@dataclass
+class Moving:
+    """An authenticator whose clock and accounts can be changed while it lives."""
+
+    ports: Ports
+    now: datetime = NOW
+    accounts: set[str] = field(default_factory=lambda: {PRINCIPAL.account})
+
+    def __post_init__(self) -> None:
+        policy = replace(POLICY, accounts=self)
+        known = KnownCredentials(lambda: NOW, lambda: 0.0)  # it never forgets by itself
+        self.decider = Authenticator(policy, known, self.ports, self.ports, lambda: self.now)
+
+    def current(self) -> set[str]:
+        return self.accounts
+
+    async def present(self, claim: ProxyRequest | None = CLAIM, text: str | None = None) -> tuple[Decision, Trail]:
+        trail = Trail(request_id="request-2", deadline=0.0)
+        return await self.decider.authenticate(text or NATIVE.credential(), claim, trail), trail
+
+    async def refused(self, claim: ProxyRequest | None = CLAIM) -> Reason:
+        with pytest.raises(AuthError) as raised:
+            await self.present(claim)
+        return raised.value.reason
+
+
+@pytest.fixture
+def moving(ports: Ports) -> Moving:
+    return Moving(ports)
+
+
+async def test_the_same_text_is_decided_alike_without_sts(moving: Moving) -> None:
+    first, _ = await moving.present()
+    second, trail = await moving.present()
+    assert second == first
+    assert len(moving.ports.requests) == 1
+    assert (trail.sts.cache, trail.sts.request_id) == ("hit", "request-of-sts")
+    assert (trail.form, trail.signed_at, trail.principal, trail.granted) == (
+        CredentialForm.NATIVE,
+        NOW,
+        PRINCIPAL,
+        first.identity,
+    )
+
+
+async def test_another_text_of_the_same_role_is_asked_about(moving: Moving) -> None:
+    await moving.present()
+    await moving.present(text=replace(NATIVE, expires=899).credential())
+    assert len(moving.ports.requests) == 2
+
+
+async def test_the_age_of_a_known_text_is_looked_at(moving: Moving) -> None:
+    """I7."""
+    await moving.present()
+    moving.now = NOW + timedelta(minutes=15, microseconds=1)
+    assert await moving.refused() is Reason.CREDENTIAL_EXPIRED
+    moving.now = NOW - timedelta(minutes=5, microseconds=1)
+    assert await moving.refused() is Reason.CREDENTIAL_NOT_YET_VALID
+
+
+async def test_the_account_of_a_known_text_is_looked_at(moving: Moving) -> None:
+    """I12."""
+    await moving.present()
+    moving.accounts = {"999999999999"}
+    assert await moving.refused() is Reason.ACCOUNT_NOT_AUTHORIZED
+    assert len(moving.ports.principals) == 1
+
+
+async def test_the_tags_behind_a_known_text_are_looked_at(moving: Moving) -> None:
+    await moving.present()
+    moving.ports.tags = tuple({**DATAPLANE, "kuma.io/mesh": "payments"}.items())
+    assert await moving.refused() is Reason.PROXY_MESH_MISMATCH
+
+
+async def test_the_claim_beside_a_known_text_is_looked_at(moving: Moving) -> None:
+    """I15."""
+    await moving.present()
+    assert await moving.refused(replace(CLAIM, mesh="payments")) is Reason.PROXY_MESH_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"arn": PRINCIPAL.arn.replace("1111", "9999")}, Reason.ACCOUNT_NOT_AUTHORIZED),
+        ({"arn": "arn:aws:iam::111122223333:root", "user_id": "111122223333"}, Reason.PRINCIPAL_NOT_A_ROLE),
+        ({"sts_error": AuthenticationError(Reason.STS_REJECTED, "seen")}, Reason.STS_REJECTED),
+        ({"sts_error": UpstreamError(Reason.STS_UNAVAILABLE, "seen")}, Reason.STS_UNAVAILABLE),
+    ],
+    ids=["stranger", "root", "rejected", "unavailable"],
+)
+async def test_a_text_that_was_not_let_in_is_not_known(ports: Ports, changes: dict[str, Any], reason: Reason) -> None:
+    """Whoever may not come in takes no place, and an error never becomes a memory (I18)."""
+    moving = Moving(replace(ports, **changes))
+    for _ in range(2):
+        assert await moving.refused() is reason
+    assert len(moving.ports.requests) == 2
+
+
+async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None:
+    class Slow(Ports):
+        async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+            decider.now = NOW + timedelta(minutes=16)
+            return await super().identify(request, trail)
+
+    decider = Moving(Slow())
+    assert await decider.refused() is Reason.CREDENTIAL_EXPIRED
 
 
 NOBODY = FixedAccounts(frozenset())

@@ -42,7 +42,7 @@ ELSEWHERE: Final = {
     Reason.NOT_FOUND: "api/test_application.py::test_an_unknown_path_is_a_problem",
     Reason.METHOD_NOT_ALLOWED: "api/test_authenticate.py::test_another_method_is_not_allowed",
     Reason.INTERNAL_ERROR: "api/test_authenticate.py::test_a_bug_of_ours_is_a_bare_500",
-    Reason.OVERLOADED: "adapters/test_guards.py::test_a_full_queue_towards_sts_is_overload_and_asks_nobody",
+    Reason.OVERLOADED: "adapters/test_sts_guard.py::test_a_full_queue_towards_sts_is_overload_and_asks_nobody",
     Reason.CALLER_NOT_AUTHENTICATED: "test_callers.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
     Reason.ACCOUNTS_UNAVAILABLE: "adapters/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
 }

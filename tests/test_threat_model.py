@@ -208,12 +208,20 @@ def kib(value: int) -> str:
     return f"{value // 1024} KiB"
 
 
+def mib(value: int) -> str:
+    return f"{value // 1024 // 1024} MiB"
+
+
 def seconds(value: float) -> str:
     return f"{value:g} s"
 
 
 def hours(value: float) -> str:
     return f"{value / 3600:g} h"
+
+
+def percent(value: float) -> str:
+    return f"{value * 100:g} %"
 
 
 def minutes(value: timedelta) -> str:
@@ -235,9 +243,24 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     ),
     "app.api.authenticate.MAX_BODY_BYTES": ("A call to the API", "body", kib),
     "app.api.authenticate.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
-    "app.api.authenticate.MAX_DECISIONS": ("A call to the API", "calls under way, from the head to the answer", count),
+    "app.api.authenticate.MAX_DECISIONS": (
+        "A call to the API",
+        "decisions under way, from the end of the body to the answer",
+        count,
+    ),
     "app.server._KEEP_ALIVE_SECONDS": ("A call to the API", "idle connection", seconds),
     "app.server._BACKLOG": ("A call to the API", "connections waiting to be accepted", count),
+    "app.server._MAX_DIAGNOSTICS": ("A call to the API", "connections to the listener of the diagnostics", count),
+    "app.listener.MAX_CONNECTIONS": ("A call to the API", "connections, and calls whose body is on its way", count),
+    "app.listener.MAX_ACCEPTED_AT_ONCE": ("A call to the API", "connections accepted in a row", count),
+    "app.listener.MAX_OPEN_FILES": ("A call to the API", "open files that the service takes for itself", count),
+    "app.listener.MAX_RESERVED_FILES": ("A call to the API", "open files that are left for all but callers", count),
+    "app.listener.PAUSE_SECONDS": (
+        "A call to the API",
+        "pause in accepting, at the bound or without open files",
+        seconds,
+    ),
+    "app.listener.LOG_SECONDS": ("A call to the API", "log lines about pauses in accepting", seconds),
     "app.server._HANDSHAKE_SECONDS": ("A caller", "TLS handshake", seconds),
     "app.server._TLS_END_SECONDS": ("A caller", "the end of a TLS connection", seconds),
     "app.callers.MAX_TOKENS": ("A caller", "caller tokens in the file", count),
@@ -256,36 +279,109 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         characters,
     ),
     "app.core.role_tags._MAX_LABEL_CHARS": ("A role's tags", "value of `kuma.io/workload`", characters),
-    "app.adapters.guards.STS_AT_ONCE_VOUCHED": (
+    "app.adapters.sts_guard.STS_AT_ONCE_VOUCHED": (
         "STS",
         "calls at once, for keys that STS has vouched for before",
         count,
     ),
-    "app.adapters.guards.STS_AT_ONCE_UNVOUCHED": ("STS", "calls at once, for all other keys", count),
-    "app.adapters.guards.STS_UNVOUCHED_RATE": ("STS", "calls begun, for all other keys", count),
-    "app.adapters.guards.STS_QUEUE": ("STS", "queue of each lane", count),
-    "app.adapters.guards.VOUCHED_KEYS": ("STS", "keys that are known to be vouched for", count),
-    "app.adapters.guards.VOUCHED_SECONDS": ("STS", "time that a key is known", hours),
-    "app.adapters.guards.BREAKER_FAILURES": ("STS", "failures in a row, until a host of STS is not asked", count),
-    "app.adapters.guards.BREAKER_PAUSE_SECONDS": ("STS", "pause before one call is let through", seconds),
-    "app.adapters.guards.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
+    "app.adapters.sts_guard.STS_AT_ONCE_UNVOUCHED": ("STS", "calls at once, for all other keys", count),
+    "app.adapters.sts_guard.STS_AT_ONCE_PER_ACCOUNT": ("STS", "calls at once, for each account and region", count),
+    "app.adapters.sts_guard.STS_NEWCOMERS_SHARE": ("STS", "an account's rate, for keys not vouched for", percent),
+    "app.adapters.sts_guard.STS_BURST_SECONDS": ("STS", "calls saved up in a pause, as time at the rate", seconds),
+    "app.adapters.sts_guard.STS_QUEUE": ("STS", "queue of each lane", count),
+    "app.adapters.sts_guard.MAX_LANES": ("STS", "lanes of accounts and regions", count),
+    "app.adapters.sts_guard.VOUCHED_KEYS": ("STS", "keys that are known to be vouched for", count),
+    "app.adapters.sts_guard.VOUCHED_SECONDS": ("STS", "time that a key is known", hours),
+    "app.adapters.limits.MAX_RETRY_SECONDS": ("STS", "`Retry-After` of a full lane", seconds),
+    "app.adapters.pacing._CUT": ("STS", "rate that is left after a throttling answer", percent),
+    "app.adapters.pacing._LEAST": ("STS", "rate that is left whatever AWS answers", percent),
+    "app.adapters.pacing._RECOVERY_A_SECOND": ("STS", "rate that comes back each second", percent),
+    "app.adapters.pacing._SAME_SIGN_SECONDS": ("STS", "throttling answers that count as one", seconds),
+    "app.adapters.breaker.BREAKER_FAILURES": ("STS", "failures in a row, until a host of STS is not asked", count),
+    "app.adapters.breaker.BREAKER_PAUSE_SECONDS": ("STS", "pause before one call is let through", seconds),
+    "app.adapters.breaker.MAX_CIRCUITS": ("STS", "hosts whose failures are counted", count),
+    "app.adapters.iam_guard.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
     "app.adapters.sts.MAX_CONNECTIONS": ("STS", "connections", count),
     "app.adapters.sts._ATTEMPTS": ("STS", "attempts", count),
     "app.adapters.sts.MAX_REPLY_BYTES": ("STS", "answer", kib),
     "app.adapters.sts._KEEPALIVE_SECONDS": ("STS", "unused connection", seconds),
     "app.adapters.sts._DNS_CACHE_SECONDS": ("STS", "remembered DNS answer", seconds),
-    "app.adapters.guards.IAM_AT_ONCE_PER_ACCOUNT": ("IAM", "calls at once, for each account", count),
-    "app.adapters.guards.IAM_QUEUE_PER_ACCOUNT": ("IAM", "queue of each account", count),
+    "app.adapters.iam_clients.MAX_PAGE_BYTES": ("IAM", "a page of roles, read ahead", mib),
+    "app.adapters.iam_clients.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
+    "app.adapters.iam_answers.PAGE_ROLES": ("IAM", "a page of roles, read ahead", count),
+    "app.adapters.role_prefetch.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
+    "app.adapters.role_prefetch.ACCOUNTS_AT_ONCE": (
+        "IAM",
+        "accounts whose roles are read ahead at the same time",
+        count,
+    ),
+    "app.adapters.role_prefetch.DENIED_SECONDS": ("IAM", "an account whose policy does not allow it", seconds),
+    "app.adapters.iam_guard.IAM_AT_ONCE_PER_ACCOUNT": ("IAM", "calls at once, for each account", count),
+    "app.adapters.iam_guard.IAM_QUEUE_PER_ACCOUNT": ("IAM", "queue of each account", count),
+    "app.adapters.iam_guard.IAM_BURST": ("IAM", "calls saved up in a pause, for each account", count),
     "app.adapters.iam_clients._MAX_ATTEMPTS": ("IAM", "attempts", count),
-    "app.service._FIRST_RETRY_SECONDS": ("IAM", "looking for the service's own credentials and account", seconds),
-    "app.service._LAST_RETRY_SECONDS": ("IAM", "the longest pause between two looks", seconds),
-    "app.adapters.cache.MAX_IDENTITIES": ("Caches", "verified identities", count),
-    "app.adapters.cache.MAX_DENIALS": ("Caches", "denials of STS", count),
-    "app.adapters.cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
-    "app.adapters.cache.MAX_ROLES": ("Caches", "roles", count),
-    "app.adapters.cache.MAX_STRANGERS": ("Caches", "verified identities of accounts that are not listed", count),
-    "app.adapters.cache.MAX_UNREADABLE_ROLES": ("Caches", "roles that may not be read", count),
-    "app.adapters.cache.ACCESS_DENIED_SECONDS": ("Caches", "time of a role that may not be read", seconds),
+    "app.adapters.iam_clients.MAX_ANSWER_BYTES": ("IAM", "answer", kib),
+    "app.adapters.iam_clients.DOUBT_SECONDS": (
+        "IAM",
+        "asking STS anew for the service's own account, when IAM behaves as if it were another one",
+        seconds,
+    ),
+    "app.preparation._FIRST_RETRY_SECONDS": ("IAM", "looking for the service's own credentials and account", seconds),
+    "app.preparation._LAST_RETRY_SECONDS": ("IAM", "the longest pause between two looks", seconds),
+    "app.adapters.identity_cache.MAX_IDENTITIES": ("Caches", "verified identities", count),
+    "app.adapters.identity_cache.MAX_DENIALS": ("Caches", "denials of STS", count),
+    "app.adapters.identity_cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
+    "app.adapters.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that STS vouched for", count),
+    "app.adapters.expiring._LOOK_AT": ("Caches", "entries looked at for expired ones, when one is full", count),
+    "app.core.role_tags.MAX_CLAIMS": ("Caches", "roles whose tags have been read", count),
+    "app.adapters.role_cache.MAX_ROLES": ("Caches", "roles", count),
+    "app.adapters.role_cache.REFRESH_AFTER": (
+        "Caches",
+        "a role in use is read again, after this part of its time",
+        percent,
+    ),
+    "app.adapters.role_cache.REFRESH_PAUSE": (
+        "Caches",
+        "pause until a refresh is tried again, as part of its time",
+        percent,
+    ),
+    "app.adapters.role_cache.REFRESH_SECONDS": ("Caches", "a refresh", seconds),
+    "app.adapters.identity_cache.MAX_STRANGERS": (
+        "Caches",
+        "verified identities of accounts that are not listed",
+        count,
+    ),
+    "app.adapters.role_cache.MAX_UNREADABLE_ROLES": ("Caches", "roles that may not be read", count),
+    "app.adapters.role_cache.MAX_MISMATCHED_ROLES": ("Caches", "roles that are not the caller's", count),
+    "app.adapters.role_cache.MISMATCH_SECONDS": ("Caches", "time of a role that is not the caller's", seconds),
+    "app.adapters.role_cache.ACCESS_DENIED_SECONDS": ("Caches", "time of a role that may not be read", seconds),
+    "app.store_keys.MAX_STORE_KEYS": ("The shared store", "keys in the file", count),
+    "app.store_keys._MIN_DIFFERENT_BYTES": ("The shared store", "different bytes in a key, at least", count),
+    "app.sealing.MAX_IDENTITY_SECONDS": ("The shared store", "life of an identity's record", seconds),
+    "app.sealing.MAX_SKEW_SECONDS": ("The shared store", "difference between the clocks of two replicas", seconds),
+    "app.adapters.redis_store.MAX_RECORD_BYTES": ("The shared store", "a record", kib),
+    "app.adapters.redis_store.START_SECONDS": ("The shared store", "waiting for the store at the start", seconds),
+    "app.adapters.redis_store.LOG_SECONDS": (
+        "The shared store",
+        "log lines about records that are not believed",
+        seconds,
+    ),
+    "app.adapters.store_link.CONNECT_SECONDS": ("The shared store", "connecting, TLS and log-in", seconds),
+    "app.adapters.store_link.RETRY_SECONDS": ("The shared store", "pause before it is tried again", seconds),
+    "app.adapters.store.ANSWER_SECONDS": ("The shared store", "an answer", seconds),
+    "app.adapters.store_link.MAX_WAITING": ("The shared store", "requests that wait to be sent", count),
+    "app.adapters.store_link.MAX_TOGETHER": ("The shared store", "requests that are sent together", count),
+    "app.adapters.store_link.IDLE_SECONDS": ("The shared store", "unused connection", seconds),
+    "app.adapters.store_budget.MAX_WAIT_SECONDS": (
+        "The shared store",
+        "waiting for a turn in a shared budget",
+        seconds,
+    ),
+    "app.adapters.redis_connection._MAX_TEXT": (
+        "The shared store",
+        "what is said of a failed connection",
+        characters,
+    ),
     "app.watch.INTERVAL_SECONDS": ("Files", "looking for changed certificates, caller tokens and accounts", seconds),
     "app.adapters.accounts.MAX_STALE_SECONDS": (
         "Files",
@@ -298,19 +394,25 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
 }
 # Where else one of them stands.
 AGAIN: Final = (
-    ("IAM", "failures in a row, until an account's IAM is not asked", "app.adapters.guards.BREAKER_FAILURES"),
-    ("IAM", "pause before one call to it is let through", "app.adapters.guards.BREAKER_PAUSE_SECONDS"),
-    ("STS", "hosts whose failures are counted", "app.adapters.guards.MAX_ACCOUNTS"),
+    ("IAM", "failures in a row, until an account's IAM is not asked", "app.adapters.breaker.BREAKER_FAILURES"),
+    ("The shared store", "failures in a row, until the store is left alone", "app.adapters.breaker.BREAKER_FAILURES"),
+    ("The shared store", "pause before one try is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
+    ("IAM", "pause before one call to it is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
+    ("IAM", "accounts whose failures are counted", "app.adapters.breaker.MAX_CIRCUITS"),
 )
 PLACES: Final = (*((section, what, name) for name, (section, what, _) in BOUNDS.items()), *AGAIN)
 # Constants that are named like a bound, and are none.
 NO_BOUNDS: Final = {
     "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
+    "app.core.key_account._MAX_ACCOUNT": "what an account's number is",
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",
 }
-_BOUND: Final = re.compile(r"MAX_|MIN_|_SECONDS$|AT_ONCE|QUEUE|RATE$|FAILURES|BACKLOG|ATTEMPTS|VOUCHED|LENGTH$")
+_BOUND: Final = re.compile(
+    r"MAX_|MIN_|_SECONDS$|AT_ONCE|QUEUE|RATE$|FAILURES|BACKLOG|ATTEMPTS|VOUCHED|LENGTH$|BURST$|SHARE$"
+    r"|^REFRESH_|^_CUT$|^_LEAST$|_A_SECOND$|LOOK_AT$|^PAGE_"
+)
 # These do not decide: they are the command line's own, or stand in for AWS.
 _ELSEWHERE: Final = {"cli", "demo", "emulator"}
 
@@ -367,6 +469,7 @@ IAM: Final = IamOptions(partition="aws", region="us-east-1")
         ("STS", "one attempt", seconds(STS.total_timeout)),
         ("IAM", "connect", seconds(IAM.connect_timeout)),
         ("IAM", "read", seconds(IAM.read_timeout)),
+        ("IAM", "one attempt", seconds(IAM.connect_timeout + IAM.read_timeout)),
         ("IAM", "calls at the same time, over all accounts", f"{IAM.max_threads} threads"),
     ],
 )

@@ -5,10 +5,11 @@ performance.md). `app.api.application` puts it in front of FastAPI, and lets Fas
 """
 
 import asyncio
+import itertools
 import re
+import secrets
 import time
 import traceback
-import uuid
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -31,7 +32,7 @@ from app.trail import Trail
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
 MAX_BODY_BYTES: Final = 64 * 1024
-# A waiting decision takes some 20 KiB: 80 MiB when full.
+# A waiting decision takes some 20 KiB: 80 MiB when full. Calls whose body is on its way are bounded by their connections.
 MAX_DECISIONS: Final = 4096
 # The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
@@ -41,6 +42,9 @@ MAX_DIGITS: Final = 18
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 _JSON: Final = "application/json"
+# Of ids that are made here: unique, and without the price of random bytes for each.
+_PROCESS_ID: Final = secrets.token_hex(8)
+_CALLS: Final = itertools.count(1)
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -55,9 +59,11 @@ class AuthenticateEndpoint:
         self._metrics = metrics
         self._readiness = readiness
         self._decision_timeout = decision_timeout
-        self._in_flight = 0
+        self._calls = 0
+        self._decisions = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        metrics.watch_in_flight(lambda: self._decisions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -69,13 +75,12 @@ class AuthenticateEndpoint:
         if scope["method"] != "POST":
             answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
             return _with_header(answer, b"allow", b"POST")
-        self._in_flight += 1
+        self._calls += 1
         self._idle.clear()
         try:
-            self._require_room()
-            _require_json(scope["headers"])
-            # The bytes are let go before anything is waited for.
-            credential, claimed = parse_call(await _read_body(scope["headers"], receive))
+            if self._readiness.draining:
+                raise UpstreamError(Reason.OVERLOADED, "the service is stopping")
+            credential, claimed = await self._read(scope["headers"], receive)
         except AuthError as error:
             # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
             # body is not read, so the connection ends.
@@ -84,32 +89,36 @@ class AuthenticateEndpoint:
         else:
             return await self._decide(credential, claimed, request_id)
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
+            self._calls -= 1
+            if not self._calls:
                 self._idle.set()
 
     async def wait_until_idle(self) -> None:
-        """Come back when no decision is under way."""
+        """Come back when no call is under way, not even one whose body is on its way."""
         await self._idle.wait()
 
-    def _require_room(self) -> None:
-        """Turn a call away, quickly, when the service stops or has all that it can do (I20)."""
-        if self._readiness.draining:
-            raise UpstreamError(Reason.OVERLOADED, "the service is stopping")
-        if self._in_flight > MAX_DECISIONS:
-            raise UpstreamError(Reason.OVERLOADED, f"over {MAX_DECISIONS} decisions are under way")
+    async def _read(self, headers: Headers, receive: Receive) -> tuple[str, ProxyRequest | None]:
+        """Read a call; its bytes are let go with this frame, before anything else is waited for."""
+        _require_json(headers)
+        body = await _read_body(headers, receive)
+        # Not before the body is whole: whoever sends none must not take the place of those who do (I20).
+        if self._decisions >= MAX_DECISIONS:
+            raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
+        return parse_call(body)
 
     async def _decide(self, credential: str, claimed: ProxyRequest | None, request_id: str) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
         started = time.perf_counter()
+        self._decisions += 1
         try:
-            with self._metrics.in_flight():
-                decision = await self._authenticator.authenticate(credential, claimed, trail)
+            decision = await self._authenticator.authenticate(credential, claimed, trail)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
             detail = f"a bug of ours: {describe_bug(error)}"
             return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)
+        finally:
+            self._decisions -= 1
         unwritten = self._account(trail, None, started)
         if unwritten is not None:
             return reason_answer(unwritten, request_id)
@@ -172,7 +181,7 @@ def request_id_of(headers: Headers) -> str:
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode("ascii")
-    return uuid.uuid4().hex
+    return f"{_PROCESS_ID}{next(_CALLS):016x}"
 
 
 def _with_header(answer: Answer, name: bytes, value: bytes) -> Answer:

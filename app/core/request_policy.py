@@ -71,20 +71,28 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
 
 
 def require_fresh(request: ValidatedRequest, now: datetime) -> ForwardableRequest:
-    """Check the age of a validated request; runs on every decision, cache hits included (I7).
+    """Check the age of a validated request, before STS is asked (I7).
 
     Raises:
         CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
     """
-    age = now - request.signed_at
-    if age > request.lifetime:
+    return ForwardableRequest(request=request, expires_at=require_age(request.signed_at, request.lifetime, now))
+
+
+def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> datetime:
+    """Check the age of a signature, and return its end; runs on every decision, cache hits included (I7).
+
+    Raises:
+        CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
+    """
+    age = now - signed_at
+    if age > lifetime:
         raise CredentialError(
-            Reason.CREDENTIAL_EXPIRED,
-            f"signed {age.total_seconds():.0f} s ago, lives {request.lifetime.total_seconds():.0f} s",
+            Reason.CREDENTIAL_EXPIRED, f"signed {age.total_seconds():.0f} s ago, lives {lifetime.total_seconds():.0f} s"
         )
     if age < -MAX_FUTURE_SKEW:
         raise CredentialError(Reason.CREDENTIAL_NOT_YET_VALID, f"signed {-age.total_seconds():.0f} s in the future")
-    return ForwardableRequest(request=request, expires_at=request.signed_at + request.lifetime)
+    return signed_at + lifetime
 
 
 def _malformed(detail: str) -> CredentialError:

@@ -1,5 +1,6 @@
 """`AdmittedPrincipal` and `RoleRecord` → `ProxyClaims`: the role is the caller's own, and its tags are in order."""
 
+import functools
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -22,6 +23,7 @@ ANY_MESH: Final = "*"
 AccountMeshes = Mapping[str, AbstractSet[str]]
 
 MAX_VALUE_CHARS: Final = 253
+MAX_CLAIMS: Final = 10_000
 _MAX_LABEL_CHARS: Final = 63
 # Kuma's own grammars: mesh and zone names are DNS-like, a service name may hold upper case and colons.
 _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
@@ -67,9 +69,12 @@ def read_claims(
     Raises:
         AuthorizationError: ``role_id_mismatch``, ``role_*_missing``, ``role_tag_invalid``, ``account_mesh_not_allowed``.
     """
-    claims = _read_tags(admitted.principal, role, require_service=require_service)
+    principal = admitted.principal
+    claims = _read_tags(
+        principal.partition, principal.account, principal.role, principal.role_id, role, require_service
+    )
     if account_meshes is not None:
-        _require_mesh_of_account(claims, account_meshes.get(admitted.principal.account, frozenset()))
+        _require_mesh_of_account(claims, account_meshes.get(principal.account, frozenset()))
     return claims
 
 
@@ -84,8 +89,18 @@ def _require_mesh_of_account(claims: ProxyClaims, meshes: AbstractSet[str]) -> N
         )
 
 
-def _read_tags(principal: Principal, role: RoleRecord, *, require_service: bool) -> ProxyClaims:
-    _require_same_role(principal, role)
+# Every proxy of a role brings the same question at each of its streams. It is a pure one, and the record is a part of it: no
+# answer outlives the record.
+@functools.lru_cache(MAX_CLAIMS)
+def _read_tags(
+    partition: str,
+    account: str,
+    name: str,
+    role_id: str,
+    role: RoleRecord,
+    require_service: bool,  # noqa: FBT001 - a cached function takes no names
+) -> ProxyClaims:
+    require_same_record(partition, account, name, role_id, role)
     tags = _kuma_tags(role)
     proxy_type = _proxy_type(tags)
     if proxy_type is not ProxyType.DATAPLANE:
@@ -100,22 +115,34 @@ def _read_tags(principal: Principal, role: RoleRecord, *, require_service: bool)
     return ProxyClaims(type=proxy_type, mesh=mesh, service=service, workload=workload)
 
 
-def _require_same_role(principal: Principal, role: RoleRecord) -> None:
+def require_same_role(principal: Principal, role: RoleRecord) -> None:
     """Hold IAM's role to what STS vouched for.
 
     GetRole takes a name and answers for the account of whoever asks: without these comparisons a role of the same name in
     another account passes (CVE-2025-11621, CVE-2025-59048), and so does one made anew under its name (Vault PR 2814).
+
+    Raises:
+        AuthorizationError: ``role_id_mismatch``.
+    """
+    require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
+
+
+def require_same_record(partition: str, account: str, name: str, role_id: str, role: RoleRecord) -> None:
+    """Hold a record to the one role that it is looked up for, as `require_same_role` does.
+
+    Raises:
+        AuthorizationError: ``role_id_mismatch``.
     """
     try:
         arn = parse_arn(role.arn)
     except ArnError as error:
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has no ARN") from error
-    if role.role_id != principal.role_id:
+    if role.role_id != role_id:
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another RoleId than the caller's")
-    if (arn.partition, arn.service, arn.region, arn.account) != (principal.partition, "iam", "", principal.account):
+    if (arn.partition, arn.service, arn.region, arn.account) != (partition, "iam", "", account):
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role is in another account than the caller's")
     kind, _, path_and_name = arn.resource.partition("/")
-    if kind != "role" or {role.name, path_and_name.rpartition("/")[2]} != {principal.role}:
+    if kind != "role" or {role.name, path_and_name.rpartition("/")[2]} != {name}:
         raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another name than the caller's")
 
 

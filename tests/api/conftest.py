@@ -7,6 +7,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from app.adapters.accounts import FixedAccounts
+from app.adapters.known_credentials import KnownCredentials
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.authenticator import Authenticator, DecisionPolicy
@@ -39,7 +40,9 @@ def api() -> ASGIApp:
     )
     metrics = Metrics()
     readiness = Readiness(credentials_obtained=True)
-    endpoint = AuthenticateEndpoint(Authenticator(policy, _Nobody(), _Nobody(), utc_now), metrics, readiness, 10.0)
+    endpoint = AuthenticateEndpoint(
+        Authenticator(policy, KnownCredentials(utc_now), _Nobody(), _Nobody(), utc_now), metrics, readiness, 10.0
+    )
     return build_api(endpoint, metrics, readiness, with_probes=True)
 
 

@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
 from app.adapters.accounts import FixedAccounts
+from app.adapters.known_credentials import KnownCredentials
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.authenticator import Authenticator, DecisionPolicy
@@ -135,7 +136,7 @@ def application(upstreams: Upstreams) -> ASGIApp:
         enabled_types=frozenset({ProxyType.DATAPLANE, ProxyType.INGRESS}),
     )
     metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
-    authenticator = Authenticator(policy, upstreams, upstreams, lambda: NOW)
+    authenticator = Authenticator(policy, KnownCredentials(lambda: NOW), upstreams, upstreams, lambda: NOW)
     endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True)
 

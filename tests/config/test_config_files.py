@@ -44,6 +44,9 @@ VARIABLES = {
     "KMESH_AWSIAM_READER_EXTERNAL_ID": UNSET,
     "KMESH_AWSIAM_ROLE_TTL": "300",
     "KMESH_AWSIAM_ROLE_MAX_STALE": "3600",
+    "KMESH_AWSIAM_STS_RATE": "500",
+    "KMESH_AWSIAM_IAM_RATE": "8",
+    "KMESH_AWSIAM_ROLE_PREFETCH": "false",
     "KMESH_AWSIAM_LISTEN": "127.0.0.1:5690",
     "KMESH_AWSIAM_DIAGNOSTICS_LISTEN": UNSET,
     "KMESH_AWSIAM_TLS_CERT_FILE": UNSET,
@@ -53,6 +56,9 @@ VARIABLES = {
     "KMESH_AWSIAM_SOCKET_MODE": "0660",
     "KMESH_AWSIAM_SOCKET_GROUP": UNSET,
     "KMESH_AWSIAM_DECISION_TIMEOUT": "10",
+    "KMESH_AWSIAM_STORE": UNSET,
+    "KMESH_AWSIAM_STORE_KEY_FILE": UNSET,
+    "KMESH_AWSIAM_STORE_CA_FILE": UNSET,
     "KMESH_AWSIAM_LOG_LEVEL": "info",
     "KMESH_AWSIAM_LOG_FORMAT": "json",
     "KMESH_AWSIAM_HTTPS_PROXY": UNSET,
@@ -169,8 +175,9 @@ def test_the_service_takes_the_example_for_either_generation(monkeypatch: pytest
 
 
 def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But the paths, which name no file here, and the other generation's."""
-    left_out = OLDER.keys() | {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
+    """But the paths, which name no file here, what needs one of them, and the other generation's."""
+    paths = {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
+    left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
     settings = settings_from(shown, monkeypatch)
     assert {name for name, _, is_set in settings.effective() if is_set} == set(shown)

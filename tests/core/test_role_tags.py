@@ -280,7 +280,7 @@ def test_read_claims_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: 
     ("role", "meshes", "named"),
     [
         pytest.param(ROLE, {ACCOUNT: {"payments"}}, "default", id="mesh-of-another-account"),
-        pytest.param(ROLE, {ACCOUNT: {"default.x", "defaul"}}, "default", id="names-that-are-near"),
+        pytest.param(ROLE, {ACCOUNT: {"default.x", "defaults"}}, "default", id="names-that-are-near"),
         pytest.param(ROLE, {ACCOUNT: set(), OTHER_ACCOUNT: {"*"}}, "default", id="no-mesh-at-all"),
         pytest.param(ROLE, {OTHER_ACCOUNT: {"default"}}, "default", id="account-without-an-entry"),
         pytest.param(tagged(type="ingress"), {ACCOUNT: {"default"}}, "ingress", id="ingress-of-a-limited-account"),
