@@ -5,6 +5,7 @@ The page docs/reference/configuration.md is compared with the fields below by a 
 """
 
 import importlib.util
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -20,6 +21,7 @@ from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
 from app.core.role_tags import AccountMeshes
 from app.settings_checks import (
+    ACCOUNT_MESHES,
     ACCOUNTS,
     ACCOUNTS_FILE,
     AUTH_TYPE,
@@ -42,6 +44,7 @@ from app.settings_checks import (
     enabled_types,
     environment_warnings,
     region_problems,
+    require_meshes,
 )
 from app.settings_values import (
     AccountsFile,
@@ -202,7 +205,7 @@ class Settings(BaseSettings):
     )
     account_meshes: _AccountMeshes = Field(
         None,
-        validation_alias=f"{PREFIX}ACCOUNT_MESHES",
+        validation_alias=ACCOUNT_MESHES,
         description="the meshes that each account's roles may claim: account=mesh|mesh,account=*",
     )
     reader_role_name: _RoleName | None = Field(
@@ -309,9 +312,8 @@ class Settings(BaseSettings):
         Raises:
             ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``.
         """
-        missing = sorted(accounts - (self.account_meshes or {}).keys()) if self.account_meshes is not None else []
-        if missing:
-            raise ValueError(f"every listed account must stand in it; add {', '.join(missing)} (=* for every mesh)")
+        if self.account_meshes is not None:
+            require_meshes(accounts, self.account_meshes)
 
     def warnings(self) -> Iterator[str]:
         """Say what is allowed and yet worth a second thought."""
@@ -358,17 +360,13 @@ def load_settings() -> Settings:
         *cross_problems(environ, known, PREFIX),
         *region_problems(environ, load_sts_endpoints()),
         *_tls_file_problems(environ),
+        *_mesh_problems(environ),
         *_store_package_problems(environ),
     )
     for problem in found:
         if problem.variable not in faulty:
             problems.append(problem)
             faulty.add(problem.variable)
-    if settings is not None:
-        try:
-            settings.check_accounts(settings.authorized_accounts)
-        except ValueError as error:
-            problems.append(Problem(f"{PREFIX}ACCOUNT_MESHES", str(error)))
     if settings is None or problems:
         raise SettingsError(problems)
     return settings
@@ -386,6 +384,21 @@ def discard_ignored_environment() -> None:
 def _problems_of(error: ValidationError) -> Iterator[Problem]:
     for detail in error.errors(include_url=False, include_input=False):
         yield Problem(str(detail["loc"][0]), _remedy(detail["type"], str(detail["msg"]), detail.get("ctx", {})))
+
+
+def _mesh_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Compare the accounts with their meshes, where both can be read; where one cannot, that is its own problem."""
+    with contextlib.suppress(ValueError):
+        listed = parse_accounts(environ[ACCOUNTS]) if ACCOUNTS in environ else None
+        if listed is None and ACCOUNTS_FILE in environ:
+            listed = read_accounts_file(environ[ACCOUNTS_FILE]).accounts
+        meshes = parse_account_meshes(environ[ACCOUNT_MESHES]) if ACCOUNT_MESHES in environ else None
+        if listed is None or meshes is None:
+            return
+        try:
+            require_meshes(listed, meshes)
+        except ValueError as error:
+            yield Problem(ACCOUNT_MESHES, str(error))
 
 
 def _tls_file_problems(environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -5,11 +5,13 @@ Pure: it sees the environment as a mapping and the variables that are at fault a
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
+from app.core.role_tags import AccountMeshes
 from app.settings_values import UnixAddress, parse_listen_address
 from app.unix_socket import DEFAULT_MODE, parse_socket_mode
 
@@ -20,6 +22,7 @@ USE_TOKEN_PATH: Final = "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH"  # noqa: S105 - a v
 RELOADABLE_TOKENS: Final = "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS"
 ACCOUNTS: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS"
 ACCOUNTS_FILE: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE"
+ACCOUNT_MESHES: Final = "KMESH_AWSIAM_ACCOUNT_MESHES"
 LISTEN: Final = "KMESH_AWSIAM_LISTEN"
 TLS_CERT: Final = "KMESH_AWSIAM_TLS_CERT_FILE"
 TLS_KEY: Final = "KMESH_AWSIAM_TLS_KEY_FILE"
@@ -228,3 +231,14 @@ def environment_warnings(environ: Mapping[str, str]) -> Iterator[str]:
     for name in _PROXY_VARIABLES:
         if environ.get(name):
             yield f"{name} is ignored; set KMESH_AWSIAM_HTTPS_PROXY to reach STS and IAM through a proxy"
+
+
+def require_meshes(accounts: AbstractSet[str], meshes: AccountMeshes) -> None:
+    """Hold the listed accounts to the map of meshes: one that stands in the list alone could claim nothing.
+
+    Raises:
+        ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``.
+    """
+    missing = sorted(accounts - meshes.keys())
+    if missing:
+        raise ValueError(f"every listed account must stand in it; add {', '.join(missing)} (=* for every mesh)")

@@ -306,6 +306,19 @@ def test_load_settings_names_an_unknown_type_of_the_old_generation(problems_of: 
 # What several variables say together.
 
 
+def test_an_account_without_meshes_is_told_beside_other_problems(problems_of: ProblemsOf) -> None:
+    problems = problems_of(
+        **NEW_GENERATION, **{"KMESH_AWSIAM_ACCOUNT_MESHES": "444455556666=*", "KMESH_AWSIAM_LOG_LEVEL": "loud"}
+    )
+    assert set(problems) == {"KMESH_AWSIAM_ACCOUNT_MESHES", "KMESH_AWSIAM_LOG_LEVEL"}
+    assert ACCOUNT in problems["KMESH_AWSIAM_ACCOUNT_MESHES"]
+
+
+def test_a_bad_list_of_accounts_is_no_fault_of_their_meshes(problems_of: ProblemsOf) -> None:
+    problems = problems_of(**{**NEW_GENERATION, ACCOUNTS: "everybody", "KMESH_AWSIAM_ACCOUNT_MESHES": "444455556666=*"})
+    assert set(problems) == {ACCOUNTS}
+
+
 def test_load_settings_reports_every_problem_at_once(problems_of: ProblemsOf) -> None:
     problems = problems_of(
         **{

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from app.adapters.bounded_http import ending_at
+from app.adapters.bounded_http import DecisionOverError, ending_at
 from app.adapters.iam_answers import RolePage, read_answer, read_page
 from app.adapters.iam_clients import IamClients, IamOptions, NoReaderRoleError
 from app.audit import get_logger
@@ -103,12 +103,16 @@ class IamRoles:
 
     async def _until(self, deadline: float, call: Callable[[], _Answer]) -> _Answer:
         loop = asyncio.get_running_loop()
+        seconds = deadline - loop.time()
         # The thread's own clock: when nobody waits any more it has nothing to do, whatever AWS still sends.
-        ends = time.monotonic() + deadline - loop.time()
+        ends = time.monotonic() + seconds
         try:
             async with asyncio.timeout_at(deadline):
                 return await loop.run_in_executor(self._executor, _call_until, ends, call)
-        except TimeoutError as error:
+        except (TimeoutError, DecisionOverError) as error:
+            if seconds < self._options.connect_timeout + self._options.read_timeout:
+                # It waited elsewhere too long to tell anything about IAM.
+                raise UpstreamError(Reason.IAM_UNAVAILABLE, "no answer of IAM in what was left of the time") from error
             raise UpstreamDownError(
                 Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline"
             ) from error
@@ -121,6 +125,8 @@ class IamRoles:
             raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
         except ClientError as error:
             raise self._refusal(principal, error) from error
+        except DecisionOverError:
+            raise
         except Exception as error:  # whatever botocore's chain of credentials and its parsers stumble over
             raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
         return read_answer(answer)
@@ -132,7 +138,7 @@ class IamRoles:
             raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
         except ClientError as error:
             raise _page_refusal(error) from error
-        except UpstreamError:
+        except (UpstreamError, DecisionOverError):
             raise
         except Exception as error:  # likewise
             raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error

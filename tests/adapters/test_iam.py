@@ -11,7 +11,7 @@ from app.adapters import iam_clients
 from app.adapters.iam import IamRoles
 from app.emulator import Emulator, FaultKind
 from app.emulator.hosts import ServiceName
-from app.errors import AuthorizationError, UpstreamError
+from app.errors import AuthorizationError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from tests.adapters.conftest import OpenIam, new_trail
@@ -94,6 +94,24 @@ async def test_fetch_role_ends_by_the_decisions_deadline(iam: IamRoles, aws: Aws
     aws.emulator.faults.iam.inject(fault)
     aws.emulator.faults.iam.drip_interval = 0.002  # a second for the whole answer
     assert await undecided(iam, aws, seconds=0.1) is Reason.IAM_UNAVAILABLE
+
+
+async def test_a_call_that_had_little_time_left_tells_nothing_about_iam(iam: IamRoles, aws: Aws) -> None:
+    """Else a long queue would look like an outage, and close the way to IAM."""
+    await iam.own_account()
+    aws.emulator.faults.iam.inject(FaultKind.HANG)
+    role = aws.add_role()
+    with pytest.raises(UpstreamError) as raised:
+        await iam.fetch_role(admitted(role), new_trail(0.1))
+    assert type(raised.value) is UpstreamError
+
+
+async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) -> None:
+    iam = open_iam(connect_timeout=0.05, read_timeout=0.05)
+    await iam.own_account()
+    aws.emulator.faults.iam.inject(FaultKind.HANG)
+    with pytest.raises(UpstreamDownError):
+        await iam.fetch_role(admitted(aws.add_role()), new_trail())
 
 
 async def test_fetch_role_gives_up_by_itself_when_iam_hangs(open_iam: OpenIam, aws: Aws) -> None:

@@ -12,7 +12,7 @@ from app.core.caller_identity import CallerIdentity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.emulator import FaultKind
-from app.errors import AuthenticationError, AuthError, UpstreamError
+from app.errors import AuthenticationError, AuthError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -166,6 +166,20 @@ async def test_identify_ends_by_the_decisions_deadline(sts: StsClient, aws: Aws)
         await ask(sts, aws.credential(), new_trail(0.05))
     assert raised.value.reason is Reason.STS_UNAVAILABLE
     assert len(aws.emulator.calls) <= 1  # no time was left for another
+
+
+async def test_a_call_that_had_little_time_left_tells_nothing_about_sts(sts: StsClient, aws: Aws) -> None:
+    """Else a long queue would look like an outage, and close the way to STS."""
+    aws.emulator.faults.sts.inject(FaultKind.HANG)
+    with pytest.raises(UpstreamError) as raised:
+        await ask(sts, aws.credential(), new_trail(0.05))
+    assert type(raised.value) is UpstreamError
+
+
+async def test_a_call_that_had_its_whole_time_does(hasty: StsClient, aws: Aws) -> None:
+    aws.emulator.faults.sts.inject(FaultKind.HANG)
+    with pytest.raises(UpstreamDownError):
+        await ask(hasty, aws.credential())
 
 
 async def test_identify_begins_nothing_after_the_deadline(sts: StsClient, aws: Aws) -> None:

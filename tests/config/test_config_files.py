@@ -312,6 +312,9 @@ METRICS: dict[str, set[str]] = {
     "kuma_aws_iam_in_flight_decisions": set(),
     "kuma_aws_iam_client_clock_skew_seconds_bucket": HISTOGRAM,
     "kuma_aws_iam_build_info": {"version"},
+    "kuma_aws_iam_reload_failures_total": {"what"},
+    "kuma_aws_iam_unknown_callers_total": {"check"},
+    "kuma_aws_iam_store_requests_total": {"operation", "result"},
     "kuma_aws_iam_ready": set(),
 }
 SCRAPED = {"job", "instance"}
