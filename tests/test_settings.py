@@ -308,7 +308,7 @@ def test_load_settings_names_an_unknown_type_of_the_old_generation(problems_of: 
 
 def test_an_account_without_meshes_is_told_beside_other_problems(problems_of: ProblemsOf) -> None:
     problems = problems_of(
-        **NEW_GENERATION, **{"KMESH_AWSIAM_ACCOUNT_MESHES": "444455556666=*", "KMESH_AWSIAM_LOG_LEVEL": "loud"}
+        **NEW_GENERATION, KMESH_AWSIAM_ACCOUNT_MESHES="444455556666=*", KMESH_AWSIAM_LOG_LEVEL="loud"
     )
     assert set(problems) == {"KMESH_AWSIAM_ACCOUNT_MESHES", "KMESH_AWSIAM_LOG_LEVEL"}
     assert ACCOUNT in problems["KMESH_AWSIAM_ACCOUNT_MESHES"]

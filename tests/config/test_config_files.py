@@ -11,8 +11,10 @@ import botocore.validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from app.metrics import CACHES, STORE_RESULTS
 from app.reasons import Reason
 from app.settings import Settings, load_settings
+from app.trail import CACHE_RESULTS
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -321,6 +323,9 @@ SCRAPED = {"job", "instance"}
 CLOSED_SETS = {
     "outcome": {"allowed", "denied", "error"},
     "reason": {reason.value for reason in Reason} | {"none"},
+    "cache": set(CACHES),
+    # Of a cache and of the store alike.
+    "result": {*CACHE_RESULTS, *(result for results in STORE_RESULTS.values() for result in results)},
 }
 GROUPS = yaml.safe_load((CONFIG / "prometheus/alerts.yaml").read_text("utf-8"))["groups"]
 RULES = [rule for group in GROUPS for rule in group["rules"]]
