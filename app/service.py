@@ -99,8 +99,8 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate, shared=store)
         authenticator = Authenticator(
             decision_policy(settings, accounts),
-            KnownCredentials(clock),
-            CachingIdentities(guarded, accounts, metrics, clock, store=store),
+            KnownCredentials(clock, metrics=metrics),
+            CachingIdentities(guarded, accounts, clock, store=store),
             roles,
             clock,
         )

@@ -4,8 +4,8 @@ All problems are reported together, each with its variable and what to do. No se
 The page docs/reference/configuration.md is compared with the fields below by a test.
 """
 
-import importlib.util
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from app.adapters.guards import BREAKER_FAILURES, STS_AT_ONCE_VOUCHED, STS_QUEUE
+from app.adapters.breaker import BREAKER_FAILURES
+from app.adapters.sts_guard import STS_AT_ONCE_VOUCHED, STS_QUEUE
 from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
 from chaos.aws import HOME, OTHERS

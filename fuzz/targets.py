@@ -97,7 +97,6 @@ _PRINCIPAL: Final = Principal(
     role="demo-app",
     role_id="AROAEXAMPLEEXAMPLE001",
     session="4f1c",
-    arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/4f1c",
     request_id="r-1",
 )
 

@@ -18,12 +18,12 @@ from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.records import RecordError, decode_identity, encode_identity, frame
 from app.errors import AuthenticationError, UpstreamError
-from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
 
-# A proxy has one credential at a time.
-MAX_IDENTITIES: Final = 100_000
+# Few: a text that STS has vouched for is known by itself (`app.adapters.known_credentials`). These are for the same request
+# in another text.
+MAX_IDENTITIES: Final = 10_000
 MAX_STRANGERS: Final = 10_000
 MAX_DENIALS: Final = 20_000
 # STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
@@ -43,7 +43,6 @@ class CachingIdentities:
         self,
         source: IdentitySource,
         accounts: AccountList,
-        metrics: Metrics,
         clock: Clock,
         timer: Timer = time.monotonic,
         store: Store | None = None,
@@ -53,14 +52,12 @@ class CachingIdentities:
         Args:
             source: is asked what is not known.
             accounts: the identities of others are kept apart.
-            metrics: shows the size.
             clock: tells how long a signature lives.
             timer: seconds of a monotonic clock.
             store: what replicas know.
         """
         self._source = source
         self._accounts = accounts
-        self._metrics = metrics
         self._clock = clock
         self._store = store or NoStore()
         self._strangers: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_STRANGERS, timer)
@@ -132,7 +129,6 @@ class CachingIdentities:
         """Keep it; return whether its account may come in. Others are kept apart, and push nobody out."""
         listed = identity.account in self._accounts.current()
         (self._cache if listed else self._strangers).put(key, identity, seconds)
-        self._metrics.cache_size("identity", len(self._cache))
         return listed
 
 

@@ -26,7 +26,6 @@ class Principal:
         role: the role's name, without its path: STS leaves the path out.
         role_id: the unique ``AROA...`` id; another one after the role is deleted and made anew.
         session: chosen by whoever assumed the role (on ECS the task id); it decides nothing.
-        arn: the STS ARN, as answered.
         request_id: STS's request id, for the audit line.
     """
 
@@ -35,8 +34,12 @@ class Principal:
     role: str
     role_id: str
     session: str
-    arn: str
     request_id: str
+
+    @property
+    def arn(self) -> str:
+        """The STS ARN, as answered."""
+        return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role}/{self.session}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,6 @@ def read_principal(identity: CallerIdentity) -> Principal:
         role=resource["role"],
         role_id=user_id["role_id"],
         session=resource["session"],
-        arn=str(identity.arn),
         request_id=identity.request_id,
     )
 

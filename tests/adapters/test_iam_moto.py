@@ -84,11 +84,8 @@ def iam(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> Iterator[IamRoles]:
 
 
 def _admitted(account: str, role_id: str, role: str = "demo-app") -> AdmittedPrincipal:
-    arn = f"arn:aws:sts::{account}:assumed-role/{role}/task-1"
     return AdmittedPrincipal(
-        Principal(
-            partition="aws", account=account, role=role, role_id=role_id, session="task-1", arn=arn, request_id="x"
-        )
+        Principal(partition="aws", account=account, role=role, role_id=role_id, session="task-1", request_id="x")
     )
 
 

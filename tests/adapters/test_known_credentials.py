@@ -11,6 +11,8 @@ from app.adapters import known_credentials
 from app.adapters.known_credentials import KnownCredentials
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
+from app.metrics import Metrics
+from tests.support.exposition import read_samples, value
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 
@@ -43,9 +45,9 @@ def test_a_text_is_known_until_its_signature_ends(time: Time) -> None:
     texts = memory(time)
     time.passed = 30.0
     texts.remember("text", KNOWN)
-    assert texts.recall("text") is KNOWN
+    assert texts.recall("text") == KNOWN
     time.passed = 59.999
-    assert texts.recall("text") is KNOWN
+    assert texts.recall("text") == KNOWN
     time.passed = 60.0
     assert texts.recall("text") is None
 
@@ -62,7 +64,7 @@ def test_no_two_texts_share_an_entry(one: str, other: str) -> None:
     """I16, I19: not a byte may differ."""
     texts = memory(Time())
     texts.remember(one, KNOWN)
-    assert (texts.recall(other) is KNOWN) == (one == other)
+    assert (texts.recall(other) == KNOWN) == (one == other)
 
 
 @pytest.mark.parametrize("other", ["text ", "Text", "tex", "", "text\0", "text\u0301"])
@@ -85,6 +87,24 @@ def test_nothing_of_the_text_is_held(time: Time) -> None:
     texts = memory(time)
     texts.remember("a secret text", KNOWN)
     assert "secret" not in repr(vars(texts))
+
+
+def test_what_sessions_of_one_role_have_in_common_is_held_once(time: Time) -> None:
+    texts = memory(time)
+    for number in range(2):
+        principal = replace(PRINCIPAL, role=PRINCIPAL.role.encode().decode(), session=f"task-{number}")
+        texts.remember(f"text {number}", replace(KNOWN, principal=principal))
+    one, other = (texts.recall(f"text {number}") for number in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.principal.role is other.principal.role
+
+
+def test_the_number_of_known_texts_is_shown(time: Time) -> None:
+    metrics = Metrics()
+    texts = KnownCredentials(time.clock, time.timer, metrics)
+    texts.remember("text", KNOWN)
+    assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="identity") == 1
 
 
 def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:

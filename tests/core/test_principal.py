@@ -18,7 +18,6 @@ PRINCIPAL = Principal(
     role="demo-app",
     role_id="AROAEXAMPLEEXAMPLE01",
     session=TASK,
-    arn=ARN,
     request_id="r-1",
 )
 

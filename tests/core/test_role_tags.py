@@ -15,7 +15,6 @@ PRINCIPAL = Principal(
     role="demo-app",
     role_id="AROAEXAMPLEEXAMPLE01",
     session="4f1c",
-    arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/demo-app/4f1c",
     request_id="r-1",
 )
 ADMITTED = AdmittedPrincipal(PRINCIPAL)

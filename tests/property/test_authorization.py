@@ -23,7 +23,6 @@ PRINCIPAL = Principal(
     role="demo-app",
     role_id="AROAEXAMPLEEXAMPLE01",
     session="4f1c",
-    arn="arn:aws:sts::111122223333:assumed-role/demo-app/4f1c",
     request_id="r-1",
 )
 ROLE = RoleRecord(

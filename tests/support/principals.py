@@ -12,7 +12,6 @@ PRINCIPAL: Final = Principal(
     role="demo-app",
     role_id="AROAEXAMPLEEXAMPLE001",
     session="task-1",
-    arn="arn:aws:sts::111122223333:assumed-role/demo-app/task-1",
     request_id="request-of-sts",
 )
 
@@ -26,6 +25,5 @@ def admitted(role: Role) -> AdmittedPrincipal:
             account=role.account,
             role=role.name,
             role_id=role.role_id,
-            arn=f"arn:{role.partition}:sts::{role.account}:assumed-role/{role.name}/task-1",
         )
     )
