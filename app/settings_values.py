@@ -15,6 +15,8 @@ _NETLOC: Final = re.compile(
     re.ASCII,
 )
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+_IPV6: Final = 6
 _MAX_PORT: Final = 65535
 # A header value: visible ASCII, with blanks only within.
 _AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
@@ -67,12 +69,20 @@ def parse_listen_address(text: str) -> ListenAddress:
         if not path.is_absolute():
             raise ValueError("a Unix socket needs an absolute path: unix:/run/kuma-aws-iam/api.sock")
         return UnixAddress(path)
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
-        raise ValueError("it is neither host:port nor unix:/path; write for example 127.0.0.1:5690")
-    return TcpAddress(host, int(port))
+    host, _, port = text.rpartition(":")
+    if not (_is_host(host) and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
+        raise ValueError("it is neither host:port nor unix:/path; write for example 127.0.0.1:5690 or [::1]:5690")
+    return TcpAddress(host.strip("[]"), int(port))
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name, an IPv4 address, or an IPv6 address in brackets."""
+    if not text.startswith("["):
+        return _HOST_NAME.fullmatch(text) is not None
+    try:
+        return text.endswith("]") and ipaddress.ip_address(text[1:-1]).version == _IPV6
+    except ValueError:
+        return False
 
 
 def parse_accounts(text: str) -> frozenset[str]:
