@@ -29,7 +29,7 @@ from app.core.principal import AdmittedPrincipal, Principal, admit, read_princip
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_tags import AccountMeshes, RoleRecord, read_claims
-from app.trail import HIT, Trail
+from app.trail import HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
 
@@ -135,11 +135,13 @@ class Authenticator:
         self._roles = roles
         self._clock = clock
 
-    async def authenticate(self, credential: str, claimed: ProxyRequest | None, trail: Trail) -> Decision:
+    async def authenticate(
+        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+    ) -> Decision:
         """Decide about one credential and what its proxy says it is.
 
         Args:
-            credential: what the proxy presented; untrusted.
+            credential: what the proxy presented; untrusted. Or what is known of exactly that text.
             claimed: what the proxy says it is, or None for the identity alone.
             trail: filled in with what was seen, also when this raises.
 
@@ -147,10 +149,11 @@ class Authenticator:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
         trail.claimed = claimed
-        known = self._known.recall(credential)
-        if known is None:
-            known = await self._introduce(credential, trail)  # 1, 2, 3, 4
+        if isinstance(credential, str):
+            known = self._known.recall(credential) or await self._introduce(credential, trail)  # 1, 2, 3, 4
         else:
+            known = credential
+        if trail.sts.cache == NONE:
             trail.sts.cache = HIT
             trail.sts.request_id = known.principal.request_id
         expires_at = self._require_age(known, trail)  # 2

@@ -23,6 +23,7 @@ from app.adapters.sts_guard import GuardedIdentities
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
+from app.api.known_calls import KnownCalls
 from app.authenticator import Authenticator, Clock
 from app.callers import CallerTokenSource
 from app.metrics import Metrics
@@ -97,15 +98,16 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             store=store,
         )
         guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate, shared=store)
+        known = KnownCredentials(clock, metrics=metrics)
         authenticator = Authenticator(
             decision_policy(settings, accounts),
-            KnownCredentials(clock, metrics=metrics),
+            known,
             CachingIdentities(guarded, accounts, clock, store=store),
             roles,
             clock,
         )
         prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
-        endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, settings.decision_timeout)
+        endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, settings.decision_timeout)
         own_diagnostics = settings.diagnostics_listen is not None
         tasks = [asyncio.create_task(prepare(settings, iam, readiness, prefetch))]
         if watches:

@@ -30,6 +30,7 @@ from app.adapters.iam_clients import IamOptions
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.sts import StsClient, StsOptions
 from app.api.authenticate import PATH, AuthenticateEndpoint
+from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
 from app.audit import configure_logging
 from app.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
@@ -376,11 +377,10 @@ async def assert_it_ends_as_it_should(
         sts.requests.clear()
     if iam:
         roles, iam.server.answer, iam.server.requests = iam.client, scene.iam, 0
-    authenticator = Authenticator(
-        policy_of(case), KnownCredentials(lambda: scene.now), identities, roles, lambda: scene.now
-    )
+    known = KnownCredentials(lambda: scene.now)
+    authenticator = Authenticator(policy_of(case), known, identities, roles, lambda: scene.now)
     begin = log.tell()
-    answer = await send(AuthenticateEndpoint(authenticator, metrics, Readiness(), 10.0), scene)
+    answer = await send(AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, Readiness(), 10.0), scene)
     log.seek(begin)
     written = log.read()
     calls = (

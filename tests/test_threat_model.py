@@ -242,7 +242,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         seconds,
     ),
     "app.api.authenticate.MAX_BODY_BYTES": ("A call to the API", "body", kib),
-    "app.api.authenticate.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
+    "app.api.protocol.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
     "app.api.authenticate.MAX_DECISIONS": (
         "A call to the API",
         "decisions under way, from the end of the body to the answer",
@@ -331,6 +331,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.identity_cache.MAX_IDENTITIES": ("Caches", "verified identities", count),
     "app.adapters.identity_cache.MAX_DENIALS": ("Caches", "denials of STS", count),
     "app.adapters.identity_cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
+    "app.api.known_calls.MAX_CALLS": ("Caches", "bodies that came before, of known credentials", count),
     "app.adapters.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that STS vouched for", count),
     "app.adapters.expiring._LOOK_AT": ("Caches", "entries looked at for expired ones, when one is full", count),
     "app.core.role_tags.MAX_CLAIMS": ("Caches", "roles whose tags have been read", count),
@@ -405,6 +406,7 @@ PLACES: Final = (*((section, what, name) for name, (section, what, _) in BOUNDS.
 NO_BOUNDS: Final = {
     "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
     "app.core.key_account._MAX_ACCOUNT": "what an account's number is",
+    "app.api.protocol._WAKE_AGAIN_SECONDS": "how a reader is woken up, once the time for a body is over",
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",

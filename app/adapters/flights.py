@@ -35,8 +35,12 @@ class Flights(Generic[_Answer]):
             TimeoutError: the deadline came first; the question goes on for the others.
         """
         task = self.start(key, ask)
-        async with asyncio.timeout_at(deadline):
-            return await asyncio.shield(task)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await asyncio.shield(task)
+        finally:
+            # A failure's traceback holds this frame, and the task holds the failure: only the collector could end that.
+            del task
 
     def start(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> asyncio.Task[_Answer]:
         """Ask a question if nobody has, without waiting for the answer."""

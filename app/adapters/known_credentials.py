@@ -38,21 +38,26 @@ class KnownCredentials:
     def __len__(self) -> int:
         return len(self._known)
 
+    def key_of(self, credential: str) -> bytes:
+        """Return the key of a text: a keyed digest of all of it."""
+        # Text that is no Unicode, as JSON can hold it, is no credential; it has a key all the same.
+        data = credential.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
+
+    def recall_key(self, key: bytes) -> KnownCredential | None:
+        """Return what is known of the text of this key."""
+        return self._known.get(key)
+
     def recall(self, credential: str) -> KnownCredential | None:
         """Return what is known of exactly this text."""
-        return self._known.get(self._digest(credential))
+        return self.recall_key(self.key_of(credential))
 
     def remember(self, credential: str, known: KnownCredential) -> None:
         """Keep it until the end of its signature."""
         left = known.signed_at + known.lifetime - self._clock()
-        self._known.put(self._digest(credential), _compact(known), left.total_seconds())
+        self._known.put(self.key_of(credential), _compact(known), left.total_seconds())
         if self._metrics is not None:
             self._metrics.cache_size("identity", len(self._known))
-
-    def _digest(self, credential: str) -> bytes:
-        # Text that is no Unicode, as JSON can hold it, is no credential; it has a digest all the same.
-        data = credential.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
 
 
 def _compact(known: KnownCredential) -> KnownCredential:

@@ -28,7 +28,7 @@ STS_AT_ONCE_UNVOUCHED: Final = 128
 STS_AT_ONCE_PER_ACCOUNT: Final = 64
 STS_QUEUE: Final = 4_096
 # What newcomers may take of an account's budget.
-STS_NEWCOMERS_SHARE: Final = 0.8
+STS_NEWCOMERS_SHARE: Final = 0.9
 # Saved up in a pause, as seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 MAX_LANES: Final = 10_000

@@ -1,6 +1,7 @@
-"""uvicorn's httptools protocol with bounds on a request's head: bytes, number of headers, and time (invariant I20).
+"""uvicorn's httptools protocol with bounds on a request's head (bytes, headers, time) and a clock for its body (I20).
 
-llhttp itself bounds none of them, so that a client could feed headers for ever.
+llhttp itself bounds none of them, so that a client could feed headers for ever. A request that comes in one piece, as nearly
+all do, costs no clock for its body: whoever reads one is woken up from here when the rest does not come.
 """
 
 import asyncio
@@ -11,6 +12,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64
 HEAD_TIMEOUT_SECONDS: Final = 10.0
+# The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
+BODY_TIMEOUT_SECONDS: Final = 5.0
+# Whoever reads looks at a clock of its own, which may have begun a moment later.
+_WAKE_AGAIN_SECONDS: Final = 0.1
 
 
 class _HeadTooLargeError(ValueError):
@@ -25,6 +30,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock of the first head: a connection that says nothing is closed."""
@@ -34,6 +40,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clocks; uvicorn leaves its own running when a connection is reset, and with it all that it holds."""
         self._stop_head_timer()
+        self._stop_body_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
@@ -47,8 +54,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle is not None and not cycle.response_complete
+        if waiting and self._body_timer is None and not self._in_head and self._has_more_body(cycle):
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT_SECONDS, self._wake_reader)
         if not waiting and self._head_timer is None and not self.transport.is_closing():
             self._start_head_timer()
+
+    def on_message_complete(self) -> None:
+        """Stop the body's clock."""
+        self._stop_body_timer()
+        super().on_message_complete()
 
     def on_message_begin(self) -> None:
         """Start the count, and for a later request of a connection the clock."""
@@ -73,6 +87,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
         super().on_headers_complete()
+
+    @staticmethod
+    def _has_more_body(cycle: RequestResponseCycle | None) -> bool:
+        return cycle is not None and cycle.more_body and not cycle.response_complete
+
+    def _wake_reader(self) -> None:
+        """Have ``receive`` come back with nothing, so that whoever waits for the body can look at the time."""
+        self._body_timer = None
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and self._has_more_body(cycle):
+            cycle.message_event.set()
+            self._body_timer = self.loop.call_later(_WAKE_AGAIN_SECONDS, self._wake_reader)
+
+    def _stop_body_timer(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
 
     def _start_head_timer(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_TIMEOUT_SECONDS, self.transport.close)

@@ -1,6 +1,7 @@
 """Equal questions at the same time are asked once."""
 
 import asyncio
+import contextlib
 import gc
 from collections.abc import Awaitable, Callable
 
@@ -98,3 +99,22 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None
     await settle()
     gc.collect()
     assert (len(flights), reported) == (0, [])
+
+
+async def test_a_failure_leaves_nothing_for_the_collector() -> None:
+    """A flood of forged credentials is a flood of failures; what only the collector frees makes everybody wait for it."""
+    flights: Flights[int] = Flights()
+
+    async def ask() -> int:
+        raise ValueError("seen")
+
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(10):
+            with contextlib.suppress(ValueError):
+                await flights.join(number, ask, soon())
+        await settle()
+        assert gc.collect() < 10
+    finally:
+        gc.enable()

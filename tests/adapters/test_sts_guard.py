@@ -108,7 +108,7 @@ async def test_a_real_key_spends_no_more_than_its_accounts_budget() -> None:
 
 
 async def test_forged_keys_of_an_account_leave_a_part_of_its_budget_to_known_ones() -> None:
-    """They go through a lane of their own first, which takes four fifths at most."""
+    """They go through a lane of their own first, which takes a part at most."""
     upstream = Upstream()
     identities = guard(upstream, rate=10, timer=lambda: 0.0)
     await identities.identify(forwardable(), trail())

@@ -10,6 +10,7 @@ from app.adapters.accounts import FixedAccounts
 from app.adapters.known_credentials import KnownCredentials
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
+from app.api.known_calls import KnownCalls
 from app.authenticator import Authenticator, DecisionPolicy
 from app.core.proxy import ProxyType
 from app.metrics import Metrics
@@ -40,9 +41,9 @@ def api() -> ASGIApp:
     )
     metrics = Metrics()
     readiness = Readiness(credentials_obtained=True)
-    endpoint = AuthenticateEndpoint(
-        Authenticator(policy, KnownCredentials(utc_now), _Nobody(), _Nobody(), utc_now), metrics, readiness, 10.0
-    )
+    known = KnownCredentials(utc_now)
+    authenticator = Authenticator(policy, known, _Nobody(), _Nobody(), utc_now)
+    endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True)
 
 

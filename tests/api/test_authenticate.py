@@ -9,14 +9,18 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from app.adapters.known_credentials import KnownCredentials
 from app.api import authenticate as module
+from app.api import protocol
 from app.api.application import build_api
 from app.api.authenticate import MAX_BODY_BYTES, AuthenticateEndpoint
+from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateAnswer, Problem
 from app.authenticator import Authenticator, Decision
 from app.emulator import FaultKind
 from app.metrics import Metrics
 from app.readiness import Readiness
+from app.service import utc_now
 from tests.api.conftest import Client
 from tests.support.exposition import read_samples, value
 from tests.support.service import AUTHENTICATE, RunningService, listening
@@ -274,7 +278,7 @@ async def test_a_credential_that_is_no_ascii_is_the_credentials_fault(client: Cl
 
 @pytest.fixture
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(protocol, "BODY_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("_short_patience")
@@ -290,6 +294,38 @@ async def test_a_body_that_does_not_come_is_not_waited_for(service: RunningServi
         await writer.wait_closed()
     [line] = service.decisions()
     assert line["reason"] == "malformed_request"
+
+
+@pytest.mark.usefixtures("_short_patience")
+async def test_a_body_that_drips_is_not_waited_for_either(service: RunningService) -> None:
+    """Each byte is news to the reader; the clock is that of the whole body."""
+    head = f"{HEAD}Content-Length: 60000\r\n\r\n"
+    async with listening(service.service.api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(head.encode())
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"x")
+                await asyncio.sleep(0)
+
+        dripping = asyncio.create_task(drip())
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        dripping.cancel()
+        assert answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_a_body_in_two_pieces_is_one(service: RunningService, aws: Aws) -> None:
+    body = json.dumps({"credential": aws.credential()}).encode()
+    async with listening(service.service.api) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body[:100])
+        await writer.drain()
+        writer.write(body[100:])
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        assert answer.startswith(b"HTTP/1.1 200")
+        writer.close()
 
 
 async def test_a_caller_that_leaves_is_counted_and_harms_nobody(service: RunningService, aws: Aws) -> None:
@@ -433,7 +469,8 @@ class Buggy:
 async def test_a_bug_of_ours_is_a_bare_500() -> None:
     """I21, I22: whatever it is it denies nobody, lets nobody in and tells nothing; the log says where it is."""
     metrics = Metrics()
-    endpoint = AuthenticateEndpoint(Buggy(), metrics, Readiness(), 10.0)  # type: ignore[arg-type]
+    calls = KnownCalls(KnownCredentials(utc_now))
+    endpoint = AuthenticateEndpoint(Buggy(), calls, metrics, Readiness(), 10.0)  # type: ignore[arg-type]
     api = build_api(endpoint, metrics, Readiness(), with_probes=True)
     with capture_logs() as log:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://service") as client:

@@ -31,6 +31,7 @@ from app.adapters.accounts import FixedAccounts
 from app.adapters.known_credentials import KnownCredentials
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
+from app.api.known_calls import KnownCalls
 from app.authenticator import Authenticator, DecisionPolicy
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
@@ -136,8 +137,9 @@ def application(upstreams: Upstreams) -> ASGIApp:
         enabled_types=frozenset({ProxyType.DATAPLANE, ProxyType.INGRESS}),
     )
     metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
-    authenticator = Authenticator(policy, KnownCredentials(lambda: NOW), upstreams, upstreams, lambda: NOW)
-    endpoint = AuthenticateEndpoint(authenticator, metrics, readiness, 10.0)
+    known = KnownCredentials(lambda: NOW)
+    authenticator = Authenticator(policy, known, upstreams, upstreams, lambda: NOW)
+    endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True)
 
 

@@ -1,0 +1,110 @@
+"""Bodies that come again: what they say is remembered, of known credentials alone."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.adapters.known_credentials import KnownCredentials
+from app.api import known_calls
+from app.api.known_calls import KnownCalls
+from app.api.schemas import parse_call
+from app.core.known_credential import KnownCredential
+from app.core.signed_request import CredentialForm
+from app.errors import RequestError
+from tests.support.principals import PRINCIPAL
+from tests.support.signing import NOW
+
+KNOWN = KnownCredential(form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL)
+
+
+def body(credential: str = "a credential", **proxy: Any) -> bytes:
+    return json.dumps({"credential": credential, "proxy": {"type": "dataplane", "mesh": "default", **proxy}}).encode()
+
+
+class Memory:
+    """Known credentials whose time the test moves, and the calls above them."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.credentials = KnownCredentials(lambda: NOW, lambda: self.passed)
+        self.calls = KnownCalls(self.credentials)
+
+
+@pytest.fixture
+def memory() -> Memory:
+    return Memory()
+
+
+def test_a_body_is_read_as_ever_until_its_credential_is_known(memory: Memory) -> None:
+    for _ in range(3):
+        assert memory.calls.read(body()) == parse_call(body())
+    assert len(memory.calls) == 0
+
+
+def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) -> None:
+    memory.credentials.remember("a credential", KNOWN)
+    _, claimed = parse_call(body())
+    for _ in range(3):
+        assert memory.calls.read(body()) == (KNOWN, claimed)
+    assert len(memory.calls) == 1
+
+
+def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
+    """I15: a proxy's claim is what it says now."""
+    memory.credentials.remember("a credential", KNOWN)
+    memory.calls.read(body(name="a"))
+    memory.calls.read(body(name="a"))
+    known, claimed = memory.calls.read(body(name="b"))
+    assert known == KNOWN
+    assert claimed is not None
+    assert claimed.name == "b"
+
+
+def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
+    """I17."""
+    memory.credentials.remember("a credential", KNOWN)
+    memory.calls.read(body())
+    memory.passed = 60.0
+    assert memory.calls.read(body()) == parse_call(body())
+    assert len(memory.calls) == 0
+
+
+def test_nothing_of_the_credential_is_held(memory: Memory) -> None:
+    memory.credentials.remember("a credential", KNOWN)
+    memory.calls.read(body())
+    assert "a credential" not in repr(vars(memory.calls))
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"credential":1}', b'{"credential":"a","credential":"a"}'])
+def test_a_malformed_body_is_refused_each_time(memory: Memory, text: bytes) -> None:
+    for _ in range(2):
+        with pytest.raises(RequestError):
+            memory.calls.read(text)
+
+
+def test_the_calls_are_bounded_and_the_least_recently_used_goes(
+    memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_calls, "MAX_CALLS", 3)
+    memory.credentials.remember("a credential", replace(KNOWN))
+    for number in range(10):
+        memory.calls.read(body(name="used"))
+        memory.calls.read(body(name=f"other-{number}"))
+    assert len(memory.calls) == 3
+
+
+@given(st.binary(max_size=200))
+def test_a_body_that_was_never_read_gives_nothing_known(data: bytes) -> None:
+    memory = Memory()
+    memory.credentials.remember("a credential", KNOWN)
+    memory.calls.read(body())
+    try:
+        credential, _ = memory.calls.read(data)
+    except RequestError:
+        return
+    assert isinstance(credential, str)
