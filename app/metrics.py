@@ -19,7 +19,7 @@ from app.trail import CACHE_RESULTS, HIT, NONE, Trail, UpstreamCall
 Upstream = Literal["sts", "iam"]
 Reloadable = Literal["accounts", "tls", "caller_token", "store_key"]
 CallerCheck = Literal["token", "certificate"]
-StoreOperation = Literal["get", "put", "delete", "take"]
+StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -32,6 +32,7 @@ STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
     "get": ("hit", "miss", "rejected", "failed", "skipped"),
     "put": ("done", "rejected", "failed", "skipped"),
     "delete": ("done", "rejected", "failed", "skipped"),
+    "claim": ("done", "miss", "rejected", "failed", "skipped"),
     "take": ("done", "rejected", "failed", "skipped"),
 }
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
@@ -18,6 +18,16 @@ STALE: Final = "stale"
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
 
 
+class Elsewhere(Protocol):
+    """Whether a call is still needed, while it waits: somebody else may have been answered meanwhile."""
+
+    async def before_turn(self) -> None:
+        """Raise what ends the waiting, before a turn is spent."""
+
+    async def before_call(self) -> None:
+        """Raise it at the last moment."""
+
+
 @dataclass(slots=True)
 class UpstreamCall:
     """What one upstream cost this decision.
@@ -28,12 +38,14 @@ class UpstreamCall:
         request_id: AWS's request id; that of the cached answer on a hit.
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.
+        elsewhere: is asked while the call waits.
     """
 
     cache: str = NONE
     request_id: str = ""
     seconds: float = 0.0
     region: str = ""
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(slots=True)

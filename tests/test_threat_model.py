@@ -335,6 +335,8 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that STS vouched for", count),
     "app.adapters.expiring._LOOK_AT": ("Caches", "entries looked at for expired ones, when one is full", count),
     "app.core.role_tags.MAX_CLAIMS": ("Caches", "roles whose tags have been read", count),
+    "app.adapters.replicas.CLAIM_SECONDS": ("The shared store", "a replica's claim of a question", seconds),
+    "app.adapters.replicas.PATIENCE_SECONDS": ("The shared store", "waiting for a replica that has claimed one", seconds),
     "app.adapters.role_cache.MAX_ROLES": ("Caches", "roles", count),
     "app.adapters.role_cache.REFRESH_AFTER": (
         "Caches",
@@ -407,6 +409,7 @@ NO_BOUNDS: Final = {
     "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
     "app.core.key_account._MAX_ACCOUNT": "what an account's number is",
     "app.api.protocol._WAKE_AGAIN_SECONDS": "how a reader is woken up, once the time for a body is over",
+    "app.adapters.replicas._LOOK_AGAIN_SECONDS": "how often a waiting replica looks",
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",

@@ -63,22 +63,31 @@ class GuardedRoles:
         """See `app.authenticator.RoleSource`."""
         account = admitted.principal.account
 
-        def check() -> None:
+        async def check() -> None:
             if not self._breaker.is_worth_waiting(account):
                 raise _not_asked()
+            if trail.iam.elsewhere is not None:
+                await trail.iam.elsewhere.before_turn()
 
-        check()
+        if not self._breaker.is_worth_waiting(account):
+            raise _not_asked()
         lane = self._lanes.of(account)
         async with lane.turn(trail.deadline, check):
-            if not self._breaker.allows(account):
-                raise _not_asked()
-            try:
-                role = await self._source.fetch_role(admitted, trail)
-            except AuthError as error:
-                self._breaker.learn(account, error)
-                if error.reason is Reason.IAM_THROTTLED:
-                    lane.pace.throttled()
-                raise
+            if trail.iam.elsewhere is not None:
+                await trail.iam.elsewhere.before_call()
+            return await self._ask(admitted, trail, lane)
+
+    async def _ask(self, admitted: AdmittedPrincipal, trail: Trail, lane: Lane) -> RoleRecord:
+        account = admitted.principal.account
+        if not self._breaker.allows(account):
+            raise _not_asked()
+        try:
+            role = await self._source.fetch_role(admitted, trail)
+        except AuthError as error:
+            self._breaker.learn(account, error)
+            if error.reason is Reason.IAM_THROTTLED:
+                lane.pace.throttled()
+            raise
         self._breaker.succeeded(account)
         return role
 

@@ -8,10 +8,11 @@ import hashlib
 import secrets
 import time
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.adapters.flights import Flights
+from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.store import NoStore, Store
 from app.authenticator import AccountList, Clock, IdentitySource
 from app.core.caller_identity import CallerIdentity
@@ -19,6 +20,7 @@ from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.records import RecordError, decode_identity, encode_identity, frame
 from app.errors import AuthenticationError, UpstreamError
 from app.reasons import Reason
+from app.sealing import Opened
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
 
 # Few: a text that STS has vouched for is known by itself (`app.adapters.known_credentials`). These are for the same request
@@ -98,38 +100,42 @@ class CachingIdentities:
             raise UpstreamError(Reason.STS_UNAVAILABLE, "no answer of STS before the deadline") from error
 
     async def _ask(self, key: bytes, digest: bytes, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
-        left = _seconds_until(request.expires_at, self._clock())
-        identity = await self._shared(digest, request)
-        if identity is not None:
+        partition = request.request.endpoint.partition
+        question = Question(self._store, "identity", digest, lambda opened: _read(opened, partition))
+        trail.sts.elsewhere = question
+        try:
+            await question.look()
+            identity = await self._source.identify(request, trail)
+        except AnsweredElsewhereError as found:
+            identity = cast("CallerIdentity", found.answer)
             trail.sts.cache = SHARED
             trail.sts.request_id = identity.request_id
-            self._remember(key, identity, left)
+            self._remember(key, identity, _seconds_until(request.expires_at, self._clock()))
             return identity
-        try:
-            identity = await self._source.identify(request, trail)
         except AuthenticationError as error:
             self._denials.put(key, (error.reason, error.detail), DENIAL_SECONDS)
             raise
-        left = _seconds_until(request.expires_at, self._clock())
-        if self._remember(key, identity, left):
-            self._store.put("identity", digest, encode_identity(identity), left)
-        return identity
-
-    async def _shared(self, digest: bytes, request: ForwardableRequest) -> CallerIdentity | None:
-        """Return what a replica was answered about exactly this request."""
-        opened = await self._store.get("identity", digest)
-        if opened is None:
-            return None
-        try:
-            return decode_identity(opened.payload, partition=request.request.endpoint.partition)
-        except RecordError:
-            return None
+        else:
+            left = _seconds_until(request.expires_at, self._clock())
+            if self._remember(key, identity, left):
+                self._store.put("identity", digest, encode_identity(identity), left)
+            return identity
+        finally:
+            question.end()
 
     def _remember(self, key: bytes, identity: CallerIdentity, seconds: float) -> bool:
         """Keep it; return whether its account may come in. Others are kept apart, and push nobody out."""
         listed = identity.account in self._accounts.current()
         (self._cache if listed else self._strangers).put(key, identity, seconds)
         return listed
+
+
+def _read(opened: Opened, partition: str) -> CallerIdentity | None:
+    """Return what a replica was answered about exactly this request."""
+    try:
+        return decode_identity(opened.payload, partition=partition)
+    except RecordError:
+        return None
 
 
 def request_digest(request: ValidatedRequest) -> bytes:

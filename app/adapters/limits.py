@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -109,7 +109,7 @@ class Lane:
         return self.pace.wait() + self._gate.waiting / self.pace.rate
 
     @asynccontextmanager
-    async def turn(self, deadline: float, check: Callable[[], None]) -> AsyncIterator[None]:
+    async def turn(self, deadline: float, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
         """Wait for a turn, and hold a place while the context lasts.
 
         Args:
@@ -122,16 +122,16 @@ class Lane:
         """
         self._require_time(self.wait(), deadline)
         async with self._gate.slot(deadline):
-            check()
+            await check()
             self._require_time(self.pace.wait(), deadline)
             wait = self.pace.reserve()
             if wait > 0:
                 await asyncio.sleep(wait)
-                check()
+                await check()
             await self._wait_for_others(deadline, check)
             yield
 
-    async def _wait_for_others(self, deadline: float, check: Callable[[], None]) -> None:
+    async def _wait_for_others(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
         """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again."""
         while True:
             wait = await self._shared.take(self.name, self.pace.base, self._burst)
@@ -139,7 +139,7 @@ class Lane:
                 return
             self._require_time(wait, deadline)
             await asyncio.sleep(wait)
-            check()
+            await check()
             if wait < MAX_WAIT_SECONDS:
                 return
 

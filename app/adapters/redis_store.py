@@ -121,6 +121,21 @@ class RedisStore:
         # Shielded: it is sent also where who asked is cancelled meanwhile.
         await asyncio.shield(self._send("delete", "DEL", *(_name(each, kind, key) for each in self._keys.keys)))
 
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:
+        """See `Store`."""
+        name = self._claim_name(kind, key)
+        reply = await self._link.ask("SET", name, b"", "NX", "PX", max(1, int(seconds * 1000)))
+        self._count("claim", "miss" if reply is None else _end_of(reply))
+        return reply is not None
+
+    def release(self, kind: Kind, key: bytes) -> None:
+        """See `Store`."""
+        self._send("delete", "DEL", self._claim_name(kind, key))
+
+    def _claim_name(self, kind: Kind, key: bytes) -> str:
+        # During an exchange of keys all replicas have both, in whatever order: they agree on the lesser name.
+        return min(_name(each, f"claim of {kind}", key) for each in self._keys.keys)
+
     async def take(self, budget: str, rate: float, burst: float) -> float:
         """See `Store`. During an exchange of keys replicas know it by two names, and it is taken from both."""
         arguments = script_arguments(rate, burst)

@@ -7,10 +7,11 @@ the role's unique id and its name; a record of another role than the key's is ke
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.adapters.flights import Flights
+from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.store import NoStore, Store
 from app.authenticator import RoleSource
 from app.core.principal import AdmittedPrincipal, Principal
@@ -19,6 +20,7 @@ from app.core.role_tags import RoleRecord, require_same_record, require_same_rol
 from app.errors import AuthorizationError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
+from app.sealing import Opened
 from app.trail import COALESCED, HIT, MISS, SHARED, STALE, Trail
 
 MAX_ROLES: Final = 10_000
@@ -155,12 +157,16 @@ class CachingRoles:
         self._flights.start(key, lambda: self._ask(key, admitted, trail, max_age=self._ttl * REFRESH_AFTER))
 
     async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail, *, max_age: float) -> RoleRecord:
-        role = await self._shared(key, admitted.principal, max_age)
-        if role is not None:
-            trail.iam.cache = SHARED
-            return role
+        question = Question(
+            self._store, "role", key.digest(), lambda opened: self._read(opened, key, admitted.principal, max_age)
+        )
+        trail.iam.elsewhere = question
         try:
+            await question.look()
             role = await self._source.fetch_role(admitted, trail)
+        except AnsweredElsewhereError as found:
+            trail.iam.cache = SHARED
+            return cast("RoleRecord", found.answer)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
                 await self._forget(key)
@@ -169,10 +175,13 @@ class CachingRoles:
         except AuthorizationError:
             await self._forget(key)
             raise
-        if await self._is_of(key, admitted.principal, role):
-            self._put(key, role, age=0.0)
-            self._store.put("role", key.digest(), encode_role(role), self._max_stale)
-        return role
+        else:
+            if await self._is_of(key, admitted.principal, role):
+                self._put(key, role, age=0.0)
+                self._store.put("role", key.digest(), encode_role(role), self._max_stale)
+            return role
+        finally:
+            question.end()
 
     async def _is_of(self, key: RoleKey, principal: Principal, role: RoleRecord) -> bool:
         try:
@@ -183,11 +192,8 @@ class CachingRoles:
             return False
         return True
 
-    async def _shared(self, key: RoleKey, principal: Principal, max_age: float) -> RoleRecord | None:
+    def _read(self, opened: Opened, key: RoleKey, principal: Principal, max_age: float) -> RoleRecord | None:
         """Return what a replica was answered, if it is no older than that; keep an older one for an outage."""
-        opened = await self._store.get("role", key.digest())
-        if opened is None:
-            return None
         try:
             role = decode_role(opened.payload)
             require_same_role(principal, role)

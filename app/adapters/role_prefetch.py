@@ -24,6 +24,10 @@ DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
 
 
+async def _nothing() -> None:
+    """Let the call go out."""
+
+
 class RolePages(Protocol):
     """IAM, page by page."""
 
@@ -105,7 +109,7 @@ class RolePrefetch:
     async def _read_page(self, account: str, marker: str | None) -> RolePage:
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
         lane = self._lanes.of(account)
-        async with lane.turn(deadline, lambda: None):
+        async with lane.turn(deadline, _nothing):
             try:
                 return await self._pages.read_page(account, marker, deadline)
             except UpstreamError as error:

@@ -48,6 +48,16 @@ class Store(Protocol):
         In vain where the store cannot be asked: then the record ends by itself, at its time.
         """
 
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:
+        """Say that this replica is about to ask AWS for a record.
+
+        Returns:
+            False where another one has said so, at most so many seconds ago. True where the store cannot be asked.
+        """
+
+    def release(self, kind: Kind, key: bytes) -> None:
+        """Take a claim back, without waiting for it; what was put before is there by then."""
+
     async def take(self, budget: str, rate: float, burst: float) -> float:
         """Take a turn in a budget that all replicas spend from.
 
@@ -73,6 +83,13 @@ class NoStore:
         """See `Store`."""
 
     async def delete(self, kind: Kind, key: bytes) -> None:
+        """See `Store`."""
+
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:  # noqa: ARG002 - likewise
+        """See `Store`."""
+        return True
+
+    def release(self, kind: Kind, key: bytes) -> None:
         """See `Store`."""
 
     async def take(self, budget: str, rate: float, burst: float) -> float:  # noqa: ARG002 - likewise

@@ -84,11 +84,14 @@ class GuardedIdentities:
         """See `app.authenticator.IdentitySource`."""
         endpoint, key_id = request.request.endpoint, request.request.access_key_id
 
-        def check() -> None:
+        async def check() -> None:
             if not self._breaker.is_worth_waiting(endpoint.host):
                 raise _not_asked()
+            if trail.sts.elsewhere is not None:
+                await trail.sts.elsewhere.before_turn()
 
-        check()
+        if not self._breaker.is_worth_waiting(endpoint.host):
+            raise _not_asked()
         vouched = self._vouched.get(key_id)
         lanes = self._way(vouched, key_id, endpoint.region)
         async with AsyncExitStack() as turns:
@@ -124,6 +127,8 @@ class GuardedIdentities:
 
     async def _ask(self, request: ForwardableRequest, trail: Trail, lanes: list[Lane]) -> CallerIdentity:
         host = request.request.endpoint.host
+        if trail.sts.elsewhere is not None:
+            await trail.sts.elsewhere.before_call()
         if not self._breaker.allows(host):
             raise _not_asked()
         try:

@@ -87,7 +87,7 @@ def lane(name: str = "x", **given: Any) -> Lane:
     return Lane(name, Pace(rate, burst=options["burst"], timer=lambda: 0.0), **options)
 
 
-def nothing() -> None:
+async def nothing() -> None:
     """Let every call out."""
 
 
@@ -124,7 +124,7 @@ async def _pass(through: Lane) -> None:
 async def test_a_queue_behind_something_dead_ends_at_once_and_spends_no_turns() -> None:
     road = lane(rate=1.0)
 
-    def dead() -> None:
+    async def dead() -> None:
         raise UpstreamError(Reason.STS_UNAVAILABLE, "dead")
 
     for _ in range(5):

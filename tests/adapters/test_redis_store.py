@@ -131,6 +131,30 @@ async def test_what_is_deleted_is_gone_for_all(open_replica: OpenReplica) -> Non
     assert another.counted("delete") == {"done": 1}
 
 
+async def test_a_claim_is_that_of_one_replica_until_it_is_taken_back(open_replica: OpenReplica) -> None:
+    one, another = await open_replica(), await open_replica()
+    assert await one.store.claim("role", KEY, 60)
+    assert not await another.store.claim("role", KEY, 60)
+    assert await another.store.claim("identity", KEY, 60)
+    one.store.release("role", KEY)
+    await one.store.get("role", KEY)  # what is asked on one link is done in its order
+    assert await another.store.claim("role", KEY, 60)
+    assert another.counted("claim") == {"miss": 1, "done": 2}
+
+
+async def test_replicas_agree_on_a_claim_while_keys_are_exchanged(open_replica: OpenReplica) -> None:
+    old_first = await open_replica(secrets=(SECRET, OTHER_SECRET))
+    new_first = await open_replica(secrets=(OTHER_SECRET, SECRET))
+    assert await old_first.store.claim("role", KEY, 60)
+    assert not await new_first.store.claim("role", KEY, 60)
+
+
+async def test_a_claim_ends_by_itself(open_replica: OpenReplica, writer: Intruder) -> None:
+    one = await open_replica()
+    assert await one.store.claim("role", KEY, 60)
+    assert 0 < int(writer.client.pttl(writer.only_name())) <= 60_000  # type: ignore[arg-type]
+
+
 async def test_a_later_record_takes_the_place_of_an_earlier_one(open_replica: OpenReplica) -> None:
     one = await open_replica()
     await one.put("role", KEY, b"old tags", 600)

@@ -90,6 +90,7 @@ class SharedStore:
 
     time: Time
     records: dict[tuple[str, bytes], Opened] = field(default_factory=dict)
+    claims: set[tuple[str, bytes]] = field(default_factory=set)
 
     async def get(self, kind: Kind, key: bytes) -> Opened | None:
         opened = self.records.get((kind, key))
@@ -105,3 +106,11 @@ class SharedStore:
 
     async def take(self, budget: str, rate: float, burst: float) -> float:  # noqa: ARG002 - the port's
         return 0.0
+
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:  # noqa: ARG002 - likewise
+        is_free = (kind, key) not in self.claims
+        self.claims.add((kind, key))
+        return is_free
+
+    def release(self, kind: Kind, key: bytes) -> None:
+        self.claims.discard((kind, key))

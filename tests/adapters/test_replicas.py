@@ -1,0 +1,136 @@
+"""Replicas that are about to ask AWS the same: one of them does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.adapters import replicas
+from app.adapters.accounts import FixedAccounts
+from app.adapters.identity_cache import CachingIdentities
+from app.adapters.replicas import AnsweredElsewhereError, Question
+from app.adapters.sts_guard import GuardedIdentities
+from app.core.forwarding import ForwardableRequest
+from app.core.request_policy import require_fresh
+from app.core.signed_request import CredentialForm
+from app.errors import AuthenticationError, UpstreamError
+from app.reasons import Reason
+from tests.support.ports import SharedStore, Sts, Time, new_trail
+from tests.support.signing import NOW, Recipe, judge
+from tests.support.upstreams import settle
+
+KEY = b"key"
+LISTED = FixedAccounts(frozenset({"111122223333"}))
+
+
+@pytest.fixture
+def store() -> SharedStore:
+    return SharedStore(Time())
+
+
+def question(store: SharedStore) -> Question[bytes]:
+    return Question(store, "identity", KEY, lambda opened: opened.payload or None)
+
+
+async def test_an_answer_that_another_left_ends_the_question(store: SharedStore) -> None:
+    store.put("identity", KEY, b"answer", 60)
+    for ask in (question(store).look, question(store).before_turn, question(store).before_call):
+        with pytest.raises(AnsweredElsewhereError) as raised:
+            await ask()
+        assert raised.value.answer == b"answer"
+
+
+async def test_a_record_that_does_not_do_is_no_answer(store: SharedStore) -> None:
+    store.put("identity", KEY, b"", 60)
+    await question(store).look()
+
+
+async def test_a_store_that_was_just_looked_at_is_not_asked_again_for_a_turn(store: SharedStore) -> None:
+    asking = question(store)
+    await asking.look()
+    store.put("identity", KEY, b"answer", 60)
+    await asking.before_turn()
+
+
+async def test_one_claims_and_the_other_waits_for_its_answer(store: SharedStore) -> None:
+    first, second = question(store), question(store)
+    await first.before_call()
+    waiting = asyncio.create_task(second.before_call())
+    await settle()
+    assert not waiting.done()
+    store.put("identity", KEY, b"answer", 60)
+    first.end()
+    with pytest.raises(AnsweredElsewhereError):
+        await waiting
+    second.end()
+    assert store.claims == set()
+
+
+async def test_where_the_first_one_fails_the_other_asks(store: SharedStore) -> None:
+    first, second = question(store), question(store)
+    await first.before_call()
+    waiting = asyncio.create_task(second.before_call())
+    await settle()
+    first.end()
+    await waiting
+    assert len(store.claims) == 1
+    second.end()
+    assert store.claims == set()
+
+
+async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_a_moment(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replica that died with it, or somebody else who can write to the store."""
+    monkeypatch.setattr(replicas, "PATIENCE_SECONDS", 0.04)
+    await store.claim("identity", KEY, 60)
+    asking = question(store)
+    await asking.before_call()
+    asking.end()
+    assert len(store.claims) == 1, "it takes back none that is not its own"
+
+
+# Two replicas, as they are put together.
+
+
+def forwardable() -> ForwardableRequest:
+    return require_fresh(judge(Recipe(form=CredentialForm.NATIVE).credential()), NOW)
+
+
+def replica(sts: Sts, store: SharedStore) -> CachingIdentities:
+    guarded = GuardedIdentities(sts, LISTED, rate=1e6)
+    return CachingIdentities(guarded, LISTED, store.time.clock, store.time.timer, store=store)
+
+
+async def test_one_credential_at_two_replicas_at_the_same_time_is_one_call(store: SharedStore) -> None:
+    sides = [Sts(released=asyncio.Event()), Sts(released=asyncio.Event())]
+    trails = [new_trail(), new_trail()]
+    tasks: list[asyncio.Task[Any]] = [
+        asyncio.create_task(replica(sts, store).identify(forwardable(), trail))
+        for sts, trail in zip(sides, trails, strict=True)
+    ]
+    await settle()
+    for sts in sides:
+        assert sts.released is not None
+        sts.released.set()
+    one, other = await asyncio.gather(*tasks)
+    assert one == other
+    assert sorted(sts.asked for sts in sides) == [0, 1]
+    assert sorted(trail.sts.cache for trail in trails) == ["miss", "shared"]
+    assert store.claims == set()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AuthenticationError(Reason.STS_REJECTED, "seen"), UpstreamError(Reason.STS_UNAVAILABLE, "seen")],
+    ids=["denial", "outage"],
+)
+async def test_a_failure_is_each_replicas_own_and_keeps_no_claim(store: SharedStore, error: Exception) -> None:
+    """I18."""
+    first = Sts(error=error)  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        await replica(first, store).identify(forwardable(), new_trail())
+    assert (store.claims, store.records) == (set(), {})
+    second = Sts()
+    await replica(second, store).identify(forwardable(), new_trail())
+    assert (first.asked, second.asked) == (1, 1)
