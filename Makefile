@@ -10,12 +10,14 @@ STAMP  := $(VENV)/.installed
 # newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
+# Options of `make bench` and `make bench-storm`: make bench B=--help
+B      ?=
 # Seconds for each target of `make fuzz`, and the targets if not all: make fuzz S=600 F="presigned call"
 S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-hostile image lock clean recordings image-steps sbom
+.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -71,8 +73,11 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
 	$(BIN)/python -m chaos $(T)
 
-bench: $(STAMP) ## Measure decisions per second and core
-	$(BIN)/python -m bench
+bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
+	$(BIN)/python -m bench $(B)
+
+bench-storm: $(STAMP) ## Measure reconnect storms (plots: make bench-storm B="--plot DIR")
+	$(BIN)/python -m bench.storm $(B)
 
 bench-hostile: $(STAMP) ## Measure valid callers beside as many hostile ones
 	$(BIN)/python -m bench.hostile
@@ -87,8 +92,8 @@ image-steps: $(STAMP) ## Carry out the Dockerfile's steps without Docker, and ru
 	$(BIN)/python -m tools.image_steps
 
 lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
-	$(UV_COMPILE) --upgrade --group dev -o requirements/dev.txt pyproject.toml
-	$(UV_COMPILE) --constraint requirements/dev.txt -o requirements/runtime.txt pyproject.toml
+	$(UV_COMPILE) --upgrade --extra redis --group dev -o requirements/dev.txt pyproject.toml
+	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis -o requirements/runtime.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 

@@ -48,6 +48,12 @@ class AccountList(Protocol):
 class KnownTexts(Protocol):
     """Credentials, by their exact text, that were judged and vouched for before."""
 
+    def key_of(self, credential: str) -> bytes:
+        """Return the key of a text, which no other text has, and which gives nothing of it away."""
+
+    def recall_key(self, key: bytes) -> KnownCredential | None:
+        """Return what is known of the text of this key."""
+
     def recall(self, credential: str) -> KnownCredential | None:
         """Return what is known of exactly this text."""
 

@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import random
-import resource
 import struct
 import subprocess
 import sys
@@ -25,7 +24,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from socket import IPPROTO_TCP, SO_LINGER, SOL_SOCKET, TCP_NODELAY, socket
 from typing import Any, Final, Self, cast
 
@@ -38,8 +36,9 @@ from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.base64_text import decode_base64url
 from app.core.credential import encode_native
 from app.emulator.server import Emulator
-from bench.__main__ import cpu_seconds, start_service, wait_for
 from bench.load import post, run_load
+from bench.processes import cpu_seconds, end, memory_mb, raise_open_files
+from bench.service import service_environment, start_service
 
 VALID: Final = 1_000
 QUIET_SHARE: Final = 0.3
@@ -85,7 +84,7 @@ _PATIENCE: Final = 5.0
 def main() -> int:
     """Measure, print, and return the exit status."""
     started = time.monotonic()
-    _raise_open_files()
+    raise_open_files(_OPEN_FILES)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
     with Emulator() as emulator:
@@ -99,14 +98,12 @@ def main() -> int:
             ],
             "new": [_call(_sign(_new_task(emulator), 900)) for _ in range(NEW)],
         }
-        service = start_service(emulator, cores[0])
+        service = start_service(service_environment(emulator, _PORT), cores[0])
         try:
-            wait_for(_PORT, "/ready")
             think, cost = _calibrate(service.pid, hits)
             return _measure(emulator, service.pid, calls, think, cost, started)
         finally:
-            service.terminate()
-            service.wait()
+            end(service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +135,7 @@ def _measure(
         valid.hear()
         hostile.hear()
         _phase(emulator, pid, WARM_SECONDS, valid, hostile)
-        warm = _memory(pid)
+        warm = memory_mb(pid)
         quiet = _phase(emulator, pid, QUIET_SECONDS, valid)
         mixed = _phase(emulator, pid, MIXED_SECONDS, valid, hostile)
     return _report(quiet, mixed, warm, think, cost, time.monotonic() - started)
@@ -154,7 +151,7 @@ def _phase(emulator: Emulator, pid: int, seconds: float, *workers: "_Worker") ->
     forged = sum(
         emulator.calls.count("sts", outcome=outcome) for outcome in ("InvalidClientTokenId", "SignatureDoesNotMatch")
     )
-    return Phase(heard[0], heard[1] if len(heard) > 1 else {}, used, _memory(pid), forged)
+    return Phase(heard[0], heard[1] if len(heard) > 1 else {}, used, memory_mb(pid), forged)
 
 
 def _report(quiet: Phase, mixed: Phase, warm: float, think: float, cost: float, seconds: float) -> int:
@@ -229,18 +226,6 @@ def _call(url: str) -> str:
     return json.dumps({"credential": encode_native(url), "proxy": _CLAIM})
 
 
-def _memory(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def _raise_open_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _lower_priority_of_aws() -> None:
     """Lower the priority of the emulator's thread alone; Linux has one for each thread."""
     for thread in threading.enumerate():
@@ -286,7 +271,7 @@ class _Worker:
 def work(role: str, nice: int) -> None:
     """Be the valid or the hostile callers until stdin ends."""
     os.nice(nice)
-    _raise_open_files()
+    raise_open_files(_OPEN_FILES)
     uvloop.run(_be_valid() if role == "valid" else _be_hostile())
 
 

@@ -1,12 +1,15 @@
-"""A closed loop of HTTP/1.1 requests over kept-alive connections, as thin as it can be."""
+"""A closed loop of HTTP/1.1 requests over kept-alive connections, as thin as it can be: in Go where it is there."""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import httptools
+import uvloop
+
+PATH = "/v1/authenticate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +20,46 @@ class Load:
         seconds: from the first request to the last answer.
         latencies: seconds of each request, in no order.
         statuses: answers by status.
+        cpu: the processor seconds that the loop itself took.
     """
 
     seconds: float
     latencies: list[float]
     statuses: dict[int, int]
+    cpu: float = 0.0
 
-    def percentile(self, share: float) -> float:
-        """Return a percentile of the latencies, in milliseconds."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+    def require(self, status: int) -> "Load":
+        """Insist on one status for all.
+
+        Raises:
+            SystemExit: another answer came.
+        """
+        if set(self.statuses) != {status}:
+            raise SystemExit(f"unexpected answers by status: {self.statuses}")
+        return self
+
+
+class Generator(Protocol):
+    """Makes a load."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for the table's foot."""
+
+    def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
+        """Post every body once, over so many connections."""
+
+
+class PythonGenerator:
+    """The loop below; its own processor time is a part of the latencies that it sees."""
+
+    name = "Python (no Go toolchain found)"
+
+    def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
+        """See `Generator`."""
+        cpu = time.process_time()
+        load = uvloop.run(run_load("127.0.0.1", port, [post(PATH, body) for body in bodies], connections))
+        return Load(load.seconds, load.latencies, load.statuses, time.process_time() - cpu)
 
 
 class _Connection(asyncio.Protocol):

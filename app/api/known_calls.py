@@ -9,8 +9,8 @@ import secrets
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from app.adapters.known_credentials import KnownCredentials
 from app.api.schemas import parse_call
+from app.authenticator import KnownTexts
 from app.core.known_credential import KnownCredential
 from app.core.proxy import ProxyRequest
 
@@ -29,7 +29,7 @@ class _Call(NamedTuple):
 class KnownCalls:
     """Reads bodies, and remembers what those say that come again."""
 
-    def __init__(self, credentials: KnownCredentials) -> None:
+    def __init__(self, credentials: KnownTexts) -> None:
         self._credentials = credentials
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
         self._key = secrets.token_bytes(_KEY_BYTES)

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 from collections import Counter
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from app.emulator.world import World
 from bench.processes import cpu_seconds, memory_mb, waiting_seconds
+from bench.storm.clients import PRESENTATIONS, queue_of
 from bench.storm.plots import admitted_over_time, calls_per_second
 from bench.storm.promises import Bound, bounds_of, promises
 from bench.storm.report import details, table
@@ -168,6 +170,17 @@ def test_an_impostor_presents_anothers_credential_beside_its_own_claim() -> None
             one for one in map(json.loads, (s.call for s in sidecars)) if one["credential"] == members["credential"]
         )
         assert own["proxy"]["tags"] != members["proxy"]["tags"]
+
+
+def test_both_streams_come_together_and_the_third_time_behind_everybodys() -> None:
+    setup = {"calls": [str(number) for number in range(50)], "impostors": ["x", "y"]}
+    queue = queue_of(setup, [1, 2], random.Random(1))  # noqa: S311
+    sidecars = [one for one in queue if one.sidecar is not None]
+    assert len(queue) == 50 * PRESENTATIONS + 2
+    first, last = sidecars[:100], sidecars[100:]
+    assert all(ads.sidecar == hds.sidecar for ads, hds in zip(first[::2], first[1::2], strict=True))
+    assert all({ads.port, hds.port} == {1, 2} for ads, hds in zip(first[::2], first[1::2], strict=True))
+    assert sorted(one.sidecar or 0 for one in last) == list(range(50))
 
 
 def test_the_kernel_tells_what_a_process_takes() -> None:

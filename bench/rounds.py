@@ -1,0 +1,125 @@
+"""The rounds of ``make bench``: each row once a round, so that the rows of one run can be compared."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from app.core.base64_text import decode_base64url
+from app.emulator import EXAMPLE, Emulator
+from app.emulator.world import World
+from bench.credentials import HOST, Signer, call_of, claim_of, presigned_urls
+from bench.load import Generator
+from bench.processes import Process, cpu_seconds, memory_mb, on_core
+from bench.rows import Row
+from bench.service import ACCOUNT
+
+CONNECTIONS: Final = 64
+TRIVIAL_REQUESTS: Final = 20_000
+HIT_REQUESTS: Final = 15_000
+MISS_REQUESTS: Final = 3_000
+ROLE_REQUESTS: Final = 400
+HTTPX_REQUESTS: Final = 400
+HIT_CREDENTIALS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server under test."""
+
+    process: Process
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """What is posted. A round takes its own part of the misses, the same one for the service and for Go."""
+
+    hits: list[bytes]
+    misses: Iterator[bytes]
+    roles: Iterator[bytes]
+
+
+def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator, rounds: int, core: int) -> list[Row]:
+    """Run the rounds, each row once a round."""
+    rows = {"trivial": Row("trivial ASGI handler")}
+    kinds = {"hit": "cache hit", "miss": "cache miss (STS asked)", "role": "miss with role (STS and IAM asked)"}
+    for kind, name in kinds.items():
+        rows[f"service {kind}"] = Row(name)
+        if "go" in servers:
+            rows[f"go {kind}"] = Row("  the same in Go's net/http")
+            rows[f"service {kind}"].rival = rows[f"go {kind}"]
+    rows["aiohttp"], rows["httpx"] = Row("bare client: aiohttp"), Row("bare client: httpx, 64 at once")
+    bodies = _bodies(emulator, rounds)
+    deciding = [name for name in ("service", "go") if name in servers]
+    for name in deciding:
+        generator.run(servers[name].port, bodies.hits, CONNECTIONS).require(200)
+    overhead: list[float] = []
+    for _ in range(rounds):
+        repeated = [bodies.hits[index % HIT_CREDENTIALS] for index in range(TRIVIAL_REQUESTS)]
+        batches = {
+            "hit": repeated[:HIT_REQUESTS],
+            "miss": list(islice(bodies.misses, MISS_REQUESTS)),
+            "role": list(islice(bodies.roles, ROLE_REQUESTS)),
+        }
+        overhead.append(_serve(rows["trivial"], servers["trivial"], repeated, generator))
+        for kind, batch in batches.items():
+            for name in deciding:
+                _serve(rows[f"{name} {kind}"], servers[name], batch, generator)
+        _bare(rows["aiohttp"], "aiohttp", emulator.url, batches["miss"], core)
+        _bare(rows["httpx"], "httpx", emulator.url, batches["miss"][:HTTPX_REQUESTS], core)
+    print(f"the load takes {min(overhead) * 1e6:.0f} us of its own core for a request")
+    return list(rows.values())
+
+
+def _serve(row: Row, server: Server, batch: list[bytes], generator: Generator) -> float:
+    """Measure one round of a server by its own processor time; return the load's own for a request."""
+    before = cpu_seconds(server.process.pid)
+    load = generator.run(server.port, batch, CONNECTIONS).require(200)
+    row.add(len(batch), cpu_seconds(server.process.pid) - before, load.seconds, load)
+    row.memory = memory_mb(server.process.pid)
+    return load.cpu / len(batch)
+
+
+def _bare(row: Row, name: str, url: str, batch: list[bytes], core: int) -> None:
+    """Measure one round of a bare client in a process of its own."""
+    with on_core(core):
+        ran = subprocess.run(
+            [sys.executable, "-m", "bench.clients", name, url, str(CONNECTIONS)],
+            input="\n".join(_target(body) for body in batch).encode(),
+            capture_output=True,
+            check=True,
+        )
+    measured = json.loads(ran.stdout)
+    row.add(len(batch), measured["cpu"], measured["seconds"])
+
+
+def _target(body: bytes) -> str:
+    """Return what the service sends to STS for a call: path and query."""
+    url = decode_base64url(json.loads(body)["credential"].partition(".")[2]).decode("ascii")
+    return url.removeprefix(f"https://{HOST}")
+
+
+def build_world(rounds: int) -> World:
+    """Return the example's world, with as many roles as are asked for one by one."""
+    world = World.from_text(EXAMPLE)
+    for number in range(rounds * ROLE_REQUESTS):
+        tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": f"app-{number}"}
+        world.add_role(ACCOUNT, f"app-{number}", tags=tags)
+    return world
+
+
+def _bodies(emulator: Emulator, rounds: int) -> Bodies:
+    now = datetime.now(UTC)
+    calls = [call_of(url) for url in presigned_urls(emulator, HIT_CREDENTIALS + rounds * MISS_REQUESTS)]
+    roles = (
+        call_of(
+            Signer(emulator.issue(ACCOUNT, f"app-{number}", "bench").frozen(), now).sign(), claim_of(f"app-{number}")
+        )
+        for number in range(rounds * ROLE_REQUESTS)
+    )
+    return Bodies(calls[:HIT_CREDENTIALS], iter(calls[HIT_CREDENTIALS:]), iter(list(roles)))

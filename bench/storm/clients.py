@@ -1,0 +1,82 @@
+"""The process of the sidecars: what a control plane does for them after its restart. ``python -m bench.storm.clients``.
+
+It is told what to do, and tells what it saw, in lines of JSON. Each sidecar's credential is presented several times, all of
+it at once, over a bounded number of kept-alive connections. After a 503 it comes again when ``Retry-After`` says so.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import uvloop
+
+from bench.load import PATH, post
+from bench.processes import raise_open_files
+from bench.storm.connection import Pool, Presentation
+from bench.storm.tally import Tally
+
+STREAMS: Final = ((0, 1), (2,))
+PRESENTATIONS: Final = sum(map(len, STREAMS))
+_OPEN_FILES: Final = 20_000
+
+
+def queue_of(setup: dict[str, Any], ports: Sequence[int], chance: random.Random) -> list[Presentation]:
+    """Return every presentation in the order in which they come.
+
+    A proxy opens its two streams (ADS, HDS) in the same moment; to different replicas, where there are two. The third time
+    comes of a connection that broke, behind everybody's first ones. Impostors are anywhere.
+    """
+    order = list(enumerate(post(PATH, call.encode()) for call in setup["calls"]))
+    queue: list[Presentation] = []
+    for streams in STREAMS:
+        chance.shuffle(order)
+        queue += [
+            Presentation(sidecar, request, ports[(sidecar + stream) % len(ports)])
+            for sidecar, request in order
+            for stream in streams
+        ]
+    for call in setup["impostors"]:
+        queue.insert(chance.randrange(len(queue)), Presentation(None, post(PATH, call.encode()), ports[0]))
+    return queue
+
+
+async def play(setup: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
+    """Play one storm; give up after so many seconds."""
+    ports: list[int] = order["ports"]
+    chance = random.Random(4)
+    presentations = queue_of(setup, ports, chance)
+    sidecars = len(setup["calls"])
+    tally = Tally(setup["expected"], [PRESENTATIONS] * sidecars, len(presentations))
+    pool = Pool(tally, chance)
+    for port in ports:
+        pool.open(port, order["connections"] // len(ports))
+    for presentation in presentations:
+        pool.present(presentation)
+    try:
+        async with asyncio.timeout(order["seconds"]):
+            await pool.done.wait()
+    except TimeoutError:
+        tally.errors["presentations without a decision"] += tally.left
+    ended = time.monotonic()
+    await pool.close()
+    return {"began": pool.began, "seconds": ended - pool.began, **tally.result()}
+
+
+def main() -> None:
+    """Read the sidecars once, then play a storm for each order, until stdin ends."""
+    raise_open_files(_OPEN_FILES)
+    setup = json.loads(sys.stdin.readline())
+    for line in sys.stdin:
+        # No print: behind uvloop.run, Python's buffered output has lost the middle of long lines.
+        told = memoryview(json.dumps(uvloop.run(play(setup, json.loads(line)))).encode() + b"\n")
+        while told:
+            told = told[os.write(sys.stdout.fileno(), told) :]
+
+
+if __name__ == "__main__":
+    main()
