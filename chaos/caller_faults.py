@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from app.api.authenticate import BODY_TIMEOUT_SECONDS, MAX_DECISIONS
-from app.api.protocol import HEAD_TIMEOUT_SECONDS
+from app.api.authenticate import MAX_DECISIONS
+from app.api.protocol import BODY_TIMEOUT_SECONDS, HEAD_TIMEOUT_SECONDS
 from chaos.calls import PATH
 from chaos.row import Promise, Row, Seen
 from chaos.stage import Service, Stage
