@@ -67,7 +67,12 @@ class Pace:
         self._throttled_at = now
 
     def _share(self, now: float) -> float:
-        return min(1.0, self._factor + max(0.0, now - self._throttled_at) * _RECOVERY_A_SECOND)
+        if self._factor == 1.0:
+            return 1.0
+        share = self._factor + max(0.0, now - self._throttled_at) * _RECOVERY_A_SECOND
+        if share >= 1.0:
+            self._factor = share = 1.0
+        return share
 
     def _slack(self) -> float:
         """Return the seconds of turns that a pause has saved up. After a throttling answer nothing is saved."""

@@ -1,7 +1,7 @@
 """JSON without its ambiguities: no duplicate members, no NaN, bounded nesting (invariants I20, I26)."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 
 class StrictJsonError(ValueError):
@@ -19,11 +19,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         StrictJsonError: it is not UTF-8, not JSON, not an object, or ambiguous.
     """
     try:
-        value = json.loads(
-            text if isinstance(text, str) else text.decode(),
-            object_pairs_hook=_unique_members,
-            parse_constant=_refuse_constant,
-        )
+        value = _DECODER.decode(text if isinstance(text, str) else text.decode())
     except StrictJsonError:
         raise
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
@@ -42,3 +38,7 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_constant: str) -> NoReturn:
     raise StrictJsonError("NaN and Infinity are no JSON")
+
+
+# Made once: json.loads makes one for each text, which costs as much as the text.
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
