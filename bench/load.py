@@ -53,7 +53,7 @@ class Generator(Protocol):
 class PythonGenerator:
     """The loop below; its own processor time is a part of the latencies that it sees."""
 
-    name = "Python (no Go toolchain found)"
+    name = "Python"
 
     def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
         """See `Generator`."""
