@@ -119,6 +119,7 @@ class CachingIdentities:
             left = _seconds_until(request.expires_at, self._clock())
             if self._remember(key, identity, left):
                 self._store.put("identity", digest, encode_identity(identity), left)
+                question.answered()
             return identity
         finally:
             question.end()

@@ -83,8 +83,12 @@ class Question(Generic[_Answer]):
                 return
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
+    def answered(self) -> None:
+        """Keep the claim until it ends by itself: the answer is in the store, and whoever looks there finds it."""
+        self._claimed = False
+
     def end(self) -> None:
-        """Let others ask, once the answer is shared or there is none."""
+        """Let others ask, where there is no answer for them."""
         if self._claimed:
             self._store.release(self._kind, self._key)
             self._claimed = False

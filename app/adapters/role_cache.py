@@ -179,6 +179,7 @@ class CachingRoles:
             if await self._is_of(key, admitted.principal, role):
                 self._put(key, role, age=0.0)
                 self._store.put("role", key.digest(), encode_role(role), self._max_stale)
+                question.answered()
             return role
         finally:
             question.end()

@@ -68,13 +68,16 @@ class GuardedIdentities:
         """
         self._source = source
         self._accounts = accounts
-        self._shared = shared or LocalBudget()
+        local = LocalBudget()
         self._timer = timer
         self._vouched_gate = Gate("STS", at_once=STS_AT_ONCE_VOUCHED, queue=STS_QUEUE)
         self._unvouched_gate = Gate("STS for keys not seen before", at_once=STS_AT_ONCE_UNVOUCHED, queue=STS_QUEUE)
-        self._lanes: Lanes[_Budget] = Lanes(lambda budget: self._lane("STS", budget, rate), most=MAX_LANES)
+        self._lanes: Lanes[_Budget] = Lanes(
+            lambda budget: self._lane("STS", budget, rate, shared or local), most=MAX_LANES
+        )
+        # A part of the account's budget, which replicas share as a whole: what strangers may take is each replica's own.
         self._newcomers: Lanes[_Budget] = Lanes(
-            lambda budget: self._lane("STS for keys not seen before", budget, rate * STS_NEWCOMERS_SHARE),
+            lambda budget: self._lane("STS for keys not seen before", budget, rate * STS_NEWCOMERS_SHARE, local),
             most=MAX_LANES,
         )
         self._vouched: ExpiringCache[str] = ExpiringCache(VOUCHED_KEYS, timer)
@@ -114,7 +117,7 @@ class GuardedIdentities:
             return [self._newcomers.of(_OTHERS)]
         return [self._newcomers.of(_Budget(hint, region)), self._lanes.of(_Budget(hint, region))]
 
-    def _lane(self, name: str, budget: _Budget, rate: float) -> Lane:
+    def _lane(self, name: str, budget: _Budget, rate: float, shared: SharedBudget) -> Lane:
         burst = max(1.0, rate * STS_BURST_SECONDS)
         return Lane(
             f"{name} ({budget.account}, {budget.region})",
@@ -122,7 +125,7 @@ class GuardedIdentities:
             burst=burst,
             at_once=STS_AT_ONCE_PER_ACCOUNT,
             queue=STS_QUEUE,
-            shared=self._shared,
+            shared=shared,
         )
 
     async def _ask(self, request: ForwardableRequest, trail: Trail, lanes: list[Lane]) -> CallerIdentity:
