@@ -152,7 +152,7 @@ async def test_replicas_agree_on_a_claim_while_keys_are_exchanged(open_replica: 
 async def test_a_claim_ends_by_itself(open_replica: OpenReplica, writer: Intruder) -> None:
     one = await open_replica()
     assert await one.store.claim("role", KEY, 60)
-    assert 0 < int(writer.client.pttl(writer.only_name())) <= 60_000  # type: ignore[arg-type]
+    assert 0 < int(writer.client.pttl(writer.only_name())) <= 60_000
 
 
 async def test_a_later_record_takes_the_place_of_an_earlier_one(open_replica: OpenReplica) -> None:
