@@ -7,7 +7,7 @@ proxy claims is client text; JSON escapes it, and it is cut (I23). The fields st
 import contextlib
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import IO, Any, BinaryIO, Final, Literal, TextIO, cast
 
@@ -31,8 +31,12 @@ _MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
 
-def configure_logging(level: Level, log_format: LogFormat) -> None:
-    """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it."""
+def configure_logging(level: Level, log_format: LogFormat, worker: int | None = None) -> None:
+    """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it.
+
+    Where there are several workers, every line of one of them has its number.
+    """
+    _Bound.processors, _Bound.fields = None, {} if worker is None else {"worker": worker}
     number = logging.getLevelNamesMapping()[level.upper()]
     stamps: list[Processor] = [
         structlog.processors.add_log_level,
@@ -86,6 +90,7 @@ class _Bound:
     """The logger as it is configured; binding a new one for each line would cost as much as the line."""
 
     processors: Iterable[Processor] | None = None
+    fields: Mapping[str, int] = {}
     logger: FilteringBoundLogger
 
 
@@ -93,7 +98,7 @@ def get_logger() -> FilteringBoundLogger:
     """Return the service's logger."""
     processors = structlog.get_config()["processors"]
     if _Bound.processors is not processors:
-        _Bound.processors, _Bound.logger = processors, structlog.get_logger().bind()
+        _Bound.processors, _Bound.logger = processors, structlog.get_logger().bind(**_Bound.fields)
     return _Bound.logger
 
 

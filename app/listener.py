@@ -20,6 +20,9 @@ MAX_CONNECTIONS: Final = 8192
 MAX_ACCEPTED_AT_ONCE: Final = 64
 # As long as this nothing is accepted after an error, or at the bound.
 PAUSE_SECONDS: Final = 0.1
+# Where another process has fewer connections, it is given so much time to come for the next one; then we take a few.
+GIVE_WAY_SECONDS: Final = 0.001
+MAX_ACCEPTED_IN_SPITE: Final = 4
 # What is so all the time is said once in a while.
 LOG_SECONDS: Final = 10.0
 
@@ -28,12 +31,25 @@ MAX_RESERVED_FILES: Final = 512
 MAX_OPEN_FILES: Final = 65_536
 
 Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
+IsAhead = Callable[[int], bool]
+
+
+def is_never_ahead(_connections: int) -> bool:
+    """Say that no other process looks at the socket."""
+    return False
 
 
 class Listener:
     """Accepts connections until it is closed. It offers what uvicorn wants of a server."""
 
-    def __init__(self, listening: socket.socket, begin: Begin, connections: Sized, most: int) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        begin: Begin,
+        connections: Sized,
+        most: int,
+        is_ahead: IsAhead = is_never_ahead,
+    ) -> None:
         """Begin to accept, in the running event loop.
 
         Args:
@@ -42,16 +58,19 @@ class Listener:
                 ends in an `OSError`, and is nothing to tell of.
             connections: those that stand. One that is begun must be in it before `begin` ends, and leave it when it is lost.
             most: so many of them; further ones wait in the kernel's backlog.
+            is_ahead: whether another process that looks at this socket should have the next one, as we have so many.
         """
         self._listening = listening
         self._begin = begin
         self._connections = connections
         self._most = most
+        self._is_ahead = is_ahead
         self._loop = asyncio.get_running_loop()
         self._beginning: set[asyncio.Task[object]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
         listening.setblocking(False)
+        is_ahead(len(connections))  # so that the others know that we are here
         self._go_on()
 
     def close(self) -> None:
@@ -78,11 +97,24 @@ class Listener:
             self._logged_at = self._loop.time()
             get_logger().warning("not accepting", problem=why)
 
-    def _accept(self) -> None:
+    def _give_way(self) -> None:
+        """Let another process have what waits, if it comes for it."""
+        self._loop.remove_reader(self._listening)
+        self._pause = self._loop.call_later(GIVE_WAY_SECONDS, self._insist)
+
+    def _insist(self) -> None:
+        self._go_on()
+        self._accept(MAX_ACCEPTED_IN_SPITE)
+
+    def _accept(self, in_spite: int = 0) -> None:
         """Accept what waits, up to so many: the loop comes again if there are more."""
-        for _ in range(MAX_ACCEPTED_AT_ONCE):
-            if len(self._connections) + len(self._beginning) >= self._most:
+        for number in range(MAX_ACCEPTED_AT_ONCE):
+            standing = len(self._connections) + len(self._beginning)
+            if standing >= self._most:
                 self._rest(f"{self._most} connections stand")
+                return
+            if self._is_ahead(standing) and number >= in_spite:
+                self._give_way()
                 return
             try:
                 connection, _ = self._listening.accept()

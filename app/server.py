@@ -1,31 +1,29 @@
-"""The listeners: sockets, uvicorn, and the signals that stop them."""
+"""A process that serves: uvicorn on its sockets, and the signals that stop it."""
 
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
-from typing import Final, cast
+from collections.abc import Callable, Iterator
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from app import __version__
 from app.api.protocol import BoundedHttpProtocol
 from app.audit import configure_logging, get_logger
-from app.listener import MAX_CONNECTIONS, Listener, most_connections, raise_open_files
+from app.listener import MAX_CONNECTIONS, IsAhead, Listener, is_never_ahead, most_connections, raise_open_files
 from app.service import Service, open_service
 from app.settings import Settings
-from app.settings_values import ListenAddress, TcpAddress
+from app.sockets import BACKLOG, ListenError, Sockets, listening
 from app.tls import TlsFileError
-from app.unix_socket import SocketGroupError, open_unix_socket
+from app.workers.balance import Connections, Watched
+from app.workers.seat import Seat
+from app.workers.worker import Worker
 
-# A control plane's restart brings every proxy at once.
-_BACKLOG: Final = 4096
 _KEEP_ALIVE_SECONDS: Final = 75
 # After SIGTERM: how long callers and probes may still see that it stops.
 _NOTICE_SECONDS: Final = 0.5
@@ -37,17 +35,23 @@ _TLS_END_SECONDS: Final = 2.0
 _MAX_DIAGNOSTICS: Final = 64
 
 
-class ListenError(Exception):
-    """A listener cannot be opened; the message names the variable and what to do."""
-
-
 class _Server(uvicorn.Server):
     """uvicorn, without its own signal handling (the process has one, for every listener), and with bounds on connections."""
 
-    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None, most: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        tls: ssl.SSLContext | None = None,
+        most: int = MAX_CONNECTIONS,
+        shared: Connections | None = None,
+    ) -> None:
         super().__init__(config)
         self._tls = tls
         self._most = most
+        self._is_ahead: IsAhead = is_never_ahead
+        if shared is not None:
+            self._is_ahead = shared.is_ahead
+            self.server_state.connections = cast("set[Any]", Watched(shared.tell))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -57,7 +61,8 @@ class _Server(uvicorn.Server):
         """Begin to accept."""
         await super().startup(sockets=[])
         listeners = [
-            Listener(listening, self._begin, self.server_state.connections, self._most) for listening in sockets or ()
+            Listener(listening, self._begin, self.server_state.connections, self._most, self._is_ahead)
+            for listening in sockets or ()
         ]
         # uvicorn closes them at the end, before it closes the sockets.
         self.servers.extend(cast("list[asyncio.Server]", listeners))
@@ -80,49 +85,46 @@ class _Server(uvicorn.Server):
         )
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+def run(settings: Settings, seat: Seat | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; with a seat as one of several workers.
 
     Raises:
         ListenError: an address cannot be listened on.
     """
-    configure_logging(settings.log_level, settings.log_format)
-    log = get_logger()
-    raise_open_files()
-    for warning in settings.warnings():
-        log.warning("setting", detail=warning)
-    with contextlib.ExitStack() as sockets:
-        api = _open(sockets, "KMESH_AWSIAM_LISTEN", settings.listen, settings)
-        _require_loopback(api, settings.listen)
-        diagnostics = (
-            None
-            if settings.diagnostics_listen is None
-            else _open(sockets, "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", settings.diagnostics_listen, settings)
-        )
-        log.info(
-            "listening",
-            version=__version__,
-            api=str(settings.listen),
-            diagnostics=str(settings.diagnostics_listen or settings.listen),
-            callers=settings.caller_checks,
-        )
-        try:
-            uvloop.run(_serve(settings, api, diagnostics))
-        except TlsFileError as error:
-            raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
-    log.info("stopped")
+    if seat is None:
+        with listening(settings) as sockets:
+            _run(settings, sockets, None)
+    else:
+        configure_logging(settings.log_level, settings.log_format, worker=seat.number)
+        raise_open_files()
+        worker = Worker(seat)
+        _run(settings, worker.sockets, worker)
+        worker.leave()
+    get_logger().info("stopped")
 
 
-async def _serve(settings: Settings, api: socket.socket, diagnostics: socket.socket | None) -> None:
+def _run(settings: Settings, sockets: Sockets, worker: Worker | None) -> None:
+    try:
+        uvloop.run(_serve(settings, sockets, worker))
+    except TlsFileError as error:
+        raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
+
+
+async def _serve(settings: Settings, sockets: Sockets, worker: Worker | None) -> None:
     grace = int(settings.decision_timeout) + 1
-    async with open_service(settings) as service:
-        servers = [(_Server(uvicorn_config(service.api, grace_seconds=grace), service.tls, most_connections()), api)]
-        if diagnostics is not None and service.diagnostics is not None:
+    shared = None if worker is None else worker.connections
+    async with open_service(settings, metrics=None if worker is None else worker.metrics) as service:
+        config = uvicorn_config(service.api, grace_seconds=grace)
+        servers = [(_Server(config, service.tls, most_connections(), shared), sockets.api)]
+        if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
-            servers.append((_Server(config, most=_MAX_DIAGNOSTICS), diagnostics))
-        _handle_signals([server for server, _ in servers], service, grace)
+            servers.append((_Server(config, most=_MAX_DIAGNOSTICS), sockets.diagnostics))
+        stop = _handle_signals([server for server, _ in servers], service, grace)
         _spare_long_collections()
-        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
+        async with contextlib.AsyncExitStack() as beside:
+            if worker is not None:
+                await beside.enter_async_context(worker.attending(service.readiness, stop))
+            await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
 
 
 def _spare_long_collections() -> None:
@@ -153,14 +155,14 @@ def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=_BACKLOG,
+        backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=grace_seconds,
     )
 
 
-def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> None:
-    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again."""
+def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> Callable[[], None]:
+    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again. Returns what the first two do."""
     loop = asyncio.get_running_loop()
     draining: list[asyncio.Task[None]] = []
 
@@ -175,6 +177,7 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    return stop
 
 
 async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
@@ -190,30 +193,3 @@ def _end(servers: list[_Server], *, at_once: bool = False) -> None:
     for server in servers:
         server.should_exit = True
         server.force_exit = server.force_exit or at_once
-
-
-def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress, settings: Settings) -> socket.socket:
-    try:
-        if isinstance(address, TcpAddress):
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            listener = socket.create_server((address.host, address.port), family=family, backlog=_BACKLOG)
-        else:
-            listener, remove = open_unix_socket(address.path, settings.socket_mode, settings.socket_group, _BACKLOG)
-            sockets.callback(remove)
-    except SocketGroupError as error:
-        raise ListenError(
-            f"KMESH_AWSIAM_SOCKET_GROUP: {error}; the service's user must be a member of that group"
-        ) from error
-    except OSError as error:
-        raise ListenError(
-            f"{variable}: {address} cannot be listened on ({error.strerror}); free it or choose another"
-        ) from error
-    return sockets.enter_context(listener)
-
-
-def _require_loopback(listener: socket.socket, address: ListenAddress) -> None:
-    """Hold a name to its word: what was let through as ``localhost`` must not have led elsewhere."""
-    if not isinstance(address, TcpAddress) or not address.is_loopback:
-        return
-    if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        raise ListenError(f"KMESH_AWSIAM_LISTEN: {address} is no loopback address on this host; write 127.0.0.1")

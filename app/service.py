@@ -29,7 +29,7 @@ from app.callers import CallerTokenSource
 from app.metrics import Metrics
 from app.preparation import prepare
 from app.readiness import Readiness
-from app.service_options import decision_policy, iam_options, store_options, sts_options
+from app.service_options import decision_policy, iam_options, own_share, store_options, sts_options
 from app.settings import Settings
 from app.settings_values import TcpAddress
 from app.store_keys import StoreKeySource
@@ -66,9 +66,12 @@ def utc_now() -> datetime:
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, clock: Clock = utc_now, metrics: Metrics | None = None
+) -> AsyncIterator[Service]:
     """Build the service inside the running event loop; close its clients at the end."""
-    metrics = Metrics()
+    metrics = metrics or Metrics()
+    share = own_share(settings)
     readiness = Readiness()
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
@@ -89,7 +92,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
             store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
-        lanes = IamLanes(settings.iam_rate, store)
+        lanes = IamLanes(settings.iam_rate * share, store)
         roles = CachingRoles(
             GuardedRoles(iam, lanes),
             metrics,
@@ -97,7 +100,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             max_stale=settings.role_max_stale,
             store=store,
         )
-        guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate, shared=store)
+        guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate * share, shared=store)
         known = KnownCredentials(clock, metrics=metrics)
         authenticator = Authenticator(
             decision_policy(settings, accounts),

@@ -58,3 +58,8 @@ def store_options(settings: Settings) -> StoreOptions | None:
         ca_file=settings.store_ca_file,
         max_role_seconds=max(settings.role_ttl, settings.role_max_stale),
     )
+
+
+def own_share(settings: Settings) -> float:
+    """Return which part of each budget towards AWS this process may use: a part, unless a store has them share it."""
+    return 1.0 if settings.store is not None else 1.0 / settings.workers

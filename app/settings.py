@@ -171,6 +171,9 @@ class Settings(BaseSettings):
     socket_group: _SocketGroup = Field(
         None, validation_alias=f"{PREFIX}SOCKET_GROUP", description="group of Unix sockets, by name or number"
     )
+    workers: int = Field(
+        1, ge=1, le=64, validation_alias=f"{PREFIX}WORKERS", description="processes that serve, on this host"
+    )
     decision_timeout: float = Field(
         10, gt=0, le=60, validation_alias=f"{PREFIX}DECISION_TIMEOUT", description="seconds for a whole decision"
     )

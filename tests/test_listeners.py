@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app.cli import main
-from app.server import ListenError, _open, _require_loopback
 from app.settings import SettingsError
 from app.settings_values import TcpAddress
+from app.sockets import ListenError, _open, _require_loopback
 from app.unix_socket import (
     SocketGroup,
     SocketGroupError,

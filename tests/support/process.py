@@ -84,11 +84,11 @@ class Served:
         """Every JSON line so far."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
-    def wait_for(self, text: str) -> None:
-        """Wait until a line with this text is logged."""
+    def wait_for(self, text: str, times: int = 1) -> None:
+        """Wait until so many lines with this text are logged."""
         with self._grown:
-            found = self._grown.wait_for(lambda: any(text in line for line in self.lines), _SECONDS)
-        assert found, f"never logged {text!r}:\n{''.join(self.lines)}"
+            found = self._grown.wait_for(lambda: sum(text in line for line in self.lines) >= times, _SECONDS)
+        assert found, f"never logged {text!r} so often:\n{''.join(self.lines)}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and give the exit status."""
