@@ -15,6 +15,8 @@ from app.metrics import Metrics, Reloadable
 
 # A poll works on every file system, and with every way of putting a file in another's place.
 INTERVAL_SECONDS: Final = 2.0
+# Without a check that came to its end, for so long.
+SILENT_SECONDS: Final = 60.0
 
 Timer = Callable[[], float]
 _Stamp = tuple[int, ...] | None
@@ -76,8 +78,12 @@ class FileWatch:
                 self._problem, self._good_at = None, self._timer()
 
     def bad_for(self) -> float:
-        """Return for how many seconds the files have not been what they should; 0 while they are."""
-        return 0.0 if self._problem is None else self._timer() - self._good_at
+        """Return for how many seconds the files have not been what they should; 0 while they are.
+
+        A file system that hangs lets no check come to its end: then they are what nobody knows.
+        """
+        seconds = self._timer() - self._good_at
+        return 0.0 if self._problem is None and seconds < SILENT_SECONDS else seconds
 
     def _failed(self, problem: str) -> None:
         self._metrics.reload_failed(self.what)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from app.adapters.breaker import BREAKER_FAILURES
+from app.adapters.iam_guard import IAM_FAILURES
 from app.emulator import FaultKind
 from chaos import liar
 from chaos.aws import HOME, OTHERS
@@ -66,7 +66,7 @@ def rows() -> Iterator[Row]:
         )
     yield Row(
         fault="IAM hangs, and unknown roles keep coming",
-        promise=Promise(outcomes=(UNAVAILABLE,), words=f"after {BREAKER_FAILURES} failures at once"),
+        promise=Promise(outcomes=(UNAVAILABLE,), words=f"after {IAM_FAILURES} failures at once"),
         play=_breaker,
     )
     yield Row(
@@ -163,7 +163,7 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
     time.sleep(ROLE_TTL)
     stage.emulator.faults.iam.inject(FaultKind.HANG)
     # The first ones wait for IAM, those behind them in the queue; then it is open.
-    seen = Seen(stage.caller.ask_all(_unknown(stage) for _ in range(BREAKER_FAILURES)))
+    seen = Seen(stage.caller.ask_all(_unknown(stage) for _ in range(IAM_FAILURES)))
     at_once = stage.caller.ask_all(_unknown(stage) for _ in range(20))
     slow = [answer for answer in at_once if answer.seconds > _AT_ONCE_SECONDS]
     seen.expect(len(slow) <= 1, f"the breaker did not open: {len(slow)} of {len(at_once)} calls waited")

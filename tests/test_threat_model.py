@@ -323,6 +323,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     ),
     "app.adapters.role_prefetch.DENIED_SECONDS": ("IAM", "an account whose policy does not allow it", seconds),
     "app.adapters.iam_guard.IAM_AT_ONCE_PER_ACCOUNT": ("IAM", "calls at once, for each account", count),
+    "app.adapters.iam_guard.IAM_FAILURES": ("IAM", "failures in a row, until an account's IAM is not asked", count),
     "app.adapters.iam_guard.IAM_QUEUE_PER_ACCOUNT": ("IAM", "queue of each account", count),
     "app.adapters.iam_guard.IAM_BURST": ("IAM", "calls saved up in a pause, for each account", count),
     "app.adapters.iam_clients._MAX_ATTEMPTS": ("IAM", "attempts", count),
@@ -395,6 +396,11 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         "what is said of a failed connection",
         characters,
     ),
+    "app.watch.SILENT_SECONDS": (
+        "Files",
+        "a look at files that does not come to its end, as on a file system that hangs",
+        seconds,
+    ),
     "app.watch.INTERVAL_SECONDS": ("Files", "looking for changed certificates, caller tokens and accounts", seconds),
     "app.adapters.accounts.MAX_STALE_SECONDS": (
         "Files",
@@ -425,7 +431,6 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
 }
 # Where else one of them stands.
 AGAIN: Final = (
-    ("IAM", "failures in a row, until an account's IAM is not asked", "app.adapters.breaker.BREAKER_FAILURES"),
     ("The shared store", "failures in a row, until the store is left alone", "app.adapters.breaker.BREAKER_FAILURES"),
     ("The shared store", "pause before one try is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
     ("IAM", "pause before one call to it is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),

@@ -162,3 +162,18 @@ async def test_the_poll_checks_every_file_again_and_again(tmp_path: Path) -> Non
     with pytest.raises(asyncio.CancelledError):
         await polling
     assert loads[:4] == ["a", "b", "a", "b"]
+
+
+def test_files_that_nobody_could_look_at_for_a_minute_count_as_bad(tmp_path: Path) -> None:
+    """A file system that hangs holds the look at it; what was read before must not hold for ever."""
+    seconds = [0.0]
+    path = tmp_path / "file"
+    path.write_text("x")
+    watch = FileWatch("accounts", [path], lambda: None, Metrics(), timer=lambda: seconds[0])
+    watch.check()
+    seconds[0] = 59.9
+    assert watch.bad_for() == 0
+    seconds[0] = 60.0
+    assert watch.bad_for() == 60.0
+    watch.check()
+    assert watch.bad_for() == 0

@@ -14,6 +14,8 @@ from app.reasons import Reason
 from app.trail import Trail
 
 IAM_AT_ONCE_PER_ACCOUNT: Final = 4
+# Those that are under way at once: the next ones may have too little time left to tell anything about IAM.
+IAM_FAILURES: Final = IAM_AT_ONCE_PER_ACCOUNT
 IAM_QUEUE_PER_ACCOUNT: Final = 1_000
 # Saved up in a pause, as calls.
 IAM_BURST: Final = 2
@@ -57,7 +59,7 @@ class GuardedRoles:
     def __init__(self, source: RoleSource, lanes: IamLanes, timer: Timer = time.monotonic) -> None:
         self._source = source
         self._lanes = lanes
-        self._breaker = Breaker(timer)
+        self._breaker = Breaker(timer, threshold=IAM_FAILURES)
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
         """See `app.authenticator.RoleSource`."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.adapters import breaker
+from app.adapters import iam_guard
 from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.core.principal import AdmittedPrincipal
 from app.errors import UpstreamDownError, UpstreamError
@@ -61,11 +61,11 @@ async def test_throttling_slows_the_account_down() -> None:
 async def test_a_dead_iam_of_one_account_is_not_asked_and_that_of_another_is() -> None:
     upstream = Upstream(error=UpstreamDownError(Reason.IAM_UNAVAILABLE, "seen"))
     roles = guard(upstream)
-    for _ in range(breaker.BREAKER_FAILURES + 3):
+    for _ in range(iam_guard.IAM_FAILURES + 3):
         with pytest.raises(UpstreamError) as raised:
             await roles.fetch_role(admitted(), trail())
         assert raised.value.reason is Reason.IAM_UNAVAILABLE
-    assert upstream.asked == breaker.BREAKER_FAILURES
+    assert upstream.asked == iam_guard.IAM_FAILURES
     upstream.error = None
     await roles.fetch_role(admitted("444455556666"), trail())
-    assert upstream.asked == breaker.BREAKER_FAILURES + 1
+    assert upstream.asked == iam_guard.IAM_FAILURES + 1
