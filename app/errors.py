@@ -8,7 +8,8 @@
     ├── AuthenticationError  401  STS did not vouch for it
     ├── AuthorizationError   403  known principal, not permitted
     └── UpstreamError        503  we could not decide: never a denial, never an approval
-        └── UpstreamDownError     the upstream did not answer, or failed inside
+        ├── UpstreamDownError     the upstream did not answer, or failed inside
+        └── OutOfTimeError        this decision's time was over before the upstream could tell anything
 """
 
 from app.reasons import Reason
@@ -60,6 +61,10 @@ class UpstreamError(AuthError):
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(reason, detail)
         self.retry_after = retry_after
+
+
+class OutOfTimeError(UpstreamError):
+    """The decision's time was over: it tells nothing about the upstream, and nothing to somebody who has time left."""
 
 
 class UpstreamDownError(UpstreamError):

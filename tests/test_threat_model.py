@@ -294,6 +294,17 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.sts_guard.STS_AT_ONCE_PER_ACCOUNT": ("STS", "calls at once, for each account and region", count),
     "app.adapters.sts_guard.STS_NEWCOMERS_SHARE": ("STS", "an account's rate, for keys not vouched for", percent),
     "app.adapters.sts_guard.STS_BURST_SECONDS": ("STS", "calls saved up in a pause, as time at the rate", seconds),
+    "app.adapters.sts_guard.STS_QUEUE_OF_OTHERS": (
+        "STS",
+        "queue of those whose key ids name no listed account",
+        count,
+    ),
+    "app.adapters.limits.MAX_SHARED_WAITS": (
+        "The shared store",
+        "full waits for a shared budget, for each call",
+        count,
+    ),
+    "app.api.schemas.MAX_VALUES": ("Caches", "different values of a tag that are looked at", count),
     "app.adapters.sts_guard.STS_QUEUE": ("STS", "queue of each lane", count),
     "app.adapters.sts_guard.MAX_LANES": ("STS", "lanes of accounts and regions", count),
     "app.adapters.sts_guard.VOUCHED_KEYS": ("STS", "keys that are known to be vouched for", count),

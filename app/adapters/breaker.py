@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import AuthError, UpstreamDownError
+from app.errors import AuthError, OutOfTimeError, UpstreamDownError
 
 Timer = Callable[[], float]
 
@@ -72,5 +72,5 @@ class Breaker:
         """Count an outage as a failure. A denial, throttling and an odd answer show that somebody answers."""
         if isinstance(error, UpstreamDownError):
             self.failed(key)
-        else:
+        elif not isinstance(error, OutOfTimeError):
             self.succeeded(key)

@@ -19,7 +19,7 @@ from app.audit import get_logger
 from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.role_tags import RoleRecord, require_same_role
-from app.errors import AuthError, AuthorizationError, UpstreamDownError, UpstreamError
+from app.errors import AuthError, AuthorizationError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -112,7 +112,7 @@ class IamRoles:
         except (TimeoutError, DecisionOverError) as error:
             if seconds < self._options.connect_timeout + self._options.read_timeout:
                 # It waited elsewhere too long to tell anything about IAM.
-                raise UpstreamError(Reason.IAM_UNAVAILABLE, "no answer of IAM in what was left of the time") from error
+                raise OutOfTimeError(Reason.IAM_UNAVAILABLE, "no answer of IAM in what was left of the time") from error
             raise UpstreamDownError(
                 Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline"
             ) from error

@@ -18,7 +18,7 @@ from app.authenticator import AccountList, Clock, IdentitySource
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.records import RecordError, decode_identity, encode_identity, frame
-from app.errors import AuthenticationError, UpstreamError
+from app.errors import AuthenticationError, OutOfTimeError, UpstreamError
 from app.reasons import Reason
 from app.sealing import Opened
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
@@ -89,7 +89,11 @@ class CachingIdentities:
             return await self._wait(key, digest, request, trail)
         trail.sts.cache = COALESCED
         started = time.perf_counter()
-        identity = await self._wait(key, digest, request, trail)
+        try:
+            identity = await self._wait(key, digest, request, trail)
+        except OutOfTimeError:
+            # It was the time of whoever asked; once more, with ours.
+            identity = await self._wait(key, digest, request, trail)
         trail.sts.request_id, trail.sts.seconds = identity.request_id, time.perf_counter() - started
         return identity
 

@@ -9,11 +9,12 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from app.adapters.pacing import Pace
 from app.adapters.store_budget import MAX_WAIT_SECONDS
-from app.errors import UpstreamError
+from app.errors import OutOfTimeError, UpstreamError
 from app.reasons import Reason
 
 _Key = TypeVar("_Key", bound=Hashable)
 
+MAX_SHARED_WAITS: Final = 3
 # Of ``Retry-After``: who comes again later than this may find nobody in the queue.
 MAX_RETRY_SECONDS: Final = 30
 
@@ -25,6 +26,7 @@ class Gate:
         self._name = name
         self._slots = asyncio.Semaphore(at_once)
         self._queue = queue
+        self._inside = 0
         self.waiting = 0
 
     @asynccontextmanager
@@ -41,9 +43,11 @@ class Gate:
             await self._wait(deadline)
         else:
             await self._slots.acquire()
+        self._inside += 1
         try:
             yield
         finally:
+            self._inside -= 1
             self._slots.release()
 
     async def _wait(self, deadline: float) -> None:
@@ -54,7 +58,7 @@ class Gate:
             async with asyncio.timeout_at(deadline):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise UpstreamError(
+            raise OutOfTimeError(
                 Reason.OVERLOADED, f"no turn in the queue of {self._name} before the deadline"
             ) from error
         finally:
@@ -63,7 +67,7 @@ class Gate:
     @property
     def idle(self) -> bool:
         """Whether nobody is in or waits."""
-        return self.waiting == 0 and not self._slots.locked()
+        return self.waiting == 0 and self._inside == 0
 
 
 class SharedBudget(Protocol):
@@ -132,8 +136,11 @@ class Lane:
             yield
 
     async def _wait_for_others(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
-        """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again."""
-        while True:
+        """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again.
+
+        Not for ever: whoever can write to the store could keep everybody waiting. Then it is our own pace that counts.
+        """
+        for _ in range(MAX_SHARED_WAITS):
             wait = await self._shared.take(self.name, self.pace.base, self._burst)
             if wait <= 0:
                 return
@@ -145,7 +152,7 @@ class Lane:
 
     def _require_time(self, wait: float, deadline: float) -> None:
         if asyncio.get_running_loop().time() + wait > deadline:
-            raise UpstreamError(
+            raise OutOfTimeError(
                 Reason.OVERLOADED,
                 f"no turn towards {self.name} before the deadline: {wait:.1f} s to wait",
                 retry_after=retry_seconds(wait),

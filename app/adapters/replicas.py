@@ -12,8 +12,8 @@ from typing import Final, Generic, TypeVar
 from app.adapters.store import Store
 from app.sealing import Kind, Opened
 
-# STS answers in some 20 to 100 ms; a claim outlives a call with its second attempt.
-CLAIM_SECONDS: Final = 5.0
+# STS answers in some 20 to 100 ms; a claim outlives a call with its second attempt, else the next one's would be taken back.
+CLAIM_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.5
 _LOOK_AGAIN_SECONDS: Final = 0.02
 

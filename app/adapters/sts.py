@@ -18,7 +18,7 @@ from app.core.aws_errors import THROTTLING_CODES
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.sts_documents import read_error_code
-from app.errors import AuthError, UpstreamDownError, UpstreamError
+from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -111,7 +111,7 @@ class StsClient:
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if isinstance(error, TimeoutError) and not had_its_time:
                     # It waited in queues too long to tell anything about STS.
-                    raise UpstreamError(
+                    raise OutOfTimeError(
                         Reason.STS_UNAVAILABLE, "no answer of STS in what was left of the time"
                     ) from None
                 worth_it = attempts_left and not _was_retried(request.method, error)

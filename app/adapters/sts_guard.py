@@ -27,6 +27,8 @@ STS_AT_ONCE_UNVOUCHED: Final = 128
 # Of one account in one region: at 500 calls a second it is enough for answers of 130 ms.
 STS_AT_ONCE_PER_ACCOUNT: Final = 64
 STS_QUEUE: Final = 4_096
+# Of those whose key ids name no listed account: they cannot take all places that decisions have.
+STS_QUEUE_OF_OTHERS: Final = 512
 # What newcomers may take of an account's budget.
 STS_NEWCOMERS_SHARE: Final = 0.9
 # Saved up in a pause, as seconds of the budget.
@@ -124,7 +126,7 @@ class GuardedIdentities:
             Pace(rate, burst=burst, timer=self._timer),
             burst=burst,
             at_once=STS_AT_ONCE_PER_ACCOUNT,
-            queue=STS_QUEUE,
+            queue=STS_QUEUE_OF_OTHERS if budget is _OTHERS else STS_QUEUE,
             shared=shared,
         )
 

@@ -106,10 +106,12 @@ class AuthenticateEndpoint:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
         _require_json(headers)
         body = await _read_body(headers, receive)
-        # Not before the body is whole: whoever sends none must not take the place of those who do (I20).
-        if self._decisions >= MAX_DECISIONS:
+        credential, claimed = self._known_calls.read(body)
+        # Not before the body is whole: whoever sends none must not take the place of those who do (I20). And not for those
+        # who are known: whoever presents what STS has to be asked about must not take theirs.
+        if isinstance(credential, str) and self._decisions >= MAX_DECISIONS:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
-        return self._known_calls.read(body)
+        return credential, claimed
 
     async def _decide(self, credential: Credential, claimed: ProxyRequest | None, request_id: str) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)

@@ -3,6 +3,7 @@
 Strict, and closed: an unknown member is refused, so that a misspelt one is not silently without effect.
 """
 
+import itertools
 from datetime import datetime
 from typing import Annotated, Final, Self
 
@@ -21,6 +22,7 @@ _TagKey = Annotated[str, Field(max_length=317)]
 _TagValue = Annotated[str, Field(max_length=253)]
 
 _DECIDING: Final = (SERVICE_TAG, WORKLOAD_TAG)
+MAX_VALUES: Final = 17
 _MESH_MISSING: Final = "mesh_missing"
 
 _DEMO: Final[JsonDict] = {
@@ -67,7 +69,12 @@ class ProxyClaim(_Closed):
             name=self.name,
             zone=self.zone,
             # The rest decides nothing, and would be held while a decision waits.
-            tags={key: frozenset(values) for key, values in (self.tags or {}).items() if key in _DECIDING},
+            # Two different values decide as much as ten thousand, and the audit line shows some.
+            tags={
+                key: frozenset(itertools.islice(dict.fromkeys(values), MAX_VALUES))
+                for key, values in (self.tags or {}).items()
+                if key in _DECIDING
+            },
             labels={key: value for key, value in (self.labels or {}).items() if key in _DECIDING},
         )
 

@@ -131,7 +131,8 @@ class _Crew:
         get_logger().info("worker started", worker=seat, pid=worker.pid)
         status = await worker.wait()
         del self._workers[seat]
-        forget_worker(seat, self._folder)
+        with contextlib.suppress(OSError):  # the folder may have been cleaned away; the others go on
+            forget_worker(seat, self._folder)
         return f"status {status}" if status >= 0 else f"signal {-status} ({signal.strsignal(-status)})"
 
 

@@ -11,7 +11,7 @@ from app.adapters import iam_clients
 from app.adapters.iam import IamRoles
 from app.emulator import Emulator, FaultKind
 from app.emulator.hosts import ServiceName
-from app.errors import AuthorizationError, UpstreamDownError, UpstreamError
+from app.errors import AuthorizationError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from tests.adapters.conftest import OpenIam, new_trail
@@ -103,7 +103,7 @@ async def test_a_call_that_had_little_time_left_tells_nothing_about_iam(iam: Iam
     role = aws.add_role()
     with pytest.raises(UpstreamError) as raised:
         await iam.fetch_role(admitted(role), new_trail(0.1))
-    assert type(raised.value) is UpstreamError
+    assert type(raised.value) is OutOfTimeError
 
 
 async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) -> None:

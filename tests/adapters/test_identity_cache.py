@@ -9,11 +9,13 @@ import pytest
 from app.adapters import identity_cache
 from app.adapters.accounts import FixedAccounts
 from app.adapters.identity_cache import CachingIdentities, request_digest
+from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.errors import AuthenticationError, AuthError, UpstreamError
+from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamError
 from app.reasons import Reason
+from app.trail import Trail
 from tests.support.ports import SharedStore, Sts, Time, new_trail
 from tests.support.signing import FORMS, NOW, Recipe, endpoint_of, judge, make_policy
 from tests.support.upstreams import settle
@@ -361,6 +363,31 @@ async def test_a_waiter_whose_time_is_over_is_undecided_and_the_others_wait_on(t
     assert sts.released is not None
     sts.released.set()
     assert (await patient).request_id == "sts-1"
+
+
+class Hurried(Sts):
+    """The first one who asked had no time left; the next one has."""
+
+    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        if self.asked == 0:
+            self.asked = 1
+            assert self.released is not None
+            await self.released.wait()
+            raise OutOfTimeError(Reason.OVERLOADED, "no turn before its deadline")
+        return await super().identify(request, trail)
+
+
+async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time) -> None:
+    """I19."""
+    sts = Hurried(released=asyncio.Event())
+    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
+    first, second = (asyncio.create_task(identities.identify(forwardable(), new_trail())) for _ in range(2))
+    await settle()
+    assert sts.released is not None
+    sts.released.set()
+    with pytest.raises(OutOfTimeError):
+        await first
+    assert (await second).request_id == "sts-2"
 
 
 # What replicas share.

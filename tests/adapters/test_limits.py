@@ -50,6 +50,13 @@ async def test_a_gate_lets_so_many_in_and_the_next_when_one_leaves() -> None:
     assert gate.idle
 
 
+async def test_a_gate_with_somebody_inside_is_not_idle() -> None:
+    gate = Gate("x", at_once=10, queue=1)
+    async with gate.slot(soon()):
+        assert not gate.idle
+    assert gate.idle
+
+
 async def test_a_full_queue_turns_away_at_once() -> None:
     gate = Gate("x", at_once=1, queue=0)
     async with gate.slot(soon()):
@@ -170,6 +177,16 @@ async def test_the_longest_wait_means_that_no_turn_was_kept(monkeypatch: pytest.
     others = Others([0.02, 0.02, 0.01])
     await _pass(lane(shared=others))
     assert len(others.asked) == 3
+
+
+async def test_a_shared_budget_that_never_keeps_a_turn_does_not_hold_anybody_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever can write to the store can say so; then our own pace counts."""
+    monkeypatch.setattr(limits, "MAX_WAIT_SECONDS", 0.01)
+    others = Others([0.01] * 100)
+    await _pass(lane(shared=others))
+    assert len(others.asked) == limits.MAX_SHARED_WAITS
 
 
 async def test_a_shared_budget_never_shortens_the_wait() -> None:

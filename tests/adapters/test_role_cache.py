@@ -8,10 +8,11 @@ import pytest
 from app.adapters import role_cache
 from app.adapters.role_cache import CachingRoles, RoleKey
 from app.core.principal import AdmittedPrincipal
-from app.core.role_tags import read_claims
-from app.errors import AuthError, AuthorizationError, UpstreamError
+from app.core.role_tags import RoleRecord, read_claims
+from app.errors import AuthError, AuthorizationError, OutOfTimeError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
+from app.trail import Trail
 from tests.support.exposition import read_samples, value
 from tests.support.ports import Iam, SharedStore, Time, new_trail
 from tests.support.principals import PRINCIPAL
@@ -375,6 +376,31 @@ async def test_proxies_of_one_role_that_come_together_cost_one_call(time: Time, 
     assert all(answer is answers[0] for answer in answers)
     assert [trail.iam.cache for trail in trails] == ["miss"] + ["coalesced"] * 4
     assert {trail.iam.request_id for trail in trails} == {"iam-1"}
+
+
+class Hurried(Iam):
+    """The first one who asked had no time left; the next one has."""
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        if self.asked == 0:
+            self.asked = 1
+            assert self.released is not None
+            await self.released.wait()
+            raise OutOfTimeError(Reason.OVERLOADED, "no turn before its deadline")
+        return await super().fetch_role(admitted, trail)
+
+
+async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time, metrics: Metrics) -> None:
+    """I19."""
+    iam = Hurried(released=asyncio.Event())
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    first, second = (asyncio.create_task(roles.fetch_role(admitted(), new_trail())) for _ in range(2))
+    await settle()
+    assert iam.released is not None
+    iam.released.set()
+    with pytest.raises(OutOfTimeError):
+        await first
+    assert (await second).request_id == "iam-2"
 
 
 async def test_proxies_of_two_roles_never_meet(time: Time, metrics: Metrics) -> None:

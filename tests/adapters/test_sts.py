@@ -12,7 +12,7 @@ from app.core.caller_identity import CallerIdentity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.emulator import FaultKind
-from app.errors import AuthenticationError, AuthError, UpstreamDownError, UpstreamError
+from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
@@ -173,7 +173,7 @@ async def test_a_call_that_had_little_time_left_tells_nothing_about_sts(sts: Sts
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     with pytest.raises(UpstreamError) as raised:
         await ask(sts, aws.credential(), new_trail(0.05))
-    assert type(raised.value) is UpstreamError
+    assert type(raised.value) is OutOfTimeError
 
 
 async def test_a_call_that_had_its_whole_time_does(hasty: StsClient, aws: Aws) -> None:

@@ -12,7 +12,7 @@ from app.core.forwarding import ForwardableRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.emulator.identities import new_access_key_id
-from app.errors import AuthenticationError, AuthError, UpstreamDownError, UpstreamError
+from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from tests.support.signing import NOW, Recipe, judge
 from tests.support.upstreams import ACCOUNT, Upstream, settle, trail
@@ -212,3 +212,28 @@ async def test_an_answer_of_whatever_kind_shows_that_sts_lives(error: AuthError)
             await identities.identify(forwardable(), trail())
         assert raised.value is error
     assert upstream.asked == breaker.BREAKER_FAILURES * 3
+
+
+async def test_a_decision_whose_time_was_over_tells_nothing_about_sts() -> None:
+    """Neither that it lives nor that it is dead: a queue must not open or close the way."""
+    upstream = Upstream(error=UNAVAILABLE)
+    identities = guard(upstream, timer=lambda: 0.0)
+    for number in range(breaker.BREAKER_FAILURES * 2):
+        out_of_time = OutOfTimeError(Reason.STS_UNAVAILABLE, "seen")
+        upstream.error = UNAVAILABLE if number % 2 else out_of_time
+        await refused(identities)
+    asked = upstream.asked
+    assert (await refused(identities)).detail.startswith("STS is not asked")
+    assert upstream.asked == asked
+
+
+async def test_those_who_name_no_listed_account_cannot_take_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", 1)
+    monkeypatch.setattr(sts_guard, "STS_QUEUE_OF_OTHERS", 2)
+    upstream = Upstream(waits=True)
+    identities = guard(upstream)
+    tasks = await flood(identities, [f"ASIAIEXAMPLEEXAMPLE{letter}" for letter in "ABC"])
+    assert (await refused(identities, "ASIAIEXAMPLEEXAMPLED")).reason is Reason.OVERLOADED
+    listed = await flood(identities, [KEY] * 5)
+    assert not any(task.done() for task in listed)
+    await end([*tasks, *listed])

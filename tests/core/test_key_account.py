@@ -39,6 +39,12 @@ def test_an_id_of_another_kind_tells_nothing(key_id: str) -> None:
     assert account_of_key_id(key_id) is None
 
 
+def test_an_id_without_the_highest_bit_is_an_old_one_whatever_else_it_holds() -> None:
+    for bits in (1, 111122223333 << 7, 111122223333 << 7 | 0x7F):
+        key_id = "ASIA" + base64.b32encode(bits.to_bytes(6, "big") + bytes(4)).decode()
+        assert account_of_key_id(key_id) is None
+
+
 def test_more_than_twelve_digits_are_no_account() -> None:
     bits = (1 << 47 | 10**12 << 7).to_bytes(6, "big")
     assert account_of_key_id("ASIA" + base64.b32encode(bits + bytes(4)).decode()) is None
