@@ -177,18 +177,22 @@ class Authenticator:
 
     async def _introduce(self, credential: str, trail: Trail) -> KnownCredential:
         """Judge a text that was not seen before, and ask STS about it."""
-        signed = decode_credential(credential)  # 1
-        trail.form = signed.form
-        validated = validate(signed, self._policy.request)  # 2
-        now = self._clock()
-        trail.saw_signature(validated.form, validated.signed_at, now)
-        forwardable = require_fresh(validated, now)
+        forwardable = self._judge(credential, trail)  # 1, 2
         identity = await self._identities.identify(forwardable, trail)  # 3
         principal = trail.principal = read_principal(identity)  # 4
         known = know(forwardable, principal)
         if principal.account in self._policy.accounts.current():
             self._known.remember(credential, known)
         return known
+
+    def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:
+        # A function of its own: what was decoded is let go with it, before anything is waited for.
+        signed = decode_credential(credential)  # 1
+        trail.form = signed.form
+        validated = validate(signed, self._policy.request)  # 2
+        now = self._clock()
+        trail.saw_signature(validated.form, validated.signed_at, now)
+        return require_fresh(validated, now)
 
     def _require_age(self, known: KnownCredential, trail: Trail) -> datetime:
         now = self._clock()
