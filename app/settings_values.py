@@ -104,15 +104,21 @@ class AccountsFile:
 def read_accounts_file(text: str) -> AccountsFile:
     """Read account ids from a file: UTF-8, one a line, ``#`` comments."""
     path = Path(text)
+    return AccountsFile(
+        path, _accounts([entry for line in read_lines(path) if (entry := line.partition("#")[0].strip())])
+    )
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a file that a setting names: a regular one, in UTF-8."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file: reading it could wait for ever")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
         ) from error
-    return AccountsFile(path, _accounts([entry for line in lines if (entry := line.partition("#")[0].strip())]))
 
 
 def _accounts(entries: list[str]) -> frozenset[str]:

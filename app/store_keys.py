@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.core.base64_text import Base64TextError, decode_base64
 from app.sealing import SECRET_BYTES, SealingKey, derive_key
+from app.settings_values import read_lines
 
 MAX_STORE_KEYS: Final = 2
 # Random bytes repeat themselves, but never so much: 32 of them have fewer than 16 values once in 10^16 times.
@@ -58,15 +59,7 @@ def read_store_key_file(text: str) -> StoreKeyFile:
         ValueError: with a sentence and its remedy, and no text of the file.
     """
     path = Path(text)
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file: reading it could wait for ever")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
-        ) from error
-    file = StoreKeyFile(path, tuple(_secrets_of(lines)))
+    file = StoreKeyFile(path, tuple(_secrets_of(read_lines(path))))
     if not 1 <= len(file.secrets) <= MAX_STORE_KEYS:
         raise ValueError(
             "it must hold one key, or two while one is exchanged for the other, each on a line of its own; it holds "
