@@ -1,7 +1,6 @@
-"""STS over aiohttp: one pool, TLS verified, no redirects, no proxy or netrc of the environment, bounded in all respects.
+"""STS: a request that is signed already, by somebody else (I25), sent as it was rebuilt, and the answer read.
 
-Why aiohttp: of the well-kept clients it is the fastest that was measured (``make bench``); httpx's pool does 120
-requests/s with 64 under way. Why none of boto3: the request is signed already, by somebody else (I25).
+TLS is verified, nothing is redirected, and all is bounded in size and time (`app.adapters.http_pool`).
 """
 
 import asyncio
@@ -10,9 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Final, Self
 
-import aiohttp
-from yarl import URL
-
+from app.adapters.http1 import HttpError, ReplyTooLargeError
+from app.adapters.http_pool import HttpPool, Origin
 from app.adapters.trust import client_context
 from app.core.aws_errors import THROTTLING_CODES
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
@@ -23,13 +21,7 @@ from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
 
-# A GetCallerIdentity answer has about 500 bytes.
-MAX_REPLY_BYTES: Final = 64 * 1024
-# Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
-MAX_CONNECTIONS: Final = 256
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
-_KEEPALIVE_SECONDS: Final = 20.0
-_DNS_CACHE_SECONDS: Final = 10
 _SERVER_ERRORS: Final = range(500, 600)
 _ATTEMPTS: Final = 2
 
@@ -56,33 +48,23 @@ class StsOptions:
 class StsClient:
     """The `IdentitySource` that asks STS itself."""
 
-    def __init__(self, options: StsOptions, metrics: Metrics, session: aiohttp.ClientSession) -> None:
+    def __init__(self, options: StsOptions, metrics: Metrics, pool: HttpPool) -> None:
         self._options = options
         self._metrics = metrics
-        self._session = session
+        self._pool = pool
+        self._origin = None if options.endpoint_url is None else Origin.of(options.endpoint_url)
 
     @classmethod
     def open(cls, options: StsOptions, metrics: Metrics) -> Self:
         """Make the pool; call it inside the event loop, and `close` in the end."""
-        connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS,
-            ttl_dns_cache=_DNS_CACHE_SECONDS,
-            keepalive_timeout=_KEEPALIVE_SECONDS,
-            ssl=client_context(options.ca_file),
+        pool = HttpPool(
+            client_context(options.ca_file), proxy_url=options.proxy_url, connect_timeout=options.connect_timeout
         )
-        session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            raise_for_status=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )
-        return cls(options, metrics, session)
+        return cls(options, metrics, pool)
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._session.close()
+        await self._pool.close()
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
         """Forward the request and read the answer; see `app.authenticator.IdentitySource`."""
@@ -107,15 +89,16 @@ class StsClient:
         for attempts_left in reversed(range(_ATTEMPTS)):
             had_its_time |= self._time_left(deadline) >= self._options.total_timeout
             try:
-                reply = await self._send(request, deadline)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                reply = await self._send(request, deadline, fresh=not attempts_left)
+            except ReplyTooLargeError as error:
+                raise UpstreamError(Reason.STS_UNAVAILABLE, f"the answer of STS is not believed: {error}") from None
+            except (HttpError, OSError, TimeoutError) as error:
                 if isinstance(error, TimeoutError) and not had_its_time:
                     # It waited in queues too long to tell anything about STS.
                     raise OutOfTimeError(
                         Reason.STS_UNAVAILABLE, "no answer of STS in what was left of the time"
                     ) from None
-                worth_it = attempts_left and not _was_retried(request.method, error)
-                if worth_it and self._time_left(deadline) > self._options.connect_timeout:
+                if attempts_left and self._time_left(deadline) > self._options.connect_timeout:
                     continue
                 # The class alone: an error's text can hold the URL, and with it the credential (I22).
                 raise UpstreamDownError(Reason.STS_UNAVAILABLE, f"no answer of STS: {type(error).__name__}") from None
@@ -125,32 +108,29 @@ class StsClient:
                 raise UpstreamDownError(Reason.STS_UNAVAILABLE, f"STS answered {reply.status}")
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _send(self, request: ValidatedRequest, deadline: float) -> StsReply:
-        base = self._options.endpoint_url or f"https://{request.endpoint.host}"
-        async with (
-            asyncio.timeout_at(deadline),
-            self._session.request(
-                request.method,
-                URL(f"{base}{request.target}", encoded=True),
-                headers=request.headers,
-                data=request.body or None,
-                allow_redirects=False,
-                proxy=self._options.proxy_url,
-                # Not sock_connect, which leaves out DNS. Waiting for the pool counts too: the guard lets in no more than
-                # the pool has room for.
-                timeout=aiohttp.ClientTimeout(total=self._options.total_timeout, connect=self._options.connect_timeout),
-            ) as response,
-        ):
-            return StsReply(
-                status=response.status,
-                content_type=response.headers.get("Content-Type", ""),
-                body=await _read_capped(response),
-                request_id=_plain(response.headers.get("x-amzn-RequestId", "")),
-            )
+    async def _send(self, request: ValidatedRequest, deadline: float, *, fresh: bool) -> StsReply:
+        origin = self._origin or Origin("https", request.endpoint.host, 443)
+        due = min(deadline, asyncio.get_running_loop().time() + self._options.total_timeout)
+        reply = await self._pool.exchange(origin, _bytes_of(request), due, fresh=fresh)
+        return StsReply(
+            status=reply.status,
+            content_type=reply.header(b"content-type"),
+            body=reply.body,
+            request_id=_plain(reply.header(b"x-amzn-requestid")),
+        )
 
     @staticmethod
     def _time_left(deadline: float) -> float:
         return deadline - asyncio.get_running_loop().time()
+
+
+def _bytes_of(request: ValidatedRequest) -> bytes:
+    """Return what is sent. Each value was held to its grammar; that none begins a line of its own is looked at once more."""
+    lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in request.headers)]
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise ValueError("a line break in a value of the request")
+    return b"%b\r\n\r\n%b" % (head.encode("ascii"), request.body)
 
 
 def _plain(request_id: str) -> str:
@@ -158,23 +138,6 @@ def _plain(request_id: str) -> str:
     return request_id if _REQUEST_ID.fullmatch(request_id) else ""
 
 
-def _was_retried(method: str, error: Exception) -> bool:
-    """Whether aiohttp has sent it twice by itself: it does so with a GET whose connection was lost after it was made."""
-    lost = isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError))
-    return method == "GET" and lost and not isinstance(error, aiohttp.ClientConnectorError)
-
-
 def _is_transient(reply: StsReply) -> bool:
     """Whether a second try may help. Throttling is none: trying at once would feed it."""
     return reply.status in _SERVER_ERRORS and read_error_code(reply.body) not in THROTTLING_CODES
-
-
-async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
-    """Read the whole body up to the cap; a longer one is no answer of STS, and its connection is not used again."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_REPLY_BYTES:
-            response.close()
-            raise UpstreamError(Reason.STS_UNAVAILABLE, "the answer of STS is not believed: over 64 KiB")
-    return bytes(body)
