@@ -15,7 +15,8 @@ The clock's part of 2, and 5, 7 and 8, run on every decision, whatever is rememb
 depend on the text, the settings and STS's answer alone: of a text that STS has vouched for they are remembered.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ from app.core.principal import AdmittedPrincipal, Principal, admit, read_princip
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_tags import AccountMeshes, RoleRecord, read_claims
-from app.trail import HIT, NONE, Trail
+from app.trail import COALESCED, HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
 
@@ -51,13 +52,20 @@ class KnownTexts(Protocol):
     def key_of(self, credential: str) -> bytes:
         """Return the key of a text, which no other text has, and which gives nothing of it away."""
 
-    def recall_key(self, key: bytes) -> KnownCredential | None:
+    def recall(self, key: bytes) -> KnownCredential | None:
         """Return what is known of the text of this key."""
 
-    def recall(self, credential: str) -> KnownCredential | None:
-        """Return what is known of exactly this text."""
+    def is_introduced(self, key: bytes) -> bool:
+        """Whether somebody is finding out about this text at this moment."""
 
-    def remember(self, credential: str, known: KnownCredential) -> None:
+    async def introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
+        """Find out about a text once, for all who present it at the same time.
+
+        Raises:
+            AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later (I19).
+        """
+
+    def remember(self, key: bytes, known: KnownCredential) -> None:
         """Keep it, no longer than the signature lives."""
 
 
@@ -155,10 +163,7 @@ class Authenticator:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
         trail.claimed = claimed
-        if isinstance(credential, str):
-            known = self._known.recall(credential) or await self._introduce(credential, trail)  # 1, 2, 3, 4
-        else:
-            known = credential
+        known = await self._find_out(credential, trail) if isinstance(credential, str) else credential
         if trail.sts.cache == NONE:
             trail.sts.cache = HIT
             trail.sts.request_id = known.principal.request_id
@@ -175,14 +180,28 @@ class Authenticator:
         granted = trail.granted = match(claims, claimed, self._policy.enabled_types)  # 8
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
-    async def _introduce(self, credential: str, trail: Trail) -> KnownCredential:
+    async def _find_out(self, credential: str, trail: Trail) -> KnownCredential:
+        key = self._known.key_of(credential)
+        known = self._known.recall(key)
+        if known is not None:
+            return known
+        if not self._known.is_introduced(key):
+            return await self._known.introduce(key, lambda: self._introduce(key, credential, trail))
+        # The same proxy on its other stream. The first one ends in its own time, and so before this one's is over.
+        trail.sts.cache = COALESCED
+        started = time.perf_counter()
+        known = await self._known.introduce(key, lambda: self._introduce(key, credential, trail))
+        trail.sts.request_id, trail.sts.seconds = known.principal.request_id, time.perf_counter() - started
+        return known
+
+    async def _introduce(self, key: bytes, credential: str, trail: Trail) -> KnownCredential:
         """Judge a text that was not seen before, and ask STS about it."""
         forwardable = self._judge(credential, trail)  # 1, 2
         identity = await self._identities.identify(forwardable, trail)  # 3
         principal = trail.principal = read_principal(identity)  # 4
         known = know(forwardable, principal)
         if principal.account in self._policy.accounts.current():
-            self._known.remember(credential, known)
+            self._known.remember(key, known)
         return known
 
     def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:

@@ -159,6 +159,8 @@ class Metrics:
         self._cache_results = {
             (cache, result): self._cache_requests.labels(cache, result) for cache in CACHES for result in CACHE_RESULTS
         }
+        self._entries_by_cache = {cache: self._cache_entries.labels(cache) for cache in CACHES}
+        self._ok_calls: dict[tuple[Upstream, str], Counter] = {}
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
             for proxy_type in ProxyType
@@ -192,10 +194,20 @@ class Metrics:
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
         """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""
         self._last_outcomes[upstream] = outcome
-        self._upstream_calls.labels(upstream, outcome, region).inc()
+        if outcome == "ok":
+            self._count_ok(upstream, region)
+        else:
+            self._upstream_calls.labels(upstream, outcome, region).inc()
         self._seconds_by_upstream[upstream].observe(seconds)
         if outcome in (Reason.STS_THROTTLED, Reason.IAM_THROTTLED):
             self._throttles_by_upstream[upstream].inc()
+
+    def _count_ok(self, upstream: Upstream, region: str) -> None:
+        # Looking a series up by its labels takes a lock and three texts: the usual ones are looked up once.
+        series = self._ok_calls.get((upstream, region))
+        if series is None:
+            series = self._ok_calls[upstream, region] = self._upstream_calls.labels(upstream, "ok", region)
+        series.inc()
 
     def last_outcomes(self) -> dict[Upstream, str]:
         """Return the outcome of the last call to each upstream, for ``/ready``."""
@@ -215,7 +227,7 @@ class Metrics:
 
     def cache_size(self, cache: str, entries: int) -> None:
         """Set how many entries a cache holds."""
-        self._cache_entries.labels(cache).set(entries)
+        self._entries_by_cache[cache].set(entries)
 
     def expose(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

@@ -105,7 +105,7 @@ async def open_service(
         authenticator = Authenticator(
             decision_policy(settings, accounts),
             known,
-            CachingIdentities(guarded, accounts, clock, store=store),
+            CachingIdentities(guarded, accounts, clock, store=None if sharing is None else store),
             roles,
             clock,
         )

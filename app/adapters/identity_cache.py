@@ -8,20 +8,19 @@ import hashlib
 import secrets
 import time
 from datetime import datetime
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from app.adapters.expiring import ExpiringCache, Timer
-from app.adapters.flights import Flights
 from app.adapters.replicas import AnsweredElsewhereError, Question
-from app.adapters.store import NoStore, Store
+from app.adapters.store import Store
 from app.authenticator import AccountList, Clock, IdentitySource
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
-from app.core.records import RecordError, decode_identity, encode_identity, frame
-from app.errors import AuthenticationError, OutOfTimeError, UpstreamError
+from app.core.records import RecordError, decode_identity, encode_identity
+from app.errors import AuthenticationError
 from app.reasons import Reason
 from app.sealing import Opened
-from app.trail import COALESCED, HIT, MISS, SHARED, Trail
+from app.trail import HIT, MISS, SHARED, Trail
 
 # Few: a text that STS has vouched for is known by itself (`app.adapters.known_credentials`). These are for the same request
 # in another text.
@@ -33,12 +32,16 @@ DENIAL_SECONDS: Final = 10.0
 _DIGEST_BYTES: Final = 32
 
 
+class _Denial(NamedTuple):
+    reason: Reason
+    detail: str
+
+
 class CachingIdentities:
     """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17).
 
     STS's definite denials are remembered apart and briefly, each for its exact credential (I18): whoever repeats a forged
-    one costs no call, fills a store of its own, and cannot make a denial for anybody else. Equal requests at the same time
-    are one call.
+    one costs no call, fills a store of its own, and cannot make a denial for anybody else.
     """
 
     def __init__(
@@ -56,16 +59,15 @@ class CachingIdentities:
             accounts: the identities of others are kept apart.
             clock: tells how long a signature lives.
             timer: seconds of a monotonic clock.
-            store: what replicas know.
+            store: what replicas know, if there are any.
         """
         self._source = source
         self._accounts = accounts
         self._clock = clock
-        self._store = store or NoStore()
+        self._store = store
         self._strangers: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_STRANGERS, timer)
         self._cache: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_IDENTITIES, timer)
-        self._denials: ExpiringCache[tuple[Reason, str]] = ExpiringCache(MAX_DENIALS, timer)
-        self._flights: Flights[CallerIdentity] = Flights()
+        self._denials: ExpiringCache[_Denial] = ExpiringCache(MAX_DENIALS, timer)
         self._key = secrets.token_bytes(32)
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
@@ -80,59 +82,48 @@ class CachingIdentities:
         denial = self._denials.get(key)
         if denial is not None:
             trail.sts.cache = HIT
-            raise AuthenticationError(denial[0], f"{denial[1]} (remembered)")
-        return await self._join(key, digest, request, trail)
-
-    async def _join(self, key: bytes, digest: bytes, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
-        if key not in self._flights:
-            trail.sts.cache = MISS
-            return await self._wait(key, digest, request, trail)
-        trail.sts.cache = COALESCED
-        started = time.perf_counter()
-        try:
-            identity = await self._wait(key, digest, request, trail)
-        except OutOfTimeError:
-            # It was the time of whoever asked; once more, with ours.
-            identity = await self._wait(key, digest, request, trail)
-        trail.sts.request_id, trail.sts.seconds = identity.request_id, time.perf_counter() - started
-        return identity
-
-    async def _wait(self, key: bytes, digest: bytes, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
-        try:
-            return await self._flights.join(key, lambda: self._ask(key, digest, request, trail), trail.deadline)
-        except TimeoutError as error:
-            raise UpstreamError(Reason.STS_UNAVAILABLE, "no answer of STS before the deadline") from error
+            raise AuthenticationError(denial.reason, f"{denial.detail} (remembered)")
+        trail.sts.cache = MISS
+        return await self._ask(key, digest, request, trail)
 
     async def _ask(self, key: bytes, digest: bytes, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        if self._store is None:
+            return (await self._ask_sts(key, request, trail))[0]
         partition = request.request.endpoint.partition
         question = Question(self._store, "identity", digest, lambda opened: _read(opened, partition))
         trail.sts.elsewhere = question
         try:
             await question.look()
-            identity = await self._source.identify(request, trail)
+            identity, left = await self._ask_sts(key, request, trail)
         except AnsweredElsewhereError as found:
             identity = cast("CallerIdentity", found.answer)
             trail.sts.cache = SHARED
             trail.sts.request_id = identity.request_id
             self._remember(key, identity, _seconds_until(request.expires_at, self._clock()))
             return identity
-        except AuthenticationError as error:
-            self._denials.put(key, (error.reason, error.detail), DENIAL_SECONDS)
-            raise
         else:
-            left = _seconds_until(request.expires_at, self._clock())
-            if self._remember(key, identity, left):
+            if identity.account in self._accounts.current():
                 self._store.put("identity", digest, encode_identity(identity), left)
                 question.answered()
             return identity
         finally:
             question.end()
 
-    def _remember(self, key: bytes, identity: CallerIdentity, seconds: float) -> bool:
-        """Keep it; return whether its account may come in. Others are kept apart, and push nobody out."""
+    async def _ask_sts(self, key: bytes, request: ForwardableRequest, trail: Trail) -> tuple[CallerIdentity, float]:
+        """Return who signed, and for how many seconds that holds; remember it, or the denial."""
+        try:
+            identity = await self._source.identify(request, trail)
+        except AuthenticationError as error:
+            self._denials.put(key, _Denial(error.reason, error.detail), DENIAL_SECONDS)
+            raise
+        left = _seconds_until(request.expires_at, self._clock())
+        self._remember(key, identity, left)
+        return identity, left
+
+    def _remember(self, key: bytes, identity: CallerIdentity, seconds: float) -> None:
+        """Keep it. Who is not listed is kept apart, and pushes nobody out."""
         listed = identity.account in self._accounts.current()
         (self._cache if listed else self._strangers).put(key, identity, seconds)
-        return listed
 
 
 def _read(opened: Opened, partition: str) -> CallerIdentity | None:
@@ -144,11 +135,13 @@ def _read(opened: Opened, partition: str) -> CallerIdentity | None:
 
 
 def request_digest(request: ValidatedRequest) -> bytes:
-    """Digest every byte of a rebuilt request, each part with its length, so that no two requests share a digest."""
+    """Digest every byte of a rebuilt request, behind the lengths of its parts: no two requests share a digest."""
     parts = [request.form.value, request.method, request.endpoint.host, request.target]
-    for name, value in request.headers:
-        parts += (name, value)
-    return hashlib.blake2b(frame(*parts, request.body), digest_size=_DIGEST_BYTES).digest()
+    for header in request.headers:
+        parts += header
+    lengths = ",".join(map(str, map(len, parts)))
+    data = "\n".join((lengths, *parts)).encode() + b"\n" + request.body
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 def _seconds_until(moment: datetime, now: datetime) -> float:

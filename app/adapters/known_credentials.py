@@ -5,17 +5,17 @@ nothing away, and nobody can make two texts that share one. What is remembered e
 signed, never what was decided: time, accounts, tags and claim are looked at on every decision.
 """
 
+import asyncio
 import hashlib
 import secrets
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.core.known_credential import KnownCredential
+from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
 
 # About 900 bytes each: 90 MB when full. A proxy has one credential at a time.
@@ -24,6 +24,8 @@ _KEY_BYTES: Final = 32
 _DIGEST_BYTES: Final = 32
 
 Clock = Callable[[], datetime]
+# Nothing: whoever was finding out was not told.
+_Outcome = KnownCredential | AuthError | None
 
 
 class KnownCredentials:
@@ -33,6 +35,7 @@ class KnownCredentials:
         self._clock = clock
         self._metrics = metrics
         self._known: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
+        self._introductions: dict[bytes, asyncio.Future[_Outcome]] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
@@ -44,29 +47,51 @@ class KnownCredentials:
         data = credential.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
 
-    def recall_key(self, key: bytes) -> KnownCredential | None:
+    def recall(self, key: bytes) -> KnownCredential | None:
         """Return what is known of the text of this key."""
         return self._known.get(key)
 
-    def recall(self, credential: str) -> KnownCredential | None:
-        """Return what is known of exactly this text."""
-        return self.recall_key(self.key_of(credential))
-
-    def remember(self, credential: str, known: KnownCredential) -> None:
+    def remember(self, key: bytes, known: KnownCredential) -> None:
         """Keep it until the end of its signature."""
         left = known.signed_at + known.lifetime - self._clock()
-        self._known.put(self.key_of(credential), _compact(known), left.total_seconds())
+        self._known.put(key, known, left.total_seconds())
         if self._metrics is not None:
             self._metrics.cache_size("identity", len(self._known))
 
+    def is_introduced(self, key: bytes) -> bool:
+        """Whether somebody is finding out about this text at this moment."""
+        return key in self._introductions
 
-def _compact(known: KnownCredential) -> KnownCredential:
-    """Share the texts that thousands of sessions of one role have in common."""
-    principal = replace(
-        known.principal,
-        partition=sys.intern(known.principal.partition),
-        account=sys.intern(known.principal.account),
-        role=sys.intern(known.principal.role),
-        role_id=sys.intern(known.principal.role_id),
-    )
-    return replace(known, principal=principal)
+    async def introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
+        """Find out about a text once, for all who present it at the same time (I19).
+
+        Whoever comes first finds out, in its own time and in no task of its own: nearly all are alone. Where it is told
+        nothing, since its time is over or it was cancelled, those who waited find out for themselves.
+
+        Raises:
+            AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
+        """
+        first = self._introductions.get(key)
+        if first is None:
+            return await self._introduce(key, find_out)
+        outcome = await asyncio.shield(first)
+        if isinstance(outcome, AuthError):
+            raise outcome
+        # Once more for those who were told nothing: the first of them finds out for the others.
+        return outcome or await self.introduce(key, find_out)
+
+    async def _introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
+        told = self._introductions[key] = asyncio.get_running_loop().create_future()
+        outcome: _Outcome = None
+        try:
+            outcome = await find_out()
+        except OutOfTimeError:
+            raise  # it tells of one decision's time, and not of the credential
+        except AuthError as error:
+            outcome = error
+            raise
+        else:
+            return outcome
+        finally:
+            del self._introductions[key]
+            told.set_result(outcome)

@@ -29,9 +29,8 @@ class Gate:
         self._inside = 0
         self.waiting = 0
 
-    @asynccontextmanager
-    async def slot(self, deadline: float) -> AsyncIterator[None]:
-        """Hold a slot while the context lasts.
+    async def enter(self, deadline: float) -> None:
+        """Take a slot, which `leave` gives back.
 
         Args:
             deadline: when waiting has no sense any more, in seconds of the event loop's clock.
@@ -44,11 +43,20 @@ class Gate:
         else:
             await self._slots.acquire()
         self._inside += 1
+
+    def leave(self) -> None:
+        """Give a slot back."""
+        self._inside -= 1
+        self._slots.release()
+
+    @asynccontextmanager
+    async def slot(self, deadline: float) -> AsyncIterator[None]:
+        """Hold a slot while the context lasts; see `enter`."""
+        await self.enter(deadline)
         try:
             yield
         finally:
-            self._inside -= 1
-            self._slots.release()
+            self.leave()
 
     async def _wait(self, deadline: float) -> None:
         if self.waiting >= self._queue:
@@ -114,7 +122,19 @@ class Lane:
 
     @asynccontextmanager
     async def turn(self, deadline: float, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Wait for a turn, and hold a place while the context lasts.
+        """Wait for a turn, and hold a place while the context lasts; see `enter`."""
+        await self.enter(deadline, check)
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._gate.leave()
+
+    async def enter(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
+        """Wait for a turn, and take a place, which `leave` gives back.
 
         Args:
             deadline: when waiting has no sense any more, in seconds of the event loop's clock.
@@ -125,7 +145,8 @@ class Lane:
             UpstreamError: ``overloaded``, with the seconds to wait: there is no turn before the deadline.
         """
         self._require_time(self.wait(), deadline)
-        async with self._gate.slot(deadline):
+        await self._gate.enter(deadline)
+        try:
             await check()
             self._require_time(self.pace.wait(), deadline)
             wait = self.pace.reserve()
@@ -133,7 +154,9 @@ class Lane:
                 await asyncio.sleep(wait)
                 await check()
             await self._wait_for_others(deadline, check)
-            yield
+        except BaseException:
+            self._gate.leave()
+            raise
 
     async def _wait_for_others(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
         """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again.

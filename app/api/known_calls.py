@@ -46,14 +46,14 @@ class KnownCalls:
         key = hashlib.blake2b(body, key=self._key, digest_size=_KEY_BYTES).digest()
         call = self._calls.get(key)
         if call is not None:
-            known = self._credentials.recall_key(call.credential_key)
+            known = self._credentials.recall(call.credential_key)
             if known is not None:
                 self._calls.move_to_end(key)
                 return known, call.claimed
             del self._calls[key]
         credential, claimed = parse_call(body)
         credential_key = self._credentials.key_of(credential)
-        known = self._credentials.recall_key(credential_key)
+        known = self._credentials.recall(credential_key)
         if known is None:
             return credential, claimed
         if len(self._calls) >= MAX_CALLS:

@@ -4,8 +4,9 @@ import base64
 import binascii
 from typing import Final
 
-# Both characters of the standard alphabet become ones that are in no alphabet.
-_TO_STANDARD: Final = bytes.maketrans(b"-_+/", b"+/!!")
+# The standard alphabet's two characters, and padding, become one that is in no alphabet.
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+_QUANTUM: Final = 4
 
 
 class Base64TextError(ValueError):
@@ -24,7 +25,9 @@ def decode_base64url(text: str) -> bytes:
         )
     except ValueError as error:  # binascii.Error is one
         raise Base64TextError("not base64url") from error
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+    # A strict decoder leaves one freedom: the bits of the last characters that belong to no byte.
+    odd = len(text) % _QUANTUM
+    if odd and encode_base64url(data[1 - odd :]) != text[-odd:]:
         raise Base64TextError("not canonical base64url without padding")
     return data
 

@@ -20,6 +20,7 @@ _USER_AGENT: Final = ("User-Agent", "kuma-aws-iam")
 # token character by character and would cost as much as everything else in a decision.
 _USUAL: Final = (("%", "%25"), ("/", "%2F"), ("+", "%2B"), ("=", "%3D"))
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._~%-]", re.ASCII)
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,8 @@ def _query(request: SignedRequest) -> str:
 
 
 def _percent_encode(value: str) -> str:
+    if _UNRESERVED.fullmatch(value):
+        return value
     # A session token has hundreds of these three. The percent sign comes first: the others bring new ones.
     for character, encoded in _USUAL:
         value = value.replace(character, encoded)

@@ -1,6 +1,5 @@
 """What is remembered of STS's answers, for how long, and for whom."""
 
-import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,16 +8,13 @@ import pytest
 from app.adapters import identity_cache
 from app.adapters.accounts import FixedAccounts
 from app.adapters.identity_cache import CachingIdentities, request_digest
-from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamError
+from app.errors import AuthenticationError, AuthError, UpstreamError
 from app.reasons import Reason
-from app.trail import Trail
 from tests.support.ports import SharedStore, Sts, Time, new_trail
 from tests.support.signing import FORMS, NOW, Recipe, endpoint_of, judge, make_policy
-from tests.support.upstreams import settle
 
 LIFETIME = 900.0
 LISTED = FixedAccounts(frozenset({"111122223333"}))
@@ -277,117 +273,6 @@ async def test_two_caches_share_nothing(time: Time) -> None:
     for _ in range(2):
         await CachingIdentities(sts, LISTED, time.clock, time.timer).identify(forwardable(), new_trail())
     assert sts.asked == 2
-
-
-# Equal requests at the same time (I19).
-
-
-async def test_equal_requests_at_the_same_time_are_one_call(time: Time) -> None:
-    sts = Sts(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    trails = [new_trail() for _ in range(10)]
-    tasks = [asyncio.create_task(identities.identify(forwardable(), trail)) for trail in trails]
-    await settle()
-    assert sts.released is not None
-    sts.released.set()
-    answers = await asyncio.gather(*tasks)
-    assert sts.asked == 1
-    assert all(answer is answers[0] for answer in answers)
-    assert [trail.sts.cache for trail in trails] == ["miss"] + ["coalesced"] * 9
-    assert {trail.sts.request_id for trail in trails} == {"sts-1"}
-
-
-async def test_different_requests_at_the_same_time_never_meet(time: Time) -> None:
-    sts = Sts(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    requests = [forwardable(Recipe(form=CredentialForm.NATIVE, expires=expires).credential()) for expires in (898, 899)]
-    tasks = [asyncio.create_task(identities.identify(request, new_trail())) for request in requests * 2]
-    await settle()
-    assert sts.released is not None
-    sts.released.set()
-    answers = await asyncio.gather(*tasks)
-    assert sts.asked == 2
-    assert answers[0] is answers[2] is not answers[1]
-    assert answers[1] is answers[3]
-
-
-@pytest.mark.parametrize("gone", [0, 1], ids=["the-one-who-asked", "one-who-joined"])
-async def test_a_cancelled_waiter_harms_no_other(time: Time, gone: int) -> None:
-    sts = Sts(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    tasks = [asyncio.create_task(identities.identify(forwardable(), new_trail())) for _ in range(2)]
-    await settle()
-    tasks[gone].cancel()
-    await settle()
-    assert sts.released is not None
-    sts.released.set()
-    assert (await tasks[1 - gone]).request_id == "sts-1"
-    assert tasks[gone].cancelled()
-    assert sts.asked == 1
-
-
-async def test_an_answer_that_nobody_waits_for_any_more_is_kept(time: Time) -> None:
-    """It was paid for, and the proxy comes again."""
-    sts = Sts(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    task = asyncio.create_task(identities.identify(forwardable(), new_trail()))
-    await settle()
-    task.cancel()
-    assert sts.released is not None
-    sts.released.set()
-    await settle()
-    assert (await identities.identify(forwardable(), new_trail())).request_id == "sts-1"
-    assert sts.asked == 1
-
-
-async def test_a_failure_is_shared_by_those_who_waited_and_by_nobody_else(time: Time) -> None:
-    sts = Sts(released=asyncio.Event(), error=UpstreamError(Reason.STS_THROTTLED, "seen"))
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    tasks = [asyncio.create_task(identities.identify(forwardable(), new_trail())) for _ in range(3)]
-    await settle()
-    assert sts.released is not None
-    sts.released.set()
-    assert await asyncio.gather(*tasks, return_exceptions=True) == [sts.error] * 3
-    sts.error = None
-    assert (await identities.identify(forwardable(), new_trail())).request_id == "sts-2"
-
-
-async def test_a_waiter_whose_time_is_over_is_undecided_and_the_others_wait_on(time: Time) -> None:
-    sts = Sts(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    patient = asyncio.create_task(identities.identify(forwardable(), new_trail()))
-    await settle()
-    with pytest.raises(UpstreamError) as raised:
-        await identities.identify(forwardable(), new_trail(-1.0))
-    assert raised.value.reason is Reason.STS_UNAVAILABLE
-    assert sts.released is not None
-    sts.released.set()
-    assert (await patient).request_id == "sts-1"
-
-
-class Hurried(Sts):
-    """The first one who asked had no time left; the next one has."""
-
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
-        if self.asked == 0:
-            self.asked = 1
-            assert self.released is not None
-            await self.released.wait()
-            raise OutOfTimeError(Reason.OVERLOADED, "no turn before its deadline")
-        return await super().identify(request, trail)
-
-
-async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time) -> None:
-    """I19."""
-    sts = Hurried(released=asyncio.Event())
-    identities = CachingIdentities(sts, LISTED, time.clock, time.timer)
-    first, second = (asyncio.create_task(identities.identify(forwardable(), new_trail())) for _ in range(2))
-    await settle()
-    assert sts.released is not None
-    sts.released.set()
-    with pytest.raises(OutOfTimeError):
-        await first
-    assert (await second).request_id == "sts-2"
 
 
 # What replicas share.

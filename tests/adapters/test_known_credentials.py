@@ -1,5 +1,6 @@
 """Credentials by their exact text: who signed, until the signature ends, and for nobody else."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,10 +12,13 @@ from app.adapters import known_credentials
 from app.adapters.known_credentials import KnownCredentials
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
+from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamError
 from app.metrics import Metrics
+from app.reasons import Reason
 from tests.support.exposition import read_samples, value
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
+from tests.support.upstreams import settle
 
 KNOWN = KnownCredential(form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL)
 
@@ -44,18 +48,18 @@ def test_a_text_is_known_until_its_signature_ends(time: Time) -> None:
     """I17: counted from the moment of signing, not from that of remembering."""
     texts = memory(time)
     time.passed = 30.0
-    texts.remember("text", KNOWN)
-    assert texts.recall("text") == KNOWN
+    texts.remember(texts.key_of("text"), KNOWN)
+    assert texts.recall(texts.key_of("text")) == KNOWN
     time.passed = 59.999
-    assert texts.recall("text") == KNOWN
+    assert texts.recall(texts.key_of("text")) == KNOWN
     time.passed = 60.0
-    assert texts.recall("text") is None
+    assert texts.recall(texts.key_of("text")) is None
 
 
 def test_what_has_ended_is_not_remembered(time: Time) -> None:
     texts = memory(time)
     time.passed = 60.0
-    texts.remember("text", KNOWN)
+    texts.remember(texts.key_of("text"), KNOWN)
     assert len(texts) == 0
 
 
@@ -63,21 +67,21 @@ def test_what_has_ended_is_not_remembered(time: Time) -> None:
 def test_no_two_texts_share_an_entry(one: str, other: str) -> None:
     """I16, I19: not a byte may differ."""
     texts = memory(Time())
-    texts.remember(one, KNOWN)
-    assert (texts.recall(other) == KNOWN) == (one == other)
+    texts.remember(texts.key_of(one), KNOWN)
+    assert (texts.recall(texts.key_of(other)) == KNOWN) == (one == other)
 
 
 @pytest.mark.parametrize("other", ["text ", "Text", "tex", "", "text\0", "text\u0301"])
 def test_a_near_text_is_another(time: Time, other: str) -> None:
     texts = memory(time)
-    texts.remember("text", KNOWN)
-    assert texts.recall(other) is None
+    texts.remember(texts.key_of("text"), KNOWN)
+    assert texts.recall(texts.key_of(other)) is None
 
 
 def test_two_memories_share_nothing_and_their_keys_give_nothing_away(time: Time) -> None:
     one, other = memory(time), memory(time)
-    one.remember("a secret text", KNOWN)
-    other.remember("a secret text", KNOWN)
+    one.remember(one.key_of("a secret text"), KNOWN)
+    other.remember(other.key_of("a secret text"), KNOWN)
     keys = [*one._known, *other._known]
     assert len(set(keys)) == 2
     assert all(isinstance(key, bytes) and len(key) == 32 and b"secret" not in key for key in keys)
@@ -85,25 +89,14 @@ def test_two_memories_share_nothing_and_their_keys_give_nothing_away(time: Time)
 
 def test_nothing_of_the_text_is_held(time: Time) -> None:
     texts = memory(time)
-    texts.remember("a secret text", KNOWN)
+    texts.remember(texts.key_of("a secret text"), KNOWN)
     assert "secret" not in repr(vars(texts))
-
-
-def test_what_sessions_of_one_role_have_in_common_is_held_once(time: Time) -> None:
-    texts = memory(time)
-    for number in range(2):
-        principal = replace(PRINCIPAL, role=PRINCIPAL.role.encode().decode(), session=f"task-{number}")
-        texts.remember(f"text {number}", replace(KNOWN, principal=principal))
-    one, other = (texts.recall(f"text {number}") for number in range(2))
-    assert one is not None
-    assert other is not None
-    assert one.principal.role is other.principal.role
 
 
 def test_the_number_of_known_texts_is_shown(time: Time) -> None:
     metrics = Metrics()
     texts = KnownCredentials(time.clock, time.timer, metrics)
-    texts.remember("text", KNOWN)
+    texts.remember(texts.key_of("text"), KNOWN)
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="identity") == 1
 
 
@@ -111,6 +104,111 @@ def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(known_credentials, "MAX_KNOWN", 3)
     texts = memory(time)
     for number in range(10):
-        texts.remember(f"text {number}", replace(KNOWN))
+        texts.remember(texts.key_of(f"text {number}"), replace(KNOWN))
     assert len(texts) == 3
-    assert texts.recall("text 9") is not None
+    assert texts.recall(texts.key_of("text 9")) is not None
+
+
+# Equal texts at the same time (I19).
+
+
+class Finding:
+    """Finds out about texts, once it is released."""
+
+    def __init__(self, error: AuthError | None = None) -> None:
+        self.asked = 0
+        self.error = error
+        self.released = asyncio.Event()
+
+    async def find_out(self) -> KnownCredential:
+        self.asked += 1
+        number = self.asked
+        await self.released.wait()
+        if self.error is not None:
+            raise self.error
+        return replace(KNOWN, principal=replace(PRINCIPAL, request_id=f"sts-{number}"))
+
+
+def presented(texts: KnownCredentials, finding: Finding, *credentials: str) -> list[asyncio.Task[KnownCredential]]:
+    return [
+        asyncio.create_task(texts.introduce(texts.key_of(credential), finding.find_out)) for credential in credentials
+    ]
+
+
+async def test_equal_texts_at_the_same_time_are_found_out_about_once(time: Time) -> None:
+    texts, finding = memory(time), Finding()
+    tasks = presented(texts, finding, *["text"] * 10)
+    await settle()
+    assert texts.is_introduced(texts.key_of("text"))
+    finding.released.set()
+    answers = await asyncio.gather(*tasks)
+    assert finding.asked == 1
+    assert all(answer is answers[0] for answer in answers)
+    assert not texts.is_introduced(texts.key_of("text"))
+
+
+async def test_different_texts_at_the_same_time_never_meet(time: Time) -> None:
+    texts, finding = memory(time), Finding()
+    tasks = presented(texts, finding, "one", "other", "one", "other")
+    await settle()
+    finding.released.set()
+    answers = await asyncio.gather(*tasks)
+    assert finding.asked == 2
+    assert answers[0] is answers[2] is not answers[1]
+    assert answers[1] is answers[3]
+
+
+async def test_a_waiter_that_is_cancelled_harms_no_other(time: Time) -> None:
+    texts, finding = memory(time), Finding()
+    staying, leaving, joining = presented(texts, finding, "text", "text", "text")
+    await settle()
+    leaving.cancel()
+    await settle()
+    finding.released.set()
+    assert (await staying) is (await joining)
+    assert leaving.cancelled()
+    assert finding.asked == 1
+
+
+async def test_when_the_first_is_cancelled_the_others_find_out_once_for_themselves(time: Time) -> None:
+    texts, finding = memory(time), Finding()
+    leaving, *staying = presented(texts, finding, "text", "text", "text")
+    await settle()
+    leaving.cancel()
+    await settle()
+    finding.released.set()
+    answers = await asyncio.gather(*staying)
+    assert answers[0] is answers[1]
+    assert leaving.cancelled()
+    assert finding.asked == 2
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamError(Reason.STS_THROTTLED, "seen"), AuthenticationError(Reason.STS_REJECTED, "seen")]
+)
+async def test_a_failure_is_shared_by_those_who_waited_and_by_nobody_else(time: Time, error: AuthError) -> None:
+    texts, finding = memory(time), Finding(error)
+    tasks = presented(texts, finding, *["text"] * 3)
+    await settle()
+    finding.released.set()
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
+    assert finding.asked == 1
+    finding.error = None
+    assert (await texts.introduce(texts.key_of("text"), finding.find_out)).principal.request_id == "sts-2"
+
+
+async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time) -> None:
+    texts = memory(time)
+    hurried, patient = Finding(OutOfTimeError(Reason.OVERLOADED, "no turn before its deadline")), Finding()
+    [first] = presented(texts, hurried, "text")
+    await settle()
+    others = presented(texts, patient, "text", "text")
+    await settle()
+    hurried.released.set()
+    await settle()
+    patient.released.set()
+    with pytest.raises(OutOfTimeError):
+        await first
+    answers = await asyncio.gather(*others)
+    assert answers[0] is answers[1]
+    assert (hurried.asked, patient.asked) == (1, 1)

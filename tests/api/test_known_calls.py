@@ -47,7 +47,7 @@ def test_a_body_is_read_as_ever_until_its_credential_is_known(memory: Memory) ->
 
 
 def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) -> None:
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     _, claimed = parse_call(body())
     for _ in range(3):
         assert memory.calls.read(body()) == (KNOWN, claimed)
@@ -56,7 +56,7 @@ def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) ->
 
 def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
     """I15: a proxy's claim is what it says now."""
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     memory.calls.read(body(name="a"))
     memory.calls.read(body(name="a"))
     known, claimed = memory.calls.read(body(name="b"))
@@ -67,7 +67,7 @@ def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory
 
 def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
     """I17."""
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     memory.calls.read(body())
     memory.passed = 60.0
     assert memory.calls.read(body()) == parse_call(body())
@@ -76,7 +76,7 @@ def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
 
 def test_a_claim_of_thousands_of_services_is_held_as_a_few(memory: Memory) -> None:
     """Two that differ decide as much, and a mismatch stays one."""
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(3000)]})
     for _ in range(2):
         _, claimed = memory.calls.read(text)
@@ -91,7 +91,7 @@ def test_a_service_that_stands_a_thousand_times_is_one(memory: Memory) -> None:
 
 
 def test_nothing_of_the_credential_is_held(memory: Memory) -> None:
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     memory.calls.read(body())
     assert "a credential" not in repr(vars(memory.calls))
 
@@ -107,7 +107,7 @@ def test_the_calls_are_bounded_and_the_least_recently_used_goes(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_calls, "MAX_CALLS", 3)
-    memory.credentials.remember("a credential", replace(KNOWN))
+    memory.credentials.remember(memory.credentials.key_of("a credential"), replace(KNOWN))
     for number in range(10):
         memory.calls.read(body(name="used"))
         memory.calls.read(body(name=f"other-{number}"))
@@ -117,7 +117,7 @@ def test_the_calls_are_bounded_and_the_least_recently_used_goes(
 @given(st.binary(max_size=200))
 def test_a_body_that_was_never_read_gives_nothing_known(data: bytes) -> None:
     memory = Memory()
-    memory.credentials.remember("a credential", KNOWN)
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
     memory.calls.read(body())
     try:
         credential, _ = memory.calls.read(data)
