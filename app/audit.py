@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, BinaryIO, Final, Literal, TextIO, cast
 
@@ -29,6 +30,7 @@ DECISION: Final = "decision"
 _MAX_TEXT: Final = 256
 _MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
+_LINE_OPTIONS: Final = _JSON_OPTIONS | orjson.OPT_APPEND_NEWLINE
 
 
 def configure_logging(level: Level, log_format: LogFormat, worker: int | None = None) -> None:
@@ -45,9 +47,11 @@ def configure_logging(level: Level, log_format: LogFormat, worker: int | None = 
     ]
     human = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     text, data = _PatientOutput(sys.stdout), _PatientOutput(sys.stdout.buffer)
+    processors: list[Processor] = [_render_json] if log_format == "json" else [*stamps, human]
+    direct = log_format == "json" and number <= logging.INFO
+    _Bound.decisions = _DecisionLines(processors, data, _Bound.fields) if direct else None
     structlog.configure(
-        # One step for JSON, since it is done for each decision.
-        processors=[_render_json] if log_format == "json" else [*stamps, human],
+        processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", data))
         if log_format == "json"
@@ -85,6 +89,29 @@ class _PatientOutput:
         with contextlib.suppress(OSError):
             self._stream.flush()
 
+    def write_line(self, line: bytes) -> None:
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except OSError:  # not contextlib.suppress: this is done for each decision
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class _DecisionLines:
+    """The short way of an audit line: the same bytes as by way of structlog, in a third of the time.
+
+    It is gone while structlog is configured otherwise, as by its ``capture_logs``.
+    """
+
+    processors: list[Processor]
+    output: _PatientOutput
+    fields: Mapping[str, int]
+
+    def write(self, fields: dict[str, Any]) -> None:
+        line = {**self.fields, **fields, "event": DECISION, "level": "info", "time": datetime.now(UTC)}
+        self.output.write_line(orjson.dumps(line, default=repr, option=_LINE_OPTIONS))
+
 
 class _Bound:
     """The logger as it is configured; binding a new one for each line would cost as much as the line."""
@@ -92,6 +119,7 @@ class _Bound:
     processors: Iterable[Processor] | None = None
     fields: Mapping[str, int] = {}
     logger: FilteringBoundLogger
+    decisions: _DecisionLines | None = None
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -104,7 +132,12 @@ def get_logger() -> FilteringBoundLogger:
 
 def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> None:
     """Write the audit line of one decision."""
-    get_logger().info(DECISION, **decision_fields(trail, error, seconds))
+    fields = decision_fields(trail, error, seconds)
+    decisions = _Bound.decisions
+    if decisions is not None and structlog.get_config()["processors"] is decisions.processors:
+        decisions.write(fields)
+    else:
+        get_logger().info(DECISION, **fields)
 
 
 def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> dict[str, Any]:
