@@ -1,15 +1,14 @@
 """An HTTP answer as plain values: ready for the ASGI channel of the hot path, and for FastAPI's routes alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from starlette.types import Send
 
 Header = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(NamedTuple):
     """Status, headers and body. It is never cached: each one is a verdict of its moment.
 
     Attributes:
@@ -24,7 +23,7 @@ class Answer:
     media_type: str
     body: bytes
     request_id: str
-    extra_headers: Sequence[Header] = field(default=())
+    extra_headers: Sequence[Header] = ()
 
     def headers(self) -> list[Header]:
         """Return every header, in lower case."""

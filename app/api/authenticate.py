@@ -11,7 +11,6 @@ import secrets
 import time
 import traceback
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -192,7 +191,7 @@ def request_id_of(headers: Headers) -> str:
 
 
 def _with_header(answer: Answer, name: bytes, value: bytes) -> Answer:
-    return replace(answer, extra_headers=(*answer.extra_headers, (name, value)))
+    return answer._replace(extra_headers=(*answer.extra_headers, (name, value)))
 
 
 def _require_json(headers: Headers) -> None:

@@ -5,7 +5,6 @@ That is no decision about a proxy: it is counted and logged apart, and the log i
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -89,7 +88,7 @@ def _refuse(request_id: str, headers: Headers) -> Answer:
     extra = [(b"www-authenticate", CHALLENGE)]
     if _has_large_body(headers):
         extra.append((b"connection", b"close"))
-    return replace(answer, extra_headers=(*answer.extra_headers, *extra))
+    return answer._replace(extra_headers=(*answer.extra_headers, *extra))
 
 
 def _has_large_body(headers: Headers) -> bool:

@@ -29,6 +29,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
+        self._chunk_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
 
@@ -46,6 +47,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bound what belongs to a head that is not whole yet: the parser keeps all of it."""
+        self._chunk_bytes = len(data)
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -84,9 +86,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop the clock, and refuse a head that came at once and is too large all the same."""
         self._in_head = False
         self._stop_head_timer()
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+        # Added up only where it can be too large: what came with its last part, a body perhaps, is counted in.
+        if self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
         super().on_headers_complete()
+
+    def _size_of_head(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     @staticmethod
     def _has_more_body(cycle: RequestResponseCycle | None) -> bool:
