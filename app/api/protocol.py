@@ -9,6 +9,8 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api.joined_writes import JoinedWrites
+
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64
 HEAD_TIMEOUT_SECONDS: Final = 10.0
@@ -35,7 +37,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock of the first head: a connection that says nothing is closed."""
-        super().connection_made(cast("asyncio.Transport", transport))
+        super().connection_made(JoinedWrites(cast("asyncio.Transport", transport), self.loop))
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
