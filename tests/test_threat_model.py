@@ -318,11 +318,13 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.breaker.BREAKER_PAUSE_SECONDS": ("STS", "pause before one call is let through", seconds),
     "app.adapters.breaker.MAX_CIRCUITS": ("STS", "hosts whose failures are counted", count),
     "app.adapters.iam_guard.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
-    "app.adapters.sts.MAX_CONNECTIONS": ("STS", "connections", count),
+    "app.adapters.http_pool.MAX_CONNECTIONS": ("STS", "connections that are kept, for each host", count),
     "app.adapters.sts._ATTEMPTS": ("STS", "attempts", count),
-    "app.adapters.sts.MAX_REPLY_BYTES": ("STS", "answer", kib),
-    "app.adapters.sts._KEEPALIVE_SECONDS": ("STS", "unused connection", seconds),
-    "app.adapters.sts._DNS_CACHE_SECONDS": ("STS", "remembered DNS answer", seconds),
+    "app.adapters.http1.MAX_REPLY_BYTES": ("STS", "answer", kib),
+    "app.adapters.http1.MAX_REPLY_WIRE_BYTES": ("STS", "answer, with its head and all that is around it", kib),
+    "app.adapters.http_pool.IDLE_SECONDS": ("STS", "unused connection", seconds),
+    "app.adapters.http_pool.DNS_SECONDS": ("STS", "remembered DNS answer", seconds),
+    "app.adapters.http_pool.MAX_NAMES": ("STS", "remembered DNS answers", count),
     "app.adapters.iam_clients.MAX_PAGE_BYTES": ("IAM", "a page of roles, read ahead", mib),
     "app.adapters.iam_clients.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
     "app.adapters.iam_answers.PAGE_ROLES": ("IAM", "a page of roles, read ahead", count),
@@ -450,6 +452,7 @@ AGAIN: Final = (
 PLACES: Final = (*((section, what, name) for name, (section, what, _) in BOUNDS.items()), *AGAIN)
 # Constants that are named like a bound, and are none.
 NO_BOUNDS: Final = {
+    "app.adapters.http_pool._SWEEP_SECONDS": "how exactly the end of an attempt is kept",
     "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
     "app.core.key_account._MAX_ACCOUNT": "what an account's number is",
     "app.api.protocol._WAKE_AGAIN_SECONDS": "how a reader is woken up, once the time for a body is over",

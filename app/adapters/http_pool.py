@@ -1,7 +1,7 @@
 """Connections to a few hosts, kept open: found or opened, lent for one exchange, and ended when their time is over.
 
 Why not a library: the calls to STS are most of what a decision costs, and of the well-kept clients the fastest took three to
-four times the processor time of all that is here (docs/decisions/0001-a-client-of-our-own-for-sts.md). Nothing is read from
+four times the processor time of all that is here (docs/decisions/0017-own-client-for-sts.md). Nothing is read from
 the environment: no proxy, no netrc, no certificates (I9). Nothing is followed, decoded or stored.
 """
 

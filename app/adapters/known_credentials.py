@@ -8,6 +8,7 @@ signed, never what was decided: time, accounts, tags and claim are looked at on 
 import asyncio
 import hashlib
 import secrets
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Final
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.core.known_credential import KnownCredential
+from app.core.principal import Principal
 from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
 
@@ -54,7 +56,7 @@ class KnownCredentials:
     def remember(self, key: bytes, known: KnownCredential) -> None:
         """Keep it until the end of its signature."""
         left = known.signed_at + known.lifetime - self._clock()
-        self._known.put(key, known, left.total_seconds())
+        self._known.put(key, _compact(known), left.total_seconds())
         if self._metrics is not None:
             self._metrics.cache_size("identity", len(self._known))
 
@@ -95,3 +97,17 @@ class KnownCredentials:
         finally:
             del self._introductions[key]
             told.set_result(outcome)
+
+
+def _compact(known: KnownCredential) -> KnownCredential:
+    """Share the texts that thousands of sessions of one role have in common."""
+    principal = known.principal
+    shared = Principal(
+        partition=sys.intern(principal.partition),
+        account=sys.intern(principal.account),
+        role=sys.intern(principal.role),
+        role_id=sys.intern(principal.role_id),
+        session=principal.session,
+        request_id=principal.request_id,
+    )
+    return KnownCredential(form=known.form, signed_at=known.signed_at, lifetime=known.lifetime, principal=shared)

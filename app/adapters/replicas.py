@@ -29,7 +29,7 @@ class AnsweredElsewhereError(Exception):
 
 
 class Question(Generic[_Answer]):
-    """A question on its way to AWS. It is asked for at most once in this process: see `app.adapters.flights`."""
+    """A question on its way to AWS. In this process it is asked for once: whoever asks the same waits (I19)."""
 
     def __init__(self, store: Store, kind: Kind, key: bytes, read: Callable[[Opened], _Answer | None]) -> None:
         """Begin.

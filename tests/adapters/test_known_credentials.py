@@ -93,6 +93,18 @@ def test_nothing_of_the_text_is_held(time: Time) -> None:
     assert "secret" not in repr(vars(texts))
 
 
+def test_what_sessions_of_one_role_have_in_common_is_held_once(time: Time) -> None:
+    texts = memory(time)
+    for number in range(2):
+        principal = replace(PRINCIPAL, role=PRINCIPAL.role.encode().decode(), session=f"task-{number}")
+        texts.remember(texts.key_of(f"text {number}"), replace(KNOWN, principal=principal))
+    one, other = (texts.recall(texts.key_of(f"text {number}")) for number in range(2))
+    assert one is not None
+    assert other is not None
+    assert one.principal.session != other.principal.session
+    assert one.principal.role is other.principal.role
+
+
 def test_the_number_of_known_texts_is_shown(time: Time) -> None:
     metrics = Metrics()
     texts = KnownCredentials(time.clock, time.timer, metrics)

@@ -30,14 +30,6 @@ def test_read_principal_reads_the_role_of_an_ecs_task() -> None:
     assert read_principal(identity()) == PRINCIPAL
 
 
-def test_what_sessions_of_one_role_have_in_common_is_held_once() -> None:
-    """100,000 of them are remembered."""
-    one, other = (read_principal(identity(f"{ARN}{number}", f"{USER_ID}{number}")) for number in range(2))
-    assert one.session != other.session
-    for shared in ("partition", "account", "role", "role_id"):
-        assert getattr(one, shared) is getattr(other, shared)
-
-
 @pytest.mark.parametrize("session", ["ab", "a" * 64, "i-0123456789abcdef0", "user@example.com", "a_+=,.@-b"])
 @pytest.mark.parametrize("role", ["r", "R" * 64, "AWSReservedSSO_Admin_0a1b", "a_+=,.@-b"])
 def test_read_principal_reads_every_name_that_iam_and_sts_allow(role: str, session: str) -> None:
