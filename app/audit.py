@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, BinaryIO, Final, Literal, TextIO, cast
@@ -206,7 +207,7 @@ def _upstream(call: UpstreamCall) -> dict[str, Any]:
     return {
         "cache": call.cache,
         "request_id": call.request_id or None,
-        "duration_ms": round(call.seconds * 1000, 3),
+        "duration_ms": round(call.seconds * 1000, 3) if call.seconds else 0.0,
     }
 
 
@@ -214,5 +215,6 @@ def _cut(text: str | None) -> str | None:
     return text if text is None or len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
-def _cut_all(texts: Iterable[str]) -> list[str | None]:
-    return [_cut(text) for text in sorted(texts)[:_MAX_SERVICES]]
+def _cut_all(texts: AbstractSet[str]) -> list[str | None]:
+    first = sorted(texts)[:_MAX_SERVICES] if len(texts) > 1 else texts
+    return [_cut(text) for text in first]

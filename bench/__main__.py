@@ -50,7 +50,7 @@ def main() -> None:
             print(line_of(row, rows[0]))
         print(
             "\nCPU us: processor time of the server, or of the bare client, a request. x trivial, x Go: requests for the\n"
-            "same processor time, beside the trivial handler, and beside Go's row of that kind; above 1 is better than it."
+            "same processor time, beside the first row, and beside Go's row of that kind; above 1 is better than it."
         )
         _print_memory(emulator, generator, server_core, extra, options)
     print(f"\n{time.monotonic() - began:.0f} s")
@@ -59,14 +59,18 @@ def main() -> None:
 def _start_servers(
     emulator: Emulator, program: str | None, core: int, extra: dict[str, str], stack: ExitStack
 ) -> dict[str, Server]:
-    ports = {name: free_port() for name in ("trivial", "service", "go")}
+    ports = {name: free_port() for name in ("trivial", "own trivial", "service", "go")}
     environment = service_environment(emulator, ports["service"], extra)
-    trivial = start([sys.executable, "-m", "bench.trivial", str(ports["trivial"])], core, environment=dict(os.environ))
-    stack.callback(end, trivial)
-    wait_until_ready(ports["trivial"], trivial, "/")
+    processes = {}
+    for name, words in {"trivial": [], "own trivial": ["own"]}.items():
+        trivial = processes[name] = start(
+            [sys.executable, "-m", "bench.trivial", str(ports[name]), *words], core, environment=dict(os.environ)
+        )
+        stack.callback(end, trivial)
+        wait_until_ready(ports[name], trivial, "/")
     service = start_service(environment, core)
     stack.callback(end, service)
-    processes = {"trivial": trivial, "service": service}
+    processes["service"] = service
     if program is not None:
         processes["go"] = golang.serve(program, core, ports["go"], environment)
         stack.callback(end, processes["go"])

@@ -46,7 +46,7 @@ class Bodies:
 
 def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator, rounds: int, core: int) -> list[Row]:
     """Run the rounds, each row once a round."""
-    rows = {"trivial": Row("trivial ASGI handler")}
+    rows = {"trivial": Row("trivial ASGI handler, uvicorn"), "own trivial": Row("  the same, our protocol")}
     kinds = {"hit": "cache hit", "miss": "cache miss (STS asked)", "role": "miss with role (STS and IAM asked)"}
     for kind, name in kinds.items():
         rows[f"service {kind}"] = Row(name)
@@ -67,6 +67,7 @@ def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator
             "role": list(islice(bodies.roles, ROLE_REQUESTS)),
         }
         overhead.append(_serve(rows["trivial"], servers["trivial"], repeated, generator))
+        _serve(rows["own trivial"], servers["own trivial"], repeated, generator)
         for kind, batch in batches.items():
             for name in deciding:
                 _serve(rows[f"{name} {kind}"], servers[name], batch, generator)

@@ -1,9 +1,14 @@
-"""The least that a server can do with the same body: what the runtime allows. ``python -m bench.trivial PORT``."""
+"""The least that a server can do with the same body: what the runtime allows. ``python -m bench.trivial PORT [own]``.
+
+It is served by uvicorn as it comes (httptools, uvloop, no access log); with ``own`` by the service's own protocol, which
+bounds what it reads and sends an answer in one piece.
+"""
 
 import sys
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.server import uvicorn_config
 
@@ -21,5 +26,7 @@ async def trivial(_scope: Scope, receive: Receive, send: Send) -> None:
 
 if __name__ == "__main__":
     config = uvicorn_config(trivial, grace_seconds=1)
+    if "own" not in sys.argv[2:]:
+        config.http = HttpToolsProtocol
     config.host, config.port = "127.0.0.1", int(sys.argv[1])
     uvicorn.Server(config).run()

@@ -80,7 +80,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Take a header, up to so many. A trailer is dropped: uvicorn would let it stand beside the headers (I26)."""
         if not self._in_head:
             return
-        super().on_header(name, value)
+        HttpToolsProtocol.on_header(self, name, value)  # super() would look it up for each header
         if len(self.headers) > MAX_HEADERS:
             raise _HeadTooLargeError
 

@@ -32,6 +32,7 @@ class ProxyRequest:
         zone: a zone proxy's zone, if it is known.
         tags: per tag, the values over all inbounds and ``networking.gateway.tags``.
         labels: the resource's metadata labels.
+        services: every ``kuma.io/service`` that it carries, in inbounds, gateway and labels.
     """
 
     type: ProxyType
@@ -41,11 +42,13 @@ class ProxyRequest:
     tags: Mapping[str, AbstractSet[str]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def services(self) -> AbstractSet[str]:
-        """Every ``kuma.io/service`` that it carries, in inbounds, gateway and labels."""
+    services: AbstractSet[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Once, and not on each decision about the same claim.
         label = self.labels.get(SERVICE_TAG)
-        return self.tags.get(SERVICE_TAG, frozenset()) | (frozenset() if label is None else {label})
+        services = self.tags.get(SERVICE_TAG, frozenset()) | (frozenset() if label is None else {label})
+        object.__setattr__(self, "services", services)
 
     @property
     def workload(self) -> str | None:
