@@ -39,6 +39,14 @@ _VALUES: Final = (
     "kuma-control-plane",
     "mesh/kuma-reader",
 )
+_ANSWERS: Final = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-amzn-RequestId: r\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nTrailer: x\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    b"HTTP/1.0 301 Moved\r\nConnection: close\r\nLocation: http://x\r\n folded\r\n\r\nbody",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+)
 _SHAPES: Final = (
     "https://sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&X-Amz-Security-Token=$T&X-Amz-Signature=$S",
     '{"method":"POST","url":"https://x/?X-Amz-Signature=$S","headers":{"Authorization":"Signature=$S","t":"$T"},"body":""}',
@@ -191,6 +199,8 @@ _SEEDS: Final[Mapping[str, Callable[[], Iterable[bytes]]]] = {
     "caller": _callers,
     "settings": lambda: (text.encode() for text in _VALUES),
     "record": _records,
+    # The first byte says in what pieces it comes.
+    "answer": lambda: (bytes([size]) + text for text in _ANSWERS for size in (0, 7, 255)),
     "key_id": lambda: (b"ASIAQNZGKIQY56JQ7WML", b"AKIAIOSFODNN7EXAMPLE", b"ASIA77777777777777777777"),
     "shape": lambda: (*(text.encode() for text in _SHAPES), *_credentials()),
 }

@@ -3,22 +3,23 @@
 A parser may refuse with its own error and nothing else. Whatever it accepts must mean one thing, and be harmless.
 """
 
+import asyncio
 import base64
 import contextlib
 import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from yarl import URL
-
+from app.adapters.http1 import MAX_REPLY_BYTES, Connection, HttpError, HttpReply
+from app.adapters.http_pool import Origin
 from app.adapters.sts_endpoints import load_sts_endpoints
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
 from app.callers import CallerTokenFile, CallerTokens, CallerTokenSource
@@ -459,24 +460,31 @@ def assert_listen_address(text: str) -> None:
 
 
 def assert_endpoint_url(text: str) -> None:
-    """The host that was checked is the one that is dialled, by the parser of the client that dials (Teleport PR 67620)."""
+    """The host that was checked is the one that is dialled, as the client that dials reads it (Teleport PR 67620)."""
     for parse in (parse_endpoint_url, parse_proxy_url):
         try:
             url = parse(text)
         except ValueError:
             continue
         try:
-            dialled = URL(f"{url}/?x=y" if parse is parse_endpoint_url else url, encoded=True)
-        except ValueError as error:
+            dialled = Origin.of(url)
+        except (ValueError, LookupError) as error:
             raise BrokenPropertyError("it is accepted at start, and cannot be dialled") from error
         require(dialled.scheme in ("http", "https"), "another scheme")
-        require(dialled.host, "no host")
+        require(dialled.host and "@" not in dialled.host, "no host")
+        require(0 < dialled.port < 65536, "no port")  # noqa: PLR2004 - what a port is
         require("@" not in mask_url(url), "user information is shown")
         if parse is parse_endpoint_url:
-            require(dialled.path == "/" and dialled.query_string == "x=y", "another path")
-            require(dialled.user is None and dialled.password is None, "user information")
-            is_safe = dialled.scheme == "https" or is_loopback_host(str(dialled.host))
+            require("@" not in url, "user information")
+            require(url.removeprefix(f"{dialled.scheme}://").lower() in _spellings(dialled), "another host")
+            is_safe = dialled.scheme == "https" or is_loopback_host(dialled.host)
             require(is_safe, "a credential would cross the network in clear")
+
+
+def _spellings(origin: Origin) -> tuple[str, ...]:
+    """Return how a URL can write what is dialled; its authority is nothing but that."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return host, f"{host}:{origin.port}", f"{host}:"
 
 
 def is_loopback_host(host: str) -> bool:
@@ -532,6 +540,55 @@ def key_id(data: bytes) -> None:
     require(account is None or re.fullmatch(r"[0-9]{12}", account, re.ASCII), "no account")
 
 
+def answer(data: bytes) -> None:
+    """What a host sends, in any pieces: one answer or none, the same in whatever pieces it comes, and bounded."""
+    size, sent = data[0] + 1 if data else 1, data[1:]
+    whole = _exchange([sent])
+    require(_exchange([sent[at : at + size] for at in range(0, len(sent), size)]) == whole, "pieces change the answer")
+    if whole is not None:
+        require(len(whole.body) <= MAX_REPLY_BYTES, "a body beyond its bound")
+        require(all(name == name.lower() and b"\n" not in value for name, value in whole.headers.items()), "a header")
+
+
+def _exchange(pieces: Iterable[bytes]) -> HttpReply | None:
+    """Play one exchange without an event loop: what `Connection` waits for is here already."""
+    connection = Connection(_LOOP)
+    connection.connection_made(_Nowhere())
+    exchange = connection.exchange(b"", float("inf"))
+    exchange.send(None)
+    for piece in pieces:
+        connection.data_received(piece)
+    connection.connection_lost(None)
+    try:
+        exchange.send(None)
+    except StopIteration as ended:
+        return cast("HttpReply", ended.value)
+    except (HttpError, OSError):
+        return None
+    raise BrokenPropertyError("it goes on waiting")
+
+
+class _Nowhere(asyncio.Transport):
+    """The transport of a connection that nobody is at the other end of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = False
+
+    def write(self, data: Any) -> None:
+        """See `asyncio.WriteTransport`."""
+
+    def abort(self) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._closed = True
+
+    def is_closing(self) -> bool:
+        """See `asyncio.BaseTransport`."""
+        return self._closed
+
+
+_LOOP: Final = asyncio.new_event_loop()
+
 TARGETS: Final[dict[str, Target]] = {
     target.__name__: target
     for target in (
@@ -552,5 +609,6 @@ TARGETS: Final[dict[str, Target]] = {
         shape,
         record,
         key_id,
+        answer,
     )
 }
