@@ -91,8 +91,9 @@ class HttpPool:
             raise TimeoutError
         connection = None if fresh else self._take(origin)
         if connection is None:
-            async with asyncio.timeout_at(min(due, self._loop.time() + self._connect_timeout)):
-                connection = await self._open(origin)
+            until = min(due, self._loop.time() + self._connect_timeout)
+            async with asyncio.timeout_at(until):
+                connection = await self._open(origin, until)
         self._busy.add(connection)
         self._sweep_later()
         try:
@@ -127,10 +128,10 @@ class HttpPool:
         if len(kept) > MAX_CONNECTIONS:
             kept.popleft().close()
 
-    async def _open(self, origin: Origin) -> Connection:
+    async def _open(self, origin: Origin, until: float) -> Connection:
         if self._proxy is None:
-            return await self._connect(origin, self._context if origin.scheme == "https" else None)
-        connection = await self._connect(self._proxy, self._context if self._proxy.scheme == "https" else None)
+            return await self._connect(origin, until)
+        connection = await self._connect(self._proxy, until)
         try:
             await connection.open_tunnel(origin.authority, self._proxy_authorization, float("inf"))
             if origin.scheme == "https":
@@ -140,27 +141,28 @@ class HttpPool:
             raise
         return connection
 
-    async def _connect(self, origin: Origin, context: ssl.SSLContext | None) -> Connection:
-        """Try the addresses of a name one after the other, each with its part of the time."""
+    async def _connect(self, origin: Origin, until: float) -> Connection:
+        """Try the addresses of a name one after the other, each but the last with half of the time that is left."""
         *others, last = await self._resolve(origin.host)
         for address in others:
             with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(self._connect_timeout / (len(others) + 1)):
-                    return await self._connect_to(address, origin, context)
+                async with asyncio.timeout((until - self._loop.time()) / 2):
+                    return await self._connect_to(address, origin)
         try:
-            return await self._connect_to(last, origin, context)
+            return await self._connect_to(last, origin)
         except OSError:
             # Nobody is there any more: the name is looked up again.
             self._addresses.drop(origin.host)
             raise
 
-    async def _connect_to(self, address: str, origin: Origin, context: ssl.SSLContext | None) -> Connection:
+    async def _connect_to(self, address: str, origin: Origin) -> Connection:
+        is_tls = origin.scheme == "https"
         _, connection = await self._loop.create_connection(
             lambda: Connection(self._loop),
             address,
             origin.port,
-            ssl=context,
-            server_hostname=None if context is None else origin.host,
+            ssl=self._context if is_tls else None,
+            server_hostname=origin.host if is_tls else None,
         )
         return connection
 

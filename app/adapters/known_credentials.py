@@ -73,14 +73,14 @@ class KnownCredentials:
         Raises:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
         """
-        first = self._introductions.get(key)
-        if first is None:
-            return await self._introduce(key, find_out)
-        outcome = await asyncio.shield(first)
-        if isinstance(outcome, AuthError):
-            raise outcome
-        # Once more for those who were told nothing: the first of them finds out for the others.
-        return outcome or await self.introduce(key, find_out)
+        while (first := self._introductions.get(key)) is not None:
+            outcome = await asyncio.shield(first)
+            if isinstance(outcome, AuthError):
+                raise outcome
+            if outcome is not None:
+                return outcome
+            # Told nothing: the first one who looks again finds out for the others.
+        return await self._introduce(key, find_out)
 
     async def _introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
         told = self._introductions[key] = asyncio.get_running_loop().create_future()
