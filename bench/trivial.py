@@ -1,7 +1,7 @@
 """The least that a server can do with the same body: what the runtime allows. ``python -m bench.trivial PORT [own]``.
 
 It is served by uvicorn as it comes (httptools, uvloop, no access log); with ``own`` by the service's own protocol, which
-bounds what it reads and sends an answer in one piece.
+bounds what it reads and sends at the end of each turn.
 """
 
 import sys

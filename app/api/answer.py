@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from starlette.types import Send
 
+from app.api.at_once import send_at_once
+
 Header = tuple[bytes, bytes]
 
 
@@ -38,5 +40,9 @@ class Answer(NamedTuple):
 
     async def send(self, send: Send) -> None:
         """Write it to an ASGI channel."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers()})
+        headers = self.headers()
+        # Further headers may end the connection.
+        if not self.extra_headers and send_at_once(send, self.status, headers, self.body):
+            return
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

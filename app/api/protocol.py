@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api.joined_writes import JoinedWrites
+from app.joined_writes import JoinedWrites
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64

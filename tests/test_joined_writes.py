@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.api.joined_writes import JoinedWrites
+from app.joined_writes import JoinedWrites
 
 
 class Wire(asyncio.Transport):

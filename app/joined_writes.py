@@ -1,7 +1,8 @@
-"""A transport that joins what is written within one turn of the event loop.
+"""A transport that sends at the end of each turn of the event loop what was written within it.
 
-uvicorn writes the head of an answer and its body one after the other, and uvloop sends each at once: two system calls, two
-packets, and a caller that is woken up twice. Nothing is held back for longer than the turn.
+uvloop sends what is written at once. A caller that sleeps is woken up by that, which costs more than the sending; the next
+answer finds it asleep again. Sent one behind the other, the answers of a turn wake it up once. Nothing is held back for
+longer than the turn.
 """
 
 import asyncio
