@@ -39,6 +39,7 @@ def main() -> int:
     """Play the storms, print, and return the exit status."""
     options = _read_options()
     began = time.monotonic()
+    # Asked for once, before this process keeps to one of them.
     server_core, load_core = cores()
     with (
         tempfile.TemporaryDirectory(prefix="storm-") as folder,
@@ -52,7 +53,7 @@ def main() -> int:
         )
         _check_emulator(emulator, server_core)
         sidecars = make_sidecars(emulator.world, options.sidecars, options.roles)
-        with Stage(emulator, sidecars, options.connections, Path(folder)) as stage:
+        with Stage(emulator, sidecars, options.connections, Path(folder), (server_core, load_core)) as stage:
             scenarios = Scenarios(stage, began + options.seconds, with_needed(options.only or NAMES))
             scenarios.play_all()
     kept = _report(scenarios, options)

@@ -5,12 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from app.emulator import Emulator
-from bench.processes import Process, cores, cpu_seconds, end, start, waiting_seconds
+from bench.processes import Process, cpu_seconds, end, start, waiting_seconds
 from bench.storm.sampler import Sample, Sampler, emulator_seconds
 from bench.storm.world import Sidecar, make_impostors
 
@@ -49,7 +49,7 @@ class Stage:
     sidecars: list[Sidecar]
     connections: int
     folder: Path
-    cores: tuple[int, int] = field(default_factory=cores)
+    cores: tuple[int, int]
     _clients: Process | None = None
 
     def __enter__(self) -> Self:
