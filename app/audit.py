@@ -21,7 +21,7 @@ from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.errors import AuthError
 from app.metrics import outcome_of
-from app.trail import Trail, UpstreamCall
+from app.trail import TokenNote, Trail, UpstreamCall
 
 Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "human"]
@@ -154,6 +154,7 @@ def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> di
         "principal": None if trail.principal is None else _principal(trail.principal),
         "claimed": None if trail.claimed is None else _claimed(trail.claimed),
         "granted": None if trail.granted is None else _granted(trail.granted),
+        "token": None if trail.token is None else _token(trail.token),
         "sts": _upstream(trail.sts),
         "iam": _upstream(trail.iam),
         "duration_ms": round(seconds * 1000, 3),
@@ -201,6 +202,10 @@ def _granted(identity: ProxyIdentity) -> dict[str, str | None]:
         "workload": identity.workload,
         "zone": identity.zone,
     }
+
+
+def _token(note: TokenNote) -> dict[str, Any]:
+    return {"jti": note.jti, "kid": note.kid, "expires_at": note.expires_at, "origin": note.origin}
 
 
 def _upstream(call: UpstreamCall) -> dict[str, Any]:

@@ -93,6 +93,15 @@ class RoleSource(Protocol):
         """
 
 
+class Decider(Protocol):
+    """What decides about credentials."""
+
+    async def authenticate(
+        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+    ) -> "Decision":
+        """Decide about one credential and what its proxy says it is; see `Authenticator.authenticate`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy:
     """The settings that a decision depends on, beside those of the request's own rules.

@@ -21,6 +21,11 @@ _TOKEN: Final = re.compile(r"[!\"$-~]+", re.ASCII)
 # RFC 9110, section 11.4: the scheme is case-insensitive, one or more blanks follow.
 _BEARER: Final = re.compile(rb"bearer +([!-~]{1,512})", re.ASCII | re.IGNORECASE)
 
+_BARE: Final = re.compile(rb"([!-~]{1,512})", re.ASCII)
+# Where a caller's token stands in a call whose ``authorization`` is a proxy's. Envoy adds it to its question, and never to
+# what it lets through.
+OWN_HEADER: Final = b"x-kuma-aws-iam-caller-token"
+
 Fault = Literal["no token", "not one bearer token", "unknown token"]
 
 
@@ -67,15 +72,21 @@ class CallerTokenSource:
         """
         self._tokens = read_caller_token_file(str(self.path)).tokens
 
-    def find_fault(self, headers: Iterable[tuple[bytes, bytes]]) -> Fault | None:
-        """Look for one accepted token in a request's headers; None when it is there."""
-        values = [value for name, value in headers if name == b"authorization"]
+    def find_fault(self, headers: Iterable[tuple[bytes, bytes]], *, in_own_header: bool = False) -> Fault | None:
+        """Look for one accepted token in a request's headers; None when it is there.
+
+        Args:
+            headers: of the request, names in lower case.
+            in_own_header: it stands in `OWN_HEADER`, by itself, and in no other: ``authorization`` is the proxy's there.
+        """
+        header = OWN_HEADER if in_own_header else b"authorization"
+        values = [value for name, value in headers if name == header]
         if not values:
             return "no token"
-        match = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
-        if match is None:
+        token = (_BARE if in_own_header else _BEARER).fullmatch(values[0]) if len(values) == 1 else None
+        if token is None:
             return "not one bearer token"
-        return None if self._tokens.accept(match[1]) else "unknown token"
+        return None if self._tokens.accept(token[1]) else "unknown token"
 
 
 def read_caller_token_file(text: str) -> CallerTokenFile:

@@ -13,20 +13,32 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from app import __version__
 from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
+from app.core.token_claims import TokenKind
 from app.reasons import EXPLANATIONS, Reason
-from app.trail import CACHE_RESULTS, HIT, NONE, Trail, UpstreamCall
+from app.trail import (
+    CACHE_RESULTS,
+    HIT,
+    NONE,
+    TOKEN_FORM,
+    TOKEN_ORIGINS,
+    PresentedForm,
+    TokenOrigin,
+    Trail,
+    UpstreamCall,
+)
 
 Upstream = Literal["sts", "iam"]
-Reloadable = Literal["accounts", "tls", "caller_token", "store_key"]
+Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]
 CallerCheck = Literal["token", "certificate"]
 StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
-RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token", "store_key")
+RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token", "store_key", "signing_keys")
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
 CACHES: Final = ("identity", "role")
+FORMS: Final[tuple[PresentedForm, ...]] = (*CredentialForm, TOKEN_FORM)
 # By operation: how it can end.
 STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
     "get": ("hit", "miss", "rejected", "failed", "skipped"),
@@ -116,6 +128,19 @@ class Metrics:
             ("check",),
             registry=registry,
         )
+        self._tokens = Counter(
+            "kuma_aws_iam_tokens_issued",
+            "Tokens handed out by kind, and by origin: signed for the call, signed before, or presented as the credential.",
+            ("kind", "origin"),
+            registry=registry,
+        )
+        self._signing_seconds = Histogram(
+            "kuma_aws_iam_token_signing_seconds",
+            "Time to sign a token, in seconds, the wait for a thread included.",
+            ("kind",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._in_flight = Gauge(
             "kuma_aws_iam_in_flight_decisions",
             "Decisions under way at this moment.",
@@ -164,8 +189,12 @@ class Metrics:
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
             for proxy_type in ProxyType
-            for form in CredentialForm
+            for form in FORMS
         }
+        self._tokens_by_kind = {
+            (kind, origin): self._tokens.labels(kind, origin) for kind in TokenKind for origin in TOKEN_ORIGINS
+        }
+        self._signing_by_kind = {kind: self._signing_seconds.labels(kind) for kind in TokenKind}
 
     def watch_in_flight(self, under_way: Callable[[], int]) -> None:
         """Take the number of decisions under way from whoever counts them, when it is asked for."""
@@ -190,6 +219,14 @@ class Metrics:
     def _cache_lookup(self, cache: str, call: UpstreamCall) -> None:
         if call.cache != NONE:
             self._cache_results[cache, call.cache].inc()
+
+    def token_issued(self, kind: TokenKind, origin: TokenOrigin) -> None:
+        """Count a token that is handed out."""
+        self._tokens_by_kind[kind, origin].inc()
+
+    def token_signed(self, kind: TokenKind, seconds: float) -> None:
+        """Count the time of a signature."""
+        self._signing_by_kind[kind].observe(seconds)
 
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
         """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CREDENTIAL_NOT_YET_VALID = "credential_not_yet_valid"
     SESSION_EXPIRED = "session_expired"
     STS_REJECTED = "sts_rejected"
+    TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a reason's name
     # A known principal, not permitted.
     PRINCIPAL_NOT_A_ROLE = "principal_not_a_role"
     ACCOUNT_NOT_AUTHORIZED = "account_not_authorized"
@@ -35,6 +36,7 @@ class Reason(StrEnum):
     ROLE_MESH_MISSING = "role_mesh_missing"
     ROLE_SERVICE_MISSING = "role_service_missing"
     ROLE_TAG_INVALID = "role_tag_invalid"
+    ROLE_ZONE_MISSING = "role_zone_missing"
     ACCOUNT_MESH_NOT_ALLOWED = "account_mesh_not_allowed"
     PROXY_TYPE_DISABLED = "proxy_type_disabled"
     PROXY_TYPE_MISMATCH = "proxy_type_mismatch"
@@ -42,6 +44,7 @@ class Reason(StrEnum):
     PROXY_SERVICE_MISMATCH = "proxy_service_mismatch"
     PROXY_WORKLOAD_MISMATCH = "proxy_workload_mismatch"
     PROXY_ZONE_MISMATCH = "proxy_zone_mismatch"
+    PROXY_NAME_MISMATCH = "proxy_name_mismatch"
     # Could not decide.
     STS_THROTTLED = "sts_throttled"
     STS_UNAVAILABLE = "sts_unavailable"
@@ -50,6 +53,7 @@ class Reason(StrEnum):
     IAM_UNAVAILABLE = "iam_unavailable"
     IAM_ACCESS_DENIED = "iam_access_denied"
     ACCOUNTS_UNAVAILABLE = "accounts_unavailable"
+    SIGNING_KEY_MISSING = "signing_key_missing"
     OVERLOADED = "overloaded"
     INTERNAL_ERROR = "internal_error"
 
@@ -153,6 +157,12 @@ EXPLANATIONS: Final = MappingProxyType(
             "STS refused the signature or its key: signed for another audience than KMESH_AWSIAM_AUDIENCE, altered on the "
             "way, of another partition, or of a role that was deleted; the audit line names the AWS error code.",
         ),
+        Reason.TOKEN_REJECTED: Explanation(
+            401,
+            "The token is none of this service's",
+            "No key of KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE has signed it for what it says; keys "
+            "may have been exchanged since. Present an AWS credential, and get a new token for it.",
+        ),
         Reason.PRINCIPAL_NOT_A_ROLE: Explanation(
             403,
             "The caller is not an IAM role",
@@ -196,6 +206,12 @@ EXPLANATIONS: Final = MappingProxyType(
             "A kuma.io key is spelt in another case or twice, or its value breaks the key's grammar; the audit line names "
             "the key.",
         ),
+        Reason.ROLE_ZONE_MISSING: Explanation(
+            403,
+            "No zone is known for the zone proxy",
+            "A token without a zone would hold for every zone: tag the role with kuma.io/zone, send the proxy's zone, or "
+            "set KMESH_AWSIAM_ZONE.",
+        ),
         Reason.ACCOUNT_MESH_NOT_ALLOWED: Explanation(
             403,
             "The account may not claim this mesh",
@@ -234,6 +250,11 @@ EXPLANATIONS: Final = MappingProxyType(
             "The role's kuma.io/zone is not the proxy's zone",
             "Run this zone proxy with a role of its zone, or correct the zone of the role's tag.",
         ),
+        Reason.PROXY_NAME_MISMATCH: Explanation(
+            403,
+            "The token is for a proxy of another name",
+            "It was issued for the one proxy whose name it holds; present an AWS credential, or the name of that proxy.",
+        ),
         Reason.STS_THROTTLED: Explanation(
             503, "STS is throttling", "AWS limits STS to 600 requests/s per account and region; try again.", 2
         ),
@@ -268,6 +289,13 @@ EXPLANATIONS: Final = MappingProxyType(
             "The list of accounts is not available",
             "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE has been unreadable or invalid for too long; the service's log says "
             "what is wrong with it.",
+            30,
+        ),
+        Reason.SIGNING_KEY_MISSING: Explanation(
+            503,
+            "There is no key to sign the token with",
+            "The proxy may have a token, but no key is there for its mesh or kind: add a line to "
+            "KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE.",
             30,
         ),
         Reason.OVERLOADED: Explanation(

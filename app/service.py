@@ -20,20 +20,24 @@ from app.adapters.role_prefetch import RolePrefetch
 from app.adapters.store import NoStore, Store, open_store
 from app.adapters.sts import StsClient
 from app.adapters.sts_guard import GuardedIdentities
+from app.adapters.token_signer import SigningIssuer
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
 from app.api.known_calls import KnownCalls
-from app.authenticator import Authenticator, Clock
+from app.api.tokens import TokenEndpoints
+from app.authenticator import Authenticator, Clock, Decider
 from app.callers import CallerTokenSource
 from app.metrics import Metrics
 from app.preparation import prepare
 from app.readiness import Readiness
-from app.service_options import decision_policy, iam_options, own_share, store_options, sts_options
+from app.service_options import decision_policy, iam_options, own_share, store_options, sts_options, token_options
 from app.settings import Settings
 from app.settings_values import TcpAddress
 from app.store_keys import StoreKeySource
 from app.tls import ServerTls
+from app.token_authenticator import TokenAuthenticator
+from app.token_keys import SigningKeySource
 from app.watch import FileWatch, watch_files
 
 
@@ -48,7 +52,7 @@ class Service:
         wait_until_idle: comes back when no decision is under way.
         reload: reads again what is read from files, whether it looks changed or not.
         tls: what the main listener is served with, if it is TLS.
-        watches: certificates and caller tokens, read again when they change.
+        watches: certificates, keys and caller tokens, read again when they change.
     """
 
     api: ASGIApp
@@ -82,7 +86,10 @@ async def open_service(
     )
     accounts = _accounts(settings, metrics)
     keys = None if settings.store_key_file is None else StoreKeySource(settings.store_key_file)
+    signing = _signing_keys(settings)
     watches = _watches(accounts, tokens, tls, keys, metrics)
+    if signing is not None:
+        watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics),)
     async with contextlib.AsyncExitStack() as resources:
         sts = StsClient.open(sts_options(settings), metrics)
         resources.push_async_callback(sts.close)
@@ -102,15 +109,23 @@ async def open_service(
         )
         guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate * share, shared=store)
         known = KnownCredentials(clock, metrics=metrics)
-        authenticator = Authenticator(
-            decision_policy(settings, accounts),
+        policy = decision_policy(settings, accounts)
+        authenticator: Decider = Authenticator(
+            policy,
             known,
             CachingIdentities(guarded, accounts, clock, store=None if sharing is None else store),
             roles,
             clock,
         )
         prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
+        if signing is not None:
+            authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
         endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, settings.decision_timeout)
+        token_endpoints = None
+        if signing is not None:
+            issuer = SigningIssuer(token_options(settings), lambda: signing.keys, metrics, clock)
+            resources.callback(issuer.close)
+            token_endpoints = TokenEndpoints(endpoint, issuer)
         own_diagnostics = settings.diagnostics_listen is not None
         tasks = [asyncio.create_task(prepare(settings, iam, readiness, prefetch))]
         if watches:
@@ -123,6 +138,7 @@ async def open_service(
                     readiness,
                     with_probes=not own_diagnostics,
                     guard=None if tokens is None else _guard(settings, tokens, unknown),
+                    tokens=token_endpoints,
                 ),
                 diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
                 readiness=readiness,
@@ -164,6 +180,11 @@ def _watches(
     if keys is not None:
         watches.append(FileWatch("store_key", [keys.path], keys.load, metrics))
     return tuple(watches)
+
+
+def _signing_keys(settings: Settings) -> SigningKeySource | None:
+    files = settings.dataplane_keys_file, settings.zone_keys_file
+    return None if files == (None, None) else SigningKeySource(*files)
 
 
 def _accounts(settings: Settings, metrics: Metrics) -> FixedAccounts | FileAccounts:

@@ -3,6 +3,7 @@
 from app.adapters.iam_clients import IamOptions
 from app.adapters.store import StoreOptions
 from app.adapters.sts import StsOptions
+from app.adapters.token_signer import TokenOptions
 from app.authenticator import AccountList, DecisionPolicy
 from app.core.request_policy import RequestPolicy
 from app.settings import Settings
@@ -57,6 +58,16 @@ def store_options(settings: Settings) -> StoreOptions | None:
         address=settings.store,
         ca_file=settings.store_ca_file,
         max_role_seconds=max(settings.role_ttl, settings.role_max_stale),
+    )
+
+
+def token_options(settings: Settings) -> TokenOptions:
+    """Return how tokens for the control plane are made."""
+    return TokenOptions(
+        audience=settings.audience,
+        validity=settings.token_validity,
+        with_names=settings.token_names,
+        default_zone=settings.zone,
     )
 
 

@@ -20,12 +20,14 @@ from app.callers import CallerTokenFile, read_caller_token_file
 from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
 from app.core.role_tags import AccountMeshes
+from app.core.token_claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
 from app.settings_checks import (
     ACCOUNT_MESHES,
     ACCOUNTS,
     ACCOUNTS_FILE,
     AUTH_TYPE,
     CALLER_TOKENS,
+    DATAPLANE_KEYS,
     DEFAULT_LISTEN,
     DP_PROXY_TYPE,
     IGNORED_VARIABLES,
@@ -37,7 +39,11 @@ from app.settings_checks import (
     TLS_CERT,
     TLS_CLIENT_CA,
     TLS_KEY,
+    TOKEN_NAMES,
+    TOKEN_VALIDITY,
     USE_TOKEN_PATH,
+    ZONE,
+    ZONE_KEYS,
     ZONE_PROXY_TYPE,
     Problem,
     cross_problems,
@@ -61,11 +67,13 @@ from app.settings_values import (
     parse_proxy_url,
     parse_regions,
     parse_role_name,
+    parse_zone,
     read_accounts_file,
 )
 from app.store_keys import StoreKeyFile, read_store_key_file
 from app.store_url import StoreAddress, parse_store_url
 from app.tls import TlsFiles, TlsPart, find_problems
+from app.token_keys import SigningKeyFile, SigningKeys, read_dataplane_key_file, read_zone_key_file
 from app.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
 
 PREFIX: Final = "KMESH_AWSIAM_"
@@ -84,6 +92,9 @@ _SocketMode = Annotated[SocketMode, NoDecode, BeforeValidator(parse_socket_mode)
 _SocketGroup = Annotated[SocketGroup | None, NoDecode, BeforeValidator(parse_socket_group)]
 _Store = Annotated[StoreAddress | None, NoDecode, BeforeValidator(parse_store_url)]
 _StoreKeys = Annotated[StoreKeyFile | None, NoDecode, BeforeValidator(read_store_key_file)]
+_DataplaneKeys = Annotated[SigningKeyFile | None, NoDecode, BeforeValidator(read_dataplane_key_file)]
+_ZoneKeys = Annotated[SigningKeyFile | None, NoDecode, BeforeValidator(read_zone_key_file)]
+_Zone = Annotated[str, BeforeValidator(parse_zone)]
 _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
 
 _Audience = Annotated[str, BeforeValidator(parse_audience)]
@@ -232,6 +243,29 @@ class Settings(BaseSettings):
         validation_alias=STORE_CA,
         description="certificates to trust towards the store instead of the public ones",
     )
+    dataplane_keys_file: _DataplaneKeys = Field(
+        None,
+        validation_alias=DATAPLANE_KEYS,
+        description="a file of keys that sign data plane tokens: KID MESH PATH a line; it turns /v1/token on",
+    )
+    zone_keys_file: _ZoneKeys = Field(
+        None, validation_alias=ZONE_KEYS, description="a file of keys that sign zone tokens: KID PATH a line"
+    )
+    token_validity: int = Field(
+        3600,
+        ge=MIN_VALIDITY_SECONDS,
+        le=MAX_VALIDITY_SECONDS,
+        validation_alias=TOKEN_VALIDITY,
+        description="seconds that a token is valid: the bound of a revocation that is not made in Kuma",
+    )
+    token_names: bool = Field(
+        default=False,
+        validation_alias=TOKEN_NAMES,
+        description="hold a data plane token to the name that the call gives",
+    )
+    zone: _Zone | None = Field(
+        None, validation_alias=ZONE, description="zone of zone tokens whose role and proxy name none"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias=f"{PREFIX}LOG_LEVEL", description="least level logged; decisions are info"
     )
@@ -335,6 +369,10 @@ class Settings(BaseSettings):
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
+        if self.dataplane_keys_file is None and self.zone_keys_file is None:
+            useless = {"token_validity": TOKEN_VALIDITY, "token_names": TOKEN_NAMES}
+            for variable in (useless[name] for name in useless if name in self.model_fields_set):
+                yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
         yield from self._ignored
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
@@ -365,6 +403,7 @@ def load_settings() -> Settings:
         *_tls_file_problems(environ),
         *_mesh_problems(environ),
         *_store_package_problems(environ),
+        *_key_problems(environ),
     )
     for problem in found:
         if problem.variable not in faulty:
@@ -415,6 +454,20 @@ def _tls_file_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
 def _store_package_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
     if STORE in environ and importlib.util.find_spec("redis") is None:
         yield Problem(STORE, "it needs a package that is not installed; pip install 'kuma-aws-iam[redis]'")
+
+
+def _key_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Hold the two files of keys apart, where both can be read; where one cannot, that is its own problem."""
+    with contextlib.suppress(ValueError):
+        files = [
+            read(environ[name])
+            for name, read in ((DATAPLANE_KEYS, read_dataplane_key_file), (ZONE_KEYS, read_zone_key_file))
+            if name in environ
+        ]
+        try:
+            SigningKeys(key for file in files for key in file.keys)
+        except ValueError as error:
+            yield Problem(f"{DATAPLANE_KEYS} and {ZONE_KEYS}", str(error))
 
 
 def _remedy(kind: str, message: str, context: dict[str, Any]) -> str:

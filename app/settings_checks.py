@@ -32,6 +32,11 @@ SOCKET_MODE: Final = "KMESH_AWSIAM_SOCKET_MODE"
 STORE: Final = "KMESH_AWSIAM_STORE"
 STORE_KEY: Final = "KMESH_AWSIAM_STORE_KEY_FILE"
 STORE_CA: Final = "KMESH_AWSIAM_STORE_CA_FILE"
+DATAPLANE_KEYS: Final = "KMESH_AWSIAM_DATAPLANE_KEYS_FILE"
+ZONE_KEYS: Final = "KMESH_AWSIAM_ZONE_KEYS_FILE"
+TOKEN_VALIDITY: Final = "KMESH_AWSIAM_TOKEN_VALIDITY"  # noqa: S105 - a variable's name
+TOKEN_NAMES: Final = "KMESH_AWSIAM_TOKEN_NAMES"  # noqa: S105 - likewise
+ZONE: Final = "KMESH_AWSIAM_ZONE"
 
 AWS_IAM: Final = "aws-iam"
 DEFAULT_LISTEN: Final = "127.0.0.1:5690"
@@ -79,6 +84,8 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
         yield Problem(
             "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
         )
+    if ZONE in environ and ZONE_KEYS not in environ:
+        yield Problem(ZONE, f"it belongs to {ZONE_KEYS}, without which no zone token is issued; set both or neither")
     for name in sorted(environ):
         if name.startswith(prefix) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)

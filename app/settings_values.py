@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
+_ZONE: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
 _NETLOC: Final = re.compile(
     r"(?:[A-Za-z0-9._~!$&'()*+,;=:%-]*@)?(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?",
     re.ASCII,
@@ -137,6 +138,13 @@ def parse_audience(text: str) -> str:
     # SigV4 folds blanks, so that two of them would not tell "a  b" from "a b".
     if not _AUDIENCE.fullmatch(text) or "  " in text:
         raise ValueError("it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row")
+    return text
+
+
+def parse_zone(text: str) -> str:
+    """Check the name of a zone."""
+    if not _ZONE.fullmatch(text):
+        raise ValueError("it must be the name of a zone: 1 to 253 characters of 0-9 a-z . _ -")
     return text
 
 

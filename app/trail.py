@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
@@ -15,6 +15,16 @@ MISS: Final = "miss"
 COALESCED: Final = "coalesced"
 SHARED: Final = "shared"
 STALE: Final = "stale"
+# The form of a credential that is a token of this service's.
+TOKEN_FORM: Final = "token"  # noqa: S105 - a form's name
+PresentedForm = CredentialForm | Literal["token"]
+# Where the token of a decision comes from.
+TokenOrigin = Literal["fresh", "reused", "presented"]
+FRESH: Final = "fresh"
+REUSED: Final = "reused"
+PRESENTED: Final = "presented"
+TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
+
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
 
 
@@ -48,6 +58,23 @@ class UpstreamCall:
     elsewhere: Elsewhere | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenNote:
+    """What is written down of an issued token; never its text.
+
+    Attributes:
+        jti: its id, by which Kuma revokes it.
+        kid: the id of the key that signed it.
+        expires_at: when it ends.
+        origin: ``fresh``, ``reused`` (it was signed for an earlier call) or ``presented`` (as the credential).
+    """
+
+    jti: str
+    kid: str
+    expires_at: datetime
+    origin: TokenOrigin
+
+
 @dataclass(slots=True)
 class Trail:
     """One decision on its way.
@@ -61,6 +88,7 @@ class Trail:
         skew: seconds by which the signer's clock is ahead, as far as the age shows it; negative for an old credential.
         principal: whom STS named.
         granted: the identity that was granted.
+        token: what was issued for it, or presented as the credential.
         sts: the call to STS.
         iam: the call to IAM.
     """
@@ -68,11 +96,12 @@ class Trail:
     request_id: str
     deadline: float
     claimed: ProxyRequest | None = None
-    form: CredentialForm | None = None
+    form: PresentedForm | None = None
     signed_at: datetime | None = None
     skew: float | None = None
     principal: Principal | None = None
     granted: ProxyIdentity | None = None
+    token: TokenNote | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
 

@@ -32,7 +32,7 @@ class FileWatch:
     def __init__(
         self,
         what: Reloadable,
-        paths: Sequence[Path],
+        paths: Sequence[Path] | Callable[[], Sequence[Path]],
         load: Callable[[], None],
         metrics: Metrics,
         timer: Timer = time.monotonic,
@@ -41,13 +41,14 @@ class FileWatch:
 
         Args:
             what: the files hold.
-            paths: the files; a symbolic link stands for what it leads to.
+            paths: the files; a symbolic link stands for what it leads to. Or what tells them, where a file names others:
+                those that it names anew are read once more at the next check.
             load: takes the files over, or raises and leaves everything as it is. It may run in another thread.
             metrics: counts what could not be taken over.
             timer: of `bad_for`.
         """
         self.what = what
-        self._paths = tuple(paths)
+        self._paths = paths if callable(paths) else lambda: paths
         self._load = load
         self._metrics = metrics
         # None: read them at the first occasion, since they may have changed since the settings were read.
@@ -61,7 +62,7 @@ class FileWatch:
         """Read the files if one has changed, or if they could not be taken over the last time; ``forced``: in any case."""
         with self._lock:
             # Before the files are read: what changes afterwards is seen the next time.
-            stamps = tuple(_stamp(path) for path in self._paths)
+            stamps = tuple(_stamp(path) for path in self._paths())
             if stamps == self._seen and self._problem is None and not forced:
                 self._good_at = self._timer()
                 return
@@ -74,7 +75,7 @@ class FileWatch:
                 self._failed(f"a bug of ours: {type(error).__name__}")
             else:
                 if not first or self._problem is not None:
-                    get_logger().info("reloaded", what=self.what, files=[str(path) for path in self._paths])
+                    get_logger().info("reloaded", what=self.what, files=[str(path) for path in self._paths()])
                 self._problem, self._good_at = None, self._timer()
 
     def bad_for(self) -> float:
@@ -91,7 +92,7 @@ class FileWatch:
             get_logger().error(
                 "not reloaded",
                 what=self.what,
-                files=[str(path) for path in self._paths],
+                files=[str(path) for path in self._paths()],
                 problem=problem,
                 remedy="correct the file; until then what was read before stays in force",
             )

@@ -14,7 +14,8 @@ from app.api.answer import Answer
 from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
-from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem
+from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
+from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenEndpoints
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.reasons import EXPLANATIONS, Reason
@@ -28,20 +29,31 @@ _NOT_FOUND: Final = 404
 _UNAUTHORIZED: Final = 401
 _CALLER_TOKEN: Final = "callerToken"  # noqa: S105 - a scheme's name
 
+# The bare-ASGI endpoints read it, and FastAPI cannot see it.
+_CALL: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": _REF.format(model=AuthenticateCall.__name__)}}},
+    }
+}
+
 Guard = Callable[[ASGIApp], ASGIApp]
 
 
 class HotPath:
-    """Answers the one hot path itself, and hands everything else to FastAPI."""
+    """Answers the hot paths itself, and hands everything else to FastAPI."""
 
-    def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint) -> None:
+    def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint, tokens: TokenEndpoints | None = None) -> None:
         self._app = app
         self._endpoint = endpoint
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route by the exact path."""
         if scope["type"] == "http" and scope["path"] == PATH:
             await self._endpoint(scope, receive, send)
+        elif self._tokens is not None and scope["type"] == "http" and self._tokens.answers(scope["path"]):
+            await self._tokens(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -53,8 +65,11 @@ def build_api(
     *,
     with_probes: bool,
     guard: Guard | None = None,
+    tokens: TokenEndpoints | None = None,
 ) -> ASGIApp:
     """Build the application of the API's listener; the probes are left out when they have a listener of their own.
+
+    Tokens are issued where there are keys to sign them with.
 
     A guard stands in front of everything, and lets callers with a token through.
     """
@@ -66,12 +81,7 @@ def build_api(
         tags=["decisions"],
         response_model=AuthenticateAnswer,
         responses=_problem_responses(),
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": {"$ref": _REF.format(model=AuthenticateCall.__name__)}}},
-            }
-        },
+        openapi_extra=_CALL,
     )
     async def authenticate(request: Request) -> Response:
         # The hot path answers before this is reached; it stands here to be described, and does the same.
@@ -79,8 +89,58 @@ def build_api(
 
     if with_probes:
         add_probes(app, metrics, readiness)
-    api = HotPath(app, endpoint)
+    if tokens is not None:
+        _add_tokens(app, tokens)
+    api = HotPath(app, endpoint, tokens)
     return api if guard is None else guard(api)
+
+
+def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
+    """Describe the two paths that issue tokens; the hot path answers before these are reached."""
+
+    @app.post(
+        TOKEN_PATH,
+        summary="Decide about one credential and its proxy, and issue a token for its control plane",
+        tags=["tokens"],
+        response_model=TokenAnswer,
+        responses=_problem_responses(),
+        openapi_extra=_CALL,
+    )
+    async def token(request: Request) -> Response:
+        return _to_response(await tokens.answer(request.scope, request.receive))
+
+    @app.post(
+        f"{EXT_AUTHZ_PREFIX}{{path:path}}",
+        summary="Decide for Envoy's ext_authz about the authorization of a stream",
+        tags=["tokens"],
+        response_class=Response,
+        responses={
+            **_problem_responses(),
+            200: {
+                "description": "Approved. Whatever stands behind the path's prefix decides nothing.",
+                "headers": {
+                    "Authorization": {
+                        "description": "The token that takes the credential's place on the way to the control plane.",
+                        "required": True,
+                        "schema": {"type": "string"},
+                    }
+                },
+            },
+        },
+        openapi_extra={
+            "parameters": [
+                {
+                    "name": "authorization",
+                    "in": "header",
+                    "required": True,
+                    "description": "The credential, or a token of this service, without Bearer.",
+                    "schema": {"type": "string"},
+                }
+            ]
+        },
+    )
+    async def ext_authz(request: Request) -> Response:
+        return _to_response(await tokens.answer(request.scope, request.receive))
 
 
 def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:

@@ -11,7 +11,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -21,7 +21,7 @@ from app.api.answer import Answer
 from app.api.known_calls import Credential, KnownCalls
 from app.api.problems import problem_answer, reason_answer
 from app.audit import write_decision
-from app.authenticator import Authenticator, Decision
+from app.authenticator import Decider, Decision
 from app.core.proxy import ProxyRequest
 from app.errors import AuthError, RequestError, UpstreamError
 from app.metrics import Metrics
@@ -39,7 +39,7 @@ MAX_DECISIONS: Final = 4096
 MAX_DIGITS: Final = 18
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
-_JSON: Final = "application/json"
+JSON: Final = "application/json"
 # Of ids that are made here: unique, and without the price of random bytes for each.
 _PROCESS_ID: Final = secrets.token_hex(8)
 _CALLS: Final = itertools.count(1)
@@ -47,12 +47,30 @@ _CALLS: Final = itertools.count(1)
 Headers = Iterable[tuple[bytes, bytes]]
 
 
+class Way(Protocol):
+    """Another way through here: how its call is read, and what an approval is answered with."""
+
+    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+        """Read a call.
+
+        Raises:
+            AuthError: no decision is begun.
+        """
+
+    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+        """Make the answer to an approval; it is sent once the decision is written down.
+
+        Raises:
+            AuthError: it ends without an approval.
+        """
+
+
 class AuthenticateEndpoint:
     """The ASGI application of one path."""
 
     def __init__(
         self,
-        authenticator: Authenticator,
+        authenticator: Decider,
         calls: KnownCalls,
         metrics: Metrics,
         readiness: Readiness,
@@ -73,7 +91,7 @@ class AuthenticateEndpoint:
         """Answer one call."""
         await (await self.answer(scope, receive)).send(send)
 
-    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def answer(self, scope: Scope, receive: Receive, way: Way | None = None) -> Answer:
         """Read the call, decide, and account for the decision; it never raises for what a caller or AWS does."""
         request_id = request_id_of(scope["headers"])
         if scope["method"] != "POST":
@@ -84,14 +102,15 @@ class AuthenticateEndpoint:
         try:
             if self._readiness.draining:
                 raise UpstreamError(Reason.OVERLOADED, "the service is stopping")
-            credential, claimed = await self._read(scope["headers"], receive)
+            read = self.read if way is None else way.read
+            credential, claimed = await read(scope["headers"], receive)
         except AuthError as error:
             # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
             # body is not read, so the connection ends.
             answer = self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(credential, claimed, request_id)
+            return await self._decide(credential, claimed, request_id, way)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -101,23 +120,35 @@ class AuthenticateEndpoint:
         """Come back when no call is under way, not even one whose body is on its way."""
         await self._idle.wait()
 
-    async def _read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
         _require_json(headers)
         body = await _read_body(headers, receive)
         credential, claimed = self._known_calls.read(body)
+        self._require_room(credential)
+        return credential, claimed
+
+    def recall(self, text: str) -> Credential:
+        """Return what is known of a credential that came without a body, or itself."""
+        credential = self._known_calls.recall(text)
+        self._require_room(credential)
+        return credential
+
+    def _require_room(self, credential: Credential) -> None:
         # Not before the body is whole: whoever sends none must not take the place of those who do (I20). And not for those
         # who are known: whoever presents what STS has to be asked about must not take theirs.
         if isinstance(credential, str) and self._decisions >= MAX_DECISIONS:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
-        return credential, claimed
 
-    async def _decide(self, credential: Credential, claimed: ProxyRequest | None, request_id: str) -> Answer:
+    async def _decide(
+        self, credential: Credential, claimed: ProxyRequest | None, request_id: str, way: Way | None
+    ) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
         started = time.perf_counter()
         self._decisions += 1
         try:
             decision = await self._authenticator.authenticate(credential, claimed, trail)
+            concluded = None if way is None else await way.conclude(decision, claimed, trail)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
@@ -128,7 +159,9 @@ class AuthenticateEndpoint:
         unwritten = self._account(trail, None, started)
         if unwritten is not None:
             return reason_answer(unwritten, request_id)
-        return Answer(status=200, media_type=_JSON, body=encode_decision(decision), request_id=request_id)
+        if concluded is not None:
+            return concluded
+        return Answer(status=200, media_type=JSON, body=encode_decision(decision), request_id=request_id)
 
     def _end(self, trail: Trail, error: AuthError, started: float) -> Answer:
         unwritten = self._account(trail, error, started)
@@ -153,8 +186,19 @@ class AuthenticateEndpoint:
 
 def encode_decision(decision: Decision) -> bytes:
     """Return the JSON of an approval; a test holds it to the model that OpenAPI shows."""
+    return encode(members_of(decision))
+
+
+def encode(members: dict[str, Any]) -> bytes:
+    """Return the JSON of an answer."""
+    encoded: bytes = orjson.dumps(members, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
+    return encoded
+
+
+def members_of(decision: Decision) -> dict[str, Any]:
+    """Return the members of an approval's JSON."""
     identity, principal = decision.identity, decision.principal
-    answer: dict[str, Any] = {
+    return {
         "identity": {
             "type": identity.type.value,
             "mesh": identity.mesh,
@@ -172,8 +216,6 @@ def encode_decision(decision: Decision) -> bytes:
         },
         "expiresAt": decision.expires_at,
     }
-    encoded: bytes = orjson.dumps(answer, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
-    return encoded
 
 
 def describe_bug(error: Exception) -> str:

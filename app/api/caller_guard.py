@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.answer import Answer
 from app.api.authenticate import MAX_BODY_BYTES, MAX_DIGITS, Headers, request_id_of
 from app.api.problems import reason_answer
+from app.api.tokens import is_ext_authz
 from app.audit import get_logger
 from app.callers import CallerTokenSource
 from app.metrics import CallerCheck, Metrics
@@ -73,7 +74,8 @@ class CallerGuard:
         """Let a call through, or answer 401."""
         # Defensive: the server speaks neither WebSocket nor lifespan; what has no headers cannot be let through.
         headers: Headers = scope.get("headers", ())
-        fault = None if scope.get("path") in self._open_paths else self._tokens.find_fault(headers)
+        path = scope.get("path", "")
+        fault = None if path in self._open_paths else self._tokens.find_fault(headers, in_own_header=is_ext_authz(path))
         if fault is None:
             await self._app(scope, receive, send)
             return

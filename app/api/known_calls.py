@@ -37,6 +37,10 @@ class KnownCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
+    def recall(self, credential: str) -> Credential:
+        """Return what is known of a credential, or itself."""
+        return self._credentials.recall(credential) or credential
+
     def read(self, body: bytes) -> tuple[Credential, ProxyRequest | None]:
         """Return the credential, or what is known of it, and what the proxy says it is.
 

@@ -1,4 +1,4 @@
-"""The wire models of ``POST /v1/authenticate``. They describe the API in OpenAPI, and read the call.
+"""The wire models of ``POST /v1/authenticate`` and ``POST /v1/token``. They describe the API in OpenAPI, and read the call.
 
 Strict, and closed: an unknown member is refused, so that a misspelt one is not silently without effect.
 """
@@ -121,6 +121,14 @@ class AuthenticateAnswer(BaseModel):
     identity: Identity
     principal: PrincipalOut
     expiresAt: datetime = Field(description="When this verdict stops holding: the end of the signature's life.")  # noqa: N815
+
+
+class TokenAnswer(AuthenticateAnswer):
+    """An approval, and the token that makes the control plane see it."""
+
+    token: str = Field(repr=False, description="What the proxy presents to its control plane.")
+    kid: str = Field(description="The id of the key that signed it.")
+    expiresAt: datetime = Field(description="When the token ends.")  # noqa: N815
 
 
 class Problem(BaseModel):

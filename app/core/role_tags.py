@@ -74,14 +74,17 @@ def read_claims(
         principal.partition, principal.account, principal.role, principal.role_id, role, require_service
     )
     if account_meshes is not None:
-        _require_mesh_of_account(claims, account_meshes.get(principal.account, frozenset()))
+        require_mesh_of_account(claims, account_meshes.get(principal.account, frozenset()))
     return claims
 
 
-def _require_mesh_of_account(claims: ProxyClaims, meshes: AbstractSet[str]) -> None:
+def require_mesh_of_account(claims: ProxyClaims, meshes: AbstractSet[str]) -> None:
     """Hold an account to its meshes: whoever tags roles in one account must not claim another's mesh.
 
     A zone proxy carries the traffic of every mesh, so only an account with ``*`` may have one.
+
+    Raises:
+        AuthorizationError: ``account_mesh_not_allowed``.
     """
     if ANY_MESH not in meshes and claims.mesh not in meshes:
         raise AuthorizationError(

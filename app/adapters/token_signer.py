@@ -1,0 +1,120 @@
+"""Issues tokens: signs in threads, since RSA takes a part of a millisecond, and hands the same one out while it is young.
+
+A proxy asks again at each stream that it opens. Equal subjects share a token as long as more than half of its life remains
+and its key is the one that signs: so a storm signs nothing, and whoever is given a token has half of its validity at least.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.adapters.expiring import ExpiringCache, Timer
+from app.adapters.flights import Flights
+from app.authenticator import Decision
+from app.core.proxy import ProxyRequest
+from app.core.token_claims import TokenLife, TokenSubject, subject_of, write_claims
+from app.core.token_text import end_of, seconds_of
+from app.errors import UpstreamError
+from app.metrics import Metrics
+from app.reasons import Reason
+from app.token_issuer import IssuedToken, TokenDecision
+from app.token_keys import SigningKey, SigningKeys
+from app.token_signing import sign
+from app.trail import FRESH, PRESENTED, REUSED, TokenNote, TokenOrigin, Trail
+
+# About 3 KiB each: 60 MB when full. Each task has one, and another one for each session and key.
+MAX_REUSABLE_TOKENS: Final = 20_000
+MAX_SIGNING_THREADS: Final = 4
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenOptions:
+    """How tokens are made.
+
+    Attributes:
+        audience: that they are bound to when they come back as credentials.
+        validity: seconds from issue to expiry.
+        with_names: hold data planes to the name that they give.
+        default_zone: of zone proxies whose role and own words name none.
+    """
+
+    audience: str
+    validity: int
+    with_names: bool = False
+    default_zone: str | None = None
+
+
+class SigningIssuer:
+    """A `TokenIssuer` that signs."""
+
+    def __init__(
+        self,
+        options: TokenOptions,
+        keys: Callable[[], SigningKeys],
+        metrics: Metrics,
+        clock: Clock,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        self._options = options
+        self._keys = keys
+        self._metrics = metrics
+        self._clock = clock
+        self._reusable: ExpiringCache[IssuedToken] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
+        self._flights: Flights[IssuedToken] = Flights()
+        threads = min(MAX_SIGNING_THREADS, os.cpu_count() or 1)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sign")
+
+    def close(self) -> None:
+        """Let the threads end; a signature under way is waited for by nobody."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
+        """Return the token that was presented, a young one of the same subject, or a fresh one; see `TokenIssuer`."""
+        if isinstance(decision, TokenDecision):
+            return self._note(decision.token, PRESENTED, trail)
+        options = self._options
+        subject = subject_of(
+            decision.identity,
+            decision.principal,
+            claimed,
+            default_zone=options.default_zone,
+            with_names=options.with_names,
+        )
+        key = self._keys().find_signer(subject.kind, subject.identity.mesh)
+        if key is None:
+            raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no {subject.kind} key signs for {subject.identity.mesh}")
+        which: Hashable = (subject, key.kid, key.fingerprint)
+        young = self._reusable.get(which)
+        if young is not None:
+            return self._note(young, REUSED, trail)
+        fresh = which not in self._flights
+        try:
+            token = await self._flights.join(which, lambda: self._sign(subject, key, which), trail.deadline)
+        except TimeoutError as error:
+            raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
+        return self._note(token, FRESH if fresh else REUSED, trail)
+
+    async def _sign(self, subject: TokenSubject, key: SigningKey, which: Hashable) -> IssuedToken:
+        options = self._options
+        now = seconds_of(self._clock())
+        life = TokenLife(jti=str(uuid.uuid4()), issued_at=now, expires_at=now + options.validity)
+        claims = write_claims(subject, life, options.audience)
+        started = time.perf_counter()
+        text = await asyncio.get_running_loop().run_in_executor(self._threads, sign, claims, key)
+        self._metrics.token_signed(subject.kind, time.perf_counter() - started)
+        token = IssuedToken(token=text, kind=subject.kind, kid=key.kid, jti=life.jti, expires_at=end_of(life))
+        self._reusable.put(which, token, options.validity / 2)
+        return token
+
+    def _note(self, token: IssuedToken, origin: TokenOrigin, trail: Trail) -> IssuedToken:
+        trail.token = TokenNote(jti=token.jti, kid=token.kid, expires_at=token.expires_at, origin=origin)
+        self._metrics.token_issued(token.kind, origin)
+        return token

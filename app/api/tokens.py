@@ -1,0 +1,106 @@
+"""``POST /v1/token`` and ``POST /v1/ext-authz/{path}``: a decision, and a token for the control plane with it.
+
+Both are ways through `app.api.authenticate`, which decides, accounts and answers for them: each says how its call is read
+and what an approval is answered with.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from app.api.answer import Answer
+from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
+from app.api.known_calls import Credential
+from app.authenticator import Decision
+from app.core.proxy import ProxyRequest
+from app.errors import AuthError, CredentialError
+from app.reasons import Reason
+from app.token_issuer import IssuedToken, TokenIssuer
+from app.trail import Trail
+
+TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
+EXT_AUTHZ_PREFIX: Final = "/v1/ext-authz/"
+
+
+def is_ext_authz(path: str) -> bool:
+    """Whether a path is Envoy's: behind ours stands that of the call it asks about."""
+    return path.startswith(EXT_AUTHZ_PREFIX)
+
+
+class TokenWay:
+    """The call of ``/v1/authenticate``, answered with a token beside the decision."""
+
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+        self._endpoint = endpoint
+        self._issuer = issuer
+
+    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+        """Read the same JSON."""
+        return await self._endpoint.read(headers, receive)
+
+    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+        """Answer with the token, and with what it was issued for; ``expiresAt`` is the token's."""
+        issued = await _issue(self._issuer, decision, claimed, trail)
+        members = {
+            "token": issued.token,
+            "kid": issued.kid,
+            **members_of(decision),
+            "expiresAt": issued.expires_at,
+        }
+        return Answer(status=200, media_type=JSON, body=encode(members), request_id=trail.request_id)
+
+
+class ExtAuthzWay:
+    """Envoy's call: the credential is the ``authorization`` of the stream that it asks about, and no body is ours."""
+
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+        self._endpoint = endpoint
+        self._issuer = issuer
+
+    async def read(self, headers: Headers, _receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+        """Take the credential out of the one ``authorization``; the body, if Envoy sends the stream's, is nothing to us.
+
+        Raises:
+            CredentialError: ``credential_malformed``; there are none or several.
+        """
+        values = [value for name, value in headers if name == b"authorization"]
+        if len(values) != 1:
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"{len(values)} authorization headers")
+        return self._endpoint.recall(values[0].decode("latin-1")), None
+
+    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+        """Answer with the ``authorization`` that Envoy puts in the other one's place."""
+        issued = await _issue(self._issuer, decision, claimed, trail)
+        answer = Answer(status=200, media_type="text/plain", body=b"", request_id=trail.request_id)
+        return replace(answer, extra_headers=[(b"authorization", issued.token.encode("ascii"))])
+
+
+async def _issue(issuer: TokenIssuer, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
+    try:
+        return await issuer.issue(decision, claimed, trail)
+    except AuthError:
+        trail.granted = None  # the call ends without an approval
+        raise
+
+
+class TokenEndpoints:
+    """The ASGI application of both paths."""
+
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+        self._endpoint = endpoint
+        self._token = TokenWay(endpoint, issuer)
+        self._ext_authz = ExtAuthzWay(endpoint, issuer)
+
+    def answers(self, path: str) -> bool:
+        """Whether a path is one of the two."""
+        return path == TOKEN_PATH or is_ext_authz(path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        await (await self.answer(scope, receive)).send(send)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Answer one call, by its path."""
+        way = self._ext_authz if is_ext_authz(scope["path"]) else self._token
+        return await self._endpoint.answer(scope, receive, way)

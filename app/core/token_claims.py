@@ -1,0 +1,244 @@
+"""`ProxyIdentity` ↔ the claims of a token that a stock control plane accepts, and nothing that it could take for more.
+
+The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go), read by Go's encoding/json,
+which compares names without case and leaves what is absent empty. To Kuma an empty claim means "anything goes"
+(pkg/xds/auth/universal/authenticator.go): a data plane token without ``Mesh`` is one of every mesh, a zone token without
+``Zone`` one of every zone, and a zone token is both when a data plane's key verifies it. Hence `TokenSubject` refuses what
+would leave one empty, each kind has keys of its own, and no claim of ours is one of Kuma's but for its case.
+
+``iss``, ``aud`` and ``principal`` are ours. Kuma ignores them (pkg/core/tokens/validator.go asks its parser for no issuer
+and no audience); they make the token a credential that leads back to the very same identity and principal.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+from app.core.principal import Principal
+from app.core.proxy import SERVICE_TAG, ProxyClaims, ProxyIdentity, ProxyRequest, ProxyType
+from app.errors import AuthorizationError, CredentialError, RequestError
+from app.reasons import Reason
+
+ISSUER: Final = "kuma-aws-iam"
+MIN_VALIDITY_SECONDS: Final = 60
+MAX_VALIDITY_SECONDS: Final = 86_400
+# Kuma dates its own tokens' nbf so far back (pkg/core/tokens/issuer.go). The JWT library of its versions before 2.4 refuses
+# an iat ahead of its clock as well, and none of them allows for a clock that is behind ours.
+BACKDATED_SECONDS: Final = 300
+
+# Kuma's: names of resources and zones are DNS-like. Nothing else of a proxy's own words is signed.
+_RESOURCE_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
+_PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
+
+
+class TokenKind(StrEnum):
+    """What a token's key is for. A closed set: it labels metrics."""
+
+    DATAPLANE = "dataplane"
+    ZONE = "zone"
+
+
+def kind_of(proxy_type: ProxyType) -> TokenKind:
+    """Return the kind of token that a proxy of this type presents to its control plane."""
+    return TokenKind.DATAPLANE if proxy_type is ProxyType.DATAPLANE else TokenKind.ZONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenSubject:
+    """What a token says of its bearer; equal subjects can share one.
+
+    Attributes:
+        identity: what the proxy may be; a zone proxy's names its zone.
+        principal: the role that it runs as, without STS's request id.
+        name: the one resource that it may be, if it is held to one.
+    """
+
+    identity: ProxyIdentity
+    principal: Principal
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        # Fail closed: to Kuma an empty claim is no limit.
+        identity = self.identity
+        required = identity.mesh if self.kind is TokenKind.DATAPLANE else identity.zone
+        narrowing = (identity.mesh, identity.service, identity.workload, identity.zone, self.name)
+        if not required or "" in narrowing:
+            raise ValueError("a token names its mesh or its zone, and no claim of it is empty")
+
+    @property
+    def kind(self) -> TokenKind:
+        """The kind of key that signs it."""
+        return kind_of(self.identity.type)
+
+    @property
+    def claims(self) -> ProxyClaims:
+        """What the bearer may be, as its role's tags would say it."""
+        identity = self.identity
+        return ProxyClaims(
+            type=identity.type,
+            mesh=identity.mesh,
+            service=identity.service,
+            workload=identity.workload,
+            zone=identity.zone,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLife:
+    """The registered claims that differ from token to token (RFC 7519, section 4.1), times in whole seconds of the epoch.
+
+    Attributes:
+        jti: the id by which Kuma revokes it.
+        issued_at: when it was issued, by the issuer's clock.
+        expires_at: from then on it is nothing any more.
+    """
+
+    jti: str
+    issued_at: int
+    expires_at: int
+
+
+def subject_of(
+    identity: ProxyIdentity,
+    principal: Principal,
+    claimed: ProxyRequest | None,
+    *,
+    default_zone: str | None = None,
+    with_names: bool = False,
+) -> TokenSubject:
+    """Say what a token for a granted identity has to hold its bearer to.
+
+    Args:
+        identity: that was granted.
+        principal: that it was granted to.
+        claimed: what the proxy says it is; it was compared with the identity.
+        default_zone: of zone proxies whose role and own words name none.
+        with_names: hold a data plane to the name that it gives.
+
+    Raises:
+        AuthorizationError: ``role_zone_missing``.
+        RequestError: ``malformed_request``; what would be signed is no name of Kuma's.
+    """
+    principal = replace(principal, request_id="")
+    if identity.type is ProxyType.DATAPLANE:
+        name = claimed.name if with_names and claimed is not None else None
+        return TokenSubject(identity=identity, principal=principal, name=_signable(name, "proxy.name"))
+    said = None if claimed is None else _signable(claimed.zone, "proxy.zone")
+    zone = identity.zone or said or default_zone
+    if not zone:
+        raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
+    return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
+
+
+def _signable(text: str | None, field: str) -> str | None:
+    if text is not None and not _RESOURCE_NAME.fullmatch(text):
+        raise RequestError(Reason.MALFORMED_REQUEST, f"{field} is no name that Kuma would know", field=field)
+    return text
+
+
+def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[str, Any]:
+    """Write the claims of a token, all of them."""
+    identity, principal = subject.identity, subject.principal
+    claims: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": audience,
+        "jti": life.jti,
+        "iat": life.issued_at - BACKDATED_SECONDS,
+        "nbf": life.issued_at - BACKDATED_SECONDS,
+        "exp": life.expires_at,
+        "principal": {
+            "partition": principal.partition,
+            "account": principal.account,
+            "role": principal.role,
+            "roleId": principal.role_id,
+            "session": principal.session,
+        },
+    }
+    if subject.kind is TokenKind.ZONE:
+        return {**claims, "Zone": identity.zone, "Scope": [identity.type.value]}
+    claims |= {"Mesh": identity.mesh, "Type": identity.type.value}
+    if identity.service is not None:
+        claims["Tags"] = {SERVICE_TAG: [identity.service]}
+    if identity.workload is not None:
+        claims["Workload"] = identity.workload
+    if subject.name is not None:
+        claims["Name"] = subject.name
+    return claims
+
+
+def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: str) -> tuple[TokenSubject, TokenLife]:
+    """Read the claims of a token whose signature a key of this kind has verified.
+
+    What `write_claims` would not write in every member is refused, so a token of another issuer, kind or form is none.
+
+    Raises:
+        CredentialError: ``audience_mismatch`` or ``token_rejected``.
+    """
+    if claims.get("iss") == ISSUER and claims.get("aud") != audience:
+        raise CredentialError(Reason.AUDIENCE_MISMATCH, "the token is for another audience")
+    try:
+        subject = _read_zone(claims) if kind is TokenKind.ZONE else _read_dataplane(claims)
+        life = TokenLife(
+            jti=_text(claims["jti"]),
+            issued_at=_seconds(claims["iat"]) + BACKDATED_SECONDS,
+            expires_at=_seconds(claims["exp"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise CredentialError(Reason.TOKEN_REJECTED, f"it has not the claims of a {kind} token of ours") from error
+    if write_claims(subject, life, audience) != claims:
+        raise CredentialError(Reason.TOKEN_REJECTED, f"a claim is not as in a {kind} token of ours")
+    return subject, life
+
+
+def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
+    scope = claims["Scope"]
+    if not isinstance(scope, list) or len(scope) != 1:
+        raise ValueError("the scope is not one type")
+    proxy_type = ProxyType(_text(scope[0]))
+    if kind_of(proxy_type) is not TokenKind.ZONE:
+        raise ValueError("the scope is no zone proxy")
+    identity = ProxyIdentity(type=proxy_type, mesh=None, service=None, workload=None, zone=_text(claims["Zone"]))
+    return TokenSubject(identity=identity, principal=_read_principal(claims["principal"]))
+
+
+def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
+    tags = claims.get("Tags")
+    service = None
+    if tags is not None:
+        if not isinstance(tags, dict) or not isinstance(tags.get(SERVICE_TAG), list) or len(tags[SERVICE_TAG]) != 1:
+            raise ValueError("the tags are not one service")
+        service = _text(tags[SERVICE_TAG][0])
+    identity = ProxyIdentity(
+        type=ProxyType.DATAPLANE,
+        mesh=_text(claims["Mesh"]),
+        service=service,
+        workload=_optional(claims.get("Workload")),
+        zone=None,
+    )
+    principal = _read_principal(claims["principal"])
+    return TokenSubject(identity=identity, principal=principal, name=_optional(claims.get("Name")))
+
+
+def _read_principal(value: Any) -> Principal:
+    if not isinstance(value, dict):
+        raise ValueError("the principal is no object")  # noqa: TRY004 - a token's fault, like any other
+    partition, account, role, role_id, session = (_text(value[member]) for member in _PRINCIPAL_MEMBERS)
+    return Principal(partition=partition, account=account, role=role, role_id=role_id, session=session, request_id="")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("not a text")
+    return value
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _seconds(value: Any) -> int:
+    if type(value) is not int:  # True is an int, and 1.0 equals 1
+        raise ValueError("not whole seconds")
+    return value
