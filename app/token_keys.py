@@ -145,6 +145,11 @@ def read_zone_key_file(text: str) -> SigningKeyFile:
     return _read(Path(text), TokenKind.ZONE)
 
 
+def is_mesh(text: str) -> bool:
+    """Whether a line can say it of its key: a mesh's name, or ``*``."""
+    return _MESH.fullmatch(text) is not None
+
+
 def public_half(private: RSAPrivateKey) -> RSAPublicKey:
     """Return the public key, after a look at its size.
 
@@ -190,7 +195,7 @@ def _key_of(words: list[str], kind: TokenKind, folder: Path) -> tuple[SigningKey
         raise ValueError(
             "a key's id is 1 to 64 letters, digits and ._-, and not a number alone: the control plane numbers its own keys"
         )
-    if mesh is not None and not _MESH.fullmatch(mesh):
+    if mesh is not None and not is_mesh(mesh):
         raise ValueError(
             "a mesh is 1 to 253 characters of 0-9 a-z . _ -, or * for every mesh without a line of its own"
         )

@@ -8,6 +8,7 @@ from app.cli.credential import credential
 from app.cli.demo import demo
 from app.cli.emulator import emulator
 from app.cli.health import health
+from app.cli.keys import keys
 from app.cli.serve import check_config, serve
 
 
@@ -23,11 +24,12 @@ def main() -> None:
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve
     Beside a proxy:           kuma-aws-iam credential --out /run/kuma/token
     When a proxy is refused:  kuma-aws-iam authenticate --explain < credential
+    Beside a stock Kuma:      kuma-aws-iam keys generate
     Without AWS:              kuma-aws-iam demo
 
     Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings.
     """
 
 
-for command in (serve, check_config, credential, authenticate, health, emulator, demo):
+for command in (serve, check_config, credential, authenticate, health, emulator, demo, keys):
     main.add_command(command)

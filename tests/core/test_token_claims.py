@@ -1,0 +1,185 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.token_claims import (
+    TokenKind,
+    TokenLife,
+    TokenSubject,
+    kind_of,
+    read_claims_of_token,
+    subject_of,
+    write_claims,
+)
+from app.errors import AuthError, AuthorizationError, CredentialError, RequestError
+from app.reasons import Reason
+from tests.support.principals import PRINCIPAL
+from tests.support.signing import AUDIENCE
+from tests.support.tokens import DATAPLANE_CLAIMS, HOSTILE, HOUR, ISSUED, ZONE_CLAIMS, Hostile, core_verdict, make_token
+
+BARE = replace(PRINCIPAL, request_id="")
+DATAPLANE = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
+INGRESS = ProxyIdentity(type=ProxyType.INGRESS, mesh=None, service=None, workload=None, zone=None)
+LIFE = TokenLife(jti=DATAPLANE_CLAIMS["jti"], issued_at=ISSUED, expires_at=ISSUED + HOUR)
+
+
+def proxy(**fields: Any) -> ProxyRequest:
+    return ProxyRequest(**{"type": ProxyType.DATAPLANE, "mesh": "default", **fields})
+
+
+def zone_proxy(zone: str | None) -> ProxyRequest:
+    return ProxyRequest(type=ProxyType.INGRESS, zone=zone)
+
+
+# What a token says.
+
+
+@pytest.mark.parametrize(
+    ("subject", "claims"),
+    [
+        pytest.param(TokenSubject(identity=DATAPLANE, principal=BARE), DATAPLANE_CLAIMS, id="service"),
+        pytest.param(
+            TokenSubject(identity=replace(DATAPLANE, service=None), principal=BARE),
+            {name: value for name, value in DATAPLANE_CLAIMS.items() if name != "Tags"},
+            id="mesh-alone",
+        ),
+        pytest.param(
+            TokenSubject(identity=replace(DATAPLANE, workload="demo"), principal=BARE, name="demo-app-1"),
+            {**DATAPLANE_CLAIMS, "Workload": "demo", "Name": "demo-app-1"},
+            id="workload-and-name",
+        ),
+        pytest.param(TokenSubject(identity=replace(INGRESS, zone="east"), principal=BARE), ZONE_CLAIMS, id="zone"),
+        pytest.param(
+            TokenSubject(identity=replace(INGRESS, type=ProxyType.EGRESS, zone="east"), principal=BARE),
+            {**ZONE_CLAIMS, "Scope": ["egress"]},
+            id="egress",
+        ),
+    ],
+)
+def test_claims_are_kumas_and_lead_back_to_the_same_subject(subject: TokenSubject, claims: dict[str, Any]) -> None:
+    written = write_claims(subject, LIFE, AUDIENCE)
+    assert written == claims
+    assert read_claims_of_token(json.loads(json.dumps(written)), subject.kind, AUDIENCE) == (subject, LIFE)
+
+
+def test_no_claim_of_ours_is_one_of_kumas_but_for_its_case() -> None:
+    """encoding/json compares names without case: a claim "name" of ours would be the data plane's name to Kuma."""
+    kumas = {"Name", "Mesh", "Tags", "Type", "Workload", "Zone", "Scope"}
+    for claims in (DATAPLANE_CLAIMS, ZONE_CLAIMS):
+        assert not {name.lower() for name in claims.keys() - kumas} & {name.lower() for name in kumas}
+        assert len({name.lower() for name in claims}) == len(claims)
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        pytest.param(replace(DATAPLANE, mesh=None), None, id="dataplane-without-mesh"),
+        pytest.param(replace(DATAPLANE, mesh=""), None, id="dataplane-of-an-empty-mesh"),
+        pytest.param(replace(DATAPLANE, service=""), None, id="empty-service"),
+        pytest.param(replace(DATAPLANE, workload=""), None, id="empty-workload"),
+        pytest.param(DATAPLANE, "", id="empty-name"),
+        pytest.param(INGRESS, None, id="zone-proxy-without-zone"),
+        pytest.param(replace(INGRESS, zone=""), None, id="zone-proxy-of-an-empty-zone"),
+    ],
+)
+def test_a_subject_leaves_no_claim_empty(identity: ProxyIdentity, name: str | None) -> None:
+    """To Kuma an empty claim is no limit (pkg/xds/auth/universal/authenticator.go)."""
+    with pytest.raises(ValueError, match="empty"):
+        TokenSubject(identity=identity, principal=BARE, name=name)
+
+
+@pytest.mark.parametrize(
+    ("proxy_type", "kind"),
+    [
+        (ProxyType.DATAPLANE, TokenKind.DATAPLANE),
+        (ProxyType.INGRESS, TokenKind.ZONE),
+        (ProxyType.EGRESS, TokenKind.ZONE),
+    ],
+)
+def test_kind_of(proxy_type: ProxyType, kind: TokenKind) -> None:
+    assert kind_of(proxy_type) is kind
+
+
+# Of an approval.
+
+
+@pytest.mark.parametrize(
+    ("claimed", "with_names", "name"),
+    [
+        (None, True, None),
+        (proxy(name="demo-app-1"), False, None),
+        (proxy(), True, None),
+        (proxy(name="demo-app-1"), True, "demo-app-1"),
+    ],
+)
+def test_a_data_planes_name_is_taken_where_it_is_asked_for_and_given(
+    claimed: ProxyRequest | None, *, with_names: bool, name: str | None
+) -> None:
+    subject = subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=with_names)
+    assert subject == TokenSubject(identity=DATAPLANE, principal=BARE, name=name)
+
+
+@pytest.mark.parametrize(
+    ("tagged", "said", "default", "zone"),
+    [
+        ("east", "east", "west", "east"),
+        ("east", None, None, "east"),
+        (None, "north", "west", "north"),
+        (None, None, "west", "west"),
+    ],
+)
+def test_a_zone_is_the_roles_else_the_proxys_else_the_setting(
+    tagged: str | None, said: str | None, default: str | None, zone: str
+) -> None:
+    subject = subject_of(replace(INGRESS, zone=tagged), PRINCIPAL, zone_proxy(said), default_zone=default)
+    assert subject.identity == replace(INGRESS, zone=zone)
+
+
+@pytest.mark.parametrize("claimed", [None, zone_proxy(None)])
+def test_a_zone_proxy_without_any_zone_is_refused(claimed: ProxyRequest | None) -> None:
+    with pytest.raises(AuthorizationError) as raised:
+        subject_of(INGRESS, PRINCIPAL, claimed)
+    assert raised.value.reason is Reason.ROLE_ZONE_MISSING
+
+
+@pytest.mark.parametrize("text", ["", "East", "east west", "east\n", "ümlaut", "x" * 254, "\ud800", '"', "*"])
+@pytest.mark.parametrize("what", ["zone", "name"])
+def test_nothing_is_signed_of_a_proxys_own_words_but_a_name_of_kumas(what: str, text: str) -> None:
+    identity, claimed = (INGRESS, zone_proxy(text)) if what == "zone" else (DATAPLANE, proxy(name=text))
+    with pytest.raises(RequestError) as raised:
+        subject_of(identity, PRINCIPAL, claimed, with_names=True)
+    assert (raised.value.reason, raised.value.field) == (Reason.MALFORMED_REQUEST, f"proxy.{what}")
+    subject_of(DATAPLANE, PRINCIPAL, proxy(name=text))  # it is not signed
+
+
+def test_a_zone_that_is_not_signed_is_read_all_the_same() -> None:
+    """The role's own zone counts, and the proxy's was compared with it; one that is no zone's name is never passed over."""
+    with pytest.raises(RequestError):
+        subject_of(replace(INGRESS, zone="east"), PRINCIPAL, zone_proxy("EAST"))
+
+
+# What comes back.
+
+
+def test_the_baselines_are_good() -> None:
+    """Or every refusal would prove nothing."""
+    assert core_verdict(make_token()) is None
+    assert core_verdict(make_token(ZONE_CLAIMS), TokenKind.ZONE) is None
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_one_change_is_one_reason(hostile: Hostile) -> None:
+    error = core_verdict(hostile.make(), hostile.kind)
+    assert isinstance(error, AuthError)
+    assert error.reason is hostile.reason
+
+
+@pytest.mark.parametrize("kind", TokenKind)
+def test_a_token_of_either_kind_is_none_of_the_other(kind: TokenKind) -> None:
+    claims = ZONE_CLAIMS if kind is TokenKind.DATAPLANE else DATAPLANE_CLAIMS
+    with pytest.raises(CredentialError) as raised:
+        read_claims_of_token(claims, kind, AUDIENCE)
+    assert raised.value.reason is Reason.TOKEN_REJECTED

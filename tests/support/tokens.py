@@ -1,0 +1,230 @@
+"""Tokens as this service writes them, signed by `cryptography` alone; and hostile ones, each with one change."""
+
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from app.core.proxy import ProxyRequest, ProxyType
+from app.core.token_claims import TokenKind, read_claims_of_token
+from app.core.token_subject import limit, require_name
+from app.core.token_text import parse_token, require_current
+from app.errors import AuthError
+from app.reasons import Reason
+from tests.support.keys import DATAPLANE_KID, ZONE_KID, rsa_key
+from tests.support.signing import AUDIENCE, NOW
+
+ISSUED: Final = int(NOW.timestamp())
+HOUR: Final = 3600
+PRINCIPAL_CLAIM: Final = {
+    "partition": "aws",
+    "account": "111122223333",
+    "role": "demo-app",
+    "roleId": "AROAEXAMPLEEXAMPLE001",
+    "session": "task-1",
+}
+OURS: Final[Mapping[str, Any]] = {
+    "iss": "kuma-aws-iam",
+    "aud": AUDIENCE,
+    "jti": "0b6f2c1e-6a55-4f0c-9c56-0d5a9e0a4b11",
+    "iat": ISSUED - 300,
+    "nbf": ISSUED - 300,
+    "exp": ISSUED + HOUR,
+    "principal": PRINCIPAL_CLAIM,
+}
+DATAPLANE_CLAIMS: Final[Mapping[str, Any]] = {
+    **OURS,
+    "Mesh": "default",
+    "Type": "dataplane",
+    "Tags": {"kuma.io/service": ["demo-app"]},
+}
+ZONE_CLAIMS: Final[Mapping[str, Any]] = {**OURS, "Zone": "east", "Scope": ["ingress"]}
+DATAPLANE_HEADER: Final[Mapping[str, Any]] = {"alg": "RS256", "kid": DATAPLANE_KID, "typ": "JWT"}
+ZONE_HEADER: Final[Mapping[str, Any]] = {**DATAPLANE_HEADER, "kid": ZONE_KID}
+
+Json = dict[str, Any]
+
+
+def base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def sign_parts(header: str | bytes, claims: str | bytes, key: RSAPrivateKey) -> str:
+    """A JWS over two texts as they stand."""
+    signed = ".".join(base64url(part if isinstance(part, bytes) else part.encode()) for part in (header, claims))
+    return f"{signed}.{base64url(key.sign(signed.encode(), PKCS1v15(), SHA256()))}"
+
+
+def make_token(
+    claims: Mapping[str, Any] = DATAPLANE_CLAIMS,
+    header: Mapping[str, Any] = DATAPLANE_HEADER,
+    key: RSAPrivateKey | None = None,
+) -> str:
+    """A validly signed token of any header and claims; by the data planes' key, number 0, unless another is given."""
+    return sign_parts(json.dumps(header), json.dumps(claims), key or rsa_key(0))
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """A token that is validly signed with the key of its kind, and has one thing wrong."""
+
+    name: str
+    reason: Reason
+    change: Callable[[Json, Json], object]
+    kind: TokenKind = TokenKind.DATAPLANE
+
+    def make(self, now: datetime = NOW) -> str:
+        """The token, as if it was issued at a moment, NOW unless another is given."""
+        shift = int((now - NOW).total_seconds())
+        is_zone = self.kind is TokenKind.ZONE
+        header: Json = dict(ZONE_HEADER if is_zone else DATAPLANE_HEADER)
+        claims: Json = json.loads(json.dumps(dict(ZONE_CLAIMS if is_zone else DATAPLANE_CLAIMS)))
+        for name in ("iat", "nbf", "exp"):
+            claims[name] += shift
+        self.change(header, claims)
+        return make_token(claims, header, rsa_key(1) if is_zone else rsa_key(0))
+
+
+def _set(name: str, value: object) -> Callable[[Json, Json], object]:
+    return lambda _, claims: claims.__setitem__(name, value)
+
+
+def _drop(name: str) -> Callable[[Json, Json], object]:
+    return lambda _, claims: claims.pop(name)
+
+
+def _head(name: str, value: object) -> Callable[[Json, Json], object]:
+    return lambda header, _: header.__setitem__(name, value)
+
+
+def _principal(name: str, value: object) -> Callable[[Json, Json], object]:
+    return lambda _, claims: claims["principal"].__setitem__(name, value)
+
+
+def _move(**seconds: int) -> Callable[[Json, Json], object]:
+    return lambda _, claims: claims.update({name: claims[name] + by for name, by in seconds.items()})
+
+
+REJECTED: Final = Reason.TOKEN_REJECTED
+_ZONE: Final = TokenKind.ZONE
+HOSTILE: Final = (
+    # RFC 8725: the algorithm, and everything in a header that could bring a key or another meaning along.
+    *(Hostile(f"alg-{alg}", REJECTED, _head("alg", alg)) for alg in ("none", "HS256", "RS512", "PS256", "rs256", None)),
+    Hostile("no-alg", REJECTED, lambda header, _: header.pop("alg")),
+    Hostile("crit", REJECTED, lambda header, _: header.update({"crit": ["exp"]})),
+    Hostile("b64", REJECTED, _head("b64", False)),
+    Hostile("jwk", REJECTED, _head("jwk", {"kty": "RSA"})),
+    Hostile("jku", REJECTED, _head("jku", "https://evil.example/")),
+    Hostile("x5c", REJECTED, _head("x5c", ["MIIB"])),
+    Hostile("zip", REJECTED, _head("zip", "DEF")),
+    Hostile("typ-of-another-use", REJECTED, _head("typ", "at+jwt")),
+    Hostile("typ-missing", REJECTED, lambda header, _: header.pop("typ")),
+    *(
+        Hostile(f"kid-{kid}", REJECTED, _head("kid", kid))
+        for kid in ("../../dev/null", "", "1", 1, None, "x" * 65, "dp-1\n", "dp-1' or '1'='1")
+    ),
+    # Another issuer's, or another kind's.
+    *(Hostile(f"without-{name}", REJECTED, _drop(name)) for name in ("iss", "jti", "iat", "exp", "principal", "Mesh")),
+    Hostile("without-nbf", REJECTED, _drop("nbf")),
+    Hostile("without-type", REJECTED, _drop("Type")),
+    Hostile("issuer-of-another", REJECTED, _set("iss", "https://accounts.example")),
+    Hostile("audience-of-another", Reason.AUDIENCE_MISMATCH, _set("aud", "another-control-plane")),
+    Hostile("two-audiences", Reason.AUDIENCE_MISMATCH, _set("aud", [AUDIENCE, "another-control-plane"])),
+    Hostile("without-audience", Reason.AUDIENCE_MISMATCH, _drop("aud")),
+    Hostile("zone-claims-under-a-dataplane-key", REJECTED, lambda _, claims: _become(claims, ZONE_CLAIMS)),
+    Hostile("dataplane-claims-under-a-zone-key", REJECTED, lambda _, claims: _become(claims, DATAPLANE_CLAIMS), _ZONE),
+    Hostile("both-kinds-at-once", REJECTED, lambda _, claims: claims.update({"Zone": "east", "Scope": ["ingress"]})),
+    Hostile("type-of-a-zone-proxy", REJECTED, _set("Type", "ingress")),
+    Hostile("claim-that-kuma-takes-for-its-own", REJECTED, _set("mesh", "other")),
+    Hostile("unknown-claim", REJECTED, _set("sub", "admin")),
+    # An empty claim is no limit to Kuma.
+    *(Hostile(f"empty-{name}", REJECTED, _set(name, "")) for name in ("Mesh", "Workload", "Name", "jti")),
+    *(Hostile(f"null-{name}", REJECTED, _set(name, None)) for name in ("Mesh", "Tags", "Workload", "Name")),
+    Hostile("mesh-of-a-number", REJECTED, _set("Mesh", 1)),
+    *(
+        Hostile(f"tags-{number}", REJECTED, _set("Tags", tags))
+        for number, tags in enumerate(
+            [
+                {},
+                [],
+                "kuma.io/service",
+                {"kuma.io/service": []},
+                {"kuma.io/service": "demo-app"},
+                {"kuma.io/service": ["demo-app", "other"]},
+                {"kuma.io/service": [""]},
+                {"kuma.io/service": [1]},
+                {"kuma.io/service": ["demo-app"], "team": ["web"]},
+                {"team": ["web"]},
+            ]
+        )
+    ),
+    *(Hostile(f"zone-{zone}", REJECTED, _set("Zone", zone), _ZONE) for zone in ("", None, 1, ["east"])),
+    Hostile("without-zone", REJECTED, _drop("Zone"), _ZONE),
+    Hostile("without-scope", REJECTED, _drop("Scope"), _ZONE),
+    *(
+        Hostile(f"scope-{number}", REJECTED, _set("Scope", scope), _ZONE)
+        for number, scope in enumerate([[], ["ingress", "egress"], ["dataplane"], ["cp"], "ingress", [""], [1], None])
+    ),
+    # The principal.
+    *(
+        Hostile(f"principal-{number}", REJECTED, _set("principal", value))
+        for number, value in enumerate([None, "x", {}])
+    ),
+    *(Hostile(f"principal-empty-{name}", REJECTED, _principal(name, "")) for name in PRINCIPAL_CLAIM),
+    Hostile("principal-with-more", REJECTED, _principal("admin", value=True)),
+    Hostile("principal-of-a-number", REJECTED, _principal("account", 111122223333)),
+    # Time.
+    *(
+        Hostile(f"{name}-{number}", REJECTED, _set(name, value))
+        for name in ("iat", "exp")
+        for number, value in enumerate([None, "1795500000", True, 1795500000.5, [], 10**40])
+    ),
+    Hostile("expired", Reason.CREDENTIAL_EXPIRED, _move(iat=-HOUR, nbf=-HOUR, exp=-HOUR)),
+    Hostile("issued-in-the-future", Reason.CREDENTIAL_NOT_YET_VALID, _move(iat=11, nbf=11, exp=11)),
+    Hostile("nbf-that-is-not-iat", REJECTED, _move(nbf=1)),
+    Hostile("lives-longer-than-a-day", REJECTED, _move(exp=86_400 - HOUR + 1)),
+    Hostile("ends-before-it-begins", REJECTED, _move(exp=-HOUR)),
+    Hostile("of-1970", REJECTED, lambda _, claims: claims.update({"iat": -300, "nbf": -300, "exp": HOUR})),
+)
+
+
+def _become(claims: Json, others: Mapping[str, Any]) -> None:
+    times = {name: claims[name] for name in ("iat", "nbf", "exp")}
+    claims.clear()
+    claims.update({**others, **times})
+
+
+GOOD_SIGNATURE: Final = base64url(b"s" * 256)
+# What is no token of two JSON objects in one spelling, whoever signed it.
+MALFORMED: Final = (
+    ("two-parts", f"{base64url(b'{}')}.{base64url(b'{}')}"),
+    ("four-parts", f"{make_token()}.{GOOD_SIGNATURE}"),
+    ("padding", f"{base64url(b'{}')}=.{base64url(b'{}')}.{GOOD_SIGNATURE}"),
+    ("standard-base64", f"{base64url(b'{}')}.ey+/.{GOOD_SIGNATURE}"),
+    ("unused-bits", f"{base64url(b'{}')}.{base64url(b'{}')}.{GOOD_SIGNATURE[:-1]}d"),
+    ("header-of-a-list", sign_parts("[]", json.dumps(dict(DATAPLANE_CLAIMS)), rsa_key(0))),
+    ("claims-of-a-list", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), "[]", rsa_key(0))),
+    ("claims-twice", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), '{"iss":"a","iss":"kuma-aws-iam"}', rsa_key(0))),
+    ("kid-twice", sign_parts('{"alg":"RS256","kid":"x","kid":"dp-1","typ":"JWT"}', "{}", rsa_key(0))),
+    ("nan", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), '{"exp":NaN}', rsa_key(0))),
+    ("not-utf-8", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), b'{"iss":"\xff"}', rsa_key(0))),
+    ("too-long", make_token({**DATAPLANE_CLAIMS, "x": "x" * 6144})),
+)
+
+
+def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError | None:
+    """What the core makes of a token whose signature holds, at NOW; None: it is good."""
+    try:
+        subject, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
+        require_current(life, NOW)
+        limit(subject)
+        require_name(subject, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
+    except AuthError as error:
+        return error
+    return None
