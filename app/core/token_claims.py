@@ -30,6 +30,8 @@ BACKDATED_SECONDS: Final = 300
 
 # Kuma's: names of resources and zones are DNS-like. Nothing else of a proxy's own words is signed.
 _RESOURCE_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
+# Of the year 9999: what a datetime can hold.
+_LAST_SECOND: Final = 253_402_300_799
 _PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
 
 
@@ -239,6 +241,7 @@ def _optional(value: Any) -> str | None:
 
 
 def _seconds(value: Any) -> int:
-    if type(value) is not int:  # True is an int, and 1.0 equals 1
-        raise ValueError("not whole seconds")
+    # True is an int, and 1.0 equals 1.
+    if type(value) is not int or not 0 <= value <= _LAST_SECOND:
+        raise ValueError("not whole seconds since the epoch")
     return value

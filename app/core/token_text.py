@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64url
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.token_claims import BACKDATED_SECONDS, MAX_VALIDITY_SECONDS, TokenLife
+from app.core.token_claims import MAX_VALIDITY_SECONDS, TokenLife
 from app.errors import CredentialError
 from app.reasons import Reason
 
@@ -24,6 +24,8 @@ MAX_TOKEN_CHARS: Final = 6 * 1024
 LEEWAY_SECONDS: Final = 10
 
 _PARTS: Final = 3
+# What {" becomes in base64url.
+_JSON_BEGINS: Final = "eyJ"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,13 +53,12 @@ def is_key_id(text: str) -> bool:
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether a credential can only be a signed token: three parts, none of them empty, which no other form has."""
-    return (
-        text.count(".") == _PARTS - 1
-        and not text.startswith((".", "{"))
-        and not text.endswith(".")
-        and ".." not in text
-    )
+    """Whether a credential can only be a signed token: three parts, of which the first is JSON and the last is not empty.
+
+    No other form is so: the native and the EKS form begin with their prefixes, and the one in a JWT's clothes has no
+    signature.
+    """
+    return text.startswith(_JSON_BEGINS) and text.count(".") == _PARTS - 1 and not text.endswith(".")
 
 
 def parse_token(text: str) -> UnverifiedToken:
@@ -87,7 +88,7 @@ def require_current(life: TokenLife, now: datetime) -> datetime:
         CredentialError: ``credential_expired``, ``credential_not_yet_valid``; ``token_rejected`` where it lives longer than
             any token of ours.
     """
-    if not 0 < life.expires_at - life.issued_at <= MAX_VALIDITY_SECONDS or life.issued_at < BACKDATED_SECONDS:
+    if not 0 < life.expires_at - life.issued_at <= MAX_VALIDITY_SECONDS:
         raise CredentialError(Reason.TOKEN_REJECTED, "it lives longer than a token of ours can")
     seconds = (now - _EPOCH).total_seconds()
     if seconds >= life.expires_at:

@@ -38,17 +38,13 @@ def test_what_is_no_token_of_one_spelling_is_rejected(text: str) -> None:
 
 
 def test_a_token_may_be_so_long_and_no_longer() -> None:
-    def of(length: int) -> str:
-        # Base64 takes three bytes at a time, and the claims are in their own JSON: look for the length that fits.
-        return next(
-            text for more in range(6144) if len(text := make_token({**DATAPLANE_CLAIMS, "x": "x" * more})) >= length
-        )
-
-    longest = of(MAX_TOKEN_CHARS - 3)
-    assert MAX_TOKEN_CHARS - 3 <= len(longest) <= MAX_TOKEN_CHARS
-    parse_token(longest)
+    head, claims, _ = make_token().split(".")
+    room = MAX_TOKEN_CHARS - len(f"{head}.{claims}.")
+    assert parse_token(f"{head}.{claims}.{'A' * room}").kid == "dp-1", (
+        "room is no number of characters that none encodes"
+    )
     with pytest.raises(CredentialError, match="6 KiB"):
-        parse_token(of(MAX_TOKEN_CHARS + 1))
+        parse_token(f"{head}.{claims}.{'A' * (room + 1)}")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -56,14 +52,16 @@ def test_no_credential_looks_like_a_token(form: object) -> None:
     assert not looks_like_token(Recipe(form=form).credential())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "a.b", "a.b.", ".a.b", "a..b", "a.b.c.d", "{a.b.c", NATIVE_PREFIX])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "eyJ", "eyJ.b", "eyJ.b.", "a.eyJ.c", ".eyJ.c", "eyJ.b.c.d", "{a.b.c", f"{NATIVE_PREFIX}b.c"]
+)
 def test_only_three_full_parts_look_like_a_token(text: str) -> None:
     assert not looks_like_token(text)
 
 
 def test_a_token_looks_like_one() -> None:
     assert looks_like_token(make_token())
-    assert looks_like_token("a.b.c")
+    assert looks_like_token("eyJ.b.c")
 
 
 @pytest.mark.parametrize("text", ["dp-1", "A.b_c-1", "1a", "x" * 64, "-", "."])
@@ -106,15 +104,6 @@ def test_a_token_that_lives_longer_than_a_day_is_rejected(validity: int) -> None
     with pytest.raises(CredentialError) as raised:
         require_current(replace(LIFE, expires_at=ISSUED + validity), NOW)
     assert raised.value.reason is Reason.TOKEN_REJECTED
-
-
-def test_a_token_of_the_beginning_of_time_is_rejected() -> None:
-    with pytest.raises(CredentialError) as raised:
-        require_current(TokenLife(jti="jti", issued_at=299, expires_at=300), NOW)
-    assert raised.value.reason is Reason.TOKEN_REJECTED
-    with pytest.raises(CredentialError) as raised:
-        require_current(TokenLife(jti="jti", issued_at=300, expires_at=301), NOW)
-    assert raised.value.reason is Reason.CREDENTIAL_EXPIRED
 
 
 def test_moments_are_whole_seconds() -> None:
