@@ -11,6 +11,7 @@ from app.sealing import NONCE_BYTES, seal
 from fuzz.targets import ACCOUNT, AUDIENCE, CALLER_TOKEN, NOW, STORE_KEY
 from tests.support.corpus import Scene, every_scene
 from tests.support.signing import FORMS, PRESIGNED_FORMS, Recipe
+from tests.support.tokens import HOSTILE, MALFORMED
 
 RECORDINGS: Final = Path(__file__).parents[1] / "tests" / "recordings" / "data"
 MAX_SEED_BYTES: Final = 16 * 1024
@@ -202,5 +203,6 @@ _SEEDS: Final[Mapping[str, Callable[[], Iterable[bytes]]]] = {
     # The first byte says in what pieces it comes.
     "answer": lambda: (bytes([size]) + text for text in _ANSWERS for size in (0, 7, 255)),
     "key_id": lambda: (b"ASIAQNZGKIQY56JQ7WML", b"AKIAIOSFODNN7EXAMPLE", b"ASIA77777777777777777777"),
+    "token": lambda: (*(hostile.make().encode() for hostile in HOSTILE), *(text.encode() for _, text in MALFORMED)),
     "shape": lambda: (*(text.encode() for text in _SHAPES), *_credentials()),
 }

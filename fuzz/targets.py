@@ -43,6 +43,8 @@ from app.core.signed_request import CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
+from app.core.token_claims import TokenKind, read_claims_of_token, write_claims
+from app.core.token_text import parse_token, require_current
 from app.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
 from app.sealing import SealError, derive_key, open_sealed
 from app.settings_values import (
@@ -534,6 +536,19 @@ def record(data: bytes) -> None:
         require(decode_role(encode_role(role)) == role, "it is not read as it was written")
 
 
+def token(data: bytes) -> None:
+    """A token whose signature is taken for good: what is read of it is what would be written, and of one kind alone."""
+    kinds = set()
+    for kind in TokenKind:
+        with contextlib.suppress(CredentialError):
+            claims = parse_token(text_of(data)).claims
+            subject, life = read_claims_of_token(claims, kind, AUDIENCE)
+            require(write_claims(subject, life, AUDIENCE) == claims, "it is not what would be written")
+            kinds.add(kind)
+            require_current(life, NOW)
+    require(len(kinds) <= 1, "it is of both kinds")
+
+
 def key_id(data: bytes) -> None:
     """The hint in a key id: an account's number or nothing."""
     account = account_of_key_id(text_of(data))
@@ -610,5 +625,6 @@ TARGETS: Final[dict[str, Target]] = {
         record,
         key_id,
         answer,
+        token,
     )
 }

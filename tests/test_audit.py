@@ -111,6 +111,7 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         "principal": PRINCIPAL_FIELDS,
         "claimed": CLAIMED_FIELDS,
         "granted": GRANTED_FIELDS,
+        "token": None,
         "sts": {"cache": "miss", "request_id": "sts-1", "duration_ms": 12.3},
         "iam": {"cache": "hit", "request_id": "iam-1", "duration_ms": 0.0},
         "duration_ms": 42.1,
@@ -139,7 +140,7 @@ def test_every_field_is_always_there(lines: Configure) -> None:
     full, bare = (json.loads(line) for line in read())
     assert full.keys() == bare.keys()
     nothing = {name for name, value in bare.items() if value is None}
-    assert nothing == {"form", "signed_at", "clock_skew_seconds", "principal", "claimed", "granted"}
+    assert nothing == {"form", "signed_at", "clock_skew_seconds", "principal", "claimed", "granted", "token"}
     assert bare["sts"] == bare["iam"] == {"cache": "none", "request_id": None, "duration_ms": 0.0}
 
 

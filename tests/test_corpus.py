@@ -64,6 +64,7 @@ from tests.support.corpus import (
     load_cases,
 )
 from tests.support.signing import every_endpoint, signature_holds
+from tests.support.tokens import token_verdicts
 from tests.support.wire import Respond, answering, hang_up, recording_server
 from tests.support.world import ACCOUNT, DATAPLANE
 
@@ -73,12 +74,17 @@ THREAT_MODEL: Final = TESTS.parent / "docs" / "explanation" / "threat-model.md"
 CASES: Final = load_cases()
 ROWS: Final = tuple(dict.fromkeys(case.row for case in CASES))
 
-# Reasons that no credential and no answer of AWS gives, and invariants that one of each cannot show: tested elsewhere.
+# Reasons that no signed request and no answer of AWS gives, and invariants that one of each cannot show: tested elsewhere.
 ELSEWHERE: Final = frozenset(
     {
         Reason.NOT_FOUND,
         Reason.CALLER_NOT_AUTHENTICATED,
         Reason.ACCOUNTS_UNAVAILABLE,
+        # Of tokens (test_tokens.py).
+        Reason.TOKEN_REJECTED,
+        Reason.ROLE_ZONE_MISSING,
+        Reason.PROXY_NAME_MISMATCH,
+        Reason.SIGNING_KEY_MISSING,
         Reason.OVERLOADED,
         Reason.INTERNAL_ERROR,
     }
@@ -537,6 +543,13 @@ UNHEARD: Final = (
     "a member is no text",
     "the tags are no list",
     "a tag is no pair of texts",
+    # Of a token, whose claims then are not those of ours (core/test_token_claims.py).
+    "a token names its mesh or its zone, and no claim of it is empty",
+    "the scope is ",
+    "the tags are not one service",
+    "the principal is no object",
+    "not a text",
+    "not whole seconds since the epoch",
 )
 _RAISES: Final = re.compile(
     r"""(?:_malformed|_not_believed|DocumentError|StrictJsonError|Base64TextError|ArnError|\w+Error)\(\s*"""
@@ -547,8 +560,9 @@ _RAISES: Final = re.compile(
 
 @pytest.fixture(scope="module")
 def verdicts() -> str:
-    """Everything that the core says of the cases."""
-    return "\n".join({str(core_verdict(case, scene)) for case, scene in every_scene()})
+    """Everything that the core says of the cases, and of hostile tokens."""
+    said = {str(core_verdict(case, scene)) for case, scene in every_scene()}
+    return "\n".join(said | {str(verdict) for verdict in token_verdicts()})
 
 
 @pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)

@@ -16,9 +16,10 @@ from app.emulator.fault_kinds import LIES, FaultKind
 from app.metrics import Metrics, outcome_of
 from app.reasons import EXPLANATIONS, Reason
 from app.settings import Settings
-from app.trail import Trail
+from app.trail import FRESH, TokenNote, Trail
 from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
+from tests.support.signing import NOW
 from tests.support.world import NEW_GENERATION, OLD_GENERATION
 
 ROOT: Final = Path(__file__).parents[1]
@@ -165,7 +166,8 @@ def audit_fields() -> set[str]:
     """Every field of a line in which nothing is missing, dotted."""
     claim = ProxyRequest(type=ProxyType.DATAPLANE)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
-    trail = Trail(request_id="request-1", deadline=0.0, claimed=claim, principal=PRINCIPAL, granted=identity)
+    note = TokenNote(jti="jti", kid="kid", expires_at=NOW, origin=FRESH)
+    trail = Trail("request-1", 0.0, claimed=claim, principal=PRINCIPAL, granted=identity, token=note)
     names = {"event", "time", "level"}
     for name, value in decision_fields(trail, None, 0.0).items():
         names.add(name)
@@ -203,10 +205,17 @@ def test_every_command_is_documented_and_no_other() -> None:
     assert sections(page("cli.md")).keys() == main.commands.keys()
 
 
+def options_of(command: str) -> list[click.Option]:
+    """The options of a command, or of those below it."""
+    found = main.commands[command]
+    commands = found.commands.values() if isinstance(found, click.Group) else [found]
+    return [option for each in commands for option in each.params if isinstance(option, click.Option)]
+
+
 @pytest.mark.parametrize("command", main.commands)
 def test_every_option_of_a_command_is_documented_and_no_other(command: str) -> None:
     rows = list(tables(sections(page("cli.md"))[command], "Option"))
-    options = {parameter.opts[0] for parameter in main.commands[command].params if isinstance(parameter, click.Option)}
+    options = {option.opts[0] for option in options_of(command)}
     assert unique([code(row["Option"]) for row in rows]) == options
     assert all(row["Meaning"] for row in rows)
 
@@ -214,8 +223,7 @@ def test_every_option_of_a_command_is_documented_and_no_other(command: str) -> N
 @pytest.mark.parametrize("command", main.commands)
 def test_documented_defaults_and_variables_of_options_are_the_codes(command: str) -> None:
     for row in tables(sections(page("cli.md"))[command], "Option"):
-        option = next(each for each in main.commands[command].params if code(row["Option"]) in each.opts)
-        assert isinstance(option, click.Option)
+        option = next(each for each in options_of(command) if code(row["Option"]) in each.opts)
         variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
         assert re.findall(r"`([A-Z][A-Z_]+)`", row["Default"]) == variables
         if isinstance(option.default, str | int) and not option.is_flag:

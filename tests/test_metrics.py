@@ -13,7 +13,7 @@ from app.trail import Trail
 from tests.support.exposition import Samples, read_samples, value
 
 DECISIONS = "kuma_aws_iam_decisions_total"
-FORMS = {*CredentialForm, "none"}
+FORMS = {*CredentialForm, "token", "none"}
 TYPES = {*ProxyType, "none"}
 
 

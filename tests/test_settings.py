@@ -79,6 +79,9 @@ GOOD: list[tuple[str, str, str, Any]] = [
         {ACCOUNT: frozenset({"default", "payments"}), "444455556666": frozenset({"*"})},
     ),
     ("KMESH_AWSIAM_WORKERS", "64", "workers", 64),
+    ("KMESH_AWSIAM_TOKEN_VALIDITY", "60", "token_validity", 60),
+    ("KMESH_AWSIAM_TOKEN_VALIDITY", "86400", "token_validity", 86_400),
+    ("KMESH_AWSIAM_TOKEN_NAMES", "true", "token_names", True),
     ("KMESH_AWSIAM_SOCKET_MODE", "0600", "socket_mode", SocketMode(0o600)),
     ("KMESH_AWSIAM_SOCKET_GROUP", "65532", "socket_group", SocketGroup("65532", 65532)),
     (READER, "mesh/kuma-reader", "reader_role_name", "mesh/kuma-reader"),
@@ -123,6 +126,14 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_WORKERS", "65", "64"),
     ("KMESH_AWSIAM_WORKERS", "1.5", "integer"),
     ("KMESH_AWSIAM_WORKERS", "auto", "integer"),
+    ("KMESH_AWSIAM_DATAPLANE_KEYS_FILE", "/nowhere/dataplane.keys", "path"),
+    ("KMESH_AWSIAM_ZONE_KEYS_FILE", "/nowhere/zone.keys", "path"),
+    ("KMESH_AWSIAM_TOKEN_VALIDITY", "59", "60"),
+    ("KMESH_AWSIAM_TOKEN_VALIDITY", "86401", "86400"),
+    ("KMESH_AWSIAM_TOKEN_VALIDITY", "1h", "integer"),
+    ("KMESH_AWSIAM_TOKEN_NAMES", "perhaps", "boolean"),
+    ("KMESH_AWSIAM_ZONE", "East", "0-9 a-z"),
+    ("KMESH_AWSIAM_ZONE", "east", "KMESH_AWSIAM_ZONE_KEYS_FILE"),
     ("KMESH_AWSIAM_SOCKET_MODE", "rw-rw----", "0660"),
     ("KMESH_AWSIAM_SOCKET_GROUP", "nobody-has-this-name", "group"),
     (DP_TYPE, "aws_iam", "aws-iam"),
@@ -217,9 +228,12 @@ def test_load_settings_names_the_one_variable_at_fault_and_what_to_do(
 
 def test_every_variable_has_a_good_and_a_bad_value_here() -> None:
     # Read in tests of their own: the old generation's type, files (test_listeners.py has those of the listener), the store
-    # (test_store_settings.py), and what needs a second variable.
+    # (test_store_settings.py), the zone beside its keys (test_token_keys.py), and what needs a second variable.
     files = {variable for variable in _variables() if variable.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
-    assert _variables() - {case[0] for case in GOOD} == {AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE", *files}
+    assert _variables() - {case[0] for case in GOOD} == {
+        *(AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE", "KMESH_AWSIAM_ZONE"),
+        *files,
+    }
     assert _variables() - {case[0] for case in BAD} == {AUTH_TYPE}
 
 

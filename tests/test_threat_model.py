@@ -169,6 +169,21 @@ def test_an_invariant_has_a_module_and_a_test_that_exists(invariant: str) -> Non
     assert [found for name in held if (found := fault(name, frozenset({invariant})))] == []
 
 
+TOKEN_ROWS: Final = tuple(tables(THREAT_MODEL, "What holds of tokens"))
+
+
+@pytest.mark.parametrize("row", TOKEN_ROWS, ids=[row["What holds of tokens"][:40] for row in TOKEN_ROWS])
+def test_what_holds_of_tokens_has_modules_and_tests_that_exist(row: Row) -> None:
+    invariants = frozenset(row["Invariants"].split(", "))
+    assert invariants <= set(INVARIANTS)
+    assert [name for name in named(row["Where"]) if not (APP / f"{name}.py").is_file()] == []
+    assert [found for name in named(row["Held by"]) if (found := fault(name, invariants))] == []
+
+
+def test_tokens_have_rows() -> None:
+    assert TOKEN_ROWS
+
+
 def test_every_advisory_has_a_row_and_no_other() -> None:
     assert advisory_rows().keys() == set(ADVISORIES)
 
@@ -228,6 +243,10 @@ def minutes(value: timedelta) -> str:
     return f"{value.total_seconds() / 60:g} minutes"
 
 
+def bits(value: int) -> str:
+    return f"{value} bits"
+
+
 def characters(value: int) -> str:
     return f"{value} characters"
 
@@ -279,6 +298,16 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.core.request_policy.MAX_LIFETIME": ("A credential", "age", minutes),
     "app.core.request_policy.MAX_FUTURE_SKEW": ("A credential", "date in the future", minutes),
     "app.adapters.signer.MAX_EXPIRES": ("A credential", "`X-Amz-Expires`", seconds),
+    "app.core.token_claims.MIN_VALIDITY_SECONDS": ("A token", "validity, at least", seconds),
+    "app.core.token_claims.MAX_VALIDITY_SECONDS": ("A token", "life of a token that comes as a credential", seconds),
+    "app.core.token_claims.BACKDATED_SECONDS": ("A token", "`iat` and `nbf`, before its issue", seconds),
+    "app.core.token_text.LEEWAY_SECONDS": ("A token", "clocks of two replicas", seconds),
+    "app.core.token_text.MAX_TOKEN_CHARS": ("A token", "length", kib),
+    "app.token_keys.MIN_KEY_BITS": ("A token", "an RSA key, at least", bits),
+    "app.token_keys.MAX_KEY_BITS": ("A token", "an RSA key, at most", bits),
+    "app.token_keys.MAX_SIGNING_KEYS": ("A token", "keys in a file", count),
+    "app.adapters.token_signer.MAX_REUSABLE_TOKENS": ("A token", "tokens that can be given again", count),
+    "app.adapters.token_signer.MAX_SIGNING_THREADS": ("A token", "threads that sign", count),
     "app.core.role_tags.MAX_VALUE_CHARS": (
         "A role's tags",
         "values of `kuma.io/mesh`, `kuma.io/service` and `kuma.io/zone`",
@@ -534,6 +563,7 @@ def test_the_bound_of_a_client_stands_on_the_page(section: str, what: str, text:
     [
         ("A call to the API", "a whole decision, waiting included", "decision_timeout"),
         ("Caches", "roles", "role_ttl"),
+        ("A token", "validity", "token_validity"),
         ("Caches", "roles while IAM cannot be asked", "role_max_stale"),
     ],
 )

@@ -1,7 +1,8 @@
 """Issues tokens: signs in threads, since RSA takes a part of a millisecond, and hands the same one out while it is young.
 
-A proxy asks again at each stream that it opens. Equal subjects share a token as long as more than half of its life remains
-and its key is the one that signs: so a storm signs nothing, and whoever is given a token has half of its validity at least.
+A proxy asks again at each stream that it opens. Equal subjects share a token as long as more than half of its life remains,
+and the keys have not been read again since: so a storm signs nothing, whoever is given a token has half of its validity at
+least, and an operator who has revoked one has others signed by a SIGHUP.
 """
 
 import asyncio
@@ -67,6 +68,8 @@ class SigningIssuer:
         self._keys = keys
         self._metrics = metrics
         self._clock = clock
+        self._timer = timer
+        self._seen: SigningKeys | None = None
         self._reusable: ExpiringCache[IssuedToken] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
         self._flights: Flights[IssuedToken] = Flights()
         threads = min(MAX_SIGNING_THREADS, os.cpu_count() or 1)
@@ -88,7 +91,7 @@ class SigningIssuer:
             default_zone=options.default_zone,
             with_names=options.with_names,
         )
-        key = self._keys().find_signer(subject.kind, subject.identity.mesh)
+        key = self._current_keys().find_signer(subject.kind, subject.identity.mesh)
         if key is None:
             raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no {subject.kind} key signs for {subject.identity.mesh}")
         which: Hashable = (subject, key.kid, key.fingerprint)
@@ -101,6 +104,13 @@ class SigningIssuer:
         except TimeoutError as error:
             raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
         return self._note(token, FRESH if fresh else REUSED, trail)
+
+    def _current_keys(self) -> SigningKeys:
+        keys = self._keys()
+        if keys is not self._seen:
+            self._seen = keys
+            self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
+        return keys
 
     async def _sign(self, subject: TokenSubject, key: SigningKey, which: Hashable) -> IssuedToken:
         options = self._options

@@ -9,7 +9,7 @@ from app.cli import main
 from tests.cli.conftest import Invoke
 from tests.support.process import run, run_program
 
-COMMANDS = ["authenticate", "check-config", "credential", "demo", "emulator", "health", "serve"]
+COMMANDS = ["authenticate", "check-config", "credential", "demo", "emulator", "health", "keys", "serve"]
 
 
 def test_the_commands_are_those_of_the_contract() -> None:

@@ -62,6 +62,11 @@ VARIABLES = {
     "KMESH_AWSIAM_STORE": UNSET,
     "KMESH_AWSIAM_STORE_KEY_FILE": UNSET,
     "KMESH_AWSIAM_STORE_CA_FILE": UNSET,
+    "KMESH_AWSIAM_DATAPLANE_KEYS_FILE": UNSET,
+    "KMESH_AWSIAM_ZONE_KEYS_FILE": UNSET,
+    "KMESH_AWSIAM_TOKEN_VALIDITY": "3600",
+    "KMESH_AWSIAM_TOKEN_NAMES": "false",
+    "KMESH_AWSIAM_ZONE": UNSET,
     "KMESH_AWSIAM_LOG_LEVEL": "info",
     "KMESH_AWSIAM_LOG_FORMAT": "json",
     "KMESH_AWSIAM_HTTPS_PROXY": UNSET,
@@ -180,7 +185,7 @@ def test_the_service_takes_the_example_for_either_generation(monkeypatch: pytest
 def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """But the paths, which name no file here, what needs one of them, and the other generation's."""
     paths = {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
-    left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE"}
+    left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE", "KMESH_AWSIAM_ZONE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
     settings = settings_from(shown, monkeypatch)
     assert {name for name, _, is_set in settings.effective() if is_set} == set(shown)

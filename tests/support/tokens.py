@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from app.core.proxy import ProxyRequest, ProxyType
-from app.core.token_claims import TokenKind, read_claims_of_token
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.token_claims import TokenKind, read_claims_of_token, subject_of
 from app.core.token_subject import limit, require_name
 from app.core.token_text import parse_token, require_current
 from app.errors import AuthError
 from app.reasons import Reason
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, rsa_key
+from tests.support.principals import PRINCIPAL
 from tests.support.signing import AUDIENCE, NOW
 
 ISSUED: Final = int(NOW.timestamp())
@@ -91,7 +92,7 @@ class Hostile:
         return make_token(claims, header, rsa_key(1) if is_zone else rsa_key(0))
 
 
-def _set(name: str, value: object) -> Callable[[Json, Json], object]:
+def _set(name: str, value: Any) -> Callable[[Json, Json], object]:
     return lambda _, claims: claims.__setitem__(name, value)
 
 
@@ -111,6 +112,9 @@ def _move(**seconds: int) -> Callable[[Json, Json], object]:
     return lambda _, claims: claims.update({name: claims[name] + by for name, by in seconds.items()})
 
 
+SCOPES: Final[list[object]] = [[], ["ingress", "egress"], ["dataplane"], ["cp"], "ingress", [""], [1], None]
+NO_SECONDS: Final[list[object]] = [None, "1795500000", True, 1795500000.5, [], 10**40, -1]
+NO_PRINCIPALS: Final[list[object]] = [None, "x", {}]
 REJECTED: Final = Reason.TOKEN_REJECTED
 _ZONE: Final = TokenKind.ZONE
 HOSTILE: Final = (
@@ -167,15 +171,9 @@ HOSTILE: Final = (
     *(Hostile(f"zone-{zone}", REJECTED, _set("Zone", zone), _ZONE) for zone in ("", None, 1, ["east"])),
     Hostile("without-zone", REJECTED, _drop("Zone"), _ZONE),
     Hostile("without-scope", REJECTED, _drop("Scope"), _ZONE),
-    *(
-        Hostile(f"scope-{number}", REJECTED, _set("Scope", scope), _ZONE)
-        for number, scope in enumerate([[], ["ingress", "egress"], ["dataplane"], ["cp"], "ingress", [""], [1], None])
-    ),
+    *(Hostile(f"scope-{number}", REJECTED, _set("Scope", scope), _ZONE) for number, scope in enumerate(SCOPES)),
     # The principal.
-    *(
-        Hostile(f"principal-{number}", REJECTED, _set("principal", value))
-        for number, value in enumerate([None, "x", {}])
-    ),
+    *(Hostile(f"principal-{number}", REJECTED, _set("principal", value)) for number, value in enumerate(NO_PRINCIPALS)),
     *(Hostile(f"principal-empty-{name}", REJECTED, _principal(name, "")) for name in PRINCIPAL_CLAIM),
     Hostile("principal-with-more", REJECTED, _principal("admin", value=True)),
     Hostile("principal-of-a-number", REJECTED, _principal("account", 111122223333)),
@@ -183,7 +181,7 @@ HOSTILE: Final = (
     *(
         Hostile(f"{name}-{number}", REJECTED, _set(name, value))
         for name in ("iat", "exp")
-        for number, value in enumerate([None, "1795500000", True, 1795500000.5, [], 10**40, -1])
+        for number, value in enumerate(NO_SECONDS)
     ),
     Hostile("expired", Reason.CREDENTIAL_EXPIRED, _move(iat=-HOUR, nbf=-HOUR, exp=-HOUR)),
     Hostile("issued-in-the-future", Reason.CREDENTIAL_NOT_YET_VALID, _move(iat=11, nbf=11, exp=11)),
@@ -223,8 +221,22 @@ def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError 
     try:
         subject, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
         require_current(life, NOW)
-        limit(subject)
+        limit(subject, require_service=True)
         require_name(subject, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
     except AuthError as error:
         return error
     return None
+
+
+def token_verdicts() -> Iterator[AuthError | None]:
+    """What the core says of every token here, and where none can be issued."""
+    yield from (core_verdict(hostile.make(), hostile.kind) for hostile in HOSTILE)
+    yield from (core_verdict(text) for _, text in MALFORMED)
+    yield core_verdict(make_token({name: value for name, value in DATAPLANE_CLAIMS.items() if name != "Tags"}))
+    yield core_verdict(make_token({**DATAPLANE_CLAIMS, "Name": "demo-app-2"}))
+    ingress = ProxyIdentity(type=ProxyType.INGRESS, mesh=None, service=None, workload=None, zone=None)
+    for zone in (None, "EAST"):
+        try:
+            subject_of(ingress, PRINCIPAL, ProxyRequest(type=ProxyType.INGRESS, zone=zone))
+        except AuthError as error:
+            yield error

@@ -1,0 +1,150 @@
+"""Whatever comes as a token, it is one of ours as we write it, or a `CredentialError`; and what is signed never widens."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.core.proxy import ProxyIdentity, ProxyType
+from app.core.token_claims import (
+    BACKDATED_SECONDS,
+    TokenKind,
+    TokenLife,
+    TokenSubject,
+    kind_of,
+    read_claims_of_token,
+    write_claims,
+)
+from app.core.token_text import parse_token, require_current
+from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
+from app.errors import CredentialError
+from tests.support.keys import public_pem, rsa_key
+from tests.support.principals import PRINCIPAL
+from tests.support.signing import AUDIENCE, NOW
+from tests.support.tokens import DATAPLANE_CLAIMS, MALFORMED, ZONE_CLAIMS, ZONE_HEADER, make_token
+
+BARE = replace(PRINCIPAL, request_id="")
+bounded = settings(max_examples=200, deadline=None)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=10), children, max_size=3),
+    max_leaves=6,
+)
+names = st.text("abz019._-", min_size=1, max_size=12)
+optional_names = st.none() | names
+instants = st.integers(0, 4_000_000_000)
+
+
+@st.composite
+def subjects(draw: st.DrawFn) -> TokenSubject:
+    """Whatever can be approved."""
+    proxy_type = draw(st.sampled_from(ProxyType))
+    if proxy_type is ProxyType.DATAPLANE:
+        identity = ProxyIdentity(
+            type=proxy_type, mesh=draw(names), service=draw(optional_names), workload=draw(optional_names), zone=None
+        )
+        return TokenSubject(identity=identity, principal=BARE, name=draw(optional_names))
+    identity = ProxyIdentity(type=proxy_type, mesh=None, service=None, workload=None, zone=draw(names))
+    return TokenSubject(identity=identity, principal=BARE)
+
+
+@bounded
+@given(subjects(), instants, st.integers(60, 86_400))
+def test_what_is_written_is_read_as_the_same_and_by_no_other_kind(
+    subject: TokenSubject, issued_at: int, validity: int
+) -> None:
+    life = TokenLife(
+        jti="jti", issued_at=issued_at + BACKDATED_SECONDS, expires_at=issued_at + BACKDATED_SECONDS + validity
+    )
+    claims = json.loads(json.dumps(write_claims(subject, life, AUDIENCE)))
+    assert read_claims_of_token(claims, subject.kind, AUDIENCE) == (subject, life)
+    [other] = set(TokenKind) - {subject.kind}
+    with pytest.raises(CredentialError):
+        read_claims_of_token(claims, other, AUDIENCE)
+
+
+@bounded
+@given(
+    st.sampled_from(TokenKind),
+    st.dictionaries(st.sampled_from([*DATAPLANE_CLAIMS, *ZONE_CLAIMS, "Name", "Workload", "mesh", "sub"]), json_values),
+    st.sets(st.sampled_from([*DATAPLANE_CLAIMS, *ZONE_CLAIMS])),
+)
+def test_claims_are_those_that_would_be_written_or_refused(
+    kind: TokenKind, changed: dict[str, Any], dropped: set[str]
+) -> None:
+    baseline = ZONE_CLAIMS if kind is TokenKind.ZONE else DATAPLANE_CLAIMS
+    claims = {name: value for name, value in {**baseline, **changed}.items() if name not in dropped}
+    with suppress(CredentialError):
+        subject, life = read_claims_of_token(claims, kind, AUDIENCE)
+        assert write_claims(subject, life, AUDIENCE) == claims
+        assert kind_of(subject.identity.type) is kind
+        with suppress(CredentialError):
+            require_current(life, NOW)
+
+
+TEXTS = [make_token(), make_token(ZONE_CLAIMS, ZONE_HEADER, rsa_key(1)), *(text for _, text in MALFORMED)]
+snippets = st.text(max_size=4) | st.sampled_from(["", ".", "=", "eyJ", "e30", "\n", " ", "%", "\ud800", "\u212a"])
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> str:
+    """A token with one stretch of it taken out and something put in."""
+    text = draw(st.sampled_from(TEXTS))
+    start = draw(st.integers(0, len(text)))
+    end = draw(st.sampled_from([start, min(start + 1, len(text)), min(start + 8, len(text)), len(text)]))
+    return text[:start] + draw(snippets) + text[end:]
+
+
+@bounded
+@given(cuts() | st.text(max_size=50), st.sampled_from(TokenKind))
+def test_whatever_comes_is_a_token_of_ours_or_refused(text: str, kind: TokenKind) -> None:
+    with suppress(CredentialError):
+        _, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
+        require_current(life, NOW)
+
+
+KUMA = KumaValidator(
+    {
+        "dpServer": {
+            "authn": {
+                "dpProxy": {"dpToken": {"validator": {"publicKeys": [{"kid": "dp-1", "key": public_pem(rsa_key(0))}]}}}
+            }
+        }
+    }
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(subjects(), names, names, st.sets(names, max_size=2), optional_names)
+def test_kuma_lets_the_bearer_of_a_token_be_nothing_that_was_not_approved(
+    subject: TokenSubject, mesh: str, name: str, services: set[str], workload: str | None
+) -> None:
+    if subject.kind is TokenKind.ZONE:
+        return
+    issued = int(NOW.timestamp())
+    life = TokenLife(jti="jti", issued_at=issued, expires_at=issued + 60)
+    token = make_token(write_claims(subject, life, AUDIENCE))
+    resource = DataplaneResource(
+        mesh=mesh,
+        name=name,
+        tags={"kuma.io/service": services} if services else {},
+        labels={} if workload is None else {"kuma.io/workload": workload},
+    )
+    identity = subject.identity
+    covered = (
+        mesh == identity.mesh
+        and name == (subject.name or name)
+        and (identity.service is None or services == {identity.service})
+        and (identity.workload is None or workload == identity.workload)
+    )
+    try:
+        KUMA.check_dataplane(token, resource, NOW.timestamp())
+    except RefusedError:
+        assert not covered
+    else:
+        assert covered
