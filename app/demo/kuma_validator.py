@@ -79,9 +79,9 @@ class KumaValidator:
         claims = self._verified(token, keys, now)
         name, mesh, workload = (_text(claims, claim) for claim in ("name", "mesh", "workload"))
         if name and name != resource.name:
-            raise RefusedError("proxy name from requestor is different than in token")
+            raise RefusedError("proxy name from requester is different than in token")
         if mesh and mesh != resource.mesh:
-            raise RefusedError("proxy mesh from requestor is different than in token")
+            raise RefusedError("proxy mesh from requester is different than in token")
         _text(claims, "type")
         for tag, allowed in _tags(claims).items():
             if tag not in resource.tags:
@@ -102,7 +102,7 @@ class KumaValidator:
             raise RefusedError(f"token cannot be used to authenticate zone entity ({scope} is out of token's scope)")
         named = _text(claims, "zone")
         if named and named != zone:
-            raise RefusedError("zone from requestor is different than in token")
+            raise RefusedError("zone from requester is different than in token")
 
     def _verified(self, token: str, keys: Mapping[str, RSAPublicKey], now: float) -> Mapping[str, Any]:
         parts = token.split(".")
