@@ -545,9 +545,6 @@ UNHEARD: Final = (
     "a tag is no pair of texts",
     # Of a token, whose claims then are not those of ours (core/test_token_claims.py).
     "a token names its mesh or its zone, and no claim of it is empty",
-    "the scope is ",
-    "the tags are not one service",
-    "the principal is no object",
     "not a text",
     "not whole seconds since the epoch",
 )

@@ -21,7 +21,7 @@ from app.reasons import EXPLANATIONS, Reason
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, public_pem, rsa_key
-from tests.support.service import RunningService, running_service
+from tests.support.service import RunningService, listening, running_service
 from tests.support.signing import AUDIENCE, NOW
 from tests.support.tokens import (
     DATAPLANE_CLAIMS,
@@ -538,6 +538,20 @@ async def test_what_stands_behind_the_prefix_and_in_the_body_decides_nothing(
             assert answer.status_code == 200, path
         assert reason_of(await service.client.post("/v1/ext-authz", content=b"")) is Reason.NOT_FOUND
         assert reason_of(await service.client.get(EXT_AUTHZ)) is Reason.METHOD_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("size", [0, 100, MAX_BODY_BYTES, 1024 * 1024])
+async def test_a_body_over_tcp_is_left_and_the_next_call_is_answered(
+    aws: Aws, start_service: StartService, files: KeyFiles, size: int
+) -> None:
+    """The stream's first message, where Envoy sends it along."""
+    credential = aws.credential()
+    async with start_service(**files.settings()) as service, listening(service.service.api) as (host, port):
+        limits = httpx.Limits(max_connections=1)
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, limits=limits) as client:
+            for _ in range(3):
+                answer = await client.post(EXT_AUTHZ, headers={"authorization": credential}, content=b"x" * size)
+                assert (answer.status_code, answer.content) == (200, b"")
 
 
 async def test_the_caller_token_stands_in_a_header_of_its_own_beside_envoys(

@@ -15,7 +15,8 @@ from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
-from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenEndpoints
+from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenEndpoints, is_ext_authz
+from app.callers import OWN_HEADER
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.reasons import EXPLANATIONS, Reason
@@ -28,6 +29,8 @@ _REF: Final = "#/components/schemas/{model}"
 _NOT_FOUND: Final = 404
 _UNAUTHORIZED: Final = 401
 _CALLER_TOKEN: Final = "callerToken"  # noqa: S105 - a scheme's name
+_OWN_HEADER: Final = "callerTokenHeader"
+_CREDENTIAL: Final = "credential"
 
 # The bare-ASGI endpoints read it, and FastAPI cannot see it.
 _CALL: Final[dict[str, Any]] = {
@@ -127,17 +130,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
                 },
             },
         },
-        openapi_extra={
-            "parameters": [
-                {
-                    "name": "authorization",
-                    "in": "header",
-                    "required": True,
-                    "description": "The credential, or a token of this service, without Bearer.",
-                    "schema": {"type": "string"},
-                }
-            ]
-        },
+        openapi_extra={"parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]},
     )
     async def ext_authz(request: Request) -> Response:
         return _to_response(await tokens.answer(request.scope, request.receive))
@@ -165,8 +158,7 @@ def _new_app(title: str, *, needs_token: bool = False) -> FastAPI:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             app.openapi_schema = _describe(app)
-            if needs_token:
-                _describe_token(app.openapi_schema)
+            _describe_security(app.openapi_schema, needs_token=needs_token)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
@@ -181,15 +173,29 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     return description
 
 
-def _describe_token(description: dict[str, Any]) -> None:
-    description["components"]["securitySchemes"] = {
-        _CALLER_TOKEN: {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "A token of the service's KMESH_AWSIAM_CALLER_TOKEN_FILE.",
-        }
-    }
-    description["paths"][PATH]["post"]["security"] = [{_CALLER_TOKEN: []}]
+def _describe_security(description: dict[str, Any], *, needs_token: bool) -> None:
+    """Say what a caller shows; of Envoy's call also the credential, since OpenAPI knows no parameter of that name."""
+    known = "A token of the service's KMESH_AWSIAM_CALLER_TOKEN_FILE."
+    schemes: dict[str, dict[str, str]] = {}
+    for path, operations in description["paths"].items():
+        used = {}
+        if is_ext_authz(path):
+            used[_CREDENTIAL] = _header_scheme(
+                "authorization", "The credential, or a token of this service; no Bearer."
+            )
+        if needs_token and is_ext_authz(path):
+            used[_OWN_HEADER] = _header_scheme(OWN_HEADER.decode("ascii"), known)
+        elif needs_token and path in (PATH, TOKEN_PATH):
+            used[_CALLER_TOKEN] = {"type": "http", "scheme": "bearer", "description": known}
+        if used:
+            operations["post"]["security"] = [{name: [] for name in used}]
+            schemes |= used
+    if schemes:
+        description["components"]["securitySchemes"] = schemes
+
+
+def _header_scheme(name: str, description: str) -> dict[str, str]:
+    return {"type": "apiKey", "in": "header", "name": name, "description": description}
 
 
 def _problem_responses() -> dict[int | str, dict[str, Any]]:

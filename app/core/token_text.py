@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from app.core.base64_text import Base64TextError, decode_base64url
-from app.core.strict_json import StrictJsonError, parse_object
+from app.core.base64_text import decode_base64url
+from app.core.strict_json import parse_object
 from app.core.token_claims import MAX_VALIDITY_SECONDS, TokenLife
 from app.errors import CredentialError
 from app.reasons import Reason
@@ -73,7 +73,7 @@ def parse_token(text: str) -> UnverifiedToken:
         header, claims, _signature = (decode_base64url(part) for part in text.split("."))
         members = parse_object(header)
         payload = parse_object(claims)
-    except (Base64TextError, StrictJsonError, ValueError) as error:
+    except ValueError as error:  # also of another number of parts, of base64 and of JSON
         raise CredentialError(Reason.TOKEN_REJECTED, "it is no JWS of two JSON objects in compact form") from error
     kid = members.get("kid")
     if not isinstance(kid, str) or not is_key_id(kid) or members != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:

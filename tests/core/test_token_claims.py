@@ -1,11 +1,14 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.token_claims import (
+    MAX_VALIDITY_SECONDS,
+    MIN_VALIDITY_SECONDS,
     TokenKind,
     TokenLife,
     TokenSubject,
@@ -175,6 +178,24 @@ def test_one_change_is_one_reason(hostile: Hostile) -> None:
     error = core_verdict(hostile.make(), hostile.kind)
     assert isinstance(error, AuthError)
     assert error.reason is hostile.reason
+
+
+LAST_SECOND = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize("name", ["iat", "exp"])
+def test_a_time_is_one_that_a_date_can_hold(name: str) -> None:
+    for seconds, is_one in ((0, True), (LAST_SECOND, True), (-1, False), (LAST_SECOND + 1, False)):
+        claims = {**DATAPLANE_CLAIMS, name: seconds, **({"nbf": seconds} if name == "iat" else {})}
+        if is_one:
+            read_claims_of_token(claims, TokenKind.DATAPLANE, AUDIENCE)
+        else:
+            with pytest.raises(CredentialError):
+                read_claims_of_token(claims, TokenKind.DATAPLANE, AUDIENCE)
+
+
+def test_a_token_is_valid_for_a_minute_to_a_day() -> None:
+    assert (MIN_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS) == (60, 24 * 60 * 60)
 
 
 @pytest.mark.parametrize("kind", TokenKind)

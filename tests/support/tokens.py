@@ -138,6 +138,7 @@ HOSTILE: Final = (
     Hostile("without-nbf", REJECTED, _drop("nbf")),
     Hostile("without-type", REJECTED, _drop("Type")),
     Hostile("issuer-of-another", REJECTED, _set("iss", "https://accounts.example")),
+    Hostile("issuer-and-audience-of-another", REJECTED, lambda _, claims: claims.update({"iss": "x", "aud": "x"})),
     Hostile("audience-of-another", Reason.AUDIENCE_MISMATCH, _set("aud", "another-control-plane")),
     Hostile("two-audiences", Reason.AUDIENCE_MISMATCH, _set("aud", [AUDIENCE, "another-control-plane"])),
     Hostile("without-audience", Reason.AUDIENCE_MISMATCH, _drop("aud")),
@@ -160,6 +161,9 @@ HOSTILE: Final = (
                 "kuma.io/service",
                 {"kuma.io/service": []},
                 {"kuma.io/service": "demo-app"},
+                {"kuma.io/service": "d"},
+                {"kuma.io/service": None},
+                {"kuma.io/service": [None]},
                 {"kuma.io/service": ["demo-app", "other"]},
                 {"kuma.io/service": [""]},
                 {"kuma.io/service": [1]},
@@ -188,6 +192,7 @@ HOSTILE: Final = (
     Hostile("nbf-that-is-not-iat", REJECTED, _move(nbf=1)),
     Hostile("lives-longer-than-a-day", REJECTED, _move(exp=86_400 - HOUR + 1)),
     Hostile("ends-before-it-begins", REJECTED, _move(exp=-HOUR)),
+    Hostile("beyond-the-year-9999", REJECTED, _move(iat=10**12, nbf=10**12, exp=10**12)),
     Hostile("of-1970", REJECTED, lambda _, claims: claims.update({"iat": -300, "nbf": -300, "exp": HOUR})),
 )
 
