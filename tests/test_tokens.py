@@ -1,7 +1,6 @@
 """Tokens over HTTP, from the real service on the emulated AWS: issued, taken by the control plane, and presented again."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ import pytest
 
 from app.api.authenticate import MAX_BODY_BYTES
 from app.callers import OWN_HEADER
-from app.core.base64_text import decode_base64url
 from app.core.token_text import looks_like_token
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from app.emulator.fault_kinds import FaultKind
@@ -31,6 +29,7 @@ from tests.support.tokens import (
     ZONE_HEADER,
     Hostile,
     base64url,
+    claims_of,
     make_token,
 )
 from tests.support.world import ACCOUNT, DATAPLANE, INGRESS, OTHER_ACCOUNT, PROXY, Aws, recipe_of
@@ -71,11 +70,6 @@ async def exchange(
 async def ask(service: RunningService, credential: str, **headers: str) -> httpx.Response:
     """What Envoy asks."""
     return await service.client.post(EXT_AUTHZ, headers={"authorization": credential, **headers})
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(decode_base64url(token.split(".")[1]))
-    return found
 
 
 def reason_of(answer: httpx.Response) -> Reason:
