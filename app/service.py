@@ -28,6 +28,7 @@ from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenEndpoints
 from app.authenticator import Authenticator, Clock, Decider
 from app.callers import CallerTokenSource
+from app.core.token_text import looks_like_token
 from app.metrics import Metrics
 from app.preparation import prepare
 from app.readiness import Readiness
@@ -120,7 +121,14 @@ async def open_service(
         prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
-        endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, settings.decision_timeout)
+        endpoint = AuthenticateEndpoint(
+            authenticator,
+            KnownCalls(known),
+            metrics,
+            readiness,
+            settings.decision_timeout,
+            waits_for_nobody=None if signing is None else looks_like_token,
+        )
         token_endpoints = None
         if signing is not None:
             issuer = SigningIssuer(token_options(settings), lambda: signing.keys, metrics, clock)

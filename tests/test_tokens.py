@@ -10,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from app.api import authenticate
 from app.api.authenticate import MAX_BODY_BYTES
 from app.callers import OWN_HEADER
 from app.core.token_text import looks_like_token
@@ -341,6 +342,26 @@ async def test_a_storm_of_tokens_survives_an_outage_of_aws(
         answers = [await service.present(make_token({**claims, "jti": f"{n}"}), PROXY) for n in range(20)]
         assert {answer.status_code for answer in answers} == {200}
         assert reason_of(await service.present(aws.credential(), PROXY)) is Reason.STS_UNAVAILABLE
+
+
+async def test_a_token_has_its_place_beside_credentials_that_wait_for_aws(
+    aws: Aws, start_service: StartService, files: KeyFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for nobody, so whoever waits for STS must not keep it out (I20)."""
+    monkeypatch.setattr(authenticate, "MAX_DECISIONS", 1)
+    async with start_service(**files.settings()) as service:
+        aws.emulator.faults.sts.inject(FaultKind.HANG)
+        under_way = asyncio.create_task(service.present(aws.credential()))
+        await asyncio.to_thread(aws.emulator.calls.wait_for, 1)
+        assert reason_of(await service.present(aws.credential())) is Reason.OVERLOADED
+        for answer in (
+            await service.present(current(), PROXY),
+            await exchange(service, current()),
+            await ask(service, current()),
+        ):
+            assert answer.status_code == 200
+        aws.emulator.faults.clear()
+        assert (await under_way).status_code == 200
 
 
 async def test_a_token_is_exchanged_for_itself_so_that_it_ends(
