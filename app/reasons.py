@@ -127,7 +127,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.AUDIENCE_MISMATCH: Explanation(
             401,
             "The credential is bound to another audience",
-            "Sign it for the value of KMESH_AWSIAM_AUDIENCE, in the audience header of its form.",
+            "Sign it for the value of KMESH_AWSIAM_AUDIENCE, in the audience header of its form; a token is good where it "
+            "was issued.",
         ),
         Reason.SCOPE_MISMATCH: Explanation(
             401,
@@ -138,13 +139,14 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.CREDENTIAL_EXPIRED: Explanation(
             401,
             "The credential has expired",
-            "A signature lives 15 minutes, or as long as its X-Amz-Expires; make a new one, and check the clock of the "
-            "proxy if it was new.",
+            "A signature lives 15 minutes, or as long as its X-Amz-Expires, and a token until its exp; make a new one, and "
+            "check the clock of the proxy if it was new.",
         ),
         Reason.CREDENTIAL_NOT_YET_VALID: Explanation(
             401,
             "The credential is dated in the future",
-            "It is signed more than 5 minutes ahead of this service's clock; set both clocks by NTP.",
+            "It is signed more than 5 minutes ahead of this service's clock, or a token was issued ahead of it; set both "
+            "clocks by NTP.",
         ),
         Reason.SESSION_EXPIRED: Explanation(
             401,

@@ -93,7 +93,8 @@ class SigningIssuer:
         )
         key = self._current_keys().find_signer(subject.kind, subject.identity.mesh)
         if key is None:
-            raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no {subject.kind} key signs for {subject.identity.mesh}")
+            whom = "zone proxies" if subject.identity.mesh is None else f"mesh {subject.identity.mesh}"
+            raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no key signs for {whom}")
         which: Hashable = (subject, key.kid, key.fingerprint)
         young = self._reusable.get(which)
         if young is not None:
