@@ -50,7 +50,7 @@ class SigningKey:
     fingerprint: bytes = field(repr=False)
 
     def signs_for(self, mesh: str | None) -> bool:
-        """Whether it may sign for this mesh; of a zone proxy's, which has none, any may."""
+        """Whether it may sign for this mesh."""
         return self.mesh in (mesh, ANY_MESH)
 
 
@@ -77,6 +77,8 @@ class SigningKeys:
         """
         self._keys = tuple(keys)
         self._by_kid = {key.kid: key for key in self._keys}
+        # Backwards, so that the first line stays.
+        self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
         _require_apart(self._keys)
 
     def __len__(self) -> int:
@@ -84,9 +86,7 @@ class SigningKeys:
 
     def find_signer(self, kind: TokenKind, mesh: str | None) -> SigningKey | None:
         """Return the key that signs for a mesh, or for zone proxies: its first own one, else the first one of ``*``."""
-        candidates = [key for key in self._keys if key.kind is kind and key.signs_for(mesh)]
-        own = [key for key in candidates if key.mesh == mesh]
-        return next(iter(own or candidates), None)
+        return self._signers.get((kind, mesh)) or self._signers.get((kind, ANY_MESH))
 
     def find(self, kid: str) -> SigningKey | None:
         """Return the key of an id."""

@@ -84,6 +84,16 @@ async def test_a_token_is_reused_while_more_than_half_of_its_life_remains(stage:
     assert (second.expires_at - first.expires_at).total_seconds() == 1800
 
 
+async def test_a_token_is_not_reused_beyond_half_of_its_life_when_the_timer_stood_still(tmp_path: Path) -> None:
+    """As while a machine sleeps."""
+    stage, still = Stage(tmp_path), Time()
+    stage.issuer = SigningIssuer(OPTIONS, lambda: stage.keys, stage.metrics, stage.time.clock, still.timer)
+    first = await stage.issue()
+    stage.time.passed = 1800
+    assert (await stage.issue()).jti != first.jti
+    stage.issuer.close()
+
+
 async def test_another_request_of_sts_is_the_same_subject(stage: Stage) -> None:
     first = await stage.issue()
     assert await stage.issue(replace(DECISION, principal=replace(PRINCIPAL, request_id="another"))) is first
