@@ -45,6 +45,10 @@ ELSEWHERE: Final = {
     Reason.OVERLOADED: "adapters/test_sts_guard.py::test_a_full_queue_towards_sts_is_overload_and_asks_nobody",
     Reason.CALLER_NOT_AUTHENTICATED: "test_callers.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
     Reason.ACCOUNTS_UNAVAILABLE: "adapters/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
+    Reason.TOKEN_REJECTED: "test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
+    Reason.PROXY_NAME_MISMATCH: "test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",
+    Reason.ROLE_ZONE_MISSING: "test_tokens.py::test_a_zone_proxy_needs_a_zone",
+    Reason.SIGNING_KEY_MISSING: "test_tokens.py::test_a_kind_or_mesh_without_a_key_is_undecided",
 }
 
 Sign = Callable[[Recipe], str]
