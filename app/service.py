@@ -38,7 +38,7 @@ from app.settings_values import TcpAddress
 from app.store_keys import StoreKeySource
 from app.tls import ServerTls
 from app.token_authenticator import TokenAuthenticator
-from app.token_keys import SigningKeySource
+from app.token_key_files import SigningKeySource
 from app.watch import FileWatch, watch_files
 
 

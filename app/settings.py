@@ -73,7 +73,8 @@ from app.settings_values import (
 from app.store_keys import StoreKeyFile, read_store_key_file
 from app.store_url import StoreAddress, parse_store_url
 from app.tls import TlsFiles, TlsPart, find_problems
-from app.token_keys import SigningKeyFile, SigningKeys, read_dataplane_key_file, read_zone_key_file
+from app.token_key_files import SigningKeyFile, read_dataplane_key_file, read_zone_key_file
+from app.token_keys import SigningKeys
 from app.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
 
 PREFIX: Final = "KMESH_AWSIAM_"

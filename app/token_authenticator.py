@@ -4,7 +4,7 @@ The steps of `app.authenticator`, with what a token already proves left out::
 
     1 parse     text            -> key id and claims    core.token_text
     2 verify    claims          -> what a key signed    app.token_signing, offline
-      read      claims          -> TokenSubject         core.token_claims; its time by core.token_text
+      read      claims          -> TokenSubject         core.token_reading; its time by core.token_text
     5 admit     Principal       -> AdmittedPrincipal    core.principal, by the list as it is now
     7 limit     TokenSubject    -> ProxyClaims          core.token_subject, by the settings as they are now
     8 match     ProxyClaims     -> ProxyIdentity        core.proxy
@@ -18,7 +18,7 @@ from app.authenticator import Clock, Decider, Decision, DecisionPolicy
 from app.core.known_credential import KnownCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyRequest, match
-from app.core.token_claims import read_claims_of_token
+from app.core.token_reading import read_claims_of_token
 from app.core.token_subject import limit, require_name
 from app.core.token_text import end_of, looks_like_token, require_current
 from app.token_issuer import IssuedToken, TokenDecision

@@ -1,32 +1,15 @@
-"""The keys that tokens for the control plane are signed with: PEM files, named line by line in a file of each kind.
+"""The keys that tokens for the control plane are signed with, each for one kind of token. No ``repr`` holds a key (I22)."""
 
-A data plane's line is ``KID MESH PATH``, where MESH is a mesh or ``*`` (every mesh without a line of its own); a zone
-proxy's is ``KID PATH``. Of the lines of a mesh the first one signs; all verify, so that keys can be exchanged while proxies
-run. No error and no ``repr`` holds a key (I22).
-"""
-
-import hashlib
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from app.core.role_tags import ANY_MESH
 from app.core.token_claims import TokenKind
-from app.core.token_text import is_key_id
-from app.settings_values import read_lines
 
-MIN_KEY_BITS: Final = 2048
-MAX_KEY_BITS: Final = 8192
-# Each is parsed and checked when files change; a mesh has one key, and two while they are exchanged.
-MAX_SIGNING_KEYS: Final = 1000
-_MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
-_HOW_TO: Final = "make one with: kuma-aws-iam keys generate"
+HOW_TO: Final = "make one with: kuma-aws-iam keys generate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +37,6 @@ class SigningKey:
         return self.mesh in (mesh, ANY_MESH)
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKeyFile:
-    """A file of keys, and what stood in it; ``paths`` are the file and those that it names."""
-
-    path: Path
-    keys: tuple[SigningKey, ...] = field(repr=False)
-    paths: tuple[Path, ...] = field(repr=False)
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-
 class SigningKeys:
     """The keys of both kinds, which have no key and no id in common."""
 
@@ -79,7 +50,7 @@ class SigningKeys:
         self._by_kid = {key.kid: key for key in self._keys}
         # Backwards, so that the first line stays.
         self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
-        _require_apart(self._keys)
+        require_apart(self._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -93,139 +64,12 @@ class SigningKeys:
         return self._by_kid.get(kid)
 
 
-class SigningKeySource:
-    """The keys of both files, which are read again when they change (`app.watch`)."""
-
-    def __init__(self, dataplane: SigningKeyFile | None, zone: SigningKeyFile | None) -> None:
-        self._readers: list[tuple[Path, Callable[[str], SigningKeyFile]]] = []
-        if dataplane is not None:
-            self._readers.append((dataplane.path, read_dataplane_key_file))
-        if zone is not None:
-            self._readers.append((zone.path, read_zone_key_file))
-        self._take([file for file in (dataplane, zone) if file is not None])
-
-    @property
-    def keys(self) -> SigningKeys:
-        """The keys as they are now."""
-        return self._keys
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Every file that they come from, as of now."""
-        return self._paths
-
-    def load(self) -> None:
-        """Read everything again; the keys of before stay in force when it does not do.
-
-        Raises:
-            ValueError: with a sentence and its remedy.
-        """
-        self._take([read(str(path)) for path, read in self._readers])
-
-    def _take(self, files: list[SigningKeyFile]) -> None:
-        self._keys = SigningKeys(key for file in files for key in file.keys)
-        self._paths = tuple(path for file in files for path in file.paths)
-
-
-def read_dataplane_key_file(text: str) -> SigningKeyFile:
-    """Read a file of ``KID MESH PATH`` lines, and the keys that it names.
+def require_apart(keys: Iterable[SigningKey]) -> None:
+    """Keep the two kinds apart: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of a key.
+        ValueError: an id stands twice, or one key is of both kinds.
     """
-    return _read(Path(text), TokenKind.DATAPLANE)
-
-
-def read_zone_key_file(text: str) -> SigningKeyFile:
-    """Read a file of ``KID PATH`` lines, and the keys that it names.
-
-    Raises:
-        ValueError: with a sentence and its remedy, and no text of a key.
-    """
-    return _read(Path(text), TokenKind.ZONE)
-
-
-def is_mesh(text: str) -> bool:
-    """Whether a line can say it of its key: a mesh's name, or ``*``."""
-    return _MESH.fullmatch(text) is not None
-
-
-def public_half(private: RSAPrivateKey) -> RSAPublicKey:
-    """Return the public key, after a look at its size.
-
-    Raises:
-        ValueError: it is too small or too large.
-    """
-    if not MIN_KEY_BITS <= private.key_size <= MAX_KEY_BITS:
-        raise ValueError(f"an RSA key of {private.key_size} bits; it needs {MIN_KEY_BITS} to {MAX_KEY_BITS}; {_HOW_TO}")
-    return private.public_key()
-
-
-def _read(path: Path, kind: TokenKind) -> SigningKeyFile:
-    keys: list[SigningKey] = []
-    paths = [path]
-    for number, words in _lines_of(path):
-        try:
-            key, file = _key_of(words, kind, path.parent)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from error
-        keys.append(key)
-        paths.append(file)
-        if len(keys) > MAX_SIGNING_KEYS:
-            raise ValueError(f"it holds more than {MAX_SIGNING_KEYS} keys; remove those that sign nothing any more")
-    if not keys:
-        raise ValueError(f"it holds no key; write a line, or unset the variable; {_HOW_TO}")
-    _require_apart(keys)
-    return SigningKeyFile(path, tuple(keys), tuple(paths))
-
-
-def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_lines(path), start=1):
-        words = line.partition("#")[0].split()
-        if words:
-            yield number, words
-
-
-def _key_of(words: list[str], kind: TokenKind, folder: Path) -> tuple[SigningKey, Path]:
-    grammar = "KID MESH PATH" if kind is TokenKind.DATAPLANE else "KID PATH"
-    if len(words) != len(grammar.split()):
-        raise ValueError(f"it must be {grammar}, with blanks between and none in the path")
-    kid, mesh, path = words[0], words[1] if kind is TokenKind.DATAPLANE else None, folder / words[-1]
-    if not is_key_id(kid):
-        raise ValueError(
-            "a key's id is 1 to 64 letters, digits and ._-, and not a number alone: the control plane numbers its own keys"
-        )
-    if mesh is not None and not is_mesh(mesh):
-        raise ValueError(
-            "a mesh is 1 to 253 characters of 0-9 a-z . _ -, or * for every mesh without a line of its own"
-        )
-    private = _load_pem(path)
-    public = public_half(private)
-    fingerprint = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
-    return SigningKey(kid=kid, kind=kind, mesh=mesh, private=private, public=public, fingerprint=fingerprint), path
-
-
-def _load_pem(path: Path) -> RSAPrivateKey:
-    if path.exists() and not path.is_file():
-        raise ValueError("the key file is no regular file: reading it could wait for ever")
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise ValueError(f"the key file cannot be read ({type(error).__name__}); check path and mode") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # its text could hold a part of the file
-        raise ValueError(
-            f"the key file holds no unencrypted private key in PEM (PKCS#8 or PKCS#1); {_HOW_TO}"
-        ) from None
-    if not isinstance(key, RSAPrivateKey):
-        # pkg/core/tokens/validator.go takes RS256 alone of a configured key.
-        raise ValueError(  # noqa: TRY004 - a file's fault
-            f"the key is not RSA, and the control plane takes no other; {_HOW_TO}"
-        )
-    return key
-
-
-def _require_apart(keys: Iterable[SigningKey]) -> None:
-    """Keep the two kinds apart: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh."""
     kids: set[str] = set()
     kinds: dict[bytes, TokenKind] = {}
     for key in keys:
@@ -235,5 +79,5 @@ def _require_apart(keys: Iterable[SigningKey]) -> None:
         if kinds.setdefault(key.fingerprint, key.kind) is not key.kind:
             raise ValueError(
                 f"the key of {key.kid} is for data planes and for zone proxies: a token of the one kind would pass for the "
-                f"other; {_HOW_TO}"
+                f"other; {HOW_TO}"
             )

@@ -1,6 +1,6 @@
 """Claims and a key → a token, and back: the signature alone, by PyJWT on `cryptography`.
 
-Not `app.core`, since it needs a library. What a token may say is `app.core.token_claims`'s to judge.
+Not `app.core`, since it needs a library. What a token may say is `app.core.token_reading`'s to judge.
 """
 
 import json

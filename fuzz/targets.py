@@ -43,7 +43,8 @@ from app.core.signed_request import CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
-from app.core.token_claims import TokenKind, read_claims_of_token, write_claims
+from app.core.token_claims import TokenKind, write_claims
+from app.core.token_reading import read_claims_of_token
 from app.core.token_text import parse_token, require_current
 from app.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
 from app.sealing import SealError, derive_key, open_sealed

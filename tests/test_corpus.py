@@ -543,7 +543,7 @@ UNHEARD: Final = (
     "a member is no text",
     "the tags are no list",
     "a tag is no pair of texts",
-    # Of a token, whose claims then are not those of ours (core/test_token_claims.py).
+    # Of a token, whose claims then are not those of ours (core/test_token_reading.py).
     "a token names its mesh or its zone, and no claim of it is empty",
     "not a text",
     "not whole seconds since the epoch",

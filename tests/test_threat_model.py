@@ -303,9 +303,9 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.core.token_claims.BACKDATED_SECONDS": ("A token", "`iat` and `nbf`, before its issue", seconds),
     "app.core.token_text.LEEWAY_SECONDS": ("A token", "clocks of two replicas", seconds),
     "app.core.token_text.MAX_TOKEN_CHARS": ("A token", "length", kib),
-    "app.token_keys.MIN_KEY_BITS": ("A token", "an RSA key, at least", bits),
-    "app.token_keys.MAX_KEY_BITS": ("A token", "an RSA key, at most", bits),
-    "app.token_keys.MAX_SIGNING_KEYS": ("A token", "keys in a file", count),
+    "app.token_key_files.MIN_KEY_BITS": ("A token", "an RSA key, at least", bits),
+    "app.token_key_files.MAX_KEY_BITS": ("A token", "an RSA key, at most", bits),
+    "app.token_key_files.MAX_SIGNING_KEYS": ("A token", "keys in a file", count),
     "app.adapters.token_signer.MAX_REUSABLE_TOKENS": ("A token", "tokens that can be given again", count),
     "app.adapters.token_signer.MAX_SIGNING_THREADS": ("A token", "threads that sign", count),
     "app.core.role_tags.MAX_VALUE_CHARS": (

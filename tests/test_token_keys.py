@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 from app.core.token_claims import TokenKind
 from app.metrics import Metrics
 from app.settings import SettingsError
-from app.token_keys import SigningKey, SigningKeySource, read_dataplane_key_file, read_zone_key_file
+from app.token_key_files import SigningKeySource, read_dataplane_key_file, read_zone_key_file
+from app.token_keys import SigningKey
 from app.watch import FileWatch
 from tests.conftest import LoadSettings
 from tests.support.exposition import read_samples, value

@@ -16,7 +16,7 @@ from app.core.role_tags import ANY_MESH
 from app.core.token_claims import TokenKind
 from app.core.token_text import is_key_id
 from app.settings_checks import DATAPLANE_KEYS, ZONE_KEYS
-from app.token_keys import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh
+from app.token_key_files import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh
 
 _EXPONENT: Final = 65537
 _PRIVATE_MODE: Final = 0o600

@@ -1,4 +1,4 @@
-"""`ProxyIdentity` ↔ the claims of a token that a stock control plane accepts, and nothing that it could take for more.
+"""`ProxyIdentity` → the claims of a token that a stock control plane accepts, and nothing that it could take for more.
 
 The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go), read by Go's encoding/json,
 which compares names without case and leaves what is absent empty. To Kuma an empty claim means "anything goes"
@@ -11,14 +11,13 @@ and no audience); they make the token a credential that leads back to the very s
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from app.core.principal import Principal
 from app.core.proxy import SERVICE_TAG, ProxyClaims, ProxyIdentity, ProxyRequest, ProxyType
-from app.errors import AuthorizationError, CredentialError, RequestError
+from app.errors import AuthorizationError, RequestError
 from app.reasons import Reason
 
 ISSUER: Final = "kuma-aws-iam"
@@ -30,9 +29,6 @@ BACKDATED_SECONDS: Final = 300
 
 # Kuma's: names of resources and zones are DNS-like. Nothing else of a proxy's own words is signed.
 _RESOURCE_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
-# Of the year 9999: what a datetime can hold.
-_LAST_SECOND: Final = 253_402_300_799
-_PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
 
 
 class TokenKind(StrEnum):
@@ -168,70 +164,3 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
     if subject.name is not None:
         claims["Name"] = subject.name
     return claims
-
-
-def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: str) -> tuple[TokenSubject, TokenLife]:
-    """Read the claims of a token whose signature a key of this kind has verified.
-
-    What `write_claims` would not write in every member is refused, so a token of another issuer, kind or form is none. Hence
-    what is read on the way need not look at every shape: one that is read as another is not written so.
-
-    Raises:
-        CredentialError: ``audience_mismatch`` or ``token_rejected``.
-    """
-    if claims.get("iss") == ISSUER and claims.get("aud") != audience:
-        raise CredentialError(Reason.AUDIENCE_MISMATCH, "the token is for another audience")
-    try:
-        subject = _read_zone(claims) if kind is TokenKind.ZONE else _read_dataplane(claims)
-        life = TokenLife(
-            jti=_text(claims["jti"]),
-            issued_at=_seconds(claims["iat"]) + BACKDATED_SECONDS,
-            expires_at=_seconds(claims["exp"]),
-        )
-    except (LookupError, TypeError, ValueError) as error:
-        raise CredentialError(Reason.TOKEN_REJECTED, f"it has not the claims of a {kind} token of ours") from error
-    if write_claims(subject, life, audience) != claims:
-        raise CredentialError(Reason.TOKEN_REJECTED, f"a claim is not as in a {kind} token of ours")
-    return subject, life
-
-
-def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
-    [scope] = claims["Scope"]
-    # A data plane without a mesh is no subject.
-    identity = ProxyIdentity(type=ProxyType(scope), mesh=None, service=None, workload=None, zone=_text(claims["Zone"]))
-    return TokenSubject(identity=identity, principal=_read_principal(claims["principal"]))
-
-
-def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
-    [service] = claims["Tags"][SERVICE_TAG] if "Tags" in claims else [None]
-    identity = ProxyIdentity(
-        type=ProxyType.DATAPLANE,
-        mesh=_text(claims["Mesh"]),
-        service=_optional(service),
-        workload=_optional(claims.get("Workload")),
-        zone=None,
-    )
-    principal = _read_principal(claims["principal"])
-    return TokenSubject(identity=identity, principal=principal, name=_optional(claims.get("Name")))
-
-
-def _read_principal(value: Any) -> Principal:
-    partition, account, role, role_id, session = (_text(value[member]) for member in _PRINCIPAL_MEMBERS)
-    return Principal(partition=partition, account=account, role=role, role_id=role_id, session=session, request_id="")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError("not a text")
-    return value
-
-
-def _optional(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
-def _seconds(value: Any) -> int:
-    # True is an int, and 1.0 equals 1.
-    if type(value) is not int or not 0 <= value <= _LAST_SECOND:
-        raise ValueError("not whole seconds since the epoch")
-    return value

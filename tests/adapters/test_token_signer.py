@@ -17,7 +17,8 @@ from app.errors import UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.token_issuer import IssuedToken, TokenDecision
-from app.token_keys import SigningKeys, read_dataplane_key_file
+from app.token_key_files import read_dataplane_key_file
+from app.token_keys import SigningKeys
 from app.token_signing import verify
 from app.trail import Trail
 from tests.support.keys import KeyFiles, public_pem, rsa_key

@@ -16,9 +16,9 @@ from app.core.token_claims import (
     TokenLife,
     TokenSubject,
     kind_of,
-    read_claims_of_token,
     write_claims,
 )
+from app.core.token_reading import read_claims_of_token
 from app.core.token_text import parse_token, require_current
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from app.errors import CredentialError

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
-from app.core.token_claims import TokenKind, read_claims_of_token, subject_of
+from app.core.token_claims import TokenKind, subject_of
+from app.core.token_reading import read_claims_of_token
 from app.core.token_subject import limit, require_name
 from app.core.token_text import parse_token, require_current
 from app.errors import AuthError
