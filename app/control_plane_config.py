@@ -1,8 +1,8 @@
 """A public key → the configuration by which a stock control plane takes tokens that its private key has signed.
 
 The names are Kuma's (kumahq/kuma, pkg/config/dp-server/config.go and pkg/config/types), since 2.2 (pull request
-6085). They have no environment variables: the text goes into the file of ``kuma-cp run --config-file``, or into Helm's
-``kuma.controlPlane.config``.
+6085). They have no environment variables: the text goes into the file of ``kuma-cp run --config-file``, or into
+``controlPlane.config`` of Kuma's Helm chart.
 """
 
 import textwrap
