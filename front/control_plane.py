@@ -1,0 +1,125 @@
+"""What stands behind Envoy: a gRPC server with the method names of a DP server, and its bootstrap. It checks nothing.
+
+It writes down what it saw, so that a test or the demo can: which method, which metadata, which body.
+"""
+
+import http.server
+import json
+import ssl
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from front.certificates import Certificate
+
+ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+DELTA: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+HDS: Final = "/envoy.service.health.v3.HealthDiscoveryService/StreamHealthCheck"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stream or a call as it arrived."""
+
+    method: str
+    headers: Headers = field(repr=False)
+    """They hold what was presented."""
+    body: bytes = field(default=b"", repr=False)
+
+    def values(self, name: str) -> list[str]:
+        """Return every value of a header."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(slots=True)
+class ControlPlane:
+    """Where it listens, and what came."""
+
+    streams_port: int = 0
+    bootstrap_port: int = 0
+    streams: list[Seen] = field(default_factory=list)
+    """Every stream that was opened, also those that have ended."""
+    open_streams: int = 0
+    bootstraps: list[Seen] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def open_control_plane(certificate: Certificate) -> AsyncIterator[ControlPlane]:
+    """Serve both on loopback, with TLS as a DP server does."""
+    control_plane = ControlPlane()
+    server = grpc.aio.server(options=[("grpc.max_metadata_size", 65536), ("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((_Streams(control_plane),))
+    credentials = grpc.ssl_server_credentials([(certificate.key, certificate.cert)])
+    control_plane.streams_port = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    try:
+        with _bootstrap_server(control_plane, certificate) as control_plane.bootstrap_port:
+            yield control_plane
+    finally:
+        await server.stop(grace=None)
+
+
+class _Streams(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """Answers each message of a stream with one, in bytes: what they say is nobody's business here."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._control_plane = control_plane
+
+    def service(self, handler_call_details: Any) -> Any:
+        if handler_call_details.method not in (ADS, DELTA, HDS):
+            return None
+        headers = tuple((str(key), str(value)) for key, value in handler_call_details.invocation_metadata)
+        seen = Seen(handler_call_details.method, headers)
+
+        async def talk(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+            self._control_plane.streams.append(seen)
+            self._control_plane.open_streams += 1
+            try:
+                async for request in requests:
+                    yield b"answer to " + request
+            finally:
+                self._control_plane.open_streams -= 1
+
+        return grpc.stream_stream_rpc_method_handler(talk)
+
+
+@contextmanager
+def _bootstrap_server(control_plane: ControlPlane, certificate: Certificate) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = tuple((name.lower(), value) for name, value in self.headers.items())
+            control_plane.bootstraps.append(Seen(f"POST {self.path}", headers, body))
+            answer = json.dumps({"bootstrap": "", "host": self.headers["host"]}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: the demo prints a table."""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder) / "cert", Path(folder) / "key"
+        certificate.write(*files)
+        context.load_cert_chain(*files)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, name="bootstrap", daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
