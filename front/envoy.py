@@ -24,7 +24,7 @@ _START_SECONDS: Final = 30.0
 
 
 class EnvoyError(Exception):
-    """It did not start; the message holds what it printed."""
+    """It did not start; the message holds what it printed, or what is missing."""
 
 
 def find_envoy() -> Path | None:
@@ -36,9 +36,9 @@ def find_envoy() -> Path | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstreams:
-    """Where the service and the two ports of the control plane are, on loopback."""
+    """Where the service is, by its own word for it (``unix:`` too), and the control plane's two ports on loopback."""
 
-    service_port: int
+    service: str
     streams_port: int
     bootstrap_port: int
 
@@ -71,7 +71,11 @@ class Envoy:
 
 
 def configuration(folder: Path, upstreams: Upstreams, changes: Iterable[tuple[str, str]] = ()) -> str:
-    """Return the shipped configuration with the addresses and files of this stage, and with further changes."""
+    """Return the shipped configuration with the addresses and files of this stage, and with further changes.
+
+    Raises:
+        EnvoyError: something that is to be changed is not there.
+    """
     text = SHIPPED.read_text("utf-8")
     for pattern, replacement in (
         (r"address: 0\.0\.0\.0, port_value: 5678", "address: 127.0.0.1, port_value: 0"),
@@ -79,14 +83,22 @@ def configuration(folder: Path, upstreams: Upstreams, changes: Iterable[tuple[st
         (r"/run/envoy/admin\.sock", str(folder / "admin.sock")),
         (r"/etc/envoy/", f"{folder}/"),
         (r"control-plane\.internal", NAME),
-        (r"(cluster_name: kuma_aws_iam\n(?:.*\n)*?.*port_value: )5690", rf"\g<1>{upstreams.service_port}"),
+        (r"\{ socket_address: \{ address: 127\.0\.0\.1, port_value: 5690 \} \}", _address(upstreams.service)),
         (r"(cluster_name: dp_server_streams\n(?:.*\n)*?.*port_value: )5679", rf"\g<1>{upstreams.streams_port}"),
         (r"(cluster_name: dp_server_bootstrap\n(?:.*\n)*?.*port_value: )5679", rf"\g<1>{upstreams.bootstrap_port}"),
         *changes,
     ):
         text, times = re.subn(pattern, replacement, text)
-        assert times, f"the shipped configuration has no {pattern}"
+        if not times:
+            raise EnvoyError(f"the shipped configuration has no {pattern}")
     return text
+
+
+def _address(listen: str) -> str:
+    if listen.startswith("unix:"):
+        return f"{{ pipe: {{ path: {listen.removeprefix('unix:')} }} }}"
+    host, _, port = listen.rpartition(":")
+    return f"{{ socket_address: {{ address: {host}, port_value: {port} }} }}"
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +119,15 @@ async def running_envoy(
     shipped = CERTIFICATE.read_text("utf-8")
     (folder / "listener-certificate.yaml").write_text(shipped.replace("/etc/envoy/", f"{folder}/"), "utf-8")
     (folder / "envoy.yaml").write_text(configuration(folder, upstreams, changes), "utf-8")
-    arguments = ("--disable-hot-restart", "--concurrency", "2", "--log-level", "warning", "--file-flush-interval-msec", "50")
+    arguments = (
+        "--disable-hot-restart",
+        "--concurrency",
+        "2",
+        "--log-level",
+        "warning",
+        "--file-flush-interval-msec",
+        "50",
+    )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(  # noqa: ASYNC220, S603 - it is at once; and the program that was found
             [program, "-c", folder / "envoy.yaml", *arguments], stdout=log, stderr=subprocess.STDOUT, env=variables

@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
 from front.certificates import NAME
-from front.control_plane import ADS, Headers
-
-SECONDS: Final = 30.0
+from front.control_plane import ADS, TAKEN, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +34,19 @@ class Proxy:
         credentials = grpc.ssl_channel_credentials(authority_cert)
         self._channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
 
-    async def open(self, *presented: str, method: str = ADS, headers: Sequence[tuple[str, str]] = ()) -> "Stream":
+    async def open(
+        self,
+        *presented: str,
+        method: str = ADS,
+        headers: Sequence[tuple[str, str]] = (),
+        request: bytes = b"a request",
+    ) -> "Stream":
         """Open a stream that presents these values, and send its first message."""
         call = self._channel.stream_stream(method)(
-            metadata=[*(("authorization", value) for value in presented), *headers], timeout=None
+            metadata=[*(("authorization", value) for value in presented), *headers]
         )
         stream = Stream(call)
-        await stream.begin()
+        await stream.begin(request)
         return stream
 
     async def close(self) -> None:
@@ -57,19 +61,22 @@ class Stream:
         self._call = call
         self.answer = Answer("UNKNOWN")
 
-    async def begin(self) -> None:
-        """Send the first message, and learn what becomes of it."""
-        if await self.ask():
-            self.answer = Answer("OK", "", _text(await self._call.initial_metadata()))
-            return
-        code = (await self._call.code()).name
-        headers = _text(await self._call.initial_metadata()) + _text(await self._call.trailing_metadata())
-        self.answer = Answer(code, await self._call.details() or "", headers)
+    async def begin(self, request: bytes) -> None:
+        """Learn whether the control plane took the stream, and only then send the first message.
 
-    async def ask(self) -> bool:
+        The library may call a message that meets the end of its stream an internal error of its own.
+        """
+        headers = _text(await self._call.initial_metadata())
+        if TAKEN in headers and await self.ask(request):
+            self.answer = Answer("OK", "", headers)
+            return
+        headers += _text(await self._call.trailing_metadata())
+        self.answer = Answer((await self._call.code()).name, await self._call.details() or "", headers)
+
+    async def ask(self, request: bytes = b"another request") -> bool:
         """Send a message; tell whether the control plane answered."""
         try:
-            await self._call.write(b"a request")
+            await self._call.write(request)
             answer = await self._call.read()
         except grpc.aio.AioRpcError:
             return False

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,6 +38,7 @@ class Stage:
     emulator: Emulator
     client: httpx.Client
     service_url: str
+    service: subprocess.Popen[bytes]
     authorized_accounts: tuple[str, ...]
 
     def task_credentials(self, account: str, role: str) -> ReadOnlyCredentials:
@@ -52,8 +53,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(*, verbose: bool) -> Iterator[Stage]:
-    """Start the emulator and the service, and end both in the end.
+def open_stage(*, verbose: bool, settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
+    """Start the emulator and the service, with further settings, and end both in the end.
 
     Raises:
         StageError: the service did not become ready.
@@ -73,6 +74,7 @@ def open_stage(*, verbose: bool) -> Iterator[Stage]:
             "KMESH_AWSIAM_READER_EXTERNAL_ID": "kuma-control-plane",
             "KMESH_AWSIAM_LISTEN": f"unix:{socket_path}",
             "KMESH_AWSIAM_LOG_FORMAT": "human",
+            **(settings or {}),
         }
         log_path = Path(folder) / "service.log"
         with log_path.open("wb") as log:
@@ -87,7 +89,11 @@ def open_stage(*, verbose: bool) -> Iterator[Stage]:
             with httpx.Client(transport=transport, base_url="http://service", timeout=_START_SECONDS) as client:
                 _wait_until_ready(client, process, log_path)
                 yield Stage(
-                    emulator=emulator, client=client, service_url=f"unix:{socket_path}", authorized_accounts=accounts
+                    emulator=emulator,
+                    client=client,
+                    service_url=f"unix:{socket_path}",
+                    service=process,
+                    authorized_accounts=accounts,
                 )
         finally:
             process.terminate()

@@ -1,0 +1,76 @@
+"""``make demo-envoy``: proxies against a control plane with a real Envoy in front. Exit status 0 if all is as expected."""
+
+import asyncio
+import json
+import shutil
+import ssl
+import sys
+
+import click
+import httpx
+
+from app.cli.demo import Table
+from app.demo.stage import StageError
+from front.certificates import NAME
+from front.envoy import EnvoyError
+from front.rows import Outcome, play, rows
+from front.stage import Front, open_front
+
+_MIN_WIDTH = 120
+_VERDICTS = {"OK": "allowed", "UNAVAILABLE": "undecided"}
+
+
+async def main() -> int:
+    """Play, print, and return the exit status."""
+    click.echo("Starting a local AWS, the service, Envoy and a control plane ...\n", err=True)
+    async with open_front(verbose="--verbose" in sys.argv) as front:
+        table = Table(max(shutil.get_terminal_size().columns, _MIN_WIDTH))
+        for line in table.head():
+            click.echo(line)
+        problems = await _bootstrap(front, table)
+        played = rows()
+        for number, row in enumerate(played, start=2):
+            outcome = await play(front, row)
+            found = list(outcome.problems(row))
+            problems += bool(found)
+            for line in table.row(number, _verdict(outcome), f"{row.title}\n{row.sent}", _why(outcome, found)):
+                click.echo(line)
+    click.echo(f"\n{len(played) + 1} rows, {problems} not as expected")
+    return 1 if problems else 0
+
+
+def _verdict(outcome: Outcome) -> str:
+    return _VERDICTS.get(outcome.answer.code, "denied")
+
+
+def _why(outcome: Outcome, problems: list[str]) -> str:
+    """Say what the proxy was answered and what the control plane saw."""
+    said = outcome.answer.details
+    if said.startswith("{"):
+        problem = json.loads(said)
+        said = f"{problem['reason']}: {problem['detail']}"
+    lines = [f"{outcome.answer.code} {said}".rstrip()]
+    lines.append(f"control plane saw: {'nothing' if outcome.saw is None else outcome.saw}")
+    return "\n".join([*(f"UNEXPECTED: {problem}" for problem in problems), *lines])
+
+
+async def _bootstrap(front: Front, table: Table) -> int:
+    """A proxy's first call, which passes as it is. Return 1 if it does not."""
+    context = ssl.create_default_context(cadata=front.envoy.authority.cert.decode())
+    async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+        answer = await client.post(f"https://{NAME}:{front.envoy.port}/bootstrap", json={"mesh": "default"})
+    saw = front.control_plane.bootstraps
+    passed = answer.is_success and len(saw) == 1
+    words = f"HTTP {answer.status_code}\ncontrol plane saw: {'its body' if saw else 'nothing'}"
+    verdict = "allowed" if passed else "denied"
+    for line in table.row(1, verdict, "demo-app, bootstrap\nPOST /bootstrap, as kuma-dp begins", words):
+        click.echo(line)
+    return int(not passed)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except (EnvoyError, StageError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
