@@ -50,6 +50,8 @@ class ControlPlane:
     """Where it listens, and what came."""
 
     judge: Judge = lambda _seen, _request: None
+    is_silent: bool = False
+    """Whether messages stay unanswered: a real proxy would not understand the answers of this one."""
 
     streams_port: int = 0
     bootstrap_port: int = 0
@@ -96,7 +98,8 @@ class _Streams(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
                     if refusal := self._control_plane.judge(seen, request):
                         # As a DP server's callbacks end a stream: an error without a status of its own.
                         await context.abort(grpc.StatusCode.UNKNOWN, f"authentication failed: {refusal}")
-                    yield b"answer to " + request
+                    if not self._control_plane.is_silent:
+                        yield b"answer to " + request
             finally:
                 self._control_plane.open_streams -= 1
 
@@ -130,7 +133,7 @@ def _bootstrap_server(control_plane: ControlPlane, certificate: Certificate) -> 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, name="bootstrap", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), name="bootstrap", daemon=True).start()
         try:
             yield server.server_port
         finally:

@@ -40,7 +40,7 @@ def refusal(token: str, proxy: Mapping[str, Any], keys: PublicKeys, zone: str) -
         # The audience is the service's own business; Kuma compares none.
         claims = jwt.decode(token, key, algorithms=["RS256"], options={"verify_aud": False})
     except (jwt.InvalidTokenError, KeyError) as error:
-        return f"could not parse token ({type(error).__name__})"
+        return "could not parse token" if isinstance(error, jwt.InvalidTokenError) else "there is no key of its kid"
     return _dataplane_refusal(claims, proxy) if is_dataplane else _zone_refusal(claims, proxy, zone)
 
 

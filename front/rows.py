@@ -129,7 +129,7 @@ def _refused() -> Iterator[Row]:
         present=_of("zone-ingress"),
         proxy=dataplane(),
         code="UNKNOWN",
-        word="authentication failed: could not parse token",
+        word="authentication failed: there is no key of its kid",
         reaches=True,
     )
     yield Row(

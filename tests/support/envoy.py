@@ -1,7 +1,16 @@
-"""What the tests of Envoy need: a real one, and gRPC. Whoever imports it is skipped without them; in CI it fails."""
+"""A real Envoy with the shipped configuration, and a control plane behind it, for one test.
 
+Whoever imports this is skipped where there is no Envoy or no gRPC. In CI that is a failure: what we ship would go untested
+in silence.
+"""
+
+import contextlib
 import importlib.util
 import os
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -10,3 +19,40 @@ if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("envoy")
     if os.environ.get("CI"):
         pytest.fail(REMEDY, pytrace=False)
     pytest.skip(REMEDY, allow_module_level=True)
+
+from front.certificates import Authority
+from front.control_plane import ControlPlane, open_control_plane
+from front.envoy import Envoy, Upstreams, running_envoy
+from front.streams import Answer, Proxy, connected
+
+
+@dataclass(frozen=True)
+class Front:
+    """Envoy, and what is behind it."""
+
+    envoy: Envoy
+    control_plane: ControlPlane
+
+    def connected(self) -> contextlib.AbstractAsyncContextManager[Proxy]:
+        """A proxy with a connection of its own."""
+        return connected(self.envoy.port, self.envoy.authority.cert)
+
+    async def answer_to(self, *presented: str, headers: Iterable[tuple[str, str]] = ()) -> Answer:
+        """How a stream begins or ends that presents these values of ``authorization``."""
+        async with self.connected() as proxy:
+            return (await proxy.open(*presented, headers=tuple(headers))).answer
+
+
+@contextlib.asynccontextmanager
+async def open_front(service: str, *changes: tuple[str, str], **variables: str) -> AsyncIterator[Front]:
+    """Start both in front of whatever listens on the service's address."""
+    authority = Authority()
+    async with open_control_plane(authority.issue("control plane")) as control_plane:
+        upstreams = Upstreams(
+            service=service,
+            streams_port=control_plane.streams_port,
+            bootstrap_port=control_plane.bootstrap_port,
+        )
+        with tempfile.TemporaryDirectory(prefix="kuma-") as folder:
+            async with running_envoy(Path(folder), authority, upstreams, changes, **variables) as envoy:
+                yield Front(envoy, control_plane)
