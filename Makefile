@@ -35,7 +35,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 	$(BIN)/kuma-aws-iam demo
 
-test: $(STAMP) ## Run the tests (one of them: make test T=tests/core)
+test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy want make install-envoy first)
 	$(BIN)/python -m pytest -n auto $(T)
 
 check: lint types test demo sbom image-steps ## Everything that the gate runs, but the look-up of advisories

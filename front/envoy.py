@@ -79,7 +79,7 @@ def configuration(folder: Path, upstreams: Upstreams, changes: Iterable[tuple[st
     text = SHIPPED.read_text("utf-8")
     for pattern, replacement in (
         (r"address: 0\.0\.0\.0, port_value: 5678", "address: 127.0.0.1, port_value: 0"),
-        (r"port_value: 9902", "port_value: 0"),
+        (r"port_value: 9910", "port_value: 0"),
         (r"/run/envoy/admin\.sock", str(folder / "admin.sock")),
         (r"/etc/envoy/", f"{folder}/"),
         (r"control-plane\.internal", NAME),

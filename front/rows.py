@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.core.proxy import SERVICE_TAG
 from app.demo.stage import CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT
 from app.emulator.fault_kinds import FaultKind
 from app.reasons import Reason
 from front.control_plane import ADS, DELTA, HDS
-from front.kuma import NO_TOKEN, SERVICE_TAG, shape_of
+from front.kuma import NO_TOKEN, shape_of
 from front.stage import Front
 from front.streams import Answer, connected
 
@@ -111,7 +112,7 @@ def _refused() -> Iterator[Row]:
         present=_of("demo-app"),
         proxy=dataplane("backend"),
         code="UNKNOWN",
-        word="authentication failed: dataplane contains tag kuma.io/service",
+        word="authentication failed: dataplane contains tag",
         reaches=True,
     )
     yield Row(
@@ -129,7 +130,7 @@ def _refused() -> Iterator[Row]:
         present=_of("zone-ingress"),
         proxy=dataplane(),
         code="UNKNOWN",
-        word="authentication failed: there is no key of its kid",
+        word="authentication failed: there is no signing key with KID",
         reaches=True,
     )
     yield Row(
