@@ -41,6 +41,14 @@ async def test_an_approval_puts_the_token_in_the_credentials_place(front: Front,
     assert stand_in.values("authorization") == [CREDENTIAL]
 
 
+async def test_a_configuration_of_megabytes_passes_in_both_directions(front: Front) -> None:
+    """The buffers of the configuration make a sender wait; they cut nothing off."""
+    async with front.connected() as proxy:
+        stream = await proxy.open(CREDENTIAL)
+        for size in (1, 1024, 3 * 1024 * 1024):
+            assert await stream.ask(b"a" * size)
+
+
 async def test_the_service_is_told_the_method_and_of_the_rest_next_to_nothing(front: Front, stand_in: StandIn) -> None:
     headers = [("cookie", "a"), ("x-other", "b"), ("x-forwarded-for", "192.0.2.1"), ("x-request-id", "theirs")]
     await front.answer_to(CREDENTIAL, headers=headers)
