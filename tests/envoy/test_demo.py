@@ -6,13 +6,14 @@ import sys
 import pytest
 
 from app.reasons import Reason
-from tests.support.envoy import Answer
+from tests.support import envoy as _  # skips all of this where there is no Envoy
 from tests.support.process import Done, run_program
 
 # isort: split
 # After what skips all of this where gRPC is not there.
 from front.kuma import NO_TOKEN
 from front.rows import Outcome, Row, dataplane, rows
+from front.streams import Answer
 
 
 def run_demo(before: str = "pass") -> Done:
