@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from app.reasons import Reason
-from tests.support import envoy as _  # skips all of this where there is no Envoy
+from tests.support.envoy import find_envoy
 from tests.support.process import Done, run_program
 
 # isort: split
@@ -23,6 +23,7 @@ def run_demo(before: str = "pass") -> Done:
 
 
 def test_it_plays_every_row_to_its_expected_end() -> None:
+    assert find_envoy() is not None
     done = run_demo()
     assert (done.status, done.err.count("\n")) == (0, 2)
     assert done.out.endswith(f"\n{len(rows()) + 1} rows, 0 not as expected\n")

@@ -10,16 +10,12 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.support.envoy import Front, open_front
+from tests.support.envoy import Front, find_envoy, open_front
 from tests.support.keys import KeyFiles
 from tests.support.process import free_address, served
 from tests.support.service import until
 from tests.support.stand_in import standing_in
 from tests.support.world import STRANGERS_ACCOUNT, Aws
-
-# isort: split
-# After what skips all of this where gRPC is not there.
-from front.envoy import find_envoy
 
 TOKEN = f"eyJhbGciOiJSUzI1NiJ9.eyJNZXNoIjoiZGVmYXVsdCJ9.{'s' * 342}"
 

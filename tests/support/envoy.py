@@ -22,8 +22,10 @@ if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("envoy")
 
 from front.certificates import Authority
 from front.control_plane import ControlPlane, open_control_plane
-from front.envoy import Envoy, Upstreams, running_envoy
+from front.envoy import Envoy, Upstreams, find_envoy, running_envoy
 from front.streams import Answer, Proxy, connected
+
+__all__ = ["Front", "find_envoy", "open_front"]
 
 
 @dataclass(frozen=True)
