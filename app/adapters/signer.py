@@ -1,12 +1,14 @@
 """Signing ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-import boto3
+import botocore.session
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import ReadOnlyCredentials
+from botocore.credentials import Credentials, ReadOnlyCredentials
 
 from app.core.endpoints import StsEndpoint
 from app.core.header_rules import ACTION, VERSION
@@ -19,27 +21,60 @@ class SigningError(Exception):
     """A credential cannot be made here; the message says what to do."""
 
 
+class CredentialsUnavailableError(SigningError):
+    """Whoever hands out the AWS credentials does not do so at this moment."""
+
+
 def ambient_credentials() -> ReadOnlyCredentials:
-    """Return credentials as an ECS task finds them: boto3's chain, which ends in the task role's endpoint.
+    """Return credentials as an ECS task finds them: the SDK's chain, which ends in the task role's endpoint.
 
     Raises:
         SigningError: there are none, or they are a user's long-term keys.
     """
-    try:
-        credentials = boto3.Session().get_credentials()
-        frozen = None if credentials is None else credentials.get_frozen_credentials()
-    except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
-        raise SigningError(f"the AWS credentials could not be fetched: {error}") from error
-    if frozen is None:
-        raise SigningError(
-            "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
-        )
-    if not frozen.token:
-        raise SigningError(
-            "these AWS credentials are the long-term keys of an IAM user; only an assumed role is a workload: use the task "
-            "role, or assume a role first"
-        )
-    return frozen
+    return RoleSession().current().keys
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The keys of a role's session, and when it ends; None where the SDK does not know (keys out of variables)."""
+
+    keys: ReadOnlyCredentials = field(repr=False)
+    ends_at: datetime | None
+
+
+class RoleSession:
+    """The session of the ambient role, kept by the SDK and renewed by it before its end: for a process that lives on."""
+
+    def __init__(self) -> None:
+        self._credentials: Credentials | None = None
+
+    def current(self) -> SessionKeys:
+        """Return the keys that hold at this moment.
+
+        Raises:
+            SigningError: there are none, or they are a user's long-term keys.
+        """
+        try:
+            if self._credentials is None:
+                # botocore's session and not boto3's: the chain is the same one, with less around it in memory.
+                self._credentials = botocore.session.Session().get_credentials()
+            frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
+        except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
+            raise CredentialsUnavailableError(f"the AWS credentials could not be fetched: {error}") from error
+        # It has no public name; a test holds that it is there.
+        ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)
+        if ends_at is None:
+            self._credentials = None  # nothing that renews itself: look again the next time
+        if frozen is None:
+            raise SigningError(
+                "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
+            )
+        if not frozen.token:
+            raise SigningError(
+                "these AWS credentials are the long-term keys of an IAM user; only an assumed role is a workload: use the "
+                "task role, or assume a role first"
+            )
+        return SessionKeys(frozen, ends_at)
 
 
 def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:

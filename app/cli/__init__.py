@@ -1,18 +1,55 @@
 """The command line. Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings."""
 
+import importlib
+from collections.abc import Iterator, MutableMapping
+from typing import Final
+
 import click
 
 from app import __version__
-from app.cli.authenticate import authenticate
-from app.cli.credential import credential
-from app.cli.demo import demo
-from app.cli.emulator import emulator
-from app.cli.health import health
-from app.cli.keys import keys
-from app.cli.serve import check_config, serve
+
+# Each command and the module that it stands in.
+_MODULES: Final = {
+    "serve": "app.cli.serve",
+    "check-config": "app.cli.serve",
+    "credential": "app.cli.credential",
+    "agent": "app.cli.agent",
+    "authenticate": "app.cli.authenticate",
+    "keys": "app.cli.keys",
+    "health": "app.cli.health",
+    "emulator": "app.cli.emulator",
+    "demo": "app.cli.demo",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class LazyCommands(MutableMapping[str, click.Command]):
+    """The commands, each loaded when it is asked for: an agent beside every proxy pays for nobody else's libraries."""
+
+    def __init__(self) -> None:
+        self._added: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name in _MODULES and name not in self._added:
+            command: click.Command = getattr(importlib.import_module(_MODULES[name]), name.replace("-", "_"))
+            self._added[name] = command
+        return self._added[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._added[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*_MODULES, *self._added)))
+
+    def __len__(self) -> int:
+        return len(_MODULES.keys() | self._added.keys())
+
+
+@click.group(
+    commands=LazyCommands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="kuma-aws-iam")
 def main() -> None:
     """AWS IAM workload identity for Kuma and Kong Mesh.
@@ -22,14 +59,10 @@ def main() -> None:
 
     \b
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve
-    Beside a proxy:           kuma-aws-iam credential --out /run/kuma/token
+    Beside a proxy:           kuma-aws-iam agent --mode token --token-file /run/kuma/token
     When a proxy is refused:  kuma-aws-iam authenticate --explain < credential
     Beside a stock Kuma:      kuma-aws-iam keys generate
     Without AWS:              kuma-aws-iam demo
 
     Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings.
     """
-
-
-for command in (serve, check_config, credential, authenticate, health, emulator, demo, keys):
-    main.add_command(command)

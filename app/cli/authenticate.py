@@ -11,6 +11,7 @@ import httpx
 from app.cli.options import (
     Access,
     access_options,
+    claim_options,
     fail,
     make_credential,
     service_client,
@@ -28,16 +29,7 @@ _OK = 200
 
 @click.command(short_help="Present a credential to a service, or show its shape.")
 @service_option("KMESH_AWSIAM_LISTEN")
-@click.option(
-    "--type", "proxy_type", type=click.Choice(["dataplane", "ingress", "egress"]), help="What the proxy says it is."
-)
-@click.option("--mesh", help="Its mesh; needed for a dataplane.")
-@click.option("--name", help="Its resource's name.")
-@click.option("--zone", help="The zone of an ingress or egress.")
-@click.option("--kuma-service", "services", multiple=True, help="A kuma.io/service of its inbounds; may be repeated.")
-@click.option(
-    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label, as kuma.io/workload=demo; may be repeated."
-)
+@claim_options("--type")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
 @click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
 @signing_options
@@ -45,12 +37,7 @@ _OK = 200
 def authenticate(  # noqa: PLR0913 - one parameter an option
     *,
     service: ListenAddress,
-    proxy_type: str | None,
-    mesh: str | None,
-    name: str | None,
-    zone: str | None,
-    services: tuple[str, ...],
-    labels: tuple[str, ...],
+    claim: dict[str, Any] | None,
     as_json: bool,
     explain: bool,
     audience: str,
@@ -81,8 +68,8 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
             click.echo(f"{heading + ':':18} {words}")
         return
     call: dict[str, Any] = {"credential": text}
-    if proxy_type is not None:
-        call["proxy"] = _claim(proxy_type, mesh, name, zone, services, labels)
+    if claim is not None:
+        call["proxy"] = claim
     with service_client(service, access) as client:
         response = client.post("/v1/authenticate", json=call)
     if as_json:
@@ -126,27 +113,6 @@ def _is_device(stream: TextIO) -> bool:
         return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
     except OSError:
         return False  # not a file at all
-
-
-def _claim(
-    proxy_type: str,
-    mesh: str | None,
-    name: str | None,
-    zone: str | None,
-    services: tuple[str, ...],
-    labels: tuple[str, ...],
-) -> dict[str, Any]:
-    if proxy_type == "dataplane" and mesh is None:
-        raise click.UsageError("--type dataplane needs --mesh")
-    pairs = [label.partition("=") for label in labels]
-    if not all(equals for _, equals, _ in pairs):
-        raise click.BadParameter("write KEY=VALUE", param_hint="--label")
-    claim: dict[str, Any] = {"type": proxy_type, "mesh": mesh, "name": name, "zone": zone}
-    if services:
-        claim["tags"] = {"kuma.io/service": list(services)}
-    if pairs:
-        claim["labels"] = {key: value for key, _, value in pairs}
-    return claim
 
 
 def _print(response: httpx.Response) -> None:

@@ -1,26 +1,29 @@
-"""What several commands take, and how they speak to a running service."""
+"""What several commands take, and how they speak to a running service.
+
+The HTTP client and the signer are imported where they are used: not every command needs them, and both are large.
+"""
 
 import contextlib
 import functools
 import re
 import ssl
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
-import httpx
 from click.core import ParameterSource
 
-from app.adapters.signer import MAX_EXPIRES, SigningError, ambient_credentials, find_endpoint, presign
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.callers import read_tokens
 from app.core.credential import encode_jwt_clothes, encode_native
+from app.secret_file import write_secret_file
 from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, TLS_CERT, TLS_KEY
 from app.settings_values import ListenAddress, TcpAddress, parse_audience, parse_listen_address
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 _TIMEOUT: Final = 30.0
@@ -39,7 +42,7 @@ def _check_audience(_context: click.Context, _option: click.Parameter, value: st
 
 def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --audience, --region and --format."""
-    for option in (
+    return where_options(
         click.option(
             "--format",
             "form",
@@ -47,7 +50,13 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="native",
             show_default=True,
             help="jwt: the same credential in the shape that a stock kuma-dp accepts as --dataplane-token-file.",
-        ),
+        )(command)
+    )
+
+
+def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --audience and --region: what a credential is bound to."""
+    for option in (
         click.option(
             "--region",
             envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
@@ -68,13 +77,39 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def make_credential(*, audience: str, region: str | None, form: str, expires: int = MAX_EXPIRES) -> str:
-    """Sign with the ambient AWS credentials; ends the command with a sentence when that cannot be."""
+def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --token-file: what a proxy reads, by kuma-dp's own variable."""
+    return click.option(
+        "--token-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        required=True,
+        envvar="KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
+        show_envvar=True,
+        help="The file that the proxy reads: its --dataplane-token-file.",
+    )(command)
+
+
+def require_region(region: str | None) -> str:
+    """Return the region; ends the command where there is none."""
     if not region:
         raise click.UsageError("no region: give --region, or set AWS_REGION to the region that the proxy runs in")
+    return region
+
+
+def make_credential(*, audience: str, region: str | None, form: str, expires: int | None = None) -> str:
+    """Sign with the ambient AWS credentials; ends the command with a sentence when that cannot be."""
+    from app.adapters.signer import (  # noqa: PLC0415 - it brings botocore
+        MAX_EXPIRES,
+        SigningError,
+        ambient_credentials,
+        find_endpoint,
+        presign,
+    )
+    from app.adapters.sts_endpoints import load_sts_endpoints  # noqa: PLC0415 - likewise
+
     try:
-        endpoint = find_endpoint(load_sts_endpoints(), region)
-        url = presign(ambient_credentials(), endpoint, audience=audience, expires=expires)
+        endpoint = find_endpoint(load_sts_endpoints(), require_region(region))
+        url = presign(ambient_credentials(), endpoint, audience=audience, expires=expires or MAX_EXPIRES)
     except SigningError as error:
         fail(str(error))
     return encode_jwt_clothes(url) if form == "jwt" else encode_native(url)
@@ -124,6 +159,78 @@ def diagnostics_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_envvar=True,
         help="Where its diagnostics listen, in plain http; asked unless --service is given.",
     )(command)
+
+
+def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add what a proxy says it is; the command gets it as one ``claim``, None where the type is not given."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_claim(
+            *,
+            proxy_type: str | None,
+            mesh: str | None,
+            name: str | None,
+            zone: str | None,
+            services: tuple[str, ...],
+            labels: tuple[str, ...],
+            **options: Any,
+        ) -> Any:
+            claim = _claim(type_option, proxy_type, mesh, name, zone, services, labels)
+            return command(claim=claim, **options)
+
+        for option in (
+            click.option(
+                "--label",
+                "labels",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="A label, as kuma.io/workload=demo; may be repeated.",
+            ),
+            click.option(
+                "--kuma-service",
+                "services",
+                multiple=True,
+                help="A kuma.io/service of its inbounds; may be repeated.",
+            ),
+            click.option("--zone", help="The zone of an ingress or egress."),
+            click.option("--name", help="Its resource's name."),
+            click.option("--mesh", help="Its mesh; needed for a dataplane."),
+            click.option(
+                type_option,
+                "proxy_type",
+                type=click.Choice(["dataplane", "ingress", "egress"]),
+                help="What the proxy says it is.",
+            ),
+        ):
+            with_claim = option(with_claim)
+        return with_claim
+
+    return decorate
+
+
+def _claim(
+    type_option: str,
+    proxy_type: str | None,
+    mesh: str | None,
+    name: str | None,
+    zone: str | None,
+    services: tuple[str, ...],
+    labels: tuple[str, ...],
+) -> dict[str, Any] | None:
+    if proxy_type is None:
+        return None
+    if proxy_type == "dataplane" and mesh is None:
+        raise click.UsageError(f"{type_option} dataplane needs --mesh")
+    pairs = [label.partition("=") for label in labels]
+    if not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write KEY=VALUE", param_hint="--label")
+    claim: dict[str, Any] = {"type": proxy_type, "mesh": mesh, "name": name, "zone": zone}
+    if services:
+        claim["tags"] = {"kuma.io/service": list(services)}
+    if pairs:
+        claim["labels"] = {key: value for key, _, value in pairs}
+    return claim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,8 +344,10 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextlib.contextmanager
-def service_client(address: ListenAddress, access: Access) -> Iterator[httpx.Client]:
+def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Client]":
     """Open a client of the service; ends the command with a sentence when it cannot be reached."""
+    import httpx  # noqa: PLC0415 - see above
+
     if isinstance(address, TcpAddress):
         address = TcpAddress(_WILDCARDS.get(address.host, address.host), address.port)
         if access.token_file is not None and not access.is_tls and not address.is_loopback:
@@ -262,11 +371,8 @@ def service_client(address: ListenAddress, access: Access) -> Iterator[httpx.Cli
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file for the owner alone, whole or not at all, without a newline: gRPC refuses one in metadata."""
+    """Write a file for the owner alone, whole or not at all; ends the command with a sentence when that cannot be."""
     try:
-        descriptor, partial = tempfile.mkstemp(prefix=".credential-", dir=path.parent)  # mode 0600, and nobody else's
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(text)
-        Path(partial).replace(path)
+        write_secret_file(path, text)
     except OSError as error:
         fail(f"{path} cannot be written ({error.strerror})")

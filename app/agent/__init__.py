@@ -1,0 +1,12 @@
+"""The sidecar agent: keeps a proxy's token file good for as long as the proxy runs.
+
+::
+
+    sources    what to write: a credential signed here, or a token that the service gives for one
+    schedule   when to renew, how long to wait after a failure, when to give up; pure
+    renewal    one renewal after the other, in a thread
+    runner     signals, the proxy's process, and the end
+    held       what a token file holds and until when: for the agent and for its health check
+
+It stands beside every proxy, so it imports what it needs and no more: neither the service nor boto3.
+"""

@@ -1,0 +1,46 @@
+"""Why a renewal failed, and the exit status of an agent that ends over it."""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class Failure(StrEnum):
+    """What kind of failure it is; the docs have a row for each."""
+
+    DENIED = "denied"
+    NO_CREDENTIALS = "no_credentials"
+    NOT_WRITTEN = "not_written"
+    UNDECIDED = "undecided"
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether nothing but somebody's change can end it. What nobody decided is waited for, however long it takes."""
+        return self is not Failure.UNDECIDED
+
+
+EXIT_STATUSES: Final = MappingProxyType(
+    {Failure.DENIED: 1, Failure.NO_CREDENTIALS: 3, Failure.NOT_WRITTEN: 4, Failure.UNDECIDED: 5}
+)
+"""2 is usage; with a proxy of its own the agent ends with that one's status."""
+
+
+class RenewalError(Exception):
+    """One renewal failed.
+
+    Attributes:
+        failure: of which kind.
+        reason: the service's reason, or a word of the same kind.
+        detail: a sentence with the remedy. Neither holds a credential, a token or a URL.
+        retry_after: seconds that the service asked to wait.
+    """
+
+    def __init__(self, failure: Failure, reason: str, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(failure, reason, detail)
+        self.failure = failure
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,101 @@
+"""What a token file holds, and until when: read from the text alone, and nothing of it is believed beyond that.
+
+Whether the signature is good is for STS or the control plane to say. This is for the agent, which keeps a file while it
+holds, and for the health check, which must ask nobody.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from app.agent.schedule import NEAR_END_SECONDS, is_near_end
+from app.core.base64_text import Base64TextError, decode_base64url
+from app.core.credential import MAX_CREDENTIAL_CHARS, decode_credential
+from app.core.request_policy import MAX_LIFETIME
+from app.core.sigv4 import parse_amz_date
+from app.core.strict_json import StrictJsonError, parse_object
+from app.errors import CredentialError
+
+# A signed JWT in compact form (RFC 7515, section 7.1).
+_SIGNED_JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_LAST_SECOND: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+
+
+class HeldError(ValueError):
+    """The text is neither a credential nor a token; the message holds nothing of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a file holds.
+
+    Attributes:
+        kind: as ``--mode`` has it.
+        ends_at: its end, as it says itself. A credential also ends with the session that signed it, and does not say so.
+    """
+
+    kind: Literal["credential", "token"]
+    ends_at: datetime
+
+
+def parse_held(text: str) -> Held:
+    """Read the end out of a credential of any presigned form, or out of a signed JWT.
+
+    Raises:
+        HeldError: it is neither.
+    """
+    if len(text) > MAX_CREDENTIAL_CHARS:
+        raise HeldError("it is over 12 KiB")
+    if _SIGNED_JWT.fullmatch(text):
+        return Held("token", _token_end(text))
+    try:
+        request = decode_credential(text)
+        signed_at = parse_amz_date(request.amz_date)
+    except CredentialError as error:
+        raise HeldError("it holds neither a credential nor a token, each without a blank or a newline") from error
+    lifetime = MAX_LIFETIME
+    if request.expires is not None and re.fullmatch(r"[0-9]{1,6}", request.expires):
+        lifetime = min(lifetime, timedelta(seconds=int(request.expires)))
+    return Held("credential", signed_at + lifetime)
+
+
+def read_held(path: Path) -> Held:
+    """Read a token file.
+
+    Raises:
+        HeldError: it is not there, cannot be read, or holds something else.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CREDENTIAL_CHARS + 1)
+        return parse_held(data.decode("ascii"))
+    except FileNotFoundError as error:
+        raise HeldError("it is not there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeldError(f"it cannot be read as ASCII text ({type(error).__name__})") from error
+
+
+def find_fault(path: Path, now: datetime) -> str | None:
+    """Say what is wrong with a token file at this moment; None when a proxy can open a stream with it."""
+    try:
+        held = read_held(path)
+    except HeldError as error:
+        return str(error)
+    if held.ends_at <= now:
+        return f"the {held.kind} ended {(now - held.ends_at).total_seconds():.0f} s ago"
+    if is_near_end(now, held.ends_at):
+        left = (held.ends_at - now).total_seconds()
+        return f"the {held.kind} ends in {left:.0f} s, and should have been renewed {NEAR_END_SECONDS:.0f} s before"
+    return None
+
+
+def _token_end(text: str) -> datetime:
+    try:
+        ends = parse_object(decode_base64url(text.split(".")[1])).get("exp")
+    except (StrictJsonError, Base64TextError) as error:
+        raise HeldError("it looks like a JWT, and its claims are no JSON") from error
+    if isinstance(ends, bool) or not isinstance(ends, int | float) or not 0 <= ends <= _LAST_SECOND:
+        raise HeldError("it is a JWT without an end (exp)")
+    return datetime.fromtimestamp(ends, UTC)

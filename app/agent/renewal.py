@@ -1,0 +1,171 @@
+"""One renewal after the other: fetch, write, and say when the next one is due."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from app.agent.errors import EXIT_STATUSES, Failure, RenewalError
+from app.agent.held import HeldError, read_held
+from app.agent.lines import Clock, Log
+from app.agent.schedule import is_hopeless, renewal_at, retry_pause
+from app.agent.sources import Fresh, Source
+from app.secret_file import OWNER_ALONE, write_secret_file
+
+# A clock that was set, or a machine that slept, is noticed after this at the latest.
+LOOK_AGAIN_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenFile:
+    """The file that the proxy reads, its mode, and the group that it belongs to if not the agent's."""
+
+    path: Path
+    mode: int = OWNER_ALONE
+    gid: int | None = None
+
+    def write(self, text: str) -> None:
+        """Replace it.
+
+        Raises:
+            RenewalError: it cannot be written; the old one stays.
+        """
+        try:
+            write_secret_file(self.path, text, mode=self.mode, gid=self.gid)
+        except OSError as error:
+            raise RenewalError(
+                Failure.NOT_WRITTEN,
+                "token_file",
+                f"{self.path} cannot be written ({error.strerror}); check who owns its directory, space, and --group",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The agent goes on: the next renewal is due at this moment."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The agent is done: with ``--once``, or because it gave up."""
+
+    status: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Renewals:
+    """The state between two renewals.
+
+    Attributes:
+        patience: how long a failure may last before the agent gives up on it.
+        once: end after the first success; then what nobody could decide is given up too.
+        chance: draws a number from 0 up to 1.
+        has_written: whether the file was written by this process.
+    """
+
+    source: Source
+    file: TokenFile
+    log: Log
+    clock: Clock
+    chance: Callable[[], float]
+    patience: timedelta
+    once: bool = False
+    has_written: bool = False
+    _failures: int = 0
+    _failing_since: datetime | None = None
+    _valid_until: datetime | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        try:
+            self._valid_until = read_held(self.file.path).ends_at
+        except HeldError:
+            self._valid_until = None
+
+    def step(self) -> Due | Finished:
+        """Renew once."""
+        now = self.clock()
+        try:
+            fresh = self.source.fetch(now)
+            self.file.write(fresh.text)
+        except RenewalError as error:
+            return self._failed(error, self.clock())
+        except Exception as error:  # noqa: BLE001 - a bug must not end a proxy that works; its text may hold secrets
+            name = type(error).__name__
+            bug = RenewalError(Failure.UNDECIDED, "internal_error", f"a bug of the agent ({name}); tried again")
+            return self._failed(bug, self.clock())
+        return self._renewed(fresh, now)
+
+    def _renewed(self, fresh: Fresh, now: datetime) -> Due | Finished:
+        self.has_written = True
+        self._failures, self._failing_since, self._valid_until = 0, None, fresh.ends_at
+        due = renewal_at(now, fresh.ends_at, fresh.share, self.chance())
+        self.log.info("renewed", file=self.file.path, ends_at=fresh.ends_at, next_at=due, **fresh.fields)
+        return Finished(0) if self.once else Due(due)
+
+    def _failed(self, error: RenewalError, now: datetime) -> Due | Finished:
+        self._failures += 1
+        if self._failing_since is None and (error.failure.is_definite or self.once):
+            self._failing_since = now
+        told = {"failure": error.failure, "reason": error.reason, "detail": error.detail}
+        can_end = error.failure.is_definite or self.once
+        if can_end and self._failing_since is not None:
+            valid_until = None if self.once else self._valid_until
+            if is_hopeless(now, self._failing_since, valid_until, self.patience):
+                status = EXIT_STATUSES[error.failure]
+                self.log.error("gave up", **told, failing_since=self._failing_since, exit_status=status)
+                return Finished(status)
+        pause = retry_pause(self._failures, error.retry_after, self.chance())
+        self.log.warning(
+            "not renewed",
+            **told,
+            failures=self._failures,
+            retry_seconds=round(pause.total_seconds(), 1),
+            valid_until=self._valid_until,
+        )
+        return Due(now + pause)
+
+
+class RenewalThread(threading.Thread):
+    """Renews until it is told to stop, and tells whenever something changed.
+
+    Signals and the proxy's process are the main thread's; a renewal that waits for the network holds up neither.
+    """
+
+    def __init__(self, renewals: Renewals, on_change: Callable[[], None]) -> None:
+        super().__init__(name="renewal", daemon=True)
+        self.renewals = renewals
+        self.finished: Finished | None = None
+        self.is_busy = threading.Lock()
+        self._on_change = on_change
+        self._now = threading.Event()
+        self._stopped = False
+
+    def renew_now(self) -> None:
+        """Do not wait for the next one to be due."""
+        self._now.set()
+
+    def stop(self) -> None:
+        """Begin no renewal any more."""
+        self._stopped = True
+        self._now.set()
+
+    def run(self) -> None:
+        """Renew, and wait until the next one is due."""
+        while not self._stopped:
+            self._now.clear()
+            with self.is_busy:
+                outcome = self.renewals.step()
+            if isinstance(outcome, Finished):
+                self.finished = outcome
+                self._on_change()
+                return
+            self._on_change()
+            self._wait_until(outcome.at)
+
+    def _wait_until(self, due: datetime) -> None:
+        while (left := (due - self.renewals.clock()).total_seconds()) > 0 and not self._now.is_set():
+            self._now.wait(min(left, LOOK_AGAIN_SECONDS))

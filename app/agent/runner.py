@@ -1,0 +1,164 @@
+"""The agent's process: signals, the proxy's process where it starts one, and the exit status.
+
+One event loop over one pipe: the interpreter writes the number of each signal into it, the renewals a zero.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from app.agent.lines import Log
+from app.agent.renewal import Renewals, RenewalThread
+
+# What the proxy gets from whoever sends it to the agent. SIGKILL reaches nobody but the agent.
+FORWARDED: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# kuma-dp drains for 30 s when it is told to end.
+END_SECONDS: Final = 45.0
+_NOT_FOUND: Final = 127
+_NOT_STARTED: Final = 126
+_SIGNALLED: Final = 128
+_RENEWED: Final = 0
+
+
+def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
+    """Renew until a signal, the proxy's end, or a failure that lasts; return the exit status."""
+    if command and shutil.which(command[0]) is None:
+        log.error(
+            "proxy not started", program=command[0], problem="there is no such program here", exit_status=_NOT_FOUND
+        )
+        return _NOT_FOUND
+    with _events() as (read, write):
+        thread = RenewalThread(renewals, lambda: _tell(write))
+        thread.start()
+        status = _Runner(thread, command, log).run(read)
+        thread.stop()
+        # A file that is being written is written to its end; a call that hangs is not waited for.
+        thread.join(1.0)
+    log.info("stopped", exit_status=status)
+    return status
+
+
+class _Runner:
+    def __init__(self, thread: RenewalThread, command: Sequence[str], log: Log) -> None:
+        self._thread = thread
+        self._command = command
+        self._log = log
+        self._proxy: subprocess.Popen[bytes] | None = None
+
+    def run(self, read: int) -> int:
+        while True:
+            select.select([read], [], [])
+            for number in os.read(read, 4096):
+                status = self._on_renewal() if number == _RENEWED else self._on_signal(signal.Signals(number))
+                if status is not None:
+                    return status
+
+    def _on_renewal(self) -> int | None:
+        self._reap_orphans()
+        finished = self._thread.finished
+        if finished is not None:
+            if self._proxy is not None:
+                self._end_proxy(self._proxy)
+            return finished.status
+        if self._command and self._proxy is None and self._thread.renewals.has_written:
+            return self._start_proxy()
+        return None
+
+    def _start_proxy(self) -> int | None:
+        try:
+            # In a group of its own: a terminal would else send Ctrl-C to it as well, and it would get the signal twice.
+            self._proxy = subprocess.Popen(list(self._command), process_group=0)  # noqa: S603 - what the operator wrote
+        except OSError as error:
+            self._log.error(
+                "proxy not started", program=self._command[0], problem=error.strerror, exit_status=_NOT_STARTED
+            )
+            return _NOT_STARTED
+        self._log.info("proxy started", program=self._command[0], pid=self._proxy.pid)
+        return None
+
+    def _on_signal(self, number: signal.Signals) -> int | None:
+        if number == signal.SIGCHLD:
+            return self._reap()
+        if self._proxy is not None:
+            self._proxy.send_signal(number)
+            return None
+        if number in _ENDING:
+            return 0 if self._thread.renewals.has_written else _SIGNALLED + number
+        if number == signal.SIGHUP:
+            self._thread.renew_now()
+        return None
+
+    def _reap(self) -> int | None:
+        """Take the proxy's exit status; and those of strangers, where the agent is the first process of a container."""
+        status = None if self._proxy is None else self._proxy.poll()
+        self._reap_orphans()
+        if self._proxy is None or status is None:
+            return None
+        self._end_group(self._proxy)
+        code = status if status >= 0 else _SIGNALLED - status
+        write = self._log.info if code == 0 else self._log.error
+        write("proxy ended", pid=self._proxy.pid, exit_status=code)
+        return code
+
+    def _reap_orphans(self) -> None:
+        # While a renewal is under way a child can also be the SDK's own (credential_process), which waits for it itself.
+        if not self._thread.is_busy.acquire(blocking=False):
+            return
+        try:
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if self._proxy is not None and ended.si_pid == self._proxy.pid:
+                    return  # its status is still wanted, by Popen
+                os.waitpid(ended.si_pid, 0)
+        except ChildProcessError:
+            pass
+        finally:
+            self._thread.is_busy.release()
+
+    def _end_proxy(self, proxy: subprocess.Popen[bytes]) -> None:
+        """Have the proxy end: it has nothing to show any more, and nobody renews it."""
+        proxy.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            proxy.wait(END_SECONDS)
+        self._end_group(proxy)
+        proxy.wait()
+
+    @staticmethod
+    def _end_group(proxy: subprocess.Popen[bytes]) -> None:
+        """Leave nothing behind: Envoy without its kuma-dp would serve on with what it was told last."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(proxy.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _events() -> Iterator[tuple[int, int]]:
+    """Have signals come through a pipe, whichever thread the kernel gives them to."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    handled = (*FORWARDED, signal.SIGCHLD)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in handled}
+    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    try:
+        yield read, write
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        # The pipe stays open: a renewal that hangs may still write into it, and the process ends here.
+
+
+def _tell(write: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(write, bytes([_RENEWED]))

@@ -1,0 +1,55 @@
+"""When to renew, how long to wait after a failure, and when to give up. Pure: moments and chance come in.
+
+``chance`` is a number from 0 up to 1, drawn anew for each call. It spreads what would else happen to all proxies of a
+deployment in the same second.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+# A credential costs nothing to renew: early, so that ten of fifteen minutes are left when it cannot be.
+CREDENTIAL_SHARE: Final = 1 / 3
+# A token costs a decision: late, and a third of its life is left for an outage.
+TOKEN_SHARE: Final = 2 / 3
+# The part of that time by which a renewal comes earlier, at most.
+JITTER_SHARE: Final = 0.2
+
+FIRST_PAUSE_SECONDS: Final = 1.0
+LAST_PAUSE_SECONDS: Final = 60.0
+# A service can ask for patience, but nobody can ask for so much that the file ends over it.
+MAX_RETRY_AFTER_SECONDS: Final = 300.0
+# Less than this is left: the health check fails. kuma-dp needs about as long to start.
+NEAR_END_SECONDS: Final = 60.0
+
+
+def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) -> datetime:
+    """Return when to renew what holds from ``obtained`` to ``ends``: after a share of its life, or somewhat earlier."""
+    life = max(ends - obtained, timedelta(0))
+    return obtained + life * share * (1 - JITTER_SHARE * chance)
+
+
+def retry_pause(failures: int, retry_after: float | None, chance: float) -> timedelta:
+    """Return how long to wait after so many failures in a row.
+
+    It doubles from half a second or a second up to a minute, and is never shorter than what the service asked for.
+    """
+    longest = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 30))
+    pause = longest * (1 + chance) / 2
+    if retry_after is not None:
+        # All that were turned away in one moment would come back in one moment.
+        pause = max(pause, min(retry_after, MAX_RETRY_AFTER_SECONDS) * (1 + JITTER_SHARE * chance))
+    return timedelta(seconds=pause)
+
+
+def is_hopeless(now: datetime, failing_since: datetime, valid_until: datetime | None, patience: timedelta) -> bool:
+    """Tell whether to give up on a failure that nothing but somebody's change can end.
+
+    Roles and tags take minutes until they are seen everywhere, so it must have lasted; and as long as the file that is
+    there still holds, the proxy works, and to end would make things worse.
+    """
+    return now - failing_since >= patience and (valid_until is None or valid_until <= now)
+
+
+def is_near_end(now: datetime, ends: datetime) -> bool:
+    """Tell whether so little is left that a proxy which opens a stream with it may come too late."""
+    return ends - now < timedelta(seconds=NEAR_END_SECONDS)

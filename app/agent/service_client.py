@@ -1,0 +1,177 @@
+"""One call of the service: a JSON object out, a status and a JSON object back.
+
+On ``http.client``, which botocore has loaded already: a library for this would be a quarter of the agent's memory. It
+follows no redirect, asks no proxy that the environment names, and keeps no connection for the half hour until the next call.
+"""
+
+import contextlib
+import http.client
+import json
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.agent.errors import Failure, RenewalError
+from app.agent.service_address import ServiceAddress
+from app.callers import read_tokens
+from app.core.strict_json import StrictJsonError, parse_object
+
+# The service's own deadline is 10 s, or what it was set to, at most 60.
+TIMEOUT_SECONDS: Final = 65.0
+CONNECT_SECONDS: Final = 5.0
+MAX_ANSWER_BYTES: Final = 64 * 1024
+_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccess:
+    """What the agent shows, and whom it trusts; the files are read for each call, so they can be exchanged.
+
+    Attributes:
+        ca_file: authorities that the service's certificate must lead to; None: those of the system.
+        cert_file: the agent's own certificate, where the service wants one.
+        key_file: its private key; None: it stands in the same file.
+        token_file: holds the caller token; its first one is sent.
+    """
+
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the service answered."""
+
+    status: int
+    members: Mapping[str, Any]
+    retry_after: float | None
+    request_id: str | None
+
+
+class ServiceClient:
+    """Asks one service."""
+
+    def __init__(self, address: ServiceAddress, access: ServiceAccess) -> None:
+        self._address = address
+        self._access = access
+
+    def check_files(self) -> None:
+        """Read the files once, so that a bad one shows at the start.
+
+        Raises:
+            RenewalError: one cannot be used.
+        """
+        self._headers()
+        if self._address.scheme == "https":
+            self._context()
+
+    def post(self, path: str, call: Mapping[str, Any]) -> Reply:
+        """Make one call.
+
+        Raises:
+            RenewalError: there is no answer, or none of this service; it is undecided then.
+        """
+        body = json.dumps(call).encode()
+        connection = self._connection()
+        try:
+            connection.connect()
+            connection.sock.settimeout(TIMEOUT_SECONDS)
+            connection.request("POST", path, body, {**self._headers(), "Content-Type": "application/json"})
+            response = connection.getresponse()
+            data = response.read(MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self._address, error) from error
+        finally:
+            connection.close()
+        return Reply(
+            response.status,
+            _members(data),
+            _seconds(response.headers.get("Retry-After")),
+            _request_id(response.headers.get("X-Request-Id")),
+        )
+
+    def _connection(self) -> http.client.HTTPConnection:
+        address = self._address
+        if address.scheme == "unix":
+            return _UnixConnection(address.path)
+        if address.scheme == "http":
+            return http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_SECONDS)
+        return http.client.HTTPSConnection(address.host, address.port, timeout=CONNECT_SECONDS, context=self._context())
+
+    def _headers(self) -> dict[str, str]:
+        if self._access.token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {read_tokens(self._access.token_file)[0]}"}
+        except ValueError as error:
+            raise RenewalError(Failure.UNDECIDED, "caller_token_file", f"{self._access.token_file}: {error}") from error
+
+    def _context(self) -> ssl.SSLContext:
+        access = self._access
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        try:
+            if access.ca_file is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(cafile=access.ca_file)
+            if access.cert_file is not None:
+                # Without a function OpenSSL would ask the terminal for the password of an encrypted key.
+                context.load_cert_chain(access.cert_file, access.key_file, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise RenewalError(
+                Failure.UNDECIDED,
+                "tls_files",
+                f"the TLS files cannot be used ({type(error).__name__}); check path, mode, PEM and that no key is encrypted",
+            ) from error
+        return context
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("service", timeout=CONNECT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(CONNECT_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RenewalError(
+            Failure.UNDECIDED,
+            "certificate_not_trusted",
+            f"the certificate of {address} is not trusted ({error.verify_message}); is --ca-file that of its authority?",
+        )
+    words = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return RenewalError(
+        Failure.UNDECIDED,
+        "service_unreachable",
+        f"{address} cannot be asked ({words}); is the service running, and is --service-url right?",
+    )
+
+
+def _members(data: bytes) -> Mapping[str, Any]:
+    """Return the answer's members; none where it is no JSON object, as of a proxy on the way."""
+    if len(data) <= MAX_ANSWER_BYTES:
+        with contextlib.suppress(StrictJsonError):
+            return parse_object(data)
+    return {}
+
+
+def _seconds(value: str | None) -> float | None:
+    """Read a Retry-After in seconds; a date, which this service never sends, is none."""
+    return float(value) if value is not None and _SECONDS.fullmatch(value) else None
+
+
+def _request_id(value: str | None) -> str | None:
+    return value if value is not None and _REQUEST_ID.fullmatch(value) else None

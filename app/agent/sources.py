@@ -1,0 +1,169 @@
+"""What is written into the token file: a credential that is signed here, or a token that the service gives for one.
+
+Signed is always for AWS's own host, whatever the environment says, and always ``GetCallerIdentity``.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+from app.adapters.signer import CredentialsUnavailableError, RoleSession, SessionKeys, SigningError, presign
+from app.agent.errors import Failure, RenewalError
+from app.agent.held import Held, HeldError, parse_held
+from app.agent.schedule import CREDENTIAL_SHARE, TOKEN_SHARE
+from app.agent.service_client import Reply, ServiceClient
+from app.core.credential import encode_jwt_clothes, encode_native
+from app.core.endpoints import StsEndpoint
+from app.core.request_policy import MAX_LIFETIME
+
+TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
+
+_REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_URL_PATH: Final = re.compile(r"(https?://[^/\s\"']+)/[^\s\"']*")
+_MAX_TEXT_CHARS: Final = 300
+_OK: Final = 200
+_REQUEST_TIMEOUT: Final = 408
+_TOO_MANY_REQUESTS: Final = 429
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """What a renewal brought.
+
+    Attributes:
+        text: the file's new content; a secret.
+        ends_at: until when it holds.
+        share: the part of its life after which it is renewed.
+        fields: what the log line tells about it.
+    """
+
+    text: str = field(repr=False)
+    ends_at: datetime
+    share: float
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """Where fresh content comes from."""
+
+    def fetch(self, now: datetime) -> Fresh:
+        """Get fresh content.
+
+        Raises:
+            RenewalError: there is none now.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs with the role of the task."""
+
+    endpoint: StsEndpoint
+    audience: str
+    role: RoleSession = field(default_factory=RoleSession)
+
+    def sign(self, now: datetime) -> tuple[str, datetime]:
+        """Return a presigned URL, and when it ends: after fifteen minutes, or with the session of the role.
+
+        Raises:
+            RenewalError: there are no AWS credentials that can sign, or they cannot be fetched now.
+        """
+        try:
+            session: SessionKeys = self.role.current()
+        except CredentialsUnavailableError as error:
+            # On ECS whoever knows the path of the credentials endpoint can ask it for the role.
+            told = _short(_URL_PATH.sub(r"\1/...", str(error)))
+            raise RenewalError(Failure.UNDECIDED, "credentials_unavailable", told) from error
+        except SigningError as error:
+            raise RenewalError(Failure.NO_CREDENTIALS, "no_credentials", str(error)) from error
+        ends_at = now + MAX_LIFETIME
+        if session.ends_at is not None:
+            ends_at = min(ends_at, session.ends_at.astimezone(UTC))
+        return presign(session.keys, self.endpoint, audience=self.audience), ends_at
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSource:
+    """Writes the credential itself, in the shape that ``kuma-dp`` takes for a token."""
+
+    signer: Signer
+
+    def fetch(self, now: datetime) -> Fresh:
+        """Sign; nobody is asked."""
+        url, ends_at = self.signer.sign(now)
+        return Fresh(text=encode_jwt_clothes(url), ends_at=ends_at, share=CREDENTIAL_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSource:
+    """Exchanges a credential for a token that a stock control plane accepts.
+
+    Attributes:
+        claim: what the proxy says it is; None asks for what the role may be.
+    """
+
+    signer: Signer
+    client: ServiceClient
+    claim: dict[str, Any] | None
+
+    def fetch(self, now: datetime) -> Fresh:
+        """Sign, and ask the service."""
+        url, _ = self.signer.sign(now)
+        call: dict[str, Any] = {"credential": encode_native(url)}
+        if self.claim is not None:
+            call["proxy"] = self.claim
+        reply = self.client.post(TOKEN_PATH, call)
+        if reply.status != _OK:
+            raise _refusal(reply)
+        return _fresh_token(reply, now)
+
+
+def _fresh_token(reply: Reply, now: datetime) -> Fresh:
+    token = reply.members.get("token")
+    held = _held(token) if isinstance(token, str) else None
+    if held is None or not isinstance(token, str) or held.kind != "token":
+        raise RenewalError(
+            Failure.UNDECIDED, "unexpected_answer", "what answered holds no signed token; is --service-url right?"
+        )
+    if held.ends_at - now < timedelta(seconds=1):
+        raise RenewalError(
+            Failure.UNDECIDED, "token_ended", "the token has ended by this host's clock; set the clock (NTP)"
+        )
+    known = {"kid": reply.members.get("kid"), "request_id": reply.request_id}
+    return Fresh(
+        text=token,
+        ends_at=held.ends_at,
+        share=TOKEN_SHARE,
+        fields={name: _short(value) for name, value in known.items() if isinstance(value, str)},
+    )
+
+
+def _held(token: str) -> Held | None:
+    try:
+        return parse_held(token)
+    except HeldError:
+        return None
+
+
+def _refusal(reply: Reply) -> RenewalError:
+    """Tell a decision, which somebody has to change, from no decision, which is waited for."""
+    reason = reply.members.get("reason")
+    if not isinstance(reason, str) or not _REASON.fullmatch(reason):
+        reason = f"status_{reply.status}"
+    told = reply.members.get("detail")
+    detail = _short(told) if isinstance(told, str) else "what answered is not this service; is --service-url right?"
+    if reason == "not_found":
+        detail = (
+            "the service gives no tokens: set KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE there"
+        )
+    is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
+    if reply.request_id:
+        detail += f" (request id {reply.request_id})"
+    return RenewalError(
+        Failure.DENIED if is_decision else Failure.UNDECIDED, reason, detail, retry_after=reply.retry_after
+    )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[:_MAX_TEXT_CHARS]}..."
