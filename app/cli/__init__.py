@@ -15,8 +15,8 @@ _MODULES: Final = {
     "credential": "app.cli.credential",
     "agent": "app.cli.agent",
     "authenticate": "app.cli.authenticate",
-    "keys": "app.cli.keys",
     "health": "app.cli.health",
+    "keys": "app.cli.keys",
     "emulator": "app.cli.emulator",
     "demo": "app.cli.demo",
 }

@@ -5,11 +5,11 @@ import sys
 import pytest
 
 from app import __version__
-from app.cli import main
+from app.cli import LazyCommands, main
 from tests.cli.conftest import Invoke
 from tests.support.process import run, run_program
 
-COMMANDS = ["authenticate", "check-config", "credential", "demo", "emulator", "health", "keys", "serve"]
+COMMANDS = ["agent", "authenticate", "check-config", "credential", "demo", "emulator", "health", "keys", "serve"]
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
@@ -32,6 +32,20 @@ def test_help_of_a_command_explains_every_option(invoke: Invoke, command: str) -
         assert parameter.opts[0] in result.output
         assert getattr(parameter, "help", None)
     assert main.commands[command].short_help
+
+
+def test_a_command_is_loaded_when_it_is_asked_for() -> None:
+    script = "import sys, app.cli; print(*sorted(name for name in sys.modules if name.startswith('app.')))"
+    assert run_program(sys.executable, "-c", script).out.split() == ["app.cli"]
+
+
+def test_a_command_can_be_added_and_taken_away() -> None:
+    commands = LazyCommands()
+    assert (len(commands), commands["health"].name) == (len(COMMANDS), "health")
+    commands["more"] = commands["health"]
+    assert [*commands][-1] == "more"
+    del commands["more"]
+    assert "more" not in commands
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""What a token file holds and until when, from its text alone."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.agent.held import HeldError, find_fault, parse_held
+from app.core.signed_request import CredentialForm
+from tests.support.signing import NOW, Recipe, base64url, jwt
+from tests.support.token_service import make_token
+
+CREDENTIAL = Recipe(form=CredentialForm.JWT).credential()
+END = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
+TOKEN = jwt({"alg": "RS256", "kid": "k"}, {"exp": int(END.timestamp())}, "c2ln")
+
+
+def test_a_credential_ends_fifteen_minutes_after_its_signature() -> None:
+    held = parse_held(CREDENTIAL)
+    assert (held.kind, held.ends_at) == ("credential", NOW.replace(microsecond=0) + timedelta(minutes=15))
+
+
+def test_a_credential_that_is_signed_for_less_ends_sooner() -> None:
+    text = Recipe(form=CredentialForm.JWT, expires=60).credential()
+    assert parse_held(text).ends_at == NOW.replace(microsecond=0) + timedelta(seconds=60)
+
+
+def test_a_token_ends_when_it_says() -> None:
+    assert parse_held(TOKEN) == type(parse_held(TOKEN))("token", END)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "x",
+        f"{TOKEN}\n",
+        f"{CREDENTIAL}\n",
+        f" {TOKEN}",
+        TOKEN.rpartition(".")[0] + ".",
+        jwt({"alg": "RS256"}, {}, "c2ln"),
+        jwt({"alg": "RS256"}, {"exp": "1"}, "c2ln"),
+        jwt({"alg": "RS256"}, {"exp": True}, "c2ln"),
+        jwt({"alg": "RS256"}, {"exp": 1e300}, "c2ln"),
+        jwt({"alg": "RS256"}, {"exp": -1}, "c2ln"),
+        f"e30.{base64url('[1]')}.c2ln",
+        "e30.e30.c2ln.c2ln",
+        "x" * 20_000,
+    ],
+)
+def test_what_is_neither_is_told_without_its_text(text: str) -> None:
+    with pytest.raises(HeldError) as error:
+        parse_held(text)
+    assert len(str(error.value)) < 100
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet='aeyJ0.-_=\n{}[]"', max_size=80) | st.text(max_size=40))
+def test_any_text_is_held_or_refused(text: str) -> None:
+    try:
+        held = parse_held(text)
+    except HeldError:
+        return
+    assert held.ends_at.tzinfo is UTC
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=9), st.lists, max_leaves=3)
+)
+def test_any_end_of_a_token_is_a_moment_or_refused(end: object) -> None:
+    text = f"e30.{base64url(json.dumps({'exp': end}))}.c2ln"
+    try:
+        held = parse_held(text)
+    except HeldError:
+        return
+    assert held.ends_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (timedelta(minutes=5), None),
+        (timedelta(seconds=59), "the token ends in 59 s"),
+        (timedelta(0), "the token ended 0 s ago"),
+        (timedelta(minutes=-2), "the token ended 120 s ago"),
+    ],
+)
+def test_a_file_is_good_until_its_end_is_near(tmp_path: Path, left: timedelta, words: str | None) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    fault = find_fault(path, END - left)
+    assert fault is None if words is None else words in (fault or "")
+
+
+def test_files_that_no_proxy_can_use_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    now = datetime.now(UTC)
+    assert find_fault(path, now) == "it is not there"
+    path.write_bytes(b"\xff\xfe")
+    assert "ASCII" in (find_fault(path, now) or "")
+    path.write_text(make_token() + "\n")
+    assert "newline" in (find_fault(path, now) or "")
+    assert "cannot be read" in (find_fault(tmp_path, now) or "")

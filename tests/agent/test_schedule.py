@@ -1,0 +1,101 @@
+"""When to renew, how long to wait, when to give up: whatever moments and chances come in."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.agent.schedule import (
+    CREDENTIAL_SHARE,
+    LAST_PAUSE_SECONDS,
+    MAX_RETRY_AFTER_SECONDS,
+    NEAR_END_SECONDS,
+    TOKEN_SHARE,
+    is_hopeless,
+    is_near_end,
+    renewal_at,
+    retry_pause,
+)
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+chances = st.floats(0, 1, exclude_max=True)
+lives = st.timedeltas(timedelta(0), timedelta(days=1))
+shares = st.sampled_from([CREDENTIAL_SHARE, TOKEN_SHARE])
+
+
+@given(lives, shares, chances)
+def test_a_renewal_comes_after_a_part_of_the_life_and_never_after_the_share(
+    life: timedelta, share: float, chance: float
+) -> None:
+    due = renewal_at(NOW, NOW + life, share, chance)
+    one = timedelta(microseconds=1)
+    assert NOW + life * share * 0.8 - one <= due <= NOW + life * share + one
+
+
+@pytest.mark.parametrize(
+    ("life", "share", "left"),
+    [
+        (timedelta(minutes=15), CREDENTIAL_SHARE, timedelta(minutes=10)),
+        (timedelta(hours=1), TOKEN_SHARE, timedelta(minutes=20)),
+    ],
+)
+def test_what_is_left_for_an_outage(life: timedelta, share: float, left: timedelta) -> None:
+    assert NOW + life - renewal_at(NOW, NOW + life, share, 0.0) == left
+
+
+def test_chance_spreads_the_renewals_of_one_deployment() -> None:
+    """A thousand tasks that were started together come over minutes, not in one second."""
+    dues = [renewal_at(NOW, NOW + timedelta(hours=1), TOKEN_SHARE, number / 1000) for number in range(1000)]
+    assert max(dues) - min(dues) > timedelta(minutes=7)
+
+
+def test_what_has_ended_already_is_renewed_at_once() -> None:
+    assert renewal_at(NOW, NOW - timedelta(minutes=1), TOKEN_SHARE, 0.5) == NOW
+
+
+@given(st.integers(1, 10_000), chances)
+def test_a_pause_is_bounded_and_never_nothing(failures: int, chance: float) -> None:
+    assert 0.5 <= retry_pause(failures, None, chance).total_seconds() <= LAST_PAUSE_SECONDS
+
+
+@given(st.integers(1, 50), chances)
+def test_pauses_do_not_shrink_while_it_keeps_failing(failures: int, chance: float) -> None:
+    assert retry_pause(failures, None, chance) <= retry_pause(failures + 1, None, chance)
+
+
+def test_the_first_pauses_double() -> None:
+    assert [retry_pause(number, None, 0.0).total_seconds() for number in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
+
+
+@given(st.integers(1, 50), st.floats(0, 1e9), chances)
+def test_a_pause_is_no_shorter_than_what_the_service_asked_for(failures: int, asked: float, chance: float) -> None:
+    pause = retry_pause(failures, asked, chance).total_seconds()
+    assert pause >= min(asked, MAX_RETRY_AFTER_SECONDS) - 1e-6
+    assert pause <= max(LAST_PAUSE_SECONDS, MAX_RETRY_AFTER_SECONDS * 1.2)
+
+
+PATIENCE = timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(
+    ("since", "valid_until", "hopeless"),
+    [
+        (NOW - PATIENCE, None, True),
+        (NOW - PATIENCE + timedelta(seconds=1), None, False),
+        (NOW - PATIENCE, NOW, True),
+        (NOW - PATIENCE, NOW + timedelta(seconds=1), False),
+        (NOW - timedelta(days=1), NOW + timedelta(seconds=1), False),
+    ],
+    ids=["lasted", "too-short", "lasted-and-ended", "still-holds", "lasted-long-and-still-holds"],
+)
+def test_it_is_hopeless_once_it_lasted_and_nothing_holds_any_more(
+    since: datetime, valid_until: datetime | None, *, hopeless: bool
+) -> None:
+    assert is_hopeless(NOW, since, valid_until, PATIENCE) is hopeless
+
+
+def test_near_the_end_is_less_than_a_minute() -> None:
+    edge = timedelta(seconds=NEAR_END_SECONDS)
+    assert not is_near_end(NOW, NOW + edge)
+    assert is_near_end(NOW, NOW + edge - timedelta(seconds=1))

@@ -1,0 +1,544 @@
+"""``agent`` as a process of its own, beside a proxy and around one."""
+
+import contextlib
+import json
+import os
+import signal
+import ssl
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from app.agent.held import parse_held
+from app.agent.runner import FORWARDED
+from app.core.credential import decode_credential
+from tests.cli.conftest import Invoke
+from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
+from tests.support.tls import Authority
+from tests.support.token_service import Answer, issued, make_token, refusal, token_service
+from tests.support.world import ACCOUNT, Aws
+
+SECONDS: Final = 30.0
+TOKEN_CALLER: Final = "0123456789abcdef0123456789abcdef"
+
+
+@dataclass
+class Running:
+    """An agent that runs, and its output as it grows."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    _grown: threading.Condition = field(default_factory=threading.Condition)
+
+    def follow(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._grown:
+                self.lines.append(line.rstrip("\n"))
+                self._grown.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> str:
+        with self._grown:
+            found = self._grown.wait_for(lambda: len(self._having(text)) >= times, SECONDS)
+        assert found, f"never said {text!r} so often:\n" + "\n".join(self.lines)
+        return self._having(text)[times - 1]
+
+    def _having(self, text: str) -> list[str]:
+        return [line for line in self.lines if text in line]
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines if line.startswith("{")]
+
+    def send(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def end(self) -> int:
+        return self.process.wait(SECONDS)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+Start = Callable[..., contextlib.AbstractContextManager[Running]]
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], environment: dict[str, str], **options: Any) -> Iterator[Running]:
+    process = subprocess.Popen(  # noqa: S603 - what a test names
+        command,
+        cwd=ROOT,
+        env=clean_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+    with process:
+        agent = Running(process)
+        reader = threading.Thread(target=agent.follow, daemon=True)
+        reader.start()
+        try:
+            yield agent
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            reader.join(SECONDS)
+
+
+@pytest.fixture
+def task(aws: Aws) -> dict[str, str]:
+    return {**aws.emulator.environment(ACCOUNT, "demo-app"), "KMESH_AWSIAM_AUDIENCE": "prod"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "token"
+
+
+@pytest.fixture
+def start(task: dict[str, str], path: Path) -> Start:
+    """Start an agent; what stands behind ``--exec`` is Python of the test's own."""
+
+    def started(*options: str, proxy: str | None = None, before: Sequence[str] = (), **more: Any) -> Any:
+        command = [*before, sys.executable, "-m", "app", "agent", "--token-file", str(path), *options]
+        if proxy is not None:
+            command += ["--exec", "--", sys.executable, "-c", proxy, str(path)]
+        return running(command, task, **more)
+
+    return started
+
+
+BESIDE = ("--mode", "credential")
+
+
+# Beside a proxy.
+
+
+def test_it_writes_a_file_that_is_good_and_ends_with_a_signal(start: Start, path: Path, invoke: Invoke) -> None:
+    with start(*BESIDE) as agent:
+        agent.wait_for('"renewed"')
+        assert decode_credential(path.read_text()).url.authority == "sts.us-east-1.amazonaws.com"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert invoke("agent", "--health", "--token-file", str(path)).exit_code == 0
+        agent.send(signal.SIGTERM)
+        assert agent.end() == 0
+    assert [line["event"] for line in agent.events()] == ["agent started", "renewed", "stopped"]
+    assert all({"event", "level", "time"} <= line.keys() for line in agent.events())
+    assert path.read_text() not in "".join(agent.lines)
+
+
+def test_what_it_writes_is_accepted_by_the_service(start: Start, path: Path, aws: Aws) -> None:
+    environment = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod"}
+    with start(*BESIDE) as agent, socket_address() as address, served(address, **environment) as service:
+        agent.wait_for('"renewed"')
+        service.wait_for("own account")
+        answer = service.client.post("/v1/authenticate", json={"credential": path.read_text()})
+        assert answer.status_code == 200
+        assert answer.json()["identity"]["service"] == "demo-app"
+
+
+def test_sighup_renews_at_once(start: Start, path: Path) -> None:
+    with start(*BESIDE) as agent:
+        agent.wait_for('"renewed"')
+        before = path.stat().st_ino
+        agent.send(signal.SIGHUP)
+        agent.wait_for('"renewed"', times=2)
+        assert path.stat().st_ino != before
+
+
+def test_a_token_ends_and_is_renewed_before(start: Start, path: Path) -> None:
+    tokens = [make_token(timedelta(seconds=3)), make_token()]
+    with token_service(*map(issued, tokens)) as service:
+        with start("--mode", "token", "--service-url", service.address) as agent:
+            agent.wait_for('"renewed"', times=2)
+            assert path.read_text() == tokens[1]
+        first, second = (line for line in agent.events() if line["event"] == "renewed")
+        assert moment(first["time"]) < moment(second["time"]) < moment(first["ends_at"])
+
+
+def test_over_a_unix_socket(start: Start, path: Path) -> None:
+    with socket_address() as address, token_service(unix=address.removeprefix("unix:")) as service:
+        assert service.address == address
+        with start("--mode", "token", "--service-url", address, "--once") as agent:
+            assert agent.end() == 0
+    assert parse_held(path.read_text()).kind == "token"
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Certificates of a service that knows its callers."""
+
+    context: ssl.SSLContext
+    ca: Path
+    client: tuple[Path, Path]
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    authority = Authority(tmp_path / "ca")
+    server = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
+    client = authority.issue("client", ExtendedKeyUsageOID.CLIENT_AUTH)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.cert)
+    context.load_cert_chain(server.cert, server.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return Tls(context, authority.cert, (client.cert, client.key))
+
+
+def test_over_tls_with_a_certificate_and_a_caller_token(start: Start, path: Path, tls: Tls, tmp_path: Path) -> None:
+    token_file = tmp_path / "caller"
+    token_file.write_text(f"# the agent's\n{TOKEN_CALLER}\n")
+    with token_service(tls=tls.context) as service:
+        options = ("--mode", "token", "--service-url", service.address, "--once", "--ca-file", str(tls.ca))
+        cert, key = map(str, tls.client)
+        known = ("--client-cert-file", cert, "--client-key-file", key, "--caller-token-file", str(token_file))
+        with start(*options, *known) as agent:
+            assert agent.end() == 0
+        [(_, headers, _)] = service.calls
+        assert headers["authorization"] == f"Bearer {TOKEN_CALLER}"
+    assert parse_held(path.read_text()).kind == "token"
+    assert TOKEN_CALLER not in "".join(agent.lines)
+
+
+@pytest.mark.parametrize("shows", ["no certificate", "nothing it trusts"])
+def test_a_handshake_that_fails_sends_nothing(start: Start, path: Path, tls: Tls, tmp_path: Path, shows: str) -> None:
+    other = Authority(tmp_path / "other")
+    ca = tls.ca if shows == "no certificate" else other.cert
+    with token_service(tls=tls.context) as service:
+        options = ("--mode", "token", "--service-url", service.address, "--once", "--give-up-after", "0")
+        with start(*options, "--ca-file", str(ca)) as agent:
+            assert agent.end() == 5
+        assert service.calls == []
+    reason = next(line["reason"] for line in agent.events() if line["event"] == "gave up")
+    assert reason == ("service_unreachable" if shows == "no certificate" else "certificate_not_trusted")
+    assert not path.exists()
+
+
+# Once, and usage.
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(issued(), 0), (refusal(403, "role_type_missing"), 1), (refusal(503, "sts_unavailable"), 5)],
+    ids=["issued", "denied", "undecided"],
+)
+def test_once_tells_how_it_ended(start: Start, path: Path, answer: Answer, status: int) -> None:
+    with token_service(answer) as service:
+        with start("--mode", "token", "--service-url", service.address, "--once", "--give-up-after", "0") as agent:
+            assert agent.end() == status
+        assert len(service.calls) == 1
+    assert path.exists() == (status == 0)
+
+
+def test_no_task_role_is_a_status_of_its_own(path: Path) -> None:
+    done = run("agent", *BESIDE, "--token-file", str(path), "--once", "--give-up-after", "0", AWS_REGION="eu-west-1")
+    assert done.status == 3
+    assert "give the task a task role" in done.out
+
+
+TOKEN_MODE = ("--mode", "token", "--service-url")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "--mode"),
+        (("--mode", "token"), "--service-url"),
+        (("--mode", "credential", "--service-url", "unix:/x"), "--service-url"),
+        ((*TOKEN_MODE, "http://10.0.0.1:5690"), "in clear"),
+        ((*TOKEN_MODE, "http://user@127.0.0.1"), "https://HOST:PORT"),
+        ((*TOKEN_MODE, "https://host/path"), "nothing behind it"),
+        ((*TOKEN_MODE, "https://host:99999"), "https://HOST:PORT"),
+        ((*TOKEN_MODE, "ftp://host"), "https://HOST:PORT"),
+        ((*TOKEN_MODE, "unix:api.sock"), "absolute path"),
+        ((*TOKEN_MODE, "unix:/x", "--proxy-type", "dataplane"), "--mesh"),
+        ((*BESIDE, "--exec"), "--exec --"),
+        ((*BESIDE, "true"), "--exec --"),
+        ((*BESIDE, "--once", "--exec", "--", "true"), "--once"),
+        ((*BESIDE, "--file-mode", "0644"), "others"),
+        ((*BESIDE, "--file-mode", "0200"), "others"),
+        ((*BESIDE, "--file-mode", "600x"), "octal"),
+        ((*BESIDE, "--group", "nobody-knows-it"), "no such group"),
+        ((*BESIDE, "--region", ""), "no region"),
+        ((*BESIDE, "--region", "mars-1"), "mars-1"),
+        ((*BESIDE, "--give-up-after", "-1"), "--give-up-after"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], path: Path, options: tuple[str, ...], words: str
+) -> None:
+    result = invoke("agent", "--token-file", str(path), *options, **task)
+    assert result.exit_code == 2
+    assert words in result.output.replace("\n", " ")
+
+
+def test_files_that_cannot_be_used_are_a_usage_error(invoke: Invoke, task: dict[str, str], path: Path) -> None:
+    bad = path.parent / "bad"
+    bad.write_text("no token, no certificate")
+    for option in ("--caller-token-file", "--ca-file", "--client-cert-file"):
+        options = (*TOKEN_MODE, "https://127.0.0.1:1", option, str(bad))
+        assert invoke("agent", "--token-file", str(path), *options, **task).exit_code == 2
+
+
+def test_a_folder_that_is_not_there_or_not_its_own_is_a_usage_error(task: dict[str, str], tmp_path: Path) -> None:
+    for folder in (tmp_path / "gone", Path("/proc/sys/kernel/keys")):
+        done = run("agent", *BESIDE, "--token-file", str(folder / "token"), **task)
+        assert done.status in {2, 4} if folder.exists() else done.status == 2
+        assert str(folder) in done.err + done.out
+
+
+def test_the_file_may_be_named_by_kuma_dps_own_variable(invoke: Invoke, path: Path) -> None:
+    path.write_text(make_token())
+    assert invoke("agent", "--health", KUMA_DATAPLANE_RUNTIME_TOKEN_PATH=str(path)).exit_code == 0
+
+
+# Health.
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "it is not there"),
+        ("", "neither a credential nor a token"),
+        (make_token(timedelta(seconds=-5)), "ended"),
+        (make_token(timedelta(seconds=50)), "should have been renewed"),
+    ],
+    ids=["absent", "empty", "ended", "near-its-end"],
+)
+def test_a_file_that_is_not_good_is_unhealthy(invoke: Invoke, path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        path.write_text(text)
+    result = invoke("agent", "--health", "--token-file", str(path))
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert str(path) in result.stderr
+
+
+def test_the_health_check_loads_neither_an_sdk_nor_an_http_client(path: Path) -> None:
+    path.write_text(make_token())
+    assert _loaded_by(f"['agent', '--health', '--token-file', {str(path)!r}]") == set()
+
+
+def test_the_agent_loads_what_it_needs_and_no_more(path: Path, task: dict[str, str]) -> None:
+    arguments = f"['agent', '--mode', 'credential', '--once', '--token-file', {str(path)!r}]"
+    assert _loaded_by(arguments, **task) == {"botocore", "urllib3"}
+
+
+LARGE = {
+    "asyncio",
+    "boto3",
+    "botocore",
+    "cryptography",
+    "fastapi",
+    "httpx",
+    "orjson",
+    "pydantic",
+    "structlog",
+    "urllib3",
+}
+
+
+def _loaded_by(arguments: str, **variables: str) -> set[str]:
+    script = (
+        "import sys, contextlib; from app.cli import main\n"
+        f"with contextlib.suppress(SystemExit): main({arguments})\n"
+        f"print(*sorted({LARGE!r} & set(sys.modules)))"
+    )
+    return set(run_program(sys.executable, "-c", script, **variables).out.splitlines()[-1].split())
+
+
+# Around a proxy.
+
+
+def test_the_proxy_starts_once_the_file_is_there(start: Start, path: Path) -> None:
+    token = make_token()
+    with token_service(refusal(503, "overloaded"), issued(token)) as service:
+        options = ("--mode", "token", "--service-url", service.address)
+        with start(*options, proxy="import sys; print('read', open(sys.argv[1]).read())") as agent:
+            assert agent.end() == 0
+    said = [json.loads(line)["event"] if line.startswith("{") else line for line in agent.lines]
+    started = said.index("proxy started")
+    assert said[:started] == ["agent started", "not renewed", "renewed"]
+    assert f"read {token}" in said
+    assert said[-2:] == ["proxy ended", "stopped"]
+    assert path.read_text() == token
+
+
+# Says which signals come, and ends with 7 at SIGTERM.
+LISTENER = """
+import signal, sys
+from app.agent.runner import FORWARDED
+def on(number, frame):
+    print('got', signal.Signals(number).name, flush=True)
+    if number == signal.SIGTERM: sys.exit(7)
+for number in FORWARDED: signal.signal(number, on)
+print('ready', flush=True)
+while True: signal.pause()
+"""
+
+
+def test_the_proxy_gets_every_signal_and_its_status_is_the_agents(start: Start) -> None:
+    with start(*BESIDE, proxy=LISTENER) as agent:
+        agent.wait_for("ready")
+        for number in sorted(FORWARDED, key=lambda number: number == signal.SIGTERM):
+            agent.send(number)
+            agent.wait_for(f"got {number.name}")
+        assert agent.end() == 7
+    assert agent.events()[-1]["exit_status"] == 7
+
+
+@pytest.mark.parametrize("status", [0, 3, 255])
+def test_the_proxys_status_is_passed_on(start: Start, status: int) -> None:
+    with start(*BESIDE, proxy=f"raise SystemExit({status})") as agent:
+        assert agent.end() == status
+
+
+def test_a_proxy_that_was_killed_is_told_as_a_shell_tells_it(start: Start) -> None:
+    with start(*BESIDE, proxy="import os, signal; os.kill(os.getpid(), signal.SIGKILL)") as agent:
+        assert agent.end() == 128 + signal.SIGKILL
+
+
+def test_a_signal_before_the_first_file_starts_no_proxy(start: Start) -> None:
+    with token_service(refusal(503, "overloaded")) as service:
+        options = ("--mode", "token", "--service-url", service.address)
+        with start(*options, proxy="print('started')") as agent:
+            agent.wait_for("not renewed")
+            agent.send(signal.SIGTERM)
+            assert agent.end() == 128 + signal.SIGTERM
+    assert "started" not in agent.lines
+
+
+def test_a_signal_is_passed_on_while_a_renewal_hangs(start: Start, path: Path) -> None:
+    """The service takes the call and does not answer; the proxy ends at once, and so does the agent."""
+    hangs = threading.Event()
+    with token_service(issued(make_token(timedelta(seconds=3)))) as service:
+        answer = service.answer
+
+        def stall(*arguments: Any) -> Answer:
+            if service.calls:
+                service.asked.release()
+                hangs.wait(SECONDS)
+            return answer(*arguments)
+
+        service.answer = stall  # type: ignore[assignment,method-assign]
+        try:
+            with start("--mode", "token", "--service-url", service.address, proxy=LISTENER) as agent:
+                agent.wait_for("ready")
+                assert service.asked.acquire(timeout=SECONDS)
+                assert service.asked.acquire(timeout=SECONDS)
+                agent.send(signal.SIGTERM)
+                assert agent.end() == 7
+        finally:
+            hangs.set()
+    assert path.exists()
+
+
+def test_a_program_that_is_not_there_is_told_before_anybody_is_asked(task: dict[str, str], path: Path) -> None:
+    done = run("agent", *BESIDE, "--token-file", str(path), "--exec", "--", "no-such-program", **task)
+    assert done.status == 127
+    assert "no-such-program" in done.out
+    assert not path.exists()
+
+
+def test_a_program_that_cannot_be_started_is_told(task: dict[str, str], path: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and then nothing")
+    program.chmod(0o755)
+    assert run("agent", *BESIDE, "--token-file", str(path), "--exec", "--", str(program), **task).status == 126
+
+
+def test_a_denial_that_lasts_beyond_the_files_end_ends_the_proxy(start: Start) -> None:
+    with token_service(issued(make_token(timedelta(seconds=3))), refusal(403, "role_type_missing")) as service:
+        options = ("--mode", "token", "--service-url", service.address, "--give-up-after", "0")
+        with start(*options, proxy=LISTENER) as agent:
+            agent.wait_for("ready")
+            assert agent.end() == 1
+    assert "got SIGTERM" in agent.lines
+    gave_up = next(line for line in agent.events() if line["event"] == "gave up")
+    assert gave_up["reason"] == "role_type_missing"
+    # Not before the file had ended, whatever the service said.
+    assert moment(gave_up["time"]) > moment(agent.events()[1]["ends_at"])
+
+
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
+
+
+def test_a_proxy_that_does_not_want_to_end_is_killed(task: dict[str, str], path: Path) -> None:
+    with token_service(issued(make_token(timedelta(seconds=3))), refusal(403, "role_type_missing")) as service:
+        arguments = ["agent", "--token-file", str(path), "--mode", "token", "--service-url", service.address]
+        arguments += ["--give-up-after", "0", "--exec", "--", sys.executable, "-c", STUBBORN]
+        script = (
+            f"from app.agent import runner; runner.END_SECONDS = 0.1; from app.cli import main; main({arguments!r})"
+        )
+        with running([sys.executable, "-c", script], task) as agent:
+            assert agent.end() == 1
+    assert "ready" in agent.lines
+
+
+def state_of(pid: int) -> str:
+    """The kernel's letter for a process; empty when there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
+def test_what_the_proxy_started_does_not_outlive_it(start: Start) -> None:
+    """Envoy without its kuma-dp would serve on with what it was told last."""
+    leaves = "import subprocess; print('left', subprocess.Popen(['sleep', '1000']).pid, flush=True)"
+    with start(*BESIDE, proxy=leaves) as agent:
+        assert agent.end() == 0
+        assert state_of(int(agent.wait_for("left").split()[1])) in {"", "Z"}
+
+
+# As the first process of a container is: orphans become its children.
+SUBREAPER = """
+import ctypes, os, sys
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+# Leaves a process to whoever adopts it, and waits until nothing is left of it: not even a zombie.
+ORPHANS = """
+import os, signal
+read, write = os.pipe()
+for _ in range(3):
+    if (child := os.fork()) == 0:
+        if (orphan := os.fork()) == 0:
+            signal.pause()
+        os.write(write, orphan.to_bytes(4, 'little'))
+        os._exit(0)
+    os.waitpid(child, 0)
+    orphan = int.from_bytes(os.read(read, 4), 'little')
+    os.kill(orphan, signal.SIGKILL)
+    while os.path.exists(f'/proc/{orphan}'):
+        os.sched_yield()
+    print('gone', flush=True)
+"""
+
+
+def test_no_zombie_is_left_where_the_agent_is_the_first_process(start: Start) -> None:
+    with start(*BESIDE, proxy=ORPHANS, before=[sys.executable, "-c", SUBREAPER]) as agent:
+        assert agent.end() == 0
+    assert agent.lines.count("gone") == 3
+
+
+def test_a_terminals_signal_reaches_the_proxy_once(start: Start) -> None:
+    """Ctrl-C goes to the whole group of the foreground, and kuma-dp ends hard at the second one."""
+    with start(*BESIDE, proxy=LISTENER, start_new_session=True) as agent:
+        agent.wait_for("ready")
+        os.killpg(agent.process.pid, signal.SIGINT)
+        agent.wait_for("got SIGINT")
+        agent.send(signal.SIGTERM)
+        assert agent.end() == 7
+    assert agent.lines.count("got SIGINT") == 1

@@ -1,0 +1,117 @@
+"""A service as the contract describes it, which answers ``POST /v1/token`` with what a test has put on its list.
+
+It is another process's part of a real conversation: HTTP over a socket, TLS where a test wants it. The service itself
+cannot be made to throttle for a minute or to answer garbage.
+"""
+
+import contextlib
+import json
+import math
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.support.signing import jwt
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: a status, JSON or raw bytes, and headers."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def data(self) -> bytes:
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
+
+
+def make_token(lifetime: timedelta = timedelta(hours=1), **claims: Any) -> str:
+    """A text of a token's shape; its signature is none, and nobody here looks at it."""
+    now = datetime.now(UTC)
+    ends = math.ceil((now + lifetime).timestamp())
+    payload = {"iat": int(now.timestamp()), "exp": ends, "jti": "j", **claims}
+    return jwt({"alg": "RS256", "kid": "k1", "typ": "JWT"}, payload, "c2lnbmF0dXJl")
+
+
+def issued(token: str | None = None) -> Answer:
+    """A token, as the contract has it."""
+    return Answer(body={"token": token or make_token(), "kid": "k1", "expiresAt": "2026-11-25T00:00:00Z"})
+
+
+def refusal(status: int, reason: str, **headers: str) -> Answer:
+    """A problem document."""
+    body = {"title": "no", "status": status, "detail": "Do something about it.", "reason": reason}
+    return Answer(status, body, {"X-Request-Id": "request-1", **headers})
+
+
+@dataclass
+class TokenService:
+    """What it was asked, and what it answers; the last answer stays."""
+
+    address: str
+    answers: list[Answer]
+    calls: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        self.calls.append((path, headers, json.loads(body)))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.asked.release()
+        return answer
+
+
+@contextlib.contextmanager
+def token_service(
+    *answers: Answer, unix: str | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[TokenService]:
+    """Serve on a loopback port, or on a Unix socket."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = service.answer(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            self.send_response(answer.status)
+            data = answer.data()
+            for name, value in {**answer.headers, "Content-Length": str(len(data))}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+            """Say nothing."""
+
+        def address_string(self) -> str:
+            return "client"
+
+    class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+        daemon_threads = True
+
+        def get_request(self) -> tuple[Any, Any]:
+            connection, address = super().get_request()
+            return (connection if tls is None else tls.wrap_socket(connection, server_side=True)), address
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A client that ends a handshake is what a test wants."""
+
+    class UnixServer(Server):
+        address_family = socket.AF_UNIX
+
+    server = Server(("127.0.0.1", 0), Handler) if unix is None else UnixServer(unix, Handler)  # type: ignore[arg-type]
+    port = server.server_address[1]
+    address = f"unix:{unix}" if unix else f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
+    service = TokenService(address, list(answers) or [issued()])
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
