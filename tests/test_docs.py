@@ -9,6 +9,8 @@ from typing import Final
 import click
 import pytest
 
+from app.agent.errors import EXIT_STATUSES, Failure
+from app.agent.runner import FORWARDED
 from app.audit import decision_fields
 from app.cli import main
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
@@ -183,13 +185,45 @@ def test_every_audit_field_is_documented_and_no_other() -> None:
 
 
 def test_other_lines_are_those_that_the_code_writes() -> None:
-    documented = {(row["Event"], row["Level"]) for row in tables(page("audit-log.md"), "Event")}
-    written = set()
-    for path in (ROOT / "app").rglob("*.py"):
+    for name, paths in (
+        ("audit-log.md", set((ROOT / "app").rglob("*.py")) - AGENT),
+        ("agent.md", AGENT),
+    ):
+        documented = {(row["Event"], row["Level"]) for row in tables(page(name), "Event")}
+        written = set()
+        for path in paths:
+            text = path.read_text(encoding="utf-8")
+            calls = re.findall(r"(?:log|get_logger\(\))\.(debug|info|warning|error|exception)\(\s*\"([^\"]+)\"", text)
+            written |= {(event, level) for level, event in calls}
+        assert documented == written, name
+
+
+# The agent.
+
+AGENT: Final = {*(ROOT / "app" / "agent").glob("*.py"), ROOT / "app" / "cli" / "agent.py"}
+
+
+def test_every_failure_of_the_agent_is_documented_with_its_exit_status() -> None:
+    rows = {code(row["`failure`"]) for row in tables(page("agent.md"), "`failure`")}
+    assert rows == {failure.value for failure in Failure}
+    statuses = {row["Status"]: row["When"] for row in tables(page("agent.md"), "Status")}
+    for failure, status in EXIT_STATUSES.items():
+        assert statuses[str(status)].startswith(f"gave up: `{failure.value}`")
+
+
+def test_every_reason_of_the_agents_own_is_documented_and_no_other() -> None:
+    given: set[str] = set()
+    for path in AGENT:
         text = path.read_text(encoding="utf-8")
-        calls = re.findall(r"(?:log|get_logger\(\))\.(debug|info|warning|error|exception)\(\s*\"([^\"]+)\"", text)
-        written |= {(event, level) for level, event in calls}
-    assert documented == written
+        given |= set(re.findall(r"RenewalError\(\s*Failure\.[A-Z_]+,\s*\"([a-z_]+)\"", text))
+    [sentence] = re.findall(r"one of the agent's own: (.+?), or\s+`status_`", page("agent.md"), flags=re.DOTALL)
+    assert set(re.findall(r"`([a-z_]+)`", sentence)) == given
+    assert not given & {reason.value for reason in Reason}
+
+
+def test_every_signal_that_is_passed_on_is_documented() -> None:
+    [sentence] = re.findall(r"^- (.+) are passed on", page("agent.md"), flags=re.MULTILINE)
+    assert re.findall(r"SIG[A-Z0-9]+", sentence) == [number.name for number in FORWARDED]
 
 
 # Commands.

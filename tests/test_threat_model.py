@@ -469,6 +469,18 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         "time to end, beyond what a worker gives itself",
         seconds,
     ),
+    "app.agent.service_client.MAX_ANSWER_BYTES": ("The agent", "answer of the service", kib),
+    "app.agent.service_client.CONNECT_SECONDS": ("The agent", "connecting to it, TLS included", seconds),
+    "app.agent.service_client.TIMEOUT_SECONDS": ("The agent", "a part of its answer", seconds),
+    "app.agent.schedule.FIRST_PAUSE_SECONDS": ("The agent", "first pause after a failure", seconds),
+    "app.agent.schedule.LAST_PAUSE_SECONDS": ("The agent", "the longest pause", seconds),
+    "app.agent.schedule.MAX_RETRY_AFTER_SECONDS": ("The agent", "`Retry-After` that is heeded", seconds),
+    "app.agent.schedule.CREDENTIAL_SHARE": ("The agent", "a credential is renewed after this part of its life", percent),
+    "app.agent.schedule.TOKEN_SHARE": ("The agent", "a token is renewed after this part of its life", percent),
+    "app.agent.schedule.JITTER_SHARE": ("The agent", "earlier by chance, as part of that time", percent),
+    "app.agent.schedule.NEAR_END_SECONDS": ("The agent", "what is left of a file that is healthy", seconds),
+    "app.agent.renewal.LOOK_AGAIN_SECONDS": ("The agent", "time until a clock that was set is noticed", seconds),
+    "app.agent.runner.END_SECONDS": ("The agent", "time for a proxy to end, when the agent gives up", seconds),
     "app.server._NOTICE_SECONDS": ("The end", "notice after the signal, in which `/ready` says 503", seconds),
 }
 # Where else one of them stands.
@@ -489,6 +501,8 @@ NO_BOUNDS: Final = {
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",
+    "app.agent.sources._MAX_TEXT_CHARS": "how much of a stranger's sentence is logged",
+    "app.agent.service_client._SECONDS": "what a number of seconds looks like",
 }
 _BOUND: Final = re.compile(
     r"MAX_|MIN_|_SECONDS$|AT_ONCE|QUEUE|RATE$|FAILURES|BACKLOG|ATTEMPTS|VOUCHED|LENGTH$|BURST$|SHARE$"

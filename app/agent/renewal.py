@@ -95,7 +95,7 @@ class Renewals:
             return self._failed(error, self.clock())
         except Exception as error:  # noqa: BLE001 - a bug must not end a proxy that works; its text may hold secrets
             name = type(error).__name__
-            bug = RenewalError(Failure.UNDECIDED, "internal_error", f"a bug of the agent ({name}); tried again")
+            bug = RenewalError(Failure.UNDECIDED, "agent_error", f"a bug of the agent ({name}); tried again")
             return self._failed(bug, self.clock())
         return self._renewed(fresh, now)
 

@@ -109,8 +109,10 @@ class _Runner:
             return None
         self._end_group(self._proxy)
         code = status if status >= 0 else _SIGNALLED - status
-        write = self._log.info if code == 0 else self._log.error
-        write("proxy ended", pid=self._proxy.pid, exit_status=code)
+        if code == 0:
+            self._log.info("proxy ended", pid=self._proxy.pid, exit_status=code)
+        else:
+            self._log.error("proxy ended", pid=self._proxy.pid, exit_status=code)
         return code
 
     def _reap_orphans(self) -> None:

@@ -97,7 +97,7 @@ def _check_group(_context: click.Context, _option: click.Parameter, value: str |
 @click.option(
     "--exec", "is_exec", is_flag=True, help="Start the command behind -- once the file is there, and end when it does."
 )
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, help="The proxy's command and its arguments.")
 def agent(  # noqa: PLR0913 - one parameter an option
     *,
     token_file: Path,

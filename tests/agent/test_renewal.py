@@ -353,7 +353,7 @@ def test_a_bug_does_not_end_the_agent_nor_tell_a_secret(make: Make, notes: Notes
 
     renewals = make(source=Broken())
     assert isinstance(renewals.step(), Due)
-    assert notes.last()[2]["reason"] == "internal_error"
+    assert notes.last()[2]["reason"] == "agent_error"
     assert "secret" not in str(notes.lines)
 
 
