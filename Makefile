@@ -17,7 +17,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo test check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,10 +35,13 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 	$(BIN)/kuma-aws-iam demo
 
+demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
+	$(BIN)/kuma-aws-iam demo --kuma
+
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy want make install-envoy first)
 	$(BIN)/python -m pytest -n auto $(T)
 
-check: install-envoy lint types test demo demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
+check: install-envoy lint types test demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve

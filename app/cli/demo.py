@@ -4,15 +4,17 @@ import contextlib
 import itertools
 import shutil
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import Final, NoReturn
 
 import click
 
 from app.cli.options import fail
 
-_COLORS: Final = {"allowed": "green", "denied": "red", "undecided": "yellow"}
+_COLORS: Final = {"allowed": "green", "denied": "red", "undecided": "yellow", "accepted": "green", "refused": "red"}
 _MIN_WIDTH: Final = 100
 _NUMBER_WIDTH: Final = 2
 _VERDICT_WIDTH: Final = 9
@@ -21,7 +23,10 @@ _GAP: Final = "  "
 
 @click.command(short_help="Play sidecars against a service on a local AWS.")
 @click.option("--verbose", is_flag=True, help="Show the service's own log, its audit lines among it.")
-def demo(*, verbose: bool) -> None:
+@click.option(
+    "--kuma", is_flag=True, help="Play agents and a stock control plane instead, which takes the tokens of the service."
+)
+def demo(*, verbose: bool, kuma: bool) -> None:
     """Play sidecars against a real service on a local AWS.
 
     It starts the emulator (STS and IAM that recompute SigV4) with tagged roles in three accounts, and this service as a
@@ -29,6 +34,8 @@ def demo(*, verbose: bool) -> None:
     prints what was sent, what was decided and why. Nothing leaves this machine. Exit status 0 when every decision was the
     expected one.
     """
+    if kuma:
+        _demo_kuma(verbose=verbose)
     # The emulator and the signers are needed by nobody else.
     from app.demo.sidecars import SIDECARS, play  # noqa: PLC0415
     from app.demo.stage import StageError, open_stage  # noqa: PLC0415
@@ -54,6 +61,33 @@ def demo(*, verbose: bool) -> None:
             for line in table.row(number, outcome.verdict, f"{sidecar.title}\n{sidecar.sent}", why):
                 click.echo(line)
     click.echo(f"\n{len(SIDECARS)} sidecars: {len(SIDECARS) - surprises} decided as expected, {surprises} not")
+    sys.exit(surprises != 0)
+
+
+def _demo_kuma(*, verbose: bool) -> NoReturn:
+    from app.demo.kuma import CHECKS, make_keys, play  # noqa: PLC0415 - likewise
+    from app.demo.stage import StageError, open_stage  # noqa: PLC0415
+
+    surprises = 0
+    with contextlib.ExitStack() as stack:
+        try:
+            keys = make_keys(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kuma-aws-iam-demo-"))))
+            click.echo("The control plane's configuration, as kuma-aws-iam keys generate has printed it:\n", err=True)
+            click.echo(keys.printed)
+            click.echo("Starting a local AWS and the service ...\n", err=True)
+            stage = stack.enter_context(open_stage(verbose=verbose, settings=keys.settings))
+        except StageError as error:
+            fail(str(error))
+        table = Table(max(shutil.get_terminal_size().columns, _MIN_WIDTH))
+        for line in table.head():
+            click.echo(line)
+        for number, (check, outcome) in enumerate(play(stage, keys), start=1):
+            surprise = not check.is_met_by(outcome)
+            surprises += surprise
+            why = f"UNEXPECTED, not {check.verdict} ({check.because}): {outcome.why}" if surprise else outcome.why
+            for line in table.row(number, outcome.verdict, f"{check.title}\n{check.sent}", why):
+                click.echo(line)
+    click.echo(f"\n{len(CHECKS)} checks: {len(CHECKS) - surprises} as expected, {surprises} not")
     sys.exit(surprises != 0)
 
 

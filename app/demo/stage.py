@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import httpx
@@ -46,6 +47,22 @@ class Stage:
         session = self.emulator.issue(account, role)
         return ReadOnlyCredentials(session.access_key_id, session.secret_access_key, session.session_token)
 
+    def run(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ours to its end, in a task of the control plane's account that has this role."""
+        return subprocess.run(
+            [sys.executable, "-m", "app", *arguments],
+            env={
+                **_environment_without_aws(),
+                **self.emulator.environment(CONTROL_PLANE_ACCOUNT, role),
+                "KMESH_AWSIAM_AUDIENCE": AUDIENCE,
+            },
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_START_SECONDS,
+        )
+
     @staticmethod
     def wait(seconds: float) -> None:
         """Let time pass."""
@@ -53,8 +70,8 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(*, verbose: bool, settings: Mapping[str, str] | None = None) -> Iterator[Stage]:
-    """Start the emulator and the service, with further settings, and end both in the end.
+def open_stage(*, verbose: bool, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Stage]:
+    """Start the emulator and the service, with some settings beside the demo's own, and end both in the end.
 
     Raises:
         StageError: the service did not become ready.
@@ -74,7 +91,7 @@ def open_stage(*, verbose: bool, settings: Mapping[str, str] | None = None) -> I
             "KMESH_AWSIAM_READER_EXTERNAL_ID": "kuma-control-plane",
             "KMESH_AWSIAM_LISTEN": f"unix:{socket_path}",
             "KMESH_AWSIAM_LOG_FORMAT": "human",
-            **(settings or {}),
+            **settings,
         }
         log_path = Path(folder) / "service.log"
         with log_path.open("wb") as log:

@@ -1,0 +1,352 @@
+"""The demo of a stock control plane: agents get tokens, and Kuma's own rules say what each is good for.
+
+The validator has no code of the service: it reads the configuration that ``kuma-aws-iam keys generate`` prints, and the token file
+that an agent has written.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
+from app.demo.plain_yaml import parse_plain_yaml
+from app.demo.stage import Stage, StageError
+
+ZONE: Final = "east"
+_HOUR: Final = 3600.0
+_SETTINGS: Final = {"dataplane": "KMESH_AWSIAM_DATAPLANE_KEYS_FILE", "zone": "KMESH_AWSIAM_ZONE_KEYS_FILE"}
+_LINE_MARK: Final = "#   "
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A key of each kind.
+
+    Attributes:
+        folder: holds them, and the files that name them.
+        printed: what the command has printed, for the operator of the control plane.
+        configuration: that text, as the control plane reads it.
+        settings: of the service.
+    """
+
+    folder: Path
+    printed: str
+    configuration: Mapping[str, Any]
+    settings: Mapping[str, str]
+
+
+def make_keys(folder: Path) -> Keys:
+    """Have the command make a key for data planes and another one for zone proxies, as an operator does.
+
+    Raises:
+        StageError: it did not.
+    """
+    printed, authn, settings = [], {}, {}
+    for kind, variable in _SETTINGS.items():
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "app", "keys", "generate", "--kind", kind, "--out", str(folder)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise StageError(f"the keys could not be made:\n{done.stderr}")
+        printed.append(done.stdout)
+        authn.update(parse_plain_yaml(done.stdout)["dpServer"]["authn"])
+        lines = [line.removeprefix(_LINE_MARK) for line in done.stdout.splitlines() if line.startswith(_LINE_MARK)]
+        path = folder / f"{kind}.keys"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        settings[variable] = str(path)
+    return Keys(folder, "\n".join(printed), {"dpServer": {"authn": authn}}, settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was decided, and the words for it."""
+
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What checks look at: the stage, the keys, and the token file of each role's agent."""
+
+    stage: Stage
+    keys: Keys
+
+    def token_file(self, role: str) -> Path:
+        """Return where the agent of a role writes."""
+        return self.keys.folder / f"{role}.token"
+
+    def token(self, role: str) -> str:
+        """Return what its agent has written."""
+        return self.token_file(role).read_text(encoding="ascii")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One row of the table.
+
+    Attributes:
+        title: who does what.
+        sent: with which words.
+        verdict: what must be decided.
+        because: a part of the reason.
+        run: does it.
+    """
+
+    title: str
+    sent: str
+    verdict: str
+    because: str
+    run: Callable[[Played], Outcome]
+
+    def is_met_by(self, outcome: Outcome) -> bool:
+        """Whether it came as it must."""
+        return outcome.verdict == self.verdict and self.because in outcome.why
+
+
+def play(stage: Stage, keys: Keys) -> Iterator[tuple[Check, Outcome]]:
+    """Do one check after the other."""
+    played = Played(stage, keys)
+    for check in CHECKS:
+        yield check, check.run(played)
+
+
+# Agents.
+
+
+def _run_agent(role: str, *claim: str) -> Callable[[Played], Outcome]:
+    def run(played: Played) -> Outcome:
+        options = ("--mode", "token", "--service-url", played.stage.service_url, "--once", "--give-up-after", "0")
+        path = str(played.token_file(role))
+        done = played.stage.run(role, "agent", "--token-file", path, *options, *claim)
+        last = [line for line in map(_event, done.stdout.splitlines()) if line.get("event") in ("renewed", "gave up")]
+        if done.returncode != 0 or not last:
+            why = f"{last[-1]['reason']}: {last[-1]['detail']}" if last else done.stdout + done.stderr
+            return Outcome("denied", f"agent ended with {done.returncode}; {why}")
+        claims = _claims(played.token(role))
+        shown = " ".join(f"{name}={_words(claims[name])}" for name in _SHOWN if name in claims)
+        return Outcome("allowed", f"a token for {shown}, signed by {last[-1]['kid']}, until {last[-1]['ends_at']}")
+
+    return run
+
+
+_SHOWN: Final = ("Mesh", "Name", "Tags", "Workload", "Zone", "Scope", "Type")
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return {}
+    return event
+
+
+def _check_health(role: str) -> Callable[[Played], Outcome]:
+    def run(played: Played) -> Outcome:
+        done = played.stage.run(role, "agent", "--health", "--token-file", str(played.token_file(role)))
+        return Outcome("accepted" if done.returncode == 0 else "refused", (done.stdout + done.stderr).strip())
+
+    return run
+
+
+# The control plane.
+
+
+def _as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable[[Played], Outcome]:
+    def check(validator: KumaValidator, token: str, now: float) -> str:
+        validator.check_dataplane(token, resource, now)
+        services = "+".join(sorted(resource.tags["kuma.io/service"]))
+        return f"it may be the data plane {resource.name} of mesh {resource.mesh}, service {services}"
+
+    return _ask(role, check, **how)
+
+
+def _as_zone_proxy(role: str, scope: str, zone: str) -> Callable[[Played], Outcome]:
+    def check(validator: KumaValidator, token: str, now: float) -> str:
+        validator.check_zone_proxy(token, scope, zone, now)
+        return f"it may be the {scope} of zone {zone}"
+
+    return _ask(role, check)
+
+
+def _ask(
+    role: str,
+    check: Callable[[KumaValidator, str, float], str],
+    *,
+    later: float = 0.0,
+    change: Callable[[str], str] = str,
+    is_revoked: bool = False,
+) -> Callable[[Played], Outcome]:
+    def run(played: Played) -> Outcome:
+        token = played.token(role)
+        revoked = {str(_claims(token)["jti"])} if is_revoked else set[str]()
+        try:
+            why = check(KumaValidator(played.keys.configuration, revoked), change(token), time.time() + later)
+        except RefusedError as error:
+            return Outcome("refused", str(error))
+        return Outcome("accepted", why)
+
+    return run
+
+
+def _claims(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
+
+
+def _for_another_mesh(token: str) -> str:
+    """Write another mesh into the claims, and leave the signature."""
+    header, _, signature = token.split(".")
+    claims = json.dumps({**_claims(token), "Mesh": "payments"}).encode()
+    return f"{header}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}"
+
+
+def _dataplane(mesh: str = "default", *services: str, name: str = "demo-app-1") -> DataplaneResource:
+    return DataplaneResource(mesh=mesh, name=name, tags={"kuma.io/service": set(services or ("demo-app",))})
+
+
+_DEMO_CLAIM: Final = ("--proxy-type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app")
+_OWN: Final = _dataplane()
+
+CHECKS: Final = (
+    Check(
+        title="agent of demo-app",
+        sent=f"--mode token {' '.join(_DEMO_CLAIM)}",
+        verdict="allowed",
+        because='Mesh=default Tags={"kuma.io/service":["demo-app"]}',
+        run=_run_agent("demo-app", *_DEMO_CLAIM),
+    ),
+    Check(
+        title="its health check",
+        sent="agent --health, which asks nobody",
+        verdict="accepted",
+        because="good",
+        run=_check_health("demo-app"),
+    ),
+    Check(
+        title="control plane: demo-app as itself",
+        sent="Dataplane of mesh default, kuma.io/service demo-app",
+        verdict="accepted",
+        because="mesh default, service demo-app",
+        run=_as_dataplane("demo-app", _OWN),
+    ),
+    Check(
+        title="control plane: demo-app in another mesh",
+        sent="Dataplane of mesh payments, kuma.io/service demo-app",
+        verdict="refused",
+        because="mesh",
+        run=_as_dataplane("demo-app", _dataplane("payments")),
+    ),
+    Check(
+        title="control plane: demo-app as another service",
+        sent="Dataplane of mesh default, kuma.io/service backend",
+        verdict="refused",
+        because="kuma.io/service",
+        run=_as_dataplane("demo-app", _dataplane("default", "backend")),
+    ),
+    Check(
+        title="control plane: demo-app, and another service beside it",
+        sent="Dataplane of mesh default, inbounds of demo-app and backend",
+        verdict="refused",
+        because="kuma.io/service",
+        run=_as_dataplane("demo-app", _dataplane("default", "demo-app", "backend")),
+    ),
+    Check(
+        title="control plane: demo-app as an ingress",
+        sent="ZoneIngress; data plane tokens have another key than zone tokens",
+        verdict="refused",
+        because="no signing key",
+        run=_as_zone_proxy("demo-app", "ingress", ZONE),
+    ),
+    Check(
+        title="control plane: a token that somebody wrote another mesh into",
+        sent="the signature is the old one",
+        verdict="refused",
+        because="verification error",
+        run=_as_dataplane("demo-app", _dataplane("payments"), change=_for_another_mesh),
+    ),
+    Check(
+        title="control plane: the same token an hour later",
+        sent="Dataplane of mesh default, kuma.io/service demo-app",
+        verdict="refused",
+        because="expired",
+        run=_as_dataplane("demo-app", _OWN, later=_HOUR + 1),
+    ),
+    Check(
+        title="control plane: a token whose jti was revoked",
+        sent="Dataplane of mesh default, kuma.io/service demo-app",
+        verdict="refused",
+        because="revoked",
+        run=_as_dataplane("demo-app", _OWN, is_revoked=True),
+    ),
+    Check(
+        title="agent of demo-app that wants another mesh",
+        sent="--proxy-type dataplane --mesh payments",
+        verdict="denied",
+        because="proxy_mesh_mismatch",
+        run=_run_agent("demo-app", "--proxy-type", "dataplane", "--mesh", "payments"),
+    ),
+    Check(
+        title="agent of a task that was never meant for the mesh",
+        sent="its role has no kuma.io tags",
+        verdict="denied",
+        because="role_type_missing",
+        run=_run_agent("untagged"),
+    ),
+    Check(
+        title="agent of an ingress",
+        sent=f"--proxy-type ingress --zone {ZONE}",
+        verdict="allowed",
+        because=f'Zone={ZONE} Scope=["ingress"]',
+        run=_run_agent("zone-ingress", "--proxy-type", "ingress", "--zone", ZONE),
+    ),
+    Check(
+        title="control plane: the ingress as itself",
+        sent=f"ZoneIngress of zone {ZONE}",
+        verdict="accepted",
+        because=f"ingress of zone {ZONE}",
+        run=_as_zone_proxy("zone-ingress", "ingress", ZONE),
+    ),
+    Check(
+        title="control plane: the ingress as an egress",
+        sent=f"ZoneEgress of zone {ZONE}",
+        verdict="refused",
+        because="out of token's scope",
+        run=_as_zone_proxy("zone-ingress", "egress", ZONE),
+    ),
+    Check(
+        title="control plane: the ingress in another zone",
+        sent="ZoneIngress of zone west",
+        verdict="refused",
+        because="zone from requestor",
+        run=_as_zone_proxy("zone-ingress", "ingress", "west"),
+    ),
+    Check(
+        title="control plane: the ingress as a data plane",
+        sent="Dataplane of mesh default; a zone token has no mesh, and would be one of any",
+        verdict="refused",
+        because="no signing key",
+        run=_as_dataplane("zone-ingress", _OWN),
+    ),
+    Check(
+        title="agent of an ingress of no zone",
+        sent="--proxy-type ingress; neither its role nor the service names one",
+        verdict="denied",
+        because="role_zone_missing",
+        run=_run_agent("zone-ingress", "--proxy-type", "ingress"),
+    ),
+)
