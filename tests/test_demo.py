@@ -4,14 +4,17 @@ import re
 import sys
 
 from app.cli.demo import Table
+from app.demo.kuma import CHECKS
 from app.demo.sidecars import SIDECARS, Sidecar
 from app.reasons import EXPLANATIONS, Reason
 from tests.support.process import ROOT, Done, run_program
 
 
-def run_demo(before: str = "pass") -> Done:
+def run_demo(before: str = "pass", *options: str) -> Done:
     """Run the demo in lines long enough to hold each text unbroken, after some Python of the test's own."""
-    script = f"from app.cli import main; from app.demo import sidecars, stage; {before}; main(['demo'])"
+    script = (
+        f"from app.cli import main; from app.demo import kuma, sidecars, stage; {before}; main(['demo', *{options!r}])"
+    )
     variables = {"COLUMNS": "1000", "AWS_REGION": "mars-1", "KMESH_AWSIAM_TYPO": "x"}  # nobody's business here
     return run_program(sys.executable, "-c", script, **variables)
 
@@ -74,3 +77,55 @@ def test_a_service_that_does_not_start_is_told_with_what_it_printed() -> None:
     assert "the service did not become ready" in done.err
     assert "KMESH_AWSIAM_AUDIENCE" in done.err
     assert "Traceback" not in done.err
+
+
+def run_demo_kuma(before: str = "pass") -> Done:
+    return run_demo(before, "--kuma")
+
+
+def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone() -> None:
+    done = run_demo_kuma()
+    assert done.status == 0, done.out + done.err
+    assert done.out.endswith(f"{len(CHECKS)} checks: {len(CHECKS)} as expected, 0 not\n")
+    assert "UNEXPECTED" not in done.out
+    lines = done.out.splitlines()
+    for number, check in enumerate(CHECKS, start=1):
+        row = next(line for line in lines if re.match(rf" ?{number}  ", line))
+        assert check.title in row
+        assert f"  {check.verdict:9}  " in row
+        assert check.because in row
+
+
+def test_the_configuration_is_printed_as_the_control_plane_reads_it() -> None:
+    done = run_demo_kuma()
+    for text in ("dpProxy:", "type: dpToken", "zoneProxy:", "type: zoneToken", "-----BEGIN RSA PUBLIC KEY-----"):
+        assert text in done.out
+    assert "PRIVATE" not in done.out + done.err
+
+
+def test_it_shows_what_the_issue_asks_for() -> None:
+    refused = {check.because for check in CHECKS if check.verdict == "refused"}
+    assert {"mesh", "kuma.io/service", "no signing key"} <= refused
+    assert {check.verdict for check in CHECKS} == {"allowed", "denied", "accepted", "refused"}
+
+
+def test_a_check_that_does_not_come_as_it_must_is_a_failure() -> None:
+    done = run_demo_kuma(
+        "from dataclasses import replace; first, second, *rest = kuma.CHECKS; "
+        "kuma.CHECKS = (first, replace(second, verdict='refused'), replace(second, because='something else'))"
+    )
+    assert done.status == 1
+    assert done.out.count("UNEXPECTED, not ") == 2
+    assert done.out.endswith("3 checks: 1 as expected, 2 not\n")
+
+
+def test_a_control_plane_that_knows_another_key_takes_no_token() -> None:
+    """Or the validator would accept whatever it is shown."""
+    done = run_demo_kuma(
+        "from pathlib import Path; make = kuma.make_keys; import tempfile; other = tempfile.mkdtemp(); "
+        "from dataclasses import replace; "
+        "kuma.make_keys = lambda folder: replace(make(folder), configuration=make(Path(other)).configuration)"
+    )
+    assert done.status == 1
+    assert "UNEXPECTED, not accepted" in done.out
+    assert "there is no signing key with KID" in done.out

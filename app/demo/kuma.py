@@ -1,7 +1,7 @@
 """The demo of a stock control plane: agents get tokens, and Kuma's own rules say what each is good for.
 
-The validator has no code of the service: it reads the configuration that ``kuma-aws-iam keys generate`` prints, and the token file
-that an agent has written.
+The validator has no code of the service: it reads the configuration that ``kuma-aws-iam keys generate`` prints, and the
+token file that an agent has written.
 """
 
 import base64

@@ -49,7 +49,7 @@ class Stage:
 
     def run(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ours to its end, in a task of the control plane's account that has this role."""
-        return subprocess.run(
+        return subprocess.run(  # noqa: S603 - a command of ours
             [sys.executable, "-m", "app", *arguments],
             env={
                 **_environment_without_aws(),
