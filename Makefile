@@ -52,6 +52,7 @@ lint: $(STAMP) ## Style, security rules and spelling
 	$(BIN)/codespell
 	$(BIN)/validate-pyproject pyproject.toml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/cfn-lint config/cloudformation/*.yaml
 
 types: $(STAMP) ## Strict type check
 	$(BIN)/mypy
