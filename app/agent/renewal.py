@@ -155,16 +155,25 @@ class RenewalThread(threading.Thread):
 
     def run(self) -> None:
         """Renew, and wait until the next one is due."""
+        try:
+            self.finished = self._renew_until_finished()
+        except BaseException:
+            # Nobody would renew any more, and nobody notice.
+            self.finished = Finished(EXIT_STATUSES[Failure.UNDECIDED])
+            raise
+        finally:
+            self._on_change()
+
+    def _renew_until_finished(self) -> Finished | None:
         while not self._stopped:
             self._now.clear()
             with self.is_busy:
                 outcome = self.renewals.step()
             if isinstance(outcome, Finished):
-                self.finished = outcome
-                self._on_change()
-                return
+                return outcome
             self._on_change()
             self._wait_until(outcome.at)
+        return None
 
     def _wait_until(self, due: datetime) -> None:
         while (left := (due - self.renewals.clock()).total_seconds()) > 0 and not self._now.is_set():

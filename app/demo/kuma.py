@@ -332,7 +332,7 @@ CHECKS: Final = (
         title="control plane: the ingress in another zone",
         sent="ZoneIngress of zone west",
         verdict="refused",
-        because="zone from requestor",
+        because="is different than in token",
         run=_as_zone_proxy("zone-ingress", "ingress", "west"),
     ),
     Check(

@@ -1,5 +1,6 @@
 """One renewal after the other, with a clock and a chance of the test's own; credentials and HTTP are real."""
 
+import queue
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from app.adapters.signer import find_endpoint
 from app.adapters.sts_endpoints import load_sts_endpoints
 from app.agent.errors import Failure
 from app.agent.held import parse_held
-from app.agent.renewal import Due, Finished, Renewals, TokenFile
+from app.agent.renewal import Due, Finished, Renewals, RenewalThread, TokenFile
 from app.agent.service_address import parse_service_url
 from app.agent.service_client import ServiceAccess, ServiceClient
 from app.agent.sources import CredentialSource, Signer, TokenSource
@@ -355,6 +356,39 @@ def test_a_bug_does_not_end_the_agent_nor_tell_a_secret(make: Make, notes: Notes
     assert isinstance(renewals.step(), Due)
     assert notes.last()[2]["reason"] == "agent_error"
     assert "secret" not in str(notes.lines)
+
+
+# In its thread.
+
+
+def run_in_a_thread(renewals: Renewals) -> tuple[RenewalThread, "queue.Queue[None]"]:
+    changes: queue.Queue[None] = queue.Queue()
+    thread = RenewalThread(renewals, lambda: changes.put(None))
+    thread.start()
+    changes.get(timeout=30)
+    return thread, changes
+
+
+def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a machine that slept would wake up with a file that has ended."""
+    monkeypatch.setattr("app.agent.renewal.LOOK_AGAIN_SECONDS", 0.01)
+    thread, changes = run_in_a_thread(make())
+    notes.now += timedelta(minutes=6)
+    changes.get(timeout=30)
+    assert [event for _, event, _ in notes.lines] == ["renewed", "renewed"]
+    thread.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert thread.finished is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_breaks_ends_the_agent_and_not_only_itself(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewals = make()
+    monkeypatch.setattr(type(renewals), "step", lambda _renewals: 1 / 0)
+    thread, _ = run_in_a_thread(renewals)
+    thread.join(30)
+    assert thread.finished == Finished(5)
 
 
 # Once.

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from app.agent.held import parse_held
 from app.agent.runner import FORWARDED
 from app.core.credential import decode_credential
+from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from tests.cli.conftest import Invoke
+from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
 from tests.support.tls import Authority
 from tests.support.token_service import Answer, issued, make_token, refusal, token_service
@@ -223,6 +225,44 @@ def test_a_handshake_that_fails_sends_nothing(start: Start, path: Path, tls: Tls
     reason = next(line["reason"] for line in agent.events() if line["event"] == "gave up")
     assert reason == ("service_unreachable" if shows == "no certificate" else "certificate_not_trusted")
     assert not path.exists()
+
+
+# The service itself.
+
+
+def test_the_service_gives_a_token_that_a_stock_control_plane_takes(start: Start, path: Path, aws: Aws) -> None:
+    keys = KeyFiles.make(path.parent)
+    environment = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod", **keys.settings()}
+    with socket_address() as address, served(address, **environment) as service:
+        service.wait_for("own account")
+        claim = ("--proxy-type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app")
+        with start("--mode", "token", "--service-url", address, *claim, "--once") as agent:
+            assert agent.end() == 0
+        key = {"kid": "dp-1", "key": public_pem(rsa_key(0))}
+        tokens = {"dpToken": {"validator": {"publicKeys": [key]}}}
+        control_plane = KumaValidator({"dpServer": {"authn": {"dpProxy": tokens}}})
+        now = datetime.now(UTC).timestamp()
+        own, other = ({"kuma.io/service": {name}} for name in ("demo-app", "backend"))
+        control_plane.check_dataplane(path.read_text(), DataplaneResource(mesh="default", name="a", tags=own), now)
+        with pytest.raises(RefusedError):
+            control_plane.check_dataplane(
+                path.read_text(), DataplaneResource(mesh="default", name="a", tags=other), now
+            )
+        renewed = next(line for line in agent.events() if line["event"] == "renewed")
+        assert renewed["kid"] == "dp-1"
+        # What the agent has in its log leads to the service's own line.
+        assert renewed["request_id"] in {line["request_id"] for line in service.events() if line["event"] == "decision"}
+
+
+def test_a_service_without_keys_is_told_with_the_setting(start: Start, aws: Aws) -> None:
+    environment = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod"}
+    with socket_address() as address, served(address, **environment) as service:
+        service.wait_for("own account")
+        with start("--mode", "token", "--service-url", address, "--once", "--give-up-after", "0") as agent:
+            assert agent.end() == 1
+    [line] = [line for line in agent.events() if line["event"] == "gave up"]
+    assert line["reason"] == "not_found"
+    assert "KMESH_AWSIAM_DATAPLANE_KEYS_FILE" in line["detail"]
 
 
 # Once, and usage.
