@@ -475,7 +475,11 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.agent.schedule.FIRST_PAUSE_SECONDS": ("The agent", "first pause after a failure", seconds),
     "app.agent.schedule.LAST_PAUSE_SECONDS": ("The agent", "the longest pause", seconds),
     "app.agent.schedule.MAX_RETRY_AFTER_SECONDS": ("The agent", "`Retry-After` that is heeded", seconds),
-    "app.agent.schedule.CREDENTIAL_SHARE": ("The agent", "a credential is renewed after this part of its life", percent),
+    "app.agent.schedule.CREDENTIAL_SHARE": (
+        "The agent",
+        "a credential is renewed after this part of its life",
+        percent,
+    ),
     "app.agent.schedule.TOKEN_SHARE": ("The agent", "a token is renewed after this part of its life", percent),
     "app.agent.schedule.JITTER_SHARE": ("The agent", "earlier by chance, as part of that time", percent),
     "app.agent.schedule.NEAR_END_SECONDS": ("The agent", "what is left of a file that is healthy", seconds),
