@@ -483,7 +483,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.agent.schedule.TOKEN_SHARE": ("The agent", "a token is renewed after this part of its life", percent),
     "app.agent.schedule.JITTER_SHARE": ("The agent", "earlier by chance, as part of that time", percent),
     "app.agent.schedule.NEAR_END_SECONDS": ("The agent", "what is left of a file that is healthy", seconds),
-    "app.agent.renewal.LOOK_AGAIN_SECONDS": ("The agent", "time until a clock that was set is noticed", seconds),
+    "app.agent.renewal_thread.LOOK_AGAIN_SECONDS": ("The agent", "time until a clock that was set is noticed", seconds),
     "app.agent.runner.END_SECONDS": ("The agent", "time for a proxy to end, when the agent gives up", seconds),
     "app.server._NOTICE_SECONDS": ("The end", "notice after the signal, in which `/ready` says 503", seconds),
 }
@@ -504,6 +504,7 @@ NO_BOUNDS: Final = {
     "app.adapters.replicas._LOOK_AGAIN_SECONDS": "how often a waiting replica looks",
     "app.metrics._SECONDS": "the buckets of a histogram",
     "app.settings_values._MAX_PORT": "what a port is",
+    "app.agent.service_address._MAX_PORT": "what a port is",
     "app.unix_socket._MAX_GID": "what a group's number is",
     "app.agent.sources._MAX_TEXT_CHARS": "how much of a stranger's sentence is logged",
     "app.agent.service_client._SECONDS": "what a number of seconds looks like",

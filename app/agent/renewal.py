@@ -1,11 +1,9 @@
 """One renewal after the other: fetch, write, and say when the next one is due."""
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 from app.agent.errors import EXIT_STATUSES, Failure, RenewalError
 from app.agent.held import HeldError, read_held
@@ -13,9 +11,6 @@ from app.agent.lines import Clock, Log
 from app.agent.schedule import is_hopeless, renewal_at, retry_pause
 from app.agent.sources import Fresh, Source
 from app.secret_file import OWNER_ALONE, write_secret_file
-
-# A clock that was set, or a machine that slept, is noticed after this at the latest.
-LOOK_AGAIN_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,54 +122,3 @@ class Renewals:
             valid_until=self._valid_until,
         )
         return Due(now + pause)
-
-
-class RenewalThread(threading.Thread):
-    """Renews until it is told to stop, and tells whenever something changed.
-
-    Signals and the proxy's process are the main thread's; a renewal that waits for the network holds up neither.
-    """
-
-    def __init__(self, renewals: Renewals, on_change: Callable[[], None]) -> None:
-        super().__init__(name="renewal", daemon=True)
-        self.renewals = renewals
-        self.finished: Finished | None = None
-        self.is_busy = threading.Lock()
-        self._on_change = on_change
-        self._now = threading.Event()
-        self._stopped = False
-
-    def renew_now(self) -> None:
-        """Do not wait for the next one to be due."""
-        self._now.set()
-
-    def stop(self) -> None:
-        """Begin no renewal any more."""
-        self._stopped = True
-        self._now.set()
-
-    def run(self) -> None:
-        """Renew, and wait until the next one is due."""
-        try:
-            self.finished = self._renew_until_finished()
-        except BaseException:
-            # Nobody would renew any more, and nobody notice.
-            self.finished = Finished(EXIT_STATUSES[Failure.UNDECIDED])
-            raise
-        finally:
-            self._on_change()
-
-    def _renew_until_finished(self) -> Finished | None:
-        while not self._stopped:
-            self._now.clear()
-            with self.is_busy:
-                outcome = self.renewals.step()
-            if isinstance(outcome, Finished):
-                return outcome
-            self._on_change()
-            self._wait_until(outcome.at)
-        return None
-
-    def _wait_until(self, due: datetime) -> None:
-        while (left := (due - self.renewals.clock()).total_seconds()) > 0 and not self._now.is_set():
-            self._now.wait(min(left, LOOK_AGAIN_SECONDS))

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from app.agent.lines import Log
-from app.agent.renewal import Renewals, RenewalThread
+from app.agent.renewal import Renewals
+from app.agent.renewal_thread import RenewalThread
 
 # What the proxy gets from whoever sends it to the agent. SIGKILL reaches nobody but the agent.
 FORWARDED: Final = (

@@ -1,13 +1,18 @@
 """Where the service is asked: ``http://`` on loopback, ``https://HOST``, or ``unix:/path``."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import urlsplit
 
 from app.settings_values import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443}
+_MAX_PORT: Final = 65535
+# One way to write it, so that what is checked is what is dialled: no user, no path, no query.
+_URL: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +42,13 @@ def parse_service_url(text: str) -> ServiceAddress:
         if not path.is_absolute():
             raise ValueError("a Unix socket needs an absolute path: unix:/run/kuma-aws-iam/api.sock")
         return ServiceAddress(scheme="unix", path=path)
-    try:
-        url = urlsplit(text)
-        host, port = url.hostname, url.port
-    except ValueError:
-        host, port, url = None, None, urlsplit("")
-    has_more = url.path not in ("", "/") or url.query or url.fragment or "@" in url.netloc
-    if url.scheme not in ("http", "https") or not host or has_more or not text.isprintable() or not text.isascii():
+    match = _URL.fullmatch(text)
+    port = int(match["port"] or _PORTS[match["scheme"]]) if match else 0
+    if match is None or not 0 < port <= _MAX_PORT:
         raise ValueError("write https://HOST:PORT, http://127.0.0.1:PORT or unix:/path, with nothing behind it")
-    if url.scheme == "http":
-        if not is_loopback(host):
-            raise ValueError("credential and token would cross the network in clear; use https, or http on loopback")
-        return ServiceAddress(scheme="http", host=host, port=port or _PORTS["http"])
-    return ServiceAddress(scheme="https", host=host, port=port or _PORTS["https"])
+    host = match["host"].strip("[]")
+    if match["scheme"] == "https":
+        return ServiceAddress(scheme="https", host=host, port=port)
+    if not is_loopback(host):
+        raise ValueError("credential and token would cross the network in clear; use https, or http on loopback")
+    return ServiceAddress(scheme="http", host=host, port=port)

@@ -8,10 +8,10 @@ from typing import Any, TextIO
 import click
 import httpx
 
+from app.cli.claim import claim_options
 from app.cli.options import (
     Access,
     access_options,
-    claim_options,
     fail,
     make_credential,
     service_client,

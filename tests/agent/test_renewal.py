@@ -14,7 +14,8 @@ from app.adapters.signer import find_endpoint
 from app.adapters.sts_endpoints import load_sts_endpoints
 from app.agent.errors import Failure
 from app.agent.held import parse_held
-from app.agent.renewal import Due, Finished, Renewals, RenewalThread, TokenFile
+from app.agent.renewal import Due, Finished, Renewals, TokenFile
+from app.agent.renewal_thread import RenewalThread
 from app.agent.service_address import parse_service_url
 from app.agent.service_client import ServiceAccess, ServiceClient
 from app.agent.sources import CredentialSource, Signer, TokenSource
@@ -371,7 +372,7 @@ def run_in_a_thread(renewals: Renewals) -> tuple[RenewalThread, "queue.Queue[Non
 
 def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a machine that slept would wake up with a file that has ended."""
-    monkeypatch.setattr("app.agent.renewal.LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("app.agent.renewal_thread.LOOK_AGAIN_SECONDS", 0.01)
     thread, changes = run_in_a_thread(make())
     notes.now += timedelta(minutes=6)
     changes.get(timeout=30)

@@ -26,7 +26,7 @@ from tests.cli.conftest import Invoke
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
 from tests.support.tls import Authority
-from tests.support.token_service import Answer, issued, make_token, refusal, token_service
+from tests.support.token_service import Answer, issued, lasting, make_token, refusal, token_service
 from tests.support.world import ACCOUNT, Aws
 
 SECONDS: Final = 30.0
@@ -161,13 +161,14 @@ def test_sighup_renews_at_once(start: Start, path: Path) -> None:
 
 
 def test_a_token_ends_and_is_renewed_before(start: Start, path: Path) -> None:
-    tokens = [make_token(timedelta(seconds=3)), make_token()]
-    with token_service(*map(issued, tokens)) as service:
+    token = make_token()
+    with token_service(lasting(3), issued(token)) as service:
         with start("--mode", "token", "--service-url", service.address) as agent:
             agent.wait_for('"renewed"', times=2)
-            assert path.read_text() == tokens[1]
+            assert path.read_text() == token
         first, second = (line for line in agent.events() if line["event"] == "renewed")
-        assert moment(first["time"]) < moment(second["time"]) < moment(first["ends_at"])
+        assert moment(first["next_at"]) < moment(first["ends_at"])
+        assert moment(second["time"]) >= moment(first["next_at"])
 
 
 def test_over_a_unix_socket(start: Start, path: Path) -> None:
@@ -417,13 +418,13 @@ def test_the_proxy_starts_once_the_file_is_there(start: Start, path: Path) -> No
 
 # Says which signals come, and ends with 7 at SIGTERM.
 LISTENER = """
-import signal, sys
+import os, signal, sys
 from app.agent.runner import FORWARDED
 def on(number, frame):
-    print('got', signal.Signals(number).name, flush=True)
+    os.write(1, f'got {signal.Signals(number).name}\\n'.encode())
     if number == signal.SIGTERM: sys.exit(7)
 for number in FORWARDED: signal.signal(number, on)
-print('ready', flush=True)
+os.write(1, b'ready\\n')
 while True: signal.pause()
 """
 
@@ -462,7 +463,7 @@ def test_a_signal_before_the_first_file_starts_no_proxy(start: Start) -> None:
 def test_a_signal_is_passed_on_while_a_renewal_hangs(start: Start, path: Path) -> None:
     """The service takes the call and does not answer; the proxy ends at once, and so does the agent."""
     hangs = threading.Event()
-    with token_service(issued(make_token(timedelta(seconds=3)))) as service:
+    with token_service(lasting(3)) as service:
         answer = service.answer
 
         def stall(*arguments: Any) -> Answer:
@@ -499,7 +500,7 @@ def test_a_program_that_cannot_be_started_is_told(task: dict[str, str], path: Pa
 
 
 def test_a_denial_that_lasts_beyond_the_files_end_ends_the_proxy(start: Start) -> None:
-    with token_service(issued(make_token(timedelta(seconds=3))), refusal(403, "role_type_missing")) as service:
+    with token_service(lasting(3), refusal(403, "role_type_missing")) as service:
         options = ("--mode", "token", "--service-url", service.address, "--give-up-after", "0")
         with start(*options, proxy=LISTENER) as agent:
             agent.wait_for("ready")
@@ -515,7 +516,7 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(
 
 
 def test_a_proxy_that_does_not_want_to_end_is_killed(task: dict[str, str], path: Path) -> None:
-    with token_service(issued(make_token(timedelta(seconds=3))), refusal(403, "role_type_missing")) as service:
+    with token_service(lasting(3), refusal(403, "role_type_missing")) as service:
         arguments = ["agent", "--token-file", str(path), "--mode", "token", "--service-url", service.address]
         arguments += ["--give-up-after", "0", "--exec", "--", sys.executable, "-c", STUBBORN]
         script = (

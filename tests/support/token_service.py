@@ -11,7 +11,7 @@ import socket
 import socketserver
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
@@ -32,6 +32,9 @@ class Answer:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
+Made = Callable[[], Answer]
+
+
 def make_token(lifetime: timedelta = timedelta(hours=1), **claims: Any) -> str:
     """A text of a token's shape; its signature is none, and nobody here looks at it."""
     now = datetime.now(UTC)
@@ -45,6 +48,11 @@ def issued(token: str | None = None) -> Answer:
     return Answer(body={"token": token or make_token(), "kid": "k1", "expiresAt": "2026-11-25T00:00:00Z"})
 
 
+def lasting(seconds: float) -> Made:
+    """A token that lasts so long from the moment on in which it is asked for."""
+    return lambda: issued(make_token(timedelta(seconds=seconds)))
+
+
 def refusal(status: int, reason: str, **headers: str) -> Answer:
     """A problem document."""
     body = {"title": "no", "status": status, "detail": "Do something about it.", "reason": reason}
@@ -56,7 +64,7 @@ class TokenService:
     """What it was asked, and what it answers; the last answer stays."""
 
     address: str
-    answers: list[Answer]
+    answers: list[Answer | Made]
     calls: list[tuple[str, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -64,12 +72,12 @@ class TokenService:
         self.calls.append((path, headers, json.loads(body)))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         self.asked.release()
-        return answer
+        return answer if isinstance(answer, Answer) else answer()
 
 
 @contextlib.contextmanager
 def token_service(
-    *answers: Answer, unix: str | None = None, tls: ssl.SSLContext | None = None
+    *answers: Answer | Made, unix: str | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[TokenService]:
     """Serve on a loopback port, or on a Unix socket."""
 
