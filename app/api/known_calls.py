@@ -39,7 +39,7 @@ class KnownCalls:
 
     def recall(self, credential: str) -> Credential:
         """Return what is known of a credential, or itself."""
-        return self._credentials.recall(credential) or credential
+        return self._credentials.recall(self._credentials.key_of(credential)) or credential
 
     def read(self, body: bytes) -> tuple[Credential, ProxyRequest | None]:
         """Return the credential, or what is known of it, and what the proxy says it is.

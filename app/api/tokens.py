@@ -4,7 +4,6 @@ Both are ways through `app.api.authenticate`, which decides, accounts and answer
 and what an approval is answered with.
 """
 
-from dataclasses import replace
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -72,8 +71,10 @@ class ExtAuthzWay:
     async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
         """Answer with the ``authorization`` that Envoy puts in the other one's place."""
         issued = await _issue(self._issuer, decision, claimed, trail)
-        answer = Answer(status=200, media_type="text/plain", body=b"", request_id=trail.request_id)
-        return replace(answer, extra_headers=[(b"authorization", issued.token.encode("ascii"))])
+        token = (b"authorization", issued.token.encode("ascii"))
+        return Answer(
+            status=200, media_type="text/plain", body=b"", request_id=trail.request_id, extra_headers=(token,)
+        )
 
 
 async def _issue(issuer: TokenIssuer, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
