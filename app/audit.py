@@ -110,8 +110,9 @@ class _DecisionLines:
     fields: Mapping[str, int]
 
     def write(self, fields: dict[str, Any]) -> None:
-        line = {**self.fields, **fields, "event": DECISION, "level": "info", "time": datetime.now(UTC)}
-        self.output.write_line(orjson.dumps(line, default=repr, option=_LINE_OPTIONS))
+        fields["event"], fields["level"], fields["time"] = DECISION, "info", datetime.now(UTC)
+        fields.update(self.fields)
+        self.output.write_line(orjson.dumps(fields, default=repr, option=_LINE_OPTIONS))
 
 
 class _Bound:

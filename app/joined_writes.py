@@ -6,28 +6,59 @@ longer than the turn.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+
+class Turn:
+    """What is written in one turn of an event loop, over all connections: one call at its end for all of them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._writing: list[JoinedWrites] = []
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> "Turn":
+        """Return that of a loop."""
+        turn = _TURNS.get(loop)
+        if turn is None:
+            turn = _TURNS[loop] = cls(loop)
+        return turn
+
+    def add(self, writing: "JoinedWrites") -> None:
+        """Have a connection flushed at the end of this turn."""
+        if not self._writing:
+            self._loop.call_soon(self._end)
+        self._writing.append(writing)
+
+    def _end(self) -> None:
+        writing, self._writing = self._writing, []
+        for transport in writing:
+            transport.flush()
+
+
+_TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()
 
 
 class JoinedWrites(asyncio.Transport):
     """Stands in front of a transport; all but writing and ending goes through."""
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_held", "_transport", "_turn")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
         self._transport = transport
-        self._loop = loop
+        self._turn = turn
         self._held: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write it, at the end of this turn."""
         if not self._held:
-            self._loop.call_soon(self._flush)
+            self._turn.add(self)
         self._held.append(bytes(data))
 
     def close(self) -> None:
         """Close, behind what was written."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
     def abort(self) -> None:
@@ -51,7 +82,8 @@ class JoinedWrites(asyncio.Transport):
         """Read on."""
         self._transport.resume_reading()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what was written."""
         if not self._held:
             return
         joined = self._held[0] if len(self._held) == 1 else b"".join(self._held)

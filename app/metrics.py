@@ -24,7 +24,6 @@ from app.trail import (
     PresentedForm,
     TokenOrigin,
     Trail,
-    UpstreamCall,
 )
 
 Upstream = Literal["sts", "iam"]
@@ -213,12 +212,9 @@ class Metrics:
         # A text that is presented again has grown older, and tells nothing new of its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
-        self._cache_lookup("identity", trail.sts)
-        self._cache_lookup("role", trail.iam)
-
-    def _cache_lookup(self, cache: str, call: UpstreamCall) -> None:
-        if call.cache != NONE:
-            self._cache_results[cache, call.cache].inc()
+        for cache, call in (("identity", trail.sts), ("role", trail.iam)):
+            if call.cache != NONE:
+                self._cache_results[cache, call.cache].inc()
 
     def token_issued(self, kind: TokenKind, origin: TokenOrigin) -> None:
         """Count a token that is handed out."""

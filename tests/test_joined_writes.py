@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.joined_writes import JoinedWrites
+from app.joined_writes import JoinedWrites, Turn
 
 
 class Wire(asyncio.Transport):
@@ -48,7 +48,7 @@ async def wire() -> Wire:
 
 @pytest.fixture
 async def joined(wire: Wire) -> JoinedWrites:
-    return JoinedWrites(wire, asyncio.get_running_loop())
+    return JoinedWrites(wire, Turn.of(asyncio.get_running_loop()))
 
 
 async def test_what_is_written_in_one_turn_leaves_at_once(wire: Wire, joined: JoinedWrites) -> None:
@@ -103,3 +103,21 @@ async def test_everything_else_goes_through(wire: Wire, joined: JoinedWrites) ->
     assert wire.calls == ["pause", "resume"]
     assert joined.get_extra_info("peername") == "peer"
     assert joined.get_extra_info("other", "none") == "none"
+
+
+async def test_a_turn_ends_for_every_connection_that_wrote_in_it(wire: Wire, joined: JoinedWrites) -> None:
+    other_wire = Wire()
+    other = JoinedWrites(other_wire, Turn.of(asyncio.get_running_loop()))
+    for _ in range(2):
+        joined.write(b"one")
+        other.write(b"other")
+        await asyncio.sleep(0)
+    assert wire.pieces == [b"one"] * 2
+    assert other_wire.pieces == [b"other"] * 2
+
+
+def test_two_loops_share_no_turn() -> None:
+    async def turn() -> Turn:
+        return Turn.of(asyncio.get_running_loop())
+
+    assert asyncio.run(turn()) is not asyncio.run(turn())

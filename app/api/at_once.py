@@ -5,21 +5,17 @@ made of constants and of one id whose grammar was checked. So where the channel 
 as uvicorn would write it, byte for byte (a test compares them), and in all other cases not.
 """
 
-from collections.abc import Iterable
-
 from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-Header = tuple[bytes, bytes]
 
-
-def send_at_once(send: Send, status: int, headers: Iterable[Header], body: bytes) -> bool:
+def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
     """Write a whole answer, if this is a channel of uvicorn's whose connection is in order and goes on.
 
     Args:
         send: the ASGI channel.
         status: the HTTP status, of an answer that has a body.
-        headers: all of them, in lower case, with the length of the body; none of them ends the connection.
+        block: the lines of its headers, in lower case, with the length of the body; none of them ends the connection.
         body: the bytes.
 
     Returns:
@@ -28,10 +24,10 @@ def send_at_once(send: Send, status: int, headers: Iterable[Header], body: bytes
     cycle = getattr(send, "__self__", None)
     if not isinstance(cycle, RequestResponseCycle) or not _goes_on(cycle):
         return False
-    lines = [b"%b: %b\r\n" % header for header in (*cycle.default_headers, *headers)]
+    defaults = [b"%b: %b\r\n" % header for header in cycle.default_headers]
     cycle.response_started = cycle.response_complete = True
     cycle.waiting_for_100_continue = False
-    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    cycle.transport.write(b"".join((STATUS_LINE[status], *defaults, block, b"\r\n", body)))
     cycle.message_event.set()
     cycle.on_response()
     return True

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.api import protocol
 from app.api.answer import Answer
@@ -40,6 +40,7 @@ MAX_DIGITS: Final = 18
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 JSON: Final = "application/json"
+_PLAIN_JSON: Final = JSON.encode()
 # Of ids that are made here: unique, and without the price of random bytes for each.
 _PROCESS_ID: Final = secrets.token_hex(8)
 _CALLS: Final = itertools.count(1)
@@ -134,8 +135,11 @@ class AuthenticateEndpoint:
 
     async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
-        _require_json(headers)
-        body = await _read_body(headers, receive)
+        _require_readable(headers)
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] != "http.request" or message.get("more_body", False) or len(body) > MAX_BODY_BYTES:
+            body = await _read_rest(message, receive)
         credential, claimed = self._known_calls.read(body)
         self._require_room(credential)
         return credential, claimed
@@ -250,30 +254,34 @@ def _with_header(answer: Answer, name: bytes, value: bytes) -> Answer:
     return answer._replace(extra_headers=(*answer.extra_headers, (name, value)))
 
 
-def _require_json(headers: Headers) -> None:
-    """Refuse another media type, and any content coding: a small body must not unfold into a large one (I20)."""
-    content_types = []
+def _require_readable(headers: Headers) -> None:
+    """Refuse another media type, any content coding (a small body must not unfold into a large one), and a large body (I20).
+
+    One look at the headers for all three: it is taken on each call.
+    """
+    is_json, too_large, coded, types = False, False, False, 0
     for name, value in headers:
         if name == b"content-type":
-            content_types.append(value)
+            types += 1
+            is_json = value == _PLAIN_JSON or _JSON_TYPE.fullmatch(value) is not None
+        elif name == b"content-length":
+            too_large |= not value.isdigit() or len(value) > MAX_DIGITS or int(value) > MAX_BODY_BYTES
         elif name == b"content-encoding":
-            raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding")
-    if len(content_types) != 1 or not _JSON_TYPE.fullmatch(content_types[0]):
+            coded = True
+    if coded:
+        raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "a Content-Encoding")
+    if types != 1 or not is_json:
         raise RequestError(Reason.UNSUPPORTED_MEDIA_TYPE, "the Content-Type is not application/json")
+    if too_large:
+        raise RequestError(Reason.REQUEST_TOO_LARGE, "Content-Length")
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes:
-    """Read the body, up to its bound in bytes and in time."""
-    for name, value in headers:
-        if name == b"content-length" and (
-            not value.isdigit() or len(value) > MAX_DIGITS or int(value) > MAX_BODY_BYTES
-        ):
-            raise RequestError(Reason.REQUEST_TOO_LARGE, "Content-Length")
+async def _read_rest(message: Message, receive: Receive) -> bytes:
+    """Read a body that did not come at once, from its first message on, up to its bound in bytes and in time."""
     # No clock is set here: where a body is late, the protocol has ``receive`` come back with nothing.
     began = time.monotonic()
     body: bytes = b""
     while True:
-        message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestError(Reason.MALFORMED_REQUEST, "the caller left before its body was whole")
         body += message.get("body", b"")
@@ -283,3 +291,4 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes:
             return body
         if time.monotonic() - began >= protocol.BODY_TIMEOUT_SECONDS:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body did not arrive within 5 s")
+        message = await receive()

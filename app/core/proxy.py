@@ -57,6 +57,17 @@ class ProxyRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyIdentity:
+    """The authorized identity: the proxy may be this, and no more."""
+
+    type: ProxyType
+    mesh: str | None
+    service: str | None
+    workload: str | None
+    zone: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyClaims:
     """What the role's tags let a proxy be; made by `app.core.role_tags.read_claims` alone.
 
@@ -69,22 +80,17 @@ class ProxyClaims:
     service: str | None = None
     workload: str | None = None
     zone: str | None = None
+    # What `match` grants: made once with the claims, which are remembered, and not on each decision.
+    _identity: ProxyIdentity = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Fail closed: a missing mesh would narrow nothing, and match every mesh.
         if (self.mesh is not None) != (self.type is ProxyType.DATAPLANE):
             raise ValueError("a data plane's claims name a mesh, and a zone proxy's none")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyIdentity:
-    """The authorized identity: the proxy may be this, and no more."""
-
-    type: ProxyType
-    mesh: str | None
-    service: str | None
-    workload: str | None
-    zone: str | None
+        identity = ProxyIdentity(
+            type=self.type, mesh=self.mesh, service=self.service, workload=self.workload, zone=self.zone
+        )
+        object.__setattr__(self, "_identity", identity)
 
 
 def match(claims: ProxyClaims, proxy: ProxyRequest | None, enabled: AbstractSet[ProxyType]) -> ProxyIdentity:
@@ -99,9 +105,7 @@ def match(claims: ProxyClaims, proxy: ProxyRequest | None, enabled: AbstractSet[
         raise AuthorizationError(Reason.PROXY_TYPE_DISABLED, f"aws-iam is off for {claims.type}")
     if proxy is not None:
         _require_covered(claims, proxy)
-    return ProxyIdentity(
-        type=claims.type, mesh=claims.mesh, service=claims.service, workload=claims.workload, zone=claims.zone
-    )
+    return claims._identity  # noqa: SLF001 - this function alone hands it out
 
 
 def _require_covered(claims: ProxyClaims, proxy: ProxyRequest) -> None:

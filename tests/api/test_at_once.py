@@ -71,8 +71,8 @@ async def test_the_short_way_is_taken(address: tuple[str, int], monkeypatch: pyt
     """Else the comparison above would compare uvicorn with itself."""
     taken: list[bool] = []
 
-    def watched(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        taken.append(send_at_once(send, status, headers, body))
+    def watched(send: Send, status: int, block: bytes, body: bytes) -> bool:
+        taken.append(send_at_once(send, status, block, body))
         return taken[-1]
 
     monkeypatch.setattr(answers, "send_at_once", watched)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api import protocol
@@ -253,6 +254,26 @@ def test_a_reset_connection_leaves_no_clock_running() -> None:
         connection.connection_lost(ConnectionResetError())
         assert clock.cancelled()
         assert connection.timeout_keep_alive_task is None
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(b"X-Name", b"Value"), (b"Expect", b"100-Continue"), (b"expect", b"x"), (b"x-expect", b"100-continue")],
+)
+def test_a_header_is_taken_as_uvicorn_takes_it(name: bytes, value: bytes) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        config = uvicorn_config(trivial, grace_seconds=1)
+        config.load()
+        taken = []
+        for protocol_class in (HttpToolsProtocol, BoundedHttpProtocol):
+            connection = protocol_class(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+            connection.on_message_begin()
+            connection.on_header(name, value)
+            taken.append((connection.headers, connection.expect_100_continue))
+        assert taken[0] == taken[1]
     finally:
         loop.close()
 
