@@ -34,6 +34,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._chunk_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
+        self._unused_since: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock of the first head: a connection that says nothing is closed."""
@@ -44,7 +45,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop the clocks; uvicorn leaves its own running when a connection is reset, and with it all that it holds."""
         self._stop_head_timer()
         self._stop_body_timer()
-        self._unset_keepalive_if_required()
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -68,6 +69,42 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop the body's clock."""
         self._stop_body_timer()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Begin the next request that waits, or the time for which the connection may be unused.
+
+        As uvicorn does it, but for the clock: uvicorn makes one at each answer and stops it at each request, and this one
+        runs on and looks when the connection was used last.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._unused_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._start_keep_alive(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that was not used for its time; look again later at one that was."""
+        self.timeout_keep_alive_task = None
+        if self._unused_since is None:
+            return  # the next answer starts the clock anew
+        left = self._unused_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._start_keep_alive(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _start_keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Note that the connection is used: uvicorn calls this where something came."""
+        self._unused_since = None
 
     def on_message_begin(self) -> None:
         """Start the count."""

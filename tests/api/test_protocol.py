@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -256,6 +257,87 @@ def test_a_reset_connection_leaves_no_clock_running() -> None:
         assert connection.timeout_keep_alive_task is None
     finally:
         loop.close()
+
+
+class Clock:
+    """What a connection needs of an event loop to look at the time."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> str:
+        self.calls.append((self.now + seconds, callback))
+        return "a clock"
+
+    def ring(self) -> None:
+        """Let the one clock ring, at its time."""
+        [(self.now, callback)] = self.calls
+        self.calls.clear()
+        callback()
+
+
+class Wire(asyncio.Transport):
+    """A transport that can be closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def resume_reading(self) -> None:
+        """Nothing is read here."""
+
+
+@pytest.fixture
+def unused() -> tuple[BoundedHttpProtocol, Clock, Wire]:
+    """A connection whose first answer has just gone out; it may be unused for 75 seconds."""
+    config = uvicorn_config(trivial, grace_seconds=1)
+    config.load()
+    clock, wire = Clock(), Wire()
+    connection = BoundedHttpProtocol(config=config, server_state=ServerState(), app_state={}, _loop=clock)
+    connection.transport, connection.flow = wire, FlowControl(wire)
+    connection.on_response_complete()
+    assert connection.timeout_keep_alive == 75
+    return connection, clock, wire
+
+
+def test_an_unused_connection_is_closed_after_its_time(unused: tuple[BoundedHttpProtocol, Clock, Wire]) -> None:
+    _, clock, wire = unused
+    clock.ring()
+    assert (clock.now, wire.closed, clock.calls) == (75.0, True, [])
+
+
+def test_a_connection_that_was_used_has_its_time_anew(unused: tuple[BoundedHttpProtocol, Clock, Wire]) -> None:
+    connection, clock, wire = unused
+    clock.now = 50.0
+    connection._unset_keepalive_if_required()
+    connection.on_response_complete()
+    assert len(clock.calls) == 1  # no other clock is made
+    clock.ring()
+    assert (clock.now, wire.closed) == (75.0, False)
+    clock.ring()
+    assert (clock.now, wire.closed) == (125.0, True)
+
+
+def test_a_connection_in_use_is_not_closed_and_has_its_time_afterwards(
+    unused: tuple[BoundedHttpProtocol, Clock, Wire],
+) -> None:
+    connection, clock, wire = unused
+    clock.now = 70.0
+    connection._unset_keepalive_if_required()
+    clock.ring()
+    assert (wire.closed, clock.calls) == (False, [])
+    clock.now = 80.0
+    connection.on_response_complete()
+    clock.ring()
+    assert (clock.now, wire.closed) == (155.0, True)
 
 
 @pytest.mark.parametrize(
