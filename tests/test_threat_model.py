@@ -390,6 +390,11 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         "waiting for a replica that has claimed one",
         seconds,
     ),
+    "app.adapters.replicas.ROLE_PATIENCE_SECONDS": (
+        "The shared store",
+        "waiting for a replica that has claimed a question to IAM",
+        seconds,
+    ),
     "app.adapters.role_cache.MAX_ROLES": ("Caches", "roles", count),
     "app.adapters.role_cache.REFRESH_AFTER": (
         "Caches",

@@ -15,6 +15,8 @@ from app.sealing import Kind, Opened
 # STS answers in some 20 to 100 ms; a claim outlives a call with its second attempt, else the next one's would be taken back.
 CLAIM_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.5
+# IAM has a sixtieth of STS's quota, so a question to it is worth waiting for.
+ROLE_PATIENCE_SECONDS: Final = 2.0
 _LOOK_AGAIN_SECONDS: Final = 0.02
 
 _Answer = TypeVar("_Answer")
@@ -74,7 +76,8 @@ class Question(Generic[_Answer]):
         Raises:
             AnsweredElsewhereError: with the answer.
         """
-        looks = round(PATIENCE_SECONDS / _LOOK_AGAIN_SECONDS)
+        patience = ROLE_PATIENCE_SECONDS if self._kind == "role" else PATIENCE_SECONDS
+        looks = round(patience / _LOOK_AGAIN_SECONDS)
         for _ in range(looks):
             self._claimed = await self._store.claim(self._kind, self._key, CLAIM_SECONDS)
             # Looked at after the claim: who had it before leaves its answer first.

@@ -15,6 +15,7 @@ from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.errors import AuthenticationError, UpstreamError
 from app.reasons import Reason
+from app.sealing import Kind
 from tests.support.ports import SharedStore, Sts, Time, new_trail
 from tests.support.signing import NOW, Recipe, judge
 from tests.support.upstreams import settle
@@ -28,8 +29,8 @@ def store() -> SharedStore:
     return SharedStore(Time())
 
 
-def question(store: SharedStore) -> Question[bytes]:
-    return Question(store, "identity", KEY, lambda opened: opened.payload or None)
+def question(store: SharedStore, kind: Kind = "identity") -> Question[bytes]:
+    return Question(store, kind, KEY, lambda opened: opened.payload or None)
 
 
 async def test_an_answer_that_another_left_ends_the_question(store: SharedStore) -> None:
@@ -78,13 +79,15 @@ async def test_where_the_first_one_fails_the_other_asks(store: SharedStore) -> N
     assert store.claims == set()
 
 
-async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_a_moment(
-    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "bound"), [("identity", "PATIENCE_SECONDS"), ("role", "ROLE_PATIENCE_SECONDS")])
+async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_its_moment(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch, kind: Kind, bound: str
 ) -> None:
     """A replica that died with it, or somebody else who can write to the store."""
-    monkeypatch.setattr(replicas, "PATIENCE_SECONDS", 0.04)
-    await store.claim("identity", KEY, 60)
-    asking = question(store)
+    for name in ("PATIENCE_SECONDS", "ROLE_PATIENCE_SECONDS"):
+        monkeypatch.setattr(replicas, name, 0.04 if name == bound else 1e6)
+    await store.claim(kind, KEY, 60)
+    asking = question(store, kind)
     await asking.before_call()
     asking.end()
     assert len(store.claims) == 1, "it takes back none that is not its own"
