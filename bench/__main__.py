@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final
 
 from app.emulator import Emulator
@@ -22,7 +23,7 @@ from bench.load import Generator, PythonGenerator
 from bench.processes import cores, end, free_port, on_core, start, wait_until_ready
 from bench.rounds import CONNECTIONS, Server, build_world, measure
 from bench.rows import HEAD, line_of
-from bench.service import NO_PACING, service_environment, start_service, without_unknown
+from bench.service import NO_PACING, service_environment, signing_keys, start_service, without_unknown
 
 FILL_SECONDS: Final = 90.0
 
@@ -59,8 +60,10 @@ def main() -> None:
 def _start_servers(
     emulator: Emulator, program: str | None, core: int, extra: dict[str, str], stack: ExitStack
 ) -> dict[str, Server]:
-    ports = {name: free_port() for name in ("trivial", "own trivial", "service", "go")}
+    ports = {name: free_port() for name in ("trivial", "own trivial", "service", "tokens", "go")}
     environment = service_environment(emulator, ports["service"], extra)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-keys-")))
+    with_keys = service_environment(emulator, ports["tokens"], {**extra, **signing_keys(folder)})
     processes = {}
     for name, words in {"trivial": [], "own trivial": ["own"]}.items():
         trivial = processes[name] = start(
@@ -71,6 +74,8 @@ def _start_servers(
     service = start_service(environment, core)
     stack.callback(end, service)
     processes["service"] = service
+    processes["tokens"] = start_service(with_keys, core)
+    stack.callback(end, processes["tokens"])
     if program is not None:
         processes["go"] = golang.serve(program, core, ports["go"], environment)
         stack.callback(end, processes["go"])

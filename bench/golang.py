@@ -10,7 +10,7 @@ from typing import Final
 
 from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.endpoints import select_endpoints
-from bench.load import Load
+from bench.load import PATH, Load
 from bench.processes import Process, on_core, start, wait_until_ready
 
 _SOURCE: Final = Path(__file__).parent / "go"
@@ -70,11 +70,14 @@ class GoGenerator:
         self._core = core
         self.name = f"Go ({version()})"
 
-    def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
+    def run(self, port: int, bodies: Sequence[bytes], connections: int, path: str = PATH) -> Load:
         """See `bench.load.Generator`."""
         with on_core(self._core):
             ran = subprocess.run(
-                [self._program, "load", "-address", f"127.0.0.1:{port}", "-connections", str(connections)],
+                [
+                    *(self._program, "load", "-address", f"127.0.0.1:{port}"),
+                    *("-connections", str(connections), "-path", path),
+                ],
                 input=b"\n".join(bodies),
                 env={"GOMAXPROCS": "1"},
                 capture_output=True,

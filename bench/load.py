@@ -46,7 +46,7 @@ class Generator(Protocol):
     def name(self) -> str:
         """What it is, for the table's foot."""
 
-    def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
+    def run(self, port: int, bodies: Sequence[bytes], connections: int, path: str = PATH) -> Load:
         """Post every body once, over so many connections."""
 
 
@@ -55,10 +55,10 @@ class PythonGenerator:
 
     name = "Python"
 
-    def run(self, port: int, bodies: Sequence[bytes], connections: int) -> Load:
+    def run(self, port: int, bodies: Sequence[bytes], connections: int, path: str = PATH) -> Load:
         """See `Generator`."""
         cpu = time.process_time()
-        load = uvloop.run(run_load("127.0.0.1", port, [post(PATH, body) for body in bodies], connections))
+        load = uvloop.run(run_load("127.0.0.1", port, [post(path, body) for body in bodies], connections))
         return Load(load.seconds, load.latencies, load.statuses, time.process_time() - cpu)
 
 

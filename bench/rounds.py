@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import count, islice
 from typing import Final
 
 from app.core.base64_text import decode_base64url
 from app.emulator import EXAMPLE, Emulator
 from app.emulator.world import World
 from bench.credentials import HOST, Signer, call_of, claim_of, presigned_urls
-from bench.load import Generator
+from bench.load import PATH, Generator
 from bench.processes import Process, cpu_seconds, memory_mb, on_core
 from bench.rows import Row
 from bench.service import ACCOUNT
@@ -25,6 +25,8 @@ MISS_REQUESTS: Final = 3_000
 ROLE_REQUESTS: Final = 400
 HTTPX_REQUESTS: Final = 400
 HIT_CREDENTIALS: Final = 200
+TOKEN_REQUESTS: Final = 1_000
+TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,15 @@ def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator
         if "go" in servers:
             rows[f"go {kind}"] = Row("  the same in Go's net/http")
             rows[f"service {kind}"].rival = rows[f"go {kind}"]
+    rows["reused token"], rows["fresh token"] = Row("token, known credential"), Row("  the same, signed anew")
     rows["aiohttp"], rows["httpx"] = Row("bare client: aiohttp"), Row("bare client: httpx, 64 at once")
     bodies = _bodies(emulator, rounds)
     deciding = [name for name in ("service", "go") if name in servers]
     for name in deciding:
         generator.run(servers[name].port, bodies.hits, CONNECTIONS).require(200)
+    generator.run(servers["tokens"].port, bodies.hits, CONNECTIONS).require(200)
     overhead: list[float] = []
-    for _ in range(rounds):
+    for number in range(rounds):
         repeated = [bodies.hits[index % HIT_CREDENTIALS] for index in range(TRIVIAL_REQUESTS)]
         batches = {
             "hit": repeated[:HIT_REQUESTS],
@@ -71,16 +75,25 @@ def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator
         for kind, batch in batches.items():
             for name in deciding:
                 _serve(rows[f"{name} {kind}"], servers[name], batch, generator)
+        _serve(rows["reused token"], servers["tokens"], batches["hit"], generator, TOKEN_PATH)
+        named = list(map(named_call, bodies.hits * (TOKEN_REQUESTS // HIT_CREDENTIALS), count(number * TOKEN_REQUESTS)))
+        _serve(rows["fresh token"], servers["tokens"], named, generator, TOKEN_PATH)
         _bare(rows["aiohttp"], "aiohttp", emulator.url, batches["miss"], core)
         _bare(rows["httpx"], "httpx", emulator.url, batches["miss"][:HTTPX_REQUESTS], core)
     print(f"the load takes {min(overhead) * 1e6:.0f} us of its own core for a request")
     return list(rows.values())
 
 
-def _serve(row: Row, server: Server, batch: list[bytes], generator: Generator) -> float:
+def named_call(body: bytes, number: int) -> bytes:
+    """Return a call of the same credential for a proxy of another name: its token is none that was signed before."""
+    call = json.loads(body)
+    return json.dumps({**call, "proxy": {**call["proxy"], "name": f"demo-app-{number}"}}).encode()
+
+
+def _serve(row: Row, server: Server, batch: list[bytes], generator: Generator, path: str = PATH) -> float:
     """Measure one round of a server by its own processor time; return the load's own for a request."""
     before = cpu_seconds(server.process.pid)
-    load = generator.run(server.port, batch, CONNECTIONS).require(200)
+    load = generator.run(server.port, batch, CONNECTIONS, path).require(200)
     row.add(len(batch), cpu_seconds(server.process.pid) - before, load.seconds, load)
     row.memory = memory_mb(server.process.pid)
     return load.cpu / len(batch)

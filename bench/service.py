@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from app.emulator import Emulator
@@ -38,6 +39,27 @@ def service_environment(
         "KMESH_AWSIAM_LISTEN": f"127.0.0.1:{port}",
         **(extra or {}),
     }
+
+
+def signing_keys(folder: Path) -> dict[str, str]:
+    """Make a key in a folder; return the settings with which the service issues data plane tokens, a name in each."""
+    command = [
+        sys.executable,
+        "-m",
+        "app",
+        "keys",
+        "generate",
+        "--kind",
+        "dataplane",
+        "--kid",
+        "bench-1",
+        "--out",
+        str(folder),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    keys = folder / "keys"
+    keys.write_text(f"bench-1 * {folder / 'bench-1.pem'}\n", encoding="utf-8")
+    return {"KMESH_AWSIAM_DATAPLANE_KEYS_FILE": str(keys), "KMESH_AWSIAM_TOKEN_NAMES": "true"}
 
 
 def start_service(environment: Mapping[str, str], core: int) -> Process:
