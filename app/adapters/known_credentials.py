@@ -74,11 +74,15 @@ class KnownCredentials:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
         """
         while (first := self._introductions.get(key)) is not None:
-            outcome = await asyncio.shield(first)
-            if isinstance(outcome, AuthError):
-                raise outcome
-            if outcome is not None:
-                return outcome
+            try:
+                outcome = await asyncio.shield(first)
+                if isinstance(outcome, AuthError):
+                    raise outcome
+                if outcome is not None:
+                    return outcome
+            finally:
+                # A failure's traceback holds this frame: what holds the failure would be left to the collector.
+                first = outcome = None
             # Told nothing: the first one who looks again finds out for the others.
         return await self._introduce(key, find_out)
 
@@ -97,6 +101,7 @@ class KnownCredentials:
         finally:
             del self._introductions[key]
             told.set_result(outcome)
+            del told, outcome  # likewise
 
 
 def _compact(known: KnownCredential) -> KnownCredential:

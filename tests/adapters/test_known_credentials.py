@@ -1,6 +1,8 @@
 """Credentials by their exact text: who signed, until the signature ends, and for nobody else."""
 
 import asyncio
+import contextlib
+import gc
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -224,3 +226,31 @@ async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time)
     answers = await asyncio.gather(*others)
     assert answers[0] is answers[1]
     assert (hurried.asked, patient.asked) == (1, 1)
+
+
+@pytest.mark.parametrize("waiters", [0, 2])
+async def test_a_failure_leaves_nothing_for_the_collector(time: Time, waiters: int) -> None:
+    """A flood of forged credentials would else hold up everybody, for tens of milliseconds a second."""
+    texts = memory(time)
+    asked = asyncio.Event()
+
+    async def deny() -> KnownCredential:
+        await asked.wait()
+        raise AuthenticationError(Reason.STS_REJECTED, "seen")
+
+    async def present(number: int) -> None:
+        with contextlib.suppress(AuthenticationError):
+            await texts.introduce(texts.key_of(f"text {number}"), deny)
+
+    gc.collect()
+    gc.disable()
+    try:
+        tasks = [asyncio.create_task(present(number)) for number in range(20) for _ in range(1 + waiters)]
+        await settle()
+        asked.set()
+        await asyncio.gather(*tasks)
+        del tasks
+        await settle()
+        assert gc.collect() < 10
+    finally:
+        gc.enable()
