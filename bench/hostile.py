@@ -41,7 +41,7 @@ from bench.processes import cpu_seconds, end, memory_mb, raise_open_files
 from bench.service import service_environment, start_service
 
 VALID: Final = 1_000
-QUIET_SHARE: Final = 0.15
+QUIET_SHARE: Final = 0.13
 WARM_SECONDS: Final = 12.0
 QUIET_SECONDS: Final = 10.0
 MIXED_SECONDS: Final = 18.0
