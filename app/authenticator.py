@@ -58,8 +58,15 @@ class KnownTexts(Protocol):
     def is_introduced(self, key: bytes) -> bool:
         """Whether somebody is finding out about this text at this moment."""
 
-    async def introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
+    async def introduce(
+        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], deadline: float
+    ) -> KnownCredential:
         """Find out about a text once, for all who present it at the same time.
+
+        Args:
+            key: of the text.
+            find_out: finds out; it bounds itself in time.
+            deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock.
 
         Raises:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later (I19).
@@ -195,11 +202,11 @@ class Authenticator:
         if known is not None:
             return known
         if not self._known.is_introduced(key):
-            return await self._known.introduce(key, lambda: self._introduce(key, credential, trail))
-        # The same proxy on its other stream. The first one ends in its own time, and so before this one's is over.
+            return await self._known.introduce(key, lambda: self._introduce(key, credential, trail), trail.deadline)
+        # The same proxy on its other stream.
         trail.sts.cache = COALESCED
         started = time.perf_counter()
-        known = await self._known.introduce(key, lambda: self._introduce(key, credential, trail))
+        known = await self._known.introduce(key, lambda: self._introduce(key, credential, trail), trail.deadline)
         trail.sts.request_id, trail.sts.seconds = known.principal.request_id, time.perf_counter() - started
         return known
 

@@ -33,8 +33,15 @@ class Turn:
 
     def _end(self) -> None:
         writing, self._writing = self._writing, []
-        for transport in writing:
-            transport.flush()
+        sent = 0
+        try:
+            for sent, transport in enumerate(writing, 1):  # noqa: B007 - how far it came
+                transport.flush()
+        finally:
+            if sent < len(writing):
+                # One that failed holds up no other.
+                self._writing = writing[sent:] + self._writing
+                self._loop.call_soon(self._end)
 
 
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()

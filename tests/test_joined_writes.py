@@ -121,3 +121,20 @@ def test_two_loops_share_no_turn() -> None:
         return Turn.of(asyncio.get_running_loop())
 
     assert asyncio.run(turn()) is not asyncio.run(turn())
+
+
+async def test_one_connection_that_fails_holds_up_no_other(joined: JoinedWrites, wire: Wire) -> None:
+    class Broken(Wire):
+        def write(self, _data: Any) -> None:
+            raise RuntimeError("seen")
+
+    loop = asyncio.get_running_loop()
+    faults: list[Any] = []
+    loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    broken = JoinedWrites(Broken(), Turn.of(loop))
+    broken.write(b"lost")
+    joined.write(b"sent")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [str(fault) for fault in faults] == ["seen"]
+    assert wire.pieces == [b"sent"]

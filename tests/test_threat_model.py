@@ -254,6 +254,16 @@ def characters(value: int) -> str:
 # Every constant of the service that bounds something: the section and row where it stands, and how it is written there.
 BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.api.protocol.MAX_HEAD_BYTES": ("A call to the API", "request head: target and headers", kib),
+    "app.api.protocol.MAX_AROUND_BODY_BYTES": (
+        "A call to the API",
+        "what a body has around it, trailers included",
+        kib,
+    ),
+    "app.api.protocol.MAX_PIPELINED": (
+        "A call to the API",
+        "requests of a connection that wait for an earlier one",
+        count,
+    ),
     "app.api.protocol.MAX_HEADERS": ("A call to the API", "number of headers", count),
     "app.api.protocol.HEAD_TIMEOUT_SECONDS": (
         "A call to the API",
@@ -347,7 +357,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.breaker.BREAKER_PAUSE_SECONDS": ("STS", "pause before one call is let through", seconds),
     "app.adapters.breaker.MAX_CIRCUITS": ("STS", "hosts whose failures are counted", count),
     "app.adapters.iam_guard.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
-    "app.adapters.http_pool.MAX_CONNECTIONS": ("STS", "connections that are kept, for each host", count),
+    "app.adapters.http_pool.MAX_CONNECTIONS": ("STS", "connections that are kept, over all hosts", count),
     "app.adapters.sts._ATTEMPTS": ("STS", "attempts", count),
     "app.adapters.http1.MAX_REPLY_BYTES": ("STS", "answer", kib),
     "app.adapters.http1.MAX_REPLY_WIRE_BYTES": ("STS", "answer, with its head and all that is around it", kib),

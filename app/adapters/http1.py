@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[HttpReply] | None = None
         self._tunnel = False
         self._broken = False
@@ -87,8 +87,8 @@ class Connection(asyncio.Protocol):
             HttpError: what came cannot be read.
             TimeoutError: `fail` was called with one, since ``due`` is over.
         """
-        if self._transport is None or self._waiter is not None:
-            raise HttpError("the connection is not free")
+        if self._transport is None or self._waiter is not None or not self.is_reusable:
+            raise DisconnectedError("the connection is not free")
         self._begin()
         self.due = due
         self._waiter = self._loop.create_future()
@@ -151,7 +151,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; what nobody asked for ends the connection (an answer that comes too early: I19)."""
-        if self._waiter is None or self._complete:
+        if self._waiter is None or self._complete or self._parser is None:
             self.fail(HttpError("an answer that nobody asked for"))
             return
         self._received += len(data)
@@ -170,8 +170,9 @@ class Connection(asyncio.Protocol):
         """Have the transport close: there is no answer that an end of the connection would complete."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the exchange under way."""
+        """Fail the exchange under way, and let go of what holds this connection in turn, TLS's buffers among it."""
         self.fail(exc or DisconnectedError())
+        self._parser = self._transport = None
 
     # httptools
 
@@ -181,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Where a tunnel was asked for, a success ends here: what follows belongs to who is behind it."""
-        status = self._parser.get_status_code()
+        status = self._status()
         if self._tunnel and status in _SUCCESSES:
             self._answer(status)
 
@@ -202,17 +203,21 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand over the answer; an informational one comes before it, and is nothing by itself."""
-        status = self._parser.get_status_code()
+        status = self._status()
         if status in _INFORMATIONAL and status != _SWITCHING_PROTOCOLS:
             self._headers, self._body = {}, bytearray()
         else:
             self._answer(status)
 
+    def _status(self) -> int:
+        return 0 if self._parser is None else self._parser.get_status_code()
+
     def _answer(self, status: int) -> None:
         if self._complete or self._waiter is None or self._waiter.done():
             return
         self._complete = True
-        self._broken = self._broken or not (self._tunnel or self._parser.should_keep_alive())
+        keeps = self._parser is not None and self._parser.should_keep_alive()
+        self._broken = self._broken or not (self._tunnel or keeps)
         self._waiter.set_result(HttpReply(status, self._headers, bytes(self._body)))
 
     def _begin(self) -> None:

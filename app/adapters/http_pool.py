@@ -125,8 +125,10 @@ class HttpPool:
         connection.idle_since = self._loop.time()
         kept = self._idle.setdefault(origin, deque())
         kept.append(connection)
-        if len(kept) > MAX_CONNECTIONS:
-            kept.popleft().close()
+        if sum(map(len, self._idle.values())) > MAX_CONNECTIONS:
+            # The longest unused one of all hosts: credentials name the host, and there are more than a hundred.
+            oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
+            oldest.popleft().close()
 
     async def _open(self, origin: Origin, until: float) -> Connection:
         if self._proxy is None:

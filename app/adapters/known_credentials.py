@@ -19,6 +19,7 @@ from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
 from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
+from app.reasons import Reason
 
 # About 900 bytes each: 90 MB when full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
@@ -64,22 +65,34 @@ class KnownCredentials:
         """Whether somebody is finding out about this text at this moment."""
         return key in self._introductions
 
-    async def introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
+    async def introduce(
+        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], deadline: float
+    ) -> KnownCredential:
         """Find out about a text once, for all who present it at the same time (I19).
 
         Whoever comes first finds out, in its own time and in no task of its own: nearly all are alone. Where it is told
         nothing, since its time is over or it was cancelled, those who waited find out for themselves.
+
+        Args:
+            key: of the text.
+            find_out: finds out; it bounds itself in time.
+            deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock. Whoever
+                comes later may have become the one who finds out, and has more time.
 
         Raises:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
         """
         while (first := self._introductions.get(key)) is not None:
             try:
-                outcome = await asyncio.shield(first)
+                async with asyncio.timeout_at(deadline):
+                    outcome = await asyncio.shield(first)
                 if isinstance(outcome, AuthError):
                     raise outcome
                 if outcome is not None:
                     return outcome
+            except TimeoutError:
+                detail = "somebody else was still finding out about this credential"
+                raise OutOfTimeError(Reason.STS_UNAVAILABLE, detail) from None
             finally:
                 # A failure's traceback holds this frame: what holds the failure would be left to the collector.
                 first = outcome = None

@@ -136,10 +136,11 @@ class AuthenticateEndpoint:
     async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
         _require_readable(headers)
+        began = time.monotonic()
         message = await receive()
         body: bytes = message.get("body", b"")
         if message["type"] != "http.request" or message.get("more_body", False) or len(body) > MAX_BODY_BYTES:
-            body = await _read_rest(message, receive)
+            body = await _read_rest(message, receive, began)
         credential, claimed = self._known_calls.read(body)
         self._require_room(credential)
         return credential, claimed
@@ -276,10 +277,9 @@ def _require_readable(headers: Headers) -> None:
         raise RequestError(Reason.REQUEST_TOO_LARGE, "Content-Length")
 
 
-async def _read_rest(message: Message, receive: Receive) -> bytes:
+async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
     """Read a body that did not come at once, from its first message on, up to its bound in bytes and in time."""
     # No clock is set here: where a body is late, the protocol has ``receive`` come back with nothing.
-    began = time.monotonic()
     body: bytes = b""
     while True:
         if message["type"] == "http.disconnect":

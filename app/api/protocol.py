@@ -13,6 +13,12 @@ from app.joined_writes import JoinedWrites, Turn
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64
+# A body's bytes may come one by one, with six more for each: 384 KiB around the largest. A trailer is in it.
+MAX_AROUND_BODY_BYTES: Final = 512 * 1024
+# Requests of one connection that wait for the answer to an earlier one.
+MAX_PIPELINED: Final = 16
+# uvloop reads 256 KB at once; the bounds above are kept to this.
+_PIECE_BYTES: Final = 16 * 1024
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 # The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
@@ -24,6 +30,10 @@ class _HeadTooLargeError(ValueError):
     """Becomes httptools' callback error, which uvicorn answers with 400 and the end of the connection."""
 
 
+class _TooManyWaitError(ValueError):
+    """Likewise."""
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection whose request heads are bounded."""
 
@@ -31,7 +41,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_bytes = 0
-        self._chunk_bytes = 0
+        self._piece_bytes = self._body_bytes = self._around_bytes = 0
+        self._ended = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self._unused_since: float | None = None
@@ -49,13 +60,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bound what belongs to a head that is not whole yet: the parser keeps all of it."""
-        self._chunk_bytes = len(data)
+        """Read what came. A large read is taken in pieces, so that the bounds are looked at between them."""
+        if len(data) <= _PIECE_BYTES:
+            self._take(data)
+        else:
+            for at in range(0, len(data), _PIECE_BYTES):
+                if self.transport.is_closing():
+                    return
+                self._take(data[at : at + _PIECE_BYTES])
+        self._start_clocks()
+
+    def _take(self, data: bytes) -> None:
+        """Feed the parser, and bound what it keeps: a head that is not whole yet, and what a body has around it."""
+        self._piece_bytes, self._body_bytes, self._ended = len(data), 0, False
         super().data_received(data)
         if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The request's head is too large.")
+            # A piece in which another message ended is not all head.
+            self._head_bytes += 0 if self._ended else len(data)
+            too_large = self._head_bytes > MAX_HEAD_BYTES
+        else:
+            # Sizes of chunks, and a trailer, which the parser adds up although nobody reads it.
+            self._around_bytes += len(data) - self._body_bytes
+            too_large = self._around_bytes > MAX_AROUND_BODY_BYTES
+        if too_large and not self.transport.is_closing():
+            self.send_400_response("The request is too large.")
+
+    def _start_clocks(self) -> None:
         # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle is not None and not cycle.response_complete
@@ -65,24 +95,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_timer is None and (self._in_head or not waiting) and not self.transport.is_closing():
             self._start_head_timer()
 
+    def on_body(self, body: bytes) -> None:
+        """Count what is body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """Stop the body's clock."""
+        self._ended = True
         self._stop_body_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Begin the next request that waits, or the time for which the connection may be unused.
 
-        As uvicorn does it, but for the clock: uvicorn makes one at each answer and stops it at each request, and this one
-        runs on and looks when the connection was used last.
+        As uvicorn does it, but for two things. It reads on when no request waits any more. And its clock, which uvicorn
+        makes at each answer and stops at each request, runs on and looks when the connection was used last.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            self._start_asgi_task(cycle, app)
+        waiting = self.pipeline.pop() if self.pipeline else None
+        if not self.pipeline:
+            # Not before: each answer would let in as many requests as one read holds. The last one's body may be on its way.
+            self.flow.resume_reading()
+        if waiting is not None:
+            self._start_asgi_task(*waiting)
             return
         self._unused_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -110,7 +148,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Start the count."""
         super().on_message_begin()
         self._in_head = True
-        self._head_bytes = 0
+        self._head_bytes = self._around_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header, up to so many. A trailer is dropped: uvicorn would let it stand beside the headers (I26)."""
@@ -129,8 +167,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_head_timer()
         # Added up only where it can be too large: what came with its last part, a body perhaps, is counted in.
-        if self._head_bytes + self._chunk_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _TooManyWaitError
         super().on_headers_complete()
 
     def _size_of_head(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -254,6 +255,36 @@ async def test_kept_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     async with recording_server(OK) as server, open_pool() as pool:
         await asyncio.gather(*(exchange(pool, server.url) for _ in range(5)))
         assert [len(kept) for kept in pool._idle.values()] == [2]
+
+
+async def test_kept_connections_are_bounded_over_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials name the host, out of more than a hundred; the longest unused connection goes."""
+    monkeypatch.setattr(http_pool, "MAX_CONNECTIONS", 2)
+    async with (
+        recording_server(OK) as one,
+        recording_server(OK) as other,
+        recording_server(OK) as third,
+        open_pool() as pool,
+    ):
+        for server in (one, other, third, other, third):
+            await exchange(pool, server.url)
+        assert sum(len(kept) for kept in pool._idle.values()) == 2
+        await exchange(pool, one.url)
+    assert (one.connections, other.connections, third.connections) == (2, 1, 1)
+
+
+async def test_a_connection_that_is_over_is_nothing_for_the_collector() -> None:
+    """Each holds the buffers of TLS, and in an outage each attempt makes one."""
+    closing = raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", then_close=True)
+    async with recording_server(closing) as server, open_pool() as pool:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await exchange(pool, server.url)
+            await until(lambda: not any(isinstance(found, Connection) for found in gc.get_objects()))
+        finally:
+            gc.enable()
 
 
 async def test_origins_share_no_connection() -> None:

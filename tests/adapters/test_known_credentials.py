@@ -126,6 +126,10 @@ def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch) -> N
 # Equal texts at the same time (I19).
 
 
+def soon(seconds: float = 60.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
 class Finding:
     """Finds out about texts, once it is released."""
 
@@ -145,7 +149,8 @@ class Finding:
 
 def presented(texts: KnownCredentials, finding: Finding, *credentials: str) -> list[asyncio.Task[KnownCredential]]:
     return [
-        asyncio.create_task(texts.introduce(texts.key_of(credential), finding.find_out)) for credential in credentials
+        asyncio.create_task(texts.introduce(texts.key_of(credential), finding.find_out, soon()))
+        for credential in credentials
     ]
 
 
@@ -208,7 +213,7 @@ async def test_a_failure_is_shared_by_those_who_waited_and_by_nobody_else(time: 
     assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 3
     assert finding.asked == 1
     finding.error = None
-    assert (await texts.introduce(texts.key_of("text"), finding.find_out)).principal.request_id == "sts-2"
+    assert (await texts.introduce(texts.key_of("text"), finding.find_out, soon())).principal.request_id == "sts-2"
 
 
 async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time) -> None:
@@ -228,6 +233,19 @@ async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time)
     assert (hurried.asked, patient.asked) == (1, 1)
 
 
+async def test_a_waiter_waits_no_longer_than_its_own_time(time: Time) -> None:
+    """Whoever comes later may have become the one who finds out, and has more time."""
+    texts, finding = memory(time), Finding()
+    [first] = presented(texts, finding, "text")
+    await settle()
+    with pytest.raises(OutOfTimeError) as raised:
+        await texts.introduce(texts.key_of("text"), finding.find_out, soon(-1.0))
+    assert raised.value.reason is Reason.STS_UNAVAILABLE
+    finding.released.set()
+    assert (await first).principal.request_id == "sts-1"
+    assert finding.asked == 1
+
+
 @pytest.mark.parametrize("waiters", [0, 2])
 async def test_a_failure_leaves_nothing_for_the_collector(time: Time, waiters: int) -> None:
     """A flood of forged credentials would else hold up everybody, for tens of milliseconds a second."""
@@ -240,7 +258,7 @@ async def test_a_failure_leaves_nothing_for_the_collector(time: Time, waiters: i
 
     async def present(number: int) -> None:
         with contextlib.suppress(AuthenticationError):
-            await texts.introduce(texts.key_of(f"text {number}"), deny)
+            await texts.introduce(texts.key_of(f"text {number}"), deny, soon())
 
     gc.collect()
     gc.disable()

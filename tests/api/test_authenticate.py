@@ -3,10 +3,13 @@
 import asyncio
 import json
 import re
+import time
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import httpx
 import pytest
+from starlette.types import Message
 from structlog.testing import capture_logs
 
 from app.adapters.known_credentials import KnownCredentials
@@ -294,6 +297,36 @@ async def test_a_body_that_does_not_come_is_not_waited_for(service: RunningServi
         await writer.wait_closed()
     [line] = service.decisions()
     assert line["reason"] == "malformed_request"
+
+
+async def test_the_time_of_a_body_begins_with_the_call(
+    monkeypatch: pytest.MonkeyPatch, service: RunningService
+) -> None:
+    """Who sends nothing of it has no more time than who sends half of it."""
+    now = [0.0]
+    clocks = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("app.api.authenticate.time", clocks)
+    wakings: list[Message] = []
+
+    async def receive() -> Message:
+        now[0] += protocol.BODY_TIMEOUT_SECONDS
+        wakings.append({"type": "http.request", "body": b"", "more_body": True})
+        return wakings[-1]
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": AUTHENTICATE,
+        "headers": [(b"content-type", b"application/json")],
+    }
+    await service.service.api(scope, receive, send)
+    assert sent[0]["status"] == 400
+    assert len(wakings) == 1
 
 
 @pytest.mark.usefixtures("_short_patience")

@@ -11,7 +11,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api import protocol
-from app.api.protocol import HEAD_TIMEOUT_SECONDS, MAX_HEAD_BYTES, MAX_HEADERS, BoundedHttpProtocol
+from app.api.authenticate import MAX_BODY_BYTES
+from app.api.protocol import (
+    HEAD_TIMEOUT_SECONDS,
+    MAX_AROUND_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_PIPELINED,
+    BoundedHttpProtocol,
+)
 from app.emulator import FaultKind
 from app.server import uvicorn_config
 from tests.support.service import AUTHENTICATE, RunningService, listening
@@ -134,6 +142,61 @@ async def test_each_request_of_a_connection_has_bounds_of_its_own(connection: Co
     for _ in range(3):
         await connection.send(HEALTHY + headers + b"\r\n")
         assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_requests_that_wait_are_bounded(connection: Connection) -> None:
+    """A read holds thousands of small ones, and each would be kept until its turn."""
+    await connection.send((HEALTHY + b"\r\n") * 200)
+    answers = await connection.rest()
+    assert answers.startswith(b"HTTP/1.1 ")
+    assert b"HTTP/1.1 400 " in answers
+    assert answers.count(b"HTTP/1.1 200 ") <= MAX_PIPELINED + 1
+
+
+async def test_as_many_requests_may_wait_as_the_bound_says(connection: Connection) -> None:
+    await connection.send((HEALTHY + b"\r\n") * (MAX_PIPELINED + 1))
+    for _ in range(MAX_PIPELINED + 1):
+        assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_request_that_waited_gets_the_rest_of_its_body(connection: Connection) -> None:
+    """Reading stops while requests wait; the last one's body must come all the same."""
+    whole = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+    await connection.send(whole + POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:3])
+    assert (await connection.answer()).startswith(UNDECIDED)
+    await connection.send(BODY[3:])
+    assert (await connection.answer()).startswith(UNDECIDED)
+
+
+async def test_a_head_behind_a_large_body_is_not_taken_for_a_large_head(connection: Connection) -> None:
+    body = b'{"credential":"%b"}' % (b"x" * 36_000)
+    whole = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    await connection.send(whole + HEALTHY[:20])
+    assert (await connection.answer()).startswith(UNDECIDED)
+    await connection.send(HEALTHY[20:] + b"\r\n")
+    assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", [AUTHENTICATE, "/healthy"])
+async def test_an_endless_trailer_is_cut_off(connection: Connection, path: str) -> None:
+    """Nobody reads it, and the parser adds it up all the same, copying all of it for each piece."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await connection.send(head.encode() + b"2\r\n{}\r\n0\r\nX-T: ")
+    hung_up = asyncio.create_task(connection.rest())
+    with contextlib.suppress(ConnectionError):
+        for _ in range(2 * MAX_AROUND_BODY_BYTES // 4096):
+            await connection.send(b"x" * 4096)
+    ended, _ = await asyncio.wait([hung_up], timeout=2)  # before any clock rings
+    hung_up.cancel()
+    assert ended
+
+
+async def test_the_largest_body_may_come_byte_by_byte(connection: Connection) -> None:
+    body = b'{"credential":"%b"}' % (b"x" * (MAX_BODY_BYTES - 17))
+    assert len(body) == MAX_BODY_BYTES
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    await connection.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    assert (await connection.answer()).startswith(UNDECIDED)
 
 
 # Time.
