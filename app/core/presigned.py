@@ -78,9 +78,10 @@ def _parse_query(url: UnverifiedUrl) -> dict[str, str]:
 
 
 def _percent_decode(name: str, value: str) -> str:
-    # Nearly all that a session token has: hundreds of them. Each percent sign begins one of the four where none is left.
+    # Nearly all that a session token has. Where no percent sign is left, and that pattern has none, each of them began one
+    # of these four.
     plain = value.replace("%2F", "/").replace("%2B", "+").replace("%3D", "=").replace("%3B", ";")
-    if "%" not in plain and "+" not in value and _BARE.fullmatch(plain):
+    if "+" not in value and _BARE.fullmatch(plain):
         return plain
     if not _ENCODED_VALUE.fullmatch(value):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the value of {name} is not percent-encoded")
