@@ -26,6 +26,8 @@ MANAGER = LISTENERS["dp_server"]["filter_chains"][0]["filters"][0]["typed_config
 FILTERS = {each["name"].rpartition(".")[2]: each["typed_config"] for each in MANAGER["http_filters"]}
 ROUTES = MANAGER["route_config"]["virtual_hosts"][0]["routes"]
 EXT_AUTHZ = FILTERS["ext_authz"]
+OVERLOAD = CONFIG["overload_manager"]
+MONITORS = {each["name"].rpartition(".")[2]: each["typed_config"] for each in OVERLOAD["resource_monitors"]}
 
 
 def seconds(duration: str) -> float:
@@ -74,10 +76,29 @@ def test_a_stream_may_be_silent_and_last_for_ever() -> None:
     assert "max_stream_duration" not in MANAGER["common_http_protocol_options"]
 
 
+def test_a_bootstrap_is_bounded_in_bytes_and_as_a_whole_in_time() -> None:
+    """The route's `timeout` begins with the end of the body, and its `idle_timeout` anew with each byte of it."""
+    (bootstrap,) = [route for route in ROUTES if route["match"].get("path") == "/bootstrap"]
+    assert seconds(bootstrap["route"]["max_stream_duration"]["max_stream_duration"]) == 15
+    buffers = [bootstrap["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"], FILTERS["buffer"]]
+    for buffer in buffers:
+        assert 2 * MAX_CREDENTIAL_CHARS < buffer["max_request_bytes"] <= 64 * 1024
+
+
+def test_before_its_memory_is_used_up_it_takes_nobody_new_and_still_tells_why() -> None:
+    assert MONITORS["fixed_heap"]["max_heap_size_bytes"] > 0
+    actions = {action["name"].rpartition(".")[2]: action["triggers"] for action in OVERLOAD["actions"]}
+    assert actions.keys() == {"shrink_heap", "stop_accepting_requests"}
+    for (trigger,) in actions.values():
+        assert trigger["name"] == "envoy.resource_monitors.fixed_heap"
+        assert trigger["threshold"]["value"] < 1
+    assert LISTENERS["statistics"]["bypass_overload_manager"] is True
+    assert "bypass_overload_manager" not in LISTENERS["dp_server"]
+
+
 def test_streams_have_a_cluster_that_takes_more_than_envoys_default_of_requests() -> None:
     (threshold,) = CLUSTERS["dp_server_streams"]["circuit_breakers"]["thresholds"]
-    (monitor,) = CONFIG["overload_manager"]["resource_monitors"]
-    proxies = monitor["typed_config"]["max_active_downstream_connections"]
+    proxies = MONITORS["global_downstream_max_connections"]["max_active_downstream_connections"]
     assert threshold["max_requests"] >= threshold["max_pending_requests"] >= 2 * proxies > 1024
 
 

@@ -3,6 +3,8 @@
 A stand-in answers, also what no service would. The service itself is in test_service.py.
 """
 
+import asyncio
+import contextlib
 import json
 import ssl
 import threading
@@ -13,6 +15,7 @@ import pytest
 
 from tests.support.envoy import Front, open_front
 from tests.support.process import free_address
+from tests.support.service import until
 from tests.support.stand_in import StandIn, standing_in
 
 CREDENTIAL = "kuma-aws-v1.a-credential"
@@ -227,9 +230,49 @@ async def test_nothing_else_is_there_and_nobody_is_asked_about_it(
 
 async def test_a_bootstrap_is_held_to_its_size(front: Front) -> None:
     async with trusting(front) as client:
-        assert (await client.post("/bootstrap", content=b"a" * 256 * 1024)).status_code == 200
-        assert (await client.post("/bootstrap", content=b"a" * (256 * 1024 + 1))).status_code == 413
+        assert (await client.post("/bootstrap", content=b"a" * 64 * 1024)).status_code == 200
+        assert (await client.post("/bootstrap", content=b"a" * (64 * 1024 + 1))).status_code == 413
     assert len(front.control_plane.bootstraps) == 1
+
+
+async def test_a_bootstrap_whose_body_never_ends_is_given_up_and_a_stream_that_is_silent_is_not(
+    stand_in: StandIn,
+) -> None:
+    short = (r"max_stream_duration: 15s", "max_stream_duration: 0.2s")
+    async with open_front(stand_in.address, short) as front, trusting(front) as client, front.connected() as proxy:
+        stream = await proxy.open(CREDENTIAL)
+        context = ssl.create_default_context(cadata=front.envoy.authority.cert.decode())
+        context.set_alpn_protocols(["http/1.1"])
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", front.envoy.port, ssl=context, server_hostname="localhost"
+        )
+        writer.write(b"POST /bootstrap HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na part")
+        assert (await reader.readline()).split()[1] == b"408"
+        writer.transport.abort()
+        # Not the idle timeout, which each byte of a drip would begin anew.
+        await until(lambda: '"max_duration_timeout"' in front.envoy.log())
+        assert front.control_plane.bootstraps == []
+        assert (await client.post("/bootstrap", json={})).status_code == 200
+        assert await stream.ask()
+
+
+async def test_when_its_memory_is_used_up_streams_live_on_and_nobody_new_comes_in(stand_in: StandIn) -> None:
+    """Else the system would end the process, and with it the streams of everybody."""
+    # 15 MiB are in use with nobody there: of 24 streams take the rest.
+    small = (r"max_heap_size_bytes: \d+", f"max_heap_size_bytes: {24 * 1024 * 1024}")
+    async with open_front(stand_in.address, small) as front, contextlib.AsyncExitStack() as proxies:
+        streams = [await (await proxies.enter_async_context(front.connected())).open(CREDENTIAL)]
+        while streams[-1].answer.code == "OK" and len(streams) < 1000:
+            streams.append(await (await proxies.enter_async_context(front.connected())).open(CREDENTIAL))
+        assert len(streams) > 1
+        assert streams[-1].answer.code == "UNAVAILABLE"
+        assert await streams[0].ask()
+        async with trusting(front) as client:
+            assert (await client.post("/bootstrap", json={})).status_code == 503
+        base_url = f"http://127.0.0.1:{front.envoy.statistics_port}"
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
+            text = (await client.get("/stats/prometheus")).text
+        assert "envoy_overload_envoy_overload_actions_stop_accepting_requests_active{} 1\n" in text
 
 
 async def test_bootstraps_beyond_their_rate_are_told_to_come_back(stand_in: StandIn) -> None:
