@@ -1,6 +1,7 @@
 """The shipped Envoy configuration agrees with the service's own numbers and names. What Envoy makes of it: tests/envoy."""
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from app.api.protocol import MAX_HEAD_BYTES
 from app.api.tokens import EXT_AUTHZ_PREFIX
-from app.callers import OWN_HEADER
+from app.callers import OWN_HEADER, read_caller_token_file
 from app.core.credential import MAX_CREDENTIAL_CHARS
 from app.listener import MAX_CONNECTIONS
 from app.server import _KEEP_ALIVE_SECONDS
@@ -117,6 +118,17 @@ def test_the_callers_header_is_the_services_and_no_proxys() -> None:
     (extension,) = MANAGER["early_header_mutation_extensions"]
     assert extension["typed_config"]["mutations"] == [{"remove": OWN_HEADER.decode()}]
     assert re.findall(r"#.*key: ([a-z-]+), value: \"%ENVIRONMENT\(\w+\)%\"", TEXT) == [OWN_HEADER.decode()]
+
+
+def test_the_command_of_the_guide_takes_one_token_out_of_the_services_file(tmp_path: Path) -> None:
+    """The file may hold two of them, while one is exchanged, and comments."""
+    guide = (FOLDER.parents[1] / "docs/how-to/put-envoy-in-front.md").read_text("utf-8")
+    (command,) = re.findall(r'^export KUMA_AWS_IAM_CALLER_TOKEN="\$\((.*)\)"$', guide, re.MULTILINE)
+    new, old = "new-" + "n" * 32, "old-" + "o" * 32
+    (tmp_path / "caller-tokens").write_text(f"# Envoy's\n  # of it alone\n\n{new} # since May\n{old}\n")
+    read_caller_token_file(str(tmp_path / "caller-tokens"))
+    found = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, capture_output=True, check=True, text=True)  # noqa: S603 - it is ours
+    assert found.stdout.strip() == new
 
 
 def test_no_log_line_holds_what_is_presented() -> None:
