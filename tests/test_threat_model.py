@@ -318,6 +318,12 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.token_key_files.MAX_SIGNING_KEYS": ("A token", "keys in a file", count),
     "app.adapters.token_signer.MAX_REUSABLE_TOKENS": ("A token", "tokens that can be given again", count),
     "app.adapters.token_signer.MAX_SIGNING_THREADS": ("A token", "threads that sign", count),
+    "app.adapters.token_signer.MAX_SIGNATURES": ("A token", "signatures under way", count),
+    "app.adapters.token_signer.MAX_SIGNATURES_OF_A_ROLE": (
+        "A token",
+        "signatures under way for one role",
+        count,
+    ),
     "app.core.role_tags.MAX_VALUE_CHARS": (
         "A role's tags",
         "values of `kuma.io/mesh`, `kuma.io/service` and `kuma.io/zone`",

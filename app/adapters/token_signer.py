@@ -6,14 +6,16 @@ least, and an operator who has revoked one has others signed by a SIGHUP.
 """
 
 import asyncio
+import functools
 import os
 import time
 import uuid
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.adapters.flights import Flights
@@ -32,6 +34,11 @@ from app.trail import FRESH, PRESENTED, REUSED, TokenNote, TokenOrigin, Trail
 # About 2 KiB each: 40 MB when full. Each task has one, and another one for each session and key.
 MAX_REUSABLE_TOKENS: Final = 20_000
 MAX_SIGNING_THREADS: Final = 4
+# As many as decisions that wait (app.api.authenticate). One core signs them in 3 s with keys of 2048 bits.
+MAX_SIGNATURES: Final = 4096
+# A proxy with a known credential can ask for another subject with each call, by its name or zone, and waits for nobody. So a
+# role holds up the others by 0.2 s at most; those of its tasks that find no place come again after a second.
+MAX_SIGNATURES_OF_A_ROLE: Final = 256
 
 Clock = Callable[[], datetime]
 
@@ -71,7 +78,9 @@ class SigningIssuer:
         self._timer = timer
         self._seen: SigningKeys | None = None
         self._reusable: ExpiringCache[IssuedToken] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
-        self._flights: Flights[IssuedToken] = Flights()
+        # None: the time of whoever asked for it was over before its turn came.
+        self._flights: Flights[IssuedToken | None] = Flights()
+        self._under_way: Counter[tuple[str, str]] = Counter()
         threads = min(MAX_SIGNING_THREADS, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sign")
 
@@ -100,12 +109,25 @@ class SigningIssuer:
         # By the clock that its end is written in as well: the timer stands still while a machine sleeps.
         if young is not None and (young.expires_at - self._clock()).total_seconds() > options.validity / 2:
             return self._note(young, REUSED, trail)
-        fresh = which not in self._flights
-        try:
-            token = await self._flights.join(which, lambda: self._sign(subject, key, which), trail.deadline)
-        except TimeoutError as error:
-            raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
-        return self._note(token, FRESH if fresh else REUSED, trail)
+        while True:
+            fresh = which not in self._flights
+            if fresh:
+                self._take_room(subject)
+            ask = functools.partial(self._sign, subject, key, which, trail.deadline)
+            try:
+                token = await self._flights.join(which, ask, trail.deadline)
+            except TimeoutError as error:
+                raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
+            if token is not None:
+                return self._note(token, FRESH if fresh else REUSED, trail)
+            # It was another one's, whose time was over: once more, with the time of this one.
+
+    def _take_room(self, subject: TokenSubject) -> None:
+        if len(self._flights) >= MAX_SIGNATURES:
+            raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES} signatures are under way")
+        if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
+            raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
+        self._under_way[_role_of(subject)] += 1  # at once, and not when its task begins; that gives it back
 
     def _current_keys(self) -> SigningKeys:
         keys = self._keys()
@@ -114,13 +136,29 @@ class SigningIssuer:
             self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
         return keys
 
-    async def _sign(self, subject: TokenSubject, key: SigningKey, which: Hashable) -> IssuedToken:
-        options = self._options
+    async def _sign(
+        self, subject: TokenSubject, key: SigningKey, which: Hashable, deadline: float
+    ) -> IssuedToken | None:
+        try:
+            return await self._sign_in_thread(subject, key, which, deadline)
+        finally:
+            role = _role_of(subject)
+            self._under_way[role] -= 1
+            if not self._under_way[role]:
+                del self._under_way[role]
+
+    async def _sign_in_thread(
+        self, subject: TokenSubject, key: SigningKey, which: Hashable, deadline: float
+    ) -> IssuedToken | None:
+        options, loop = self._options, asyncio.get_running_loop()
         now = seconds_of(self._clock())
         life = TokenLife(jti=str(uuid.uuid4()), issued_at=now, expires_at=now + options.validity)
         claims = write_claims(subject, life, options.audience)
         started = time.perf_counter()
-        text = await asyncio.get_running_loop().run_in_executor(self._threads, sign, claims, key)
+        remaining = deadline - loop.time()
+        text = await loop.run_in_executor(self._threads, _sign_before, started + remaining, claims, key)
+        if text is None:
+            return None
         self._metrics.token_signed(subject.kind, time.perf_counter() - started)
         token = IssuedToken(token=text, kind=subject.kind, kid=key.kid, jti=life.jti, expires_at=end_of(life))
         self._reusable.put(which, token, options.validity / 2)
@@ -130,3 +168,12 @@ class SigningIssuer:
         trail.token = TokenNote(jti=token.jti, kid=token.kid, expires_at=token.expires_at, origin=origin)
         self._metrics.token_issued(token.kind, origin)
         return token
+
+
+def _role_of(subject: TokenSubject) -> tuple[str, str]:
+    return subject.principal.account, subject.principal.role_id
+
+
+def _sign_before(end: float, claims: Mapping[str, Any], key: SigningKey) -> str | None:
+    """Sign, unless nobody waits for it any more; ``end`` is of `time.perf_counter`."""
+    return sign(claims, key) if time.perf_counter() < end else None

@@ -1,14 +1,17 @@
 """Tokens are signed off the loop, shared while they are young, and end with their key."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.adapters.token_signer import SigningIssuer, TokenOptions
+from app.adapters import token_signer
+from app.adapters.token_signer import MAX_SIGNING_THREADS, SigningIssuer, TokenOptions
 from app.authenticator import Decision
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.token_claims import TokenKind
@@ -21,9 +24,11 @@ from app.token_key_files import read_dataplane_key_file
 from app.token_keys import SigningKeys
 from app.token_signing import verify
 from app.trail import Trail
+from tests.support.exposition import read_samples, value
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.ports import Time
 from tests.support.principals import PRINCIPAL
+from tests.support.service import until
 from tests.support.signing import AUDIENCE, NOW
 
 IDENTITY = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
@@ -179,6 +184,99 @@ async def test_a_call_whose_time_is_over_waits_for_no_thread(stage: Stage) -> No
         await stage.issuer.issue(DECISION, None, trail)
     assert raised.value.reason is Reason.OVERLOADED
     assert (await stage.issue()).kid == "dp-1"
+
+
+@contextlib.contextmanager
+def busy(issuer: SigningIssuer) -> Iterator[None]:
+    """No thread comes to sign while this lasts."""
+    released = threading.Event()
+    for _ in range(MAX_SIGNING_THREADS):
+        issuer._threads.submit(released.wait)
+    try:
+        yield
+    finally:
+        released.set()
+
+
+def signatures(stage: Stage) -> float:
+    samples = read_samples(stage.metrics.expose().decode())
+    return value(samples, "kuma_aws_iam_token_signing_seconds_count", kind="dataplane")
+
+
+async def asked(issuing: "asyncio.Future[IssuedToken]") -> None:
+    """Wait until a call has come as far as it can."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not issuing.done()
+
+
+def named(name: str) -> ProxyRequest:
+    return ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=name)
+
+
+@pytest.fixture
+async def naming(stage: Stage) -> Stage:
+    """With names a proxy can ask for another token with each call."""
+    stage.issuer.close()
+    options = replace(OPTIONS, with_names=True)
+    stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
+    return stage
+
+
+async def test_what_nobody_waits_for_any_more_is_not_signed(stage: Stage) -> None:
+    with busy(stage.issuer):
+        trail = Trail(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
+        with pytest.raises(UpstreamError) as raised:
+            await stage.issuer.issue(DECISION, None, trail)
+    assert raised.value.reason is Reason.OVERLOADED
+    await until(lambda: not len(stage.issuer._flights))
+    assert signatures(stage) == 0
+    await stage.issue()
+    assert (signatures(stage), stage.origin()) == (1, "fresh")
+
+
+async def test_whoever_joined_one_whose_time_was_over_is_signed_for(stage: Stage) -> None:
+    with busy(stage.issuer):
+        late = Trail(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
+        first = asyncio.ensure_future(stage.issuer.issue(DECISION, None, late))
+        await asked(first)
+        second = asyncio.ensure_future(stage.issue())
+        with pytest.raises(UpstreamError):
+            await first
+    assert (await second).kid == "dp-1"
+
+
+async def test_one_role_takes_a_part_of_the_signatures_and_leaves_the_rest_to_others(naming: Stage) -> None:
+    """It varies its name, and waits for nobody: a known credential is decided at once."""
+    other = replace(DECISION, principal=replace(PRINCIPAL, role_id="AROAOTHEROTHEROTHER12"))
+    with busy(naming.issuer):
+        *calls, one_more = [asyncio.ensure_future(naming.issue(DECISION, named(f"name-{n}"))) for n in range(257)]
+        with pytest.raises(UpstreamError) as raised:
+            await one_more
+        assert raised.value.reason is Reason.OVERLOADED
+        joined = asyncio.ensure_future(naming.issue(DECISION, named("name-0")))
+        others = asyncio.ensure_future(naming.issue(other, named("name-0")))
+        await asked(others)
+    tokens = await asyncio.gather(*calls, others)
+    assert len({token.jti for token in tokens}) == 257
+    assert (await joined).jti == tokens[0].jti
+    assert (await naming.issue(DECISION, named("one-more"))).kid == "dp-1"
+
+
+async def test_signatures_under_way_are_bounded_and_what_is_signed_is_given_all_the_same(
+    naming: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_signer, "MAX_SIGNATURES", 2)
+    young = await naming.issue(DECISION, named("young"))
+    with busy(naming.issuer):
+        calls = [asyncio.ensure_future(naming.issue(DECISION, named(f"name-{n}"))) for n in range(2)]
+        await asked(calls[-1])
+        with pytest.raises(UpstreamError) as raised:
+            await naming.issue(replace(DECISION, principal=replace(PRINCIPAL, role_id="AROAOTHEROTHEROTHER12")))
+        assert raised.value.reason is Reason.OVERLOADED
+        assert await naming.issue(DECISION, named("young")) is young
+    await asyncio.gather(*calls)
+    assert (await naming.issue(DECISION, named("name-2"))).kid == "dp-1"
 
 
 @pytest.fixture
