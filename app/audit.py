@@ -4,7 +4,6 @@ A line never holds a credential, a token or a signature (I22): it is made of a `
 proxy claims is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
 """
 
-import contextlib
 import logging
 import sys
 from collections.abc import Iterable, Mapping
@@ -77,25 +76,36 @@ def configure_logging(level: Level, log_format: LogFormat, worker: int | None = 
 
 
 class _PatientOutput:
-    """Standard output that nobody may read any more: a collector that went away must end no decision and no stop."""
+    """Standard output that nobody may read any more: a collector that went away must end no decision by itself, and no stop.
+
+    Attributes:
+        failures: how often it could not be written to; `write_decision` tells whom it concerns.
+    """
+
+    failures = 0
 
     def __init__(self, stream: IO[Any]) -> None:
         self._stream = stream
 
     def write(self, text: Any) -> None:
-        with contextlib.suppress(OSError):
+        try:
             self._stream.write(text)
+        except OSError:
+            _PatientOutput.failures += 1
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            _PatientOutput.failures += 1
 
-    def write_line(self, line: bytes) -> None:
+    def write_line(self, line: bytes) -> bool:
         try:
             self._stream.write(line)
             self._stream.flush()
-        except OSError:  # not contextlib.suppress: this is done for each decision
-            pass
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +119,10 @@ class _DecisionLines:
     output: _PatientOutput
     fields: Mapping[str, int]
 
-    def write(self, fields: dict[str, Any]) -> None:
+    def write(self, fields: dict[str, Any]) -> bool:
         fields["event"], fields["level"], fields["time"] = DECISION, "info", datetime.now(UTC)
         fields.update(self.fields)
-        self.output.write_line(orjson.dumps(fields, default=repr, option=_LINE_OPTIONS))
+        return self.output.write_line(orjson.dumps(fields, default=repr, option=_LINE_OPTIONS))
 
 
 class _Bound:
@@ -132,14 +142,15 @@ def get_logger() -> FilteringBoundLogger:
     return _Bound.logger
 
 
-def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> None:
-    """Write the audit line of one decision."""
+def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> bool:
+    """Write the audit line of one decision; returns whether standard output took it."""
     fields = decision_fields(trail, error, seconds)
     decisions = _Bound.decisions
     if decisions is not None and structlog.get_config()["processors"] is decisions.processors:
-        decisions.write(fields)
-    else:
-        get_logger().info(DECISION, **fields)
+        return decisions.write(fields)
+    failures = _PatientOutput.failures
+    get_logger().info(DECISION, **fields)
+    return _PatientOutput.failures == failures
 
 
 def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> dict[str, Any]:

@@ -140,6 +140,11 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._audit_lines_lost = Counter(
+            "kuma_aws_iam_audit_lines_lost",
+            "Decisions whose line standard output did not take.",
+            registry=registry,
+        )
         self._in_flight = Gauge(
             "kuma_aws_iam_in_flight_decisions",
             "Decisions under way at this moment.",
@@ -223,6 +228,10 @@ class Metrics:
     def token_signed(self, kind: TokenKind, seconds: float) -> None:
         """Count the time of a signature."""
         self._signing_by_kind[kind].observe(seconds)
+
+    def audit_line_lost(self) -> None:
+        """Count a decision whose line could not be written."""
+        self._audit_lines_lost.inc()
 
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
         """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""

@@ -31,6 +31,7 @@ from app.settings_checks import (
     DEFAULT_LISTEN,
     DP_PROXY_TYPE,
     IGNORED_VARIABLES,
+    LOG_LEVEL,
     RELOADABLE_TOKENS,
     SOCKET_MODE,
     STORE,
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
         None, validation_alias=ZONE, description="zone of zone tokens whose role and proxy name none"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias=f"{PREFIX}LOG_LEVEL", description="least level logged; decisions are info"
+        "info", validation_alias=LOG_LEVEL, description="least level logged; decisions are info"
     )
     log_format: Literal["json", "human"] = Field(
         "json", validation_alias=f"{PREFIX}LOG_FORMAT", description="json for machines, human for eyes"

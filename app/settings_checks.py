@@ -37,6 +37,7 @@ ZONE_KEYS: Final = "KMESH_AWSIAM_ZONE_KEYS_FILE"
 TOKEN_VALIDITY: Final = "KMESH_AWSIAM_TOKEN_VALIDITY"  # noqa: S105 - a variable's name
 TOKEN_NAMES: Final = "KMESH_AWSIAM_TOKEN_NAMES"  # noqa: S105 - likewise
 ZONE: Final = "KMESH_AWSIAM_ZONE"
+LOG_LEVEL: Final = "KMESH_AWSIAM_LOG_LEVEL"
 
 AWS_IAM: Final = "aws-iam"
 DEFAULT_LISTEN: Final = "127.0.0.1:5690"
@@ -86,6 +87,12 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
         )
     if ZONE in environ and ZONE_KEYS not in environ:
         yield Problem(ZONE, f"it belongs to {ZONE_KEYS}, without which no zone token is issued; set both or neither")
+    if environ.get(LOG_LEVEL) in ("warning", "error") and (DATAPLANE_KEYS in environ or ZONE_KEYS in environ):
+        yield Problem(
+            LOG_LEVEL,
+            "it must be info or debug where tokens are issued: a token's id, by which Kuma revokes it, stands in its "
+            "decision's line alone, which is info",
+        )
     for name in sorted(environ):
         if name.startswith(prefix) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -18,6 +18,7 @@ from app.reasons import Reason
 from app.trail import Trail, UpstreamCall
 from tests.support.principals import PRINCIPAL
 from tests.support.process import run_program
+from tests.support.streams import unread_pipe
 
 CLAIM = ProxyRequest(
     type=ProxyType.DATAPLANE,
@@ -130,6 +131,21 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
 def test_a_refusal_says_why_and_what_was_seen(error: AuthError, outcome: str) -> None:
     fields = decision_fields(full_trail(), error, 0.1)
     assert (fields["outcome"], fields["reason"], fields["detail"]) == (outcome, error.reason.value, error.detail)
+
+
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize("log_format", ["json", "human"])
+def test_a_line_that_nobody_takes_ends_nothing_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, log_format: LogFormat
+) -> None:
+    """A pipe whose reader went away, and came back."""
+    with unread_pipe() as broken, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", broken)
+        configure_logging("info", log_format)
+        assert not write_decision(full_trail(), None, 0.1)
+        get_logger().info("goes on")
+    configure_logging("info", log_format)
+    assert write_decision(full_trail(), None, 0.1)
 
 
 def test_every_field_is_always_there(lines: Configure) -> None:

@@ -138,6 +138,7 @@ def test_no_upstream_was_asked_at_the_start(metrics: Metrics) -> None:
         ("kuma_aws_iam_upstream_call_seconds_count", {"upstream": "iam"}),
         ("kuma_aws_iam_upstream_throttles_total", {"upstream": "sts"}),
         ("kuma_aws_iam_cache_requests_total", {"cache": "role", "result": "hit"}),
+        ("kuma_aws_iam_audit_lines_lost_total", {}),
         ("kuma_aws_iam_in_flight_decisions", {}),
         ("kuma_aws_iam_client_clock_skew_seconds_count", {}),
     ],

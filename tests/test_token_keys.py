@@ -201,6 +201,20 @@ def test_a_zone_belongs_to_keys_that_sign_for_zones(settings_of: LoadSettings, f
     assert settings.zone == "east"
 
 
+@pytest.mark.parametrize("level", ["warning", "error"])
+@pytest.mark.parametrize("variable", [DATAPLANE_FILE, ZONE_FILE])
+def test_where_tokens_are_issued_their_ids_are_logged(
+    settings_of: LoadSettings, files: KeyFiles, variable: str, level: str
+) -> None:
+    """Kuma revokes by the id, and it stands in the decision's line alone."""
+    name, keys = "KMESH_AWSIAM_LOG_LEVEL", {variable: files.settings()[variable]}
+    found = problems(settings_of, **keys, **{name: level})
+    assert list(found) == [name]
+    assert "info" in found[name]
+    assert settings_of(**NEW_GENERATION, **{name: level}).log_level == level
+    assert settings_of(**NEW_GENERATION, **keys, **{name: "debug"}).log_level == "debug"
+
+
 @pytest.mark.parametrize(
     ("variable", "text"), [("KMESH_AWSIAM_TOKEN_VALIDITY", "60"), ("KMESH_AWSIAM_TOKEN_NAMES", "true")]
 )

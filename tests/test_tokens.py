@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import httpx
 import pytest
+import structlog
 
+from app import audit
 from app.api import authenticate
 from app.api.authenticate import MAX_BODY_BYTES
 from app.callers import OWN_HEADER
@@ -22,6 +24,7 @@ from tests.support.exposition import value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, public_pem, rsa_key
 from tests.support.service import RunningService, listening, running_service
 from tests.support.signing import AUDIENCE, NOW
+from tests.support.streams import unread_pipe
 from tests.support.tokens import (
     DATAPLANE_CLAIMS,
     HOSTILE,
@@ -138,6 +141,26 @@ async def test_a_credential_becomes_a_token_that_a_stock_control_plane_takes(
     assert body["token"] not in str(service.log)
     assert value(samples, "kuma_aws_iam_tokens_issued_total", kind="dataplane", origin="fresh") == 1
     assert value(samples, "kuma_aws_iam_token_signing_seconds_count", kind="dataplane") == 1
+
+
+async def test_no_token_goes_out_that_is_not_on_record(
+    aws: Aws, start_service: StartService, files: KeyFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever read the log went away. What needs no record to be revoked goes on, and is counted."""
+    credential = aws.credential()
+    async with start_service(**files.settings()) as service:
+        token = (await exchange(service, credential)).json()["token"]
+        with unread_pipe() as broken, monkeypatch.context() as patched:
+            output = audit._PatientOutput(broken.buffer)
+            short_way = audit._DecisionLines(structlog.get_config()["processors"], output, {})
+            patched.setattr(audit._Bound, "decisions", short_way)
+            assert reason_of(await exchange(service, credential)) is Reason.INTERNAL_ERROR
+            assert reason_of(await ask(service, credential)) is Reason.INTERNAL_ERROR
+            assert (await service.present(credential, PROXY)).status_code == 200
+            assert (await service.present(token, PROXY)).status_code == 200
+            assert reason_of(await exchange(service, credential, {**PROXY, "mesh": "x"})) is Reason.PROXY_MESH_MISMATCH
+            assert value(await service.metrics(), "kuma_aws_iam_audit_lines_lost_total") == 5
+        assert (await exchange(service, credential)).json()["token"] == token
 
 
 async def test_a_call_is_refused_as_by_authenticate(aws: Aws, start_service: StartService, files: KeyFiles) -> None:

@@ -27,7 +27,7 @@ from app.errors import AuthError, RequestError, UpstreamError
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.reasons import Reason
-from app.trail import Trail
+from app.trail import PRESENTED, Trail
 
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
@@ -191,12 +191,16 @@ class AuthenticateEndpoint:
     def _account(self, trail: Trail, error: AuthError | None, started: float) -> Reason | None:
         """Write the audit line and count the decision.
 
-        A decision that cannot be written down is none (I21): then the reason comes back that takes its place.
+        A decision that cannot be written down is none (I21): then the reason comes back that takes its place. Where nobody
+        reads standard output any more that holds for tokens alone: what goes out is on record, since Kuma revokes by it.
         """
         seconds = time.perf_counter() - started
         unwritten = None
         try:
-            write_decision(trail, error, seconds)
+            if not write_decision(trail, error, seconds):
+                self._metrics.audit_line_lost()
+                if error is None and trail.token is not None and trail.token.origin != PRESENTED:
+                    unwritten = Reason.INTERNAL_ERROR
         except Exception:  # noqa: BLE001 - a text that JSON cannot hold, or a bug of ours
             unwritten = Reason.INTERNAL_ERROR
         self._metrics.decision_ended(trail, unwritten or (None if error is None else error.reason), seconds)

@@ -323,6 +323,7 @@ METRICS: dict[str, set[str]] = {
     "kuma_aws_iam_reload_failures_total": {"what"},
     "kuma_aws_iam_unknown_callers_total": {"check"},
     "kuma_aws_iam_store_requests_total": {"operation", "result"},
+    "kuma_aws_iam_audit_lines_lost_total": set(),
     "kuma_aws_iam_ready": set(),
 }
 SCRAPED = {"job", "instance"}
