@@ -183,6 +183,13 @@ def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert files.keys() <= written
 
 
+def test_no_line_of_the_service_is_dropped() -> None:
+    """A token's id, by which it is revoked, stands in the audit line alone."""
+    options = SERVICE["LogConfiguration"]["Options"]
+    assert options["mode"] == "blocking"
+    assert "max-buffer-size" not in options
+
+
 def _script(name: str) -> str:
     return "\n".join(containers(name)["files"]["Command"])
 
