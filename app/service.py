@@ -51,7 +51,7 @@ class Service:
         diagnostics: that of the second listener, if there is one.
         readiness: the state behind ``/ready``.
         wait_until_idle: comes back when no decision is under way.
-        reload: reads again what is read from files, whether it looks changed or not.
+        reload: reads again what is read from files, whether it looks changed or not, and has every token signed anew.
         tls: what the main listener is served with, if it is TLS.
         watches: certificates, keys and caller tokens, read again when they change.
     """
@@ -130,10 +130,12 @@ async def open_service(
             waits_for_nobody=None if signing is None else looks_like_token,
         )
         token_endpoints = None
+        forget: list[Callable[[], None]] = []
         if signing is not None:
             issuer = SigningIssuer(token_options(settings), lambda: signing.keys, metrics, clock)
             resources.callback(issuer.close)
             token_endpoints = TokenEndpoints(endpoint, issuer)
+            forget.append(issuer.forget)
         own_diagnostics = settings.diagnostics_listen is not None
         tasks = [asyncio.create_task(prepare(settings, iam, readiness, prefetch))]
         if watches:
@@ -151,7 +153,7 @@ async def open_service(
                 diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
                 readiness=readiness,
                 wait_until_idle=endpoint.wait_until_idle,
-                reload=lambda: _reload(watches),
+                reload=lambda: _reload(watches, forget),
                 tls=None if tls is None else tls.context,
                 watches=watches,
             )
@@ -161,7 +163,9 @@ async def open_service(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _reload(watches: Iterable[FileWatch]) -> None:
+def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) -> None:
+    for each in forget:
+        each()
     for watch in watches:
         asyncio.get_running_loop().run_in_executor(None, functools.partial(watch.check, forced=True))
 

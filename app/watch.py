@@ -70,9 +70,9 @@ class FileWatch:
             try:
                 self._load()
             except (ValueError, OSError) as error:
-                self._failed(str(error))
+                self._failed(str(error), forced=forced)
             except Exception as error:  # noqa: BLE001 - a bug in a parser must not end the watch; its text may hold secrets
-                self._failed(f"a bug of ours: {type(error).__name__}")
+                self._failed(f"a bug of ours: {type(error).__name__}", forced=forced)
             else:
                 if not first or self._problem is not None:
                     get_logger().info("reloaded", what=self.what, files=[str(path) for path in self._paths()])
@@ -86,9 +86,10 @@ class FileWatch:
         seconds = self._timer() - self._good_at
         return 0.0 if self._problem is None and seconds < SILENT_SECONDS else seconds
 
-    def _failed(self, problem: str) -> None:
+    def _failed(self, problem: str, *, forced: bool) -> None:
         self._metrics.reload_failed(self.what)
-        if problem != self._problem:
+        # Whoever sent SIGHUP looks for a line: none would mean to them that it was taken over.
+        if problem != self._problem or forced:
             get_logger().error(
                 "not reloaded",
                 what=self.what,

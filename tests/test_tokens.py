@@ -1,6 +1,7 @@
 """Tokens over HTTP, from the real service on the emulated AWS: issued, taken by the control plane, and presented again."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from app.reasons import EXPLANATIONS, Reason
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, public_pem, rsa_key
-from tests.support.service import RunningService, listening, running_service
+from tests.support.service import RunningService, listening, running_service, until
 from tests.support.signing import AUDIENCE, NOW
 from tests.support.streams import unread_pipe
 from tests.support.tokens import (
@@ -317,6 +318,28 @@ async def test_keys_are_exchanged_while_streams_are_accepted(
         assert (await service.present(held[-1], PROXY)).status_code == 200
         assert reason_of(await service.present(held[0], PROXY)) is Reason.TOKEN_REJECTED
         assert not service.events("not reloaded")
+
+
+async def test_sighup_ends_the_reuse_though_a_file_of_keys_is_bad(
+    aws: Aws, start_service: StartService, files: KeyFiles
+) -> None:
+    """A token was revoked in Kuma: its proxy must be given another one, and the fault told again."""
+    credential = aws.credential()
+    async with start_service(**files.settings()) as service:
+
+        def is_told_again(before: int) -> bool:
+            return len(service.events("not reloaded")) > before
+
+        revoked = (await exchange(service, credential)).json()["token"]
+        files.dataplane.write_text("bad\n")
+        for _ in range(2):
+            told = len(service.events("not reloaded"))
+            service.service.reload()
+            another = (await exchange(service, credential)).json()["token"]
+            assert another != revoked
+            assert (await exchange(service, credential)).json()["token"] == another
+            await until(functools.partial(is_told_again, told))
+            revoked = another
 
 
 # A token is a credential too.

@@ -122,6 +122,17 @@ def test_it_is_tried_again_until_it_does_and_told_once(loaded: Loaded) -> None:
     assert (loaded.text, loaded.loads) == ("second", 5)
 
 
+def test_whoever_asks_for_it_is_told_each_time_that_it_does_not_do(loaded: Loaded) -> None:
+    """Who sends SIGHUP and sees no line believes that it was taken over."""
+    with capture_logs() as log:
+        replace(loaded.path, "bad")
+        loaded.watch.check()
+        loaded.watch.check(forced=True)
+        loaded.watch.check()
+        loaded.watch.check(forced=True)
+    assert [line["event"] for line in log] == ["not reloaded"] * 3
+
+
 def test_a_file_that_is_gone_is_no_change_to_nothing(loaded: Loaded) -> None:
     loaded.watch.check()
     loaded.path.unlink()

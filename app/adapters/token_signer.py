@@ -2,7 +2,7 @@
 
 A proxy asks again at each stream that it opens. Equal subjects share a token as long as more than half of its life remains,
 and the keys have not been read again since: so a storm signs nothing, whoever is given a token has half of its validity at
-least, and an operator who has revoked one has others signed by a SIGHUP.
+least, and an operator who has revoked one has others signed by a SIGHUP, also while a file of keys is bad.
 """
 
 import asyncio
@@ -88,6 +88,10 @@ class SigningIssuer:
         """Let the threads end; a signature under way is waited for by nobody."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def forget(self) -> None:
+        """Sign anew for everybody from now on: a token of before may have been revoked."""
+        self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
+
     async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
         """Return the token that was presented, a young one of the same subject, or a fresh one; see `TokenIssuer`."""
         if isinstance(decision, TokenDecision):
@@ -133,7 +137,7 @@ class SigningIssuer:
         keys = self._keys()
         if keys is not self._seen:
             self._seen = keys
-            self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
+            self.forget()
         return keys
 
     async def _sign(
