@@ -33,6 +33,7 @@ from app.settings_checks import (
     IGNORED_VARIABLES,
     LOG_LEVEL,
     RELOADABLE_TOKENS,
+    REQUIRE_SERVICE_TAG,
     SOCKET_MODE,
     STORE,
     STORE_CA,
@@ -157,7 +158,7 @@ class Settings(BaseSettings):
     )
     require_service_tag: bool = Field(
         default=False,
-        validation_alias=f"{PREFIX}REQUIRE_SERVICE_TAG",
+        validation_alias=REQUIRE_SERVICE_TAG,
         description="refuse data plane roles without kuma.io/service",
     )
     listen: _Listen = Field(
@@ -371,6 +372,12 @@ class Settings(BaseSettings):
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
+        if self.dataplane_keys_file is not None and not self.require_service_tag:
+            yield (
+                f"{REQUIRE_SERVICE_TAG} is false: the token of a role without kuma.io/service lets its proxy be every "
+                "service of its mesh, below Kuma 2.13 even where the role has kuma.io/workload; set it to true, and from"
+                " 2.13 on tag roles with both"
+            )
         if self.dataplane_keys_file is None and self.zone_keys_file is None:
             useless = {"token_validity": TOKEN_VALIDITY, "token_names": TOKEN_NAMES}
             for variable in (useless[name] for name in useless if name in self.model_fields_set):

@@ -201,6 +201,20 @@ def test_a_zone_belongs_to_keys_that_sign_for_zones(settings_of: LoadSettings, f
     assert settings.zone == "east"
 
 
+def test_a_start_with_keys_tells_that_a_role_without_a_service_is_one_of_every_service(
+    settings_of: LoadSettings, files: KeyFiles
+) -> None:
+    def is_told(**variables: str) -> bool:
+        return any(name in line for line in settings_of(**NEW_GENERATION, **variables).warnings())
+
+    name = "KMESH_AWSIAM_REQUIRE_SERVICE_TAG"
+    keys = {DATAPLANE_FILE: str(files.dataplane)}
+    assert is_told(**keys)
+    assert not is_told(**keys, **{name: "true"})
+    assert not is_told(**{ZONE_FILE: str(files.zone)})
+    assert not is_told()
+
+
 @pytest.mark.parametrize("level", ["warning", "error"])
 @pytest.mark.parametrize("variable", [DATAPLANE_FILE, ZONE_FILE])
 def test_where_tokens_are_issued_their_ids_are_logged(
