@@ -316,7 +316,8 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.token_key_files.MIN_KEY_BITS": ("A token", "an RSA key, at least", bits),
     "app.token_key_files.MAX_KEY_BITS": ("A token", "an RSA key, at most", bits),
     "app.token_key_files.MAX_SIGNING_KEYS": ("A token", "keys in a file", count),
-    "app.adapters.token_signer.MAX_REUSABLE_TOKENS": ("A token", "tokens that can be given again", count),
+    "app.adapters.token_signer.MAX_REUSABLE_TOKENS": ("A token", "sessions whose tokens can be given again", count),
+    "app.adapters.token_signer.MAX_TOKENS_OF_A_SESSION": ("A token", "tokens of one session that can be", count),
     "app.adapters.token_signer.MAX_SIGNING_THREADS": ("A token", "threads that sign", count),
     "app.adapters.token_signer.MAX_SIGNATURES": ("A token", "signatures under way", count),
     "app.adapters.token_signer.MAX_SIGNATURES_OF_A_ROLE": (

@@ -31,8 +31,11 @@ from app.token_keys import SigningKey, SigningKeys
 from app.token_signing import sign
 from app.trail import FRESH, PRESENTED, REUSED, TokenNote, TokenOrigin, Trail
 
-# About 2 KiB each: 40 MB when full. Each task has one, and another one for each session and key.
+# Of so many sessions: about 2 KiB each, 40 MB when full.
 MAX_REUSABLE_TOKENS: Final = 20_000
+# Of one session, which may be a host of several proxies. One that asks by another name or zone each time pushes out nobody's
+# but its own.
+MAX_TOKENS_OF_A_SESSION: Final = 16
 MAX_SIGNING_THREADS: Final = 4
 # As many as decisions that wait (app.api.authenticate). One core signs them in 3 s with keys of 2048 bits.
 MAX_SIGNATURES: Final = 4096
@@ -77,7 +80,7 @@ class SigningIssuer:
         self._clock = clock
         self._timer = timer
         self._seen: SigningKeys | None = None
-        self._reusable: ExpiringCache[IssuedToken] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
+        self._reusable: ExpiringCache[dict[Hashable, IssuedToken]] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
         # None: the time of whoever asked for it was over before its turn came.
         self._flights: Flights[IssuedToken | None] = Flights()
         self._under_way: Counter[tuple[str, str]] = Counter()
@@ -109,7 +112,7 @@ class SigningIssuer:
             whom = "zone proxies" if subject.identity.mesh is None else f"mesh {subject.identity.mesh}"
             raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no key signs for {whom}")
         which: Hashable = (subject, key.kid, key.fingerprint)
-        young = self._reusable.get(which)
+        young = (self._reusable.get(_session_of(subject)) or {}).get(which)
         # By the clock that its end is written in as well: the timer stands still while a machine sleeps.
         if young is not None and (young.expires_at - self._clock()).total_seconds() > options.validity / 2:
             return self._note(young, REUSED, trail)
@@ -165,13 +168,25 @@ class SigningIssuer:
             return None
         self._metrics.token_signed(subject.kind, time.perf_counter() - started)
         token = IssuedToken(token=text, kind=subject.kind, kid=key.kid, jti=life.jti, expires_at=end_of(life))
-        self._reusable.put(which, token, options.validity / 2)
+        self._keep(_session_of(subject), which, token)
         return token
+
+    def _keep(self, session: Hashable, which: Hashable, token: IssuedToken) -> None:
+        tokens = self._reusable.get(session) or {}
+        tokens.pop(which, None)
+        if len(tokens) >= MAX_TOKENS_OF_A_SESSION:
+            del tokens[next(iter(tokens))]
+        tokens[which] = token
+        self._reusable.put(session, tokens, self._options.validity / 2)
 
     def _note(self, token: IssuedToken, origin: TokenOrigin, trail: Trail) -> IssuedToken:
         trail.token = TokenNote(jti=token.jti, kid=token.kid, expires_at=token.expires_at, origin=origin)
         self._metrics.token_issued(token.kind, origin)
         return token
+
+
+def _session_of(subject: TokenSubject) -> tuple[str, str, str]:
+    return subject.principal.account, subject.principal.role_id, subject.principal.session
 
 
 def _role_of(subject: TokenSubject) -> tuple[str, str]:

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from app.adapters import token_signer
-from app.adapters.token_signer import MAX_SIGNING_THREADS, SigningIssuer, TokenOptions
+from app.adapters.token_signer import (
+    MAX_SIGNING_THREADS,
+    MAX_TOKENS_OF_A_SESSION,
+    SigningIssuer,
+    TokenOptions,
+)
 from app.authenticator import Decision
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.token_claims import TokenKind
@@ -133,6 +138,27 @@ async def test_another_name_or_zone_is_another_token(tmp_path: Path) -> None:
     ]
     assert len({token.jti for token in issued}) == 3
     assert issued[0] is issued[3]
+    stage.issuer.close()
+
+
+async def test_a_proxy_of_many_names_pushes_out_nobodys_token_but_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_signer, "MAX_REUSABLE_TOKENS", 3)
+    stage = Stage(tmp_path)
+    options = replace(OPTIONS, with_names=True)
+    stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
+    other = replace(DECISION, principal=replace(PRINCIPAL, session="another-task"))
+    innocent = await stage.issue(other)
+
+    async def origin_of(number: int) -> str | None:
+        await stage.issue(DECISION, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=f"name-{number}"))
+        return stage.origin()
+
+    assert {await origin_of(number) for number in range(30)} == {"fresh"}
+    assert await stage.issue(other) is innocent
+    assert [await origin_of(29), await origin_of(30 - MAX_TOKENS_OF_A_SESSION)] == ["reused", "reused"]
+    assert await origin_of(0) == "fresh"
     stage.issuer.close()
 
 
