@@ -39,9 +39,10 @@ def write_secret_file(path: Path, text: str, *, mode: int = OWNER_ALONE, gid: in
 
 def _sync_folder(folder: Path) -> None:
     """Have the name on the disk too, where the file system can do that."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with contextlib.suppress(OSError):
+    # The file is in its place already: a folder that may be written and not read (mode 0300) makes no failure of that.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
