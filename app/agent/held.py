@@ -4,7 +4,9 @@ Whether the signature is good is for STS or the control plane to say. This is fo
 holds, and for the health check, which must ask nobody.
 """
 
+import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,7 +70,9 @@ def read_held(path: Path) -> Held:
         HeldError: it is not there, cannot be read, or holds something else.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise HeldError("it is no regular file")
             data = file.read(MAX_CREDENTIAL_CHARS + 1)
         return parse_held(data.decode("ascii"))
     except FileNotFoundError as error:
@@ -89,6 +93,11 @@ def find_fault(path: Path, now: datetime) -> str | None:
         left = (held.ends_at - now).total_seconds()
         return f"the {held.kind} ends in {left:.0f} s, and should have been renewed {NEAR_END_SECONDS:.0f} s before"
     return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO at this path would hold up the agent, and its health check, until somebody writes."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _token_end(text: str) -> datetime:

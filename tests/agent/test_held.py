@@ -1,8 +1,11 @@
 """What a token file holds and until when, from its text alone."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -105,3 +108,17 @@ def test_files_that_no_proxy_can_use_are_told(tmp_path: Path) -> None:
     path.write_text(make_token() + "\n")
     assert "newline" in (find_fault(path, now) or "")
     assert "cannot be read" in (find_fault(tmp_path, now) or "")
+
+
+def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """Whoever opens one for reading waits for a writer, if need be for ever."""
+    path = tmp_path / "token"
+    os.mkfifo(path)
+    told: SimpleQueue[str | None] = SimpleQueue()
+    Thread(target=lambda: told.put(find_fault(path, END)), daemon=True).start()
+    try:
+        fault = told.get(timeout=30)
+    except Empty:
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # which lets the thread go
+        pytest.fail("the FIFO is waited for")
+    assert fault == "it is no regular file"
