@@ -148,21 +148,28 @@ def _held(token: str) -> Held | None:
 
 def _refusal(reply: Reply) -> RenewalError:
     """Tell a decision, which somebody has to change, from no decision, which is waited for."""
-    reason = reply.members.get("reason")
-    if not isinstance(reason, str) or not _REASON.fullmatch(reason):
-        reason = f"status_{reply.status}"
+    reason = _reason(reply)
     told = reply.members.get("detail")
     detail = _short(told) if isinstance(told, str) else "what answered is not this service; is --service-url right?"
     if reason == "not_found":
         detail = (
             "the service gives no tokens: set KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE there"
         )
-    is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
     if reply.request_id:
         detail += f" (request id {reply.request_id})"
+    # Every decision of the service has a reason. A 403 of a load balancer on the way has none, and has decided nothing.
+    is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
     return RenewalError(
-        Failure.DENIED if is_decision else Failure.UNDECIDED, reason, detail, retry_after=reply.retry_after
+        Failure.DENIED if is_decision and reason is not None else Failure.UNDECIDED,
+        reason or f"status_{reply.status}",
+        detail,
+        retry_after=reply.retry_after,
     )
+
+
+def _reason(reply: Reply) -> str | None:
+    reason = reply.members.get("reason")
+    return reason if isinstance(reason, str) and _REASON.fullmatch(reason) else None
 
 
 def _short(text: str) -> str:

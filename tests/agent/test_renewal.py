@@ -189,7 +189,6 @@ DENIALS = [
     refusal(403, "role_mesh_missing"),
     refusal(404, "not_found"),
     refusal(401, "caller_not_authenticated"),
-    Answer(404, b"<html>"),
 ]
 UNDECIDED = [
     refusal(503, "sts_throttled"),
@@ -202,6 +201,11 @@ UNDECIDED = [
     Answer(200, b"[" * 70_000),
     issued(make_token(timedelta(hours=-1))),
     Answer(502, b"bad gateway"),
+    # Of something on the way, which has decided nothing about the proxy.
+    Answer(403, b"<html>"),
+    Answer(404, {"message": "no such route"}),
+    Answer(401, {"reason": "Not Yours"}),
+    Answer(403, {"reason": 1}),
 ]
 
 
