@@ -504,6 +504,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     ),
     "app.agent.schedule.TOKEN_SHARE": ("The agent", "a token is renewed after this part of its life", percent),
     "app.agent.schedule.JITTER_SHARE": ("The agent", "earlier by chance, as part of that time", percent),
+    "app.agent.schedule.MIN_RENEWAL_SECONDS": ("The agent", "between two renewals, at least", seconds),
     "app.agent.schedule.NEAR_END_SECONDS": ("The agent", "what is left of a file that is healthy", seconds),
     "app.agent.renewal_thread.LOOK_AGAIN_SECONDS": ("The agent", "time until a clock that was set is noticed", seconds),
     "app.agent.runner.END_SECONDS": ("The agent", "time for a proxy to end, when the agent gives up", seconds),

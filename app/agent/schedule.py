@@ -14,6 +14,9 @@ TOKEN_SHARE: Final = 2 / 3
 # The part of that time by which a renewal comes earlier, at most.
 JITTER_SHARE: Final = 0.2
 
+# However short the life is: an AWS session at its end gives a credential that has ended as soon as it is there.
+MIN_RENEWAL_SECONDS: Final = 5.0
+
 FIRST_PAUSE_SECONDS: Final = 1.0
 LAST_PAUSE_SECONDS: Final = 60.0
 # A service can ask for patience, but nobody can ask for so much that the file ends over it.
@@ -23,9 +26,12 @@ NEAR_END_SECONDS: Final = 60.0
 
 
 def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) -> datetime:
-    """Return when to renew what holds from ``obtained`` to ``ends``: after a share of its life, or somewhat earlier."""
-    life = max(ends - obtained, timedelta(0))
-    return obtained + life * share * (1 - JITTER_SHARE * chance)
+    """Return when to renew what holds from ``obtained`` to ``ends``: after a share of its life, or somewhat earlier.
+
+    Never at once, though: that would be a loop without a pause.
+    """
+    wait = (ends - obtained) * share * (1 - JITTER_SHARE * chance)
+    return obtained + max(wait, timedelta(seconds=MIN_RENEWAL_SECONDS))
 
 
 def retry_pause(failures: int, retry_after: float | None, chance: float) -> timedelta:

@@ -10,6 +10,7 @@ from app.agent.schedule import (
     CREDENTIAL_SHARE,
     LAST_PAUSE_SECONDS,
     MAX_RETRY_AFTER_SECONDS,
+    MIN_RENEWAL_SECONDS,
     NEAR_END_SECONDS,
     TOKEN_SHARE,
     is_hopeless,
@@ -19,6 +20,7 @@ from app.agent.schedule import (
 )
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+FLOOR = timedelta(seconds=MIN_RENEWAL_SECONDS)
 chances = st.floats(0, 1, exclude_max=True)
 lives = st.timedeltas(timedelta(0), timedelta(days=1))
 shares = st.sampled_from([CREDENTIAL_SHARE, TOKEN_SHARE])
@@ -28,9 +30,9 @@ shares = st.sampled_from([CREDENTIAL_SHARE, TOKEN_SHARE])
 def test_a_renewal_comes_after_a_part_of_the_life_and_never_after_the_share(
     life: timedelta, share: float, chance: float
 ) -> None:
-    due = renewal_at(NOW, NOW + life, share, chance)
+    waited = renewal_at(NOW, NOW + life, share, chance) - NOW
     one = timedelta(microseconds=1)
-    assert NOW + life * share * 0.8 - one <= due <= NOW + life * share + one
+    assert life * share * 0.8 - one <= waited <= max(life * share, FLOOR) + one
 
 
 @pytest.mark.parametrize(
@@ -50,8 +52,9 @@ def test_chance_spreads_the_renewals_of_one_deployment() -> None:
     assert max(dues) - min(dues) > timedelta(minutes=7)
 
 
-def test_what_has_ended_already_is_renewed_at_once() -> None:
-    assert renewal_at(NOW, NOW - timedelta(minutes=1), TOKEN_SHARE, 0.5) == NOW
+@given(st.timedeltas(timedelta(days=-1), timedelta(seconds=5)), shares, chances)
+def test_what_has_all_but_ended_is_not_renewed_without_a_pause(left: timedelta, share: float, chance: float) -> None:
+    assert renewal_at(NOW, NOW + left, share, chance) == NOW + FLOOR
 
 
 @given(st.integers(1, 10_000), chances)

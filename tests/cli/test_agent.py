@@ -162,7 +162,7 @@ def test_sighup_renews_at_once(start: Start, path: Path) -> None:
 
 def test_a_token_ends_and_is_renewed_before(start: Start, path: Path) -> None:
     token = make_token()
-    with token_service(lasting(3), issued(token)) as service:
+    with token_service(lasting(9), issued(token)) as service:
         with start("--mode", "token", "--service-url", service.address) as agent:
             agent.wait_for('"renewed"', times=2)
             assert path.read_text() == token
