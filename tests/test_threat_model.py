@@ -506,6 +506,11 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.agent.schedule.JITTER_SHARE": ("The agent", "earlier by chance, as part of that time", percent),
     "app.agent.schedule.MIN_RENEWAL_SECONDS": ("The agent", "between two renewals, at least", seconds),
     "app.agent.schedule.NEAR_END_SECONDS": ("The agent", "what is left of a file that is healthy", seconds),
+    "app.agent.schedule.NEAR_END_SHARE": (
+        "The agent",
+        "what is left of a file that is healthy, as part of its life",
+        percent,
+    ),
     "app.agent.renewal_thread.LOOK_AGAIN_SECONDS": ("The agent", "time until a clock that was set is noticed", seconds),
     "app.agent.runner.END_SECONDS": ("The agent", "time for a proxy to end, when the agent gives up", seconds),
     "app.server._NOTICE_SECONDS": ("The end", "notice after the signal, in which `/ready` says 503", seconds),

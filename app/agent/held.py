@@ -12,12 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
-from app.agent.schedule import NEAR_END_SECONDS, is_near_end
+from app.agent.schedule import near_end
 from app.core.base64_text import Base64TextError, decode_base64url
 from app.core.credential import MAX_CREDENTIAL_CHARS, decode_credential
 from app.core.request_policy import MAX_LIFETIME
 from app.core.sigv4 import parse_amz_date
 from app.core.strict_json import StrictJsonError, parse_object
+from app.core.token_claims import BACKDATED_SECONDS
 from app.errors import CredentialError
 
 # A signed JWT in compact form (RFC 7515, section 7.1).
@@ -36,10 +37,17 @@ class Held:
     Attributes:
         kind: as ``--mode`` has it.
         ends_at: its end, as it says itself. A credential also ends with the session that signed it, and does not say so.
+        begins_at: when it was signed; None for a token that says no moment before its end.
     """
 
     kind: Literal["credential", "token"]
     ends_at: datetime
+    begins_at: datetime | None
+
+    @property
+    def life(self) -> timedelta | None:
+        """From the one to the other."""
+        return None if self.begins_at is None else self.ends_at - self.begins_at
 
 
 def parse_held(text: str) -> Held:
@@ -51,7 +59,7 @@ def parse_held(text: str) -> Held:
     if len(text) > MAX_CREDENTIAL_CHARS:
         raise HeldError("it is over 12 KiB")
     if _SIGNED_JWT.fullmatch(text):
-        return Held("token", _token_end(text))
+        return _read_token(text)
     try:
         request = decode_credential(text)
         signed_at = parse_amz_date(request.amz_date)
@@ -60,7 +68,7 @@ def parse_held(text: str) -> Held:
     lifetime = MAX_LIFETIME
     if request.expires is not None and re.fullmatch(r"[0-9]{1,6}", request.expires):
         lifetime = min(lifetime, timedelta(seconds=int(request.expires)))
-    return Held("credential", signed_at + lifetime)
+    return Held("credential", signed_at + lifetime, signed_at)
 
 
 def read_held(path: Path) -> Held:
@@ -89,9 +97,10 @@ def find_fault(path: Path, now: datetime) -> str | None:
         return str(error)
     if held.ends_at <= now:
         return f"the {held.kind} ended {(now - held.ends_at).total_seconds():.0f} s ago"
-    if is_near_end(now, held.ends_at):
-        left = (held.ends_at - now).total_seconds()
-        return f"the {held.kind} ends in {left:.0f} s, and should have been renewed {NEAR_END_SECONDS:.0f} s before"
+    left, least = held.ends_at - now, near_end(held.life)
+    if left < least:
+        due = f"{least.total_seconds():.0f} s before"
+        return f"the {held.kind} ends in {left.total_seconds():.0f} s, and should have been renewed {due}"
     return None
 
 
@@ -100,11 +109,19 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _token_end(text: str) -> datetime:
+def _read_token(text: str) -> Held:
     try:
-        ends = parse_object(decode_base64url(text.split(".")[1])).get("exp")
+        claims = parse_object(decode_base64url(text.split(".")[1]))
     except (StrictJsonError, Base64TextError) as error:
         raise HeldError("it looks like a JWT, and its claims are no JSON") from error
-    if isinstance(ends, bool) or not isinstance(ends, int | float) or not 0 <= ends <= _LAST_SECOND:
+    ends_at, dated = _moment(claims.get("exp")), _moment(claims.get("iat"))
+    if ends_at is None:
         raise HeldError("it is a JWT without an end (exp)")
-    return datetime.fromtimestamp(ends, UTC)
+    begins_at = None if dated is None else dated + timedelta(seconds=BACKDATED_SECONDS)
+    return Held("token", ends_at, begins_at if begins_at is not None and begins_at < ends_at else None)
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST_SECOND:
+        return None
+    return datetime.fromtimestamp(value, UTC)

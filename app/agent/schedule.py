@@ -23,6 +23,9 @@ LAST_PAUSE_SECONDS: Final = 60.0
 MAX_RETRY_AFTER_SECONDS: Final = 300.0
 # Less than this is left: the health check fails. kuma-dp needs about as long to start.
 NEAR_END_SECONDS: Final = 60.0
+# Of what lives shortly it is this part. The service gives a token again until half of its life is over, and of the rest the
+# agent leaves a third: a sixth of the whole is left when a renewal is due, and half of that bridges a failure or two.
+NEAR_END_SHARE: Final = 1 / 12
 
 
 def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) -> datetime:
@@ -56,6 +59,10 @@ def is_hopeless(now: datetime, failing_since: datetime, valid_until: datetime | 
     return now - failing_since >= patience and (valid_until is None or valid_until <= now)
 
 
-def is_near_end(now: datetime, ends: datetime) -> bool:
-    """Tell whether so little is left that a proxy which opens a stream with it may come too late."""
-    return ends - now < timedelta(seconds=NEAR_END_SECONDS)
+def near_end(life: timedelta | None) -> timedelta:
+    """Return how little may be left of what lives so long, before a proxy that opens a stream with it may come too late.
+
+    Without a known life it is a minute, as for everything that lives 12 minutes or longer.
+    """
+    longest = timedelta(seconds=NEAR_END_SECONDS)
+    return longest if life is None else min(longest, life * NEAR_END_SHARE)

@@ -11,19 +11,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.agent.held import HeldError, find_fault, parse_held
+from app.agent.held import Held, HeldError, find_fault, parse_held
 from app.core.signed_request import CredentialForm
 from tests.support.signing import NOW, Recipe, base64url, jwt
 from tests.support.token_service import make_token
+from tests.support.tokens import DATAPLANE_CLAIMS, DATAPLANE_HEADER, ISSUED
 
 CREDENTIAL = Recipe(form=CredentialForm.JWT).credential()
 END = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 TOKEN = jwt({"alg": "RS256", "kid": "k"}, {"exp": int(END.timestamp())}, "c2ln")
 
 
+def service_token(validity: int) -> str:
+    """A token with the claims of the service's own."""
+    return jwt(dict(DATAPLANE_HEADER), {**DATAPLANE_CLAIMS, "exp": ISSUED + validity}, "c2ln")
+
+
 def test_a_credential_ends_fifteen_minutes_after_its_signature() -> None:
     held = parse_held(CREDENTIAL)
     assert (held.kind, held.ends_at) == ("credential", NOW.replace(microsecond=0) + timedelta(minutes=15))
+    assert held.life == timedelta(minutes=15)
 
 
 def test_a_credential_that_is_signed_for_less_ends_sooner() -> None:
@@ -32,7 +39,18 @@ def test_a_credential_that_is_signed_for_less_ends_sooner() -> None:
 
 
 def test_a_token_ends_when_it_says() -> None:
-    assert parse_held(TOKEN) == type(parse_held(TOKEN))("token", END)
+    assert parse_held(TOKEN) == Held("token", END, None)
+
+
+def test_a_token_lives_from_its_issue_which_is_not_its_backdated_iat() -> None:
+    issued_at = datetime.fromtimestamp(ISSUED, UTC)
+    assert parse_held(service_token(300)) == Held("token", issued_at + timedelta(minutes=5), issued_at)
+
+
+@pytest.mark.parametrize("dated", [True, "1", 1e300, -1, None, int(END.timestamp())])
+def test_a_token_that_says_no_moment_of_its_issue_has_an_end_all_the_same(dated: object) -> None:
+    text = jwt({"alg": "RS256"}, {"exp": int(END.timestamp()), "iat": dated}, "c2ln")
+    assert parse_held(text) == Held("token", END, None)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +114,20 @@ def test_a_file_is_good_until_its_end_is_near(tmp_path: Path, left: timedelta, w
     path = tmp_path / "token"
     path.write_text(TOKEN)
     fault = find_fault(path, END - left)
+    assert fault is None if words is None else words in (fault or "")
+
+
+@pytest.mark.parametrize(
+    ("validity", "left", "words"),
+    [(300, 25, None), (300, 24, "25 s before"), (60, 5, None), (60, 4, "5 s before"), (3600, 59, "60 s before")],
+)
+def test_the_end_of_a_token_that_lives_shortly_is_near_later(
+    tmp_path: Path, validity: int, left: int, words: str | None
+) -> None:
+    """Or the health check would fail before the agent renews it."""
+    path = tmp_path / "token"
+    path.write_text(service_token(validity))
+    fault = find_fault(path, datetime.fromtimestamp(ISSUED + validity - left, UTC))
     assert fault is None if words is None else words in (fault or "")
 
 

@@ -14,10 +14,11 @@ from app.agent.schedule import (
     NEAR_END_SECONDS,
     TOKEN_SHARE,
     is_hopeless,
-    is_near_end,
+    near_end,
     renewal_at,
     retry_pause,
 )
+from app.core.token_claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 FLOOR = timedelta(seconds=MIN_RENEWAL_SECONDS)
@@ -98,7 +99,17 @@ def test_it_is_hopeless_once_it_lasted_and_nothing_holds_any_more(
     assert is_hopeless(NOW, since, valid_until, PATIENCE) is hopeless
 
 
-def test_near_the_end_is_less_than_a_minute() -> None:
-    edge = timedelta(seconds=NEAR_END_SECONDS)
-    assert not is_near_end(NOW, NOW + edge)
-    assert is_near_end(NOW, NOW + edge - timedelta(seconds=1))
+@pytest.mark.parametrize("life", [None, timedelta(minutes=12), timedelta(hours=1), timedelta(days=1)])
+def test_near_the_end_is_the_last_minute(life: timedelta | None) -> None:
+    assert near_end(life) == timedelta(seconds=NEAR_END_SECONDS)
+
+
+@given(st.integers(MIN_VALIDITY_SECONDS, MAX_VALIDITY_SECONDS), st.floats(0.5, 1), chances)
+def test_a_token_is_renewed_before_its_end_is_near_however_short_it_lives(
+    validity: int, part: float, chance: float
+) -> None:
+    """Also one that the service gives again, of whose life only half is left."""
+    life = timedelta(seconds=validity)
+    ends = NOW + life * part
+    left_when_due = ends - renewal_at(NOW, ends, TOKEN_SHARE, chance)
+    assert left_when_due >= near_end(life) * 1.99
