@@ -15,7 +15,7 @@ from typing import Final, Literal
 from app.agent.schedule import near_end
 from app.core.base64_text import Base64TextError, decode_base64url
 from app.core.credential import MAX_CREDENTIAL_CHARS, decode_credential
-from app.core.request_policy import MAX_LIFETIME
+from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 from app.core.sigv4 import parse_amz_date
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.token_claims import BACKDATED_SECONDS
@@ -97,6 +97,9 @@ def find_fault(path: Path, now: datetime) -> str | None:
         return str(error)
     if held.ends_at <= now:
         return f"the {held.kind} ended {(now - held.ends_at).total_seconds():.0f} s ago"
+    if held.kind == "credential" and held.begins_at is not None and held.begins_at - now > MAX_FUTURE_SKEW:
+        ahead = (held.begins_at - now).total_seconds()
+        return f"the credential is signed {ahead:.0f} s ahead of this host's clock, and is refused; set the clock (NTP)"
     left, least = held.ends_at - now, near_end(held.life)
     if left < least:
         due = f"{least.total_seconds():.0f} s before"

@@ -1,12 +1,14 @@
 """The thread in which renewals happen, and what it waits for between them."""
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
 from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.renewal import Finished, Renewals
+from app.core.request_policy import MAX_FUTURE_SKEW
 
 # A clock that was set, or a machine that slept, is noticed after this at the latest.
 LOOK_AGAIN_SECONDS: Final = 30.0
@@ -16,14 +18,20 @@ class RenewalThread(threading.Thread):
     """Renews until it is told to stop, and tells whenever something changed.
 
     Signals and the proxy's process are the main thread's; a renewal that waits for the network holds up neither.
+
+    Args:
+        monotonic: seconds that nobody can set back, unlike the clock of the renewals.
     """
 
-    def __init__(self, renewals: Renewals, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, renewals: Renewals, on_change: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.renewals = renewals
         self.finished: Finished | None = None
         self.is_busy = threading.Lock()
         self._on_change = on_change
+        self._monotonic = monotonic
         self._now = threading.Event()
         self._stopped = False
 
@@ -59,5 +67,16 @@ class RenewalThread(threading.Thread):
         return None
 
     def _wait_until(self, due: datetime) -> None:
-        while (left := (due - self.renewals.clock()).total_seconds()) > 0 and not self._now.is_set():
-            self._now.wait(min(left, LOOK_AGAIN_SECONDS))
+        """Wait for that moment, and never longer than it is away now.
+
+        A clock that is set back over the skew that is allowed ends the wait: the credential is dated ahead now, and refused.
+        """
+        latest = self._monotonic() + self._left(due)
+        while not self._now.is_set():
+            by_clock, at_most = self._left(due), latest - self._monotonic()
+            if min(by_clock, at_most) <= 0 or by_clock - at_most > MAX_FUTURE_SKEW.total_seconds():
+                return
+            self._now.wait(min(by_clock, at_most, LOOK_AGAIN_SECONDS))
+
+    def _left(self, due: datetime) -> float:
+        return (due - self.renewals.clock()).total_seconds()

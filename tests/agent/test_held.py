@@ -131,6 +131,22 @@ def test_the_end_of_a_token_that_lives_shortly_is_near_later(
     assert fault is None if words is None else words in (fault or "")
 
 
+@pytest.mark.parametrize(
+    ("ahead", "words"), [(300, None), (301, "signed 301 s ahead of this host's clock"), (3600, "3600 s ahead")]
+)
+def test_a_credential_from_before_the_clock_was_set_back_is_told(tmp_path: Path, ahead: int, words: str | None) -> None:
+    path = tmp_path / "token"
+    path.write_text(CREDENTIAL)
+    fault = find_fault(path, NOW.replace(microsecond=0) - timedelta(seconds=ahead))
+    assert fault is None if words is None else words in (fault or "")
+
+
+def test_a_token_that_is_issued_ahead_is_for_the_control_planes_clock(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text(service_token(300))
+    assert find_fault(path, datetime.fromtimestamp(ISSUED - 3600, UTC)) is None
+
+
 def test_files_that_no_proxy_can_use_are_told(tmp_path: Path) -> None:
     path = tmp_path / "token"
     now = datetime.now(UTC)

@@ -2,6 +2,8 @@
 
 import queue
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -366,9 +368,23 @@ def test_a_bug_does_not_end_the_agent_nor_tell_a_secret(make: Make, notes: Notes
 # In its thread.
 
 
-def run_in_a_thread(renewals: Renewals) -> tuple[RenewalThread, "queue.Queue[None]"]:
+@dataclass
+class Monotonic:
+    """Seconds that nobody sets back, and how often somebody looked at them."""
+
+    now: float = 0.0
+    looks: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(self) -> float:
+        self.looks.release()
+        return self.now
+
+
+def run_in_a_thread(
+    renewals: Renewals, monotonic: Callable[[], float] = time.monotonic
+) -> tuple[RenewalThread, "queue.Queue[None]"]:
     changes: queue.Queue[None] = queue.Queue()
-    thread = RenewalThread(renewals, lambda: changes.put(None))
+    thread = RenewalThread(renewals, lambda: changes.put(None), monotonic)
     thread.start()
     changes.get(timeout=30)
     return thread, changes
@@ -385,6 +401,28 @@ def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkey
     thread.join(30)
     assert not thread.is_alive()
     assert thread.finished is None
+
+
+@pytest.mark.parametrize(
+    ("set_back", "passed"),
+    [(timedelta(minutes=4), 300), (timedelta(minutes=5, seconds=1), 0)],
+    ids=["a-little-and-the-wait-is-over", "over-the-skew-and-at-once"],
+)
+def test_a_clock_that_is_set_back_holds_up_no_renewal(
+    make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch, set_back: timedelta, passed: float
+) -> None:
+    """Or the credential, which is renewed after five minutes, ends first; and until then it is dated ahead, and refused."""
+    monkeypatch.setattr("app.agent.renewal_thread.LOOK_AGAIN_SECONDS", 0.01)
+    monotonic = Monotonic()
+    thread, changes = run_in_a_thread(make(), monotonic)
+    # Once for how long the wait may be, and then while it lasts.
+    assert all(monotonic.looks.acquire(timeout=30) for _ in range(2))
+    notes.now -= set_back
+    monotonic.now += passed
+    changes.get(timeout=30)
+    assert [event for _, event, _ in notes.lines] == ["renewed", "renewed"]
+    thread.stop()
+    thread.join(30)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
