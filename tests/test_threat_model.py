@@ -493,7 +493,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     ),
     "app.agent.service_client.MAX_ANSWER_BYTES": ("The agent", "answer of the service", kib),
     "app.agent.service_client.CONNECT_SECONDS": ("The agent", "connecting to it, TLS included", seconds),
-    "app.agent.service_client.TIMEOUT_SECONDS": ("The agent", "a part of its answer", seconds),
+    "app.agent.service_client.TIMEOUT_SECONDS": ("The agent", "a call as a whole", seconds),
     "app.agent.schedule.FIRST_PAUSE_SECONDS": ("The agent", "first pause after a failure", seconds),
     "app.agent.schedule.LAST_PAUSE_SECONDS": ("The agent", "the longest pause", seconds),
     "app.agent.schedule.MAX_RETRY_AFTER_SECONDS": ("The agent", "`Retry-After` that is heeded", seconds),

@@ -2,11 +2,12 @@
 
 ::
 
-    sources    what to write: a credential signed here, or a token that the service gives for one
-    schedule   when to renew, how long to wait after a failure, when to give up; pure
-    renewal    one renewal after the other; renewal_thread waits between them
-    runner     signals, the proxy's process, and the end
-    held       what a token file holds and until when: for the agent and for its health check
+    sources        what to write: a credential signed here, or a token that the service gives for one
+    service_client one call of the service; bounded_socket gives the whole of it one time
+    schedule       when to renew, how long to wait after a failure, when to give up; pure
+    renewal        one renewal after the other; renewal_thread waits between them
+    runner         signals, the proxy's process, and the end
+    held           what a token file holds and until when: for the agent and for its health check
 
 It stands beside every proxy, so it imports what it needs and no more: neither the service nor boto3.
 """

@@ -10,17 +10,20 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from app.agent.bounded_socket import bound_by
 from app.agent.errors import Failure, RenewalError
 from app.agent.service_address import ServiceAddress
 from app.callers import read_tokens
 from app.core.strict_json import StrictJsonError, parse_object
 
-# The service's own deadline is 10 s, or what it was set to, at most 60.
+# Of a call as a whole: a service that sends a byte now and then would else hold up every renewal to come. The service's own
+# deadline is 10 s, or what it was set to, at most 60.
 TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -56,11 +59,18 @@ class Reply:
 
 
 class ServiceClient:
-    """Asks one service."""
+    """Asks one service.
 
-    def __init__(self, address: ServiceAddress, access: ServiceAccess) -> None:
+    Args:
+        monotonic: seconds that nobody can set back.
+    """
+
+    def __init__(
+        self, address: ServiceAddress, access: ServiceAccess, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._address = address
         self._access = access
+        self._monotonic = monotonic
 
     def check_files(self) -> None:
         """Read the files once, so that a bad one shows at the start.
@@ -81,8 +91,9 @@ class ServiceClient:
         body = json.dumps(call).encode()
         connection = self._connection()
         try:
+            ends = self._monotonic() + TIMEOUT_SECONDS
             connection.connect()
-            connection.sock.settimeout(TIMEOUT_SECONDS)
+            bound_by(connection, lambda: ends - self._monotonic())
             connection.request("POST", path, body, {**self._headers(), "Content-Type": "application/json"})
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
