@@ -255,7 +255,42 @@ def test_the_dataplane_is_what_the_agent_asks_for_and_what_the_role_says() -> No
     assert variables == set(re.findall(r'--dataplane-var "(\w+)=', "".join(PROXY["Command"])))
 
 
+@pytest.mark.parametrize("text", ["123", "on", "true", "null", "1e3", "0x1f"])
+def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
+    """The resource is YAML, in which these are no texts unless they are quoted."""
+    template = with_parameters(Mesh=text, Service=text)
+    [definition] = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
+    [proxy] = [each for each in definition["Properties"]["ContainerDefinitions"] if each["Name"] == "kuma-dp"]
+    resource = yaml.safe_load(environment(resolve(template, proxy))["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
+    assert resource["mesh"] == text
+    assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == text
+
+
+def with_parameters(**values: str) -> dict[str, Any]:
+    """The template, where these parameters are given; each has to be one that it takes."""
+    template = load("dataplane.yaml")
+    for name, value in values.items():
+        parameter = template["Parameters"][name]
+        assert re.fullmatch(parameter["AllowedPattern"], value)
+        parameter["Default"] = value
+    return template
+
+
 # Roles.
+
+
+def test_the_longest_mesh_and_service_fit_into_names() -> None:
+    """IAM gives a role's name 64 characters. ECS takes no dot in a family's, so that is the stack's."""
+    longest = {
+        name: "a" * int(re.search(r"{1,(\d+)}$", load("dataplane.yaml")["Parameters"][name]["AllowedPattern"])[1])  # type: ignore[index]
+        for name in ("Mesh", "Service")
+    }
+    template = with_parameters(**longest)
+    for name, value in longest.items():
+        assert not re.fullmatch(template["Parameters"][name]["AllowedPattern"], value + "a")
+    role = resolve(template, template["Resources"]["TaskRole"]["Properties"])
+    assert re.fullmatch(r"[\w+=,.@-]{1,64}", role["RoleName"])
+    assert load("dataplane.yaml")["Resources"]["TaskDefinition"]["Properties"]["Family"] == {"Ref": "AWS::StackName"}
 
 
 def policies(name: str, role: str) -> list[dict[str, Any]]:
