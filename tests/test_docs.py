@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -224,6 +225,22 @@ def test_every_reason_of_the_agents_own_is_documented_and_no_other() -> None:
 def test_every_signal_that_is_passed_on_is_documented() -> None:
     [sentence] = re.findall(r"^- (.+) are passed on", page("agent.md"), flags=re.MULTILINE)
     assert re.findall(r"SIG[A-Z0-9]+", sentence) == [number.name for number in FORWARDED]
+
+
+def test_the_unit_of_systemd_gives_the_agent_all_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A unit has no variables: without a region the agent does not start, and without the audience it gets no token."""
+    for option in main.commands["agent"].params:
+        for name in [option.envvar] if isinstance(option.envvar, str) else option.envvar or ():
+            monkeypatch.delenv(name, raising=False)
+    text = (ROOT / "docs" / "how-to" / "run-the-agent-on-ecs.md").read_text(encoding="utf-8")
+    [line] = re.findall(r"^ExecStart=kuma-aws-iam agent (.+)$", text, flags=re.MULTILINE)
+    for name in re.findall(r"/etc/kuma/(\S+)", line):
+        (tmp_path / name).touch()
+    arguments = shlex.split(line.replace("/etc/kuma/", f"{tmp_path}/"))
+    parameters = main.commands["agent"].make_context("agent", arguments).params
+    assert parameters["region"]
+    assert parameters["audience"] == "mesh-production"  # as the page calls it
+    assert parameters["command"][:2] == ("kuma-dp", "run")
 
 
 # Commands.
