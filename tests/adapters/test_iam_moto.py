@@ -7,7 +7,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from app.adapters.iam import IamRoles
 from app.adapters.iam_clients import IamOptions
@@ -17,6 +16,7 @@ from app.errors import AuthorizationError
 from app.metrics import Metrics
 from app.reasons import Reason
 from tests.adapters.conftest import new_trail
+from tests.support.moto_server import moto_server
 from tests.support.world import DATAPLANE, READER_ROLE
 
 OWN_ACCOUNT = "123456789012"  # moto's own for keys that it does not know
@@ -48,27 +48,25 @@ def _make_role(iam: Any, mesh: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[Moto]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    sts, own = _client("sts", url), _client("iam", url)
-    # moto takes a role of any account to be there, and gives keys of that account.
-    session = sts.assume_role(RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/{READER_ROLE}", RoleSessionName="setting-up")
-    keys = session["Credentials"]
-    other = _client(
-        "iam",
-        url,
-        aws_access_key_id=keys["AccessKeyId"],
-        aws_secret_access_key=keys["SecretAccessKey"],
-        aws_session_token=keys["SessionToken"],
-    )
-    other.create_role(RoleName=READER_ROLE, AssumeRolePolicyDocument=TRUST)
-    roles = {OWN_ACCOUNT: _make_role(own, "default"), OTHER_ACCOUNT: _make_role(other, "payments")}
-    for client in (sts, own, other):
-        client.close()
-    yield Moto(url, roles)
-    server.stop()
+    with moto_server() as url:
+        sts, own = _client("sts", url), _client("iam", url)
+        # moto takes a role of any account to be there, and gives keys of that account.
+        session = sts.assume_role(
+            RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/{READER_ROLE}", RoleSessionName="setting-up"
+        )
+        keys = session["Credentials"]
+        other = _client(
+            "iam",
+            url,
+            aws_access_key_id=keys["AccessKeyId"],
+            aws_secret_access_key=keys["SecretAccessKey"],
+            aws_session_token=keys["SessionToken"],
+        )
+        other.create_role(RoleName=READER_ROLE, AssumeRolePolicyDocument=TRUST)
+        roles = {OWN_ACCOUNT: _make_role(own, "default"), OTHER_ACCOUNT: _make_role(other, "payments")}
+        for client in (sts, own, other):
+            client.close()
+        yield Moto(url, roles)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 It knows no presigned GET, no time window and no end of a session; nobody but the emulator's own tests speaks there.
 """
 
-import http.client
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,11 +11,11 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.server import ThreadedMotoServer
 
 from app.emulator import Emulator, UserCredentials, World
 from tests.emulator.conftest import TAGS
 from tests.emulator.signing import Message, sign
+from tests.support.moto_server import moto_api, moto_server
 
 MOTO_ACCOUNT = "123456789012"
 POLICY = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
@@ -37,36 +36,27 @@ def _iam(url: str, key_id: str, secret: str) -> Any:
     return create("iam", endpoint_url=url, config=Config(proxies={}, retries={"total_max_attempts": 1}))
 
 
-def _verify_signatures(url: str) -> None:
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-    connection.request("POST", "/moto-api/reset-auth", body="0")
-    assert connection.getresponse().status == 200
-    connection.close()
-
-
 @pytest.fixture(scope="module")
 def twins() -> Iterator[Twins]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    iam = _iam(url, "setting", "up")
-    iam.create_user(UserName="alice")
-    iam.put_user_policy(UserName="alice", PolicyName="all", PolicyDocument=POLICY)
-    key = iam.create_access_key(UserName="alice")["AccessKey"]
-    tags = [{"Key": name, "Value": value} for name, value in TAGS]
-    role = iam.create_role(RoleName="demo-app", Path="/workloads/", AssumeRolePolicyDocument=TRUST, Tags=tags)["Role"]
-    iam.close()
-    _verify_signatures(url)
+    with moto_server() as url:
+        iam = _iam(url, "setting", "up")
+        iam.create_user(UserName="alice")
+        iam.put_user_policy(UserName="alice", PolicyName="all", PolicyDocument=POLICY)
+        key = iam.create_access_key(UserName="alice")["AccessKey"]
+        tags = [{"Key": name, "Value": value} for name, value in TAGS]
+        role = iam.create_role(RoleName="demo-app", Path="/workloads/", AssumeRolePolicyDocument=TRUST, Tags=tags)[
+            "Role"
+        ]
+        iam.close()
+        moto_api(url, "reset-auth", "0")  # signatures are verified from here on
 
-    world = World()
-    user = world.add_user(
-        MOTO_ACCOUNT, "alice", access_key_id=key["AccessKeyId"], secret_access_key=key["SecretAccessKey"]
-    )
-    world.add_role(MOTO_ACCOUNT, "demo-app", path="/workloads/", tags=TAGS, role_id=role["RoleId"])
-    with Emulator(world) as emulator:
-        yield Twins(url, emulator.url, user)
-    server.stop()
+        world = World()
+        user = world.add_user(
+            MOTO_ACCOUNT, "alice", access_key_id=key["AccessKeyId"], secret_access_key=key["SecretAccessKey"]
+        )
+        world.add_role(MOTO_ACCOUNT, "demo-app", path="/workloads/", tags=TAGS, role_id=role["RoleId"])
+        with Emulator(world) as emulator:
+            yield Twins(url, emulator.url, user)
 
 
 def _unknown_key(user: UserCredentials) -> Message:
