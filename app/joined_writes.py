@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 class Turn:
     """What is written in one turn of an event loop, over all connections: one call at its end for all of them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        # Not the loop as well: it is the weak key of this in `_TURNS`.
         self._writing: list[JoinedWrites] = []
 
     @classmethod
@@ -22,13 +22,13 @@ class Turn:
         """Return that of a loop."""
         turn = _TURNS.get(loop)
         if turn is None:
-            turn = _TURNS[loop] = cls(loop)
+            turn = _TURNS[loop] = cls()
         return turn
 
     def add(self, writing: "JoinedWrites") -> None:
         """Have a connection flushed at the end of this turn."""
         if not self._writing:
-            self._loop.call_soon(self._end)
+            asyncio.get_running_loop().call_soon(self._end)
         self._writing.append(writing)
 
     def _end(self) -> None:
@@ -41,7 +41,7 @@ class Turn:
             if sent < len(writing):
                 # One that failed holds up no other.
                 self._writing = writing[sent:] + self._writing
-                self._loop.call_soon(self._end)
+                asyncio.get_running_loop().call_soon(self._end)
 
 
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()

@@ -1,6 +1,8 @@
 """What is written within one turn of the loop leaves in one piece, and nothing is lost or held back."""
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -138,3 +140,14 @@ async def test_one_connection_that_fails_holds_up_no_other(joined: JoinedWrites,
     await asyncio.sleep(0)
     assert [str(fault) for fault in faults] == ["seen"]
     assert wire.pieces == [b"sent"]
+
+
+def test_a_loop_that_is_over_is_let_go() -> None:
+    async def loop_of_a_turn() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = asyncio.get_running_loop()
+        Turn.of(loop)
+        return weakref.ref(loop)
+
+    left = asyncio.run(loop_of_a_turn())
+    gc.collect()
+    assert left() is None

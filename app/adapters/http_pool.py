@@ -109,6 +109,8 @@ class HttpPool:
         for connection in [*self._busy, *(connection for kept in self._idle.values() for connection in kept)]:
             connection.fail(DisconnectedError("the pool was closed"))
         self._idle.clear()
+        # The loop closes the sockets in its next turn; it may have none after this.
+        await asyncio.sleep(0)
 
     def _take(self, origin: Origin) -> Connection | None:
         kept = self._idle.get(origin)

@@ -45,6 +45,7 @@ class IamRoles:
     def close(self) -> None:
         """Give up what has not started yet; calls under way end with their decisions."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+        self._clients.close()
 
     async def obtain_credentials(self) -> bool:
         """Whether the service finds AWS credentials for itself; never raises for what AWS does."""

@@ -346,6 +346,18 @@ async def test_closing_the_pool_ends_what_is_under_way() -> None:
             await hanging
 
 
+async def test_a_pool_that_was_closed_holds_no_socket() -> None:
+    """The event loop may end right after it."""
+    async with recording_server(OK) as server, open_pool() as pool:
+        await exchange(pool, server.url)
+        [kept] = pool._idle.values()
+        opened = kept[0]._transport
+        assert opened is not None
+        raw_socket = opened.get_extra_info("socket")
+        await pool.close()
+        assert raw_socket.fileno() == -1
+
+
 # Names.
 
 
