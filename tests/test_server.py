@@ -156,7 +156,7 @@ def test_the_collector_does_not_look_at_what_stays(aws: Aws, address: str, tmp_p
 
 def test_it_takes_the_open_files_that_it_may(aws: Aws, address: str) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # What most hosts begin with. It is inherited, so for a moment it holds for this process too, which may have hundreds open.
+    # What most hosts begin with. It is inherited, so for a moment it holds for this process too, which has hundreds open.
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     try:
         with served(address, **aws.service_environment()) as service:
