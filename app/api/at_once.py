@@ -22,7 +22,15 @@ def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
         Whether it was written; else nothing was.
     """
     cycle = getattr(send, "__self__", None)
-    if not isinstance(cycle, RequestResponseCycle) or not _goes_on(cycle):
+    # There is nothing to wait for, to leave out or to end. An access log there never is: the audit line is one.
+    if (
+        not isinstance(cycle, RequestResponseCycle)
+        or not cycle.keep_alive
+        or cycle.response_started
+        or cycle.disconnected
+        or cycle.flow.write_paused
+        or cycle.scope["method"] == "HEAD"
+    ):
         return False
     defaults = [b"%b: %b\r\n" % header for header in cycle.default_headers]
     cycle.response_started = cycle.response_complete = True
@@ -31,14 +39,3 @@ def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
     cycle.message_event.set()
     cycle.on_response()
     return True
-
-
-def _goes_on(cycle: RequestResponseCycle) -> bool:
-    """Whether there is nothing to wait for, to leave out or to end. An access log there never is: the audit line is one."""
-    return (
-        cycle.keep_alive
-        and not cycle.response_started
-        and not cycle.disconnected
-        and not cycle.flow.write_paused
-        and cycle.scope["method"] != "HEAD"
-    )

@@ -68,7 +68,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 if self.transport.is_closing():
                     return
                 self._take(data[at : at + _PIECE_BYTES])
-        self._start_clocks()
+        # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        waiting = cycle is not None and not cycle.response_complete
+        if waiting and self._body_timer is None and not self._in_head and self._has_more_body(cycle):
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT_SECONDS, self._wake_reader)
+        # A head that came at once, as nearly all do, needs no clock.
+        if self._head_timer is None and (self._in_head or not waiting) and not self.transport.is_closing():
+            self._start_head_timer()
 
     def _take(self, data: bytes) -> None:
         """Feed the parser, and bound what it keeps: a head that is not whole yet, and what a body has around it."""
@@ -85,20 +92,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if too_large and not self.transport.is_closing():
             self.send_400_response("The request is too large.")
 
-    def _start_clocks(self) -> None:
-        # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        waiting = cycle is not None and not cycle.response_complete
-        if waiting and self._body_timer is None and not self._in_head and self._has_more_body(cycle):
-            self._body_timer = self.loop.call_later(BODY_TIMEOUT_SECONDS, self._wake_reader)
-        # A head that came at once, as nearly all do, needs no clock.
-        if self._head_timer is None and (self._in_head or not waiting) and not self.transport.is_closing():
-            self._start_head_timer()
-
     def on_body(self, body: bytes) -> None:
         """Count what is body."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
         """Stop the body's clock."""
