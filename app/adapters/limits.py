@@ -49,15 +49,6 @@ class Gate:
         self._inside -= 1
         self._slots.release()
 
-    @asynccontextmanager
-    async def slot(self, deadline: float) -> AsyncIterator[None]:
-        """Hold a slot while the context lasts; see `enter`."""
-        await self.enter(deadline)
-        try:
-            yield
-        finally:
-            self.leave()
-
     async def _wait(self, deadline: float) -> None:
         if self.waiting >= self._queue:
             raise UpstreamError(Reason.OVERLOADED, f"the queue of {self._name} is full")

@@ -1,7 +1,8 @@
 """How many are let in at once, and what becomes of the others."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,9 +23,19 @@ def past() -> float:
     return asyncio.get_running_loop().time() - 1
 
 
+@asynccontextmanager
+async def slot(gate: Gate, deadline: float) -> AsyncIterator[None]:
+    """Hold a slot while the context lasts."""
+    await gate.enter(deadline)
+    try:
+        yield
+    finally:
+        gate.leave()
+
+
 async def refused(gate: Gate, deadline: float) -> str:
     with pytest.raises(UpstreamError) as raised:
-        async with gate.slot(deadline):
+        async with slot(gate, deadline):
             raise AssertionError("it was let in")
     assert raised.value.reason is Reason.OVERLOADED
     return raised.value.detail
@@ -35,12 +46,12 @@ async def test_a_gate_lets_so_many_in_and_the_next_when_one_leaves() -> None:
     inside = asyncio.Event()
 
     async def third() -> None:
-        async with gate.slot(soon()):
+        async with slot(gate, soon()):
             inside.set()
 
     async with AsyncExitStack() as two:
-        await two.enter_async_context(gate.slot(soon()))
-        await two.enter_async_context(gate.slot(soon()))
+        await two.enter_async_context(slot(gate, soon()))
+        await two.enter_async_context(slot(gate, soon()))
         waiting = asyncio.create_task(third())
         for _ in range(3):
             await asyncio.sleep(0)
@@ -52,23 +63,23 @@ async def test_a_gate_lets_so_many_in_and_the_next_when_one_leaves() -> None:
 
 async def test_a_gate_with_somebody_inside_is_not_idle() -> None:
     gate = Gate("x", at_once=10, queue=1)
-    async with gate.slot(soon()):
+    async with slot(gate, soon()):
         assert not gate.idle
     assert gate.idle
 
 
 async def test_a_full_queue_turns_away_at_once() -> None:
     gate = Gate("x", at_once=1, queue=0)
-    async with gate.slot(soon()):
+    async with slot(gate, soon()):
         assert "full" in await refused(gate, soon())
 
 
 async def test_who_waits_leaves_at_its_deadline_and_leaves_its_place_to_others() -> None:
     gate = Gate("x", at_once=1, queue=1)
-    async with gate.slot(soon()):
+    async with slot(gate, soon()):
         for _ in range(3):
             assert "deadline" in await refused(gate, past())
-    async with gate.slot(soon()):
+    async with slot(gate, soon()):
         pass
 
 
@@ -77,10 +88,10 @@ async def test_a_cancelled_waiter_takes_no_slot_with_it() -> None:
     gate = Gate("x", at_once=1, queue=5)
 
     async def wait() -> None:
-        async with gate.slot(soon()):
+        async with slot(gate, soon()):
             pass
 
-    async with gate.slot(soon()):
+    async with slot(gate, soon()):
         first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
         await asyncio.sleep(0)
         first.cancel()
