@@ -1,4 +1,4 @@
-"""Signers that nobody here wrote: awscli, boto3, botocore and hvac, recorded and running.
+"""Signers that nobody here wrote: awscli, boto3, botocore and hvac, recorded and running; those of Go and npm, recorded.
 
 What they sign is accepted over real HTTP by the whole service, and refused when it is signed for somebody else. awscli runs
 as a process of its own only: imported, it would put its own copy of botocore in the real one's place.
@@ -39,6 +39,10 @@ from tests.support.world import ACCOUNT, Aws
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 ACCEPTED: Final = {
+    "aws-sdk-go-v2-post": CredentialForm.PLAIN_ENVELOPE,
+    "aws4-post": CredentialForm.PLAIN_ENVELOPE,
+    "aws4-post-global": CredentialForm.PLAIN_ENVELOPE,
+    "aws4-vault-envelope": CredentialForm.ENVELOPE,
     "awscli-eks-get-token-aws-region-alone": CredentialForm.EKS,
     "awscli-eks-get-token-eu-west-1": CredentialForm.EKS,
     "awscli-eks-get-token-fips-dual-stack": CredentialForm.EKS,
@@ -46,6 +50,7 @@ ACCEPTED: Final = {
     "awscli-eks-get-token-us-east-1": CredentialForm.EKS,
     "boto3-get-caller-identity-audience": CredentialForm.PLAIN_ENVELOPE,
     "boto3-get-caller-identity-audience-base64url": CredentialForm.PLAIN_ENVELOPE,
+    "boto3-get-caller-identity-lambda": CredentialForm.PLAIN_ENVELOPE,
     "boto3-vault-envelope": CredentialForm.ENVELOPE,
     "boto3-vault-envelope-base64url": CredentialForm.ENVELOPE,
     "boto3-vault-envelope-go": CredentialForm.ENVELOPE,
@@ -56,6 +61,7 @@ ACCEPTED: Final = {
     "botocore-presigned": CredentialForm.NATIVE,
     "botocore-presigned-jwt": CredentialForm.JWT,
     "botocore-presigned-no-path": CredentialForm.NATIVE,
+    "consul-awsauth": CredentialForm.ENVELOPE,
     "hvac-audience": CredentialForm.ENVELOPE,
     "hvac-audience-base64url": CredentialForm.ENVELOPE,
     "hvac-region-us-east-1": CredentialForm.ENVELOPE,
@@ -78,8 +84,7 @@ REFUSED: Final = {
     # X-Amz-Expires=3600, which is boto3's default: at most 900 (invariant I7).
     "boto3-presigned-audience-default-method": Reason.CREDENTIAL_MALFORMED,
     "boto3-presigned-audience-get": Reason.CREDENTIAL_MALFORMED,
-    # A header that the contract does not know: unsigned x-amzn-trace-id, signed accept; and one that it wants.
-    "boto3-get-caller-identity-lambda": Reason.CREDENTIAL_MALFORMED,
+    # A header that the contract does not know, signed accept; and one that it wants.
     "botocore-post-signed-accept": Reason.CREDENTIAL_MALFORMED,
     "botocore-post-no-content-type": Reason.CREDENTIAL_MALFORMED,
     # hvac signs the global host for whatever region it is told.

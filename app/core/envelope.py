@@ -56,7 +56,7 @@ def decode_envelope(text: str) -> SignedRequest:
 
 
 def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: bytes) -> SignedRequest:
-    fields = _parse_headers(headers)
+    fields = _parse_headers(headers, len(body))
     authorization = fields.pop("authorization", None)
     amz_date = fields.get("x-amz-date")
     if authorization is None or amz_date is None:
@@ -76,22 +76,34 @@ def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: 
     )
 
 
-def _parse_headers(headers: Any) -> dict[str, str]:
+def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
     """Return the headers by lower-case name; two that differ only in case are refused (I3, CVE-2022-2385)."""
     if not isinstance(headers, dict):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the headers are not a JSON object")
     fields: dict[str, str] = {}
     for name, given in headers.items():
-        # Go's http.Header marshals each value as a list; one that holds more than one value is ambiguous.
-        value = given[0] if isinstance(given, list) and len(given) == 1 else given
         if not _HEADER_NAME.fullmatch(name):
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a name that is no header name")
+        value = str(given) if _is_length(name, given, body_length) else _single(given)
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a value that is no header value")
         if name.lower() in fields:
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header stands twice, in two spellings")
         fields[name.lower()] = value
     return fields
+
+
+def _single(given: Any) -> Any:
+    # Go's http.Header marshals each value as a list; one that holds more than one value is ambiguous.
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
+
+
+def _is_length(name: str, given: Any, body_length: int) -> bool:
+    """Whether it is a Content-Length as npm's aws4 writes it: a JSON integer, which has to be the body's length.
+
+    The type is compared exactly: ``true`` is an ``int`` to Python, and ``43.0`` and ``4.3e1`` are equal to 43.
+    """
+    return name.lower() == "content-length" and type(given) is int and given == body_length
 
 
 def _text(members: dict[str, Any], name: str) -> str:

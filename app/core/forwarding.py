@@ -104,14 +104,16 @@ def _presigned_headers(request: SignedRequest, audience: str | None) -> Iterator
 
 
 def _posted_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:
-    """Yield the signed headers, the Authorization in its one spelling, and our own."""
+    """Yield the signed headers, the Authorization in its one spelling, and our own.
+
+    Host and Content-Length are written from the endpoint and the body, signed or not: an envelope may lack both.
+    """
     signed = request.signature.signed_headers
     yield _ACCEPT
     if "user-agent" not in signed:
         yield _USER_AGENT
-    if "content-length" not in signed:
-        yield "content-length", str(len(request.body))
+    yield "content-length", str(len(request.body))
     for name in signed:
-        if name != "host":
+        if name not in ("host", "content-length"):
             yield name, request.headers[name]
     yield "Authorization", request.signature.authorization()

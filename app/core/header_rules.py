@@ -49,8 +49,12 @@ _HARMLESS_UNSIGNED: Final = frozenset(
         "content-length",
         "user-agent",
         "x-amz-user-agent",
+        "x-amzn-trace-id",
     }
 )
+# Signed headers that may be absent from an envelope, since their one value is known without it: botocore leaves Host to the
+# URL; net/http adds Content-Length behind the signer's back, so that envelopes of Go's SDK v2 lack it.
+_IMPLIED_SIGNED: Final = frozenset({"content-length", "host"})
 _FORM_CONTENT_TYPE: Final = re.compile(
     r"application/x-www-form-urlencoded(?:; ?charset=utf-8)?", re.ASCII | re.IGNORECASE
 )
@@ -67,8 +71,15 @@ def _require_canonical_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_no_unsigned_audience(request: SignedRequest) -> None:
-    """Refuse an audience that the signature does not cover: anybody could have written it (CVE-2026-71861)."""
-    if (request.headers.keys() & AUDIENCE_HEADERS) - set(request.signature.signed_headers):
+    """Refuse an audience that the signature does not cover: anybody could have written it (CVE-2026-71861).
+
+    Beside a signed audience it is a header too many; without one the credential is bound to nobody.
+    """
+    signed = set(request.signature.signed_headers)
+    unsigned = (request.headers.keys() & AUDIENCE_HEADERS) - signed
+    if unsigned and signed & AUDIENCE_HEADERS:
+        raise _malformed(f"beside the signed audience header there is an unsigned one: {', '.join(sorted(unsigned))}")
+    if unsigned:
         raise CredentialError(Reason.AUDIENCE_MISSING, "the audience header is not among SignedHeaders")
 
 
@@ -86,10 +97,10 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
-    """Refuse a listed header that is not there, host apart: botocore's own requests carry none, so it comes of the URL."""
+    """Refuse a signed header that the envelope lacks, unless its value is implied by the URL or the body."""
     if request.form.is_presigned:
         return
-    if set(request.signature.signed_headers) - request.headers.keys() - {"host"}:
+    if set(request.signature.signed_headers) - request.headers.keys() - _IMPLIED_SIGNED:
         raise _malformed("a header of SignedHeaders is not there")
 
 

@@ -7,7 +7,7 @@ import pytest
 from app.core.credential import decode_credential
 from app.core.forwarding import ValidatedRequest, rebuild
 from app.core.signed_request import CredentialForm
-from tests.support.mutations import change_query, parameter, set_header
+from tests.support.mutations import change_query, drop_header, parameter, set_header
 from tests.support.signing import (
     AUDIENCE,
     BODY,
@@ -127,6 +127,17 @@ def test_a_rebuilt_post_sends_signed_values_in_place_of_ours(form: CredentialFor
     assert signature_holds(request, recipe)
 
 
+@pytest.mark.parametrize("form", POSTED_FORMS)
+def test_a_rebuilt_post_supplies_a_signed_length_that_is_absent(form: CredentialForm) -> None:
+    """The AWS SDK for Go v2 signs it and leaves it to net/http: without it the signature would not hold."""
+    recipe = Recipe(form=form, headers=(("Content-Length", "43"),))
+    call = recipe.sign()
+    request = rebuilt(drop_header(call, "Content-Length"))
+    assert request == rebuilt(call)
+    assert dict(request.headers)["content-length"] == "43"
+    assert signature_holds(request, recipe)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -137,6 +148,7 @@ def test_a_rebuilt_post_sends_signed_values_in_place_of_ours(form: CredentialFor
         ("User-Agent", "evil"),
         ("Amz-Sdk-Request", "evil"),
         ("X-Amz-Target", "evil"),
+        ("X-Amzn-Trace-Id", "evil"),
         ("Host", HOST),
     ],
 )

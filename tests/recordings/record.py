@@ -1,4 +1,4 @@
-"""Record what awscli, boto3, botocore and hvac make of sts:GetCallerIdentity: `make recordings`. README.md explains.
+"""Record what common signers make of sts:GetCallerIdentity: `make recordings`. README.md explains.
 
 The tools sign by themselves, with this machine's clock and made-up credentials. Nothing of theirs is patched; what is
 added to a request is added through their own event hooks.
@@ -6,6 +6,7 @@ added to a request is added through their own event hooks.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from itertools import chain
@@ -15,22 +16,28 @@ import by_awscli
 import by_boto3
 import by_botocore
 import by_hvac
+import by_others
 from capture import clean_environment
 from recording import CREDENTIALS, json_file
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
-TOOLS = (by_awscli, by_boto3, by_botocore, by_hvac)
+BUILD = HERE.parents[1] / "build" / "recordings"
+TOOLS = (by_awscli, by_boto3, by_botocore, by_hvac, by_others)
 
 
 def main() -> None:
     """Write every recording anew, and the credentials that verify them."""
     if os.environ.get("PYTHONHASHSEED") != "0":  # start again in a clean environment
-        os.execve(sys.executable, [sys.executable, __file__], clean_environment())  # noqa: S606 - this very script
+        BUILD.mkdir(parents=True, exist_ok=True)
+        everything = {**clean_environment(), **by_others.build(BUILD)}
+        os.execve(sys.executable, [sys.executable, __file__], everything)  # noqa: S606 - this very script
     recordings = list(chain.from_iterable(tool.recordings() for tool in TOOLS))
     DATA.mkdir(exist_ok=True)
+    recorded = {recording.tool for recording in recordings}
     for old in DATA.glob("*.json"):
-        old.unlink()
+        if json.loads(old.read_text())["tool"] in recorded:
+            old.unlink()
     for recording in recordings:
         (DATA / f"{recording.case}.json").write_text(recording.to_json())
     (HERE / "credentials.json").write_text(json_file({name.lower(): value for name, value in CREDENTIALS.items()}))

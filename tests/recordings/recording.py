@@ -90,13 +90,14 @@ class Recording:
     form: str
     credential: str
     output: str | None = None  # what the tool printed, where the credential was taken out of it
+    version: str | None = None  # of a tool that is no Python distribution
 
     def to_json(self) -> str:
         """Return the content of the case's file."""
         return json_file(
             {
                 "tool": self.tool,
-                "version": version(self.tool),
+                "version": self.version or version(self.tool),
                 "how": self.how,
                 "signed_at": self.request.signed_at,
                 "method": self.request.method,

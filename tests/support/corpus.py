@@ -245,7 +245,10 @@ def _lower_escapes(call: SignedCall) -> SignedCall:
     return replace(call, url=re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), call.url))
 
 
-_ON_RECIPE: Final[Mapping[str, Callable[..., Recipe]]] = {"sign": _sign}
+_ON_RECIPE: Final[Mapping[str, Callable[..., Recipe]]] = {
+    "sign": _sign,
+    "signed_length": lambda recipe, *_written: _sign(recipe, {"headers": [["Content-Length", "43"]]}),
+}
 _ON_SIGNED: Final[Mapping[str, Callable[..., SignedCall]]] = {
     "replace_in_url": mutations.replace_in_url,
     "set_parameter": mutations.set_parameter,
@@ -294,6 +297,13 @@ def _header_value(call: SignedCall, name: str, value: Any) -> str:
     return _write_headers(call, json.dumps(dict(call.headers) | {name: value}))
 
 
+def _signed_length(call: SignedCall, written: str | None = None) -> str:
+    """Write the signed Content-Length as a JSON value, or not at all."""
+    if written is None:
+        return mutations.drop_header(call, "Content-Length").credential()
+    return _write_headers(call, mutations.replace_once(json.dumps(dict(call.headers)), '"43"', written))
+
+
 def _headers_as_lists(call: SignedCall) -> str:
     return _write_headers(call, json.dumps({name: [value] for name, value in call.headers}))
 
@@ -323,6 +333,7 @@ _TO_TEXT: Final[Mapping[str, Callable[..., str]]] = {
     "headers_text": _headers_text,
     "header_value": _header_value,
     "headers_as_lists": _headers_as_lists,
+    "signed_length": _signed_length,
     "rewrite_base64": _rewrite_base64,
     "jwt": _jwt,
 }
