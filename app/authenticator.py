@@ -222,7 +222,7 @@ class Authenticator:
 
     def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:
         # A function of its own: what was decoded is let go with it, before anything is waited for.
-        signed = decode_credential(credential)  # 1
+        signed = decode_credential(credential, self._policy.request.forms)  # 1
         trail.form = signed.form
         validated = validate(signed, self._policy.request)  # 2
         now = self._clock()

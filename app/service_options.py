@@ -16,6 +16,7 @@ def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy
             endpoints=settings.accepted_endpoints,
             audience=settings.audience,
             allow_unbound=settings.allow_unbound,
+            forms=settings.credential_forms,
         ),
         accounts=accounts,
         enabled_types=settings.enabled_types,

@@ -15,11 +15,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints
+from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints, make_sts_endpoints, partition_of
 from app.callers import CallerTokenFile, read_caller_token_file
 from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
 from app.core.role_tags import AccountMeshes
+from app.core.signed_request import ALL_FORMS, CredentialForm
 from app.core.token_claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
 from app.settings_checks import (
     ACCOUNT_MESHES,
@@ -27,9 +28,11 @@ from app.settings_checks import (
     ACCOUNTS_FILE,
     AUTH_TYPE,
     CALLER_TOKENS,
+    CREDENTIAL_FORMS,
     DATAPLANE_KEYS,
     DEFAULT_LISTEN,
     DP_PROXY_TYPE,
+    EXTRA_REGIONS,
     IGNORED_VARIABLES,
     LOG_LEVEL,
     RELOADABLE_TOKENS,
@@ -51,6 +54,7 @@ from app.settings_checks import (
     cross_problems,
     enabled_types,
     environment_warnings,
+    form_problems,
     region_problems,
     require_meshes,
 )
@@ -65,6 +69,8 @@ from app.settings_values import (
     parse_ca_file,
     parse_endpoint_url,
     parse_external_id,
+    parse_extra_regions,
+    parse_forms,
     parse_listen_address,
     parse_proxy_url,
     parse_regions,
@@ -88,6 +94,8 @@ _Accounts = Annotated[frozenset[str] | None, NoDecode, BeforeValidator(parse_acc
 _AccountsFile = Annotated[AccountsFile | None, NoDecode, BeforeValidator(read_accounts_file)]
 _AccountMeshes = Annotated[AccountMeshes | None, NoDecode, BeforeValidator(parse_account_meshes)]
 _Regions = Annotated[frozenset[str], NoDecode, BeforeValidator(parse_regions)]
+_ExtraRegions = Annotated[frozenset[str] | None, NoDecode, BeforeValidator(parse_extra_regions)]
+_Forms = Annotated[frozenset[CredentialForm], NoDecode, BeforeValidator(parse_forms)]
 _Listen = Annotated[ListenAddress, NoDecode, BeforeValidator(parse_listen_address)]
 _OptionalListen = Annotated[ListenAddress | None, NoDecode, BeforeValidator(parse_listen_address)]
 _CallerTokens = Annotated[CallerTokenFile | None, NoDecode, BeforeValidator(read_caller_token_file)]
@@ -147,10 +155,18 @@ class Settings(BaseSettings):
         validation_alias=f"{PREFIX}ALLOW_UNBOUND_CREDENTIALS",
         description="also accept credentials without an audience header; they are replayable",
     )
+    credential_forms: _Forms = Field(
+        ALL_FORMS, validation_alias=CREDENTIAL_FORMS, description="the forms of credential that are accepted"
+    )
     regions: _Regions = Field(
         frozenset(),
         validation_alias=f"{PREFIX}REGIONS",
         description="STS regions accepted; empty: all of the partition",
+    )
+    extra_regions: _ExtraRegions = Field(
+        None,
+        validation_alias=EXTRA_REGIONS,
+        description="STS regions of the partition that are newer than the installed botocore",
     )
     partition: str = Field("aws", validation_alias=f"{PREFIX}PARTITION", description="the AWS partition")
     https_proxy: Annotated[str, BeforeValidator(parse_proxy_url)] | None = Field(
@@ -316,7 +332,8 @@ class Settings(BaseSettings):
     @property
     def accepted_endpoints(self) -> StsEndpoints:
         """The STS endpoints that a credential may be signed for."""
-        return select_endpoints(self._sts_endpoints, partition=self.partition, regions=self.regions)
+        extra = (endpoint for region in self.extra_regions or () for endpoint in make_sts_endpoints(region))
+        return select_endpoints((*self._sts_endpoints, *extra), partition=self.partition, regions=self.regions)
 
     @property
     def own_region(self) -> str:
@@ -382,7 +399,12 @@ class Settings(BaseSettings):
             useless = {"token_validity": TOKEN_VALIDITY, "token_names": TOKEN_NAMES}
             for variable in (useless[name] for name in useless if name in self.model_fields_set):
                 yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
+        yield from self._region_warnings()
         yield from self._ignored
+
+    def _region_warnings(self) -> Iterator[str]:
+        if known := sorted((self.extra_regions or set()) & {endpoint.region for endpoint in self._sts_endpoints}):
+            yield f"{EXTRA_REGIONS} does nothing for regions that botocore knows: remove {', '.join(known)}"
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
         """Yield each variable, its effective value without secrets, and whether the environment set it."""
@@ -408,7 +430,8 @@ def load_settings() -> Settings:
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
     found = (
         *cross_problems(environ, known, PREFIX),
-        *region_problems(environ, load_sts_endpoints()),
+        *region_problems(environ, load_sts_endpoints(), partition_of),
+        *form_problems(os.environ),
         *_tls_file_problems(environ),
         *_mesh_problems(environ),
         *_store_package_problems(environ),

@@ -3,8 +3,9 @@
 Pure: it sees the environment as a mapping and the variables that are at fault already, and returns sentences.
 """
 
+import contextlib
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +13,8 @@ from typing import Final
 from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
 from app.core.role_tags import AccountMeshes
-from app.settings_values import UnixAddress, parse_listen_address
+from app.core.signed_request import CredentialForm
+from app.settings_values import UnixAddress, parse_extra_regions, parse_listen_address
 from app.unix_socket import DEFAULT_MODE, parse_socket_mode
 
 AUTH_TYPE: Final = "KUMA_DP_SERVER_AUTH_TYPE"
@@ -23,6 +25,9 @@ RELOADABLE_TOKENS: Final = "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS"
 ACCOUNTS: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS"
 ACCOUNTS_FILE: Final = "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE"
 ACCOUNT_MESHES: Final = "KMESH_AWSIAM_ACCOUNT_MESHES"
+REGIONS: Final = "KMESH_AWSIAM_REGIONS"
+EXTRA_REGIONS: Final = "KMESH_AWSIAM_EXTRA_REGIONS"
+CREDENTIAL_FORMS: Final = "KMESH_AWSIAM_CREDENTIAL_FORMS"
 LISTEN: Final = "KMESH_AWSIAM_LISTEN"
 TLS_CERT: Final = "KMESH_AWSIAM_TLS_CERT_FILE"
 TLS_KEY: Final = "KMESH_AWSIAM_TLS_KEY_FILE"
@@ -101,12 +106,15 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
             yield Problem(name, f"no such setting; {hint} (a misspelt one would be silently without effect)")
 
 
-def region_problems(environ: Mapping[str, str], endpoints: Iterable[StsEndpoint]) -> Iterator[Problem]:
+def region_problems(
+    environ: Mapping[str, str], endpoints: Iterable[StsEndpoint], partition_of: Callable[[str], str | None]
+) -> Iterator[Problem]:
     """Hold partition and regions to botocore's data.
 
     Args:
         environ: the environment, without empty values.
-        endpoints: every STS endpoint there is.
+        endpoints: every STS endpoint that botocore knows.
+        partition_of: tells the partition that a region's name belongs to by its pattern.
     """
     regions: dict[str, set[str]] = {}
     for endpoint in endpoints:
@@ -115,16 +123,42 @@ def region_problems(environ: Mapping[str, str], endpoints: Iterable[StsEndpoint]
     if partition not in regions:
         yield Problem("KMESH_AWSIAM_PARTITION", f"it must be one of {', '.join(regions)}")
         return
-    known = regions[partition]
-    given = {region.strip() for region in environ.get("KMESH_AWSIAM_REGIONS", "").split(",")} - {""}
+    given = {region.strip() for region in environ.get(REGIONS, "").split(",")} - {""}
+    extra: frozenset[str] = frozenset()
+    with contextlib.suppress(ValueError):  # reported as the variable's own problem
+        extra = parse_extra_regions(environ[EXTRA_REGIONS]) if EXTRA_REGIONS in environ else extra
+    if foreign := sorted(region for region in extra if partition_of(region) != partition):
+        yield Problem(
+            EXTRA_REGIONS, f"no name of a region of partition {partition}: {', '.join(foreign)}; correct or remove it"
+        )
+    elif given and (unlisted := sorted(extra - given)):
+        yield Problem(EXTRA_REGIONS, f"{REGIONS} is set and lacks {', '.join(unlisted)}; list it there as well")
+    known = regions[partition] | extra
     if unknown := sorted(given - known):
         yield Problem(
-            "KMESH_AWSIAM_REGIONS",
-            f"no STS region of partition {partition}: {', '.join(unknown)}; it has {', '.join(sorted(known))}",
+            REGIONS,
+            f"no STS region of partition {partition}: {', '.join(unknown)}; it has {', '.join(sorted(known))}; name a newer "
+            f"one in {EXTRA_REGIONS} as well",
         )
     name = "AWS_REGION" if "AWS_REGION" in environ else "AWS_DEFAULT_REGION"
     if environ.get(name, next(iter(known))) not in known:
-        yield Problem(name, f"no region of KMESH_AWSIAM_PARTITION, which is {partition}; correct one of them")
+        yield Problem(
+            name,
+            f"no region of KMESH_AWSIAM_PARTITION, which is {partition}; correct one of them, or name a newer region in "
+            f"{EXTRA_REGIONS}",
+        )
+
+
+def form_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Refuse an empty list of forms: elsewhere an empty variable is an unset one, but here that would accept every form.
+
+    Args:
+        environ: the environment, with empty values.
+    """
+    if environ.get(CREDENTIAL_FORMS) == "":
+        yield Problem(
+            CREDENTIAL_FORMS, f"it is empty; list one or more of {','.join(CredentialForm)}, or unset it to accept all"
+        )
 
 
 def _auth_type_problems(environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from app.core.endpoints import can_be_region
+from app.core.signed_request import CredentialForm
+
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
 _ZONE: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
@@ -172,6 +175,23 @@ def parse_regions(text: str) -> frozenset[str]:
     if not regions:
         raise ValueError("it names no region; unset it to accept every region of the partition")
     return regions
+
+
+def parse_extra_regions(text: str) -> frozenset[str]:
+    """Parse the comma-separated names of newer regions; whether they fit the partition is checked with botocore's data."""
+    # Blanks alone: a line break belongs to no exact name.
+    regions = frozenset(region.strip(" ") for region in text.split(","))
+    if not all(map(can_be_region, regions)):
+        raise ValueError("it must list exact names of regions, each 1 to 32 characters of a-z 0-9 -: eu-north-7")
+    return regions
+
+
+def parse_forms(text: str) -> frozenset[CredentialForm]:
+    """Parse the comma-separated names of forms of credential."""
+    try:
+        return frozenset(CredentialForm(form.strip()) for form in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"it must list one or more of {','.join(CredentialForm)}; unset it to accept all") from error
 
 
 def parse_ca_file(text: str) -> str:

@@ -29,6 +29,7 @@ from app.adapters.iam import IamRoles
 from app.adapters.iam_clients import IamOptions
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.sts import StsClient, StsOptions
+from app.adapters.sts_endpoints import make_sts_endpoints
 from app.api.authenticate import PATH, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
@@ -43,7 +44,7 @@ from app.core.principal import AdmittedPrincipal, admit, read_principal
 from app.core.proxy import ProxyType, match
 from app.core.request_policy import RequestPolicy, require_fresh, validate
 from app.core.role_tags import RoleRecord, read_claims
-from app.core.signed_request import SignedRequest
+from app.core.signed_request import CredentialForm, SignedRequest
 from app.errors import AuthError
 from app.metrics import Metrics
 from app.readiness import Readiness
@@ -107,12 +108,20 @@ FIELDS: Final = {"credential", "proxy", *AuthenticateCall.model_fields, *ProxyCl
 def policy_of(case: Case) -> DecisionPolicy:
     """The settings of the service that the case asks for."""
     given = case.given
+    extra = (endpoint for region in given.get("extra_regions", ()) for endpoint in make_sts_endpoints(region))
     endpoints = select_endpoints(
-        every_endpoint(), partition=given.get("partition", "aws"), regions=frozenset(given.get("regions", ()))
+        (*every_endpoint(), *extra),
+        partition=given.get("partition", "aws"),
+        regions=frozenset(given.get("regions", ())),
     )
     meshes = given.get("account_meshes")
     return DecisionPolicy(
-        request=RequestPolicy(endpoints=endpoints, audience=AUDIENCE, allow_unbound=given.get("allow_unbound", False)),
+        request=RequestPolicy(
+            endpoints=endpoints,
+            audience=AUDIENCE,
+            allow_unbound=given.get("allow_unbound", False),
+            forms=frozenset(map(CredentialForm, given.get("forms", list(CredentialForm)))),
+        ),
         accounts=FixedAccounts(frozenset(given.get("accounts", [ACCOUNT]))),
         enabled_types=frozenset(map(ProxyType, given.get("enabled", list(ProxyType)))),
         require_service=given.get("require_service", False),
@@ -484,7 +493,7 @@ def core_verdict(case: Case, scene: Scene) -> str | None:
     policy = policy_of(case)
     try:
         text, claim = parse_call(scene.call.body)
-        forwardable = require_fresh(validate(decode_credential(text), policy.request), scene.now)
+        forwardable = require_fresh(validate(decode_credential(text, policy.request.forms), policy.request), scene.now)
         answer = answer_of(scene, forwardable)
         reply = StsReply(status=answer.status, content_type=answer.content_type, body=answer.body, request_id="r")
         principal = read_principal(read_caller_identity(reply, forwardable.request.endpoint))

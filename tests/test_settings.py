@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 
 from app.core.proxy import ProxyType
+from app.core.signed_request import CredentialForm
 from app.settings import Settings, SettingsError
 from app.settings_values import TcpAddress, UnixAddress
 from app.unix_socket import SocketGroup, SocketMode
@@ -58,6 +59,15 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS", "true", "allow_unbound", True),
     ("KMESH_AWSIAM_REGIONS", "eu-west-1, aws-global", "regions", {"eu-west-1", "aws-global"}),
     ("KMESH_AWSIAM_PARTITION", "aws-cn", "partition", "aws-cn"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7, ap-south-9", "extra_regions", {"eu-north-7", "ap-south-9"}),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-1", "extra_regions", {"eu-north-1"}),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "native, eks", "credential_forms", {"native", "eks"}),
+    (
+        "KMESH_AWSIAM_CREDENTIAL_FORMS",
+        "native,jwt,eks,envelope,plain_envelope",
+        "credential_forms",
+        set(CredentialForm),
+    ),
     ("KMESH_AWSIAM_HTTPS_PROXY", "http://proxy.internal:3128", "https_proxy", "http://proxy.internal:3128"),
     ("KMESH_AWSIAM_REQUIRE_SERVICE_TAG", "yes", "require_service_tag", True),
     (LISTEN, "127.0.0.1:6000", "listen", TcpAddress("127.0.0.1", 6000)),
@@ -155,6 +165,26 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_REGIONS", "eu-west-9", "no STS region"),
     ("KMESH_AWSIAM_REGIONS", "eu-west-1,cn-north-1", "cn-north-1"),
     ("KMESH_AWSIAM_PARTITION", "aws-moon", "aws-cn"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-é-1", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-evil_x-1", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7\n", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "EU-north-7", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7.evil.example", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", f"eu-{'x' * 28}-1", "32 characters"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7,", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", " ", "a-z 0-9"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7,cn-north-9", "partition aws: cn-north-9;"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "us-gov-west-9", "partition aws"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "aws-global", "partition aws"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "eu-north-7-x", "partition aws"),
+    ("KMESH_AWSIAM_EXTRA_REGIONS", "x-eu-north-7", "partition aws"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "native,jwts", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "Native", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "token", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "native,", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", ",", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", " ", "native,jwt,eks,envelope,plain_envelope"),
+    ("KMESH_AWSIAM_CREDENTIAL_FORMS", "", "native,jwt,eks,envelope,plain_envelope"),
     ("KMESH_AWSIAM_HTTPS_PROXY", "proxy.internal:3128", "URL of a proxy"),
     ("KMESH_AWSIAM_HTTPS_PROXY", "socks5://proxy.internal", "URL of a proxy"),
     ("KMESH_AWSIAM_REQUIRE_SERVICE_TAG", "sure", "boolean"),
@@ -244,6 +274,8 @@ def test_load_settings_has_the_documented_defaults(settings_of: LoadSettings) ->
     assert settings.allow_unbound is False
     assert settings.regions == frozenset()
     assert settings.partition == "aws"
+    assert settings.extra_regions is None
+    assert settings.credential_forms == set(CredentialForm)
     assert settings.https_proxy is None
     assert settings.require_service_tag is False
     assert settings.listen == TcpAddress("127.0.0.1", 5690)
@@ -258,7 +290,8 @@ def test_load_settings_has_the_documented_defaults(settings_of: LoadSettings) ->
 
 def test_load_settings_takes_an_empty_variable_for_unset(settings_of: LoadSettings) -> None:
     """Compose files and task definitions write an empty value where they mean none."""
-    empty = dict.fromkeys(_variables() - NEW_GENERATION.keys(), "")
+    # But for the forms: whoever lists none would accept all of them.
+    empty = dict.fromkeys(_variables() - NEW_GENERATION.keys() - {"KMESH_AWSIAM_CREDENTIAL_FORMS"}, "")
     assert settings_of(**NEW_GENERATION, **empty) == settings_of(**NEW_GENERATION)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.core.endpoints import AWS_GLOBAL
+from app.settings import SettingsError
 from tests.conftest import LoadSettings
 from tests.support.signing import every_endpoint
 from tests.support.tls import make_certificate
@@ -40,6 +41,54 @@ def test_accepted_endpoints_are_narrowed_to_the_regions(settings_of: LoadSetting
 def test_accepted_endpoints_hold_the_global_one_only_if_it_is_among_the_regions(settings_of: LoadSettings) -> None:
     settings = settings_of(**NEW_GENERATION, KMESH_AWSIAM_REGIONS=AWS_GLOBAL)
     assert set(settings.accepted_endpoints) == {"sts.amazonaws.com"}
+
+
+NEWER = {"KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7"}
+
+
+def test_accepted_endpoints_hold_those_of_a_region_that_botocore_does_not_know(settings_of: LoadSettings) -> None:
+    without = set(settings_of(**NEW_GENERATION).accepted_endpoints)
+    accepted = settings_of(**NEW_GENERATION, **NEWER, AWS_REGION="eu-north-7").accepted_endpoints
+    assert set(accepted) - without == {
+        "sts.eu-north-7.amazonaws.com",
+        "sts-fips.eu-north-7.amazonaws.com",
+        "sts.eu-north-7.api.aws",
+        "sts-fips.eu-north-7.api.aws",
+    }
+    assert accepted["sts.eu-north-7.amazonaws.com"].signing_region == "eu-north-7"
+
+
+def test_a_newer_region_of_another_partition_has_its_suffix(settings_of: LoadSettings) -> None:
+    variables = {"KMESH_AWSIAM_PARTITION": "aws-cn", "KMESH_AWSIAM_EXTRA_REGIONS": "cn-south-9"}
+    settings = settings_of(**NEW_GENERATION, **variables, AWS_REGION="cn-south-9")
+    assert settings.own_region == "cn-south-9"
+    assert "sts.cn-south-9.amazonaws.com.cn" in settings.accepted_endpoints
+
+
+def test_a_list_of_regions_must_hold_a_newer_one_as_well(settings_of: LoadSettings) -> None:
+    """Else it would be unclear whether it is accepted."""
+    with pytest.raises(SettingsError) as raised:
+        settings_of(**NEW_GENERATION, **NEWER, KMESH_AWSIAM_REGIONS="eu-west-1")
+    [problem] = raised.value.problems
+    assert problem.variable == "KMESH_AWSIAM_EXTRA_REGIONS"
+    assert "KMESH_AWSIAM_REGIONS is set and lacks eu-north-7" in problem.remedy
+    settings = settings_of(**NEW_GENERATION, **NEWER, KMESH_AWSIAM_REGIONS="eu-west-1,eu-north-7")
+    assert {endpoint.region for endpoint in settings.accepted_endpoints.values()} == {"eu-west-1", "eu-north-7"}
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "KMESH_AWSIAM_REGIONS"])
+def test_a_region_that_is_not_known_names_the_way_out(settings_of: LoadSettings, variable: str) -> None:
+    with pytest.raises(SettingsError, match="KMESH_AWSIAM_EXTRA_REGIONS"):
+        settings_of(**NEW_GENERATION, **{variable: "eu-north-7"})
+
+
+def test_warnings_tell_of_a_newer_region_that_botocore_knows_by_now(settings_of: LoadSettings) -> None:
+    variables = {"KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7,eu-north-1"}
+    settings = settings_of(**NEW_GENERATION, **variables)
+    [warning] = settings.warnings()
+    assert warning.startswith("KMESH_AWSIAM_EXTRA_REGIONS")
+    assert warning.endswith("eu-north-1")
+    assert "sts.eu-north-7.amazonaws.com" in settings.accepted_endpoints
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,10 @@ def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:
         # botocore's data yields the plain host of a region before its FIPS and dual-stack ones.
         if endpoint.region == region:
             return endpoint
-    raise SigningError(f"{region!r} is no region of AWS that botocore knows; correct --region or AWS_REGION")
+    raise SigningError(
+        f"{region!r} is no region of AWS that botocore knows; correct --region or AWS_REGION; or, if it is newer, "
+        "name it in KMESH_AWSIAM_EXTRA_REGIONS, here (--extra-regions) and at the service"
+    )
 
 
 def presign(

@@ -1,18 +1,20 @@
 """Every STS host that exists, out of botocore's own partition and endpoint data (invariants I1, I8).
 
 The resolver is a template: an unknown region resolves happily, and ``us-east-1.evil.com/`` to another host. So it is fed
-with the regions of ``partitions.json`` alone, once at start, and what a client says is looked up in the outcome.
+with the regions of ``partitions.json``, and with newer ones that the operator names and whose names are held to a grammar,
+once at start. What a client says is looked up in the outcome.
 """
 
 import functools
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from botocore.endpoint_provider import EndpointProvider
 from botocore.loaders import Loader
 
-from app.core.endpoints import AWS_GLOBAL, StsEndpoint
+from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
 
 # Commercial only; signed as us-east-1 since ever.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html
@@ -27,27 +29,64 @@ def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
 
     It costs about 0.2 s and reads files alone; call it once.
     """
-    loader = Loader()
-    partitions: dict[str, Any] = loader.load_data("partitions")
-    provider = EndpointProvider(loader.load_service_model("sts", "endpoint-rule-set-1"), partitions)
+    partitions, provider = _load_data()
     endpoints = {_GLOBAL_ENDPOINT.host: _GLOBAL_ENDPOINT}
     for partition in partitions["partitions"]:
         for region in partition["regions"]:
             # Drops the pseudo-regions, aws-global and its kin, which would resolve to hosts that do not exist.
             if not re.match(partition["regionRegex"], region):
                 continue
-            for host in _hosts(provider, region):
+            for endpoint in _regional(provider, partition["id"], region):
                 # GovCloud's FIPS host is its plain one: the first wins, and they are equal.
-                endpoints.setdefault(
-                    host, StsEndpoint(host=host, partition=partition["id"], region=region, signing_region=region)
-                )
+                endpoints.setdefault(endpoint.host, endpoint)
     return tuple(endpoints.values())
+
+
+@functools.cache
+def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
+    """Generate the endpoints of a region that botocore need not know, from the templates of its partition.
+
+    Args:
+        region: the operator's text, never a client's.
+
+    Raises:
+        ValueError: it is the name of a region in no partition.
+    """
+    partition = partition_of(region)
+    if partition is None:
+        raise ValueError(f"{region!r} is the name of a region in no partition of AWS")
+    _, provider = _load_data()
+    return tuple(_regional(provider, partition, region))
+
+
+def partition_of(region: str) -> str | None:
+    """Return the partition whose pattern a region's name matches; None if there is none.
+
+    botocore itself matches the beginning alone, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at the end pass.
+    """
+    if not can_be_region(region):
+        return None
+    partitions: dict[str, Any] = Loader().load_data("partitions")
+    return next(
+        (str(p["id"]) for p in partitions["partitions"] if re.fullmatch(p["regionRegex"], region, re.ASCII)), None
+    )
 
 
 def implicit_region(partition: str) -> str:
     """Return the region that botocore takes for a partition's global services: ``us-east-1`` for ``aws``."""
     partitions: dict[str, Any] = Loader().load_data("partitions")
     return next(str(p["outputs"]["implicitGlobalRegion"]) for p in partitions["partitions"] if p["id"] == partition)
+
+
+def _load_data() -> tuple[dict[str, Any], EndpointProvider]:
+    loader = Loader()
+    partitions: dict[str, Any] = loader.load_data("partitions")
+    return partitions, EndpointProvider(loader.load_service_model("sts", "endpoint-rule-set-1"), partitions)
+
+
+def _regional(provider: EndpointProvider, partition: str, region: str) -> Iterator[StsEndpoint]:
+    for host in _hosts(provider, region):
+        yield StsEndpoint(host=host, partition=partition, region=region, signing_region=region)
 
 
 def _hosts(provider: EndpointProvider, region: str) -> list[str]:

@@ -17,6 +17,7 @@ from app.cli.options import (
     service_client,
     service_option,
     signing_options,
+    sts_endpoints,
 )
 from app.cli.shape import explain as explain_shape
 from app.cli.shape import utc_now
@@ -64,7 +65,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     if text is None:
         text = make_credential(audience=audience, region=region, form=form)
     if explain:
-        for heading, words in explain_shape(text, utc_now()):
+        for heading, words in explain_shape(text, utc_now(), sts_endpoints()):
             click.echo(f"{heading + ':':18} {words}")
         return
     call: dict[str, Any] = {"credential": text}

@@ -5,6 +5,7 @@ The HTTP client and the signer are imported where they are used: not every comma
 
 import contextlib
 import functools
+import itertools
 import re
 import ssl
 import sys
@@ -19,16 +20,19 @@ from click.core import ParameterSource
 from app.callers import read_tokens
 from app.core.credential import encode_jwt_clothes, encode_native
 from app.secret_file import write_secret_file
-from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, TLS_CERT, TLS_KEY
-from app.settings_values import ListenAddress, TcpAddress, parse_audience, parse_listen_address
+from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, EXTRA_REGIONS, TLS_CERT, TLS_KEY
+from app.settings_values import ListenAddress, TcpAddress, parse_audience, parse_extra_regions, parse_listen_address
 
 if TYPE_CHECKING:
     import httpx
+
+    from app.core.endpoints import StsEndpoint
 
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 _TIMEOUT: Final = 30.0
 # A wildcard is an address to listen on; whoever asks goes to loopback.
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
+_EXTRA: Final = "app.cli.options.extra_regions"
 _FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -38,6 +42,11 @@ def _check_audience(_context: click.Context, _option: click.Parameter, value: st
         return parse_audience(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _keep_extra_regions(context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    # Parsed where it is used: a health check of the agent takes the option and signs nothing.
+    context.meta[_EXTRA] = value
 
 
 def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,8 +64,16 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --audience and --region: what a credential is bound to."""
+    """Add --audience and --region, what a credential is bound to, and --extra-regions, which `sts_endpoints` heeds."""
     for option in (
+        click.option(
+            "--extra-regions",
+            envvar=EXTRA_REGIONS,
+            show_envvar=True,
+            expose_value=False,
+            callback=_keep_extra_regions,
+            help="Names of AWS regions, comma-separated, that are newer than this installation.",
+        ),
         click.option(
             "--region",
             envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
@@ -96,6 +113,18 @@ def require_region(region: str | None) -> str:
     return region
 
 
+def sts_endpoints() -> "tuple[StsEndpoint, ...]":
+    """Return every endpoint of STS: those that botocore knows, and those of --extra-regions."""
+    from app.adapters.sts_endpoints import load_sts_endpoints, make_sts_endpoints  # noqa: PLC0415 - it brings botocore
+
+    text: str | None = click.get_current_context().meta[_EXTRA]
+    try:
+        extra = [make_sts_endpoints(region) for region in (parse_extra_regions(text) if text else ())]
+    except ValueError as error:
+        raise click.UsageError(f"--extra-regions or {EXTRA_REGIONS}: {error}") from error
+    return (*load_sts_endpoints(), *itertools.chain.from_iterable(extra))
+
+
 def make_credential(*, audience: str, region: str | None, form: str, expires: int | None = None) -> str:
     """Sign with the ambient AWS credentials; ends the command with a sentence when that cannot be."""
     from app.adapters.signer import (  # noqa: PLC0415 - it brings botocore
@@ -105,10 +134,9 @@ def make_credential(*, audience: str, region: str | None, form: str, expires: in
         find_endpoint,
         presign,
     )
-    from app.adapters.sts_endpoints import load_sts_endpoints  # noqa: PLC0415 - likewise
 
     try:
-        endpoint = find_endpoint(load_sts_endpoints(), require_region(region))
+        endpoint = find_endpoint(sts_endpoints(), require_region(region))
         url = presign(ambient_credentials(), endpoint, audience=audience, expires=expires or MAX_EXPIRES)
     except SigningError as error:
         fail(str(error))

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -16,13 +16,14 @@ from urllib.parse import parse_qsl, urlsplit
 from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.credential import EKS_PREFIX, NATIVE_PREFIX, decode_credential
 from app.core.endpoints import StsEndpoint
-from app.core.header_rules import AUDIENCE_HEADERS
-from app.core.request_policy import MAX_LIFETIME
+from app.core.header_rules import AUDIENCE_HEADERS, HEADER_RULES
+from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 from app.core.signed_request import SignedRequest
 from app.core.sigv4 import ALGORITHM, parse_amz_date
 from app.errors import CredentialError
 
 Line = tuple[str, str]
+Hosts = Mapping[str, StsEndpoint]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,40}", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
@@ -31,21 +32,27 @@ _MAX_DEPTH: Final = 6
 _MAX_NAMES: Final = 40
 
 
-def explain(text: str, now: datetime) -> Iterator[Line]:
-    """Yield what a credential looks like, as pairs of a heading and words."""
+def explain(text: str, now: datetime, endpoints: Collection[StsEndpoint] | None = None) -> Iterator[Line]:
+    """Yield what a credential looks like, as pairs of a heading and words.
+
+    Args:
+        text: the credential, or anything else.
+        now: by the clock of whoever looks.
+        endpoints: the STS endpoints that are known; botocore's if None.
+    """
+    hosts = {endpoint.host: endpoint for endpoint in endpoints or load_sts_endpoints()}
     yield "size", f"{len(text)} characters"
     try:
-        yield from _explain_decoded(decode_credential(text), now)
+        yield from _explain_decoded(decode_credential(text), now, hosts)
     except CredentialError as error:
         yield "form", f"none that is accepted: {error.detail}"
-        yield from _look_into(text, "text", 0)
+        yield from _look_into(text, "text", 0, hosts)
 
 
-def _explain_decoded(request: SignedRequest, now: datetime) -> Iterator[Line]:
-    hosts = {endpoint.host: endpoint for endpoint in load_sts_endpoints()}
+def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Iterator[Line]:
     yield "form", f"{request.form} ({'query-signed GET' if request.form.is_presigned else 'header-signed POST'})"
     yield "method", _closed(request.method, ("GET", "POST"))
-    yield "host", _host(request.url.authority, hosts.get(request.url.authority))
+    yield "host", _host(request.url.authority, hosts)
     yield "path", _closed(request.url.path, ("/",))
     yield "parameters", _names(request.parameters)
     yield "headers", _names(request.headers)
@@ -54,10 +61,23 @@ def _explain_decoded(request: SignedRequest, now: datetime) -> Iterator[Line]:
     signed = request.signature.signed_headers
     yield "signed headers", _names(signed)
     yield "unsigned headers", _names(request.headers.keys() - set(signed))
+    if not request.form.is_presigned:
+        yield "signed, not given", _names(set(signed) - request.headers.keys())
+    yield "header rules", _header_rules(request)
     yield "audience header", _names(AUDIENCE_HEADERS.intersection(signed)) or "none: it is bound to nobody"
     yield "session token", "none" if request.security_token is None else f"{len(request.security_token)} characters"
     yield "expires", _seconds(request.expires)
     yield "age", _age(request.amz_date, now)
+
+
+def _header_rules(request: SignedRequest) -> str:
+    """Tell whether the rules are kept that no setting changes; their sentences hold names of closed sets, and no value."""
+    try:
+        for rule in HEADER_RULES:
+            rule(request)
+    except CredentialError as error:
+        return f"broken: {error.detail}"
+    return "kept"
 
 
 def _seconds(text: str | None) -> str:
@@ -72,13 +92,18 @@ def _age(amz_date: str, now: datetime) -> str:
     except CredentialError as error:
         return f"unknown: {error.detail}"
     if seconds < 0:
-        return f"{-seconds:.0f} s in the future"
+        skew = MAX_FUTURE_SKEW.total_seconds()
+        return f"{-seconds:.0f} s in the future{'' if -seconds <= skew else f': over, {skew:.0f} s are accepted'}"
     return f"{seconds:.0f} s{'' if seconds <= MAX_LIFETIME.total_seconds() else ': over, AWS keeps it for 900 s'}"
 
 
-def _host(authority: str, endpoint: StsEndpoint | None) -> str:
+def _host(authority: str, hosts: Hosts) -> str:
+    endpoint = hosts.get(authority)
     if endpoint is None:
-        return f"no STS host that botocore knows ({len(authority)} characters)"
+        name, colon, _ = authority.partition(":")
+        if colon and name in hosts:
+            return f"{name} with a port, which is refused: sign for the host alone"
+        return f"no known STS host ({len(authority)} characters); --extra-regions makes newer regions known"
     return f"{endpoint.host} (partition {endpoint.partition}, region {endpoint.region})"
 
 
@@ -91,40 +116,39 @@ def _names(names: Any) -> str:
     return ", ".join(shown[:_MAX_NAMES]) + (f" and {len(shown) - _MAX_NAMES} more" if len(shown) > _MAX_NAMES else "")
 
 
-def _look_into(text: str, where: str, depth: int) -> Iterator[Line]:
+def _look_into(text: str, where: str, depth: int, hosts: Hosts) -> Iterator[Line]:
     """Yield what can be seen in a text of unknown make: a URL, JSON, a JWT's parts, base64 of any of them."""
     if depth > _MAX_DEPTH:
         return
     prefix = next((prefix for prefix in (NATIVE_PREFIX, EKS_PREFIX) if text.startswith(prefix)), None)
     if prefix is not None:
         yield where, f"prefix {prefix}"
-        yield from _look_into(text.removeprefix(prefix), f"{where} after the prefix", depth + 1)
+        yield from _look_into(text.removeprefix(prefix), f"{where} after the prefix", depth + 1, hosts)
     elif text.lstrip()[:1] in ("{", "["):
-        yield from _look_into_json(text, where, depth)
+        yield from _look_into_json(text, where, depth, hosts)
     elif "://" in text[:16]:
-        yield from _look_into_url(text, where)
+        yield from _look_into_url(text, where, hosts)
     elif text.count(".") == len(_JWT_PARTS) - 1:
         for part, name in zip(text.split("."), _JWT_PARTS, strict=True):
             yield f"{where}: {name}", f"{len(part)} characters"
-            yield from _look_into(part, f"{where}: {name}", depth + 1)
+            yield from _look_into(part, f"{where}: {name}", depth + 1, hosts)
     elif (decoded := _any_base64(text)) is not None:
         yield where, f"base64 of {len(decoded)} characters"
-        yield from _look_into(decoded, f"{where}, decoded", depth + 1)
+        yield from _look_into(decoded, f"{where}, decoded", depth + 1, hosts)
 
 
-def _look_into_url(text: str, where: str) -> Iterator[Line]:
+def _look_into_url(text: str, where: str, hosts: Hosts) -> Iterator[Line]:
     try:
         url = urlsplit(text)
         names = [name for name, _ in parse_qsl(url.query, keep_blank_values=True)]
     except ValueError:
         yield where, "a URL that cannot be parsed"
         return
-    endpoint = next((endpoint for endpoint in load_sts_endpoints() if endpoint.host == url.netloc), None)
-    yield f"{where}: URL", f"{_closed(url.scheme, ('https',))}, host {_host(url.netloc, endpoint)}"
+    yield f"{where}: URL", f"{_closed(url.scheme, ('https',))}, host {_host(url.netloc, hosts)}"
     yield f"{where}: parameters", _names(names)
 
 
-def _look_into_json(text: str, where: str, depth: int) -> Iterator[Line]:
+def _look_into_json(text: str, where: str, depth: int, hosts: Hosts) -> Iterator[Line]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -136,7 +160,7 @@ def _look_into_json(text: str, where: str, depth: int) -> Iterator[Line]:
     yield f"{where}: members", _names(value)
     for name, member in value.items():
         if isinstance(member, str) and _NAME.fullmatch(name):
-            yield from _look_into(member, f"{where}.{name}", depth + 1)
+            yield from _look_into(member, f"{where}.{name}", depth + 1, hosts)
         elif isinstance(member, dict):
             yield f"{where}.{_names([name])}: members", _names(member)
 

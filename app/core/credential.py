@@ -1,12 +1,13 @@
 """The credential's text → `SignedRequest`. Untrusted bytes come in; one typed value comes out, still unverified."""
 
 import json
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64url, encode_base64url
-from app.core.envelope import decode_envelope
+from app.core.envelope import ENVELOPE_FORMS, decode_envelope
 from app.core.presigned import decode_presigned_url
-from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.strict_json import StrictJsonError, parse_object
 from app.errors import CredentialError
 from app.reasons import Reason
@@ -21,10 +22,15 @@ JWT_HEADER: Final = {"alg": "none", "typ": "kuma-aws-v1"}
 _JWT_PARTS: Final = 3
 
 
-def decode_credential(text: str) -> SignedRequest:
-    """Decode a credential of any form.
+def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
+    """Decode a credential of one of some forms.
 
-    Checks size, grammar and closed sets of names; it judges no value, and knows neither time nor settings.
+    Checks size, grammar and closed sets of names; it judges no value, and does not know the time.
+
+    Args:
+        text: what the proxy presented; untrusted.
+        forms: those that are worth decoding. The first characters tell the form, but for the two envelopes, which their
+            members tell apart. `app.core.request_policy.validate` has the last word on the form.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -34,14 +40,19 @@ def decode_credential(text: str) -> SignedRequest:
     if not text.isascii():
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential is not ASCII")
     if text.startswith(NATIVE_PREFIX):
+        require_form(CredentialForm.NATIVE, forms)
         return decode_presigned_url(_base64url(text.removeprefix(NATIVE_PREFIX)), CredentialForm.NATIVE)
     if text.startswith(EKS_PREFIX):
+        require_form(CredentialForm.EKS, forms)
         return decode_presigned_url(_base64url(text.removeprefix(EKS_PREFIX)), CredentialForm.EKS)
-    if text.startswith("{"):
-        return decode_envelope(text)
-    if "." in text:
-        return _decode_jwt_clothes(text)
-    return decode_envelope(_base64url(text))
+    if "." in text and not text.startswith("{"):
+        return _decode_jwt_clothes(text, forms)
+    if not forms & ENVELOPE_FORMS:
+        raise CredentialError(
+            Reason.CREDENTIAL_MALFORMED,
+            "the forms envelope and plain_envelope are off in KMESH_AWSIAM_CREDENTIAL_FORMS, and it is no other form",
+        )
+    return decode_envelope(text if text.startswith("{") else _base64url(text), forms)
 
 
 def encode_native(url: str) -> str:
@@ -55,12 +66,13 @@ def encode_jwt_clothes(url: str) -> str:
     return f"{encode_base64url(header)}.{encode_base64url(payload)}."
 
 
-def _decode_jwt_clothes(text: str) -> SignedRequest:
+def _decode_jwt_clothes(text: str, forms: AbstractSet[CredentialForm]) -> SignedRequest:
     parts = text.split(".")
     if len(parts) != _JWT_PARTS or parts[2] != "":
         raise CredentialError(
             Reason.CREDENTIAL_MALFORMED, "it has neither a known prefix nor the shape of an unsigned JWT"
         )
+    require_form(CredentialForm.JWT, forms)
     header, payload = (_json_object(part) for part in parts[:2])
     if header != JWT_HEADER or payload.keys() != {"url"} or not isinstance(payload["url"], str):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the JWT's header and payload are not those of this form")

@@ -4,6 +4,7 @@ The set is generated from botocore's data by ``app.adapters.sts_endpoints``; thi
 host is looked up as a whole: prefix, suffix and pattern tests are how CVE-2025-49827 and ``sts.<bucket>.s3...`` came by.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +12,7 @@ from typing import Final
 
 # The global endpoint's name among regions, as AWS SDKs call it.
 AWS_GLOBAL: Final = "aws-global"
+_REGION_NAME: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,11 @@ class StsEndpoint:
     partition: str
     region: str
     signing_region: str
+
+
+def can_be_region(name: str) -> bool:
+    """Whether a name that an operator gives to a region can be part of a host: 1 to 32 characters of ``a-z0-9-``."""
+    return _REGION_NAME.fullmatch(name) is not None
 
 
 StsEndpoints = Mapping[str, StsEndpoint]

@@ -1,14 +1,17 @@
 """A header-signed POST in JSON: the Vault envelope and the plain envelope → `SignedRequest`."""
 
 import re
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64
-from app.core.signed_request import CredentialForm, SignedRequest, parse_url
+from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, parse_url, require_form
 from app.core.sigv4 import parse_authorization, require_security_token
 from app.core.strict_json import StrictJsonError, parse_object
 from app.errors import CredentialError
 from app.reasons import Reason
+
+ENVELOPE_FORMS: Final = frozenset({CredentialForm.ENVELOPE, CredentialForm.PLAIN_ENVELOPE})
 
 _VAULT_MEMBERS: Final = frozenset(
     {"iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers"}
@@ -22,8 +25,8 @@ _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
-def decode_envelope(text: str) -> SignedRequest:
-    """Decode the JSON of either envelope, told apart by its members.
+def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
+    """Decode the JSON of either envelope, told apart by its members; nothing within one that ``forms`` lacks is decoded.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -33,6 +36,7 @@ def decode_envelope(text: str) -> SignedRequest:
     except StrictJsonError as error:
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the envelope is refused: {error}") from error
     if members.keys() == _PLAIN_MEMBERS:
+        require_form(CredentialForm.PLAIN_ENVELOPE, forms)
         return _decode(
             CredentialForm.PLAIN_ENVELOPE,
             method=_text(members, "method"),
@@ -41,6 +45,7 @@ def decode_envelope(text: str) -> SignedRequest:
             body=_text(members, "body").encode(errors="surrogatepass"),
         )
     if members.keys() - _IGNORED_VAULT_MEMBERS == _VAULT_MEMBERS:
+        require_form(CredentialForm.ENVELOPE, forms)
         try:
             headers = parse_object(_base64_member(members, "iam_request_headers"))
         except StrictJsonError as error:
@@ -60,7 +65,10 @@ def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: 
     authorization = fields.pop("authorization", None)
     amz_date = fields.get("x-amz-date")
     if authorization is None or amz_date is None:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the envelope lacks its Authorization or X-Amz-Date header")
+        hint = "; a presigned URL belongs in the native form" if method == "GET" else ""
+        raise CredentialError(
+            Reason.CREDENTIAL_MALFORMED, f"the envelope lacks its Authorization or X-Amz-Date header{hint}"
+        )
     token = fields.get("x-amz-security-token")
     return SignedRequest(
         form=form,
@@ -114,10 +122,20 @@ def _text(members: dict[str, Any], name: str) -> str:
 
 
 def _base64_member(members: dict[str, Any], name: str) -> bytes:
+    text = _text(members, name)
     try:
-        return decode_base64(_text(members, name))
+        return decode_base64(text)
     except Base64TextError as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is {error}") from error
+        raise CredentialError(
+            Reason.CREDENTIAL_MALFORMED, f"the member {name} is {_base64_fault(text) or error}"
+        ) from error
+
+
+def _base64_fault(text: str) -> str | None:
+    """Name the faults that other readers of a Vault envelope forgive, and that its writer can mend."""
+    if text.startswith("{"):
+        return "JSON text, where its base64 belongs"
+    return "base64 with line breaks or blanks in it" if re.search(r"\s", text, re.ASCII) else None
 
 
 def _ascii(data: bytes, name: str) -> str:

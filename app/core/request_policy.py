@@ -6,6 +6,7 @@ A rule sees the credential and the settings alone, so its verdict may be remembe
 
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,7 +14,7 @@ from typing import Final
 from app.core.endpoints import StsEndpoint, StsEndpoints
 from app.core.forwarding import ForwardableRequest, ValidatedRequest, rebuild
 from app.core.header_rules import ACTION, AUDIENCE_HEADERS, HEADER_RULES, POST_BODY, VERSION
-from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.sigv4 import ALGORITHM, STS_SERVICE, TERMINATOR, parse_amz_date
 from app.errors import CredentialError
 from app.reasons import Reason
@@ -35,16 +36,18 @@ class RequestPolicy:
         endpoints: the accepted STS hosts; never empty.
         audience: the value that a credential must be bound to; never empty.
         allow_unbound: also accept a credential whose SignedHeaders hold no audience header at all. It is replayable.
+        forms: the forms of credential that are accepted; never empty.
     """
 
     endpoints: StsEndpoints
     audience: str = field(repr=False)
     allow_unbound: bool = False
+    forms: AbstractSet[CredentialForm] = ALL_FORMS
 
     def __post_init__(self) -> None:
         # Fail closed: an empty policy would accept nothing, or everything, depending on the reader.
-        if not self.endpoints or not self.audience:
-            raise ValueError("a request policy needs at least one STS endpoint and an audience")
+        if not self.endpoints or not self.audience or not self.forms:
+            raise ValueError("a request policy needs at least one STS endpoint, an audience and at least one form")
 
 
 def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
@@ -97,6 +100,10 @@ def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> date
 
 def _malformed(detail: str) -> CredentialError:
     return CredentialError(Reason.CREDENTIAL_MALFORMED, detail)
+
+
+def _require_accepted_form(request: SignedRequest, policy: RequestPolicy) -> None:
+    require_form(request.form, policy.forms)
 
 
 def _require_https(request: SignedRequest, _policy: RequestPolicy) -> None:
@@ -200,6 +207,7 @@ def _lifetime(request: SignedRequest) -> timedelta:
 
 
 RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
+    _require_accepted_form,
     # The host before the scheme: what was signed for an http endpoint of one's own has the wrong host above all.
     _require_known_host,
     _require_https,

@@ -1,6 +1,7 @@
 """The one internal type that every form of credential is decoded into."""
 
 import re
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -34,6 +35,19 @@ class CredentialForm(StrEnum):
                 return "x-vault-aws-iam-server-id"
             case _:
                 return "x-kuma-audience"
+
+
+ALL_FORMS: Final = frozenset(CredentialForm)
+
+
+def require_form(form: CredentialForm, accepted: AbstractSet[CredentialForm]) -> None:
+    """Refuse a form that the service does not accept.
+
+    Raises:
+        CredentialError: ``credential_malformed``; the detail names the form.
+    """
+    if form not in accepted:
+        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the form {form} is off in KMESH_AWSIAM_CREDENTIAL_FORMS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

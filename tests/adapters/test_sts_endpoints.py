@@ -1,4 +1,6 @@
-from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints
+import pytest
+
+from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints, make_sts_endpoints, partition_of
 from app.core.endpoints import AWS_GLOBAL, StsEndpoint
 from app.emulator import hosts
 
@@ -57,3 +59,59 @@ def test_implicit_region_is_one_of_the_partition() -> None:
         regions = {endpoint.region for endpoint in ENDPOINTS if endpoint.partition == partition}
         assert implicit_region(partition) in regions
     assert implicit_region("aws") == "us-east-1"
+
+
+@pytest.mark.parametrize("region", sorted({endpoint.region for endpoint in ENDPOINTS} - {AWS_GLOBAL}))
+def test_a_region_that_is_made_has_the_endpoints_that_a_known_one_has(region: str) -> None:
+    """One template for both: what is made for a newer region is what botocore will say of it."""
+    known = {endpoint for endpoint in ENDPOINTS if endpoint.region == region}
+    assert known <= set(make_sts_endpoints(region))
+    assert {endpoint.host for endpoint in make_sts_endpoints(region)} == {endpoint.host for endpoint in known}
+    assert partition_of(region) == next(iter(known)).partition
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-north-7", "aws"),
+        ("cn-south-9", "aws-cn"),
+        ("us-gov-north-9", "aws-us-gov"),
+        ("eusc-de-west-9", "aws-eusc"),
+        ("us-iso-north-9", "aws-iso"),
+    ],
+)
+def test_a_newer_region_is_of_the_partition_whose_pattern_it_matches(region: str, partition: str) -> None:
+    made = make_sts_endpoints(region)
+    known = next(
+        endpoint for endpoint in ENDPOINTS if endpoint.partition == partition and AWS_GLOBAL not in endpoint.region
+    )
+    assert {(endpoint.partition, endpoint.region, endpoint.signing_region) for endpoint in made} == {
+        (partition, region, region)
+    }
+    assert made[0].host == known.host.replace(known.region, region)
+    assert not {endpoint.host for endpoint in made} & BY_HOST.keys()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "eu-é-1",
+        "eu-evil_x-1",
+        "eu-north-7\n",
+        "eu-north-７",  # noqa: RUF001 - a digit of another script
+        "EU-north-7",
+        "eu-north-7.evil.example",
+        "eu-north-7/",
+        "x-eu-north-7",
+        "eu-north-7-x",
+        "aws-global",
+        "aws-cn-global",
+        "mars-north-1",
+        f"eu-{'x' * 28}-1",
+    ],
+)
+def test_what_botocores_own_matching_would_let_through_is_the_name_of_no_region(name: str) -> None:
+    assert partition_of(name) is None
+    with pytest.raises(ValueError, match="no partition"):
+        make_sts_endpoints(name)

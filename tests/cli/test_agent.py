@@ -288,6 +288,15 @@ def test_no_task_role_is_a_status_of_its_own(path: Path) -> None:
     assert "give the task a task role" in done.out
 
 
+def test_a_region_that_is_newer_than_botocore_is_signed_for_where_it_is_named(
+    invoke: Invoke, task: dict[str, str], path: Path
+) -> None:
+    variables = {"AWS_REGION": "eu-north-7", "KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7"}
+    result = invoke("agent", *BESIDE, "--token-file", str(path), "--once", **task | variables)
+    assert result.exit_code == 0
+    assert decode_credential(path.read_text()).url.authority == "sts.eu-north-7.amazonaws.com"
+
+
 TOKEN_MODE = ("--mode", "token", "--service-url")
 
 

@@ -54,6 +54,26 @@ def test_the_region_is_the_sdks(invoke: Invoke, task: dict[str, str], variables:
     assert decode_credential(invoke("credential", **task | variables).stdout).url.authority == host
 
 
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_region_that_is_newer_than_botocore_is_named_on_both_sides(
+    invoke: Invoke, task: dict[str, str], by: str
+) -> None:
+    """ECS sets AWS_REGION; the same variable as at the service makes the region known here."""
+    option = ("--extra-regions", "ap-south-9,eu-north-7") if by == "option" else ()
+    variables = {"KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7"} if by == "variable" else {}
+    result = invoke("credential", *option, **task | {"AWS_REGION": "eu-north-7"} | variables)
+    assert result.exit_code == 0
+    request = decode_credential(result.stdout)
+    assert (request.url.authority, request.signature.scope.region) == ("sts.eu-north-7.amazonaws.com", "eu-north-7")
+
+
+@pytest.mark.parametrize("regions", ["eu-evil_x-1", "mars-north-1", "eu-north-7.evil.example", ","])
+def test_a_newer_region_must_have_the_name_of_one(invoke: Invoke, task: dict[str, str], regions: str) -> None:
+    result = invoke("credential", "--extra-regions", regions, **task | {"AWS_REGION": regions})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--extra-regions" in result.stderr
+
+
 def test_the_jwt_format_is_what_a_stock_kuma_dp_takes_for_a_token(invoke: Invoke, task: dict[str, str]) -> None:
     text = invoke("credential", "--format", "jwt", **task).stdout
     assert text.count(".") == 2
@@ -126,12 +146,21 @@ def test_a_file_that_cannot_be_written_is_named(invoke: Invoke, task: dict[str, 
     [
         ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, 2, "give --region"),
         ({"AWS_REGION": "eu-west-9"}, 1, "no region of AWS"),
+        ({"AWS_REGION": "eu-west-9"}, 1, "KMESH_AWSIAM_EXTRA_REGIONS"),
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": None}, 1, "give the task a task role"),
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": ""}, 1, "could not be fetched"),
         ({"AWS_ACCESS_KEY_ID": "AKIAEXAMPLEEXAMPLE01", "AWS_SECRET_ACCESS_KEY": "x" * 40}, 1, "assume a role first"),
         ({"AWS_PROFILE": "nobody"}, 1, "nobody"),
     ],
-    ids=["no-region", "unknown-region", "no-credentials", "an-empty-endpoint", "a-users-keys", "no-such-profile"],
+    ids=[
+        "no-region",
+        "unknown-region",
+        "newer-region",
+        "no-credentials",
+        "an-empty-endpoint",
+        "a-users-keys",
+        "no-such-profile",
+    ],
 )
 def test_what_cannot_be_signed_ends_with_a_sentence(
     invoke: Invoke, task: dict[str, str], variables: dict[str, str | None], status: int, words: str

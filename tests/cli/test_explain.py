@@ -18,6 +18,7 @@ from tests.support.signing import FORMS, NOW, PRESIGNED_FORMS, Recipe, SignedCal
 CANARY: Final = "canary4canary"
 NATIVE: Final = Recipe(form=CredentialForm.NATIVE)
 PLAIN: Final = Recipe(form=CredentialForm.PLAIN_ENVELOPE)
+VAULT: Final = Recipe(form=CredentialForm.ENVELOPE)
 
 
 def shape(text: str, now: datetime = NOW) -> dict[str, str]:
@@ -68,6 +69,70 @@ def test_the_moment_is_this_one_and_nobody_is_asked(invoke: Invoke) -> None:
     lines = dict(line.split(":", 1) for line in result.stdout.splitlines())
     assert lines["form"].strip() == "native (query-signed GET)"
     assert 0 <= int(lines["age"].split()[0]) < 60
+
+
+# What is signed and left out, or added and not signed.
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        pytest.param(PLAIN.sign(), "kept", id="good"),
+        pytest.param(
+            mutate.set_header(PLAIN.sign(), "X-Consul-IAM-ServerID", "canary"),
+            "x-consul-iam-serverid",
+            id="two-audiences",
+        ),
+        pytest.param(mutate.set_header(PLAIN.sign(), "X-Evil", "canary"), "unsigned header", id="an-unsigned-header"),
+        pytest.param(mutate.set_header(PLAIN.sign(), "X-Amzn-Trace-Id", "canary"), "kept", id="trace-id"),
+        pytest.param(replace(PLAIN, headers=(("X-Other", "x"),)).sign(), "does not belong", id="a-signed-header"),
+        pytest.param(replace(PLAIN, content_type=None).sign(), "content-type", id="no-content-type"),
+    ],
+)
+def test_the_header_rules_are_told(call: SignedCall, words: str) -> None:
+    found = shape(call.credential())
+    assert words in found["header rules"]
+    assert "canary" not in str(found)
+
+
+def test_a_signed_header_that_is_not_given_is_told() -> None:
+    """The AWS SDK for Go v2 leaves both to net/http, and the service supplies both."""
+    call = mutate.drop_header(replace(PLAIN, headers=(("Content-Length", "43"),)).sign(), "Content-Length")
+    found = shape(call.credential())
+    assert found["signed, not given"] == "content-length, host"
+    assert found["header rules"] == "kept"
+
+
+def test_a_port_in_the_host_is_told() -> None:
+    found = shape(replace(PLAIN, host="sts.us-east-1.amazonaws.com:443").credential())
+    assert found["host"].startswith("sts.us-east-1.amazonaws.com with a port")
+
+
+def test_a_clock_that_is_too_far_ahead_is_told() -> None:
+    assert (
+        shape(NATIVE.credential(), NOW - timedelta(minutes=6))["age"] == "360 s in the future: over, 300 s are accepted"
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"iam_request_headers": json.dumps(dict(VAULT.sign().headers))}, "JSON text"),
+        ({"iam_request_body": base64("Action=GetCallerIdentity&Version=2011-06-15") + "\n"}, "line breaks"),
+        ({"iam_http_request_method": "GET", "iam_request_headers": base64("{}")}, "belongs in the native form"),
+    ],
+)
+def test_what_a_vault_would_accept_is_told(members: dict[str, str], words: str) -> None:
+    assert words in shape(json.dumps(VAULT.sign().members() | members))["form"]
+
+
+def test_a_newer_region_is_known_where_it_is_named(invoke: Invoke) -> None:
+    text = replace(NATIVE, host="sts.eu-north-7.amazonaws.com", region="eu-north-7").credential()
+    unknown = invoke("authenticate", "--explain", stdin=text).stdout
+    assert "no known STS host" in unknown
+    assert "--extra-regions" in unknown
+    known = invoke("authenticate", "--explain", stdin=text, KMESH_AWSIAM_EXTRA_REGIONS="eu-north-7").stdout
+    assert "sts.eu-north-7.amazonaws.com (partition aws, region eu-north-7)" in known
 
 
 # No value is shown, whatever comes.

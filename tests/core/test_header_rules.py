@@ -16,7 +16,6 @@ from tests.support.mutations import (
     set_parameter,
 )
 from tests.support.signing import (
-    AUDIENCE,
     BODY,
     FORM_TYPE,
     FORMS,

@@ -477,6 +477,8 @@ def test_a_request_policy_needs_an_endpoint_and_an_audience() -> None:
         RequestPolicy(endpoints={}, audience=AUDIENCE)
     with pytest.raises(ValueError, match="at least one STS endpoint"):
         RequestPolicy(endpoints=endpoints, audience="")
+    with pytest.raises(ValueError, match="at least one form"):
+        RequestPolicy(endpoints=endpoints, audience="a", forms=frozenset())
     assert RequestPolicy(endpoints=endpoints, audience="a").allow_unbound is False
 
 
