@@ -37,6 +37,8 @@ _VALUES: Final = (
     "https://[::1",
     "https://\uff0f/",
     "us-east-1,aws-global",
+    "eu-north-7, ap-south-9",
+    "native,jwt,eks,envelope,plain_envelope",
     "kuma-control-plane",
     "mesh/kuma-reader",
 )

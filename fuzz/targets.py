@@ -11,6 +11,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from xml.etree import ElementTree as ET
 
 from app.adapters.http1 import MAX_REPLY_BYTES, Connection, HttpError, HttpReply
 from app.adapters.http_pool import Origin
-from app.adapters.sts_endpoints import load_sts_endpoints
+from app.adapters.sts_endpoints import load_sts_endpoints, make_sts_endpoints
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
 from app.callers import CallerTokenFile, CallerTokens, CallerTokenSource
 from app.cli.shape import explain
@@ -39,7 +40,7 @@ from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, m
 from app.core.records import RecordError, decode_identity, decode_role, encode_identity, encode_role
 from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
 from app.core.role_tags import RoleRecord, read_claims
-from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
@@ -56,6 +57,8 @@ from app.settings_values import (
     parse_audience,
     parse_endpoint_url,
     parse_external_id,
+    parse_extra_regions,
+    parse_forms,
     parse_listen_address,
     parse_proxy_url,
     parse_regions,
@@ -129,7 +132,19 @@ def credential(data: bytes) -> None:
     """A credential's whole text: a request or `CredentialError`; what is let through is harmless."""
     text = text_of(data)
     with contextlib.suppress(CredentialError):
-        judge(decode_credential(text))
+        request = decode_credential(text)
+        require(decode_credential(text, {request.form}) == request, "a form that is on reads another request")
+        require(not reads(text, ALL_FORMS - {request.form}), "a form that is off is read as another")
+        judge(request)
+
+
+def reads(text: str, forms: AbstractSet[CredentialForm]) -> bool:
+    """Whether a text is read as a credential of one of some forms."""
+    try:
+        decode_credential(text, forms)
+    except CredentialError:
+        return False
+    return True
 
 
 def presigned(data: bytes) -> None:
@@ -506,6 +521,13 @@ def assert_plain_values(text: str) -> None:
             require(value == text and value.isascii() and value.isprintable(), "it could be read in two ways")
     with contextlib.suppress(ValueError):
         require("" not in parse_regions(text), "a region without a name")
+    with contextlib.suppress(ValueError):
+        require(parse_forms(text) <= ALL_FORMS, "a form that is none")
+    with contextlib.suppress(ValueError):
+        hosts = [endpoint.host for region in parse_extra_regions(text) for endpoint in make_sts_endpoints(region)]
+        require(
+            all(re.fullmatch(r"sts[a-z0-9-]*(?:\.[a-z0-9-]+)+", host, re.ASCII) for host in hosts), "no host of STS"
+        )
 
 
 def shape(data: bytes) -> None:

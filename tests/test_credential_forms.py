@@ -138,7 +138,7 @@ async def test_a_signed_length_that_the_envelope_lacks_is_supplied(
 def written(recipe: Recipe, headers: Mapping[str, object]) -> str:
     """The credential of an envelope, with some headers written as other JSON than text."""
     call = recipe.sign()
-    given = dict(call.headers) | headers
+    given: dict[str, object] = {**dict(call.headers), **headers}
     if call.form is PLAIN:
         return json.dumps(call.members() | {"headers": given})
     return json.dumps(call.members() | {"iam_request_headers": base64(json.dumps(given))})
