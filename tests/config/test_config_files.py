@@ -39,6 +39,8 @@ VARIABLES = {
     "KMESH_AWSIAM_ACCOUNT_MESHES": UNSET,
     "KMESH_AWSIAM_AUDIENCE": "kuma-control-plane",
     "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS": "false",
+    "KMESH_AWSIAM_CREDENTIAL_FORMS": UNSET,
+    "KMESH_AWSIAM_EXTRA_REGIONS": UNSET,
     "KMESH_AWSIAM_REGIONS": "empty",
     "KMESH_AWSIAM_PARTITION": "aws",
     "KMESH_AWSIAM_REQUIRE_SERVICE_TAG": "false",
@@ -187,6 +189,7 @@ def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) 
     paths = {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
     left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE", "KMESH_AWSIAM_ZONE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
+    shown["KMESH_AWSIAM_REGIONS"] += f",{shown['KMESH_AWSIAM_EXTRA_REGIONS']}"  # as its remark says
     settings = settings_from(shown, monkeypatch)
     assert {name for name, _, is_set in settings.effective() if is_set} == set(shown)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 from itertools import chain
 from pathlib import Path
 
@@ -22,16 +24,16 @@ from recording import CREDENTIALS, json_file
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
-BUILD = HERE.parents[1] / "build" / "recordings"
 TOOLS = (by_awscli, by_boto3, by_botocore, by_hvac, by_others)
 
 
 def main() -> None:
     """Write every recording anew, and the credentials that verify them."""
     if os.environ.get("PYTHONHASHSEED") != "0":  # start again in a clean environment
-        BUILD.mkdir(parents=True, exist_ok=True)
-        everything = {**clean_environment(), **by_others.build(BUILD)}
-        os.execve(sys.executable, [sys.executable, __file__], everything)  # noqa: S606 - this very script
+        with tempfile.TemporaryDirectory() as folder:
+            everything = {**clean_environment(), **by_others.build(Path(folder))}
+            subprocess.run([sys.executable, __file__], env=everything, check=True)  # noqa: S603 - this very script
+        return
     recordings = list(chain.from_iterable(tool.recordings() for tool in TOOLS))
     DATA.mkdir(exist_ok=True)
     recorded = {recording.tool for recording in recordings}
