@@ -228,3 +228,20 @@ async def test_a_port_in_the_url_is_another_host(service: RunningService, aws: A
     response = await service.present(replace(recipe, host=f"{recipe.host}:443").credential())
     assert response.json()["reason"] == "host_not_allowed"
     assert not aws.sts_calls()
+
+
+# A region that is newer than the installed botocore.
+
+
+async def test_a_credential_of_a_newer_region_is_forwarded_where_the_region_is_named(
+    start_service: StartService, aws: Aws
+) -> None:
+    """The emulator knows the regions of botocore alone and refuses it; the corpus has an STS that accepts it."""
+    recipe = replace(recipe_of(aws.task()), host="sts.eu-north-7.amazonaws.com", region="eu-north-7")
+    async with start_service() as service:
+        assert (await service.present(recipe.credential())).json()["reason"] == "host_not_allowed"
+        assert not aws.sts_calls()
+    async with start_service(KMESH_AWSIAM_EXTRA_REGIONS="eu-north-7") as service:
+        assert (await service.present(recipe.credential())).json()["reason"] == "sts_rejected"
+        assert [call.region for call in aws.sts_calls()] == ["eu-north-7"]
+        assert (await service.present(aws.credential(), PROXY)).status_code == 200
