@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -385,7 +386,7 @@ async def test_a_storm_of_tokens_survives_an_outage_of_aws(
         moment = datetime.now(UTC)
         shift = int((moment - NOW).total_seconds())
         claims = {**DATAPLANE_CLAIMS, **{name: DATAPLANE_CLAIMS[name] + shift for name in ("iat", "nbf", "exp")}}
-        answers = [await service.present(make_token({**claims, "jti": f"{n}"}), PROXY) for n in range(20)]
+        answers = [await service.present(make_token({**claims, "jti": str(uuid.uuid4())}), PROXY) for _ in range(20)]
         assert {answer.status_code for answer in answers} == {200}
         assert reason_of(await service.present(aws.credential(), PROXY)) is Reason.STS_UNAVAILABLE
 

@@ -9,23 +9,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.core.proxy import ProxyIdentity, ProxyType
+from app.core.principal import AdmittedPrincipal
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType
+from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_claims
 from app.core.token_claims import (
     BACKDATED_SECONDS,
     TokenKind,
     TokenLife,
     TokenSubject,
     kind_of,
+    subject_of,
     write_claims,
 )
 from app.core.token_reading import read_claims_of_token
 from app.core.token_text import parse_token, require_current
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
-from app.errors import CredentialError
+from app.errors import AuthorizationError, CredentialError, RequestError
+from app.reasons import Reason
 from tests.support.keys import public_pem, rsa_key
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import AUDIENCE, NOW
-from tests.support.tokens import DATAPLANE_CLAIMS, MALFORMED, ZONE_CLAIMS, ZONE_HEADER, make_token
+from tests.support.tokens import (
+    DATAPLANE_CLAIMS,
+    MALFORMED,
+    PRINCIPAL_CLAIM,
+    ZONE_CLAIMS,
+    ZONE_HEADER,
+    make_token,
+)
 
 BARE = replace(PRINCIPAL, request_id="")
 bounded = settings(max_examples=200, deadline=None)
@@ -37,6 +48,8 @@ json_values = st.recursive(
 )
 names = st.text("abz019._-", min_size=1, max_size=12)
 optional_names = st.none() | names
+optional_workloads = st.none() | names.filter(lambda text: text[0].isalnum() and text[-1].isalnum())
+token_ids = st.uuids(version=4).map(str)
 instants = st.integers(0, 4_000_000_000)
 
 
@@ -46,7 +59,11 @@ def subjects(draw: st.DrawFn) -> TokenSubject:
     proxy_type = draw(st.sampled_from(ProxyType))
     if proxy_type is ProxyType.DATAPLANE:
         identity = ProxyIdentity(
-            type=proxy_type, mesh=draw(names), service=draw(optional_names), workload=draw(optional_names), zone=None
+            type=proxy_type,
+            mesh=draw(names),
+            service=draw(optional_names),
+            workload=draw(optional_workloads),
+            zone=None,
         )
         return TokenSubject(identity=identity, principal=BARE, name=draw(optional_names))
     identity = ProxyIdentity(type=proxy_type, mesh=None, service=None, workload=None, zone=draw(names))
@@ -54,12 +71,12 @@ def subjects(draw: st.DrawFn) -> TokenSubject:
 
 
 @bounded
-@given(subjects(), instants, st.integers(60, 86_400))
+@given(subjects(), token_ids, instants, st.integers(60, 86_400))
 def test_what_is_written_is_read_as_the_same_and_by_no_other_kind(
-    subject: TokenSubject, issued_at: int, validity: int
+    subject: TokenSubject, jti: str, issued_at: int, validity: int
 ) -> None:
     life = TokenLife(
-        jti="jti", issued_at=issued_at + BACKDATED_SECONDS, expires_at=issued_at + BACKDATED_SECONDS + validity
+        jti=jti, issued_at=issued_at + BACKDATED_SECONDS, expires_at=issued_at + BACKDATED_SECONDS + validity
     )
     claims = json.loads(json.dumps(write_claims(subject, life, AUDIENCE)))
     assert read_claims_of_token(claims, subject.kind, AUDIENCE) == (subject, life)
@@ -85,6 +102,77 @@ def test_claims_are_those_that_would_be_written_or_refused(
         assert kind_of(subject.identity.type) is kind
         with suppress(CredentialError):
             require_current(life, NOW)
+
+
+texts = st.text(min_size=1, max_size=12) | st.text("aZ0._:-/ \n\ud800\u212a", min_size=1, max_size=260) | names
+
+
+def is_in_a_tag(key: str, text: str) -> bool:
+    tags = {TYPE_TAG: "dataplane", MESH_TAG: "default", key: text}
+    if key == ZONE_TAG:
+        tags |= {TYPE_TAG: "ingress"}
+    record = RoleRecord(
+        arn=f"arn:aws:iam::{BARE.account}:role/{BARE.role}",
+        role_id=BARE.role_id,
+        name=BARE.role,
+        tags=tuple(tags.items()),
+        request_id="",
+    )
+    try:
+        read_claims(AdmittedPrincipal(BARE), record)
+    except AuthorizationError:
+        return False
+    return True
+
+
+def is_in_a_claim(name: str, value: object, kind: TokenKind = TokenKind.DATAPLANE) -> bool:
+    claims = {**(ZONE_CLAIMS if kind is TokenKind.ZONE else DATAPLANE_CLAIMS), name: value}
+    try:
+        read_claims_of_token(claims, kind, AUDIENCE)
+    except CredentialError:
+        return False
+    return True
+
+
+@bounded
+@given(texts)
+def test_a_claim_has_the_grammar_of_what_it_was_made_of(text: str) -> None:
+    """A token says nothing that no role's tag, no call and no setting could have said."""
+    assert is_in_a_claim("Mesh", text) == is_in_a_tag(MESH_TAG, text)
+    assert is_in_a_claim("Tags", {SERVICE_TAG: [text]}) == is_in_a_tag(SERVICE_TAG, text)
+    assert is_in_a_claim("Workload", text) == is_in_a_tag(WORKLOAD_TAG, text)
+    assert is_in_a_claim("Zone", text, TokenKind.ZONE) == is_in_a_tag(ZONE_TAG, text)
+    named = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=text)
+    identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
+    try:
+        subject_of(identity, BARE, named, with_names=True)
+    except RequestError:
+        assert not is_in_a_claim("Name", text)
+    else:
+        assert is_in_a_claim("Name", text)
+
+
+@bounded
+@given(st.sampled_from(TokenKind), st.data())
+def test_no_text_of_a_token_is_one_that_json_or_a_log_cannot_hold(kind: TokenKind, data: st.DataObject) -> None:
+    """RFC 8259, section 8.2: an escape can name half of a surrogate pair, which no UTF-8 can hold."""
+    claims = json.loads(json.dumps(dict(ZONE_CLAIMS if kind is TokenKind.ZONE else DATAPLANE_CLAIMS)))
+    odd = data.draw(st.sampled_from(["\ud800", "\udfff", "\n", "\0", "\x7f", "\u2028", "\u212a"]))
+    place: Any = data.draw(
+        st.sampled_from(["jti", "iss", "Mesh", "Zone", "Type", "service", "Scope", *PRINCIPAL_CLAIM])
+    )
+    if place in PRINCIPAL_CLAIM:
+        claims["principal"][place] += odd
+    elif place == "service":
+        claims["Tags"] = {SERVICE_TAG: [f"demo-app{odd}"]}
+    elif place == "Scope":
+        claims["Scope"] = [f"ingress{odd}"]
+    else:
+        claims[place] = f"{claims.get(place, '')}{odd}"
+    with pytest.raises(CredentialError) as raised:
+        read_claims_of_token(parse_token(make_token(claims)).claims, kind, AUDIENCE)
+    assert raised.value.reason is Reason.TOKEN_REJECTED
+    raised.value.detail.encode()
 
 
 TEXTS = [make_token(), make_token(ZONE_CLAIMS, ZONE_HEADER, rsa_key(1)), *(text for _, text in MALFORMED)]

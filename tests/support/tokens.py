@@ -120,6 +120,7 @@ def _move(**seconds: int) -> Callable[[Json, Json], object]:
     return lambda _, claims: claims.update({name: claims[name] + by for name, by in seconds.items()})
 
 
+ODD_TEXTS: Final = {"half-a-surrogate-pair": "\ud800", "a-newline": "\n", "a-nul": "\0", "a-blank": " "}
 SCOPES: Final[list[object]] = [[], ["ingress", "egress"], ["dataplane"], ["cp"], "ingress", [""], [1], None]
 NO_SECONDS: Final[list[object]] = [None, "1795500000", True, 1795500000.5, [], 10**40, -1]
 NO_PRINCIPALS: Final[list[object]] = [None, "x", {}]
@@ -187,6 +188,34 @@ HOSTILE: Final = (
     # The principal.
     *(Hostile(f"principal-{number}", REJECTED, _set("principal", value)) for number, value in enumerate(NO_PRINCIPALS)),
     *(Hostile(f"principal-empty-{name}", REJECTED, _principal(name, "")) for name in PRINCIPAL_CLAIM),
+    # Outside the grammar of what this service writes. JSON can name half of a surrogate pair (RFC 8259, section 8.2), which
+    # no audit line and no answer can hold.
+    *(
+        Hostile(f"{name}-with-{what}", REJECTED, _set(name, f"{DATAPLANE_CLAIMS.get(name, 'x')}{odd}"))
+        for name in ("jti", "Mesh", "Workload", "Name")
+        for what, odd in ODD_TEXTS.items()
+    ),
+    *(
+        Hostile(f"service-with-{what}", REJECTED, _set("Tags", {"kuma.io/service": [f"demo-app{odd}"]}))
+        for what, odd in ODD_TEXTS.items()
+    ),
+    *(Hostile(f"zone-with-{what}", REJECTED, _set("Zone", f"east{odd}"), _ZONE) for what, odd in ODD_TEXTS.items()),
+    *(
+        Hostile(f"principal-{name}-with-{what}", REJECTED, _principal(name, f"{PRINCIPAL_CLAIM[name]}{odd}"))
+        for name in PRINCIPAL_CLAIM
+        for what, odd in ODD_TEXTS.items()
+    ),
+    Hostile("jti-of-another-form", REJECTED, _set("jti", "1")),
+    Hostile("jti-in-upper-case", REJECTED, _set("jti", str(DATAPLANE_CLAIMS["jti"]).upper())),
+    Hostile("jti-of-another-version", REJECTED, _set("jti", "0b6f2c1e-6a55-1f0c-9c56-0d5a9e0a4b11")),
+    Hostile("mesh-in-upper-case", REJECTED, _set("Mesh", "Default")),
+    Hostile("workload-of-64-characters", REJECTED, _set("Workload", "w" * 64)),
+    Hostile("name-of-254-characters", REJECTED, _set("Name", "n" * 254)),
+    Hostile("account-of-11-digits", REJECTED, _principal("account", "11112222333")),
+    Hostile("partition-that-is-none", REJECTED, _principal("partition", "example")),
+    Hostile("role-that-is-a-path", REJECTED, _principal("role", "mesh/demo-app")),
+    Hostile("role-id-of-a-user", REJECTED, _principal("roleId", "AIDAEXAMPLEEXAMPLE001")),
+    Hostile("nbf-with-a-fraction", REJECTED, lambda _, claims: claims.update({"nbf": float(claims["nbf"])})),
     Hostile("principal-with-more", REJECTED, _principal("admin", value=True)),
     Hostile("principal-of-a-number", REJECTED, _principal("account", 111122223333)),
     # Time.
