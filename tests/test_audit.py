@@ -4,17 +4,27 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 
+from app.adapters.known_credentials import KnownCredentials
+from app.api.application import build_api
+from app.api.authenticate import AuthenticateEndpoint
+from app.api.known_calls import KnownCalls
 from app.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
+from app.authenticator import Decision
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.signed_request import CredentialForm
 from app.errors import AuthError, AuthorizationError, UpstreamError
+from app.metrics import Metrics
+from app.readiness import Readiness
 from app.reasons import Reason
+from app.service import utc_now
 from app.trail import Trail, UpstreamCall
 from tests.support.principals import PRINCIPAL
 from tests.support.process import run_program
@@ -263,6 +273,30 @@ def test_libraries_that_log_credentials_are_held_back_at_every_level(lines: Conf
     assert read() == []
     logging.getLogger(name).warning("connection pool is full")
     assert len(read()) == 1
+
+
+class Unwritable:
+    """An authenticator with a bug: it lets a text through that no JSON can hold."""
+
+    async def authenticate(self, _credential: object, _claimed: object, trail: Trail) -> Decision:
+        trail.principal = replace(PRINCIPAL, session="canary\ud800")
+        return Decision(identity=GRANTED, principal=trail.principal, expires_at=datetime.now(UTC))
+
+
+async def test_a_decision_that_cannot_be_written_down_is_none_and_leaves_a_line(lines: Configure) -> None:
+    """I21: whoever reads the log finds the request id of every 500."""
+    read = lines()
+    calls = KnownCalls(KnownCredentials(utc_now))
+    endpoint = AuthenticateEndpoint(Unwritable(), calls, Metrics(), Readiness(), 10.0)
+    api = build_api(endpoint, Metrics(), Readiness(), with_probes=True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://service") as client:
+        headers = {"x-request-id": "request-1"}
+        answer = await client.post("/v1/authenticate", json={"credential": "x"}, headers=headers)
+    assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
+    events = [json.loads(line) for line in read()]
+    [event] = [event for event in events if event["level"] != "info"]  # httpx says what it asked
+    assert (event["event"], event["level"], event["request_id"]) == ("audit line not written", "error", "request-1")
+    assert "canary" not in repr(events)
 
 
 def test_importing_the_module_configures_nothing() -> None:

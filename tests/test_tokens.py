@@ -158,11 +158,14 @@ async def test_no_token_goes_out_that_is_not_on_record(
             patched.setattr(audit._Bound, "decisions", short_way)
             assert reason_of(await exchange(service, credential)) is Reason.INTERNAL_ERROR
             assert reason_of(await ask(service, credential)) is Reason.INTERNAL_ERROR
+            assert reason_of(await exchange(service, token)) is Reason.INTERNAL_ERROR
+            assert reason_of(await ask(service, token)) is Reason.INTERNAL_ERROR
             assert (await service.present(credential, PROXY)).status_code == 200
             assert (await service.present(token, PROXY)).status_code == 200
             assert reason_of(await exchange(service, credential, {**PROXY, "mesh": "x"})) is Reason.PROXY_MESH_MISMATCH
-            assert value(await service.metrics(), "kuma_aws_iam_audit_lines_lost_total") == 5
+            assert value(await service.metrics(), "kuma_aws_iam_audit_lines_lost_total") == 7
         assert (await exchange(service, credential)).json()["token"] == token
+        assert (await exchange(service, token)).json()["token"] == token
 
 
 async def test_a_call_is_refused_as_by_authenticate(aws: Aws, start_service: StartService, files: KeyFiles) -> None:

@@ -20,14 +20,14 @@ from app.api import protocol
 from app.api.answer import Answer
 from app.api.known_calls import Credential, KnownCalls
 from app.api.problems import problem_answer, reason_answer
-from app.audit import write_decision
+from app.audit import get_logger, write_decision
 from app.authenticator import Decider, Decision
 from app.core.proxy import ProxyRequest
 from app.errors import AuthError, RequestError, UpstreamError
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.reasons import Reason
-from app.trail import PRESENTED, Trail
+from app.trail import Trail
 
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
@@ -175,7 +175,7 @@ class AuthenticateEndpoint:
             return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)
         finally:
             self._decisions -= 1
-        unwritten = self._account(trail, None, started)
+        unwritten = self._account(trail, None, started, hands_out_token=concluded is not None)
         if unwritten is not None:
             return reason_answer(unwritten, request_id)
         if concluded is not None:
@@ -188,21 +188,25 @@ class AuthenticateEndpoint:
             problem_answer(error, trail.request_id) if unwritten is None else reason_answer(unwritten, trail.request_id)
         )
 
-    def _account(self, trail: Trail, error: AuthError | None, started: float) -> Reason | None:
+    def _account(
+        self, trail: Trail, error: AuthError | None, started: float, *, hands_out_token: bool = False
+    ) -> Reason | None:
         """Write the audit line and count the decision.
 
-        A decision that cannot be written down is none (I21): then the reason comes back that takes its place. Where nobody
-        reads standard output any more that holds for tokens alone: what goes out is on record, since Kuma revokes by it.
+        Returns the reason that replaces the decision, or None. A decision whose line cannot be made is `internal_error`
+        (I21). A line that standard output does not take is counted; the decision goes on, unless its answer holds a token,
+        fresh, reused or presented: Kuma revokes by the id in the line.
         """
         seconds = time.perf_counter() - started
         unwritten = None
         try:
             if not write_decision(trail, error, seconds):
                 self._metrics.audit_line_lost()
-                if error is None and trail.token is not None and trail.token.origin != PRESENTED:
+                if hands_out_token:
                     unwritten = Reason.INTERNAL_ERROR
-        except Exception:  # noqa: BLE001 - a text that JSON cannot hold, or a bug of ours
+        except Exception as bug:  # noqa: BLE001 - a text that JSON cannot hold, or a bug of ours
             unwritten = Reason.INTERNAL_ERROR
+            get_logger().error("audit line not written", request_id=trail.request_id, problem=describe_bug(bug))
         self._metrics.decision_ended(trail, unwritten or (None if error is None else error.reason), seconds)
         return unwritten
 
