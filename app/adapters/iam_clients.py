@@ -22,6 +22,7 @@ from botocore.exceptions import NoCredentialsError
 from app.adapters.bounded_http import BoundedSession
 from app.adapters.own_account import read_own_account
 from app.adapters.reader_role import open_reader_session
+from app.adapters.sdk_data import new_session
 from app.adapters.trust import ca_file
 from app.audit import get_logger
 
@@ -98,6 +99,8 @@ class IamClients:
             max_pool_connections=options.max_threads,
             proxies=proxies,
             user_agent_extra="kuma-aws-iam",
+            # An `endpoint_url` of ~/.aws/config would be where IAM is asked; the variables are read by our settings.
+            ignore_configured_endpoint_urls=True,  # type: ignore[call-arg]  # the stubs lack it
         )
         bounded = functools.partial(
             BoundedSession,
@@ -173,10 +176,10 @@ class IamClients:
 
     def _own_session(self) -> botocore.session.Session:
         if self._session is None:
-            self._session = botocore.session.get_session()
+            self._session = new_session()
         elif self._session.get_credentials() is None:
             # botocore remembers that it found none; a new session looks again.
-            self._session = botocore.session.get_session()
+            self._session = new_session()
         return self._session
 
     def _own_account_locked(self) -> str:

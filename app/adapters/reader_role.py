@@ -13,6 +13,8 @@ from botocore.credentials import (
     DeferredRefreshableCredentials,
 )
 
+from app.adapters.sdk_data import new_session
+
 # Shown in the other account's CloudTrail.
 _SESSION_NAME: Final = "kuma-aws-iam"
 
@@ -34,7 +36,7 @@ def open_reader_session(
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=create_client, source_credentials=own, role_arn=role_arn, extra_args=extra_args
     )
-    session = botocore.session.Session()
+    session = new_session()
     session.register_component(
         "credential_provider", CredentialResolver(providers=[_ReaderRoleProvider(fetcher.fetch_credentials)])
     )

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import botocore.session
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
+from app.adapters.sdk_data import new_session
 from app.core.endpoints import StsEndpoint
 from app.core.header_rules import ACTION, VERSION
 from app.core.request_policy import MAX_LIFETIME
@@ -57,7 +57,7 @@ class RoleSession:
         try:
             if self._credentials is None:
                 # botocore's session and not boto3's: the chain is the same one, with less around it in memory.
-                self._credentials = botocore.session.Session().get_credentials()
+                self._credentials = new_session().get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
         except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
             raise CredentialsUnavailableError(f"the AWS credentials could not be fetched: {error}") from error

@@ -12,8 +12,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from botocore.endpoint_provider import EndpointProvider
-from botocore.loaders import Loader
 
+from app.adapters.sdk_data import new_loader
 from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
 
 # Commercial only; signed as us-east-1 since ever.
@@ -66,7 +66,7 @@ def partition_of(region: str) -> str | None:
     """
     if not can_be_region(region):
         return None
-    partitions: dict[str, Any] = Loader().load_data("partitions")
+    partitions: dict[str, Any] = new_loader().load_data("partitions")
     return next(
         (str(p["id"]) for p in partitions["partitions"] if re.fullmatch(p["regionRegex"], region, re.ASCII)), None
     )
@@ -74,12 +74,12 @@ def partition_of(region: str) -> str | None:
 
 def implicit_region(partition: str) -> str:
     """Return the region that botocore takes for a partition's global services: ``us-east-1`` for ``aws``."""
-    partitions: dict[str, Any] = Loader().load_data("partitions")
+    partitions: dict[str, Any] = new_loader().load_data("partitions")
     return next(str(p["outputs"]["implicitGlobalRegion"]) for p in partitions["partitions"] if p["id"] == partition)
 
 
 def _load_data() -> tuple[dict[str, Any], EndpointProvider]:
-    loader = Loader()
+    loader = new_loader()
     partitions: dict[str, Any] = loader.load_data("partitions")
     return partitions, EndpointProvider(loader.load_service_model("sts", "endpoint-rule-set-1"), partitions)
 

@@ -1,0 +1,22 @@
+"""What of the AWS SDK's own files counts: the data of the installed botocore, and no endpoint of a configuration file.
+
+botocore also loads service data from ``~/.aws/models`` and from the folders of ``AWS_DATA_PATH`` and ``data_path``, and
+prefers it to its own. Whoever can write there would choose the STS hosts and the host of IAM (I1, I25). Credentials still
+come from wherever the SDK finds them.
+"""
+
+import botocore.session
+from botocore.loaders import Loader
+
+
+def new_loader() -> Loader:
+    """Return a loader of botocore's own package data, and of nothing else."""
+    return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+
+
+def new_session() -> botocore.session.Session:
+    """Return a session with the SDK's usual chain of credentials, whose clients are made of that data."""
+    session = botocore.session.Session()
+    # boto3 adds a folder of its own package to the loader of a session, so each has one of its own.
+    session.register_component("data_loader", new_loader())
+    return session
