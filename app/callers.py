@@ -7,10 +7,12 @@ What stays in memory are digests; no error and no ``repr`` holds a token (I22).
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
+
+from app.trusted_files import find_exposures, read_trusted_lines
 
 MIN_TOKEN_LENGTH: Final = 32
 MAX_TOKEN_LENGTH: Final = 512
@@ -56,12 +58,17 @@ class CallerTokenFile:
     def __str__(self) -> str:
         return str(self.path)
 
+    def warnings(self) -> Iterator[str]:
+        """Say whether others can read or write it."""
+        return find_exposures(self.path)
+
 
 class CallerTokenSource:
     """The tokens of a file that is read again when it changes (`app.watch`)."""
 
     def __init__(self, file: CallerTokenFile) -> None:
         self.path = file.path
+        self.warnings = file.warnings
         self._tokens = file.tokens
 
     def load(self) -> None:
@@ -90,14 +97,18 @@ class CallerTokenSource:
 
 
 def read_caller_token_file(text: str) -> CallerTokenFile:
-    """Read the tokens of a file; what is kept are their digests."""
+    """Read the tokens that the service accepts; what is kept are their digests.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of the file.
+    """
     path = Path(text)
-    digests = (hashlib.sha256(token.encode("ascii")).digest() for token in read_tokens(path))
+    digests = (hashlib.sha256(token.encode("ascii")).digest() for token in _tokens_of(read_trusted_lines(path)))
     return CallerTokenFile(path, CallerTokens(tuple(digests)))
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """Read the tokens themselves, for whoever has to send one.
+    """Read the tokens themselves, for whoever has to send one; out of a pipe too, whoever owns it.
 
     Raises:
         ValueError: with a sentence and its remedy, and no text of the file.
@@ -108,6 +119,10 @@ def read_tokens(path: Path) -> tuple[str, ...]:
         raise ValueError(
             f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
         ) from error
+    return _tokens_of(lines)
+
+
+def _tokens_of(lines: list[str]) -> tuple[str, ...]:
     tokens = tuple(token for number, line in enumerate(lines, start=1) if (token := _token_of(line, number)))
     if not 1 <= len(tokens) <= MAX_TOKENS:
         raise ValueError(

@@ -90,7 +90,7 @@ async def open_service(
     signing = _signing_keys(settings)
     watches = _watches(accounts, tokens, tls, keys, metrics)
     if signing is not None:
-        watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics),)
+        watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
         sts = StsClient.open(sts_options(settings), metrics)
         resources.push_async_callback(sts.close)
@@ -186,11 +186,11 @@ def _watches(
 ) -> tuple[FileWatch, ...]:
     watches = [accounts.watch] if isinstance(accounts, FileAccounts) else []
     if tls is not None:
-        watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics))
+        watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics, warnings=tls.files.warnings))
     if tokens is not None:
-        watches.append(FileWatch("caller_token", [tokens.path], tokens.load, metrics))
+        watches.append(FileWatch("caller_token", [tokens.path], tokens.load, metrics, warnings=tokens.warnings))
     if keys is not None:
-        watches.append(FileWatch("store_key", [keys.path], keys.load, metrics))
+        watches.append(FileWatch("store_key", [keys.path], keys.load, metrics, warnings=keys.warnings))
     return tuple(watches)
 
 

@@ -400,11 +400,23 @@ class Settings(BaseSettings):
             for variable in (useless[name] for name in useless if name in self.model_fields_set):
                 yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
         yield from self._region_warnings()
+        yield from self._file_warnings()
         yield from self._ignored
 
     def _region_warnings(self) -> Iterator[str]:
         if known := sorted((self.extra_regions or set()) & {endpoint.region for endpoint in self._sts_endpoints}):
             yield f"{EXTRA_REGIONS} does nothing for regions that botocore knows: remove {', '.join(known)}"
+
+    def _file_warnings(self) -> Iterator[str]:
+        for variable, file in (
+            (DATAPLANE_KEYS, self.dataplane_keys_file),
+            (ZONE_KEYS, self.zone_keys_file),
+            (STORE_KEY, self.store_key_file),
+            (CALLER_TOKENS, self.caller_token_file),
+            (TLS_KEY, self.tls_files),
+        ):
+            if file is not None:
+                yield from (f"{variable}: {warning}" for warning in file.warnings())
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
         """Yield each variable, its effective value without secrets, and whether the environment set it."""

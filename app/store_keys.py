@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.core.base64_text import Base64TextError, decode_base64
 from app.sealing import SECRET_BYTES, SealingKey, derive_key
-from app.settings_values import read_lines
+from app.trusted_files import find_exposures, read_trusted_lines
 
 MAX_STORE_KEYS: Final = 2
 # Random bytes repeat themselves, but never so much: 32 of them have fewer than 16 values once in 10^16 times.
@@ -30,12 +30,17 @@ class StoreKeyFile:
     def __str__(self) -> str:
         return str(self.path)
 
+    def warnings(self) -> Iterator[str]:
+        """Say whether others can read or write it."""
+        return find_exposures(self.path)
+
 
 class StoreKeySource:
     """The keys of a file that is read again when it changes (`app.watch`)."""
 
     def __init__(self, file: StoreKeyFile) -> None:
         self.path = file.path
+        self.warnings = file.warnings
         self._keys = _derive(file)
 
     @property
@@ -59,7 +64,7 @@ def read_store_key_file(text: str) -> StoreKeyFile:
         ValueError: with a sentence and its remedy, and no text of the file.
     """
     path = Path(text)
-    file = StoreKeyFile(path, tuple(_secrets_of(read_lines(path))))
+    file = StoreKeyFile(path, tuple(_secrets_of(read_trusted_lines(path))))
     if not 1 <= len(file.secrets) <= MAX_STORE_KEYS:
         raise ValueError(
             "it must hold one key, or two while one is exchanged for the other, each on a line of its own; it holds "

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from app.pem import require_one_private_key
+from app.trusted_files import find_exposures, read_trusted
+
 # TLS 1.2 with forward secrecy and authenticated encryption alone; OpenSSL's list for 1.3 is of that kind by itself.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
@@ -37,6 +40,10 @@ class TlsFiles:
     def paths(self) -> tuple[Path, ...]:
         """Every file that there is."""
         return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
+
+    def warnings(self) -> Iterator[str]:
+        """Say whether others can read or write the key."""
+        return find_exposures(self.key)
 
 
 class TlsFileError(ValueError):
@@ -127,7 +134,7 @@ def new_server_context(files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> s
 
 def _load_server_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
     _require_certificates("cert", files.cert)
-    _require_readable("key", files.key)
+    _require_own_key(files.key)
     try:
         context.load_cert_chain(files.cert, files.key, password=_refuse_to_ask)
     except (ssl.SSLError, ValueError) as error:
@@ -156,12 +163,25 @@ def _require_certificates(part: TlsPart, path: Path) -> None:
         raise TlsFileError(part, f"no certificate in PEM can be read from it ({_name_of(error)})") from error
 
 
+def _require_own_key(path: Path) -> None:
+    try:
+        require_one_private_key(read_trusted(path))
+    except OSError as error:
+        raise _unreadable("key", error) from error
+    except ValueError as error:
+        raise TlsFileError("key", str(error)) from error
+
+
 def _require_readable(part: TlsPart, path: Path) -> None:
     try:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise TlsFileError(part, f"it cannot be read ({type(error).__name__}); check path and mode") from error
+        raise _unreadable(part, error) from error
+
+
+def _unreadable(part: TlsPart, error: OSError) -> TlsFileError:
+    return TlsFileError(part, f"it cannot be read ({type(error).__name__}); check path and mode")
 
 
 def _refuse_to_ask() -> str:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from app.core.token_claims import TokenKind
 from app.core.token_text import is_key_id
-from app.settings_values import read_lines
+from app.pem import require_one_private_key
 from app.token_keys import HOW_TO, SigningKey, SigningKeys, require_apart
+from app.trusted_files import find_exposures, read_trusted, read_trusted_lines
 
 MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
@@ -38,6 +39,11 @@ class SigningKeyFile:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def warnings(self) -> Iterator[str]:
+        """Say which of the files others can read or write; the one that names the keys is no secret."""
+        for path in dict.fromkeys(self.paths):
+            yield from find_exposures(path, is_secret=path != self.path)
 
 
 class SigningKeySource:
@@ -61,6 +67,11 @@ class SigningKeySource:
         """Every file that they come from, as of now."""
         return self._paths
 
+    def warnings(self) -> Iterator[str]:
+        """Say which of the files others can read or write."""
+        for file in self._files:
+            yield from file.warnings()
+
     def load(self) -> None:
         """Read everything again; the keys of before stay in force when it does not do.
 
@@ -71,6 +82,7 @@ class SigningKeySource:
 
     def _take(self, files: list[SigningKeyFile]) -> None:
         self._keys = SigningKeys(key for file in files for key in file.keys)
+        self._files = files
         self._paths = tuple(path for file in files for path in file.paths)
 
 
@@ -127,7 +139,7 @@ def _read(path: Path, kind: TokenKind) -> SigningKeyFile:
 
 
 def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_trusted_lines(path), start=1):
         words = line.partition("#")[0].split()
         if words:
             yield number, words
@@ -153,12 +165,13 @@ def _key_of(words: list[str], kind: TokenKind, folder: Path) -> tuple[SigningKey
 
 
 def _load_pem(path: Path) -> RSAPrivateKey:
-    if path.exists() and not path.is_file():
-        raise ValueError("the key file is no regular file: reading it could wait for ever")
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        pem = read_trusted(path)
     except OSError as error:
         raise ValueError(f"the key file cannot be read ({type(error).__name__}); check path and mode") from error
+    require_one_private_key(pem)
+    try:
+        key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # its text could hold a part of the file
         raise ValueError(f"the key file holds no unencrypted private key in PEM (PKCS#8 or PKCS#1); {HOW_TO}") from None
     if not isinstance(key, RSAPrivateKey):

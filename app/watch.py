@@ -6,7 +6,7 @@ What cannot be taken over leaves what was there before in force, loudly. Nothing
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,7 @@ class FileWatch:
         load: Callable[[], None],
         metrics: Metrics,
         timer: Timer = time.monotonic,
+        warnings: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         """Start with what was read with the settings.
 
@@ -46,6 +47,7 @@ class FileWatch:
             load: takes the files over, or raises and leaves everything as it is. It may run in another thread.
             metrics: counts what could not be taken over.
             timer: of `bad_for`.
+            warnings: say what about the files is worth a second thought, once they are taken over.
         """
         self.what = what
         self._paths = paths if callable(paths) else lambda: paths
@@ -55,6 +57,7 @@ class FileWatch:
         self._seen: tuple[_Stamp, ...] | None = None
         self._problem: str | None = None
         self._timer = timer
+        self._warnings = warnings
         self._good_at = timer()
         self._lock = threading.Lock()
 
@@ -76,6 +79,8 @@ class FileWatch:
             else:
                 if not first or self._problem is not None:
                     get_logger().info("reloaded", what=self.what, files=[str(path) for path in self._paths()])
+                    for warning in self._warnings():
+                        get_logger().warning("setting", detail=warning)
                 self._problem, self._good_at = None, self._timer()
 
     def bad_for(self) -> float:

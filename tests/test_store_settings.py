@@ -31,6 +31,7 @@ TEXT, OTHER_TEXT = base64.b64encode(SECRET).decode(), base64.b64encode(OTHER).de
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "store-keys"
     path.write_text(f"# of all replicas\n{TEXT}\n", encoding="utf-8")
+    path.chmod(0o600)
     return path
 
 

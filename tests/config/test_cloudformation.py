@@ -166,6 +166,7 @@ def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     """With files of its own in the places of those that the first container writes."""
     keys, certificate = KeyFiles.make(tmp_path), make_certificate(tmp_path)
     (tmp_path / "caller-token").write_text("0123456789abcdef0123456789abcdef\n")
+    (tmp_path / "caller-token").chmod(0o600)
     files = {
         "cert.pem": certificate.cert,
         "key.pem": certificate.key,

@@ -52,7 +52,10 @@ class KeyFiles:
         return self.folder / "zone.keys"
 
     def write_key(self, name: str, key: rsa.RSAPrivateKey) -> None:
-        (self.folder / name).write_bytes(private_pem(key))
+        """Write it as ``keys generate`` does: for its owner alone."""
+        path = self.folder / name
+        path.write_bytes(private_pem(key))
+        path.chmod(0o600)
 
     def settings(self) -> dict[str, str]:
         return {

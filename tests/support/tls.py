@@ -41,6 +41,7 @@ def make_certificate(folder: Path, *, address: str = "127.0.0.1") -> Certificate
     files.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
+    files.key.chmod(0o600)
     return files
 
 

@@ -1,0 +1,83 @@
+"""Files whose content decides who is believed: keys and caller tokens. Whoever can write to one can be anybody.
+
+What is checked is the file behind all symbolic links, by the descriptor that it is read from: Kubernetes and others mount
+secrets as links. Root and the service's own user may own it, since both can change the service anyway.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def read_trusted(path: Path) -> bytes:
+    """Read a file that nobody but root, the service's user and the file's group can have written.
+
+    Raises:
+        ValueError: somebody else can have, or it is no regular file; with a sentence and its remedy.
+        OSError: it cannot be read.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file: reading it could wait for ever")
+    with path.open("rb") as file:
+        _require_trusted(os.fstat(file.fileno()))
+        return file.read()
+
+
+def read_trusted_lines(path: Path) -> list[str]:
+    """Read the lines of such a file, in UTF-8.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of the file.
+    """
+    try:
+        return read_trusted(path).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
+        ) from error
+
+
+def find_exposures(path: Path, *, is_secret: bool = True) -> Iterator[str]:
+    """Say what is allowed about a file that `read_trusted` has read, and yet worth a second thought.
+
+    Args:
+        path: the file.
+        is_secret: its content is a secret, so that nobody else should read it.
+    """
+    try:
+        mode = path.stat().st_mode
+        folders = {folder: folder.stat().st_mode for folder in {path.parent, path.resolve().parent}}
+    except OSError:
+        return  # it has gone since it was read; the next reading says so
+    if is_secret and mode & stat.S_IROTH:
+        yield f"{path} is readable by every user (mode {_octal(mode)}); take that away: chmod o-r {path}"
+    if mode & stat.S_IWGRP:
+        yield (
+            f"{path} is writable by its group (mode {_octal(mode)}), and whoever writes it decides who is believed; take "
+            f"that away: chmod g-w {path}"
+        )
+    for folder, folder_mode in sorted(folders.items()):
+        if folder_mode & stat.S_IWOTH and not folder_mode & stat.S_ISVTX:
+            yield (
+                f"{folder} is writable by every user (mode {_octal(folder_mode)}), so that every user can remove or rename "
+                f"{path.name} in it; take that away: chmod o-w {folder}"
+            )
+
+
+def _require_trusted(status: os.stat_result) -> None:
+    if status.st_mode & stat.S_IWOTH:
+        raise ValueError(
+            f"every user can write to the file (mode {_octal(status.st_mode)}), and whoever writes it decides who is "
+            "believed; take that away (chmod o-w), and make what is in it anew if somebody may have used it"
+        )
+    user = os.geteuid()
+    if status.st_uid not in (0, user):
+        raise ValueError(
+            f"user {status.st_uid} owns the file and can change it at any time; give it to root or to user {user}, as whom "
+            "this process runs (chown)"
+        )
+
+
+def _octal(mode: int) -> str:
+    return f"{stat.S_IMODE(mode):04o}"
