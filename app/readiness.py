@@ -5,6 +5,7 @@ down would turn "could not decide" into "nobody there".
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(slots=True)
@@ -14,10 +15,12 @@ class Readiness:
     Attributes:
         credentials_obtained: the SDK's chain gave the service credentials of its own, once.
         draining: it was told to stop.
+        without_tls: upstreams that are reached without TLS, on loopback. It never changes the answer.
     """
 
     credentials_obtained: bool = False
     draining: bool = False
+    without_tls: tuple[Literal["sts", "iam"], ...] = ()
 
     @property
     def ready(self) -> bool:

@@ -77,7 +77,7 @@ async def open_service(
     """Build the service inside the running event loop; close its clients at the end."""
     metrics = metrics or Metrics()
     share = own_share(settings)
-    readiness = Readiness()
+    readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
     tls = (

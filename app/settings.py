@@ -88,6 +88,7 @@ from app.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_
 PREFIX: Final = "KMESH_AWSIAM_"
 DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 
+_Upstream = Literal["sts", "iam"]
 _AuthType = Literal["aws-iam", "dpToken", "zoneToken", "serviceAccountToken", "none"]
 # NoDecode: pydantic-settings would read these as JSON.
 _Accounts = Annotated[frozenset[str] | None, NoDecode, BeforeValidator(parse_accounts)]
@@ -351,6 +352,12 @@ class Settings(BaseSettings):
         return None if self.ignore_endpoint_urls else self.iam_endpoint_url or self.endpoint_url
 
     @property
+    def upstreams_without_tls(self) -> tuple[_Upstream, ...]:
+        """Which of STS and IAM are reached without TLS, on loopback: nothing proves that they are AWS's."""
+        urls: dict[_Upstream, str | None] = {"sts": self.own_sts_url, "iam": self.own_iam_url}
+        return tuple(name for name, url in urls.items() if url is not None and url.startswith("http:"))
+
+    @property
     def tls_files(self) -> TlsFiles | None:
         """The files of the API listener's TLS, if it has any."""
         if self.tls_cert_file is None or self.tls_key_file is None:
@@ -401,6 +408,7 @@ class Settings(BaseSettings):
                 yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
         yield from self._region_warnings()
         yield from self._file_warnings()
+        yield from self._tls_warnings()
         yield from self._ignored
 
     def _region_warnings(self) -> Iterator[str]:
@@ -417,6 +425,19 @@ class Settings(BaseSettings):
         ):
             if file is not None:
                 yield from (f"{variable}: {warning}" for warning in file.warnings())
+
+    def _tls_warnings(self) -> Iterator[str]:
+        specific = {"sts": self.sts_endpoint_url, "iam": self.iam_endpoint_url}
+        reached: dict[str, list[str]] = {}
+        for upstream in self.upstreams_without_tls:
+            name = upstream.upper()
+            variable = "AWS_ENDPOINT_URL" if specific[upstream] is None else f"AWS_ENDPOINT_URL_{name}"
+            reached.setdefault(variable, []).append(name)
+        for variable, names in reached.items():
+            yield (
+                f"{variable} sends requests to {' and '.join(names)} in plain http: whoever listens on that port is AWS to "
+                "this service, and decides who every proxy is; write https, and keep http for an emulator"
+            )
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:
         """Yield each variable, its effective value without secrets, and whether the environment set it."""

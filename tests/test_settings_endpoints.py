@@ -131,6 +131,30 @@ def test_own_urls_follow_the_sdks_rules(
     assert (settings.own_sts_url, settings.own_iam_url) == (sts, iam)
 
 
+PLAIN = "http://127.0.0.1:4566"
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"AWS_ENDPOINT_URL": PLAIN}, {"AWS_ENDPOINT_URL": "STS and IAM"}),
+        ({"AWS_ENDPOINT_URL_STS": PLAIN}, {"AWS_ENDPOINT_URL_STS": "STS"}),
+        ({"AWS_ENDPOINT_URL_IAM": PLAIN}, {"AWS_ENDPOINT_URL_IAM": "IAM"}),
+        ({"AWS_ENDPOINT_URL_STS": "https://127.0.0.1:4566"}, {}),
+        ({"AWS_ENDPOINT_URL": PLAIN, "AWS_ENDPOINT_URL_STS": "https://sts.internal"}, {"AWS_ENDPOINT_URL": "IAM"}),
+        ({"AWS_ENDPOINT_URL": PLAIN, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, {}),
+    ],
+    ids=["both", "sts", "iam", "https", "the-specific-one-wins", "ignored"],
+)
+def test_plain_http_is_warned_about_since_whoever_listens_there_is_aws(
+    settings_of: LoadSettings, variables: dict[str, str], told: dict[str, str]
+) -> None:
+    settings = settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod", **variables)
+    assert [warning.partition(" in plain http")[0] for warning in settings.warnings()] == [
+        f"{variable} sends requests to {upstreams}" for variable, upstreams in told.items()
+    ]
+
+
 def test_ca_bundle_is_a_file_of_certificates(settings_of: LoadSettings, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     assert settings_of(**NEW_GENERATION, AWS_CA_BUNDLE=str(certificate.cert)).ca_bundle == str(certificate.cert)

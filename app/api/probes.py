@@ -20,6 +20,10 @@ class ReadyAnswer(BaseModel):
 
     ready: bool
     detail: str = Field(description="What is, in a sentence, and what to do about it.")
+    withoutTls: list[Literal["sts", "iam"]] = Field(  # noqa: N815
+        description="Upstreams that are reached without TLS, on loopback, which is for emulators alone: whoever listens "
+        "there is AWS. It never changes the status."
+    )
     upstreams: dict[Literal["sts", "iam"], str] = Field(
         description="Outcome of the last call to each: ok, a reason, or none yet. It never changes the status."
     )
@@ -41,7 +45,12 @@ def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
     async def ready(response: Response) -> ReadyAnswer:
         response.headers["Cache-Control"] = "no-store"
         response.status_code = 200 if readiness.ready else 503
-        return ReadyAnswer(ready=readiness.ready, detail=readiness.explain(), upstreams=metrics.last_outcomes())
+        return ReadyAnswer(
+            ready=readiness.ready,
+            detail=readiness.explain(),
+            withoutTls=list(readiness.without_tls),
+            upstreams=metrics.last_outcomes(),
+        )
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def expose() -> Response:

@@ -17,6 +17,13 @@ async def test_ready_says_so_and_what_aws_answered_last(live: Client, aws: Aws) 
     assert (await live.get("/ready")).json()["upstreams"] == {"sts": "ok", "iam": "ok"}
 
 
+async def test_ready_tells_of_an_aws_in_plain_http_and_is_no_less_ready(live: Client, client: Client) -> None:
+    """The emulator, which is reached as nothing but an emulator should be."""
+    response = await live.get("/ready")
+    assert (response.status_code, response.json()["withoutTls"]) == (200, ["sts", "iam"])
+    assert (await client.get("/ready")).json()["withoutTls"] == []
+
+
 async def test_metrics_are_in_prometheus_text_format(client: Client) -> None:
     response = await client.get("/metrics")
     assert response.status_code == 200

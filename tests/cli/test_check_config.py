@@ -60,6 +60,12 @@ def test_warnings_go_to_stderr_and_change_nothing(invoke: Invoke) -> None:
     assert "canary" not in result.output
 
 
+def test_an_aws_in_plain_http_is_warned_about_and_served(invoke: Invoke) -> None:
+    result = invoke("check-config", **NEW_GENERATION, AWS_ENDPOINT_URL_IAM="http://[::1]:4566")
+    assert result.exit_code == 0
+    assert "warning: AWS_ENDPOINT_URL_IAM sends requests to IAM in plain http" in result.stderr
+
+
 def test_no_secret_is_printed(invoke: Invoke) -> None:
     variables = {
         "KMESH_AWSIAM_READER_ROLE_NAME": "reader",

@@ -45,5 +45,10 @@ def test_what_is_worth_a_second_thought_is_logged_at_the_start(aws: Aws) -> None
     with socket_address() as address, served(address, **variables) as service:
         details = [event["detail"] for event in service.events() if event["event"] == "setting"]
         service.wait_for("own account")  # through no proxy
-    assert [detail.split()[0] for detail in details] == ["KMESH_AWSIAM_AUDIENCE", "HTTPS_PROXY"]
+    assert [detail.split()[0] for detail in details] == [
+        "KMESH_AWSIAM_AUDIENCE",
+        "AWS_ENDPOINT_URL_STS",
+        "AWS_ENDPOINT_URL_IAM",
+        "HTTPS_PROXY",
+    ]
     assert "canary" not in "".join(service.lines)
