@@ -201,6 +201,7 @@ def _claimed(proxy: ProxyRequest) -> dict[str, Any]:
         "mesh": _cut(proxy.mesh),
         "name": _cut(proxy.name),
         "zone": _cut(proxy.zone),
+        "listeners": sorted(proxy.listeners),
         "services": _cut_all(proxy.services),
         "workload": _cut(proxy.workload),
     }

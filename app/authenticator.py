@@ -8,8 +8,8 @@ The steps, with the numbers that code, docs and audit lines share::
     4 read      CallerIdentity    -> Principal           core.principal
     5 admit     Principal         -> AdmittedPrincipal   core.principal; no IAM call before this line
     6 fetch     AdmittedPrincipal -> RoleRecord          IAM, or its cache
-    7 read      RoleRecord        -> ProxyClaims         core.role_tags
-    8 match     ProxyClaims       -> ProxyIdentity       core.proxy
+    7 read      RoleRecord        -> RoleGrant           core.role_tags
+    8 match     RoleGrant         -> ProxyIdentity       core.role_grant
 
 The clock's part of 2, and 5, 7 and 8, run on every decision, whatever is remembered (I7, I12, I15). 1, the rest of 2 and 4
 depend on the text, the settings and STS's answer alone: of a text that STS has vouched for they are remembered.
@@ -27,9 +27,10 @@ from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import KnownCredential, know
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, match
+from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
-from app.core.role_tags import AccountMeshes, RoleRecord, read_claims
+from app.core.role_grant import GrantPolicy, match
+from app.core.role_tags import RoleRecord, read_grant
 from app.trail import COALESCED, HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
@@ -110,22 +111,16 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionPolicy:
-    """The settings that a decision depends on, beside those of the request's own rules.
+class DecisionPolicy(GrantPolicy):
+    """All settings that a decision depends on: those of its grant, and these.
 
     Attributes:
         request: the local rules' settings.
         accounts: the listed account ids.
-        enabled_types: the proxy types that use aws-iam; never empty.
-        require_service: refuse data plane roles without ``kuma.io/service``.
-        account_meshes: the meshes that each account may claim; None where that is not limited.
     """
 
     request: RequestPolicy
     accounts: AccountList
-    enabled_types: AbstractSet[ProxyType]
-    require_service: bool = False
-    account_meshes: AccountMeshes | None = None
 
     def __post_init__(self) -> None:
         # Fail closed: an empty list is a mistake of ours, never "everybody" and never a silent "nobody".
@@ -187,13 +182,8 @@ class Authenticator:
         principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
         role = await self._roles.fetch_role(admitted, trail)  # 6
-        claims = read_claims(  # 7
-            admitted,
-            role,
-            require_service=self._policy.require_service,
-            account_meshes=self._policy.account_meshes,
-        )
-        granted = trail.granted = match(claims, claimed, self._policy.enabled_types)  # 8
+        grant = read_grant(admitted, role, self._policy, claimed)  # 7
+        granted = trail.granted = match(grant, claimed, self._policy)  # 8
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
     async def _find_out(self, credential: str, trail: Trail) -> KnownCredential:

@@ -11,7 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from app.core.role_tags import ANY_MESH
+from app.core.role_grant import ANY_MESH
 from app.core.token_claims import TokenKind
 
 # By kind: the section of dpServer.authn, and the type of authentication in it.

@@ -35,6 +35,8 @@ class Reason(StrEnum):
     ROLE_TYPE_MISSING = "role_type_missing"
     ROLE_MESH_MISSING = "role_mesh_missing"
     ROLE_SERVICE_MISSING = "role_service_missing"
+    ROLE_WORKLOAD_MISSING = "role_workload_missing"
+    ROLE_PATH_NOT_ALLOWED = "role_path_not_allowed"
     ROLE_TAG_INVALID = "role_tag_invalid"
     ROLE_ZONE_MISSING = "role_zone_missing"
     ACCOUNT_MESH_NOT_ALLOWED = "account_mesh_not_allowed"
@@ -45,6 +47,7 @@ class Reason(StrEnum):
     PROXY_WORKLOAD_MISMATCH = "proxy_workload_mismatch"
     PROXY_ZONE_MISMATCH = "proxy_zone_mismatch"
     PROXY_NAME_MISMATCH = "proxy_name_mismatch"
+    PROXY_NAME_MISSING = "proxy_name_missing"
     # Could not decide.
     STS_THROTTLED = "sts_throttled"
     STS_UNAVAILABLE = "sts_unavailable"
@@ -195,12 +198,25 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.ROLE_MESH_MISSING: Explanation(
             403,
             "The role has no kuma.io/mesh tag",
-            "Tag the role with kuma.io/mesh, the mesh that its data plane proxies may join.",
+            "Tag the role with kuma.io/mesh, the mesh that its proxies may join. A Dataplane with a zone listener needs it "
+            "as well.",
         ),
         Reason.ROLE_SERVICE_MISSING: Explanation(
             403,
             "The role has no kuma.io/service tag",
             "KMESH_AWSIAM_REQUIRE_SERVICE_TAG is on: tag the role with kuma.io/service.",
+        ),
+        Reason.ROLE_WORKLOAD_MISSING: Explanation(
+            403,
+            "The role has no kuma.io/workload tag",
+            "Tag the role with kuma.io/workload: KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG is on, or the token is for a zone proxy "
+            "in a Dataplane.",
+        ),
+        Reason.ROLE_PATH_NOT_ALLOWED: Explanation(
+            403,
+            "The role's path is not allowed",
+            "KMESH_AWSIAM_ROLE_PATH_PREFIX names the beginning of the paths that are: make the role again under such a "
+            "path, since IAM cannot move one.",
         ),
         Reason.ROLE_TAG_INVALID: Explanation(
             403,
@@ -229,7 +245,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.PROXY_TYPE_MISMATCH: Explanation(
             403,
             "The role's kuma.io/type is not the proxy's type",
-            "Run this proxy with a role whose kuma.io/type is the proxy's own.",
+            "Run this proxy with a role whose kuma.io/type is the proxy's own. A Dataplane with a ZoneIngress or a "
+            "ZoneEgress listener is an ingress or an egress, and never both.",
         ),
         Reason.PROXY_MESH_MISMATCH: Explanation(
             403,
@@ -239,23 +256,31 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.PROXY_SERVICE_MISMATCH: Explanation(
             403,
             "The role's kuma.io/service does not cover the proxy",
-            "Every kuma.io/service of the proxy's inbounds, gateway and labels must be the one of the role's tag, and "
-            "there must be one.",
+            "Every kuma.io/service of the proxy's inbounds and gateway must be the one of the role's tag, there must be "
+            "one, and a label of that name must not be another. A zone proxy in a Dataplane must have none.",
         ),
         Reason.PROXY_WORKLOAD_MISMATCH: Explanation(
             403,
             "The role's kuma.io/workload is not the proxy's",
-            "The proxy's label kuma.io/workload must be the one of the role's tag.",
+            "The proxy's label kuma.io/workload must be the one of the role's tag: tag the role with kuma.io/workload, or "
+            "correct the label.",
         ),
         Reason.PROXY_ZONE_MISMATCH: Explanation(
             403,
-            "The role's kuma.io/zone is not the proxy's zone",
-            "Run this zone proxy with a role of its zone, or correct the zone of the role's tag.",
+            "The zone proxy is of another zone",
+            "The role's kuma.io/zone, the proxy's zone and KMESH_AWSIAM_ZONE must be the same, as far as they are there: "
+            "run this zone proxy with a role of its zone, at the control plane of its zone.",
         ),
         Reason.PROXY_NAME_MISMATCH: Explanation(
             403,
             "The token is for a proxy of another name",
             "It was issued for the one proxy whose name it holds; present an AWS credential, or the name of that proxy.",
+        ),
+        Reason.PROXY_NAME_MISSING: Explanation(
+            403,
+            "The token would hold for every name",
+            "KMESH_AWSIAM_TOKEN_NAMES is on, and Envoy's call names no proxy: let the proxy get its token by /v1/token, or "
+            "set KMESH_AWSIAM_TOKEN_NAMES to false.",
         ),
         Reason.STS_THROTTLED: Explanation(
             503, "STS is throttling", "AWS limits STS to 600 requests/s per account and region; try again.", 2

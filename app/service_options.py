@@ -21,7 +21,11 @@ def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy
         accounts=accounts,
         enabled_types=settings.enabled_types,
         require_service=settings.require_service_tag,
+        require_workload=settings.require_workload_tag,
+        allow_unbound_workloads=settings.allow_unbound_workloads,
+        role_path_prefix=settings.role_path_prefix,
         account_meshes=settings.account_meshes,
+        zone=settings.zone,
     )
 
 

@@ -19,7 +19,7 @@ from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints, make
 from app.callers import CallerTokenFile, read_caller_token_file
 from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
-from app.core.role_tags import AccountMeshes
+from app.core.role_grant import AccountMeshes
 from app.core.signed_request import ALL_FORMS, CredentialForm
 from app.core.token_claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
 from app.settings_checks import (
@@ -75,6 +75,7 @@ from app.settings_values import (
     parse_proxy_url,
     parse_regions,
     parse_role_name,
+    parse_role_path_prefix,
     parse_zone,
     read_accounts_file,
 )
@@ -111,6 +112,7 @@ _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
 
 _Audience = Annotated[str, BeforeValidator(parse_audience)]
 _RoleName = Annotated[str, BeforeValidator(parse_role_name)]
+_RolePath = Annotated[str, BeforeValidator(parse_role_path_prefix)]
 _ExternalId = Annotated[str, BeforeValidator(parse_external_id)]
 
 
@@ -177,6 +179,21 @@ class Settings(BaseSettings):
         default=False,
         validation_alias=REQUIRE_SERVICE_TAG,
         description="refuse data plane roles without kuma.io/service",
+    )
+    require_workload_tag: bool = Field(
+        default=False,
+        validation_alias=f"{PREFIX}REQUIRE_WORKLOAD_TAG",
+        description="refuse roles of Dataplanes without kuma.io/workload, which can be their SPIFFE id from Kuma 2.13 on",
+    )
+    allow_unbound_workloads: bool = Field(
+        default=False,
+        validation_alias=f"{PREFIX}ALLOW_UNBOUND_WORKLOADS",
+        description="let a proxy carry a kuma.io/workload label although its role has no such tag",
+    )
+    role_path_prefix: _RolePath | None = Field(
+        None,
+        validation_alias=f"{PREFIX}ROLE_PATH_PREFIX",
+        description="only roles whose path begins with it, as /mesh/",
     )
     listen: _Listen = Field(
         parse_listen_address(DEFAULT_LISTEN), validation_alias=f"{PREFIX}LISTEN", description="host:port or unix:/path"
@@ -281,10 +298,12 @@ class Settings(BaseSettings):
     token_names: bool = Field(
         default=False,
         validation_alias=TOKEN_NAMES,
-        description="hold a data plane token to the name that the call gives",
+        description="hold a data plane token to the name that the call gives; a call without one gets none",
     )
     zone: _Zone | None = Field(
-        None, validation_alias=ZONE, description="zone of zone tokens whose role and proxy name none"
+        None,
+        validation_alias=ZONE,
+        description="the one zone of ingresses and egresses; also that of zone tokens whose role and proxy name none",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias=LOG_LEVEL, description="least level logged; decisions are info"
@@ -388,6 +407,12 @@ class Settings(BaseSettings):
             )
         if self.allow_unbound:
             yield f"{PREFIX}ALLOW_UNBOUND_CREDENTIALS is on: a credential captured anywhere can be replayed here"
+        if self.allow_unbound_workloads:
+            yield (
+                f"{PREFIX}ALLOW_UNBOUND_WORKLOADS is on: a proxy whose role has no kuma.io/workload can carry the label of "
+                "any workload, and from Kuma 2.13 on have its SPIFFE id; tag the roles with kuma.io/workload, and set it to "
+                "false"
+            )
         if self.store is not None and not self.store.is_private:
             yield (
                 f"{STORE} crosses the network in clear: what is stored is sealed, but whoever is on the way reads the "
@@ -396,20 +421,30 @@ class Settings(BaseSettings):
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
-        if self.dataplane_keys_file is not None and not self.require_service_tag:
+        yield from self._warnings_of_tokens()
+        yield from self._region_warnings()
+        yield from self._file_warnings()
+        yield from self._tls_warnings()
+        yield from self._ignored
+
+    def _warnings_of_tokens(self) -> Iterator[str]:
+        if self.dataplane_keys_file is None and self.zone_keys_file is None:
+            useless = {"token_validity": TOKEN_VALIDITY, "token_names": TOKEN_NAMES}
+            for variable in (useless[name] for name in useless if name in self.model_fields_set):
+                yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
+        if self.dataplane_keys_file is None:
+            return
+        if not self.require_service_tag:
             yield (
                 f"{REQUIRE_SERVICE_TAG} is false: the token of a role without kuma.io/service lets its proxy be every "
                 "service of its mesh, below Kuma 2.13 even where the role has kuma.io/workload; set it to true, and from"
                 " 2.13 on tag roles with both"
             )
-        if self.dataplane_keys_file is None and self.zone_keys_file is None:
-            useless = {"token_validity": TOKEN_VALIDITY, "token_names": TOKEN_NAMES}
-            for variable in (useless[name] for name in useless if name in self.model_fields_set):
-                yield f"{variable} does nothing: no token is issued without {DATAPLANE_KEYS} or {ZONE_KEYS}"
-        yield from self._region_warnings()
-        yield from self._file_warnings()
-        yield from self._tls_warnings()
-        yield from self._ignored
+        if self.token_names:
+            yield (
+                f"{TOKEN_NAMES} is true: /v1/ext-authz, which {DATAPLANE_KEYS} turns on, knows no name of a proxy and gives "
+                "no data plane a token (proxy_name_missing); set it to false where Envoy stands in front of a control plane"
+            )
 
     def _region_warnings(self) -> Iterator[str]:
         if known := sorted((self.extra_regions or set()) & {endpoint.region for endpoint in self._sts_endpoints}):

@@ -12,7 +12,7 @@ from typing import Final
 
 from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
-from app.core.role_tags import AccountMeshes
+from app.core.role_grant import AccountMeshes
 from app.core.signed_request import CredentialForm
 from app.settings_values import UnixAddress, parse_extra_regions, parse_listen_address
 from app.unix_socket import DEFAULT_MODE, parse_socket_mode
@@ -91,8 +91,6 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
         yield Problem(
             "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
         )
-    if ZONE in environ and ZONE_KEYS not in environ:
-        yield Problem(ZONE, f"it belongs to {ZONE_KEYS}, without which no zone token is issued; set both or neither")
     if environ.get(LOG_LEVEL) in ("warning", "error") and (DATAPLANE_KEYS in environ or ZONE_KEYS in environ):
         yield Problem(
             LOG_LEVEL,

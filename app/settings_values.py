@@ -26,6 +26,8 @@ _MAX_PORT: Final = 65535
 _AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may stand before the name.
 _ROLE_NAME: Final = re.compile(r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}", re.ASCII)
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without what would look like a pattern.
+_ROLE_PATH: Final = re.compile(r"/(?:[!-)+->@-~]{1,510}/)?", re.ASCII)
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
@@ -157,6 +159,13 @@ def parse_role_name(text: str) -> str:
         raise ValueError(
             "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader"
         )
+    return text
+
+
+def parse_role_path_prefix(text: str) -> str:
+    """Check the beginning of a role's path. Without the slash at its end ``/mesh`` would let ``/mesh-test/`` in."""
+    if not _ROLE_PATH.fullmatch(text):
+        raise ValueError("it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/")
     return text
 
 

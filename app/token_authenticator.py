@@ -6,8 +6,8 @@ The steps of `app.authenticator`, with what a token already proves left out::
     2 verify    claims          -> what a key signed    app.token_signing, offline
       read      claims          -> TokenSubject         core.token_reading; its time by core.token_text
     5 admit     Principal       -> AdmittedPrincipal    core.principal, by the list as it is now
-    7 limit     TokenSubject    -> ProxyClaims          core.token_subject, by the settings as they are now
-    8 match     ProxyClaims     -> ProxyIdentity        core.proxy
+    7 limit     TokenSubject    -> RoleGrant            core.token_subject, by the settings as they are now
+    8 match     RoleGrant       -> ProxyIdentity        core.role_grant
 
 What STS and IAM said, 3, 4 and 6, is as old as the token: a role's changed tags are seen at the token's end.
 """
@@ -17,7 +17,8 @@ from collections.abc import Callable
 from app.authenticator import Clock, Decider, Decision, DecisionPolicy
 from app.core.known_credential import KnownCredential
 from app.core.principal import admit
-from app.core.proxy import ProxyRequest, match
+from app.core.proxy import ProxyRequest
+from app.core.role_grant import match
 from app.core.token_reading import read_claims_of_token
 from app.core.token_subject import limit, require_name
 from app.core.token_text import end_of, looks_like_token, require_current
@@ -55,10 +56,8 @@ class TokenAuthenticator:
         expires_at = require_current(life, self._clock())
         principal = trail.principal = subject.principal
         admit(principal, policy.accounts.current())  # 5
-        claims = limit(  # 7
-            subject, require_service=policy.require_service, account_meshes=policy.account_meshes
-        )
+        grant = limit(subject, policy)  # 7
         require_name(subject, claimed)
-        granted = trail.granted = match(claims, claimed, policy.enabled_types)  # 8
+        granted = trail.granted = match(grant, claimed, policy)  # 8
         presented = IssuedToken(token=text, kind=key.kind, kid=key.kid, jti=life.jti, expires_at=expires_at)
         return TokenDecision(identity=granted, principal=principal, expires_at=expires_at, token=presented)

@@ -48,7 +48,7 @@ class TokenIssuer(Protocol):
             trail: filled in with the token's id, key and end.
 
         Raises:
-            AuthorizationError: ``role_zone_missing``.
+            AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
             RequestError: ``malformed_request``.
             UpstreamError: ``signing_key_missing``, ``overloaded``.
         """

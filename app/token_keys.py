@@ -6,7 +6,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from app.core.role_tags import ANY_MESH
+from app.core.role_grant import ANY_MESH
 from app.core.token_claims import TokenKind
 
 HOW_TO: Final = "make one with: kuma-aws-iam keys generate"

@@ -158,6 +158,7 @@ def _tags() -> Iterator[bytes]:
     for scene in _scenes("tags", "claims"):
         lines = "\n".join(f"{key}={value}" for key, value in scene.role.tags)
         yield f"{lines}\n\n{claim}".encode()
+        yield f"{lines}\n\nmesh=default\nzone=zone-1".encode()
 
 
 def _calls() -> Iterator[bytes]:

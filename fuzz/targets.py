@@ -36,10 +36,11 @@ from app.core.header_rules import AUDIENCE_HEADERS
 from app.core.key_account import account_of_key_id
 from app.core.presigned import PARAMETERS, decode_presigned_url
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, match
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
 from app.core.records import RecordError, decode_identity, decode_role, encode_identity, encode_role
 from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_grant import GrantPolicy, match
+from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
@@ -98,6 +99,7 @@ _VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})*", re.ASCII)
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _TAG_VALUE: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}", re.ASCII)
+_GRANTS: Final = GrantPolicy(enabled_types=frozenset(ProxyType))
 _PRINCIPAL: Final = Principal(
     partition="aws",
     account=ACCOUNT,
@@ -364,29 +366,40 @@ def role_tags(data: bytes) -> None:
         tags=tags,
         request_id="i-1",
     )
-    with contextlib.suppress(AuthorizationError):
-        claims = read_claims(AdmittedPrincipal(_PRINCIPAL), role)
-        require(tags.count(("kuma.io/type", claims.type.value)) == 1, "a type that no tag gives")
-        require((claims.mesh is not None) == (claims.type is ProxyType.DATAPLANE), "a mesh too many, or none")
-        granted = {name: getattr(claims, name) for name in ("mesh", "service", "workload", "zone")}
-        for name, value in granted.items():
-            if value is not None:
-                require(tags.count((f"kuma.io/{name}", value)) == 1, "a value that no tag gives")
-                require(_TAG_VALUE.fullmatch(value), "a value that could be read in two ways")
-        said = dict(pairs_of(claimed))
-        proxy = ProxyRequest(
-            type=claims.type,
-            mesh=said.get("mesh"),
-            zone=said.get("zone"),
-            tags={"kuma.io/service": frozenset(said.get("services", "").split(","))} if "services" in said else {},
-            labels={key: value for key, value in said.items() if key.startswith("kuma.io/")},
-        )
-        identity = match(claims, proxy, frozenset(ProxyType))
-        require(all(getattr(identity, name) == value for name, value in granted.items()), "the proxy widened it")
-        require(claims.mesh in {None, proxy.mesh}, "another mesh")
-        require(claims.service is None or proxy.services == {claims.service}, "another service")
-        require(claims.workload in {None, proxy.workload}, "another workload")
-        require(claims.zone is None or proxy.zone in {None, claims.zone}, "another zone")
+    for listeners in (frozenset[ZoneListener](), frozenset({ZoneListener.EGRESS}), frozenset(ZoneListener)):
+        with contextlib.suppress(AuthorizationError):
+            judge_role(role, tags, dict(pairs_of(claimed)), listeners)
+
+
+def judge_role(
+    role: RoleRecord, tags: tuple[tuple[str, str], ...], said: dict[str, str], listeners: frozenset[ZoneListener]
+) -> None:
+    """Read what a role grants to a proxy with these listeners, and compare it with what that says."""
+    proxy = ProxyRequest(
+        type=ProxyType.DATAPLANE if listeners or "mesh" in said else ProxyType.EGRESS,
+        mesh=said.get("mesh"),
+        zone=said.get("zone"),
+        tags={"kuma.io/service": frozenset(said.get("services", "").split(","))} if "services" in said else {},
+        labels={key: value for key, value in said.items() if key.startswith("kuma.io/")},
+        listeners=listeners,
+    )
+    grant = read_grant(AdmittedPrincipal(_PRINCIPAL), role, _GRANTS, proxy)
+    require(tags.count(("kuma.io/type", grant.type.value)) == 1, "a type that no tag gives")
+    is_in_mesh = grant.type is ProxyType.DATAPLANE or bool(listeners)
+    require((grant.mesh is not None) == is_in_mesh, "a mesh too many, or none")
+    granted = {name: getattr(grant, name) for name in ("mesh", "service", "workload", "zone")}
+    for name, value in granted.items():
+        if value is not None:
+            require(tags.count((f"kuma.io/{name}", value)) == 1, "a value that no tag gives")
+            require(_TAG_VALUE.fullmatch(value), "a value that could be read in two ways")
+    identity = match(grant, proxy, _GRANTS)
+    require(all(getattr(identity, name) == value for name, value in granted.items()), "the proxy widened it")
+    require(len(listeners) < len(ZoneListener), "both kinds of listener")
+    require(grant.mesh in {None, proxy.mesh}, "another mesh")
+    require(grant.service is None or proxy.services == {grant.service}, "another service")
+    require(grant.mesh is None or proxy.workload == grant.workload, "a workload that no tag binds")
+    require(not listeners or not proxy.services, "a service of a zone proxy")
+    require(grant.zone is None or proxy.zone in {None, grant.zone}, "another zone")
 
 
 def pairs_of(text: str) -> Iterator[tuple[str, str]]:
@@ -419,8 +432,10 @@ def call(data: bytes) -> None:
     # What decides nothing need not be kept; what is kept is what was said.
     require(all(set(tags[key]) == values for key, values in proxy.tags.items()), "other tags")
     require(proxy.labels.items() <= labels.items(), "other labels")
-    services = {*tags.get(SERVICE_TAG, ()), *(value for key, value in labels.items() if key == SERVICE_TAG)}
+    services = set(tags.get(SERVICE_TAG, ()))
     require((proxy.services, proxy.workload) == (services, labels.get(WORKLOAD_TAG)), "another service or workload")
+    require(proxy.listeners == set(said.get("listeners") or ()), "other listeners")
+    require(not proxy.listeners or proxy.type is ProxyType.DATAPLANE, "listeners of no Dataplane")
 
 
 CALLER_TOKEN: Final = b"caller-token-of-the-fuzzer/+=0123"

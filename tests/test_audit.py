@@ -18,7 +18,7 @@ from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
 from app.authenticator import Decision
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
 from app.core.signed_request import CredentialForm
 from app.errors import AuthError, AuthorizationError, UpstreamError
 from app.metrics import Metrics
@@ -98,6 +98,7 @@ CLAIMED_FIELDS = {
     "mesh": "default",
     "name": "demo-app-1",
     "zone": None,
+    "listeners": [],
     "services": ["a", "b"],
     "workload": "demo",
 }
@@ -171,6 +172,17 @@ def test_every_field_is_always_there(lines: Configure) -> None:
 
 
 HOSTILE = 'x"}\n{"event":"decision","outcome":"allowed"}\r\n\x1b[31m\u2028\u0000'
+
+
+def test_a_claim_shows_its_listeners_and_the_services_of_its_tags_alone() -> None:
+    """A label named kuma.io/service proves nothing, and must not look as if it were a service."""
+    trail = full_trail()
+    trail.claimed = replace(
+        CLAIM, listeners=frozenset(ZoneListener), labels={"kuma.io/service": "payments", "kuma.io/workload": "demo"}
+    )
+    claimed = decision_fields(trail, None, 0.1)["claimed"]
+    assert claimed == {**CLAIMED_FIELDS, "listeners": ["ZoneEgress", "ZoneIngress"]}
+    assert "payments" not in json.dumps(claimed)
 
 
 @pytest.mark.parametrize("log_format", ["json", "human"])

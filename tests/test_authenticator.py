@@ -1,5 +1,6 @@
 """The numbered steps in their order: which ports are asked, with what, and what the trail saw."""
 
+import gc
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -295,6 +296,26 @@ async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None
 
     decider = Moving(Slow())
     assert await decider.refused() is Reason.CREDENTIAL_EXPIRED
+
+
+async def test_a_role_that_is_read_again_leaves_nothing_behind() -> None:
+    """IAM answers with another request id each time: what is read out of a role must go when the role goes."""
+
+    class Refreshed(Ports):
+        async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+            record = await super().fetch_role(admitted, trail)
+            return replace(record, request_id=f"request-{len(self.principals)}")
+
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(each, RoleRecord) for each in gc.get_objects())
+
+    moving = Moving(Refreshed())
+    await moving.present()
+    before = held()
+    for _ in range(100):
+        await moving.present()
+    assert held() - before <= 1
 
 
 NOBODY = FixedAccounts(frozenset())

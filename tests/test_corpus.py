@@ -41,9 +41,10 @@ from app.core.credential import decode_credential
 from app.core.endpoints import select_endpoints
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal, admit, read_principal
-from app.core.proxy import ProxyType, match
+from app.core.proxy import ProxyType
 from app.core.request_policy import RequestPolicy, require_fresh, validate
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_grant import match
+from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm, SignedRequest
 from app.errors import AuthError
 from app.metrics import Metrics
@@ -85,6 +86,7 @@ ELSEWHERE: Final = frozenset(
         Reason.TOKEN_REJECTED,
         Reason.ROLE_ZONE_MISSING,
         Reason.PROXY_NAME_MISMATCH,
+        Reason.PROXY_NAME_MISSING,
         Reason.SIGNING_KEY_MISSING,
         Reason.OVERLOADED,
         Reason.INTERNAL_ERROR,
@@ -125,6 +127,10 @@ def policy_of(case: Case) -> DecisionPolicy:
         accounts=FixedAccounts(frozenset(given.get("accounts", [ACCOUNT]))),
         enabled_types=frozenset(map(ProxyType, given.get("enabled", list(ProxyType)))),
         require_service=given.get("require_service", False),
+        require_workload=given.get("require_workload", False),
+        allow_unbound_workloads=given.get("unbound_workloads", False),
+        role_path_prefix=given.get("role_path_prefix"),
+        zone=given.get("zone"),
         account_meshes=None if meshes is None else {name: frozenset(entry) for name, entry in meshes.items()},
     )
 
@@ -340,8 +346,9 @@ def assert_one_fixed_answer(case: Case, answer: Answer) -> None:
 def assert_what_the_tags_say(scene: Scene, answer: Answer) -> None:
     """An approval says what stands in the role's tags, and nothing of what the client said."""
     tags = dict(scene.role.tags)
-    is_dataplane = tags["kuma.io/type"] == "dataplane"
-    names = ("mesh", "service", "workload") if is_dataplane else ("zone",)
+    names = ("mesh", "service", "workload") if tags["kuma.io/type"] == "dataplane" else ("zone",)
+    if (json.loads(scene.call.body).get("proxy") or {}).get("listeners"):
+        names = ("mesh", "workload", "zone")
     assert answer.status == 200
     assert json.loads(answer.body)["identity"] == {
         "type": tags["kuma.io/type"],
@@ -443,7 +450,7 @@ def test_every_reason_has_a_case_or_a_test_elsewhere() -> None:
 
 def test_every_invariant_has_a_case_or_a_test_elsewhere() -> None:
     held = {name for case in CASES for name in case.origin}
-    assert {f"I{number}" for number in range(1, 27)} == {name for name in held if INVARIANT.fullmatch(name)} | (
+    assert {f"I{number}" for number in range(1, 28)} == {name for name in held if INVARIANT.fullmatch(name)} | (
         INVARIANTS_ELSEWHERE
     )
     assert {name for name in INVARIANTS_ELSEWHERE if not is_tested(name)} == set()
@@ -498,10 +505,7 @@ def core_verdict(case: Case, scene: Scene) -> str | None:
         reply = StsReply(status=answer.status, content_type=answer.content_type, body=answer.body, request_id="r")
         principal = read_principal(read_caller_identity(reply, forwardable.request.endpoint))
         admitted = admit(principal, policy.accounts.current())
-        claims = read_claims(
-            admitted, scene.role, require_service=policy.require_service, account_meshes=policy.account_meshes
-        )
-        match(claims, claim, policy.enabled_types)
+        match(read_grant(admitted, scene.role, policy, claim), claim, policy)
     except AuthError as error:
         return str(error)
     return None
@@ -546,7 +550,7 @@ UNHEARD: Final = (
     "not canonical base64url without padding",
     "not an error document",
     "a request policy needs",
-    "a data plane's claims name a mesh",
+    "a grant has the mesh that its type needs",
     # Of a record that replicas share, which then counts as not there (core/test_records.py).
     "a member is missing, or is one too many",
     "a member is no text",

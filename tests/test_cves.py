@@ -16,9 +16,10 @@ from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.endpoints import select_endpoints
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyClaims, ProxyRequest, ProxyType, match
+from app.core.proxy import ProxyRequest, ProxyType
 from app.core.request_policy import RequestPolicy, require_fresh
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_grant import RoleGrant, match
+from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import DocumentError, read_identity_document
@@ -34,6 +35,7 @@ from tests.support.mutations import (
     set_header,
     set_parameter,
 )
+from tests.support.policies import POLICY
 from tests.support.signing import (
     AUDIENCE,
     BODY,
@@ -101,7 +103,7 @@ def test_the_baselines_of_this_file_are_accepted() -> None:
     for recipe in (NATIVE, EKS, VAULT, PLAIN):
         assert signature_holds(judge(recipe.credential()), recipe)
     assert read_caller_identity(sts_says(IDENTITY_XML), endpoint_of(HOST)).account == ACCOUNT
-    assert read_claims(AdmittedPrincipal(principal()), role()).mesh == "default"
+    assert read_grant(AdmittedPrincipal(principal()), role(), POLICY).mesh == "default"
 
 
 # 1a. Systems that forward or consume a signed GetCallerIdentity.
@@ -153,9 +155,9 @@ def test_cve_2020_16250_the_session_token_still_passes() -> None:
 
 def test_cve_2020_16251_a_claim_is_no_proof_of_itself() -> None:
     """CVE-2020-16251, Vault ``auth/gcp``: claims were trusted beyond what was proved. What a proxy says grants nothing."""
-    claims = ProxyClaims(type=ProxyType.DATAPLANE, mesh="default", service="demo-app")
+    grant = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", service="demo-app")
     said = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"admin"}})
-    assert reason_of(match, claims, said, frozenset(ProxyType)) is Reason.PROXY_SERVICE_MISMATCH
+    assert reason_of(match, grant, said, POLICY) is Reason.PROXY_SERVICE_MISMATCH
 
 
 @pytest.mark.parametrize("form", PRESIGNED_FORMS)
@@ -251,8 +253,8 @@ def test_cve_2026_45177_members_that_steer_the_validation_are_refused() -> None:
 def test_cve_2025_11621_a_role_of_the_same_name_in_another_account_is_another_role() -> None:
     """CVE-2025-11621, HashiCorp Vault: a cached AWS client answered for another account's role of that name."""
     admitted = AdmittedPrincipal(principal())
-    assert reason_of(read_claims, admitted, role(account=STRANGER)) is Reason.ROLE_ID_MISMATCH
-    assert reason_of(read_claims, admitted, role(role_id="AROAEXAMPLEEXAMPLE02")) is Reason.ROLE_ID_MISMATCH
+    assert reason_of(read_grant, admitted, role(account=STRANGER), POLICY) is Reason.ROLE_ID_MISMATCH
+    assert reason_of(read_grant, admitted, role(role_id="AROAEXAMPLEEXAMPLE02"), POLICY) is Reason.ROLE_ID_MISMATCH
 
 
 @pytest.mark.parametrize("entry", ["*", "4444*", "arn:aws:iam::*:role/demo-app", "demo-app"])
@@ -349,13 +351,13 @@ def test_vault_pr_3983_what_sts_answers_with_a_redirect_is_not_sent() -> None:
 def test_vault_pr_2814_a_role_made_anew_does_not_inherit() -> None:
     """Vault PR 2814: a role that was deleted and made anew under its name is another one, by its unique id."""
     recreated = role(role_id="AROAEXAMPLEEXAMPLE02")
-    assert reason_of(read_claims, AdmittedPrincipal(principal()), recreated) is Reason.ROLE_ID_MISMATCH
+    assert reason_of(read_grant, AdmittedPrincipal(principal()), recreated, POLICY) is Reason.ROLE_ID_MISMATCH
 
 
 def test_vault_pr_3213_a_wildcard_is_a_character_like_any_other() -> None:
     """Vault PR 3213 brought wildcard ARNs, half of CVE-2025-11621. Neither accounts nor tag values know one."""
     assert reason_of(admit, principal(), {"*"}) is Reason.ACCOUNT_NOT_AUTHORIZED
-    assert reason_of(read_claims, AdmittedPrincipal(principal()), role(mesh="*")) is Reason.ROLE_TAG_INVALID
+    assert reason_of(read_grant, AdmittedPrincipal(principal()), role(mesh="*"), POLICY) is Reason.ROLE_TAG_INVALID
 
 
 def test_infisical_pr_7546_the_credential_does_not_choose_the_partition() -> None:
@@ -374,11 +376,13 @@ def test_infisical_pr_7546_an_empty_list_of_accounts_admits_nobody() -> None:
 def test_infisical_pr_6344_names_are_no_patterns() -> None:
     """Infisical PR 6344: ``app.prod`` of the allow-list matched ``appXprod``."""
     assert reason_of(admit, principal(account="111122X23333"[:12]), {"111122.23333"}) is Reason.ACCOUNT_NOT_AUTHORIZED
-    claims = ProxyClaims(type=ProxyType.DATAPLANE, mesh="default", service="app.prod")
+    grant = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", service="app.prod")
     said = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"appXprod"}})
-    assert reason_of(match, claims, said, frozenset(ProxyType)) is Reason.PROXY_SERVICE_MISMATCH
+    assert reason_of(match, grant, said, POLICY) is Reason.PROXY_SERVICE_MISMATCH
     other = role(name="demoXapp")
-    assert reason_of(read_claims, AdmittedPrincipal(principal(role="demo.app")), other) is Reason.ROLE_ID_MISMATCH
+    assert (
+        reason_of(read_grant, AdmittedPrincipal(principal(role="demo.app")), other, POLICY) is Reason.ROLE_ID_MISMATCH
+    )
 
 
 @pytest.mark.parametrize(

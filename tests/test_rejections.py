@@ -47,6 +47,7 @@ ELSEWHERE: Final = {
     Reason.ACCOUNTS_UNAVAILABLE: "adapters/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
     Reason.TOKEN_REJECTED: "test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
     Reason.PROXY_NAME_MISMATCH: "test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",
+    Reason.PROXY_NAME_MISSING: "test_identity.py::test_a_token_for_every_name_is_never_issued_where_names_are_asked_for",
     Reason.ROLE_ZONE_MISSING: "test_tokens.py::test_a_zone_proxy_needs_a_zone",
     Reason.SIGNING_KEY_MISSING: "test_tokens.py::test_a_kind_or_mesh_without_a_key_is_undecided",
 }
@@ -324,6 +325,8 @@ NOT_PERMITTED = (
         tags=_tags(service=None),
         variables={"KMESH_AWSIAM_REQUIRE_SERVICE_TAG": "true"},
     ),
+    _denied(Reason.ROLE_WORKLOAD_MISSING, "no-workload-tag", variables={"KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG": "true"}),
+    _denied(Reason.ROLE_PATH_NOT_ALLOWED, "another-path", variables={"KMESH_AWSIAM_ROLE_PATH_PREFIX": "/workloads/"}),
     _denied(Reason.ROLE_TAG_INVALID, "type-in-capitals", tags=_tags(type="Dataplane")),
     _denied(Reason.ROLE_TAG_INVALID, "mesh-is-a-pattern", tags=_tags(mesh="*")),
     _denied(Reason.ROLE_TAG_INVALID, "services-in-a-list", tags=_tags(service="demo-app,backend")),
@@ -350,6 +353,24 @@ NOT_PERMITTED = (
         "another-workload",
         tags=_tags(workload="demo"),
         claim={**PROXY, "labels": {"kuma.io/workload": "other"}},
+    ),
+    _denied(
+        Reason.PROXY_WORKLOAD_MISMATCH,
+        "a-workload-that-no-tag-binds",
+        claim={**PROXY, "labels": {"kuma.io/workload": "payments"}},
+    ),
+    _denied(
+        Reason.PROXY_SERVICE_MISMATCH,
+        "the-service-as-a-label-alone",
+        claim={**PROXY, "tags": {}, "labels": {"kuma.io/service": "demo-app"}},
+    ),
+    _denied(Reason.PROXY_TYPE_MISMATCH, "zone-listener", claim={**PROXY, "listeners": ["ZoneEgress"]}),
+    _denied(
+        Reason.PROXY_ZONE_MISMATCH,
+        "zone-of-another-service",
+        tags={**INGRESS, "kuma.io/zone": "zone-1"},
+        claim={"type": "ingress"},
+        variables={"KMESH_AWSIAM_ZONE": "zone-2"},
     ),
     _denied(
         Reason.PROXY_ZONE_MISMATCH,

@@ -70,6 +70,12 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ),
     ("KMESH_AWSIAM_HTTPS_PROXY", "http://proxy.internal:3128", "https_proxy", "http://proxy.internal:3128"),
     ("KMESH_AWSIAM_REQUIRE_SERVICE_TAG", "yes", "require_service_tag", True),
+    ("KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG", "yes", "require_workload_tag", True),
+    ("KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS", "true", "allow_unbound_workloads", True),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh/", "role_path_prefix", "/mesh/"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh/a:b//", "role_path_prefix", "/mesh/a:b//"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/", "role_path_prefix", "/"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", f"/{'p' * 510}/", "role_path_prefix", f"/{'p' * 510}/"),
     (LISTEN, "127.0.0.1:6000", "listen", TcpAddress("127.0.0.1", 6000)),
     (LISTEN, "[::1]:6000", "listen", TcpAddress("::1", 6000)),
     (LISTEN, "localhost:6000", "listen", TcpAddress("localhost", 6000)),
@@ -92,6 +98,7 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("KMESH_AWSIAM_TOKEN_VALIDITY", "60", "token_validity", 60),
     ("KMESH_AWSIAM_TOKEN_VALIDITY", "86400", "token_validity", 86_400),
     ("KMESH_AWSIAM_TOKEN_NAMES", "true", "token_names", True),
+    ("KMESH_AWSIAM_ZONE", "east-1", "zone", "east-1"),
     ("KMESH_AWSIAM_SOCKET_MODE", "0600", "socket_mode", SocketMode(0o600)),
     ("KMESH_AWSIAM_SOCKET_GROUP", "65532", "socket_group", SocketGroup("65532", 65532)),
     (READER, "mesh/kuma-reader", "reader_role_name", "mesh/kuma-reader"),
@@ -143,7 +150,7 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_TOKEN_VALIDITY", "1h", "integer"),
     ("KMESH_AWSIAM_TOKEN_NAMES", "perhaps", "boolean"),
     ("KMESH_AWSIAM_ZONE", "East", "0-9 a-z"),
-    ("KMESH_AWSIAM_ZONE", "east", "KMESH_AWSIAM_ZONE_KEYS_FILE"),
+    ("KMESH_AWSIAM_ZONE", "*", "0-9 a-z"),
     ("KMESH_AWSIAM_SOCKET_MODE", "rw-rw----", "0660"),
     ("KMESH_AWSIAM_SOCKET_GROUP", "nobody-has-this-name", "group"),
     (DP_TYPE, "aws_iam", "aws-iam"),
@@ -188,6 +195,16 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_HTTPS_PROXY", "proxy.internal:3128", "URL of a proxy"),
     ("KMESH_AWSIAM_HTTPS_PROXY", "socks5://proxy.internal", "URL of a proxy"),
     ("KMESH_AWSIAM_REQUIRE_SERVICE_TAG", "sure", "boolean"),
+    ("KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG", "sure", "boolean"),
+    ("KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS", "never", "boolean"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh", "both ends"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "mesh/", "both ends"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh/*", "both ends"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh*/", "no pattern"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/me?h/", "no pattern"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh/\n", "both ends"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/m\u00e9sh/", "both ends"),
+    ("KMESH_AWSIAM_ROLE_PATH_PREFIX", f"/{'p' * 511}/", "both ends"),
     (LISTEN, "0.0.0.0:5690", "127.0.0.1:5690"),
     (LISTEN, "[::]:5690", "127.0.0.1:5690"),
     (LISTEN, "10.0.0.7:5690", "other hosts"),
@@ -258,10 +275,10 @@ def test_load_settings_names_the_one_variable_at_fault_and_what_to_do(
 
 def test_every_variable_has_a_good_and_a_bad_value_here() -> None:
     # Read in tests of their own: the old generation's type, files (test_listeners.py has those of the listener), the store
-    # (test_store_settings.py), the zone beside its keys (test_token_keys.py), and what needs a second variable.
+    # (test_store_settings.py), and what needs a second variable.
     files = {variable for variable in _variables() if variable.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
     assert _variables() - {case[0] for case in GOOD} == {
-        *(AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE", "KMESH_AWSIAM_ZONE"),
+        *(AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE"),
         *files,
     }
     assert _variables() - {case[0] for case in BAD} == {AUTH_TYPE}

@@ -27,7 +27,7 @@ ROOT: Final = TESTS.parent
 APP: Final = ROOT / "app"
 THREAT_MODEL: Final = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
 
-INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 27))
+INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 28))
 # What was published about systems that do this job (also designs and proposals), and about what is below one.
 ADVISORIES: Final = (
     # Systems that forward a signed GetCallerIdentity, or believe one.
@@ -350,6 +350,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         "full waits for a shared budget, for each call",
         count,
     ),
+    "app.api.schemas.MAX_LISTENERS": ("A call to the API", "entries of `listeners`", count),
     "app.api.schemas.MAX_VALUES": ("Caches", "different values of a tag that are looked at", count),
     "app.adapters.sts_guard.STS_QUEUE": ("STS", "queue of each lane", count),
     "app.adapters.sts_guard.MAX_LANES": ("STS", "lanes of accounts and regions", count),
@@ -400,7 +401,6 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.api.known_calls.MAX_CALLS": ("Caches", "bodies that came before, of known credentials", count),
     "app.adapters.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that STS vouched for", count),
     "app.adapters.expiring._LOOK_AT": ("Caches", "entries looked at for expired ones, when one is full", count),
-    "app.core.role_tags.MAX_CLAIMS": ("Caches", "roles whose tags have been read", count),
     "app.adapters.replicas.CLAIM_SECONDS": ("The shared store", "a replica's claim of a question", seconds),
     "app.adapters.replicas.PATIENCE_SECONDS": (
         "The shared store",

@@ -194,11 +194,29 @@ def test_a_file_that_cannot_be_read_is_its_own_problem(settings_of: LoadSettings
     assert list(problems(settings_of, **files.settings())) == [ZONE_FILE]
 
 
-def test_a_zone_belongs_to_keys_that_sign_for_zones(settings_of: LoadSettings, files: KeyFiles) -> None:
-    found = problems(settings_of, KMESH_AWSIAM_ZONE="east", **{DATAPLANE_FILE: str(files.dataplane)})
-    assert list(found) == ["KMESH_AWSIAM_ZONE"]
-    settings = settings_of(**NEW_GENERATION, **files.settings(), KMESH_AWSIAM_ZONE="east")
-    assert settings.zone == "east"
+def test_a_zone_needs_no_keys_that_sign_for_zones(settings_of: LoadSettings, files: KeyFiles) -> None:
+    """It is a bound of decisions as well."""
+    for keys in ({}, {DATAPLANE_FILE: str(files.dataplane)}, files.settings()):
+        assert settings_of(**NEW_GENERATION, **keys, KMESH_AWSIAM_ZONE="east").zone == "east"
+
+
+def test_a_start_tells_that_names_and_envoys_call_exclude_one_another(
+    settings_of: LoadSettings, files: KeyFiles
+) -> None:
+    def is_told(**variables: str) -> bool:
+        return any("/v1/ext-authz" in line for line in settings_of(**NEW_GENERATION, **variables).warnings())
+
+    names = {"KMESH_AWSIAM_TOKEN_NAMES": "true"}
+    assert is_told(**names, **{DATAPLANE_FILE: str(files.dataplane)})
+    assert not is_told(**{DATAPLANE_FILE: str(files.dataplane)})
+    assert not is_told(**names, **{ZONE_FILE: str(files.zone)})
+    assert not is_told(**names)
+
+
+def test_a_start_tells_that_workloads_may_be_unbound(settings_of: LoadSettings) -> None:
+    name = "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS"
+    assert any(name in line for line in settings_of(**NEW_GENERATION, **{name: "true"}).warnings())
+    assert not any(name in line for line in settings_of(**NEW_GENERATION).warnings())
 
 
 def test_a_start_with_keys_tells_that_a_role_without_a_service_is_one_of_every_service(
@@ -233,9 +251,10 @@ def test_where_tokens_are_issued_their_ids_are_logged(
     ("variable", "text"), [("KMESH_AWSIAM_TOKEN_VALIDITY", "60"), ("KMESH_AWSIAM_TOKEN_NAMES", "true")]
 )
 def test_what_is_without_effect_is_told(settings_of: LoadSettings, files: KeyFiles, variable: str, text: str) -> None:
-    assert any(variable in line for line in settings_of(**NEW_GENERATION, **{variable: text}).warnings())
+    told = f"{variable} does nothing"
+    assert any(told in line for line in settings_of(**NEW_GENERATION, **{variable: text}).warnings())
     with_keys = settings_of(**NEW_GENERATION, **files.settings(), **{variable: text})
-    assert not any(variable in line for line in with_keys.warnings())
+    assert not any(told in line for line in with_keys.warnings())
 
 
 # A change is taken over.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
 from app.core.strict_json import StrictJsonError, parse_object
 from app.errors import RequestError
 from app.reasons import Reason
@@ -23,7 +23,11 @@ _TagValue = Annotated[str, Field(max_length=253)]
 
 _DECIDING: Final = (SERVICE_TAG, WORKLOAD_TAG)
 MAX_VALUES: Final = 17
+MAX_LISTENERS: Final = 64
 _MESH_MISSING: Final = "mesh_missing"
+_LISTENERS_OF_NO_DATAPLANE: Final = "listeners_of_no_dataplane"
+# The member at fault, where the fault is the whole proxy's.
+_FIELDS_OF_FAULTS: Final = {_MESH_MISSING: "mesh", _LISTENERS_OF_NO_DATAPLANE: "listeners"}
 
 _DEMO: Final[JsonDict] = {
     "credential": "kuma-aws-v1.aHR0cHM6Ly9zdHMu...",
@@ -47,18 +51,25 @@ class ProxyClaim(_Closed):
     type: ProxyType
     mesh: _Name | None = Field(None, description="The mesh; required for a dataplane, ignored for others.")
     name: _Name | None = Field(
-        None, description="The resource's name; it stands in the audit line and decides nothing."
+        None, description="The resource's name, for the audit line and for a token that holds a name."
     )
     zone: _Name | None = Field(None, description="The zone of an ingress or egress, if it is known.")
     tags: dict[_TagKey, list[_TagValue]] | None = Field(
         None, description="The set of values per tag, over all inbounds and networking.gateway.tags."
     )
     labels: dict[_TagKey, _TagValue] | None = Field(None, description="The resource's metadata labels.")
+    listeners: list[ZoneListener] | None = Field(
+        None,
+        max_length=MAX_LISTENERS,
+        description="The kinds in a Dataplane's networking.listeners; with one of them it is a zone proxy of its mesh.",
+    )
 
     @model_validator(mode="after")
-    def _require_mesh(self) -> Self:
+    def _require_members_of_its_type(self) -> Self:
         if self.type is ProxyType.DATAPLANE and self.mesh is None:
             raise PydanticCustomError(_MESH_MISSING, "mesh is required for a dataplane")
+        if self.type is not ProxyType.DATAPLANE and self.listeners:
+            raise PydanticCustomError(_LISTENERS_OF_NO_DATAPLANE, "listeners are those of a dataplane")
         return self
 
     def to_core(self) -> ProxyRequest:
@@ -76,6 +87,7 @@ class ProxyClaim(_Closed):
                 if key in _DECIDING
             },
             labels={key: value for key, value in (self.labels or {}).items() if key in _DECIDING},
+            listeners=frozenset(self.listeners or ()),
         )
 
 
@@ -171,8 +183,8 @@ def _field_error(error: ValidationError) -> RequestError:
             break
         path.append(part)
         model = ProxyClaim if part == "proxy" else None
-    if first["type"] == _MESH_MISSING:
-        path.append("mesh")
+    if first["type"] in _FIELDS_OF_FAULTS:
+        path.append(_FIELDS_OF_FAULTS[first["type"]])
     if first["type"] == "extra_forbidden":
         path.append("an unknown member")
     field = ".".join(path) or "the body"

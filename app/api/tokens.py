@@ -13,7 +13,7 @@ from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, me
 from app.api.known_calls import Credential
 from app.authenticator import Decision
 from app.core.proxy import ProxyRequest
-from app.errors import AuthError, CredentialError
+from app.errors import AuthError, AuthorizationError, CredentialError, RequestError
 from app.reasons import Reason
 from app.token_issuer import IssuedToken, TokenIssuer
 from app.trail import Trail
@@ -39,8 +39,18 @@ class TokenWay:
         return await self._endpoint.read(headers, receive)
 
     async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
-        """Answer with the token, and with what it was issued for; ``expiresAt`` is the token's."""
-        issued = await _issue(self._issuer, decision, claimed, trail)
+        """Answer with the token, and with what it was issued for; ``expiresAt`` is the token's.
+
+        Raises:
+            RequestError: ``malformed_request``; the token needs a name that the call does not give.
+        """
+        try:
+            issued = await _issue(self._issuer, decision, claimed, trail)
+        except AuthorizationError as error:
+            if error.reason is not Reason.PROXY_NAME_MISSING:
+                raise
+            # Unlike Envoy this caller can say it.
+            raise RequestError(Reason.MALFORMED_REQUEST, f"proxy.name: {error.detail}", field="proxy.name") from error
         members = {
             "token": issued.token,
             "kid": issued.kid,

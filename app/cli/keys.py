@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.cli.options import fail
 from app.control_plane_config import control_plane_yaml, public_pem
-from app.core.role_tags import ANY_MESH
+from app.core.role_grant import ANY_MESH
 from app.core.token_claims import TokenKind
 from app.core.token_text import is_key_id
 from app.settings_checks import DATAPLANE_KEYS, ZONE_KEYS

@@ -3,5 +3,5 @@
 One type per hop; holding a value is the proof that its step ran::
 
     str -> SignedRequest -> ValidatedRequest -> ForwardableRequest -> StsReply -> CallerIdentity
-        -> Principal -> AdmittedPrincipal -> RoleRecord -> ProxyClaims -> ProxyIdentity
+        -> Principal -> AdmittedPrincipal -> RoleRecord -> RoleGrant -> ProxyIdentity
 """

@@ -1,15 +1,14 @@
-"""`AdmittedPrincipal` and `RoleRecord` → `ProxyClaims`: the role is the caller's own, and its tags are in order."""
+"""`AdmittedPrincipal` and `RoleRecord` → `RoleGrant`: the role is the caller's own, and its tags are in order."""
 
 import functools
 import re
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.core.arn import ArnError, parse_arn
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyClaims, ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType
+from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
 from app.errors import AuthorizationError
 from app.reasons import Reason
 
@@ -18,12 +17,7 @@ MESH_TAG: Final = "kuma.io/mesh"
 ZONE_TAG: Final = "kuma.io/zone"
 TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG})
 
-# In place of a list of meshes: every mesh, and zone proxies.
-ANY_MESH: Final = "*"
-AccountMeshes = Mapping[str, AbstractSet[str]]
-
 MAX_VALUE_CHARS: Final = 253
-MAX_CLAIMS: Final = 10_000
 _MAX_LABEL_CHARS: Final = 63
 # Kuma's own grammars: mesh and zone names are DNS-like, a service name may hold upper case and colons.
 _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
@@ -32,9 +26,21 @@ _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleArn(NamedTuple):
+    """The ARN of an IAM role, taken apart; ``path`` begins and ends with a slash."""
+
+    partition: str
+    account: str
+    path: str
+    name: str
+
+
+# Without slots: what is read out of a record is kept in it, and goes with it (`functools.cached_property`).
+@dataclass(frozen=True, kw_only=True)
 class RoleRecord:
-    """What IAM says of one role. Whether it is the caller's role is `read_claims`'s to find out.
+    """What IAM says of one role. Whether it is the caller's role is `read_grant`'s to find out.
+
+    Every proxy of a role asks for the same grant at each of its streams, so it is read once for each record.
 
     Attributes:
         arn: the IAM ARN, path included.
@@ -50,72 +56,86 @@ class RoleRecord:
     tags: tuple[tuple[str, str], ...]
     request_id: str
 
+    @functools.cached_property
+    def parts(self) -> RoleArn:
+        """The parts of its ARN.
 
-def read_claims(
-    admitted: AdmittedPrincipal,
-    role: RoleRecord,
-    *,
-    require_service: bool = False,
-    account_meshes: AccountMeshes | None = None,
-) -> ProxyClaims:
-    """Read the claims out of the tags of the caller's own role.
+        Raises:
+            ArnError: it is not the ARN of a role.
+        """
+        arn = parse_arn(self.arn)
+        if (arn.service, arn.region) != ("iam", "") or not arn.resource.startswith("role/"):
+            raise ArnError("it names no role of IAM")
+        before, slash, name = arn.resource.rpartition("/")
+        return RoleArn(arn.partition, arn.account, before.removeprefix("role") + slash, name)
+
+    @functools.cached_property
+    def identifiers(self) -> tuple[str, str, str, str] | None:
+        """Partition, account, name and unique id of the one role that it describes; None if it contradicts itself."""
+        try:
+            parts = self.parts
+        except ArnError:
+            return None
+        return (parts.partition, parts.account, self.name, self.role_id) if parts.name == self.name else None
+
+    @functools.cached_property
+    def grant(self) -> RoleGrant:
+        """What the tags grant to a resource of the role's own type.
+
+        Raises:
+            AuthorizationError: ``role_*_missing``, ``role_tag_invalid``.
+        """
+        return _read_tags(self, in_dataplane=False)
+
+    @functools.cached_property
+    def grant_in_dataplane(self) -> RoleGrant:
+        """What the tags grant to a Dataplane with zone listeners.
+
+        Raises:
+            AuthorizationError: likewise.
+        """
+        return _read_tags(self, in_dataplane=True)
+
+
+def read_grant(
+    admitted: AdmittedPrincipal, role: RoleRecord, policy: GrantPolicy, proxy: ProxyRequest | None = None
+) -> RoleGrant:
+    """Read what the tags of the caller's own role grant.
 
     Args:
         admitted: the caller.
         role: what IAM says.
-        require_service: refuse a data plane role without ``kuma.io/service``.
-        account_meshes: the meshes that each account may claim; None where that is not limited.
+        policy: what the settings ask of a role.
+        proxy: what the proxy says it is. Only a Dataplane with zone listeners has the mesh and the workload of a zone
+            proxy's role looked at.
 
     Raises:
-        AuthorizationError: ``role_id_mismatch``, ``role_*_missing``, ``role_tag_invalid``, ``account_mesh_not_allowed``.
+        AuthorizationError: ``role_id_mismatch``, ``role_path_not_allowed``, ``role_*_missing``, ``role_tag_invalid``,
+            ``account_mesh_not_allowed``.
     """
     principal = admitted.principal
-    claims = _read_tags(
-        principal.partition, principal.account, principal.role, principal.role_id, role, require_service
-    )
-    if account_meshes is not None:
-        require_mesh_of_account(claims, account_meshes.get(principal.account, frozenset()))
-    return claims
+    require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
+    # Before the tags: what a role outside of the path is tagged with is nobody's business.
+    if policy.role_path_prefix is not None and not role.parts.path.startswith(policy.role_path_prefix):
+        raise AuthorizationError(Reason.ROLE_PATH_NOT_ALLOWED, f"the role has the path {role.parts.path}")
+    grant = role.grant_in_dataplane if proxy is not None and proxy.listeners else role.grant
+    require_permitted(grant, principal.account, policy)
+    return grant
 
 
-def require_mesh_of_account(claims: ProxyClaims, meshes: AbstractSet[str]) -> None:
-    """Hold an account to its meshes: whoever tags roles in one account must not claim another's mesh.
-
-    A zone proxy carries the traffic of every mesh, so only an account with ``*`` may have one.
-
-    Raises:
-        AuthorizationError: ``account_mesh_not_allowed``.
-    """
-    if ANY_MESH not in meshes and claims.mesh not in meshes:
-        raise AuthorizationError(
-            Reason.ACCOUNT_MESH_NOT_ALLOWED, f"the account may not claim {claims.mesh or claims.type}"
-        )
-
-
-# Every proxy of a role brings the same question at each of its streams. It is a pure one, and the record is a part of it: no
-# answer outlives the record.
-@functools.lru_cache(MAX_CLAIMS)
-def _read_tags(
-    partition: str,
-    account: str,
-    name: str,
-    role_id: str,
-    role: RoleRecord,
-    require_service: bool,  # noqa: FBT001 - a cached function takes no names
-) -> ProxyClaims:
-    require_same_record(partition, account, name, role_id, role)
+def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
     tags = _kuma_tags(role)
     proxy_type = _proxy_type(tags)
-    if proxy_type is not ProxyType.DATAPLANE:
-        return ProxyClaims(type=proxy_type, zone=_value(tags, ZONE_TAG, _NAME))
+    is_dataplane = proxy_type is ProxyType.DATAPLANE
+    zone = None if is_dataplane else _value(tags, ZONE_TAG, _NAME)
+    if not is_dataplane and not in_dataplane:
+        return RoleGrant(type=proxy_type, zone=zone)
     mesh = _value(tags, MESH_TAG, _NAME)
     if mesh is None:
         raise AuthorizationError(Reason.ROLE_MESH_MISSING, f"the role has no {MESH_TAG}")
-    service = _value(tags, SERVICE_TAG, _SERVICE)
-    if service is None and require_service:
-        raise AuthorizationError(Reason.ROLE_SERVICE_MISSING, f"the role has no {SERVICE_TAG}")
+    service = _value(tags, SERVICE_TAG, _SERVICE) if is_dataplane else None
     workload = _value(tags, WORKLOAD_TAG, _LABEL_VALUE, max_chars=_MAX_LABEL_CHARS)
-    return ProxyClaims(type=proxy_type, mesh=mesh, service=service, workload=workload)
+    return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone)
 
 
 def require_same_role(principal: Principal, role: RoleRecord) -> None:
@@ -136,17 +156,21 @@ def require_same_record(partition: str, account: str, name: str, role_id: str, r
     Raises:
         AuthorizationError: ``role_id_mismatch``.
     """
+    if role.identifiers != (partition, account, name, role_id):
+        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, _difference(partition, account, role_id, role))
+
+
+def _difference(partition: str, account: str, role_id: str, role: RoleRecord) -> str:
+    """Say why a record is not that of a role."""
     try:
-        arn = parse_arn(role.arn)
+        parts = role.parts
     except ArnError as error:
-        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has no ARN") from error
+        return f"IAM's role has no ARN of a role: {error}"
     if role.role_id != role_id:
-        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another RoleId than the caller's")
-    if (arn.partition, arn.service, arn.region, arn.account) != (partition, "iam", "", account):
-        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role is in another account than the caller's")
-    kind, _, path_and_name = arn.resource.partition("/")
-    if kind != "role" or {role.name, path_and_name.rpartition("/")[2]} != {name}:
-        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another name than the caller's")
+        return "IAM's role has another RoleId than the caller's"
+    if (parts.partition, parts.account) != (partition, account):
+        return "IAM's role is in another account than the caller's"
+    return "IAM's role has another name than the caller's"
 
 
 def _kuma_tags(role: RoleRecord) -> dict[str, str]:

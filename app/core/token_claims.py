@@ -11,12 +11,13 @@ and no audience); they make the token a credential that leads back to the very s
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from app.core.principal import Principal
-from app.core.proxy import SERVICE_TAG, ProxyClaims, ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyRequest
+from app.core.role_grant import RoleGrant
 from app.errors import AuthorizationError, RequestError
 from app.reasons import Reason
 
@@ -38,11 +39,6 @@ class TokenKind(StrEnum):
     ZONE = "zone"
 
 
-def kind_of(proxy_type: ProxyType) -> TokenKind:
-    """Return the kind of token that a proxy of this type presents to its control plane."""
-    return TokenKind.DATAPLANE if proxy_type is ProxyType.DATAPLANE else TokenKind.ZONE
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSubject:
     """What a token says of its bearer; equal subjects can share one.
@@ -56,31 +52,30 @@ class TokenSubject:
     identity: ProxyIdentity
     principal: Principal
     name: str | None = None
+    grant: RoleGrant = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Fail closed: to Kuma an empty claim is no limit.
         identity = self.identity
-        required = identity.mesh if self.kind is TokenKind.DATAPLANE else identity.zone
+        has_all = identity.zone is not None if self.kind is TokenKind.ZONE else identity.mesh is not None
+        if identity.is_zone_proxy_in_dataplane:
+            has_all = identity.workload is not None and self.name is not None
         narrowing = (identity.mesh, identity.service, identity.workload, identity.zone, self.name)
-        if not required or "" in narrowing:
+        if not has_all or "" in narrowing:
             raise ValueError("a token names its mesh or its zone, and no claim of it is empty")
-
-    @property
-    def kind(self) -> TokenKind:
-        """The kind of key that signs it."""
-        return kind_of(self.identity.type)
-
-    @property
-    def claims(self) -> ProxyClaims:
-        """What the bearer may be, as its role's tags would say it."""
-        identity = self.identity
-        return ProxyClaims(
+        grant = RoleGrant(
             type=identity.type,
             mesh=identity.mesh,
             service=identity.service,
             workload=identity.workload,
             zone=identity.zone,
         )
+        object.__setattr__(self, "grant", grant)
+
+    @property
+    def kind(self) -> TokenKind:
+        """The kind of key that signs it: whatever is a Dataplane to Kuma has a mesh."""
+        return TokenKind.ZONE if self.identity.mesh is None else TokenKind.DATAPLANE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,21 +108,30 @@ def subject_of(
         principal: that it was granted to.
         claimed: what the proxy says it is; it was compared with the identity.
         default_zone: of zone proxies whose role and own words name none.
-        with_names: hold a data plane to the name that it gives.
+        with_names: hold a data plane to the name that it gives. A zone proxy in a Dataplane always is.
 
     Raises:
-        AuthorizationError: ``role_zone_missing``.
+        AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
         RequestError: ``malformed_request``; what would be signed is no name of Kuma's.
     """
     principal = replace(principal, request_id="")
-    if identity.type is ProxyType.DATAPLANE:
-        name = claimed.name if with_names and claimed is not None else None
-        return TokenSubject(identity=identity, principal=principal, name=_signable(name, "proxy.name"))
-    said = None if claimed is None else _signable(claimed.zone, "proxy.zone")
-    zone = identity.zone or said or default_zone
-    if not zone:
-        raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
-    return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
+    if identity.mesh is None:
+        said = None if claimed is None else _signable(claimed.zone, "proxy.zone")
+        zone = identity.zone or said or default_zone
+        if not zone:
+            raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
+        return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
+    # No claim says "zone proxy alone", so those that Kuma compares hold such a token as narrowly as they can.
+    if identity.is_zone_proxy_in_dataplane and identity.workload is None:
+        raise AuthorizationError(
+            Reason.ROLE_WORKLOAD_MISSING, "a token of a zone proxy in a Dataplane names a workload"
+        )
+    name = None
+    if with_names or identity.is_zone_proxy_in_dataplane:
+        name = None if claimed is None else _signable(claimed.name, "proxy.name")
+        if name is None:
+            raise AuthorizationError(Reason.PROXY_NAME_MISSING, "the token would hold for every name")
+    return TokenSubject(identity=identity, principal=principal, name=name)
 
 
 def _signable(text: str | None, field: str) -> str | None:
@@ -163,4 +167,7 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
         claims["Workload"] = identity.workload
     if subject.name is not None:
         claims["Name"] = subject.name
+    if identity.zone is not None:
+        # Of a zone proxy in a Dataplane. Kuma reads no zone out of these tokens; this service holds their bearer to it.
+        claims["Zone"] = identity.zone
     return claims

@@ -66,11 +66,11 @@ def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
 def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
     [service] = claims["Tags"][SERVICE_TAG] if "Tags" in claims else [None]
     identity = ProxyIdentity(
-        type=ProxyType.DATAPLANE,
+        type=ProxyType(claims["Type"]),
         mesh=_text(claims["Mesh"], _NAME),
         service=_optional(service, _SERVICE),
         workload=_optional(claims.get("Workload"), _WORKLOAD),
-        zone=None,
+        zone=_optional(claims.get("Zone"), _NAME),
     )
     principal = _read_principal(claims["principal"])
     return TokenSubject(identity=identity, principal=principal, name=_optional(claims.get("Name"), _NAME))

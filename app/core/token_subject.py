@@ -1,26 +1,22 @@
-"""`TokenSubject` → `ProxyClaims`: what a token that comes back as a credential lets its bearer be, by today's settings."""
+"""`TokenSubject` → `RoleGrant`: what a token that comes back as a credential lets its bearer be, by today's settings."""
 
-from app.core.proxy import SERVICE_TAG, ProxyClaims, ProxyRequest, ProxyType
-from app.core.role_tags import AccountMeshes, require_mesh_of_account
+from app.core.proxy import ProxyRequest
+from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
 from app.core.token_claims import TokenSubject
 from app.errors import AuthorizationError
 from app.reasons import Reason
 
 
-def limit(
-    subject: TokenSubject, *, require_service: bool = False, account_meshes: AccountMeshes | None = None
-) -> ProxyClaims:
-    """Hold a token to what `app.core.role_tags.read_claims` holds a role to: settings may have changed since its issue.
+def limit(subject: TokenSubject, policy: GrantPolicy) -> RoleGrant:
+    """Hold a token to what `app.core.role_tags.read_grant` holds a role to: settings may have changed since its issue.
+
+    A token holds no path of a role, so it is not judged by one.
 
     Raises:
-        AuthorizationError: ``role_service_missing``, ``account_mesh_not_allowed``.
+        AuthorizationError: ``role_service_missing``, ``role_workload_missing``, ``account_mesh_not_allowed``.
     """
-    claims = subject.claims
-    if require_service and claims.type is ProxyType.DATAPLANE and claims.service is None:
-        raise AuthorizationError(Reason.ROLE_SERVICE_MISSING, f"the token has no {SERVICE_TAG}")
-    if account_meshes is not None:
-        require_mesh_of_account(claims, account_meshes.get(subject.principal.account, frozenset()))
-    return claims
+    require_permitted(subject.grant, subject.principal.account, policy)
+    return subject.grant
 
 
 def require_name(subject: TokenSubject, proxy: ProxyRequest | None) -> None:

@@ -11,12 +11,13 @@ from botocore.config import Config
 from app.adapters.iam import IamRoles
 from app.adapters.iam_clients import IamOptions
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_tags import RoleRecord, read_grant
 from app.errors import AuthorizationError
 from app.metrics import Metrics
 from app.reasons import Reason
 from tests.adapters.conftest import new_trail
 from tests.support.moto_server import moto_server
+from tests.support.policies import POLICY
 from tests.support.world import DATAPLANE, READER_ROLE
 
 OWN_ACCOUNT = "123456789012"  # moto's own for keys that it does not know
@@ -100,7 +101,7 @@ async def test_fetch_role_reads_from_moto_what_moto_made(iam: IamRoles, moto: Mo
         request_id=record.request_id,
     )
     assert record.arn == f"arn:aws:iam::{account}:role/workloads/demo-app"
-    assert read_claims(principal, record).mesh == mesh
+    assert read_grant(principal, record, POLICY).mesh == mesh
 
 
 async def test_fetch_role_denies_a_role_that_moto_does_not_have(iam: IamRoles) -> None:

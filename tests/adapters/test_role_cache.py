@@ -8,12 +8,13 @@ import pytest
 from app.adapters import role_cache
 from app.adapters.role_cache import CachingRoles, RoleKey
 from app.core.principal import AdmittedPrincipal
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.role_tags import RoleRecord, read_grant
 from app.errors import AuthError, AuthorizationError, OutOfTimeError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
 from tests.support.exposition import read_samples, value
+from tests.support.policies import POLICY
 from tests.support.ports import Iam, SharedStore, Time, new_trail
 from tests.support.principals import PRINCIPAL
 from tests.support.upstreams import settle
@@ -216,7 +217,7 @@ async def test_another_role_than_the_callers_is_remembered_for_ten_seconds_alone
         trail = new_trail()
         record = await roles.fetch_role(admitted(), trail)
         with pytest.raises(AuthorizationError) as raised:
-            read_claims(admitted(), record)
+            read_grant(admitted(), record, POLICY)
         assert raised.value.reason is Reason.ROLE_ID_MISMATCH
         assert trail.iam.cache == ("miss" if time.passed == 0 else "hit")
         assert trail.iam.request_id == "iam-1"

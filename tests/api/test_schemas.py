@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.api.schemas import AuthenticateCall, parse_call
-from app.core.proxy import ProxyRequest, ProxyType
+from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
 from app.errors import RequestError
 from app.reasons import Reason
 
@@ -17,6 +17,7 @@ FULL = {
     "zone": "zone-1",
     "tags": {"kuma.io/service": ["demo-app", "demo-app", "admin"], "version": []},
     "labels": {"kuma.io/workload": "demo"},
+    "listeners": ["ZoneEgress", "ZoneEgress"],
 }
 
 
@@ -35,6 +36,7 @@ def test_parse_call_reads_every_member_and_keeps_what_decides() -> None:
             zone="zone-1",
             tags={"kuma.io/service": frozenset({"demo-app", "admin"})},
             labels={"kuma.io/workload": "demo"},
+            listeners=frozenset({ZoneListener.EGRESS}),
         ),
     )
 
@@ -50,7 +52,7 @@ def test_parse_call_wants_no_mesh_of_a_zone_proxy(kind: str) -> None:
     assert proxy == ProxyRequest(type=ProxyType(kind))
 
 
-@pytest.mark.parametrize("name", ["tags", "labels", "name", "zone"])
+@pytest.mark.parametrize("name", ["tags", "labels", "name", "zone", "listeners"])
 def test_parse_call_takes_null_for_absent(name: str) -> None:
     without = {key: value for key, value in FULL.items() if key != name}
     assert parse(proxy={**FULL, name: None}) == parse(proxy=without)
@@ -75,6 +77,30 @@ def test_parse_call_refuses_a_name_that_is_none(name: str, value: object) -> Non
         parse(proxy={**FULL, name: value})
     assert raised.value.reason is Reason.MALFORMED_REQUEST
     assert raised.value.field == f"proxy.{name}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"listeners": "ZoneEgress"}, id="no-list"),
+        pytest.param({"listeners": ["zoneegress"]}, id="another-case"),
+        pytest.param({"listeners": ["ZoneEgress", None]}, id="null"),
+        pytest.param({"listeners": ["ZoneEgress", "Inbound"]}, id="another-kind"),
+        pytest.param({"listeners": ["ZoneEgress"] * 65}, id="65"),
+        pytest.param({"type": "ingress"}, id="an-ingress"),
+        pytest.param({"type": "egress"}, id="an-egress"),
+    ],
+)
+def test_parse_call_refuses_listeners_that_are_none_or_not_a_dataplanes(changes: dict[str, Any]) -> None:
+    with pytest.raises(RequestError) as raised:
+        parse(proxy={**FULL, **changes})
+    assert (raised.value.reason, raised.value.field) == (Reason.MALFORMED_REQUEST, "proxy.listeners")
+
+
+def test_parse_call_reads_as_many_listeners_as_there_may_be() -> None:
+    _, proxy = parse(proxy={**FULL, "listeners": ["ZoneEgress", "ZoneIngress"] * 32})
+    assert proxy
+    assert proxy.listeners == frozenset(ZoneListener)
 
 
 def test_a_calls_repr_does_not_hold_the_credential() -> None:

@@ -89,7 +89,18 @@ def test_an_empty_pipe_is_a_signer_that_failed(live: Served, aws: Aws) -> None:
     ("options", "reason"),
     [
         (["--type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app"], None),
-        (["--type", "dataplane", "--mesh", "default", "--label", "kuma.io/service=demo-app", "--name", "demo-1"], None),
+        (["--type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app", "--name", "demo-1"], None),
+        (
+            ["--type", "dataplane", "--mesh", "default", "--label", "kuma.io/service=demo-app"],
+            "proxy_service_mismatch",
+        ),
+        (
+            [
+                *("--type", "dataplane", "--mesh", "default"),
+                *("--kuma-service", "demo-app", "--label", "kuma.io/workload=x"),
+            ],
+            "proxy_workload_mismatch",
+        ),
         (["--type", "dataplane", "--mesh", "payments", "--kuma-service", "demo-app"], "proxy_mesh_mismatch"),
         (["--type", "dataplane", "--mesh", "default"], "proxy_service_mismatch"),
         (

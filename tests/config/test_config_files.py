@@ -44,6 +44,10 @@ VARIABLES = {
     "KMESH_AWSIAM_REGIONS": "empty",
     "KMESH_AWSIAM_PARTITION": "aws",
     "KMESH_AWSIAM_REQUIRE_SERVICE_TAG": "false",
+    "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG": "false",
+    "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS": "false",
+    "KMESH_AWSIAM_ROLE_PATH_PREFIX": UNSET,
+    "KMESH_AWSIAM_ZONE": UNSET,
     "KMESH_AWSIAM_READER_ROLE_NAME": UNSET,
     "KMESH_AWSIAM_READER_EXTERNAL_ID": UNSET,
     "KMESH_AWSIAM_ROLE_TTL": "300",
@@ -68,7 +72,6 @@ VARIABLES = {
     "KMESH_AWSIAM_ZONE_KEYS_FILE": UNSET,
     "KMESH_AWSIAM_TOKEN_VALIDITY": "3600",
     "KMESH_AWSIAM_TOKEN_NAMES": "false",
-    "KMESH_AWSIAM_ZONE": UNSET,
     "KMESH_AWSIAM_LOG_LEVEL": "info",
     "KMESH_AWSIAM_LOG_FORMAT": "json",
     "KMESH_AWSIAM_HTTPS_PROXY": UNSET,
@@ -187,7 +190,7 @@ def test_the_service_takes_the_example_for_either_generation(monkeypatch: pytest
 def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """But the paths, which name no file here, what needs one of them, and the other generation's."""
     paths = {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
-    left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE", "KMESH_AWSIAM_ZONE"}
+    left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
     shown["KMESH_AWSIAM_REGIONS"] += f",{shown['KMESH_AWSIAM_EXTRA_REGIONS']}"  # as its remark says
     settings = settings_from(shown, monkeypatch)

@@ -1,15 +1,18 @@
+from dataclasses import replace
+
 import pytest
 
-from app.core.proxy import ProxyClaims, ProxyIdentity, ProxyRequest, ProxyType, match
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.role_grant import RoleGrant, match
 from app.errors import AuthorizationError
 from app.reasons import Reason
+from tests.support.policies import EVERY_TYPE, POLICY
 
-EVERY_TYPE = frozenset(ProxyType)
-DATAPLANE = ProxyClaims(type=ProxyType.DATAPLANE, mesh="default")
-SERVICE = ProxyClaims(type=ProxyType.DATAPLANE, mesh="default", service="demo-app")
-WORKLOAD = ProxyClaims(type=ProxyType.DATAPLANE, mesh="default", workload="demo")
-INGRESS = ProxyClaims(type=ProxyType.INGRESS)
-ZONED = ProxyClaims(type=ProxyType.EGRESS, zone="east")
+DATAPLANE = RoleGrant(type=ProxyType.DATAPLANE, mesh="default")
+SERVICE = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", service="demo-app")
+WORKLOAD = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", workload="demo")
+INGRESS = RoleGrant(type=ProxyType.INGRESS)
+ZONED = RoleGrant(type=ProxyType.EGRESS, zone="east")
 
 
 def proxy(
@@ -22,26 +25,25 @@ def zone_proxy(kind: ProxyType, *, zone: str | None = None) -> ProxyRequest:
     return ProxyRequest(type=kind, zone=zone)
 
 
-def refusal(claims: ProxyClaims, request: ProxyRequest | None, enabled: frozenset[ProxyType] = EVERY_TYPE) -> Reason:
+def refusal(grant: RoleGrant, request: ProxyRequest | None, enabled: frozenset[ProxyType] = EVERY_TYPE) -> Reason:
     with pytest.raises(AuthorizationError) as raised:
-        match(claims, request, enabled)
+        match(grant, request, replace(POLICY, enabled_types=enabled))
     return raised.value.reason
 
 
 @pytest.mark.parametrize(
-    ("claims", "request_"),
+    ("grant", "request_"),
     [
         pytest.param(DATAPLANE, proxy(), id="mesh-alone"),
         pytest.param(DATAPLANE, proxy(tags={"kuma.io/service": {"a", "b"}}), id="any-service-without-such-a-tag"),
-        pytest.param(DATAPLANE, proxy(labels={"kuma.io/workload": "any"}), id="any-workload-without-such-a-tag"),
         pytest.param(SERVICE, proxy(tags={"kuma.io/service": {"demo-app"}}), id="service-on-an-inbound"),
-        pytest.param(SERVICE, proxy(labels={"kuma.io/service": "demo-app"}), id="service-as-a-label"),
         pytest.param(
             SERVICE,
             proxy(tags={"kuma.io/service": {"demo-app"}}, labels={"kuma.io/service": "demo-app"}),
             id="service-on-both",
         ),
         pytest.param(SERVICE, proxy(tags={"kuma.io/service": {"demo-app"}, "x": {"y"}}), id="other-tags"),
+        pytest.param(DATAPLANE, proxy(labels={"kuma.io/service": "any"}), id="a-service-label-without-such-a-tag"),
         pytest.param(WORKLOAD, proxy(labels={"kuma.io/workload": "demo"}), id="workload"),
         pytest.param(INGRESS, zone_proxy(ProxyType.INGRESS), id="ingress"),
         pytest.param(INGRESS, zone_proxy(ProxyType.INGRESS, zone="any"), id="any-zone-without-such-a-tag"),
@@ -50,30 +52,30 @@ def refusal(claims: ProxyClaims, request: ProxyRequest | None, enabled: frozense
         pytest.param(SERVICE, None, id="identity-alone"),
     ],
 )
-def test_match_grants_what_the_claims_say_and_no_more(claims: ProxyClaims, request_: ProxyRequest | None) -> None:
-    assert match(claims, request_, EVERY_TYPE) == ProxyIdentity(
-        type=claims.type, mesh=claims.mesh, service=claims.service, workload=claims.workload, zone=claims.zone
+def test_match_grants_what_the_role_grants_and_no_more(grant: RoleGrant, request_: ProxyRequest | None) -> None:
+    assert match(grant, request_, POLICY) == ProxyIdentity(
+        type=grant.type, mesh=grant.mesh, service=grant.service, workload=grant.workload, zone=grant.zone
     )
 
 
-@pytest.mark.parametrize("claims", [DATAPLANE, INGRESS, ZONED])
-def test_match_denies_a_type_that_is_off_even_for_the_identity_alone(claims: ProxyClaims) -> None:
-    others = EVERY_TYPE - {claims.type}
-    assert refusal(claims, None, others) is Reason.PROXY_TYPE_DISABLED
-    assert refusal(claims, ProxyRequest(type=claims.type, mesh="default"), others) is Reason.PROXY_TYPE_DISABLED
-    assert refusal(claims, None, frozenset()) is Reason.PROXY_TYPE_DISABLED
+@pytest.mark.parametrize("grant", [DATAPLANE, INGRESS, ZONED])
+def test_match_denies_a_type_that_is_off_even_for_the_identity_alone(grant: RoleGrant) -> None:
+    others = EVERY_TYPE - {grant.type}
+    assert refusal(grant, None, others) is Reason.PROXY_TYPE_DISABLED
+    assert refusal(grant, ProxyRequest(type=grant.type, mesh="default"), others) is Reason.PROXY_TYPE_DISABLED
+    assert refusal(grant, None, frozenset()) is Reason.PROXY_TYPE_DISABLED
 
 
 @pytest.mark.parametrize("claimed", ProxyType)
 @pytest.mark.parametrize("said", ProxyType)
 def test_match_denies_every_type_but_the_claimed_one(claimed: ProxyType, said: ProxyType) -> None:
     mesh = "default" if claimed is ProxyType.DATAPLANE else None
-    claims = ProxyClaims(type=claimed, mesh=mesh)
+    grant = RoleGrant(type=claimed, mesh=mesh)
     request = ProxyRequest(type=said, mesh="default")
     if said is claimed:
-        assert match(claims, request, EVERY_TYPE).type is claimed
+        assert match(grant, request, POLICY).type is claimed
     else:
-        assert refusal(claims, request) is Reason.PROXY_TYPE_MISMATCH
+        assert refusal(grant, request) is Reason.PROXY_TYPE_MISMATCH
 
 
 @pytest.mark.parametrize("mesh", [None, "", "other", "Default", "default ", "default\n", "*", "default.other"])
@@ -93,6 +95,7 @@ def test_match_denies_another_mesh(mesh: str | None) -> None:
         pytest.param(proxy(tags={"kuma.io/service": {"*"}}), id="wildcard"),
         pytest.param(proxy(tags={"Kuma.io/service": {"demo-app"}}), id="key-in-another-case"),
         pytest.param(proxy(tags={"service": {"demo-app"}}), id="other-key"),
+        pytest.param(proxy(labels={"kuma.io/service": "demo-app"}), id="the-service-as-a-label-alone"),
         pytest.param(proxy(labels={"kuma.io/service": "other"}), id="label-of-another-service"),
         pytest.param(proxy(labels={"kuma.io/service": ""}), id="empty-label"),
         pytest.param(
@@ -124,6 +127,25 @@ def test_match_denies_another_workload(request_: ProxyRequest) -> None:
     assert refusal(WORKLOAD, request_) is Reason.PROXY_WORKLOAD_MISMATCH
 
 
+@pytest.mark.parametrize("workload", ["payments", "demo", "", " ", "*"])
+def test_match_denies_a_workload_label_that_no_tag_of_the_role_binds(workload: str) -> None:
+    """I27: from Kuma 2.13 on the label can be the SPIFFE id, from 2.14.2 the mTLS service of a proxy without tags."""
+    labelled = proxy(tags={"kuma.io/service": {"demo-app"}}, labels={"kuma.io/workload": workload})
+    for grant in (DATAPLANE, SERVICE):
+        assert refusal(grant, labelled) is Reason.PROXY_WORKLOAD_MISMATCH
+    unbound = replace(POLICY, allow_unbound_workloads=True)
+    assert match(SERVICE, labelled, unbound).workload is None
+    with pytest.raises(AuthorizationError):  # one that the role has binds all the same
+        match(WORKLOAD, proxy(labels={"kuma.io/workload": f"{workload}x"}), unbound)
+
+
+@pytest.mark.parametrize("key", ["KUMA.IO/workload", "kuma.io/Workload", "kuma.io/workload ", "workload"])
+def test_match_knows_no_other_label_for_the_workload(key: str) -> None:
+    """Kuma compares keys exactly as well."""
+    assert match(DATAPLANE, proxy(labels={key: "payments"}), POLICY).workload is None
+    assert refusal(WORKLOAD, proxy(labels={key: "demo"})) is Reason.PROXY_WORKLOAD_MISMATCH
+
+
 @pytest.mark.parametrize("zone", ["west", "", "East", "east "])
 def test_match_denies_another_zone(zone: str) -> None:
     assert refusal(ZONED, zone_proxy(ProxyType.EGRESS, zone=zone)) is Reason.PROXY_ZONE_MISMATCH
@@ -138,15 +160,6 @@ def test_match_gives_no_identity_out_of_what_the_proxy_says() -> None:
         tags={"kuma.io/service": {"admin"}},
         labels={"kuma.io/workload": "admin"},
     )
-    assert match(DATAPLANE, request, EVERY_TYPE) == ProxyIdentity(
+    assert match(DATAPLANE, request, replace(POLICY, allow_unbound_workloads=True)) == ProxyIdentity(
         type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None
     )
-
-
-@pytest.mark.parametrize(
-    ("claimed", "mesh"), [(ProxyType.DATAPLANE, None), (ProxyType.INGRESS, "default"), (ProxyType.EGRESS, "default")]
-)
-def test_claims_name_a_mesh_for_a_dataplane_and_for_it_alone(claimed: ProxyType, mesh: str | None) -> None:
-    """A data plane without a mesh would match every mesh."""
-    with pytest.raises(ValueError, match="mesh"):
-        ProxyClaims(type=claimed, mesh=mesh)

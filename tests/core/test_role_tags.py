@@ -1,12 +1,15 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.proxy import ProxyClaims, ProxyType
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.role_grant import RoleGrant
+from app.core.role_tags import RoleRecord, read_grant
 from app.errors import AuthorizationError
 from app.reasons import Reason
+from tests.support.policies import POLICY
 
 ACCOUNT = "111122223333"
 PRINCIPAL = Principal(
@@ -38,51 +41,49 @@ def without(key: str) -> RoleRecord:
     return replace(ROLE, tags=tuple(tag for tag in ROLE.tags if tag[0] != key))
 
 
-def refusal(role: RoleRecord, *, require_service: bool = False) -> Reason:
+def refusal(role: RoleRecord, proxy: ProxyRequest | None = None, **settings: Any) -> Reason:
     with pytest.raises(AuthorizationError) as raised:
-        read_claims(ADMITTED, role, require_service=require_service)
+        read_grant(ADMITTED, role, replace(POLICY, **settings), proxy)
     return raised.value.reason
 
 
 @pytest.mark.parametrize(
-    ("role", "claims"),
+    ("role", "grant"),
     [
-        pytest.param(ROLE, ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"), id="dataplane"),
+        pytest.param(ROLE, RoleGrant(type=ProxyType.DATAPLANE, mesh="default"), id="dataplane"),
         pytest.param(
             tagged(service="demo-app_demo_svc_80:x.y", workload="Demo_1.x-y"),
-            ProxyClaims(
+            RoleGrant(
                 type=ProxyType.DATAPLANE, mesh="default", service="demo-app_demo_svc_80:x.y", workload="Demo_1.x-y"
             ),
             id="dataplane-with-everything",
         ),
         pytest.param(
             tagged(zone="Not A Zone"),
-            ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"),
+            RoleGrant(type=ProxyType.DATAPLANE, mesh="default"),
             id="dataplane-zone-ignored",
         ),
-        pytest.param(tagged(type="ingress"), ProxyClaims(type=ProxyType.INGRESS), id="ingress-mesh-ignored"),
-        pytest.param(
-            tagged(type="egress", zone="east-1"), ProxyClaims(type=ProxyType.EGRESS, zone="east-1"), id="zone"
-        ),
+        pytest.param(tagged(type="ingress"), RoleGrant(type=ProxyType.INGRESS), id="ingress-mesh-ignored"),
+        pytest.param(tagged(type="egress", zone="east-1"), RoleGrant(type=ProxyType.EGRESS, zone="east-1"), id="zone"),
         pytest.param(
             tagged(type="egress", mesh="NO MESH", service="no service!", workload="-"),
-            ProxyClaims(type=ProxyType.EGRESS),
+            RoleGrant(type=ProxyType.EGRESS),
             id="tags-of-a-dataplane-are-ignored-whatever-their-values",
         ),
         pytest.param(
             tagged(("Name", "demo"), ("kuma.io/other", "*"), ("kuma.io/Type2", "x"), ("kuma.io", "x")),
-            ProxyClaims(type=ProxyType.DATAPLANE, mesh="default"),
+            RoleGrant(type=ProxyType.DATAPLANE, mesh="default"),
             id="foreign-tags-are-passed-over",
         ),
     ],
 )
-def test_read_claims_reads_what_the_tags_let_a_proxy_be(role: RoleRecord, claims: ProxyClaims) -> None:
-    assert read_claims(ADMITTED, role) == claims
+def test_read_grant_reads_what_the_tags_let_a_proxy_be(role: RoleRecord, grant: RoleGrant) -> None:
+    assert read_grant(ADMITTED, role, POLICY) == grant
 
 
-def test_read_claims_reads_the_tags_in_any_order() -> None:
+def test_read_grant_reads_the_tags_in_any_order() -> None:
     role = tagged(service="demo-app", workload="demo")
-    assert read_claims(ADMITTED, replace(role, tags=role.tags[::-1])) == read_claims(ADMITTED, role)
+    assert read_grant(ADMITTED, replace(role, tags=role.tags[::-1]), POLICY) == read_grant(ADMITTED, role, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +94,8 @@ def test_read_claims_reads_the_tags_in_any_order() -> None:
         f"arn:aws:iam::{ACCOUNT}:role/a:b/demo-app",
     ],
 )
-def test_read_claims_knows_the_role_with_or_without_a_path(arn: str) -> None:
-    assert read_claims(ADMITTED, replace(ROLE, arn=arn)).mesh == "default"
+def test_read_grant_knows_the_role_with_or_without_a_path(arn: str) -> None:
+    assert read_grant(ADMITTED, replace(ROLE, arn=arn), POLICY).mesh == "default"
 
 
 @pytest.mark.parametrize(
@@ -121,39 +122,39 @@ def test_read_claims_knows_the_role_with_or_without_a_path(arn: str) -> None:
         pytest.param(replace(ROLE, arn=""), id="empty-arn"),
     ],
 )
-def test_read_claims_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> None:
+def test_read_grant_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> None:
     """CVE-2025-11621, CVE-2025-59048 and Vault PR 2814: GetRole answers by name, for the account of whoever asks."""
     assert refusal(role) is Reason.ROLE_ID_MISMATCH
 
 
-def test_read_claims_looks_at_the_role_before_its_tags() -> None:
+def test_read_grant_looks_at_the_role_before_its_tags() -> None:
     """What a foreign role is tagged with must not be told."""
     assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
 
 
-def test_read_claims_denies_a_role_without_a_type() -> None:
+def test_read_grant_denies_a_role_without_a_type() -> None:
     assert refusal(without("kuma.io/type")) is Reason.ROLE_TYPE_MISSING
     assert refusal(replace(ROLE, tags=())) is Reason.ROLE_TYPE_MISSING
 
 
 @pytest.mark.parametrize("value", ["", "Dataplane", "dataplane ", "dataplane,ingress", "zone-ingress", "*", "null"])
-def test_read_claims_denies_an_unknown_type(value: str) -> None:
+def test_read_grant_denies_an_unknown_type(value: str) -> None:
     assert refusal(tagged(type=value)) is Reason.ROLE_TAG_INVALID
 
 
-def test_read_claims_denies_a_dataplane_role_without_a_mesh() -> None:
+def test_read_grant_denies_a_dataplane_role_without_a_mesh() -> None:
     assert refusal(without("kuma.io/mesh")) is Reason.ROLE_MESH_MISSING
 
 
 @pytest.mark.parametrize("kind", ["ingress", "egress"])
-def test_read_claims_wants_neither_mesh_nor_service_of_a_zone_proxy(kind: str) -> None:
+def test_read_grant_wants_neither_mesh_nor_service_of_a_zone_proxy(kind: str) -> None:
     role = replace(ROLE, tags=(("kuma.io/type", kind),))
-    assert read_claims(ADMITTED, role, require_service=True) == ProxyClaims(type=ProxyType(kind))
+    assert read_grant(ADMITTED, role, replace(POLICY, require_service=True)) == RoleGrant(type=ProxyType(kind))
 
 
-def test_read_claims_denies_a_dataplane_role_without_a_service_where_one_is_required() -> None:
+def test_read_grant_denies_a_dataplane_role_without_a_service_where_one_is_required() -> None:
     assert refusal(ROLE, require_service=True) is Reason.ROLE_SERVICE_MISSING
-    assert read_claims(ADMITTED, tagged(service="demo-app"), require_service=True).service == "demo-app"
+    assert read_grant(ADMITTED, tagged(service="demo-app"), replace(POLICY, require_service=True)).service == "demo-app"
 
 
 BAD_NAMES = [
@@ -172,12 +173,12 @@ BAD_NAMES = [
 
 
 @pytest.mark.parametrize("value", BAD_NAMES)
-def test_read_claims_denies_a_mesh_that_kuma_could_not_have(value: str) -> None:
+def test_read_grant_denies_a_mesh_that_kuma_could_not_have(value: str) -> None:
     assert refusal(tagged(mesh=value)) is Reason.ROLE_TAG_INVALID
 
 
 @pytest.mark.parametrize("value", BAD_NAMES)
-def test_read_claims_denies_a_zone_that_kuma_could_not_have(value: str) -> None:
+def test_read_grant_denies_a_zone_that_kuma_could_not_have(value: str) -> None:
     assert refusal(tagged(type="ingress", zone=value)) is Reason.ROLE_TAG_INVALID
 
 
@@ -196,7 +197,7 @@ def test_read_claims_denies_a_zone_that_kuma_could_not_have(value: str) -> None:
         pytest.param("a" * 254, id="254-characters"),
     ],
 )
-def test_read_claims_denies_a_service_that_kuma_could_not_have(value: str) -> None:
+def test_read_grant_denies_a_service_that_kuma_could_not_have(value: str) -> None:
     assert refusal(tagged(service=value)) is Reason.ROLE_TAG_INVALID
 
 
@@ -215,7 +216,7 @@ def test_read_claims_denies_a_service_that_kuma_could_not_have(value: str) -> No
         pytest.param("a" * 64, id="64-characters"),
     ],
 )
-def test_read_claims_denies_a_workload_that_is_no_label_value(value: str) -> None:
+def test_read_grant_denies_a_workload_that_is_no_label_value(value: str) -> None:
     assert refusal(tagged(workload=value)) is Reason.ROLE_TAG_INVALID
 
 
@@ -232,27 +233,27 @@ def test_read_claims_denies_a_workload_that_is_no_label_value(value: str) -> Non
         tagged(type="ingress", zone="a" * 253),
     ],
 )
-def test_read_claims_reads_values_up_to_the_limits_of_their_grammar(role: RoleRecord) -> None:
-    read_claims(ADMITTED, role)
+def test_read_grant_reads_values_up_to_the_limits_of_their_grammar(role: RoleRecord) -> None:
+    read_grant(ADMITTED, role, POLICY)
 
 
 @pytest.mark.parametrize("name", ["type", "mesh", "service", "workload", "zone"])
 @pytest.mark.parametrize("spell", [str.upper, str.title, lambda key: key.replace("k", "\u212a", 1)])
 @pytest.mark.parametrize("kind", ["dataplane", "ingress"])
-def test_read_claims_denies_a_key_that_is_ours_but_for_its_case(name: str, spell: type, kind: str) -> None:
+def test_read_grant_denies_a_key_that_is_ours_but_for_its_case(name: str, spell: type, kind: str) -> None:
     """I14: IAM keeps the spelling, and a policy that guards ``kuma.io/*`` may not see ``KUMA.IO/mesh``."""
     assert refusal(tagged((spell(f"kuma.io/{name}"), "x"), type=kind)) is Reason.ROLE_TAG_INVALID
 
 
 @pytest.mark.parametrize("name", ["type", "mesh", "service", "workload", "zone"])
-def test_read_claims_denies_a_key_that_stands_twice(name: str) -> None:
+def test_read_grant_denies_a_key_that_stands_twice(name: str) -> None:
     role = tagged(service="a", workload="a", zone="a")
     again = next(tag for tag in role.tags if tag[0] == f"kuma.io/{name}")
     assert refusal(replace(role, tags=(*role.tags, again))) is Reason.ROLE_TAG_INVALID
 
 
 @pytest.mark.parametrize("key", ["kuma.io/mesh ", " kuma.io/mesh", "kuma.io/me\u017fh", "kuma-io/mesh", "kuma.io:mesh"])
-def test_read_claims_takes_no_other_key_for_ours(key: str) -> None:
+def test_read_grant_takes_no_other_key_for_ours(key: str) -> None:
     role = replace(ROLE, tags=(("kuma.io/type", "dataplane"), (key, "default")))
     assert refusal(role) is Reason.ROLE_MESH_MISSING
 
@@ -271,8 +272,8 @@ OTHER_ACCOUNT = "444455556666"
         pytest.param(tagged(type="ingress"), {ACCOUNT: {"*"}}, id="zone-proxy-of-an-account-with-every-mesh"),
     ],
 )
-def test_read_claims_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: dict[str, set[str]] | None) -> None:
-    assert read_claims(ADMITTED, role, account_meshes=meshes) == read_claims(ADMITTED, role)
+def test_read_grant_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: dict[str, set[str]] | None) -> None:
+    assert read_grant(ADMITTED, role, replace(POLICY, account_meshes=meshes)) == read_grant(ADMITTED, role, POLICY)
 
 
 @pytest.mark.parametrize(
@@ -286,11 +287,110 @@ def test_read_claims_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: 
         pytest.param(tagged(type="egress"), {ACCOUNT: {"default"}}, "egress", id="egress-of-a-limited-account"),
     ],
 )
-def test_read_claims_denies_an_account_what_is_not_its_mesh(
+def test_read_grant_denies_an_account_what_is_not_its_mesh(
     role: RoleRecord, meshes: dict[str, set[str]], named: str
 ) -> None:
     """A zone proxy carries every mesh's traffic: tagging one must not be the way around the limit."""
     with pytest.raises(AuthorizationError) as raised:
-        read_claims(ADMITTED, role, account_meshes=meshes)
+        read_grant(ADMITTED, role, replace(POLICY, account_meshes=meshes))
     assert raised.value.reason is Reason.ACCOUNT_MESH_NOT_ALLOWED
     assert raised.value.detail == f"the account may not claim {named}"
+
+
+# A zone proxy in a Dataplane: its role's mesh and workload are read, which for a resource of its own are nobody's.
+
+LISTENING = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", listeners=frozenset({ZoneListener.EGRESS}))
+EGRESS = tagged(type="egress")
+
+
+@pytest.mark.parametrize(
+    ("role", "grant"),
+    [
+        pytest.param(EGRESS, RoleGrant(type=ProxyType.EGRESS, mesh="default"), id="mesh"),
+        pytest.param(
+            tagged(type="ingress", workload="demo", zone="east"),
+            RoleGrant(type=ProxyType.INGRESS, mesh="default", workload="demo", zone="east"),
+            id="everything",
+        ),
+        pytest.param(
+            tagged(type="egress", service="no service!"),
+            RoleGrant(type=ProxyType.EGRESS, mesh="default"),
+            id="a-service-is-ignored-whatever-its-value",
+        ),
+        pytest.param(ROLE, RoleGrant(type=ProxyType.DATAPLANE, mesh="default"), id="a-data-planes-role-stays-one"),
+    ],
+)
+def test_read_grant_reads_mesh_and_workload_for_a_zone_proxy_in_a_dataplane(role: RoleRecord, grant: RoleGrant) -> None:
+    assert read_grant(ADMITTED, role, POLICY, LISTENING) == grant
+
+
+@pytest.mark.parametrize(
+    ("role", "reason"),
+    [
+        (replace(EGRESS, tags=(("kuma.io/type", "egress"),)), Reason.ROLE_MESH_MISSING),
+        (tagged(type="egress", mesh="Default"), Reason.ROLE_TAG_INVALID),
+        (tagged(type="egress", workload="-"), Reason.ROLE_TAG_INVALID),
+        (tagged(type="egress", zone="EAST"), Reason.ROLE_TAG_INVALID),
+    ],
+)
+def test_read_grant_denies_a_zone_proxy_in_a_dataplane_what_its_tags_do_not_say(
+    role: RoleRecord, reason: Reason
+) -> None:
+    assert refusal(role, LISTENING) is reason
+
+
+def test_read_grant_asks_no_service_and_its_own_mesh_of_a_zone_proxy_in_a_dataplane() -> None:
+    """ADR 10: of one mesh, so an account may have it that may have the mesh; a resource of its own is of all meshes."""
+    meshes = {ACCOUNT: frozenset({"default"})}
+    settings = replace(POLICY, require_service=True, account_meshes=meshes)
+    assert read_grant(ADMITTED, EGRESS, settings, LISTENING).mesh == "default"
+    assert refusal(EGRESS, account_meshes=meshes) is Reason.ACCOUNT_MESH_NOT_ALLOWED
+    assert refusal(EGRESS, LISTENING, account_meshes={ACCOUNT: frozenset({"other"})}) is Reason.ACCOUNT_MESH_NOT_ALLOWED
+
+
+# What the settings ask of a role.
+
+
+@pytest.mark.parametrize(("role", "proxy"), [(ROLE, None), (tagged(service="a"), None), (EGRESS, LISTENING)])
+def test_read_grant_denies_a_dataplanes_role_without_a_workload_where_one_is_required(
+    role: RoleRecord, proxy: ProxyRequest | None
+) -> None:
+    assert refusal(role, proxy, require_workload=True) is Reason.ROLE_WORKLOAD_MISSING
+    bound = replace(role, tags=(*role.tags, ("kuma.io/workload", "demo")))
+    assert read_grant(ADMITTED, bound, replace(POLICY, require_workload=True), proxy).workload == "demo"
+
+
+def test_read_grant_wants_no_workload_of_a_zone_proxy_of_its_own() -> None:
+    assert read_grant(ADMITTED, EGRESS, replace(POLICY, require_workload=True)).workload is None
+
+
+def at(path: str, role: RoleRecord = ROLE) -> RoleRecord:
+    return replace(role, arn=f"arn:aws:iam::{ACCOUNT}:role{path}demo-app")
+
+
+@pytest.mark.parametrize("path", ["/mesh/", "/mesh/team/", "/mesh//", "/mesh/a:b/"])
+def test_read_grant_lets_a_role_in_whose_path_begins_as_it_must(path: str) -> None:
+    assert read_grant(ADMITTED, at(path), replace(POLICY, role_path_prefix="/mesh/")).mesh == "default"
+
+
+@pytest.mark.parametrize("path", ["/", "//", "/other/", "/Mesh/", "/meshes/", "/team/mesh/", "//mesh/", "/mesh-1/"])
+def test_read_grant_denies_a_role_of_another_path(path: str) -> None:
+    assert refusal(at(path), role_path_prefix="/mesh/") is Reason.ROLE_PATH_NOT_ALLOWED
+
+
+def test_read_grant_looks_at_the_role_before_its_path_and_at_the_path_before_the_tags() -> None:
+    assert (
+        refusal(replace(at("/"), role_id="AROAEXAMPLEEXAMPLE02"), role_path_prefix="/mesh/") is Reason.ROLE_ID_MISMATCH
+    )
+    assert refusal(at("/", replace(ROLE, tags=())), role_path_prefix="/mesh/") is Reason.ROLE_PATH_NOT_ALLOWED
+
+
+# What is read out of a record stays with it.
+
+
+@pytest.mark.parametrize("proxy", [None, LISTENING])
+def test_a_record_is_read_once(proxy: ProxyRequest | None) -> None:
+    """Every proxy of a role asks for the same grant at each of its streams."""
+    assert read_grant(ADMITTED, EGRESS, POLICY, proxy) is read_grant(ADMITTED, EGRESS, POLICY, proxy)
+    again = replace(EGRESS, request_id="i-2")
+    assert read_grant(ADMITTED, again, POLICY, proxy) == read_grant(ADMITTED, EGRESS, POLICY, proxy)

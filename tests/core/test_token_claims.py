@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
 from app.core.token_claims import (
     MAX_VALIDITY_SECONDS,
     MIN_VALIDITY_SECONDS,
     TokenKind,
     TokenLife,
     TokenSubject,
-    kind_of,
     subject_of,
     write_claims,
 )
@@ -20,11 +19,12 @@ from app.errors import AuthorizationError, RequestError
 from app.reasons import Reason
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import AUDIENCE
-from tests.support.tokens import DATAPLANE_CLAIMS, HOUR, ISSUED, ZONE_CLAIMS
+from tests.support.tokens import DATAPLANE_CLAIMS, HOUR, ISSUED, LISTENER_CLAIMS, ZONE_CLAIMS
 
 BARE = replace(PRINCIPAL, request_id="")
 DATAPLANE = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
 INGRESS = ProxyIdentity(type=ProxyType.INGRESS, mesh=None, service=None, workload=None, zone=None)
+LISTENER = ProxyIdentity(type=ProxyType.EGRESS, mesh="default", service=None, workload="egress", zone=None)
 LIFE = TokenLife(jti=DATAPLANE_CLAIMS["jti"], issued_at=ISSUED, expires_at=ISSUED + HOUR)
 
 
@@ -59,6 +59,14 @@ def zone_proxy(zone: str | None) -> ProxyRequest:
             {**ZONE_CLAIMS, "Scope": ["egress"]},
             id="egress",
         ),
+        pytest.param(
+            TokenSubject(identity=LISTENER, principal=BARE, name="egress-1"), LISTENER_CLAIMS, id="zone-listener"
+        ),
+        pytest.param(
+            TokenSubject(identity=replace(LISTENER, zone="east"), principal=BARE, name="egress-1"),
+            {**LISTENER_CLAIMS, "Zone": "east"},
+            id="zone-listener-of-a-zone",
+        ),
     ],
 )
 def test_claims_are_kumas_and_lead_back_to_the_same_subject(subject: TokenSubject, claims: dict[str, Any]) -> None:
@@ -70,7 +78,7 @@ def test_claims_are_kumas_and_lead_back_to_the_same_subject(subject: TokenSubjec
 def test_no_claim_of_ours_is_one_of_kumas_but_for_its_case() -> None:
     """encoding/json compares names without case: a claim "name" of ours would be the data plane's name to Kuma."""
     kumas = {"Name", "Mesh", "Tags", "Type", "Workload", "Zone", "Scope"}
-    for claims in (DATAPLANE_CLAIMS, ZONE_CLAIMS):
+    for claims in (DATAPLANE_CLAIMS, ZONE_CLAIMS, LISTENER_CLAIMS):
         assert not {name.lower() for name in claims.keys() - kumas} & {name.lower() for name in kumas}
         assert len({name.lower() for name in claims}) == len(claims)
 
@@ -85,6 +93,11 @@ def test_no_claim_of_ours_is_one_of_kumas_but_for_its_case() -> None:
         pytest.param(DATAPLANE, "", id="empty-name"),
         pytest.param(INGRESS, None, id="zone-proxy-without-zone"),
         pytest.param(replace(INGRESS, zone=""), None, id="zone-proxy-of-an-empty-zone"),
+        pytest.param(LISTENER, None, id="zone-listener-without-name"),
+        pytest.param(LISTENER, "", id="zone-listener-of-an-empty-name"),
+        pytest.param(replace(LISTENER, workload=None), "egress-1", id="zone-listener-without-workload"),
+        pytest.param(replace(LISTENER, workload=""), "egress-1", id="zone-listener-of-an-empty-workload"),
+        pytest.param(replace(LISTENER, zone=""), "egress-1", id="zone-listener-of-an-empty-zone"),
     ],
 )
 def test_a_subject_leaves_no_claim_empty(identity: ProxyIdentity, name: str | None) -> None:
@@ -94,26 +107,36 @@ def test_a_subject_leaves_no_claim_empty(identity: ProxyIdentity, name: str | No
 
 
 @pytest.mark.parametrize(
-    ("proxy_type", "kind"),
+    ("identity", "kind"),
     [
-        (ProxyType.DATAPLANE, TokenKind.DATAPLANE),
-        (ProxyType.INGRESS, TokenKind.ZONE),
-        (ProxyType.EGRESS, TokenKind.ZONE),
+        (DATAPLANE, TokenKind.DATAPLANE),
+        (replace(INGRESS, zone="east"), TokenKind.ZONE),
+        (replace(INGRESS, type=ProxyType.EGRESS, zone="east"), TokenKind.ZONE),
+        (LISTENER, TokenKind.DATAPLANE),
+        (replace(LISTENER, type=ProxyType.INGRESS, zone="east"), TokenKind.DATAPLANE),
     ],
 )
-def test_kind_of(proxy_type: ProxyType, kind: TokenKind) -> None:
-    assert kind_of(proxy_type) is kind
+def test_whatever_is_a_dataplane_to_kuma_gets_a_data_planes_token(identity: ProxyIdentity, kind: TokenKind) -> None:
+    assert TokenSubject(identity=identity, principal=BARE, name="a").kind is kind
 
 
 # Of an approval.
 
 
+@pytest.mark.parametrize("claimed", [None, proxy()])
+def test_a_data_plane_without_a_name_is_refused_where_one_is_asked_for(claimed: ProxyRequest | None) -> None:
+    """To Kuma a token without ``Name`` is one of every name."""
+    with pytest.raises(AuthorizationError) as raised:
+        subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=True)
+    assert raised.value.reason is Reason.PROXY_NAME_MISSING
+
+
 @pytest.mark.parametrize(
     ("claimed", "with_names", "name"),
     [
-        (None, True, None),
+        (None, False, None),
+        (proxy(), False, None),
         (proxy(name="demo-app-1"), False, None),
-        (proxy(), True, None),
         (proxy(name="demo-app-1"), True, "demo-app-1"),
     ],
 )
@@ -122,6 +145,27 @@ def test_a_data_planes_name_is_taken_where_it_is_asked_for_and_given(
 ) -> None:
     subject = subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=with_names)
     assert subject == TokenSubject(identity=DATAPLANE, principal=BARE, name=name)
+
+
+def listening(**fields: Any) -> ProxyRequest:
+    return proxy(listeners=frozenset({ZoneListener.EGRESS}), **fields)
+
+
+@pytest.mark.parametrize("with_names", [False, True])
+def test_a_zone_proxy_in_a_dataplane_is_held_to_name_and_workload_whatever_the_settings(*, with_names: bool) -> None:
+    """No claim of a token says "zone proxy alone"."""
+    subject = subject_of(LISTENER, PRINCIPAL, listening(name="egress-1"), default_zone="west", with_names=with_names)
+    assert subject == TokenSubject(identity=LISTENER, principal=BARE, name="egress-1")
+    for identity, claimed, reason in (
+        (LISTENER, listening(), Reason.PROXY_NAME_MISSING),
+        (LISTENER, None, Reason.PROXY_NAME_MISSING),
+        (replace(LISTENER, workload=None), listening(name="egress-1"), Reason.ROLE_WORKLOAD_MISSING),
+    ):
+        with pytest.raises(AuthorizationError) as raised:
+            subject_of(identity, PRINCIPAL, claimed, with_names=with_names)
+        assert raised.value.reason is reason
+    with pytest.raises(RequestError):
+        subject_of(LISTENER, PRINCIPAL, listening(name="Egress 1"), with_names=with_names)
 
 
 @pytest.mark.parametrize(

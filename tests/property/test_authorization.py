@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from app.core.arn import Arn
 from app.core.caller_identity import CallerIdentity
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyClaims, ProxyRequest, ProxyType, match
-from app.core.role_tags import RoleRecord, read_claims
+from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.role_grant import GrantPolicy, RoleGrant, match
+from app.core.role_tags import RoleRecord, read_grant
 from app.errors import AuthorizationError, UpstreamError
 from app.reasons import Reason
+from tests.support.policies import POLICY
 
 bounded = settings(max_examples=200, deadline=None)
 
@@ -39,11 +41,19 @@ few = st.none() | st.sampled_from(["default", "demo", "a.b"])
 tag_keys = st.sampled_from([f"kuma.io/{name}" for name in KEYS] + ["KUMA.IO/mesh", "Name"]) | st.text(max_size=10)
 tag_values = st.sampled_from([*ProxyType, "default", "demo", "A:b", "*", ""]) | st.text(max_size=20)
 meshes = st.sampled_from(["default", "demo", "a.b"])
-# A data plane's claims name a mesh and a zone proxy's none: the type allows no others.
-claims = st.builds(
-    ProxyClaims, type=st.just(ProxyType.DATAPLANE), mesh=meshes, service=few, workload=few, zone=few
-) | st.builds(
-    ProxyClaims, type=st.sampled_from([ProxyType.INGRESS, ProxyType.EGRESS]), service=few, workload=few, zone=few
+# The three shapes of a grant: the type allows no others.
+grants = (
+    st.builds(RoleGrant, type=st.just(ProxyType.DATAPLANE), mesh=meshes, service=few, workload=few)
+    | st.builds(RoleGrant, type=st.sampled_from([ProxyType.INGRESS, ProxyType.EGRESS]), zone=few)
+    | st.builds(
+        RoleGrant, type=st.sampled_from([ProxyType.INGRESS, ProxyType.EGRESS]), mesh=meshes, workload=few, zone=few
+    )
+)
+policies = st.builds(
+    GrantPolicy,
+    enabled_types=st.frozensets(st.sampled_from(ProxyType)),
+    allow_unbound_workloads=st.booleans(),
+    zone=few,
 )
 proxies = st.builds(
     ProxyRequest,
@@ -53,61 +63,81 @@ proxies = st.builds(
     zone=few,
     tags=st.dictionaries(st.sampled_from(["kuma.io/service", "x"]), st.frozensets(names, max_size=2), max_size=2),
     labels=st.dictionaries(st.sampled_from(["kuma.io/service", "kuma.io/workload", "x"]), names, max_size=3),
+    listeners=st.just(frozenset()) | st.frozensets(st.sampled_from(ZoneListener)),
 )
 
 
 @bounded
-@given(claims, proxies, st.frozensets(st.sampled_from(ProxyType)))
-def test_match_never_widens(claimed: ProxyClaims, proxy: ProxyRequest, enabled: frozenset[ProxyType]) -> None:
-    """I15: what comes out is what the tags say, and everything that the proxy said is covered by it."""
+@given(grants, proxies, policies)
+def test_match_never_widens(grant: RoleGrant, proxy: ProxyRequest, policy: GrantPolicy) -> None:
+    """I15, I27: what comes out is what the role grants, and it covers all that an identity can be made of."""
     with suppress(AuthorizationError):
-        identity = match(claimed, proxy, enabled)
-        assert identity.type in enabled
-        assert (identity.type, identity.mesh, identity.service) == (claimed.type, claimed.mesh, claimed.service)
-        assert (identity.workload, identity.zone) == (claimed.workload, claimed.zone)
-        assert proxy.type is identity.type
-        assert identity.mesh in {None, proxy.mesh}
-        assert identity.service is None or proxy.services == {identity.service}
-        assert identity.workload in {None, proxy.labels.get("kuma.io/workload")}
+        identity = match(grant, proxy, policy)
+        assert (identity.type, identity.mesh, identity.service) == (grant.type, grant.mesh, grant.service)
+        assert (identity.workload, identity.zone) == (grant.workload, grant.zone)
+        is_dataplane = identity.mesh is not None
+        assert proxy.type is (ProxyType.DATAPLANE if is_dataplane else identity.type)
+        assert proxy.type in policy.enabled_types
+        expected = {f"Zone{identity.type.title()}"} if is_dataplane and identity.type != "dataplane" else set()
+        assert proxy.listeners == expected
+        services = proxy.tags.get("kuma.io/service", frozenset())
+        if is_dataplane:
+            assert identity.mesh == proxy.mesh
+            assert proxy.labels.get("kuma.io/workload") == identity.workload or (
+                policy.allow_unbound_workloads and identity.workload is None
+            )
+            assert not (proxy.listeners and services)
+        assert identity.service is None or services == {identity.service}
+        assert identity.service in {None, proxy.labels.get("kuma.io/service", identity.service)}
         assert identity.zone is None or proxy.zone in {None, identity.zone}
+        if not is_dataplane and policy.zone is not None:
+            assert {identity.zone, proxy.zone} <= {None, policy.zone}
 
 
 @bounded
-@given(claims, proxies)
-def test_match_gives_a_proxy_no_more_than_the_bare_identity(claimed: ProxyClaims, proxy: ProxyRequest) -> None:
-    alone = match(claimed, None, frozenset(ProxyType))
+@given(grants, proxies)
+def test_match_gives_a_proxy_no_more_than_the_bare_identity(grant: RoleGrant, proxy: ProxyRequest) -> None:
+    alone = match(grant, None, POLICY)
     with suppress(AuthorizationError):
-        assert match(claimed, proxy, frozenset(ProxyType)) == alone
+        assert match(grant, proxy, POLICY) == alone
+
+
+NARROWING = {ProxyType.DATAPLANE: ("service", "workload"), ProxyType.INGRESS: ("zone",), ProxyType.EGRESS: ("zone",)}
 
 
 @bounded
-@given(claims, proxies, st.sampled_from(["service", "workload", "zone"]), few)
-def test_one_tag_more_never_lets_a_refused_proxy_in(
-    claimed: ProxyClaims, proxy: ProxyRequest, name: str, value: str | None
-) -> None:
-    """No tag widens another: with one added, whatever was refused stays refused."""
-    if getattr(claimed, name) is not None:
+@given(grants, proxies, st.data())
+def test_one_tag_more_never_lets_a_refused_proxy_in(grant: RoleGrant, proxy: ProxyRequest, data: st.DataObject) -> None:
+    """No tag widens another, but that a workload tag lets the one label in that it binds."""
+    name = data.draw(st.sampled_from(NARROWING[grant.type]))
+    value = data.draw(few)
+    if getattr(grant, name) is not None:
         return
-    narrowed = replace(claimed, **{name: value})  # type: ignore[arg-type]
+    narrowed = replace(grant, **{name: value})  # type: ignore[arg-type]
     try:
-        match(claimed, proxy, frozenset(ProxyType))
+        match(grant, proxy, POLICY)
     except AuthorizationError:
+        if name == "workload" and proxy.labels.get("kuma.io/workload") == value:
+            return
         with pytest.raises(AuthorizationError):
-            match(narrowed, proxy, frozenset(ProxyType))
+            match(narrowed, proxy, POLICY)
 
 
 @bounded
-@given(st.lists(st.tuples(tag_keys, tag_values), max_size=8), st.booleans())
-def test_read_claims_gives_claims_that_stand_in_the_tags_or_its_own_error(
+@given(st.lists(st.tuples(tag_keys, tag_values), max_size=8), st.booleans(), st.booleans(), proxies)
+def test_read_grant_gives_what_stands_in_the_tags_or_its_own_error(
     tags: list[tuple[str, str]],
     require_service: bool,  # noqa: FBT001 - hypothesis passes it
+    require_workload: bool,  # noqa: FBT001 - likewise
+    proxy: ProxyRequest,
 ) -> None:
+    policy = replace(POLICY, require_service=require_service, require_workload=require_workload)
     with suppress(AuthorizationError):
-        read = read_claims(
-            AdmittedPrincipal(PRINCIPAL), replace(ROLE, tags=tuple(tags)), require_service=require_service
-        )
+        read = read_grant(AdmittedPrincipal(PRINCIPAL), replace(ROLE, tags=tuple(tags)), policy, proxy)
         assert ("kuma.io/type", read.type) in tags
-        assert (read.mesh is not None) == (read.type is ProxyType.DATAPLANE)
+        assert (read.mesh is not None) == (read.type is ProxyType.DATAPLANE or bool(proxy.listeners))
+        assert not (require_service and read.type is ProxyType.DATAPLANE and read.service is None)
+        assert not (require_workload and read.mesh is not None and read.workload is None)
         for name in ("mesh", "service", "workload", "zone"):
             value = getattr(read, name)
             assert value is None or tags.count((f"kuma.io/{name}", value)) == 1
@@ -118,9 +148,9 @@ def test_read_claims_gives_claims_that_stand_in_the_tags_or_its_own_error(
 @given(
     st.builds(RoleRecord, arn=st.text(), role_id=st.text(), name=st.text(), tags=st.just(()), request_id=st.just(""))
 )
-def test_read_claims_knows_no_other_role_for_the_callers(role: RoleRecord) -> None:
+def test_read_grant_knows_no_other_role_for_the_callers(role: RoleRecord) -> None:
     with pytest.raises(AuthorizationError) as raised:
-        read_claims(AdmittedPrincipal(PRINCIPAL), role)
+        read_grant(AdmittedPrincipal(PRINCIPAL), role, POLICY)
     assert raised.value.reason is Reason.ROLE_ID_MISMATCH
 
 

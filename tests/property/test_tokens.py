@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 
 from app.core.principal import AdmittedPrincipal
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType
-from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_claims
+from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_grant
 from app.core.token_claims import (
     BACKDATED_SECONDS,
     TokenKind,
     TokenLife,
     TokenSubject,
-    kind_of,
     subject_of,
     write_claims,
 )
@@ -27,6 +26,7 @@ from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedErr
 from app.errors import AuthorizationError, CredentialError, RequestError
 from app.reasons import Reason
 from tests.support.keys import public_pem, rsa_key
+from tests.support.policies import POLICY
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import AUDIENCE, NOW
 from tests.support.tokens import (
@@ -48,7 +48,8 @@ json_values = st.recursive(
 )
 names = st.text("abz019._-", min_size=1, max_size=12)
 optional_names = st.none() | names
-optional_workloads = st.none() | names.filter(lambda text: text[0].isalnum() and text[-1].isalnum())
+workloads = names.filter(lambda text: text[0].isalnum() and text[-1].isalnum())
+optional_workloads = st.none() | workloads
 token_ids = st.uuids(version=4).map(str)
 instants = st.integers(0, 4_000_000_000)
 
@@ -66,6 +67,11 @@ def subjects(draw: st.DrawFn) -> TokenSubject:
             zone=None,
         )
         return TokenSubject(identity=identity, principal=BARE, name=draw(optional_names))
+    if draw(st.booleans()):
+        listener = ProxyIdentity(
+            type=proxy_type, mesh=draw(names), service=None, workload=draw(workloads), zone=draw(optional_names)
+        )
+        return TokenSubject(identity=listener, principal=BARE, name=draw(names))
     identity = ProxyIdentity(type=proxy_type, mesh=None, service=None, workload=None, zone=draw(names))
     return TokenSubject(identity=identity, principal=BARE)
 
@@ -88,7 +94,10 @@ def test_what_is_written_is_read_as_the_same_and_by_no_other_kind(
 @bounded
 @given(
     st.sampled_from(TokenKind),
-    st.dictionaries(st.sampled_from([*DATAPLANE_CLAIMS, *ZONE_CLAIMS, "Name", "Workload", "mesh", "sub"]), json_values),
+    st.dictionaries(
+        st.sampled_from([*DATAPLANE_CLAIMS, *ZONE_CLAIMS, "Name", "Workload", "mesh", "sub"]),
+        json_values | st.sampled_from(["egress", "demo"]),
+    ),
     st.sets(st.sampled_from([*DATAPLANE_CLAIMS, *ZONE_CLAIMS])),
 )
 def test_claims_are_those_that_would_be_written_or_refused(
@@ -99,7 +108,7 @@ def test_claims_are_those_that_would_be_written_or_refused(
     with suppress(CredentialError):
         subject, life = read_claims_of_token(claims, kind, AUDIENCE)
         assert write_claims(subject, life, AUDIENCE) == claims
-        assert kind_of(subject.identity.type) is kind
+        assert subject.kind is kind
         with suppress(CredentialError):
             require_current(life, NOW)
 
@@ -119,7 +128,7 @@ def is_in_a_tag(key: str, text: str) -> bool:
         request_id="",
     )
     try:
-        read_claims(AdmittedPrincipal(BARE), record)
+        read_grant(AdmittedPrincipal(BARE), record, POLICY)
     except AuthorizationError:
         return False
     return True

@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from app.core.token_text import parse_token, require_current
 from app.errors import AuthError
 from app.reasons import Reason
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, rsa_key
+from tests.support.policies import POLICY
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import AUDIENCE, NOW
 
@@ -47,6 +48,14 @@ DATAPLANE_CLAIMS: Final[Mapping[str, Any]] = {
     "Tags": {"kuma.io/service": ["demo-app"]},
 }
 ZONE_CLAIMS: Final[Mapping[str, Any]] = {**OURS, "Zone": "east", "Scope": ["ingress"]}
+LISTENER_CLAIMS: Final[Mapping[str, Any]] = {
+    **OURS,
+    "Mesh": "default",
+    "Type": "egress",
+    "Workload": "egress",
+    "Name": "egress-1",
+}
+"""Of a zone proxy in a Dataplane: a data plane's token."""
 DATAPLANE_HEADER: Final[Mapping[str, Any]] = {"alg": "RS256", "kid": DATAPLANE_KID, "typ": "JWT"}
 ZONE_HEADER: Final[Mapping[str, Any]] = {**DATAPLANE_HEADER, "kid": ZONE_KID}
 
@@ -120,6 +129,18 @@ def _move(**seconds: int) -> Callable[[Json, Json], object]:
     return lambda _, claims: claims.update({name: claims[name] + by for name, by in seconds.items()})
 
 
+def _listen(changes: Json, *, drop: bool = False) -> Callable[[Json, Json], object]:
+    """Become the token of a zone proxy in a Dataplane, with a claim changed or dropped."""
+
+    def change(_: Json, claims: Json) -> None:
+        _become(claims, LISTENER_CLAIMS)
+        claims.update(changes)
+        for name in changes if drop else ():
+            del claims[name]
+
+    return change
+
+
 ODD_TEXTS: Final = {"half-a-surrogate-pair": "\ud800", "a-newline": "\n", "a-nul": "\0", "a-blank": " "}
 SCOPES: Final[list[object]] = [[], ["ingress", "egress"], ["dataplane"], ["cp"], "ingress", [""], [1], None]
 NO_SECONDS: Final[list[object]] = [None, "1795500000", True, 1795500000.5, [], 10**40, -1]
@@ -155,6 +176,27 @@ HOSTILE: Final = (
     Hostile("dataplane-claims-under-a-zone-key", REJECTED, lambda _, claims: _become(claims, DATAPLANE_CLAIMS), _ZONE),
     Hostile("both-kinds-at-once", REJECTED, lambda _, claims: claims.update({"Zone": "east", "Scope": ["ingress"]})),
     Hostile("type-of-a-zone-proxy", REJECTED, _set("Type", "ingress")),
+    Hostile("zone-of-a-data-plane", REJECTED, _set("Zone", "east")),
+    # A zone proxy in a Dataplane always has a name and a workload, and never a service.
+    *(
+        Hostile(f"listener-without-{name}", REJECTED, _listen({name: None}, drop=True))
+        for name in ("Mesh", "Name", "Workload", "Type")
+    ),
+    *(
+        Hostile(f"listener-of-{name}-{value}", REJECTED, _listen({name: value}))
+        for name, value in (
+            ("Name", ""),
+            ("Workload", None),
+            ("Zone", ""),
+            ("Zone", None),
+            ("Type", "Egress"),
+            ("Type", "ZoneEgress"),
+            ("Type", ["egress"]),
+            ("Scope", ["egress"]),
+            ("Tags", {"kuma.io/service": ["demo-app"]}),
+            ("listeners", ["ZoneEgress"]),
+        )
+    ),
     Hostile("claim-that-kuma-takes-for-its-own", REJECTED, _set("mesh", "other")),
     Hostile("unknown-claim", REJECTED, _set("sub", "admin")),
     # An empty claim is no limit to Kuma.
@@ -263,7 +305,7 @@ def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError 
     try:
         subject, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
         require_current(life, NOW)
-        limit(subject, require_service=True)
+        limit(subject, replace(POLICY, require_service=True))
         require_name(subject, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
     except AuthError as error:
         return error
@@ -280,5 +322,10 @@ def token_verdicts() -> Iterator[AuthError | None]:
     for zone in (None, "EAST"):
         try:
             subject_of(ingress, PRINCIPAL, ProxyRequest(type=ProxyType.INGRESS, zone=zone))
+        except AuthError as error:
+            yield error
+    for workload in (None, "ingress"):
+        try:
+            subject_of(replace(ingress, mesh="default", workload=workload), PRINCIPAL, None)
         except AuthError as error:
             yield error

@@ -1,0 +1,169 @@
+"""What a role grants, and whether the grant covers what a proxy asserts (contract, section 4)."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.errors import AuthorizationError
+from app.reasons import Reason
+
+# In place of a list of meshes: every mesh, and zone proxies.
+ANY_MESH: Final = "*"
+AccountMeshes = Mapping[str, AbstractSet[str]]
+
+_LISTENERS: Final = MappingProxyType(
+    {
+        ProxyType.DATAPLANE: frozenset[ZoneListener](),
+        ProxyType.INGRESS: frozenset({ZoneListener.INGRESS}),
+        ProxyType.EGRESS: frozenset({ZoneListener.EGRESS}),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantPolicy:
+    """The settings that limit what roles and presented tokens grant.
+
+    Attributes:
+        enabled_types: the resource types that use aws-iam.
+        require_service: refuse data plane roles without ``kuma.io/service``.
+        require_workload: refuse roles of Dataplanes, zone proxies among them, without ``kuma.io/workload``.
+        allow_unbound_workloads: let a proxy carry a ``kuma.io/workload`` label although its role has no such tag.
+        role_path_prefix: a role's path must begin with it; it begins and ends with a slash. None: every path.
+        account_meshes: the meshes that each account may claim; None where that is not limited.
+        zone: the one zone of ingresses and egresses; None where that is not limited.
+    """
+
+    enabled_types: AbstractSet[ProxyType]
+    require_service: bool = False
+    require_workload: bool = False
+    allow_unbound_workloads: bool = False
+    role_path_prefix: str | None = None
+    account_meshes: AccountMeshes | None = None
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleGrant:
+    """What a role's tags, or a token's claims, let a proxy be.
+
+    None means that the tag is absent or does not apply. It narrows nothing, except that without a workload a proxy may
+    carry no workload label (`GrantPolicy.allow_unbound_workloads`). A grant has one of three shapes:
+
+    ========================================  ===================  ============================
+    for                                       ``mesh``             may narrow by
+    ========================================  ===================  ============================
+    a data plane proxy                        set                  ``service``, ``workload``
+    a ZoneIngress or ZoneEgress resource      None                 ``zone``
+    a zone proxy in a Dataplane               set                  ``workload``, ``zone``
+    ========================================  ===================  ============================
+    """
+
+    type: ProxyType
+    mesh: str | None = None
+    service: str | None = None
+    workload: str | None = None
+    zone: str | None = None
+    # Derived once with the grant, which is remembered, and not on each decision: the type of the proxy's resource, the zone
+    # listeners that it has, and the services that its tags must name; None for any.
+    resource: ProxyType = field(init=False, repr=False, compare=False)
+    listeners: AbstractSet[ZoneListener] = field(init=False, repr=False, compare=False)
+    services: AbstractSet[str] | None = field(init=False, repr=False, compare=False)
+    _identity: ProxyIdentity = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Fail closed: a missing mesh would narrow nothing, and match every mesh.
+        is_in_mesh = self.mesh is not None
+        if self.type is ProxyType.DATAPLANE:
+            has_shape = is_in_mesh and self.zone is None
+        else:
+            has_shape = self.service is None and (is_in_mesh or self.workload is None)
+        if not has_shape:
+            raise ValueError("a grant has the mesh that its type needs, and no value that does not apply")
+        identity = ProxyIdentity(
+            type=self.type, mesh=self.mesh, service=self.service, workload=self.workload, zone=self.zone
+        )
+        object.__setattr__(self, "resource", ProxyType.DATAPLANE if is_in_mesh else self.type)
+        listeners = _LISTENERS[self.type] if is_in_mesh else frozenset()
+        # A zone proxy offers no service of its own, and no tag of its role names one: any would be somebody else's.
+        services = frozenset({self.service} - {None}) if listeners or self.service is not None else None
+        object.__setattr__(self, "listeners", listeners)
+        object.__setattr__(self, "services", services)
+        object.__setattr__(self, "_identity", identity)
+
+
+def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> None:
+    """Hold a grant to what the settings ask of it, whether it comes from a role or from a token.
+
+    Runs on every decision, cache hits included.
+
+    Raises:
+        AuthorizationError: ``role_service_missing``, ``role_workload_missing``, ``account_mesh_not_allowed``.
+    """
+    if policy.require_service and grant.type is ProxyType.DATAPLANE and grant.service is None:
+        raise AuthorizationError(Reason.ROLE_SERVICE_MISSING, f"{SERVICE_TAG} is required and not there")
+    if policy.require_workload and grant.mesh is not None and grant.workload is None:
+        raise AuthorizationError(Reason.ROLE_WORKLOAD_MISSING, f"{WORKLOAD_TAG} is required and not there")
+    if policy.account_meshes is not None:
+        _require_mesh_of_account(grant, policy.account_meshes.get(account, frozenset()))
+
+
+def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None:
+    """Hold an account to its meshes: whoever tags roles in one account must not claim another's mesh.
+
+    A ZoneIngress or ZoneEgress carries the traffic of every mesh, so only an account with ``*`` may have one.
+    """
+    if ANY_MESH not in meshes and grant.mesh not in meshes:
+        raise AuthorizationError(
+            Reason.ACCOUNT_MESH_NOT_ALLOWED, f"the account may not claim {grant.mesh or grant.type}"
+        )
+
+
+def match(grant: RoleGrant, proxy: ProxyRequest | None, policy: GrantPolicy) -> ProxyIdentity:
+    """Compare what the proxy says it is with its grant (I15, I27). Without ``proxy`` the caller wants the identity alone.
+
+    Runs on every decision, cache hits included.
+
+    Raises:
+        AuthorizationError: ``proxy_type_disabled`` or ``proxy_*_mismatch``.
+    """
+    if grant.resource not in policy.enabled_types:
+        raise AuthorizationError(Reason.PROXY_TYPE_DISABLED, f"aws-iam is off for {grant.resource}")
+    if proxy is not None:
+        if proxy.type is not grant.resource or proxy.listeners != grant.listeners:
+            raise AuthorizationError(Reason.PROXY_TYPE_MISMATCH, f"the role is for {grant.type}")
+        if grant.mesh is not None:
+            _require_same_dataplane(grant, proxy, policy)
+    if grant.type is not ProxyType.DATAPLANE:
+        _require_one_zone(grant, proxy, policy.zone if grant.mesh is None else None)
+    return grant._identity  # noqa: SLF001 - this function alone hands it out
+
+
+def _require_same_dataplane(grant: RoleGrant, proxy: ProxyRequest, policy: GrantPolicy) -> None:
+    """Compare all that Kuma can derive an identity of a Dataplane from: a name that the grant lacks is refused (I27).
+
+    Kuma takes the mTLS service from the tags, and from the workload label where there is no service among them
+    (pkg/xds/secrets/identity_tags.go of 2.14.2); a MeshIdentity takes the SPIFFE id from the workload label.
+    """
+    if proxy.mesh != grant.mesh:
+        raise AuthorizationError(Reason.PROXY_MESH_MISMATCH, f"the role is for mesh {grant.mesh}")
+    if grant.services is not None and (
+        proxy.services != grant.services
+        or (grant.service is not None and proxy.service_label not in (None, grant.service))
+    ):
+        raise AuthorizationError(Reason.PROXY_SERVICE_MISMATCH, f"the role is for service {grant.service or '(none)'}")
+    if proxy.workload != grant.workload and not (grant.workload is None and policy.allow_unbound_workloads):
+        raise AuthorizationError(
+            Reason.PROXY_WORKLOAD_MISMATCH, f"the role is for workload {grant.workload or '(none)'}"
+        )
+
+
+def _require_one_zone(grant: RoleGrant, proxy: ProxyRequest | None, bound: str | None) -> None:
+    """Hold a zone proxy to one zone: of the role, of the proxy and of the setting, those that are known are equal."""
+    zones = {grant.zone, bound, None if proxy is None else proxy.zone}
+    if len(zones - {None}) > 1:
+        detail = f"the role is for zone {grant.zone or '(any)'}, this service for {bound or '(any)'}"
+        raise AuthorizationError(Reason.PROXY_ZONE_MISMATCH, detail)
