@@ -182,6 +182,13 @@ SIDECARS: Final = (
     Sidecar(title="ingress", sent="native form", role="zone-ingress", make=_native, claim={"type": "ingress"}),
     Sidecar(title="egress", sent="native form", role="zone-egress", make=_native, claim={"type": "egress"}),
     Sidecar(
+        title="egress of mesh default, in a Dataplane",
+        sent="native form; its Dataplane has a ZoneEgress listener",
+        role="mesh-egress",
+        make=_native,
+        claim={"type": "dataplane", "mesh": "default", "name": "mesh-egress-1", "listeners": ["ZoneEgress"]},
+    ),
+    Sidecar(
         title="a stranger with a role of the same name and tags",
         sent="validly signed, from an account that is not listed",
         account=STRANGERS_ACCOUNT,
@@ -216,6 +223,20 @@ SIDECARS: Final = (
         sent="validly signed; its role is for a dataplane",
         make=_native,
         claim={"type": "ingress"},
+        expected=Reason.PROXY_TYPE_MISMATCH,
+    ),
+    Sidecar(
+        title="demo-app, trying to take the SPIFFE id of payments",
+        sent="validly signed; label kuma.io/workload=payments, and its role has no kuma.io/workload",
+        make=_native,
+        claim={**_dataplane(), "labels": {"kuma.io/workload": "payments"}},
+        expected=Reason.PROXY_WORKLOAD_MISMATCH,
+    ),
+    Sidecar(
+        title="demo-app, trying to be an egress of its mesh",
+        sent="validly signed; its Dataplane has a ZoneEgress listener, and its role is for a dataplane",
+        make=_native,
+        claim={**_dataplane(), "listeners": ["ZoneEgress"]},
         expected=Reason.PROXY_TYPE_MISMATCH,
     ),
     Sidecar(

@@ -118,12 +118,13 @@ def open_stage(*, verbose: bool, settings: Mapping[str, str] = MappingProxyType(
 
 
 def _world() -> World:
-    """Return the example's world, with what is only there to be refused."""
+    """Return the example's world, with roles that the demo alone needs, most of them to be refused."""
     world = World.from_text(EXAMPLE)
     world.add_account(STRANGERS_ACCOUNT)
     tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": "demo-app"}
     world.add_role(STRANGERS_ACCOUNT, "demo-app", tags=tuple(tags.items()))
     world.add_role(CONTROL_PLANE_ACCOUNT, "case-twin", tags=(*tags.items(), ("KUMA.IO/mesh", "payments")))
+    world.add_role(CONTROL_PLANE_ACCOUNT, "mesh-egress", tags=(("kuma.io/type", "egress"), ("kuma.io/mesh", "default")))
     return world
 
 
