@@ -85,6 +85,8 @@ def read_held(path: Path) -> Held:
         return parse_held(data.decode("ascii"))
     except FileNotFoundError as error:
         raise HeldError("it is not there") from error
+    except IsADirectoryError as error:
+        raise HeldError("it is a folder, and cannot be read; give the path of the file in it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise HeldError(f"it cannot be read as ASCII text ({type(error).__name__})") from error
 

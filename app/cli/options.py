@@ -98,7 +98,8 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --token-file: what a proxy reads, by kuma-dp's own variable."""
     return click.option(
         "--token-file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        # Not judged here: click ends with 2, and a health check with 1 whatever is wrong with the file.
+        type=click.Path(readable=False, path_type=Path),
         required=True,
         envvar="KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
         show_envvar=True,
