@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from app.agent.lines import Log
@@ -36,11 +37,11 @@ _RENEWED: Final = 0
 
 def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
     """Renew until a signal, the proxy's end, or a failure that lasts; return the exit status."""
-    if command and shutil.which(command[0]) is None:
-        log.error(
-            "proxy not started", program=command[0], problem="there is no such program here", exit_status=_NOT_FOUND
-        )
-        return _NOT_FOUND
+    fault = _fault_of(command[0]) if command else None
+    if fault is not None:
+        problem, status = fault
+        log.error("proxy not started", program=command[0], problem=problem, exit_status=status)
+        return status
     with _events() as (read, write):
         thread = RenewalThread(renewals, lambda: _tell(write))
         thread.start()
@@ -50,6 +51,15 @@ def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
         thread.join(1.0)
     log.info("stopped", exit_status=status)
     return status
+
+
+def _fault_of(program: str) -> tuple[str, int] | None:
+    """Return why a program cannot be started, and the exit status that a shell has for it; None where no reason is seen."""
+    if shutil.which(program) is not None:
+        return None
+    if shutil.which(program, os.F_OK) is not None or (os.sep in program and Path(program).exists()):
+        return f"user {os.getuid()} cannot execute it; give a file that has the execute permission", _NOT_STARTED
+    return "there is no such program here", _NOT_FOUND
 
 
 class _Runner:
@@ -83,10 +93,10 @@ class _Runner:
             # In a group of its own: a terminal would else send Ctrl-C to it as well, and it would get the signal twice.
             self._proxy = subprocess.Popen(list(self._command), process_group=0)  # noqa: S603 - what the operator wrote
         except OSError as error:
-            self._log.error(
-                "proxy not started", program=self._command[0], problem=error.strerror, exit_status=_NOT_STARTED
-            )
-            return _NOT_STARTED
+            # ENOENT alone does not tell a program that is gone from one whose interpreter is not there.
+            _, status = _fault_of(self._command[0]) or ("", _NOT_STARTED)
+            self._log.error("proxy not started", program=self._command[0], problem=error.strerror, exit_status=status)
+            return status
         self._log.info("proxy started", program=self._command[0], pid=self._proxy.pid)
         return None
 
