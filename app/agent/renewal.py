@@ -8,7 +8,7 @@ from pathlib import Path
 from app.agent.errors import EXIT_STATUSES, Failure, RenewalError
 from app.agent.held import HeldError, read_held
 from app.agent.lines import Clock, Log
-from app.agent.schedule import is_hopeless, renewal_at, retry_pause
+from app.agent.schedule import believed_end, is_hopeless, renewal_at, retry_pause
 from app.agent.sources import Fresh, Source
 from app.secret_file import OWNER_ALONE, write_secret_file
 
@@ -76,7 +76,7 @@ class Renewals:
 
     def __post_init__(self) -> None:
         try:
-            self._valid_until = read_held(self.file.path).ends_at
+            self._valid_until = believed_end(self.clock(), read_held(self.file.path).ends_at)
         except HeldError:
             self._valid_until = None
 
@@ -96,9 +96,10 @@ class Renewals:
 
     def _renewed(self, fresh: Fresh, now: datetime) -> Due | Finished:
         self.has_written = True
-        self._failures, self._failing_since, self._valid_until = 0, None, fresh.ends_at
-        due = renewal_at(now, fresh.ends_at, fresh.share, self.chance())
-        self.log.info("renewed", file=self.file.path, ends_at=fresh.ends_at, next_at=due, **fresh.fields)
+        ends_at = believed_end(now, fresh.ends_at)
+        self._failures, self._failing_since, self._valid_until = 0, None, ends_at
+        due = renewal_at(now, ends_at, fresh.share, self.chance())
+        self.log.info("renewed", file=self.file.path, ends_at=ends_at, next_at=due, **fresh.fields)
         return Finished(0) if self.once else Due(due)
 
     def _failed(self, error: RenewalError, now: datetime) -> Due | Finished:

@@ -7,6 +7,8 @@ deployment in the same second.
 from datetime import datetime, timedelta
 from typing import Final
 
+from app.core.token_claims import MAX_VALIDITY_SECONDS
+
 # A credential costs nothing to renew: early, so that ten of fifteen minutes are left when it cannot be.
 CREDENTIAL_SHARE: Final = 1 / 3
 # A token costs a decision: late, and a third of its life is left for an outage.
@@ -28,6 +30,14 @@ NEAR_END_SECONDS: Final = 60.0
 NEAR_END_SHARE: Final = 1 / 12
 
 
+def believed_end(now: datetime, ends: datetime) -> datetime:
+    """Return until when to rely on a token file: until its own end, but for 86,400 s from now at most.
+
+    The service issues no token that lives longer. An agent that believed any end would renew a token of 2100 in 2071.
+    """
+    return min(ends, now + timedelta(seconds=MAX_VALIDITY_SECONDS))
+
+
 def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) -> datetime:
     """Return when to renew what holds from ``obtained`` to ``ends``: after a share of its life, or somewhat earlier.
 
@@ -40,13 +50,16 @@ def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) 
 def retry_pause(failures: int, retry_after: float | None, chance: float) -> timedelta:
     """Return how long to wait after so many failures in a row.
 
-    It doubles from half a second or a second up to a minute, and is never shorter than what the service asked for.
+    It doubles from half a second or a second up to a minute. It is never shorter than what the service asked for, of which
+    300 s count, and never longer than 300 s.
     """
     longest = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 30))
     pause = longest * (1 + chance) / 2
     if retry_after is not None:
-        # All that were turned away in one moment would come back in one moment.
-        pause = max(pause, min(retry_after, MAX_RETRY_AFTER_SECONDS) * (1 + JITTER_SHARE * chance))
+        asked = min(retry_after, MAX_RETRY_AFTER_SECONDS)
+        # All that were turned away in one moment would come back in one moment. The jitter ends at the same maximum.
+        latest = min(asked * (1 + JITTER_SHARE), MAX_RETRY_AFTER_SECONDS)
+        pause = max(pause, asked + (latest - asked) * chance)
     return timedelta(seconds=pause)
 
 

@@ -13,6 +13,7 @@ from app.agent.schedule import (
     MIN_RENEWAL_SECONDS,
     NEAR_END_SECONDS,
     TOKEN_SHARE,
+    believed_end,
     is_hopeless,
     near_end,
     renewal_at,
@@ -76,7 +77,25 @@ def test_the_first_pauses_double() -> None:
 def test_a_pause_is_no_shorter_than_what_the_service_asked_for(failures: int, asked: float, chance: float) -> None:
     pause = retry_pause(failures, asked, chance).total_seconds()
     assert pause >= min(asked, MAX_RETRY_AFTER_SECONDS) - 1e-6
-    assert pause <= max(LAST_PAUSE_SECONDS, MAX_RETRY_AFTER_SECONDS * 1.2)
+    assert pause <= max(LAST_PAUSE_SECONDS, MAX_RETRY_AFTER_SECONDS)
+
+
+@pytest.mark.parametrize("asked", [251.0, 290.0, 299.0, 300.0, 301.0, 1e9])
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_a_service_delays_a_renewal_by_300_seconds_at_most_jitter_included(asked: float, chance: float) -> None:
+    assert retry_pause(1, asked, chance) <= timedelta(seconds=300)
+
+
+@pytest.mark.parametrize("asked", [30.0, 280.0])
+def test_proxies_that_were_turned_away_together_do_not_come_back_together(asked: float) -> None:
+    assert retry_pause(1, asked, 0.9) - retry_pause(1, asked, 0.1) > timedelta(seconds=4)
+
+
+@given(st.timedeltas(timedelta(days=-1), timedelta(days=40_000)))
+def test_an_end_is_believed_for_a_day_at_most_and_never_put_off(left: timedelta) -> None:
+    ends = NOW + left
+    believed = believed_end(NOW, ends)
+    assert believed == (ends if left <= timedelta(seconds=86_400) else NOW + timedelta(seconds=86_400))
 
 
 PATIENCE = timedelta(minutes=10)
