@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from botocore.auth import SigV4QueryAuth
@@ -60,7 +60,8 @@ class RoleSession:
                 self._credentials = new_session().get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
         except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
-            raise CredentialsUnavailableError(f"the AWS credentials could not be fetched: {error}") from error
+            told = _ended(self._credentials, error) or f"the AWS credentials could not be fetched: {error}"
+            raise CredentialsUnavailableError(told) from error
         # It has no public name; a test holds that it is there.
         ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)
         if ends_at is None:
@@ -75,6 +76,19 @@ class RoleSession:
                 "task role, or assume a role first"
             )
         return SessionKeys(frozen, ends_at)
+
+
+def _ended(credentials: Credentials | None, error: Exception) -> str | None:
+    """Return what to say where credentials were fetched and had ended already: this host's clock is ahead."""
+    ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
+    # botocore has no type of its own for it; what its fetchers raise are others.
+    if type(error) is not RuntimeError or ends_at is None:
+        return None
+    seconds = (datetime.now(UTC) - ends_at).total_seconds()
+    return (
+        f"the AWS credentials that were fetched ended {seconds:.0f} s ago by this host's clock: is it ahead? Set the clock "
+        "(NTP); if it is right, restart what hands out the credentials"
+    )
 
 
 def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:

@@ -13,6 +13,8 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +30,12 @@ TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
+_OUT_OF_DATE: Final = (9, 10)
+# The one form that is sent (RFC 9110, section 5.6.7).
+_HTTP_DATE: Final = re.compile(
+    r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII
+)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 
@@ -50,12 +58,21 @@ class ServiceAccess:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the service answered."""
+    """What the service answered.
+
+    Attributes:
+        status: the HTTP status.
+        members: of its JSON object; none where there is no such object.
+        retry_after: seconds that it asked to wait.
+        request_id: by which its audit line is found.
+        date: the time by its own clock, in whole seconds.
+    """
 
     status: int
     members: Mapping[str, Any]
     retry_after: float | None
     request_id: str | None
+    date: datetime | None
 
 
 class ServiceClient:
@@ -106,6 +123,7 @@ class ServiceClient:
             _members(data),
             _seconds(response.headers.get("Retry-After")),
             _request_id(response.headers.get("X-Request-Id")),
+            _date(response.headers.get("Date")),
         )
 
     def _connection(self) -> http.client.HTTPConnection:
@@ -158,10 +176,12 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
     if isinstance(error, ssl.SSLCertVerificationError):
+        is_dated = error.verify_code in _OUT_OF_DATE
+        remedy = "is this host's clock right (NTP)?" if is_dated else "is --ca-file that of its authority?"
         return RenewalError(
             Failure.UNDECIDED,
             "certificate_not_trusted",
-            f"the certificate of {address} is not trusted ({error.verify_message}); is --ca-file that of its authority?",
+            f"the certificate of {address} is not trusted ({error.verify_message}); {remedy}",
         )
     words = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return RenewalError(
@@ -186,3 +206,10 @@ def _seconds(value: str | None) -> float | None:
 
 def _request_id(value: str | None) -> str | None:
     return value if value is not None and _REQUEST_ID.fullmatch(value) else None
+
+
+def _date(value: str | None) -> datetime | None:
+    if value is not None and _HTTP_DATE.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            return parsedate_to_datetime(value)
+    return None

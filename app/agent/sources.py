@@ -15,7 +15,7 @@ from app.agent.schedule import CREDENTIAL_SHARE, TOKEN_SHARE
 from app.agent.service_client import Reply, ServiceClient
 from app.core.credential import encode_jwt_clothes, encode_native
 from app.core.endpoints import StsEndpoint
-from app.core.request_policy import MAX_LIFETIME
+from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
@@ -115,7 +115,7 @@ class TokenSource:
             call["proxy"] = self.claim
         reply = self.client.post(TOKEN_PATH, call)
         if reply.status != _OK:
-            raise _refusal(reply)
+            raise _refusal(reply, now)
         return _fresh_token(reply, now)
 
 
@@ -128,7 +128,9 @@ def _fresh_token(reply: Reply, now: datetime) -> Fresh:
         )
     if held.ends_at - now < timedelta(seconds=1):
         raise RenewalError(
-            Failure.UNDECIDED, "token_ended", "the token has ended by this host's clock; set the clock (NTP)"
+            Failure.UNDECIDED,
+            "token_ended",
+            f"the token has ended by this host's clock; set the clock (NTP){_clock_note(reply, now)}",
         )
     known = {"kid": reply.members.get("kid"), "request_id": reply.request_id}
     return Fresh(
@@ -146,7 +148,19 @@ def _held(token: str) -> Held | None:
         return None
 
 
-def _refusal(reply: Reply) -> RenewalError:
+def _clock_note(reply: Reply, now: datetime) -> str:
+    """Say how far this host's clock is from the service's, where that is more than a credential may be ahead; else nothing.
+
+    ``now`` is from before the call, which takes 65 s at most: a slow answer alone is no reason to say so.
+    """
+    ahead = timedelta(0) if reply.date is None else now - reply.date
+    if abs(ahead) <= MAX_FUTURE_SKEW:
+        return ""
+    seconds, side = abs(ahead).total_seconds(), "ahead of" if ahead > timedelta(0) else "behind"
+    return f" (this host's clock is {seconds:.0f} s {side} the service's; set the wrong one by NTP)"
+
+
+def _refusal(reply: Reply, now: datetime) -> RenewalError:
     """Tell a decision, which somebody has to change, from no decision, which is waited for."""
     reason = _reason(reply)
     told = reply.members.get("detail")
@@ -157,6 +171,7 @@ def _refusal(reply: Reply) -> RenewalError:
         )
     if reply.request_id:
         detail += f" (request id {reply.request_id})"
+    detail += _clock_note(reply, now)
     # Every decision of the service has a reason. A 403 of a load balancer on the way has none, and has decided nothing.
     is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
     return RenewalError(

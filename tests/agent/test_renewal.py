@@ -1,6 +1,7 @@
 """One renewal after the other, with a clock and a chance of the test's own; credentials and HTTP are real."""
 
 import queue
+import re
 import stat
 import threading
 import time
@@ -184,6 +185,94 @@ def test_whoever_has_the_old_file_open_keeps_it(make: Make, tmp_path: Path) -> N
     assert path.read_text() != "old"
 
 
+# Ends that are not believed.
+
+IN_2100 = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
+DAY = timedelta(seconds=86_400)
+
+
+def test_a_token_of_2100_is_renewed_within_a_day(make: Make, service: TokenService, notes: Notes) -> None:
+    service.answers = [issued(make_token(exp=IN_2100))]
+    assert make(service).step() == Due(notes.now + DAY * 2 / 3)
+    assert notes.last()[2]["ends_at"] == notes.now + DAY
+
+
+def test_a_file_of_2100_holds_off_no_denial_for_longer_than_a_day(
+    make: Make, service: TokenService, notes: Notes, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(make_token(exp=IN_2100))
+    service.answers = [refusal(403, "role_type_missing")]
+    renewals = make(service)
+    assert isinstance(renewals.step(), Due)
+    notes.now += DAY - timedelta(seconds=1)
+    assert isinstance(renewals.step(), Due)
+    notes.now += timedelta(seconds=1)
+    assert renewals.step() == Finished(1)
+
+
+# A clock that is wrong.
+
+
+@pytest.mark.parametrize("answer", [refusal(401, "credential_not_yet_valid"), issued()], ids=["refused", "issued"])
+def test_a_clock_that_is_a_day_ahead_is_told_by_the_services(
+    make: Make, service: TokenService, notes: Notes, answer: Answer, tmp_path: Path
+) -> None:
+    notes.now += timedelta(days=1)
+    service.answers = [answer]
+    make(service).step()
+    assert not (tmp_path / "token").exists()
+    level, event, fields = notes.last()
+    assert (level, event) == ("warning", "not renewed")
+    [seconds] = re.findall(
+        r"this host's clock is (\d+) s ahead of the service's; set the wrong one by NTP", fields["detail"]
+    )
+    assert abs(int(seconds) - 86_400) < 60
+
+
+def test_a_clock_that_is_behind_is_told_too(make: Make, service: TokenService, notes: Notes) -> None:
+    notes.now -= timedelta(hours=1)
+    service.answers = [refusal(401, "credential_expired")]
+    make(service).step()
+    assert "s behind the service's; set the wrong one by NTP" in notes.last()[2]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("shift", "date"),
+    [
+        (timedelta(minutes=4), None),
+        (timedelta(minutes=-4), None),
+        (timedelta(days=1), ""),
+        (timedelta(days=1), "yesterday"),
+        (timedelta(days=1), "Mon, 99 Jan 2026 00:00:00 GMT"),
+        (timedelta(days=1), "Mon, 01 Jan 2026 00:00:00 +99999999999999999999"),
+        (timedelta(days=1), "Mon, 01 Jan 0000 00:00:00 GMT"),
+    ],
+)
+def test_a_clock_that_is_in_order_or_cannot_be_compared_is_not_blamed(
+    make: Make, service: TokenService, notes: Notes, shift: timedelta, date: str | None
+) -> None:
+    notes.now += shift
+    service.answers = [refusal(403, "role_type_missing", **({} if date is None else {"Date": date}))]
+    make(service).step()
+    assert notes.last()[2]["reason"] == "role_type_missing"
+    assert "clock" not in notes.last()[2]["detail"]
+
+
+def test_aws_credentials_that_end_before_they_come_are_told_with_the_clock(
+    make: Make, task: Aws, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the clock is a day ahead: the SDK takes the session of six hours for one that is over."""
+    session = task.session_of(task.add_role())
+    ended = notes.now - timedelta(hours=18)
+    monkeypatch.setattr(task.emulator.app.container_credentials, "issue", lambda *_: _ending(session, ended))
+    renewals = make()
+    for _ in range(2):
+        assert isinstance(renewals.step(), Due)
+        assert notes.last()[2]["reason"] == "credentials_unavailable"
+        [seconds] = re.findall(r"ended (\d+) s ago by this host's clock: is it ahead\?", notes.last()[2]["detail"])
+        assert abs(int(seconds) - 64_800) < 60
+
+
 # Failures.
 
 DENIALS = [
@@ -279,6 +368,13 @@ def test_pauses_grow_and_heed_the_service(make: Make, service: TokenService, not
     dues = [renewals.step() for _ in range(3)]
     assert dues == [Due(notes.now + timedelta(seconds=pause)) for pause in (0.5, 1.0, 30.0)]
     assert notes.last()[2]["retry_seconds"] == 30.0
+
+
+def test_a_retry_after_is_heeded_for_300_seconds_with_the_jitter(
+    make: Make, service: TokenService, notes: Notes
+) -> None:
+    service.answers = [refusal(503, "overloaded", Retry_After="86400")]
+    assert make(service, chance=lambda: 0.999).step() == Due(notes.now + timedelta(seconds=300))
 
 
 @pytest.mark.parametrize("value", ["Wed, 21 Oct 2026 07:28:00 GMT", "-1", "1e9", "", "²"])

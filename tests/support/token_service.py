@@ -85,9 +85,10 @@ def token_service(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             answer = service.answer(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
             data = answer.data()
-            for name, value in {**answer.headers, "Content-Length": str(len(data))}.items():
+            own = {"Date": self.date_time_string(), **answer.headers, "Content-Length": str(len(data))}
+            for name, value in own.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
             self.wfile.write(data)
