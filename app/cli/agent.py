@@ -132,7 +132,8 @@ def agent(  # noqa: PLR0913 - one parameter an option
         --exec -- kuma-dp run --dataplane-token-file /kuma/token
 
     Exit status: 0 a signal, or --once is done; 1 denied; 2 usage; 3 no AWS credentials; 4 the file cannot be written;
-    5 nobody could decide (--once alone). With --exec that of the command, 126 or 127 if it cannot be started.
+    5 nobody could decide (--once alone). With --exec that of the command, 126 if it cannot be started, 127 if it is not
+    there.
     """
     if health:
         problem = find_fault(token_file, utc_now())
@@ -140,7 +141,9 @@ def agent(  # noqa: PLR0913 - one parameter an option
             fail(f"{token_file}: {problem}")
         click.echo("good")
         return
-    _check_usage(mode, service, command, token_file, is_exec=is_exec, once=once)
+    _check_usage(mode, service, command, is_exec=is_exec, once=once)
+    _check_claim(claim, is_token=service is not None)
+    _check_file(token_file)
 
     # What follows is needed by no health check, which runs every few seconds beside every proxy.
     from app.adapters.signer import SigningError, find_endpoint  # noqa: PLC0415
@@ -182,7 +185,6 @@ def _check_usage(
     mode: str | None,
     service: ServiceAddress | None,
     command: tuple[str, ...],
-    token_file: Path,
     *,
     is_exec: bool,
     once: bool,
@@ -195,7 +197,20 @@ def _check_usage(
         raise click.UsageError("write the proxy's command behind --exec --, and nothing without --exec")
     if is_exec and once:
         raise click.UsageError("--once ends after the first file; with --exec the agent runs as long as the proxy")
+
+
+def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
+    """Require a name with zone listeners: the service refuses the call without it, since to Kuma no name is no limit."""
+    if is_token and claim is not None and "listeners" in claim and claim["name"] is None:
+        raise click.UsageError(
+            "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"
+        )
+
+
+def _check_file(token_file: Path) -> None:
     if not token_file.parent.is_dir():
         raise click.UsageError(f"{token_file.parent} is no directory here; mount the volume that the proxy reads")
     if not os.access(token_file.parent, os.W_OK | os.X_OK):
         raise click.UsageError(f"{token_file.parent} is not writable for user {os.getuid()}; give it to this user")
+    if token_file.is_dir():
+        raise click.UsageError(f"{token_file} is a folder; give the path of the file in it that the proxy reads")

@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
+
+LISTENERS: Final = ("ZoneIngress", "ZoneEgress")
 
 
 def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -20,12 +22,23 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
             zone: str | None,
             services: tuple[str, ...],
             labels: tuple[str, ...],
+            listeners: tuple[str, ...],
             **options: Any,
         ) -> Any:
+            _check_listeners(type_option, proxy_type, listeners)
             claim = _claim(type_option, proxy_type, mesh, name, zone, services, labels)
+            if claim is not None and listeners:
+                claim["listeners"] = list(dict.fromkeys(listeners))
             return command(claim=claim, **options)
 
         for option in (
+            click.option(
+                "--listener",
+                "listeners",
+                multiple=True,
+                type=click.Choice(LISTENERS),
+                help="A kind in its Dataplane's networking.listeners, from Kuma 2.14 on; may be repeated.",
+            ),
             click.option(
                 "--label",
                 "labels",
@@ -53,6 +66,18 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
         return with_claim
 
     return decorate
+
+
+def _check_listeners(type_option: str, proxy_type: str | None, listeners: tuple[str, ...]) -> None:
+    """Refuse what no role can have: the service answers `proxy_type_mismatch` to it, whatever the tags say."""
+    if listeners and proxy_type != "dataplane":
+        raise click.UsageError(
+            f"--listener is for a Dataplane with zone listeners; give {type_option} dataplane with it"
+        )
+    if len(set(listeners)) > 1:
+        raise click.UsageError(
+            "--listener is ZoneIngress or ZoneEgress, not both: a role is of one type, so give each a Dataplane and a role"
+        )
 
 
 def _claim(

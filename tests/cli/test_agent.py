@@ -179,6 +179,35 @@ def test_over_a_unix_socket(start: Start, path: Path) -> None:
     assert parse_held(path.read_text()).kind == "token"
 
 
+ZONE_PROXY = ("--proxy-type", "dataplane", "--mesh", "default", "--name", "egress-1")
+
+
+@pytest.mark.parametrize("kind", ["ZoneIngress", "ZoneEgress"])
+def test_a_zone_proxy_in_a_dataplane_names_its_listeners(start: Start, kind: str) -> None:
+    options = (*ZONE_PROXY, "--label", "kuma.io/workload=zone-proxy", "--listener", kind, "--listener", kind)
+    with token_service() as service:
+        with start("--mode", "token", "--service-url", service.address, "--once", *options) as agent:
+            assert agent.end() == 0
+        [(_, _, call)] = service.calls
+    assert call["proxy"] == {
+        "type": "dataplane",
+        "mesh": "default",
+        "name": "egress-1",
+        "zone": None,
+        "labels": {"kuma.io/workload": "zone-proxy"},
+        "listeners": [kind],
+    }
+
+
+def test_a_proxy_without_zone_listeners_speaks_of_none(start: Start) -> None:
+    """A service of before does not know the member, and refuses a call that has it."""
+    with token_service() as service:
+        with start("--mode", "token", "--service-url", service.address, "--once", *ZONE_PROXY) as agent:
+            assert agent.end() == 0
+        [(_, _, call)] = service.calls
+    assert "listeners" not in call["proxy"]
+
+
 @dataclass(frozen=True)
 class Tls:
     """Certificates of a service that knows its callers."""
@@ -226,6 +255,20 @@ def test_a_handshake_that_fails_sends_nothing(start: Start, path: Path, tls: Tls
     reason = next(line["reason"] for line in agent.events() if line["event"] == "gave up")
     assert reason == ("service_unreachable" if shows == "no certificate" else "certificate_not_trusted")
     assert not path.exists()
+
+
+def test_a_certificate_that_is_out_of_date_leads_to_the_clock(start: Start, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    server = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH, hours=(-2, -1))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.cert, server.key)
+    with token_service(tls=context) as service:
+        options = ("--mode", "token", "--service-url", service.address, "--once", "--give-up-after", "0")
+        with start(*options, "--ca-file", str(authority.cert)) as agent:
+            assert agent.end() == 5
+    [line] = [line for line in agent.events() if line["event"] == "gave up"]
+    assert line["reason"] == "certificate_not_trusted"
+    assert "is this host's clock right (NTP)?" in line["detail"]
 
 
 # The service itself.
@@ -313,6 +356,11 @@ TOKEN_MODE = ("--mode", "token", "--service-url")
         ((*TOKEN_MODE, "ftp://host"), "https://HOST:PORT"),
         ((*TOKEN_MODE, "unix:api.sock"), "absolute path"),
         ((*TOKEN_MODE, "unix:/x", "--proxy-type", "dataplane"), "--mesh"),
+        ((*TOKEN_MODE, "unix:/x", "--listener", "ZoneEgress"), "--proxy-type dataplane"),
+        ((*TOKEN_MODE, "unix:/x", "--proxy-type", "egress", "--listener", "ZoneEgress"), "--proxy-type dataplane"),
+        ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY, "--listener", "ZoneEgress", "--listener", "ZoneIngress"), "not both"),
+        ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY, "--listener", "zoneegress"), "ZoneEgress"),
+        ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY[:-2], "--listener", "ZoneEgress"), "--listener needs --name"),
         ((*BESIDE, "--exec"), "--exec --"),
         ((*BESIDE, "true"), "--exec --"),
         ((*BESIDE, "--once", "--exec", "--", "true"), "--once"),
@@ -348,6 +396,14 @@ def test_a_folder_that_is_not_there_or_not_its_own_is_a_usage_error(task: dict[s
         assert str(folder) in done.err + done.out
 
 
+def test_a_folder_in_the_place_of_the_file_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], tmp_path: Path
+) -> None:
+    result = invoke("agent", *BESIDE, "--token-file", str(tmp_path), **task)
+    assert result.exit_code == 2
+    assert str(tmp_path) in result.output
+
+
 def test_the_file_may_be_named_by_kuma_dps_own_variable(invoke: Invoke, path: Path) -> None:
     path.write_text(make_token())
     assert invoke("agent", "--health", KUMA_DATAPLANE_RUNTIME_TOKEN_PATH=str(path)).exit_code == 0
@@ -373,6 +429,13 @@ def test_a_file_that_is_not_good_is_unhealthy(invoke: Invoke, path: Path, text: 
     assert result.exit_code == 1
     assert words in result.stderr
     assert str(path) in result.stderr
+
+
+def test_a_folder_is_unhealthy_and_no_usage_error(invoke: Invoke, tmp_path: Path) -> None:
+    """Docker keeps the status 2 of a health check for itself."""
+    result = invoke("agent", "--health", "--token-file", str(tmp_path))
+    assert result.exit_code == 1
+    assert f"{tmp_path}: it is a folder" in result.stderr
 
 
 def test_the_health_check_loads_neither_an_sdk_nor_an_http_client(path: Path) -> None:
@@ -506,6 +569,40 @@ def test_a_program_that_cannot_be_started_is_told(task: dict[str, str], path: Pa
     program.write_bytes(b"\x7fELF and then nothing")
     program.chmod(0o755)
     assert run("agent", *BESIDE, "--token-file", str(path), "--exec", "--", str(program), **task).status == 126
+
+
+def test_a_program_that_may_not_be_executed_is_told_before_anybody_is_asked(
+    task: dict[str, str], path: Path, tmp_path: Path
+) -> None:
+    """With 126 as from a shell, whether it is found by its path or on PATH; a folder is none either."""
+    program = tmp_path / "kuma-dp"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o644)
+    variables = {**task, "PATH": f"{os.environ['PATH']}:{tmp_path}"}
+    for name in (str(program), program.name, str(tmp_path)):
+        done = run("agent", *BESIDE, "--token-file", str(path), "--exec", "--", name, **variables)
+        assert done.status == 126
+        assert "execute permission" in done.out
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("gone", "status"), [("the program", 127), ("its interpreter", 126)])
+def test_a_program_that_went_away_is_not_there_any_more(start: Start, tmp_path: Path, gone: str, status: int) -> None:
+    interpreter, program = tmp_path / "interpreter", tmp_path / "program"
+    interpreter.symlink_to("/bin/sh")
+    program.write_text(f"#!{interpreter}\n")
+    program.chmod(0o755)
+
+    def issue() -> Answer:
+        (program if gone == "the program" else interpreter).unlink()
+        return issued()
+
+    with token_service(issue) as service:
+        options = ("--mode", "token", "--service-url", service.address, "--exec", "--", str(program))
+        with start(*options) as agent:
+            assert agent.end() == status
+    [line] = [line for line in agent.events() if line["event"] == "proxy not started"]
+    assert line["exit_status"] == status
 
 
 def test_a_denial_that_lasts_beyond_the_files_end_ends_the_proxy(start: Start) -> None:

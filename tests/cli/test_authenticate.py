@@ -11,6 +11,7 @@ from app.emulator import FaultKind
 from tests.cli.conftest import Invoke
 from tests.support.process import Served, free_address, run
 from tests.support.signing import FORMS, Recipe
+from tests.support.token_service import refusal, token_service
 from tests.support.world import ACCOUNT, INGRESS, OTHER_ACCOUNT, Aws, recipe_of
 
 
@@ -128,6 +129,15 @@ def test_the_zone_of_a_zone_proxy_goes_along(invoke: Invoke, live: Served, aws: 
         assert invoke("authenticate", "--service", live.address, *options, stdin=credential).exit_code == status
 
 
+def test_the_listeners_of_a_zone_proxy_in_a_dataplane_go_along(invoke: Invoke) -> None:
+    options = ["--type", "dataplane", "--mesh", "default", "--listener", "ZoneEgress"]
+    with token_service(refusal(403, "proxy_type_mismatch")) as service:
+        result = invoke("authenticate", "--service", service.address.removeprefix("http://"), *options, stdin="x")
+        [(path, _, call)] = service.calls
+    assert (path, call["proxy"]["listeners"]) == ("/v1/authenticate", ["ZoneEgress"])
+    assert result.stdout.startswith("denied: proxy_type_mismatch (403)\n")
+
+
 def test_a_denial_tells_reason_remedy_and_request(invoke: Invoke, live: Served) -> None:
     result = invoke("authenticate", "--service", live.address, stdin="garbage")
     assert result.exit_code == 1
@@ -160,6 +170,9 @@ def test_the_answer_may_be_printed_as_it_came(invoke: Invoke, live: Served, aws:
     [
         ["--type", "dataplane"],
         ["--type", "gateway"],
+        ["--listener", "ZoneEgress"],
+        ["--type", "egress", "--listener", "ZoneEgress"],
+        ["--type", "dataplane", "--mesh", "default", "--listener", "ZoneEgress", "--listener", "ZoneIngress"],
         ["--type", "ingress", "--label", "no-equals-sign"],
         ["--service", "nowhere"],
         ["--format", "pem"],
