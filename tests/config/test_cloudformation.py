@@ -20,6 +20,7 @@ TEMPLATES: Final = sorted(path.name for path in FOLDER.glob("*.yaml"))
 # Made-up values of what a stack is given, where a template names no default.
 GIVEN: Final = {
     "Service": "demo-app",
+    "WorkloadLabel": "demo-workload",
     "AWS::Region": "eu-west-1",
     "AWS::Partition": "aws",
     "AWS::AccountId": "111122223333",
@@ -89,9 +90,14 @@ def resolve(template: dict[str, Any], value: Any) -> Any:  # noqa: PLR0911 - one
             return f"the {name}"
         case [("Fn::Join", [str(glue), parts])]:
             return glue.join(resolve(template, parts))
-        case [("Fn::If", [_, yes, _])]:
-            return resolve(template, yes)
+        case [("Fn::If", [str(condition), yes, no])]:
+            return resolve(template, yes if _holds(template, condition) else no)
     return {key: resolve(template, each) for key, each in value.items()}
+
+
+def _holds(template: dict[str, Any], condition: str) -> bool:
+    one, other = template["Conditions"][condition]["Fn::Equals"]
+    return bool(resolve(template, one) == resolve(template, other))
 
 
 def _parameter(template: dict[str, Any], name: str) -> Any:
@@ -216,6 +222,7 @@ def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.Monke
         "default",
         ("demo-app",),
     )
+    assert parameters["labels"] == ("kuma.io/workload=demo-workload",)
     assert str(parameters["token_file"]) == "/kuma-token/token"
 
 
@@ -251,18 +258,58 @@ def test_the_dataplane_is_what_the_agent_asks_for_and_what_the_role_says() -> No
         "kuma.io/type": "dataplane",
         "kuma.io/mesh": resource["mesh"],
         "kuma.io/service": inbound["tags"]["kuma.io/service"],
+        # From Kuma 2.13 on the label can be the SPIFFE id, and a role without the tag lets no proxy have one.
+        "kuma.io/workload": resource["labels"]["kuma.io/workload"],
     }
+    assert set(tags.values()) == {"dataplane", "default", "demo-app", "demo-workload"}
     variables = set(re.findall(r"{{ (\w+) }}", environment(PROXY)["KUMA_DATAPLANE_RUNTIME_RESOURCE"]))
     assert variables == set(re.findall(r'--dataplane-var "(\w+)=', "".join(PROXY["Command"])))
+
+
+@pytest.mark.parametrize("text", ["on", "true", "null", "y"])
+def test_a_workload_stays_the_text_that_it_is(text: str) -> None:
+    resource = yaml.safe_load(
+        environment(proxy_of(with_parameters(WorkloadLabel=text)))["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
+    )
+    assert resource["labels"] == {"kuma.io/workload": text}
+
+
+@pytest.mark.parametrize("text", ["", "Demo", "1demo", "demo-", "-demo", "demo.app", "a" * 64])
+def test_a_workload_is_a_name_that_kuma_takes(text: str) -> None:
+    """A DNS label of RFC 1035: Kuma's control plane makes a resource of this name (pkg/api-server, 2.13 and later)."""
+    pattern = load("dataplane.yaml")["Parameters"]["WorkloadLabel"]["AllowedPattern"]
+    assert not re.fullmatch(pattern, text)
+    assert re.fullmatch(pattern, "a" * 63)
+
+
+@pytest.mark.parametrize(
+    ("version", "port"), [(None, 9902), ("2.14-or-later", 9902), ("2.13-or-earlier", 9901)], ids=str
+)
+def test_the_health_check_asks_where_this_version_says_whether_it_is_ready(version: str | None, port: int) -> None:
+    """Measured: on 2.14 nothing listens on 9901, and on 2.12 a refused proxy is 200 on 9902."""
+    template = with_parameters(**({} if version is None else {"KumaVersion": version}))
+    *_, url = proxy_of(template)["HealthCheck"]["Command"]
+    assert url == f"http://127.0.0.1:{port}/ready"
+    parameter = template["Parameters"]["KumaVersion"]
+    assert parameter["AllowedValues"] == ["2.13-or-earlier", "2.14-or-later"]
+    assert all(words in parameter["Description"] for words in ("9901", "9902", "2.13", "2.14"))
+
+
+def test_the_documented_command_gives_every_parameter_that_has_no_default() -> None:
+    page = (FOLDER.parents[1] / "docs" / "how-to" / "run-the-agent-on-ecs.md").read_text("utf-8")
+    for name in TEMPLATES:
+        [command] = re.findall(rf"^aws cloudformation deploy .*/{name} .*$", page, flags=re.MULTILINE)
+        given = set(re.findall(r" ([A-Z][A-Za-z]+)=", command))
+        parameters = load(name)["Parameters"]
+        assert {each for each, parameter in parameters.items() if "Default" not in parameter} <= given
+        assert given <= parameters.keys()
 
 
 @pytest.mark.parametrize("text", ["123", "on", "true", "null", "1e3", "0x1f"])
 def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
     """The resource is YAML, in which these are no texts unless they are quoted."""
     template = with_parameters(Mesh=text, Service=text)
-    [definition] = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
-    [proxy] = [each for each in definition["Properties"]["ContainerDefinitions"] if each["Name"] == "kuma-dp"]
-    resource = yaml.safe_load(environment(resolve(template, proxy))["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
+    resource = yaml.safe_load(environment(proxy_of(template))["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
     assert resource["mesh"] == text
     assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == text
 
@@ -272,9 +319,19 @@ def with_parameters(**values: str) -> dict[str, Any]:
     template = load("dataplane.yaml")
     for name, value in values.items():
         parameter = template["Parameters"][name]
-        assert re.fullmatch(parameter["AllowedPattern"], value)
+        if "AllowedValues" in parameter:
+            assert value in parameter["AllowedValues"]
+        else:
+            assert re.fullmatch(parameter["AllowedPattern"], value)
         parameter["Default"] = value
     return template
+
+
+def proxy_of(template: dict[str, Any]) -> dict[str, Any]:
+    [definition] = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
+    [proxy] = [each for each in definition["Properties"]["ContainerDefinitions"] if each["Name"] == "kuma-dp"]
+    resolved: dict[str, Any] = resolve(template, proxy)
+    return resolved
 
 
 # Roles.
