@@ -21,8 +21,10 @@ IAM = Path(__file__).parents[2] / "config" / "iam"
 KEYS = ("kuma.io/type", "kuma.io/mesh", "kuma.io/service", "kuma.io/workload", "kuma.io/zone")
 SERVICE_ROLE = "arn:aws:iam::111122223333:role/kuma-aws-iam"
 TAG_ADMIN = "arn:aws:iam::444455556666:role/platform/mesh-identity-admin"
+DEPLOYER = "arn:aws:iam::444455556666:role/platform/mesh-deployer"
 DEVELOPER = "arn:aws:iam::444455556666:role/developer"
 ANY_ROLE = "arn:aws:iam::444455556666:role/demo-app"
+WORKLOAD_ROLE = "arn:aws:iam::444455556666:role/mesh/demo-app"
 MAX_ORGANISATION_POLICY = 5120
 POLICIES = sorted(path.name for path in IAM.glob("*.json"))
 
@@ -109,9 +111,10 @@ def without(policy: Mapping[str, Any], sid: str) -> dict[str, Any]:
 
 @cache
 def every_action() -> tuple[str, ...]:
-    """Every IAM and STS action that botocore knows, and one of another service."""
+    """Every action of IAM, STS and CloudFormation that botocore knows, and one of another service."""
     session = botocore.session.get_session()
-    names = (f"{name}:{op}" for name in ("iam", "sts") for op in session.get_service_model(name).operation_names)
+    services = ("iam", "sts", "cloudformation")
+    names = (f"{name}:{op}" for name in services for op in session.get_service_model(name).operation_names)
     return (*names, "sts:TagSession", "iam:PassRole", "s3:GetObject")
 
 
@@ -295,6 +298,28 @@ def tagging(action: str, *keys: str, by: str = DEVELOPER, on: str = ANY_ROLE, ta
     return Request(action, on, context=context)
 
 
+def passing(role: str, by: str = DEVELOPER) -> Request:
+    return Request("iam:PassRole", role, context={"aws:principalarn": [by]})
+
+
+def stack(operation: str, role: str | None, by: str = DEVELOPER) -> Request:
+    """A stack operation that names a role to CloudFormation; AWS knows the key of no role that the request leaves out."""
+    named = {} if role is None else {"cloudformation:rolearn": [role]}
+    on = "arn:aws:cloudformation:eu-west-1:444455556666:stack/demo-app/0123"
+    return Request(f"cloudformation:{operation}", on, context={"aws:principalarn": [by], **named})
+
+
+# The operations whose requests can name a role (service authorization reference of CloudFormation).
+STACK_OPERATIONS = (
+    "CreateStack",
+    "UpdateStack",
+    "DeleteStack",
+    "CreateChangeSet",
+    "ContinueUpdateRollback",
+    "RollbackStack",
+)
+
+
 def spellings(key: str) -> Iterator[str]:
     yield from (key, key.upper(), key.title(), key.replace("kuma", "Kuma"), key[:-1] + key[-1].upper())
 
@@ -306,6 +331,10 @@ ONE_OF_EACH_STATEMENT = {
     "a-session-tag": tagging("sts:TagSession", "kuma.io/mesh"),
     "trust-of-a-tagged-role": tagging("iam:UpdateAssumeRolePolicy", tagged=True),
     "make-the-exempt-role": tagging("iam:CreateRole", on=TAG_ADMIN),
+    "make-the-deployer": tagging("iam:CreateRole", on=DEPLOYER),
+    "pass-a-workload-role": passing(WORKLOAD_ROLE),
+    "pass-the-exempt-role": passing(TAG_ADMIN),
+    "a-stack-that-runs-as-the-exempt-role": stack("CreateStack", TAG_ADMIN),
 }
 ALMOST_THE_EXEMPT_ROLE = {
     "root": "arn:aws:iam::444455556666:root",
@@ -314,6 +343,7 @@ ALMOST_THE_EXEMPT_ROLE = {
     "its-name-in-another-case": "arn:aws:iam::444455556666:role/platform/Mesh-Identity-Admin",
     "its-name-and-more": "arn:aws:iam::444455556666:role/platform/mesh-identity-admin-2",
     "a-user-of-its-name": "arn:aws:iam::444455556666:user/platform/mesh-identity-admin",
+    "a-deployer-almost": "arn:aws:iam::444455556666:role/platform/mesh-deployer-2",
 }
 GUARDED = {
     **ONE_OF_EACH_STATEMENT,
@@ -342,6 +372,23 @@ GUARDED = {
     "managed-policy-of-the-exempt-role": tagging("iam:AttachRolePolicy", on=TAG_ADMIN),
     "delete-the-exempt-role": tagging("iam:DeleteRole", on=TAG_ADMIN),
     **{
+        f"{operation}-as-{role.rpartition('/')[2]}-by-{by.rpartition('/')[2]}": stack(operation, role, by)
+        for operation in STACK_OPERATIONS
+        for role in (TAG_ADMIN, DEPLOYER)
+        for by in (DEVELOPER, DEPLOYER, TAG_ADMIN)
+    },
+    # A stack keeps the role that it was once given, for whoever may update it. So not even they pass themselves.
+    **{
+        f"{by.rpartition('/')[2]}-passes-{role.rpartition('/')[2]}": passing(role, by)
+        for role in (TAG_ADMIN, DEPLOYER)
+        for by in (DEVELOPER, DEPLOYER, TAG_ADMIN)
+    },
+    "pass-a-workload-role-of-a-deeper-path": passing(WORKLOAD_ROLE.replace("/mesh/", "/mesh/team/")),
+    "trust-of-the-deployer": tagging("iam:UpdateAssumeRolePolicy", on=DEPLOYER),
+    "the-deployer-changes-itself": tagging("iam:PutRolePolicy", on=DEPLOYER, by=DEPLOYER),
+    "the-deployer-tags": tagging("iam:TagRole", "kuma.io/mesh", by=DEPLOYER),
+    "the-deployer-makes": tagging("iam:CreateRole", "kuma.io/mesh", by=DEPLOYER),
+    **{
         f"{name}-by-{by}": replace(request, context={**request.context, "aws:principalarn": [arn]})
         for by, arn in ALMOST_THE_EXEMPT_ROLE.items()
         for name, request in ONE_OF_EACH_STATEMENT.items()
@@ -361,6 +408,14 @@ UNTOUCHED = {
     "another-session-tag": tagging("sts:TagSession", "team"),
     "reading-a-tagged-role": tagging("iam:GetRole", tagged=True),
     "assuming-a-tagged-role": tagging("sts:AssumeRole", tagged=True),
+    "the-deployer-passes-a-workload-role": passing(WORKLOAD_ROLE, DEPLOYER),
+    "the-exempt-role-passes-a-workload-role": passing(WORKLOAD_ROLE, TAG_ADMIN),
+    "passing-another-role": passing(ANY_ROLE),
+    "passing-a-role-whose-path-looks-alike": passing(ANY_ROLE.replace("/demo-app", "/meshes/demo-app")),
+    **{f"{operation}-as-another-role": stack(operation, ANY_ROLE) for operation in STACK_OPERATIONS},
+    # What remains, as the page says: AWS knows of no role where the stack has it already.
+    **{f"{operation}-without-a-role": stack(operation, None) for operation in STACK_OPERATIONS},
+    "the-exempt-role-makes-a-stack-itself": stack("CreateStack", None, TAG_ADMIN),
 }
 
 
@@ -389,6 +444,17 @@ def test_the_guard_denies_session_tags_to_callers_from_outside() -> None:
             assert effects(policy, tagging("sts:TagSession", "team", spelling, by="anybody")) == {"Deny"}
     assert effects(policy, tagging("sts:TagSession", "team", by="anybody")) == set()
     assert effects(policy, tagging("sts:AssumeRole", by="anybody")) == set()
+
+
+def test_the_guard_knows_every_operation_that_can_give_a_stack_a_role() -> None:
+    """By botocore's model: the operations on one stack that have a ``RoleARN``. Stack sets have roles of other names."""
+    model = botocore.session.get_session().get_service_model("cloudformation")
+    having = {
+        name
+        for name in model.operation_names
+        if (shape := model.operation_model(name).input_shape) is not None and "RoleARN" in shape.members
+    }
+    assert having == set(STACK_OPERATIONS)
 
 
 @pytest.mark.parametrize("name", ["guard-tags-scp.json", "guard-session-tags-rcp.json"])
