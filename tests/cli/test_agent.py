@@ -20,7 +20,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app.agent.held import parse_held
 from app.agent.runner import FORWARDED
+from app.core.base64_text import decode_base64url
 from app.core.credential import decode_credential
+from app.core.strict_json import parse_object
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from tests.cli.conftest import Invoke
 from tests.support.keys import KeyFiles, public_pem, rsa_key
@@ -307,6 +309,34 @@ def test_a_service_without_keys_is_told_with_the_setting(start: Start, aws: Aws)
     [line] = [line for line in agent.events() if line["event"] == "gave up"]
     assert line["reason"] == "not_found"
     assert "KMESH_AWSIAM_DATAPLANE_KEYS_FILE" in line["detail"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "workload", "reason"),
+    [
+        ("ZoneEgress", "zone-proxy", None),
+        ("ZoneIngress", "zone-proxy", "proxy_type_mismatch"),
+        ("ZoneEgress", "payments", "proxy_workload_mismatch"),
+    ],
+)
+def test_the_service_judges_a_zone_proxy_in_a_dataplane_by_its_listeners(
+    aws: Aws, path: Path, kind: str, workload: str, reason: str | None
+) -> None:
+    role = aws.add_role({"kuma.io/type": "egress", "kuma.io/mesh": "default", "kuma.io/workload": "zone-proxy"})
+    settings = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod", **KeyFiles.make(path.parent).settings()}
+    task = {**aws.emulator.environment(ACCOUNT, role.name), "KMESH_AWSIAM_AUDIENCE": "prod"}
+    claim = (*ZONE_PROXY, "--label", f"kuma.io/workload={workload}", "--listener", kind)
+    with socket_address() as address, served(address, **settings) as service:
+        service.wait_for("own account")
+        options = ("--mode", "token", "--service-url", address, "--once", "--give-up-after", "0")
+        done = run("agent", "--token-file", str(path), *options, *claim, **task)
+    if reason is not None:
+        assert done.status == 1
+        assert reason in done.out
+        return
+    assert done.status == 0
+    claims = parse_object(decode_base64url(path.read_text().split(".")[1]))
+    assert (claims["Mesh"], claims["Name"], claims["Workload"]) == ("default", "egress-1", "zone-proxy")
 
 
 # Once, and usage.
