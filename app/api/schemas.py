@@ -11,15 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from app.api.call_bounds import CONTROL_CHARACTERS, MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
-from app.core.strict_json import StrictJsonError, parse_object
 from app.errors import RequestError
 from app.reasons import Reason
 
-# Kuma's names have at most 253 characters; tags and labels are bounded by the body's 64 KiB as well.
-_Name = Annotated[str, Field(min_length=1, max_length=253)]
+_NO_CONTROL: Final = f"^[^{CONTROL_CHARACTERS}]*$"
+# Kuma's names have at most 253 characters.
+_Name = Annotated[str, Field(min_length=1, max_length=253, pattern=_NO_CONTROL)]
+# `read_call` examines the texts of tags and labels for control characters, all of them at once.
 _TagKey = Annotated[str, Field(max_length=317)]
-_TagValue = Annotated[str, Field(max_length=253)]
+_TagValue = Annotated[str, Field(max_length=253, json_schema_extra={"pattern": _NO_CONTROL})]
+_TagValues = Annotated[list[_TagValue], Field(max_length=MAX_VALUES_OF_A_TAG, fail_fast=True)]
+_TAG_KEYS: Final[JsonDict] = {"propertyNames": {"maxLength": 317, "pattern": _NO_CONTROL}}
 
 _DECIDING: Final = (SERVICE_TAG, WORKLOAD_TAG)
 MAX_VALUES: Final = 17
@@ -54,10 +58,14 @@ class ProxyClaim(_Closed):
         None, description="The resource's name, for the audit line and for a token that holds a name."
     )
     zone: _Name | None = Field(None, description="The zone of an ingress or egress, if it is known.")
-    tags: dict[_TagKey, list[_TagValue]] | None = Field(
-        None, description="The set of values per tag, over all inbounds and networking.gateway.tags."
+    tags: Annotated[dict[_TagKey, _TagValues], Field(max_length=MAX_TAGS)] | None = Field(
+        None,
+        description="The set of values per tag, over all inbounds and networking.gateway.tags.",
+        json_schema_extra=_TAG_KEYS,
     )
-    labels: dict[_TagKey, _TagValue] | None = Field(None, description="The resource's metadata labels.")
+    labels: Annotated[dict[_TagKey, _TagValue], Field(max_length=MAX_LABELS)] | None = Field(
+        None, description="The resource's metadata labels.", json_schema_extra=_TAG_KEYS
+    )
     listeners: list[ZoneListener] | None = Field(
         None,
         max_length=MAX_LISTENERS,
@@ -163,11 +171,7 @@ def parse_call(body: bytes) -> tuple[str, ProxyRequest | None]:
         RequestError: ``malformed_request``, with the field at fault and no value of it.
     """
     try:
-        members = parse_object(body)
-    except StrictJsonError as error:
-        raise RequestError(Reason.MALFORMED_REQUEST, f"the body is refused: {error}") from error
-    try:
-        call = AuthenticateCall.model_validate(members)
+        call = AuthenticateCall.model_validate(read_call(body))
     except ValidationError as error:
         raise _field_error(error) from None
     return call.credential, None if call.proxy is None else call.proxy.to_core()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.adapters.known_credentials import KnownCredentials
 from app.api import known_calls
+from app.api.call_bounds import MAX_VALUES_OF_A_TAG
 from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
 from app.core.known_credential import KnownCredential
@@ -74,18 +75,18 @@ def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
     assert len(memory.calls) == 0
 
 
-def test_a_claim_of_thousands_of_services_is_held_as_a_few(memory: Memory) -> None:
+def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
     """Two that differ decide as much, and a mismatch stays one."""
     memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
-    text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(3000)]})
+    text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(MAX_VALUES_OF_A_TAG)]})
     for _ in range(2):
         _, claimed = memory.calls.read(text)
         assert claimed is not None
         assert 1 < len(claimed.services) <= MAX_VALUES
 
 
-def test_a_service_that_stands_a_thousand_times_is_one(memory: Memory) -> None:
-    _, claimed = memory.calls.read(body(tags={"kuma.io/service": ["a"] * 1000}))
+def test_a_service_that_stands_many_times_is_one(memory: Memory) -> None:
+    _, claimed = memory.calls.read(body(tags={"kuma.io/service": ["a"] * MAX_VALUES_OF_A_TAG}))
     assert claimed is not None
     assert claimed.services == {"a"}
 
