@@ -6,11 +6,12 @@ connections would wait for as many of its rounds, each with the work of all othe
 
 import asyncio
 import contextlib
+import heapq
 import math
 import resource
 import socket
-from collections.abc import Callable, Coroutine, Sized
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sized
+from typing import Any, Final, Protocol
 
 from app.audit import get_logger
 
@@ -26,12 +27,30 @@ MAX_ACCEPTED_IN_SPITE: Final = 4
 # What is so all the time is said once in a while.
 LOG_SECONDS: Final = 10.0
 
-# What callers must leave over: 256 connections to STS, 64 to IAM, the probes' own listener, names, the log.
-MAX_RESERVED_FILES: Final = 512
+# What callers must leave over: 256 connections to STS, 64 to IAM, 1024 to the probes' own listener, names, the log.
+MAX_RESERVED_FILES: Final = 1536
 MAX_OPEN_FILES: Final = 65_536
 
 Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
 IsAhead = Callable[[int], bool]
+
+
+class Connection(Protocol):
+    """A connection that stands."""
+
+    @property
+    def idleness(self) -> tuple[int, float] | None:
+        """How little it would be missed, the lower the less; None while it is needed."""
+
+    def make_room(self) -> None:
+        """End at once, and leave the connections that stand."""
+
+
+def find_idle(connections: Iterable[Connection]) -> list[Connection]:
+    """Return those that can make room for others: a few, the least missed first. It looks at all of them."""
+    ranks = ((connection.idleness, connection) for connection in connections)
+    idle = [(rank, connection) for rank, connection in ranks if rank is not None]
+    return [connection for _, connection in heapq.nsmallest(MAX_ACCEPTED_AT_ONCE, idle, key=lambda each: each[0])]
 
 
 def is_never_ahead(_connections: int) -> bool:
@@ -49,24 +68,33 @@ class Listener:
         connections: Sized,
         most: int,
         is_ahead: IsAhead = is_never_ahead,
+        find_idle: Callable[[], Iterable[Connection]] = tuple,
+        most_beginning: int = MAX_CONNECTIONS,
     ) -> None:
         """Begin to accept, in the running event loop.
 
         Args:
             listening: the socket, which listens. Whoever made it closes it, after `close`.
             begin: takes an accepted connection over for good, also where it fails. What a client can do in a handshake
-                ends in an `OSError`, and is nothing to tell of.
+                ends in an `OSError`, and is nothing to tell of. It may tell when the connection stands.
             connections: those that stand. One that is begun must be in it before `begin` ends, and leave it when it is lost.
-            most: so many of them; further ones wait in the kernel's backlog.
+            most: so many of them; for a further one an idle one is closed, or it waits in the kernel's backlog.
             is_ahead: whether another process that looks at this socket should have the next one, as we have so many.
+            find_idle: some of those that can make room, the least missed first. It is asked once a pause at most.
+            most_beginning: so many may begin at the same time, as in a handshake; for a further one the oldest is ended.
         """
         self._listening = listening
         self._begin = begin
         self._connections = connections
         self._most = most
         self._is_ahead = is_ahead
+        self._find_idle = find_idle
+        self._idle: Iterator[Connection] = iter(())
+        self._find_idle_at = -math.inf
+        self._most_beginning = most_beginning
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[object]] = set()
+        # In the order of their beginning.
+        self._beginning: dict[asyncio.Task[object], None] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
         listening.setblocking(False)
@@ -93,9 +121,23 @@ class Listener:
         """Look away for a moment: the waiting connections would wake the loop up all the time."""
         self._loop.remove_reader(self._listening)
         self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
-        if self._loop.time() - self._logged_at >= LOG_SECONDS:
-            self._logged_at = self._loop.time()
+        if self._may_log():
             get_logger().warning("not accepting", problem=why)
+
+    def _may_log(self) -> bool:
+        now = self._loop.time()
+        if now - self._logged_at < LOG_SECONDS:
+            return False
+        self._logged_at = now
+        return True
+
+    def _next_idle(self) -> Connection | None:
+        """Return one that can make room. There are so many a pause: closing and accepting all the time holds up callers."""
+        if self._loop.time() >= self._find_idle_at:
+            self._find_idle_at = self._loop.time() + PAUSE_SECONDS
+            self._idle = iter(self._find_idle())
+        # A call may have come over one since it was found, or it may be closed.
+        return next((connection for connection in self._idle if connection.idleness is not None), None)
 
     def _give_way(self) -> None:
         """Let another process have what waits, if it comes for it."""
@@ -110,29 +152,59 @@ class Listener:
         """Accept what waits, up to so many: the loop comes again if there are more."""
         for number in range(MAX_ACCEPTED_AT_ONCE):
             standing = len(self._connections) + len(self._beginning)
-            if standing >= self._most:
+            is_full = standing >= self._most
+            if is_full and number:
+                return  # perhaps nobody else waits: then nobody has to make room
+            idle = self._next_idle() if is_full else None
+            if is_full and idle is None:
                 self._rest(f"{self._most} connections stand")
                 return
             if self._is_ahead(standing) and number >= in_spite:
                 self._give_way()
                 return
-            try:
-                connection, _ = self._listening.accept()
-            except BlockingIOError:
+            if not self._accept_one(idle):
                 return
-            except ConnectionError:
-                continue  # it went away while it waited
-            except OSError as error:
-                # No descriptor or no memory is left, for instance. Some will be when connections have ended.
-                self._rest(f"{type(error).__name__}: {error.strerror}")
-                return
-            connection.setblocking(False)
-            task = self._loop.create_task(self._begin(connection))
-            self._beginning.add(task)
-            task.add_done_callback(self._begun)
+
+    def _accept_one(self, idle: Connection | None) -> bool:
+        """Accept one, in the place of an idle one if there is no other; return whether another one may wait."""
+        try:
+            connection, _ = self._listening.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True  # it went away while it waited
+        except OSError as error:
+            # No descriptor or no memory is left, for instance. Some will be when connections have ended.
+            self._rest(f"{type(error).__name__}: {error.strerror}")
+            return False
+        connection.setblocking(False)
+        if idle is not None:
+            idle.make_room()
+            if self._may_log():
+                get_logger().warning("closing idle connections", problem=f"{self._most} connections stand")
+        self._start(connection)
+        return True
+
+    def _start(self, connection: socket.socket) -> None:
+        if len(self._beginning) >= self._most_beginning:
+            oldest = next(iter(self._beginning))
+            oldest.cancel()
+            del self._beginning[oldest]
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning[task] = None
+        task.add_done_callback(self._begun)
+
+    def stands(self, task: asyncio.Task[object] | None) -> None:
+        """Take a connection that is among those that stand from those that begin, or it would have two places for a moment.
+
+        Args:
+            task: in which it began.
+        """
+        if task is not None:
+            self._beginning.pop(task, None)
 
     def _begun(self, task: asyncio.Task[object]) -> None:
-        self._beginning.discard(task)
+        self._beginning.pop(task, None)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, OSError):
             self._loop.call_exception_handler({"message": "a connection could not be begun", "exception": error})

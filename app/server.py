@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -13,9 +14,19 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
+from app.api.bounded_reads import BoundedReads, new_buffer
 from app.api.protocol import BoundedHttpProtocol
 from app.audit import configure_logging, get_logger
-from app.listener import MAX_CONNECTIONS, IsAhead, Listener, is_never_ahead, most_connections, raise_open_files
+from app.listener import (
+    MAX_CONNECTIONS,
+    Connection,
+    IsAhead,
+    Listener,
+    find_idle,
+    is_never_ahead,
+    most_connections,
+    raise_open_files,
+)
 from app.service import Service, open_service
 from app.settings import Settings
 from app.sockets import BACKLOG, ListenError, Sockets, listening
@@ -31,8 +42,14 @@ _NOTICE_SECONDS: Final = 0.5
 _HANDSHAKE_SECONDS: Final = 10.0
 # A client that keeps an idle connection may not hear that it ends: the process does not wait for its answer at the end.
 _TLS_END_SECONDS: Final = 2.0
-# Probes and metrics alone; they come out of what callers leave over.
-_MAX_DIAGNOSTICS: Final = 64
+# A client that does not go on with its handshake has a place until then; with one more handshake the oldest ends.
+_MAX_HANDSHAKES: Final = 1024
+# With TLS, uvloop reads up to 256 KiB and keeps them encrypted while the application reads nothing. So the kernel is asked
+# for a small receive buffer (it makes it twice as large), and uvloop pauses at the same number.
+_MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
+# Probes and metrics alone, out of the open files that callers leave. When all are idle they take 7 MB.
+_MAX_DIAGNOSTICS: Final = 1024
+_MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
 
 class _Server(uvicorn.Server):
@@ -48,6 +65,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._tls = tls
         self._most = most
+        self._read_buffer = new_buffer()
         self._is_ahead: IsAhead = is_never_ahead
         if shared is not None:
             self._is_ahead = shared.is_ahead
@@ -60,29 +78,43 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept."""
         await super().startup(sockets=[])
-        listeners = [
-            Listener(listening, self._begin, self.server_state.connections, self._most, self._is_ahead)
-            for listening in sockets or ()
-        ]
+        listeners = [self._listen(listening) for listening in sockets or ()]
         # uvicorn closes them at the end, before it closes the sockets.
         self.servers.extend(cast("list[asyncio.Server]", listeners))
 
-    async def _begin(self, connection: socket.socket) -> None:
-        """Speak HTTP over an accepted connection, after its TLS handshake if there is one."""
+    def _listen(self, listening: socket.socket) -> Listener:
+        listener = Listener(
+            listening,
+            lambda connection: self._begin(connection, listener),
+            self.server_state.connections,
+            self._most,
+            self._is_ahead,
+            find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
+            most_beginning=min(_MAX_HANDSHAKES, self._most),
+        )
+        return listener
 
-        def connected() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = BoundedHttpProtocol(
+    async def _begin(self, connection: socket.socket, listener: Listener) -> None:
+        """Speak HTTP over an accepted connection, after its TLS handshake if there is one."""
+        if self._tls is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MAX_TLS_RECEIVE_BYTES)
+        stands = functools.partial(listener.stands, asyncio.current_task())
+
+        def connected() -> BoundedReads:
+            protocol = BoundedHttpProtocol(
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state
             )
-            return protocol
+            return BoundedReads(protocol, self._read_buffer, stands)
 
-        await asyncio.get_running_loop().connect_accepted_socket(
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
             connected,
             connection,
             ssl=self._tls,
             ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_SECONDS,
             ssl_shutdown_timeout=None if self._tls is None else _TLS_END_SECONDS,
         )
+        if self._tls is not None:
+            cast("Any", transport).set_read_buffer_limits(_MAX_TLS_RECEIVE_BYTES)
 
 
 def run(settings: Settings, seat: Seat | None = None) -> None:
@@ -118,7 +150,9 @@ async def _serve(settings: Settings, sockets: Sockets, worker: Worker | None) ->
         servers = [(_Server(config, service.tls, most_connections(), shared), sockets.api)]
         if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
-            servers.append((_Server(config, most=_MAX_DIAGNOSTICS), sockets.diagnostics))
+            # Of few open files callers need the most.
+            most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
+            servers.append((_Server(config, most=most), sockets.diagnostics))
         stop = _handle_signals([server for server, _ in servers], service, grace)
         _spare_long_collections()
         async with contextlib.AsyncExitStack() as beside:

@@ -62,10 +62,10 @@ def signing_keys(folder: Path) -> dict[str, str]:
     return {"KMESH_AWSIAM_DATAPLANE_KEYS_FILE": str(keys), "KMESH_AWSIAM_TOKEN_NAMES": "true"}
 
 
-def start_service(environment: Mapping[str, str], core: int) -> Process:
-    """Start the service on a core, and come back when it is ready."""
+def start_service(environment: Mapping[str, str], core: int, ready_at: int | None = None) -> Process:
+    """Start the service on a core, and come back when it is ready; its probes are on the API's port or another one."""
     process = start([sys.executable, "-m", "app", "serve"], core, environment=environment)
-    wait_until_ready(int(environment["KMESH_AWSIAM_LISTEN"].rpartition(":")[2]), process)
+    wait_until_ready(ready_at or int(environment["KMESH_AWSIAM_LISTEN"].rpartition(":")[2]), process)
     return process
 
 

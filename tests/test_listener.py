@@ -333,7 +333,12 @@ def set_soft_limit(files: int) -> None:
 @pytest.mark.usefixtures("_soft_limit")
 @pytest.mark.parametrize(
     ("files", "most"),
-    [(1024, 512), (MAX_RESERVED_FILES + 1000, 1000), (300, 150), (MAX_RESERVED_FILES + MAX_CONNECTIONS, 8192)],
+    [
+        (1024, 512),
+        (2 * MAX_RESERVED_FILES + 500, MAX_RESERVED_FILES + 500),
+        (300, 150),
+        (MAX_RESERVED_FILES + MAX_CONNECTIONS, 8192),
+    ],
 )
 def test_the_bound_leaves_descriptors_over(files: int, most: int) -> None:
     set_soft_limit(files)

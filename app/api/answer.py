@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from starlette.responses import Response
 from starlette.types import Send
 
 from app.api.at_once import send_at_once
@@ -55,3 +56,10 @@ class Answer(NamedTuple):
             return
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers()})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def to_response(answer: Answer) -> Response:
+    """Return it for a route of FastAPI's."""
+    response = Response(answer.body, status_code=answer.status)
+    response.raw_headers = answer.headers()
+    return response

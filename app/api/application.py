@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
-from app.api.answer import Answer
+from app.api.answer import to_response
 from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
@@ -88,7 +88,7 @@ def build_api(
     )
     async def authenticate(request: Request) -> Response:
         # The hot path answers before this is reached; it stands here to be described, and does the same.
-        return _to_response(await endpoint.answer(request.scope, request.receive))
+        return to_response(await endpoint.answer(request.scope, request.receive))
 
     if with_probes:
         add_probes(app, metrics, readiness)
@@ -110,7 +110,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         openapi_extra=_CALL,
     )
     async def token(request: Request) -> Response:
-        return _to_response(await tokens.answer(request.scope, request.receive))
+        return to_response(await tokens.answer(request.scope, request.receive))
 
     @app.post(
         f"{EXT_AUTHZ_PREFIX}{{path:path}}",
@@ -133,7 +133,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         openapi_extra={"parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]},
     )
     async def ext_authz(request: Request) -> Response:
-        return _to_response(await tokens.answer(request.scope, request.receive))
+        return to_response(await tokens.answer(request.scope, request.receive))
 
 
 def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
@@ -243,13 +243,7 @@ async def _answer_http_exception(request: Request, error: Exception) -> Response
     """Answer what FastAPI itself refuses (unknown paths and methods) in the one format of problems."""
     not_found = isinstance(error, HTTPException) and error.status_code == _NOT_FOUND
     reason = Reason.NOT_FOUND if not_found else Reason.METHOD_NOT_ALLOWED
-    response = _to_response(reason_answer(reason, request_id_of(request.headers.raw)))
+    response = to_response(reason_answer(reason, request_id_of(request.headers.raw)))
     if isinstance(error, HTTPException) and error.headers and "Allow" in error.headers:
         response.headers["allow"] = error.headers["Allow"]
-    return response
-
-
-def _to_response(answer: Answer) -> Response:
-    response = Response(answer.body, status_code=answer.status)
-    response.raw_headers = answer.headers()
     return response

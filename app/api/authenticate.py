@@ -138,9 +138,14 @@ class AuthenticateEndpoint:
         _require_readable(headers)
         began = time.monotonic()
         message = await receive()
-        body: bytes = message.get("body", b"")
-        if message["type"] != "http.request" or message.get("more_body", False) or len(body) > MAX_BODY_BYTES:
+        if (
+            message["type"] != "http.request"
+            or message.get("more_body", False)
+            or len(message.get("body", b"")) > MAX_BODY_BYTES
+        ):
             body = await _read_rest(message, receive, began)
+        else:
+            body = message.get("body", b"")
         credential, claimed = self._known_calls.read(body)
         self._require_room(credential)
         return credential, claimed
@@ -292,7 +297,8 @@ async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
     while True:
         if message["type"] == "http.disconnect":
             raise RequestError(Reason.MALFORMED_REQUEST, "the caller left before its body was whole")
-        body += message.get("body", b"")
+        # Taken out: a message is kept until the next one is there, and would keep its part of the body as well.
+        body += message.pop("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise RequestError(Reason.REQUEST_TOO_LARGE, "the body")
         if not message.get("more_body", False):

@@ -21,6 +21,8 @@ MAX_VALUES_OF_A_TAG: Final = 64
 MAX_MEMBERS: Final = 16
 # Objects and lists. A call with every tag has 260.
 MAX_CONTAINERS: Final = 1024
+# Of objects in objects; a call has three. orjson reads 1024, and Python's own stack would end before that.
+MAX_LEVELS: Final = 16
 # In a body that orjson refuses, such as one with half of a surrogate pair, which is the credential's fault.
 _MAX_VALUES_READ_TWICE: Final = 4096
 
@@ -85,7 +87,8 @@ def _require_bounded(proxy: dict[str, Any]) -> None:
                 _refuse("proxy.labels", f"more than {MAX_LABELS} labels")
             _require_texts("proxy.labels", [*member, *member.values()])
         elif isinstance(member, list | dict) and len(member) > MAX_VALUES_OF_A_TAG:
-            _refuse("proxy", f"a member with more than {MAX_VALUES_OF_A_TAG} values")
+            field = "proxy.listeners" if name == "listeners" else "proxy"
+            _refuse(field, f"a member with more than {MAX_VALUES_OF_A_TAG} values")
 
 
 def _require_tags(tags: dict[str, Any]) -> None:
@@ -115,9 +118,13 @@ def _refuse(field: str, fault: str) -> NoReturn:
     raise RequestError(Reason.MALFORMED_REQUEST, f"{field}: {fault}", field=field)
 
 
-def _count_members(members: dict[str, Any]) -> int:
+def _count_members(members: dict[str, Any], levels: int = MAX_LEVELS) -> int:
     """Count the members of an object and of the objects in it. There is none in a list: the schema has no such member."""
-    return len(members) + sum(_count_members(value) for value in members.values() if isinstance(value, dict))
+    if not levels:
+        _refuse("the body", f"objects nested in more than {MAX_LEVELS} levels")
+    return len(members) + sum(
+        _count_members(value, levels - 1) for value in members.values() if isinstance(value, dict)
+    )
 
 
 def _marks_outside_strings(body: bytes) -> bytes:

@@ -2,11 +2,17 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
+from app.api.answer import to_response
+from app.api.authenticate import request_id_of
+from app.api.metrics_page import MetricsPage
+from app.api.problems import MEDIA_TYPE, reason_answer
+from app.api.schemas import Problem
 from app.metrics import CONTENT_TYPE, Metrics
 from app.readiness import Readiness
+from app.reasons import Reason
 
 
 class Health(BaseModel):
@@ -52,9 +58,28 @@ def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
             upstreams=metrics.last_outcomes(),
         )
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-    async def expose() -> Response:
+    def render() -> bytes:
         metrics.ready.set(readiness.ready)
-        return Response(metrics.expose(), media_type=CONTENT_TYPE)
+        return metrics.expose()
+
+    page = MetricsPage(render)
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={
+            503: {
+                "description": f"`{Reason.OVERLOADED}`: too many scrapers wait already.",
+                "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+            }
+        },
+    )
+    async def expose(request: Request) -> Response:
+        exposed = await page.read()
+        if exposed is None:
+            answer = reason_answer(Reason.OVERLOADED, request_id_of(request.headers.raw))
+            return to_response(answer._replace(extra_headers=(*answer.extra_headers, (b"connection", b"close"))))
+        return Response(exposed, media_type=CONTENT_TYPE)
 
     app.include_router(router)

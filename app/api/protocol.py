@@ -5,8 +5,10 @@ all do, costs no clock for its body: whoever reads one is woken up from here whe
 """
 
 import asyncio
+from collections import deque
 from typing import Any, Final, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.joined_writes import JoinedWrites, Turn
@@ -17,8 +19,6 @@ MAX_HEADERS: Final = 64
 MAX_AROUND_BODY_BYTES: Final = 512 * 1024
 # Requests of one connection that wait for the answer to an earlier one.
 MAX_PIPELINED: Final = 16
-# uvloop reads 256 KB at once; the bounds above are kept to this.
-_PIECE_BYTES: Final = 16 * 1024
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 # The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
@@ -34,8 +34,21 @@ class _TooManyWaitError(ValueError):
     """Likewise."""
 
 
+class _Flow(FlowControl):
+    """Reads nothing while a request waits for an earlier one, although whoever answers the earlier one asks for its body."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, unless a request waits: it may be as large as a read, and the next read as large again."""
+        if not self._waiting:
+            super().resume_reading()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection whose request heads are bounded."""
+    """One connection whose request heads are bounded; `app.api.bounded_reads` bounds what is read at once."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,10 +59,34 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
         self._unused_since: float | None = None
+        self._idle_since = 0.0
+
+    @property
+    def idleness(self) -> tuple[int, float] | None:
+        """Whether nobody would be missed: the lower, the less. None while a call is being answered.
+
+        First those that have not sent a whole head, then those between two calls, then those that keep their body back or
+        do not take their answer; and of each kind those that have been so for longest.
+        """
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None:
+            return 0, self._idle_since
+        if cycle.response_complete:
+            return 1, self._idle_since
+        if cycle.more_body or self.flow.write_paused:
+            return 2, self._idle_since
+        return None
+
+    def make_room(self) -> None:
+        """End at once, so that another connection can have this one's place."""
+        self.connections.discard(self)
+        self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock of the first head: a connection that says nothing is closed."""
         super().connection_made(JoinedWrites(cast("asyncio.Transport", transport), Turn.of(self.loop)))
+        self.flow = _Flow(self.transport, self.pipeline)
+        self._idle_since = self.loop.time()
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -60,14 +97,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came. A large read is taken in pieces, so that the bounds are looked at between them."""
-        if len(data) <= _PIECE_BYTES:
-            self._take(data)
-        else:
-            for at in range(0, len(data), _PIECE_BYTES):
-                if self.transport.is_closing():
-                    return
-                self._take(data[at : at + _PIECE_BYTES])
+        """Read what came."""
+        self._take(data)
         # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle is not None and not cycle.response_complete
@@ -113,13 +144,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         waiting = self.pipeline.pop() if self.pipeline else None
-        if not self.pipeline:
-            # Not before: each answer would let in as many requests as one read holds. The last one's body may be on its way.
-            self.flow.resume_reading()
+        # The last one's body may be on its way.
+        self.flow.resume_reading()
         if waiting is not None:
             self._start_asgi_task(*waiting)
             return
-        self._unused_since = self.loop.time()
+        self._unused_since = self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._start_keep_alive(self.timeout_keep_alive)
 

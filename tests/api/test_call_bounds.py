@@ -68,13 +68,13 @@ def test_the_bounds_are_those_of_the_documentation() -> None:
 )
 def test_as_many_as_the_bound_are_read_and_one_more_is_refused(member: dict[str, Any], more: dict[str, Any]) -> None:
     [(name, held)] = member.items()
-    assert read(body(**member))
+    assert read(body(**member)).mesh == "default"
     assert fault(body(**{name: held | more})).field == f"proxy.{name}"
 
 
 @pytest.mark.parametrize("key", [SERVICE_TAG, "version"])
 def test_a_tag_has_so_many_values_and_no_more(key: str) -> None:
-    assert read(body(tags={key: ["v"] * MAX_VALUES_OF_A_TAG}))
+    assert read(body(tags={key: ["v"] * MAX_VALUES_OF_A_TAG})).mesh == "default"
     assert fault(body(tags={key: ["v"] * (MAX_VALUES_OF_A_TAG + 1)})).field == "proxy.tags"
 
 
@@ -112,6 +112,10 @@ FLOODS = {
     "a-credential-that-is-a-list": (f'{{"credential":[{repeated("1")}]}}'.encode(), "credential"),
     "objects": (f'{{"credential":[{repeated("{}")}]}}'.encode(), "the body"),
     "deep-lists": (b'{"credential":' + b"[" * 30_000 + b"]" * 30_000 + b"}", "the body"),
+    "objects-that-orjson-reads": (
+        b'{"credential":"x","proxy":' + b'{"":' * 1000 + b"1" + b"}" * 1000 + b"}",
+        "the body",
+    ),
     "deep-objects": (b'{"credential":' + b'{"":' * 10_000 + b"1" + b"}" * 10_000 + b"}", "the body"),
 }
 
@@ -169,7 +173,7 @@ def test_no_flood_takes_more_than_a_body_of_its_size_has_to(text: bytes) -> None
 
 def test_the_largest_call_takes_no_more_either() -> None:
     text = body(tags={str(n): [""] * 55 for n in range(MAX_TAGS)}, labels={str(n): "" for n in range(MAX_LABELS)})
-    assert read(text)
+    assert read(text).mesh == "default"
     calls, taken = calls_and_bytes(text)
     assert calls < MOST_CALLS
     assert taken < MOST_BYTES

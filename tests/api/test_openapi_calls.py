@@ -29,6 +29,7 @@ from structlog.testing import capture_logs
 
 from app.adapters.accounts import FixedAccounts
 from app.adapters.known_credentials import KnownCredentials
+from app.api import metrics_page
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
@@ -150,6 +151,11 @@ def stage() -> Iterator[Stage]:
     with capture_logs():
         operations: list[Operation] = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
         yield Stage(upstreams, {operation.label: operation for operation in operations})
+
+
+@pytest.fixture(autouse=True)
+def _pages_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_page, "MIN_PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.authenticator import Clock
+from app.listener import MAX_CONNECTIONS
 from app.server import _Server, uvicorn_config
 from app.service import Service, open_service, utc_now
 from app.settings import Settings
@@ -76,9 +77,11 @@ async def running_service(aws: Aws, settings: Settings, clock: Clock = utc_now) 
 
 
 @contextlib.asynccontextmanager
-async def listening(app: ASGIApp, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, int]]:
+async def listening(
+    app: ASGIApp, tls: ssl.SSLContext | None = None, *, most: int = MAX_CONNECTIONS
+) -> AsyncIterator[tuple[str, int]]:
     """Serve an application on loopback exactly as the service does; yields host and port."""
-    server = _Server(uvicorn_config(app, grace_seconds=1), tls)
+    server = _Server(uvicorn_config(app, grace_seconds=1), tls, most)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:

@@ -1,0 +1,64 @@
+"""Reads of a connection, of at most 16 KiB each.
+
+The event loop reads up to 256 KiB at once, whatever the protocol does with it. So a client that sends requests ahead of
+their answers would have that much of them kept, for each connection.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+MAX_READ_BYTES: Final = 16 * 1024
+
+
+def new_buffer() -> memoryview:
+    """Make the buffer of an event loop: a read is copied out of it before the next one."""
+    return memoryview(bytearray(MAX_READ_BYTES))
+
+
+class BoundedReads(asyncio.BufferedProtocol):
+    """Reads into a buffer for a protocol, which is handed all events."""
+
+    __slots__ = ("_buffer", "_connected", "_data_received", "_protocol")
+
+    def __init__(self, protocol: asyncio.Protocol, buffer: memoryview, connected: Callable[[], None]) -> None:
+        """Read for a protocol.
+
+        Args:
+            protocol: of one connection.
+            buffer: made by `new_buffer` for this event loop.
+            connected: told once the connection is made, and the protocol knows it.
+        """
+        self._protocol = protocol
+        self._connected = connected
+        self._data_received = protocol.data_received
+        self._buffer = buffer
+
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        """Return where the next read goes."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand over what was read."""
+        self._data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        """Hand it on."""
+        return self._protocol.eof_received()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand it on."""
+        self._protocol.connection_made(transport)
+        self._connected()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand it on."""
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hand it on."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand it on."""
+        self._protocol.resume_writing()

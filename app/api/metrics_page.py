@@ -1,0 +1,64 @@
+"""One rendering of the metrics for all who ask for them within a second.
+
+A rendering takes 4 ms of the event loop, in which nobody is answered; with several workers it takes more. So it begins at
+most once a second, and whoever asks waits for the next one: an answer is never older than its question. That also slows down
+whoever asks again and again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+MIN_PAUSE_SECONDS: Final = 1.0
+# Beyond it scrapers are turned away. A page is about 60 KB.
+MAX_SCRAPES: Final = 64
+
+Page = bytes
+
+
+class MetricsPage:
+    """The page of ``/metrics``, for many scrapers at once."""
+
+    def __init__(self, render: Callable[[], Page]) -> None:
+        self._render = render
+        self._waiting: list[asyncio.Future[Page]] = []
+        self._scrapes = 0
+        self._next_at = 0.0
+
+    async def read(self) -> Page | None:
+        """Return the page as it is now or up to a second from now; None where too many wait for theirs."""
+        if self._scrapes >= MAX_SCRAPES:
+            return None
+        loop = asyncio.get_running_loop()
+        page: asyncio.Future[Page] = loop.create_future()
+        if not self._waiting:
+            loop.call_at(max(self._next_at, loop.time()), self._begin)
+        self._waiting.append(page)
+        self._scrapes += 1
+        try:
+            return await page
+        finally:
+            self._scrapes -= 1
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting, self._waiting = self._waiting, []
+        try:
+            page = self._render()
+        except Exception as error:  # noqa: BLE001 - each of them gets it
+            for each in waiting:
+                if not each.done():
+                    each.set_exception(error)
+            return
+        finally:
+            self._next_at = loop.time() + MIN_PAUSE_SECONDS
+        self._hand_out(page, waiting)
+
+    def _hand_out(self, page: Page, waiting: list[asyncio.Future[Page]]) -> None:
+        """Answer one of them in each turn of the event loop, so that callers and other probes have theirs in between."""
+        if not waiting:
+            return
+        first = waiting.pop(0)
+        if not first.done():
+            first.set_result(page)
+        asyncio.get_running_loop().call_soon(self._hand_out, page, waiting)

@@ -1,0 +1,121 @@
+"""How much of a client's bytes a connection keeps, whatever it sends ahead (I20)."""
+
+import asyncio
+import contextlib
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator
+
+import pytest
+import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api.authenticate import MAX_BODY_BYTES
+from tests.support.service import listening
+
+KIB = 1024
+MOST = 80 * KIB
+CONNECTIONS = 8
+# Beyond what a socket of the kernel's holds, on both ends.
+SENT = 16 * 1024 * KIB
+POST = b"POST /v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+class Hanging:
+    """An application that reads what it is sent, and answers at the end alone; it keeps nothing itself."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.whole = 0
+        self.end = asyncio.Event()
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        self.begun += 1
+        while (await receive()).get("more_body", False) and not self.end.is_set():
+            pass
+        self.whole += 1
+        await self.end.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body"})
+
+
+async def send_as_much_as_it_takes(connections: list[socket.socket], data: bytes) -> None:
+    """Send over all of them until the server takes no more of any, or all of it is sent."""
+    left = dict.fromkeys(connections, memoryview(data))
+    quiet = 0
+    async with asyncio.timeout(60):
+        while quiet < 50:
+            quiet += 1
+            for connection in connections:
+                # At once, so that there is as much to read as the kernel holds.
+                with contextlib.suppress(BlockingIOError):
+                    while left[connection]:
+                        left[connection] = left[connection][connection.send(left[connection]) :]
+                        quiet = 0
+            await asyncio.sleep(0.001)
+
+
+@contextlib.asynccontextmanager
+async def connected(app: ASGIApp, number: int) -> AsyncIterator[list[socket.socket]]:
+    async with listening(app) as address:
+        connections = [socket.create_connection(address) for _ in range(number)]
+        try:
+            for connection in connections:
+                connection.setblocking(False)
+            yield connections
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def kept_of(data: bytes) -> tuple[int, tuple[int, int]]:
+    """What each connection keeps of what it is sent, on the loop that the service runs on; and calls begun, and read."""
+
+    async def scenario() -> tuple[int, tuple[int, int]]:
+        app = Hanging()
+        async with connected(app, CONNECTIONS + 1) as [first, *others]:
+            await send_as_much_as_it_takes([first], data)  # what is made once is not counted
+            tracemalloc.start()
+            try:
+                await send_as_much_as_it_takes(others, data)
+                return tracemalloc.get_traced_memory()[0] // CONNECTIONS, (app.begun, app.whole)
+            finally:
+                tracemalloc.stop()
+                app.end.set()
+
+    return uvloop.run(scenario())
+
+
+def request(length: int) -> bytes:
+    return HEAD % length + b"x" * length
+
+
+@pytest.mark.parametrize("length", [4_000, 20_000, 60_000, MAX_BODY_BYTES])
+def test_requests_ahead_of_an_answer_stay_with_the_kernel(length: int) -> None:
+    """Seven of them were kept for each connection: 480 KiB, on top of the one that is being answered."""
+    kept, calls = kept_of(request(length) * (SENT // length))
+    assert calls == (CONNECTIONS + 1, CONNECTIONS + 1)  # one each is read, and none is answered
+    assert kept <= MOST
+
+
+def test_a_head_behind_a_call_is_kept_up_to_its_bound() -> None:
+    unfinished = b"".join(b"X-%d: %b\r\n" % (number, b"x" * KIB) for number in range(30))
+    kept, calls = kept_of(request(4_000) + b"GET / HTTP/1.1\r\nHost: x\r\n" + unfinished)
+    assert calls == (CONNECTIONS + 1, CONNECTIONS + 1)
+    assert kept <= MOST
+
+
+async def test_a_body_that_does_not_end_is_kept_once(api: ASGIApp) -> None:
+    """Its parts came one after the other, and each was kept beside what they are together."""
+    whole = POST % MAX_BODY_BYTES + b"x" * MAX_BODY_BYTES
+    async with connected(api, CONNECTIONS + 1) as [first, *others]:
+        await send_as_much_as_it_takes([first], whole[:-1])
+        tracemalloc.start()
+        try:
+            for part in (whole[:30_000], whole[30_000:60_000], whole[60_000:-1]):
+                await send_as_much_as_it_takes(others, part)
+            kept = tracemalloc.get_traced_memory()[0] // CONNECTIONS
+        finally:
+            tracemalloc.stop()
+    assert 60 * KIB < kept <= MOST

@@ -1,0 +1,149 @@
+"""One page of metrics for all who ask at the same time: rendered at most once a second, and not older than the question."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.types import ASGIApp
+
+from app.api import metrics_page
+from app.api.application import build_diagnostics
+from app.api.metrics_page import MAX_SCRAPES, MIN_PAUSE_SECONDS, MetricsPage
+from app.core.token_claims import TokenKind
+from app.metrics import Metrics
+from app.readiness import Readiness
+from tests.support.exposition import read_samples, value
+from tests.support.service import listening
+
+SECONDS = 10
+SCRAPERS = 60
+TOKENS = "kuma_aws_iam_tokens_issued_total"
+
+
+class CountedMetrics(Metrics):
+    """Real metrics that know how often they were rendered."""
+
+    rendered = 0
+
+    def expose(self) -> bytes:
+        self.rendered += 1
+        return super().expose()
+
+
+@pytest.fixture
+def metrics() -> CountedMetrics:
+    return CountedMetrics()
+
+
+@pytest.fixture
+def diagnostics(metrics: CountedMetrics) -> ASGIApp:
+    return build_diagnostics(metrics, Readiness())
+
+
+@contextlib.asynccontextmanager
+async def scraper_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a real server, with a connection for each question under way."""
+    async with (
+        listening(app) as (host, port),
+        httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=SECONDS) as client,
+    ):
+        yield client
+
+
+async def test_all_who_ask_at_the_same_time_have_one_page(diagnostics: ASGIApp, metrics: CountedMetrics) -> None:
+    """Each would hold up every decision by 4 ms."""
+    async with scraper_of(diagnostics) as client:
+        answers = await asyncio.gather(*(client.get("/metrics") for _ in range(SCRAPERS)))
+    assert {answer.status_code for answer in answers} == {200}
+    # Another one for each second that it takes to connect.
+    assert metrics.rendered < SCRAPERS / 2
+
+
+async def test_a_scraper_in_a_loop_has_a_page_a_second(diagnostics: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock says so, and not the number of questions."""
+    monkeypatch.setattr(metrics_page, "MIN_PAUSE_SECONDS", 0.2)
+    loop = asyncio.get_running_loop()
+    async with scraper_of(diagnostics) as client:
+        began = loop.time()
+        for _ in range(5):
+            await client.get("/metrics")
+        assert loop.time() - began >= 4 * 0.2
+    assert MIN_PAUSE_SECONDS == 1.0
+
+
+async def test_a_page_is_never_older_than_the_question(
+    diagnostics: ASGIApp, metrics: CountedMetrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees an answer and then looks at the metrics finds it there."""
+    monkeypatch.setattr(metrics_page, "MIN_PAUSE_SECONDS", 0.05)
+    async with scraper_of(diagnostics) as client:
+        for number in range(1, 4):
+            metrics.token_issued(TokenKind.DATAPLANE, "fresh")
+            samples = read_samples((await client.get("/metrics")).text)
+            assert value(samples, TOKENS, kind="dataplane", origin="fresh") == number
+
+
+async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(
+    diagnostics: ASGIApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_page, "MAX_SCRAPES", 2)
+    monkeypatch.setattr(metrics_page, "MIN_PAUSE_SECONDS", 0.5)
+    async with scraper_of(diagnostics) as client:
+        await client.get("/metrics")  # so that the others wait for the next page
+        answers = await asyncio.gather(*(client.get("/metrics") for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+    [refused, _] = [answer for answer in answers if answer.status_code == 503]
+    assert refused.json()["reason"] == "overloaded"
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+    assert MAX_SCRAPES == 64
+
+
+async def test_pages_are_handed_out_one_by_one() -> None:
+    """So that a hit or a probe that comes meanwhile waits for one of them, and not for all."""
+    page = MetricsPage(lambda: b"page")
+    done: list[bytes | None] = []
+
+    async def scrape() -> None:
+        done.append(await page.read())
+
+    scrapes = [asyncio.create_task(scrape()) for _ in range(20)]
+    in_a_turn = []
+    async with asyncio.timeout(SECONDS):
+        while len(done) < len(scrapes):
+            before = len(done)
+            await asyncio.sleep(0)
+            in_a_turn.append(len(done) - before)
+    assert max(in_a_turn) <= 2
+    assert set(done) == {b"page"}
+
+
+async def test_a_scraper_that_goes_away_takes_nobodys_page_and_leaves_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics_page, "MAX_SCRAPES", 2)
+    page = MetricsPage(lambda: b"page")
+    async with asyncio.timeout(SECONDS):
+        for _ in range(3):
+            gone, there = asyncio.create_task(page.read()), asyncio.create_task(page.read())
+            await asyncio.sleep(0)
+            gone.cancel()
+            assert await there == b"page"
+
+
+async def test_a_rendering_that_fails_fails_for_all_who_wait_and_for_nobody_after() -> None:
+    pages: list[bytes | Exception] = [ValueError("a bug"), b"page"]
+
+    def render() -> bytes:
+        page = pages.pop(0)
+        if isinstance(page, Exception):
+            raise page
+        return page
+
+    page = MetricsPage(render)
+    async with asyncio.timeout(SECONDS):
+        failed = await asyncio.gather(page.read(), page.read(), return_exceptions=True)
+        assert [repr(error) for error in failed] == ["ValueError('a bug')"] * 2
+        assert await page.read() == b"page"
