@@ -231,6 +231,10 @@ def seconds(value: float) -> str:
     return f"{value:g} s"
 
 
+def levels(value: int) -> str:
+    return f"{value} levels"
+
+
 def hours(value: float) -> str:
     return f"{value / 3600:g} h"
 
@@ -333,6 +337,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.api.caller_guard.LOG_SECONDS": ("A caller", "log lines about unknown callers", seconds),
     "app.unix_socket._PROBE_SECONDS": ("A caller", "asking whether an old Unix socket is still served", seconds),
     "app.core.credential.MAX_CREDENTIAL_CHARS": ("A credential", "length", kib),
+    "app.core.strict_json.MAX_NESTING": ("A credential", "nesting of its JSON", levels),
     "app.core.request_policy.MAX_TARGET_CHARS": ("A credential", "path and query as they are sent to STS", characters),
     "app.core.request_policy.MAX_LIFETIME": ("A credential", "age", minutes),
     "app.core.request_policy.MAX_FUTURE_SKEW": ("A credential", "date in the future", minutes),
@@ -546,6 +551,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
 }
 # Where else one of them stands.
 AGAIN: Final = (
+    ("A call to the API", "nesting of the body's JSON", "app.core.strict_json.MAX_NESTING"),
     ("The shared store", "failures in a row, until the store is left alone", "app.adapters.breaker.BREAKER_FAILURES"),
     ("The shared store", "pause before one try is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
     ("IAM", "pause before one call to it is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),

@@ -78,6 +78,14 @@ def test_decode_envelope_reads_every_way_of_writing_the_same(text: str) -> None:
     assert decode_envelope(text) == decode_envelope(vault())
 
 
+@pytest.mark.parametrize("lists", [16, 400])
+def test_decode_envelope_bounds_the_nesting_of_what_it_ignores(lists: int) -> None:
+    """The role is of any type, but it is parsed: the bound is ours, and the same on every interpreter."""
+    accepted = vault(role="role").replace('"role"}', "[" * 15 + "]" * 15 + "}")
+    assert decode_envelope(accepted) == decode_envelope(vault())
+    assert rejects(vault(role="role").replace('"role"}', "[" * lists + "]" * lists + "}"))
+
+
 def test_decode_envelope_reads_lists_in_the_plain_form_too() -> None:
     assert decode_envelope(plain(headers={name: [value] for name, value in HEADERS.items()})) == decode_envelope(
         plain()
