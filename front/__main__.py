@@ -10,7 +10,7 @@ import click
 import httpx
 
 from app.cli.demo import Table
-from app.demo.stage import StageError
+from app.demo.stage import StageError, exit_on_sigterm
 from front.certificates import NAME
 from front.envoy import EnvoyError
 from front.rows import Outcome, play, rows
@@ -69,6 +69,7 @@ async def _bootstrap(front: Front, table: Table) -> int:
 
 
 if __name__ == "__main__":
+    exit_on_sigterm()
     try:
         sys.exit(asyncio.run(main()))
     except (EnvoyError, StageError) as error:

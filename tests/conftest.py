@@ -4,13 +4,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
+import hypothesis
 import pytest
 from botocore.loaders import JSONFileLoader
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from app.adapters.trust import client_context
 from app.emulator import Emulator
 from app.settings import Settings, load_settings
 from tests.support.service import RunningService, running_service
 from tests.support.world import Aws, make_world
+
+# A busy machine is slow to make examples up, and to run each. Neither is a fault.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _FOREIGN = ("AWS_", "KMESH_", "KUMA_")
@@ -34,6 +43,15 @@ def _botocores_data_is_parsed_once() -> Iterator[None]:
     parsed = functools.cache(lambda path: load(JSONFileLoader(), path))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: parsed(path))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _keys_and_authorities_are_read_once() -> Iterator[None]:
+    """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, for each of a thousand services."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.token_key_files.load_pem_private_key", functools.cache(load_pem_private_key))
+        patch.setattr("app.adapters.sts.client_context", functools.cache(client_context))
         yield
 
 

@@ -1,13 +1,16 @@
 """``demo``: what a newcomer runs first."""
 
 import re
+import signal
+import subprocess
 import sys
 
 from app.cli.demo import Table
 from app.demo.kuma import CHECKS
 from app.demo.sidecars import SIDECARS, Sidecar
 from app.reasons import EXPLANATIONS, Reason
-from tests.support.process import ROOT, Done, run_program
+from tests.support.patience import PATIENCE
+from tests.support.process import ROOT, Done, clean_environment, run_program, stop_group
 
 
 def run_demo(before: str = "pass", *options: str) -> Done:
@@ -77,6 +80,27 @@ def test_a_service_that_does_not_start_is_told_with_what_it_printed() -> None:
     assert "the service did not become ready" in done.err
     assert "KMESH_AWSIAM_AUDIENCE" in done.err
     assert "Traceback" not in done.err
+
+
+def test_sigterm_ends_the_service_too() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "demo", "--verbose"],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert any("listening" in line for line in process.stdout)
+            process.terminate()
+            # The service writes to the same pipe: it is at its end once both processes are.
+            process.communicate(timeout=PATIENCE)
+        finally:
+            stop_group(process)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 def run_demo_kuma(before: str = "pass") -> Done:

@@ -33,11 +33,12 @@ from app.listener import (
 )
 from app.tls import ServerTls, TlsFiles
 from app.workers.balance import Connections
+from tests.support.patience import PATIENCE
 from tests.support.process import socket_address
 from tests.support.service import listening, until
 from tests.support.tls import Authority
 
-SECONDS = 10
+SECONDS = PATIENCE
 HEALTHY = b"GET /healthy HTTP/1.1\r\nHost: x\r\n\r\n"
 
 Scenario = Callable[[], Coroutine[Any, Any, None]]

@@ -17,6 +17,7 @@ import pytest
 
 from app.emulator import FaultKind
 from app.listener import MAX_OPEN_FILES
+from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, Served, clean_environment, connect, free_address, run, served, socket_address
 from tests.support.world import Aws
 
@@ -29,7 +30,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture
 def service(aws: Aws, address: str) -> Iterator[Served]:
-    with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="2") as running:
+    with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="60") as running:
         running.wait_for("own account")
         aws.emulator.calls.clear()
         yield running
@@ -184,7 +185,7 @@ def test_a_decision_under_way_is_finished(service: Served, aws: Aws) -> None:
     aws.emulator.calls.wait_for(1)
     service.process.send_signal(signal.SIGTERM)
     aws.emulator.faults.clear()
-    assert service.process.wait(10) == 0
+    assert service.process.wait(PATIENCE) == 0
     deciding.join()
     assert deciding.answer is not None
     assert (deciding.answer.status_code, deciding.answer.json().get("reason")) == (200, None)
@@ -200,7 +201,7 @@ def test_it_says_that_it_stops_while_a_decision_is_finished(service: Served, aws
     assert service.client.get("/ready").status_code == 503
     assert service.client.get("/healthy").status_code == 200
     aws.emulator.faults.clear()
-    assert service.process.wait(10) == 0
+    assert service.process.wait(PATIENCE) == 0
     deciding.join()
     assert deciding.answer is not None
     assert deciding.answer.status_code == 200
@@ -210,7 +211,7 @@ def test_a_call_whose_body_is_on_its_way_is_finished(service: Served, aws: Aws) 
     body = json.dumps({"credential": aws.credential()}).encode()
     head = "POST /v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(10)
+        raw.settimeout(PATIENCE)
         raw.connect(str(path_of(service.address)))
         raw.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
         assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -218,17 +219,20 @@ def test_a_call_whose_body_is_on_its_way_is_finished(service: Served, aws: Aws) 
         service.wait_for("draining")
         raw.sendall(body)
         assert raw.recv(4096).startswith(b"HTTP/1.1 200 ")
-    assert service.process.wait(10) == 0
+    assert service.process.wait(PATIENCE) == 0
 
 
-def test_a_decision_that_hangs_does_not_hold_up_the_end(service: Served, aws: Aws) -> None:
+def test_a_decision_that_hangs_does_not_hold_up_the_end(address: str, aws: Aws) -> None:
     """It is undecided by its own deadline, and the process ends after it."""
-    aws.emulator.faults.sts.inject(FaultKind.HANG)
-    deciding = Deciding(service, aws.credential())
-    deciding.start()
-    aws.emulator.calls.wait_for(1)
-    assert service.stop() == 0
-    deciding.join()
+    with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="2") as service:
+        service.wait_for("own account")
+        aws.emulator.calls.clear()
+        aws.emulator.faults.sts.inject(FaultKind.HANG)
+        deciding = Deciding(service, aws.credential())
+        deciding.start()
+        aws.emulator.calls.wait_for(1)
+        assert service.stop() == 0
+        deciding.join()
     assert deciding.answer is not None
     assert (deciding.answer.status_code, deciding.answer.json()["reason"]) == (503, "sts_unavailable")
 
@@ -288,6 +292,6 @@ def test_a_log_that_nobody_reads_any_more_holds_up_neither_an_answer_nor_the_end
             answer = client.post("/v1/authenticate", json={"credential": aws.credential()})
             assert answer.headers["content-type"] in ("application/json", "application/problem+json")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE) == 0
         finally:
             process.kill()

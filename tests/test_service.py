@@ -12,6 +12,7 @@ from app.emulator import FaultKind
 from app.service import Service, open_service, utc_now
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 from tests.support.service import RunningService, running_service, until
 from tests.support.world import (
     ACCOUNT,
@@ -103,7 +104,7 @@ async def test_a_change_of_tags_waits_for_the_ttl(service: RunningService, aws: 
 
 async def test_a_decision_ends_by_its_own_deadline(start_service: StartService, aws: Aws) -> None:
     aws.emulator.faults.iam.inject(FaultKind.HANG)
-    async with start_service(KMESH_AWSIAM_DECISION_TIMEOUT="0.2") as service:
+    async with start_service(KMESH_AWSIAM_DECISION_TIMEOUT="2") as service:
         response = await service.present(aws.credential(), PROXY)
         assert (response.status_code, response.json()["reason"]) == (503, "iam_unavailable")
         aws.emulator.faults.clear()
@@ -225,7 +226,7 @@ async def test_two_services_in_one_process_share_nothing(start_service: StartSer
 async def test_a_service_closes_while_aws_hangs(aws: Aws, settings_of: LoadSettings) -> None:
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     settings = settings_of(**aws.service_environment())
-    async with asyncio.timeout(10), open_service(settings):
+    async with asyncio.timeout(PATIENCE), open_service(settings):
         await asyncio.to_thread(aws.emulator.calls.wait_for, 1)
 
 

@@ -268,7 +268,6 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.api.call_bounds.MAX_VALUES_OF_A_TAG": ("A call to the API", "values of a tag", count),
     "app.api.call_bounds.MAX_LABELS": ("A call to the API", "labels", count),
     "app.api.call_bounds.MAX_CONTAINERS": ("A call to the API", "objects and lists in a body", count),
-    "app.api.call_bounds.MAX_LEVELS": ("A call to the API", "levels of objects in objects in a body", count),
     "app.api.call_bounds._MAX_VALUES_READ_TWICE": (
         "A call to the API",
         "values in a body that is read a second time, since it holds half of a surrogate pair",

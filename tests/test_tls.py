@@ -19,6 +19,7 @@ from app import server
 from app.tls import ServerTls, TlsFileError, TlsFiles, find_problems, new_server_context
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
+from tests.support.patience import PATIENCE
 from tests.support.service import AUTHENTICATE, RunningService, listening, running_service
 from tests.support.tls import Authority, Certificate, make_certificate
 from tests.support.world import PROXY, Aws
@@ -191,7 +192,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
     async with start_service(**files.variables()) as service, serving(service) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(sent)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             with contextlib.suppress(ConnectionError):
                 assert b"HTTP" not in await reader.read()
         writer.close()
@@ -279,7 +280,7 @@ async def ask_again(
 
     def ask() -> tuple[bool, ssl.SSLSession | None]:
         with (
-            socket.create_connection(address, timeout=10) as raw,
+            socket.create_connection(address, timeout=PATIENCE) as raw,
             context.wrap_socket(raw, server_hostname="localhost", session=session) as secure,
         ):
             secure.sendall(b"GET /healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from app.metrics import Metrics
 from app.watch import FileWatch, watch_files
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 
 
 class Loaded:
@@ -167,7 +168,7 @@ async def test_the_poll_checks_every_file_again_and_again(tmp_path: Path) -> Non
         return FileWatch("tls", [tmp_path / name], load, Metrics())
 
     polling = asyncio.create_task(watch_files([watch_of("a"), watch_of("b")], interval=0))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await ended.wait()
     polling.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
-from app.core.strict_json import StrictJsonError, parse_object
+from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
 from app.errors import RequestError
 from app.reasons import Reason
 
@@ -21,8 +21,6 @@ MAX_VALUES_OF_A_TAG: Final = 64
 MAX_MEMBERS: Final = 16
 # Objects and lists. A call with every tag has 260.
 MAX_CONTAINERS: Final = 1024
-# Of objects in objects; a call has three. orjson reads 1024, and Python's own stack would end before that.
-MAX_LEVELS: Final = 16
 # In a body that orjson refuses, such as one with half of a surrogate pair, which is the credential's fault.
 _MAX_VALUES_READ_TWICE: Final = 4096
 
@@ -118,10 +116,13 @@ def _refuse(field: str, fault: str) -> NoReturn:
     raise RequestError(Reason.MALFORMED_REQUEST, f"{field}: {fault}", field=field)
 
 
-def _count_members(members: dict[str, Any], levels: int = MAX_LEVELS) -> int:
-    """Count the members of an object and of the objects in it. There is none in a list: the schema has no such member."""
+def _count_members(members: dict[str, Any], levels: int = MAX_NESTING) -> int:
+    """Count the members of an object and of the objects in it. There is none in a list: the schema has no such member.
+
+    orjson reads 1024 levels, and Python's own stack would end before that.
+    """
     if not levels:
-        _refuse("the body", f"objects nested in more than {MAX_LEVELS} levels")
+        _refuse("the body", f"objects nested in more than {MAX_NESTING} levels")
     return len(members) + sum(
         _count_members(value, levels - 1) for value in members.values() if isinstance(value, dict)
     )

@@ -34,12 +34,13 @@ def demo(*, verbose: bool, kuma: bool) -> None:
     prints what was sent, what was decided and why. Nothing leaves this machine. Exit status 0 when every decision was the
     expected one.
     """
-    if kuma:
-        _demo_kuma(verbose=verbose)
     # The emulator and the signers are needed by nobody else.
     from app.demo.sidecars import SIDECARS, play  # noqa: PLC0415
-    from app.demo.stage import StageError, open_stage  # noqa: PLC0415
+    from app.demo.stage import StageError, exit_on_sigterm, open_stage  # noqa: PLC0415
 
+    exit_on_sigterm()
+    if kuma:
+        _demo_kuma(verbose=verbose)
     click.echo("Starting a local AWS and the service ...", err=True)
     surprises = 0
     with contextlib.ExitStack() as stack:

@@ -28,12 +28,15 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     """
     try:
         document = text if isinstance(text, str) else text.decode()
-        if _has_many_brackets(document) and not _is_nested_well(document):
-            raise StrictJsonError(f"nested more than {MAX_NESTING} levels deep, or its brackets do not match")
+    except UnicodeDecodeError as error:
+        raise StrictJsonError("not JSON") from error
+    if _has_many_brackets(document) and not _is_nested_well(document):
+        raise StrictJsonError(f"nested more than {MAX_NESTING} levels deep, or its brackets do not match")
+    try:
         value = _DECODER.decode(document)
     except StrictJsonError:
         raise
-    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except ValueError as error:
         raise StrictJsonError("not JSON") from error
     if not isinstance(value, dict):
         raise StrictJsonError("not a JSON object")

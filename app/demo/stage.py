@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ OTHER_ACCOUNT: Final = "444455556666"
 STRANGERS_ACCOUNT: Final = "999988887777"
 AUDIENCE: Final = "demo-control-plane"
 
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 90.0  # a processor may have more to do than this
 _POLL_SECONDS: Final = 0.05
 
 
@@ -67,6 +68,11 @@ class Stage:
     def wait(seconds: float) -> None:
         """Let time pass."""
         time.sleep(seconds)
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, through what stops the processes that it started."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from app.adapters.http1 import (
 from app.adapters.http_pool import HttpPool, Origin
 from app.adapters.trust import client_context
 from app.emulator import Emulator
+from tests.support.patience import PATIENCE
 from tests.support.tls import make_certificate
 from tests.support.wire import Respond, answering, closed_port, hang_up, recording_server
 
@@ -61,12 +62,12 @@ async def open_pool(ca_file: str | None = None, **options: Any) -> AsyncIterator
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0)
 
 
-async def exchange(pool: HttpPool, url: str, seconds: float = 10.0, *, fresh: bool = False) -> HttpReply:
+async def exchange(pool: HttpPool, url: str, seconds: float = PATIENCE, *, fresh: bool = False) -> HttpReply:
     due = asyncio.get_running_loop().time() + seconds
     return await pool.exchange(Origin.of(url), REQUEST, due, fresh=fresh)
 
@@ -155,7 +156,7 @@ async def test_an_answer_is_bounded_in_every_part(part: str) -> None:
     async with recording_server(raw(*TOO_LARGE[part])) as server, open_pool() as pool:
         with pytest.raises(ReplyTooLargeError):
             await exchange(pool, server.url)
-        await asyncio.wait_for(server.closed.wait(), 10)
+        await asyncio.wait_for(server.closed.wait(), PATIENCE)
 
 
 # What a connection is used for again.
@@ -200,7 +201,7 @@ async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
     async with recording_server(push) as server, open_pool() as pool:
         await exchange(pool, server.url)
         pushed.set()
-        await asyncio.wait_for(server.closed.wait(), 10)
+        await asyncio.wait_for(server.closed.wait(), PATIENCE)
         assert (await exchange(pool, server.url)).body == b"body"
     assert server.connections == 2
 
@@ -234,7 +235,7 @@ async def test_a_connection_that_ended_while_it_was_kept_is_not_used() -> None:
     closing = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", then_close=True)
     async with recording_server(closing) as server, open_pool() as pool:
         await exchange(pool, server.url)
-        await asyncio.wait_for(server.closed.wait(), 10)
+        await asyncio.wait_for(server.closed.wait(), PATIENCE)
         [kept] = pool._idle.values()
         await until(lambda: not kept[0].is_reusable)
         await exchange(pool, server.url)
@@ -245,7 +246,7 @@ async def test_unused_connections_grow_old(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(http_pool, "IDLE_SECONDS", 0.0)
     async with recording_server(OK) as server, open_pool() as pool:
         await exchange(pool, server.url)
-        await asyncio.wait_for(server.closed.wait(), 10)
+        await asyncio.wait_for(server.closed.wait(), PATIENCE)
         assert not pool._idle
         assert pool._sweeper is None  # nothing is left to watch
 
@@ -300,8 +301,8 @@ async def test_origins_share_no_connection() -> None:
 async def test_an_exchange_ends_when_its_time_is_over() -> None:
     async with recording_server(silence) as server, open_pool() as pool:
         with pytest.raises(TimeoutError):
-            await exchange(pool, server.url, 0.01)
-        await asyncio.wait_for(server.closed.wait(), 10)
+            await exchange(pool, server.url, 1.0)  # long enough for the connection to stand
+        await asyncio.wait_for(server.closed.wait(), PATIENCE)
 
 
 async def test_one_exchanges_end_is_no_others() -> None:

@@ -15,13 +15,13 @@ from app.adapters.store import ANSWER_SECONDS, NoStore, Store, StoreOptions, ope
 from app.metrics import Metrics
 from app.sealing import MAX_IDENTITY_SECONDS, MAX_SKEW_SECONDS
 from app.store_url import StoreAddress, parse_store_url
+from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.redis_server import RedisServer, redis_on_socket, redis_on_tcp, redis_on_tls
 from tests.support.service import until
 from tests.support.shared_store import (
     MAX_ROLE_SECONDS,
     OTHER_SECRET,
-    PATIENCE,
     SECRET,
     Clocks,
     Intruder,

@@ -21,6 +21,7 @@ from app.errors import UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
+from tests.support.patience import PATIENCE
 from tests.support.signing import (
     AUDIENCE,
     BODY,
@@ -179,7 +180,7 @@ async def test_an_endless_answer_is_cut_short() -> None:
 
     async with recording_server(pour) as sts, sts_client(endpoint_url=sts.url) as client:
         assert "64 KiB" in await refuses(client)
-        await asyncio.wait_for(sts.closed.wait(), 10)
+        await asyncio.wait_for(sts.closed.wait(), PATIENCE)
     assert len(sts.requests) == 1
 
 

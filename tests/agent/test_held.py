@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.agent.held import Held, HeldError, find_fault, parse_held
 from app.core.signed_request import CredentialForm
+from tests.support.patience import PATIENCE
 from tests.support.signing import NOW, Recipe, base64url, jwt
 from tests.support.token_service import make_token
 from tests.support.tokens import DATAPLANE_CLAIMS, DATAPLANE_HEADER, ISSUED
@@ -165,7 +166,7 @@ def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
     told: SimpleQueue[str | None] = SimpleQueue()
     Thread(target=lambda: told.put(find_fault(path, END)), daemon=True).start()
     try:
-        fault = told.get(timeout=30)
+        fault = told.get(timeout=PATIENCE)
     except Empty:
         os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # which lets the thread go
         pytest.fail("the FIFO is waited for")

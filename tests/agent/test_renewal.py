@@ -24,6 +24,7 @@ from app.agent.service_client import ServiceAccess, ServiceClient
 from app.agent.sources import CredentialSource, Signer, TokenSource
 from app.core.credential import decode_credential
 from app.core.signed_request import CredentialForm
+from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.signing import judge, make_policy
 from tests.support.token_service import Answer, TokenService, issued, make_token, refusal, token_service
@@ -482,7 +483,7 @@ def run_in_a_thread(
     changes: queue.Queue[None] = queue.Queue()
     thread = RenewalThread(renewals, lambda: changes.put(None), monotonic)
     thread.start()
-    changes.get(timeout=30)
+    changes.get(timeout=PATIENCE)
     return thread, changes
 
 
@@ -491,10 +492,10 @@ def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkey
     monkeypatch.setattr("app.agent.renewal_thread.LOOK_AGAIN_SECONDS", 0.01)
     thread, changes = run_in_a_thread(make())
     notes.now += timedelta(minutes=6)
-    changes.get(timeout=30)
+    changes.get(timeout=PATIENCE)
     assert [event for _, event, _ in notes.lines] == ["renewed", "renewed"]
     thread.stop()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert thread.finished is None
 
@@ -512,13 +513,13 @@ def test_a_clock_that_is_set_back_holds_up_no_renewal(
     monotonic = Monotonic()
     thread, changes = run_in_a_thread(make(), monotonic)
     # Once for how long the wait may be, and then while it lasts.
-    assert all(monotonic.looks.acquire(timeout=30) for _ in range(2))
+    assert all(monotonic.looks.acquire(timeout=PATIENCE) for _ in range(2))
     notes.now -= set_back
     monotonic.now += passed
-    changes.get(timeout=30)
+    changes.get(timeout=PATIENCE)
     assert [event for _, event, _ in notes.lines] == ["renewed", "renewed"]
     thread.stop()
-    thread.join(30)
+    thread.join(PATIENCE)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -526,7 +527,7 @@ def test_a_thread_that_breaks_ends_the_agent_and_not_only_itself(make: Make, mon
     renewals = make()
     monkeypatch.setattr(type(renewals), "step", lambda _renewals: 1 / 0)
     thread, _ = run_in_a_thread(renewals)
-    thread.join(30)
+    thread.join(PATIENCE)
     assert thread.finished == Finished(5)
 
 

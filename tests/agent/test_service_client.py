@@ -11,6 +11,7 @@ import pytest
 from app.agent.errors import Failure, RenewalError
 from app.agent.service_address import parse_service_url
 from app.agent.service_client import TIMEOUT_SECONDS, ServiceAccess, ServiceClient
+from tests.support.patience import PATIENCE
 
 ANSWER = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -39,7 +40,7 @@ def dripping(clock: Clock, comes_first: int) -> Iterator[str]:
             clock.now += TIMEOUT_SECONDS
             try:
                 connection.sendall(ANSWER[:comes_first])
-                connection.settimeout(5)
+                connection.settimeout(PATIENCE)
                 connection.recv(1)
                 gone.set()
             except TimeoutError:
@@ -52,7 +53,7 @@ def dripping(clock: Clock, comes_first: int) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        thread.join(30)
+        thread.join(PATIENCE)
         listening.close()
     assert gone.is_set()
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import answer as answers
 from app.api.answer import Answer
 from app.api.at_once import send_at_once
+from tests.support.patience import PATIENCE
 from tests.support.service import listening
 
 ANSWER = Answer(status=200, media_type="application/json", body=b'{"a":1}', request_id="request-1")
@@ -37,7 +38,7 @@ async def exchange(address: tuple[str, int], *requests: bytes) -> bytes:
     """Everything that comes back on one connection; the last request ends it."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"".join(requests))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         received = await reader.read()
     writer.close()
     await writer.wait_closed()

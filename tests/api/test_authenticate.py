@@ -26,6 +26,7 @@ from app.readiness import Readiness
 from app.service import utc_now
 from tests.api.conftest import Client
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 from tests.support.service import AUTHENTICATE, RunningService, listening
 from tests.support.world import PROXY, Aws
 
@@ -290,7 +291,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(service: RunningServi
     async with listening(service.service.api) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(head.encode() + b'{"cred')
-        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
         assert answer.startswith(b"HTTP/1.1 400")
         assert b'"reason":"malformed_request"' in answer
         writer.close()
@@ -343,7 +344,7 @@ async def test_a_body_that_drips_is_not_waited_for_either(service: RunningServic
                 await asyncio.sleep(0)
 
         dripping = asyncio.create_task(drip())
-        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
         dripping.cancel()
         assert answer.startswith(b"HTTP/1.1 400")
         writer.close()
@@ -356,7 +357,7 @@ async def test_a_body_in_two_pieces_is_one(service: RunningService, aws: Aws) ->
         writer.write(f"{HEAD}Content-Length: {len(body)}\r\n\r\n".encode() + body[:100])
         await writer.drain()
         writer.write(body[100:])
-        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
         assert answer.startswith(b"HTTP/1.1 200")
         writer.close()
 
@@ -382,7 +383,7 @@ async def test_a_caller_may_send_byte_by_byte_over_a_kept_connection(service: Ru
             for byte in head.encode() + body:
                 writer.write(bytes([byte]))
                 await writer.drain()
-            answer = await asyncio.wait_for(reader.readuntil(b'Z"}'), 10)
+            answer = await asyncio.wait_for(reader.readuntil(b'Z"}'), PATIENCE)
             assert answer.startswith(b"HTTP/1.1 200")
         writer.close()
         await writer.wait_closed()
@@ -395,7 +396,7 @@ async def begin_a_call(address: tuple[str, int], length: int) -> tuple[asyncio.S
     """Send a head alone; comes back when the service asks for the body."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(f"{HEAD}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode())
-    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE) == b"HTTP/1.1 100 Continue\r\n\r\n"
     return reader, writer
 
 
@@ -433,7 +434,7 @@ async def test_a_service_that_stops_refuses_before_the_body(service: RunningServ
     async with listening(service.service.api) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(f"{HEAD}Content-Length: 20\r\n\r\n".encode())
-        answer = await asyncio.wait_for(reader.readuntil(b"}"), 10)
+        answer = await asyncio.wait_for(reader.readuntil(b"}"), PATIENCE)
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 503")
@@ -449,8 +450,8 @@ async def test_a_call_that_had_begun_is_waited_for_and_decided(service: RunningS
         await asyncio.sleep(0)
         assert not idle.done()
         writer.write(body)
-        answer = await asyncio.wait_for(reader.readuntil(b'Z"}'), 10)
-        await asyncio.wait_for(idle, 10)
+        answer = await asyncio.wait_for(reader.readuntil(b'Z"}'), PATIENCE)
+        await asyncio.wait_for(idle, PATIENCE)
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 200")

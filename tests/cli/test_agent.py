@@ -20,18 +20,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app.agent.held import parse_held
 from app.agent.runner import FORWARDED
+from app.agent.schedule import NEAR_END_SECONDS
 from app.core.base64_text import decode_base64url
 from app.core.credential import decode_credential
 from app.core.strict_json import parse_object
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from tests.cli.conftest import Invoke
 from tests.support.keys import KeyFiles, public_pem, rsa_key
+from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
 from tests.support.tls import Authority
-from tests.support.token_service import Answer, issued, lasting, make_token, refusal, token_service
+from tests.support.token_service import Answer, Made, issued, lasting, make_token, refusal, token_service
 from tests.support.world import ACCOUNT, Aws
 
-SECONDS: Final = 30.0
 TOKEN_CALLER: Final = "0123456789abcdef0123456789abcdef"
 
 
@@ -52,7 +53,7 @@ class Running:
 
     def wait_for(self, text: str, times: int = 1) -> str:
         with self._grown:
-            found = self._grown.wait_for(lambda: len(self._having(text)) >= times, SECONDS)
+            found = self._grown.wait_for(lambda: len(self._having(text)) >= times, PATIENCE)
         assert found, f"never said {text!r} so often:\n" + "\n".join(self.lines)
         return self._having(text)[times - 1]
 
@@ -66,7 +67,7 @@ class Running:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        return self.process.wait(SECONDS)
+        return self.process.wait(PATIENCE)
 
 
 def moment(text: str) -> datetime:
@@ -98,7 +99,7 @@ def running(command: Sequence[str], environment: dict[str, str], **options: Any)
             if process.poll() is None:
                 process.kill()
             process.wait()
-            reader.join(SECONDS)
+            reader.join(PATIENCE)
 
 
 @pytest.fixture
@@ -344,10 +345,10 @@ def test_the_service_judges_a_zone_proxy_in_a_dataplane_by_its_listeners(
 
 @pytest.mark.parametrize(
     ("answer", "status"),
-    [(issued(), 0), (refusal(403, "role_type_missing"), 1), (refusal(503, "sts_unavailable"), 5)],
+    [(lasting(3600), 0), (refusal(403, "role_type_missing"), 1), (refusal(503, "sts_unavailable"), 5)],
     ids=["issued", "denied", "undecided"],
 )
-def test_once_tells_how_it_ended(start: Start, path: Path, answer: Answer, status: int) -> None:
+def test_once_tells_how_it_ended(start: Start, path: Path, answer: Answer | Made, status: int) -> None:
     with token_service(answer) as service:
         with start("--mode", "token", "--service-url", service.address, "--once", "--give-up-after", "0") as agent:
             assert agent.end() == status
@@ -443,18 +444,20 @@ def test_the_file_may_be_named_by_kuma_dps_own_variable(invoke: Invoke, path: Pa
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("write", "words"),
     [
         (None, "it is not there"),
-        ("", "neither a credential nor a token"),
-        (make_token(timedelta(seconds=-5)), "ended"),
-        (make_token(timedelta(seconds=50)), "should have been renewed"),
+        (lambda: "", "neither a credential nor a token"),
+        (lambda: make_token(timedelta(hours=-1)), "ended"),
+        (lambda: make_token(timedelta(seconds=NEAR_END_SECONDS - 5)), "should have been renewed"),
     ],
     ids=["absent", "empty", "ended", "near-its-end"],
 )
-def test_a_file_that_is_not_good_is_unhealthy(invoke: Invoke, path: Path, text: str | None, words: str) -> None:
-    if text is not None:
-        path.write_text(text)
+def test_a_file_that_is_not_good_is_unhealthy(
+    invoke: Invoke, path: Path, write: Callable[[], str] | None, words: str
+) -> None:
+    if write is not None:
+        path.write_text(write())
     result = invoke("agent", "--health", "--token-file", str(path))
     assert result.exit_code == 1
     assert words in result.stderr
@@ -571,15 +574,15 @@ def test_a_signal_is_passed_on_while_a_renewal_hangs(start: Start, path: Path) -
         def stall(*arguments: Any) -> Answer:
             if service.calls:
                 service.asked.release()
-                hangs.wait(SECONDS)
+                hangs.wait(PATIENCE)
             return answer(*arguments)
 
         service.answer = stall  # type: ignore[assignment,method-assign]
         try:
             with start("--mode", "token", "--service-url", service.address, proxy=LISTENER) as agent:
                 agent.wait_for("ready")
-                assert service.asked.acquire(timeout=SECONDS)
-                assert service.asked.acquire(timeout=SECONDS)
+                assert service.asked.acquire(timeout=PATIENCE)
+                assert service.asked.acquire(timeout=PATIENCE)
                 agent.send(signal.SIGTERM)
                 assert agent.end() == 7
         finally:
@@ -599,6 +602,16 @@ def test_a_program_that_cannot_be_started_is_told(task: dict[str, str], path: Pa
     program.write_bytes(b"\x7fELF and then nothing")
     program.chmod(0o755)
     assert run("agent", *BESIDE, "--token-file", str(path), "--exec", "--", str(program), **task).status == 126
+
+
+def once(happened: threading.Event, answer: Answer) -> Made:
+    """An answer that is held back until something has happened, however long that takes."""
+
+    def wait() -> Answer:
+        assert happened.wait(PATIENCE)
+        return answer
+
+    return wait
 
 
 def test_a_program_that_may_not_be_executed_is_told_before_anybody_is_asked(
@@ -636,10 +649,12 @@ def test_a_program_that_went_away_is_not_there_any_more(start: Start, tmp_path: 
 
 
 def test_a_denial_that_lasts_beyond_the_files_end_ends_the_proxy(start: Start) -> None:
-    with token_service(lasting(3), refusal(403, "role_type_missing")) as service:
+    is_ready = threading.Event()
+    with token_service(lasting(3), once(is_ready, refusal(403, "role_type_missing"))) as service:
         options = ("--mode", "token", "--service-url", service.address, "--give-up-after", "0")
         with start(*options, proxy=LISTENER) as agent:
             agent.wait_for("ready")
+            is_ready.set()
             assert agent.end() == 1
     assert "got SIGTERM" in agent.lines
     gave_up = next(line for line in agent.events() if line["event"] == "gave up")
@@ -652,15 +667,17 @@ STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(
 
 
 def test_a_proxy_that_does_not_want_to_end_is_killed(task: dict[str, str], path: Path) -> None:
-    with token_service(lasting(3), refusal(403, "role_type_missing")) as service:
+    is_ready = threading.Event()
+    with token_service(lasting(3), once(is_ready, refusal(403, "role_type_missing"))) as service:
         arguments = ["agent", "--token-file", str(path), "--mode", "token", "--service-url", service.address]
         arguments += ["--give-up-after", "0", "--exec", "--", sys.executable, "-c", STUBBORN]
         script = (
             f"from app.agent import runner; runner.END_SECONDS = 0.1; from app.cli import main; main({arguments!r})"
         )
         with running([sys.executable, "-c", script], task) as agent:
+            agent.wait_for("ready")
+            is_ready.set()
             assert agent.end() == 1
-    assert "ready" in agent.lines
 
 
 def state_of(pid: int) -> str:

@@ -15,6 +15,7 @@ from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from app.emulator.identities import SessionCredentials, UserCredentials
+from tests.support.patience import PATIENCE
 
 IDENTITY = "Action=GetCallerIdentity&Version=2011-06-15"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
@@ -86,9 +87,9 @@ class Message:
         assert server.hostname
         assert server.port
         connection = (
-            http.client.HTTPSConnection(server.hostname, server.port, timeout=30, context=context)
+            http.client.HTTPSConnection(server.hostname, server.port, timeout=PATIENCE, context=context)
             if context
-            else http.client.HTTPConnection(server.hostname, server.port, timeout=30)
+            else http.client.HTTPConnection(server.hostname, server.port, timeout=PATIENCE)
         )
         try:
             connection.putrequest(self.method, self.target, skip_host=True, skip_accept_encoding=True)

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from app.emulator import Emulator, SessionCredentials, World
 from tests.emulator.conftest import ACCOUNT, OTHER_ACCOUNT, ClientFactory, MovableClock
+from tests.support.patience import PATIENCE
 
 READER = f"arn:aws:iam::{OTHER_ACCOUNT}:role/reader"
 
@@ -180,7 +181,7 @@ def test_aws_command_line_takes_a_role_as_a_task_does(emulator: Emulator) -> Non
     environment |= emulator.environment(ACCOUNT, "demo-app")
     command = [sys.executable, "-m", "awscli", "sts", "get-caller-identity", "--output", "json"]
 
-    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=60)  # noqa: S603
+    done = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=PATIENCE)  # noqa: S603
 
     arn = json.loads(done.stdout)["Arn"]
     assert arn == emulator.issue(ACCOUNT, "demo-app").principal.arn

@@ -19,6 +19,7 @@ from app.emulator.fault_kinds import LIES
 from app.emulator.faults import ServiceFaults
 from tests.emulator.conftest import ACCOUNT, OTHER_ACCOUNT, MovableClock
 from tests.emulator.signing import Message, Response, presign, sign
+from tests.support.patience import PATIENCE
 
 JSON = ("Accept", "application/json")
 Event = MutableMapping[str, Any]
@@ -315,6 +316,6 @@ def test_latency_delays_and_changes_nothing_else(emulator: Emulator, credentials
 def _connect(emulator: Emulator, message: Message) -> socket.socket:
     """Send a request and leave the answer alone."""
     server = urlsplit(emulator.url)
-    connection = socket.create_connection((server.hostname or "", server.port or 0), timeout=30)
+    connection = socket.create_connection((server.hostname or "", server.port or 0), timeout=PATIENCE)
     connection.sendall(f"GET {message.target} HTTP/1.1\r\nHost: {message.host}\r\n\r\n".encode())
     return connection

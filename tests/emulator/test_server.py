@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from app.emulator import Emulator, FaultKind, World, create_emulator_app
 from tests.emulator.conftest import ACCOUNT, MovableClock
 from tests.emulator.signing import Message, presign
+from tests.support.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,12 +121,15 @@ def test_process_serves_until_it_is_interrupted() -> None:
     with subprocess.Popen(  # noqa: S603 - our own interpreter
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout
-        assert process.stderr
-        url = process.stdout.readline().strip()
-        answer = Message(host="localhost", target=f"/ecs/{ACCOUNT}/demo-app").send(url)
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=30)
+        try:
+            assert process.stdout
+            assert process.stderr
+            url = process.stdout.readline().strip()
+            answer = Message(host="localhost", target=f"/ecs/{ACCOUNT}/demo-app").send(url)
+            process.send_signal(signal.SIGINT)
+            rest, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
 
     assert answer.json["RoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/demo-app"
     assert (process.returncode, rest, errors) == (0, "ended\n", "")

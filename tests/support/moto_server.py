@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from moto.server import ThreadedMotoServer
 
+from tests.support.patience import PATIENCE
+
 
 @contextlib.contextmanager
 def moto_server() -> Iterator[str]:
@@ -23,7 +25,7 @@ def moto_server() -> Iterator[str]:
 
 def moto_api(url: str, action: str, body: str = "") -> None:
     """Ask moto itself for something."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     connection.request("POST", f"/moto-api/{action}", body=body)
     assert connection.getresponse().status == 200
     connection.close()

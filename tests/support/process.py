@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import httpx
 
+from tests.support.patience import PATIENCE
+
 ROOT: Final = Path(__file__).parents[2]
 AWS: Final = Path(sys.executable).with_name("aws")
-_SECONDS: Final = 30.0
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -49,17 +50,27 @@ def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> 
 
 def run_program(*command: str, stdin: str | bytes | None = None, **variables: str) -> Done:
     """Run any program in a clean environment."""
-    given: dict[str, Any] = {"input": stdin.encode() if isinstance(stdin, str) else stdin}
-    done = subprocess.run(  # noqa: S603 - what a test names
+    process = subprocess.Popen(  # noqa: S603 - what a test names
         command,
-        check=False,
         cwd=ROOT,
         env=clean_environment(**variables),
-        capture_output=True,
-        timeout=_SECONDS,
-        **({"stdin": subprocess.DEVNULL} if stdin is None else given),
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    with process:
+        try:
+            out, err = process.communicate(stdin.encode() if isinstance(stdin, str) else stdin, PATIENCE)
+        finally:
+            stop_group(process)
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+def stop_group(process: subprocess.Popen[Any]) -> None:
+    """Kill the group of a process that leads one: itself, and what it started and did not end."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @dataclass
@@ -87,13 +98,13 @@ class Served:
     def wait_for(self, text: str, times: int = 1) -> None:
         """Wait until so many lines with this text are logged."""
         with self._grown:
-            found = self._grown.wait_for(lambda: sum(text in line for line in self.lines) >= times, _SECONDS)
+            found = self._grown.wait_for(lambda: sum(text in line for line in self.lines) >= times, PATIENCE)
         assert found, f"never logged {text!r} so often:\n{''.join(self.lines)}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, and give the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(_SECONDS)
+        return self.process.wait(PATIENCE)
 
 
 @contextlib.contextmanager
@@ -127,7 +138,7 @@ def connect(address: str) -> httpx.Client:
     path = address.removeprefix("unix:")
     transport = httpx.HTTPTransport(uds=path if path != address else None, trust_env=False)
     base_url = "http://service" if path != address else f"http://{address}"
-    return httpx.Client(transport=transport, base_url=base_url, timeout=_SECONDS, trust_env=False)
+    return httpx.Client(transport=transport, base_url=base_url, timeout=PATIENCE, trust_env=False)
 
 
 @contextlib.contextmanager

@@ -14,10 +14,10 @@ from typing import Final
 import pytest
 
 from app.store_url import StoreAddress, parse_store_url
+from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.tls import Authority, Certificate
 
-_SECONDS: Final = 30.0
 _REMEDY: Final = "there is no redis-server here; install it: apt-get install redis-server"
 
 
@@ -73,8 +73,8 @@ class RedisServer:
         """End it at once, as a machine that goes away does."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(_SECONDS)
-            self._reader.join(_SECONDS)
+            self._process.wait(PATIENCE)
+            self._reader.join(PATIENCE)
             if self._process.stdout is not None:
                 self._process.stdout.close()
             self._process = None

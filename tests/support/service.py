@@ -19,6 +19,7 @@ from app.server import _Server, uvicorn_config
 from app.service import Service, open_service, utc_now
 from app.settings import Settings
 from tests.support.exposition import Samples, read_samples
+from tests.support.patience import PATIENCE
 from tests.support.world import Aws
 
 AUTHENTICATE = "/v1/authenticate"
@@ -59,7 +60,7 @@ class RunningService:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let other tasks and threads go on until something is so."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110 - the thread or library that does it has no event to set
             await asyncio.sleep(0.001)
 

@@ -18,11 +18,11 @@ from app.sealing import Kind
 from app.store_keys import StoreKeySource, read_store_key_file
 from app.store_url import StoreAddress
 from tests.support.exposition import Labels, read_samples
+from tests.support.patience import PATIENCE
 from tests.support.redis_server import RedisServer, write_key_file
 
 SECRET, OTHER_SECRET = bytes(range(32)), bytes(range(32, 64))
 MAX_ROLE_SECONDS: Final = 3600.0
-PATIENCE: Final = 30.0
 REQUESTS: Final = "kuma_aws_iam_store_requests_total"
 
 

@@ -34,6 +34,8 @@ def make_certificate(folder: Path, *, address: str = "127.0.0.1") -> Certificate
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_signs_certificates(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     files = Certificate(folder / "cert.pem", folder / "key.pem")
@@ -54,8 +56,9 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
-            _builder(self._name, self._name, self._key)
+            _builder(self._name, self._name, self._key, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_signs_certificates(), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.cert = folder / "ca.pem"
@@ -65,9 +68,10 @@ class Authority:
         """Issue a certificate for 127.0.0.1 and localhost; its files are named after it."""
         key = ec.generate_private_key(ec.SECP256R1())
         addresses = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
-        builder = _builder(
-            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), self._name, key, hours
-        ).add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        builder = _builder(subject, self._name, key, self._key, hours).add_extension(
+            x509.SubjectAlternativeName(addresses), critical=False
+        )
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         files = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key.pem")
@@ -81,8 +85,13 @@ class Authority:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, hours: tuple[int, int] = (-1, 1)
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    hours: tuple[int, int] = (-1, 1),
 ) -> x509.CertificateBuilder:
+    """Both key identifiers are there, since Python 3.13 verifies strictly (VERIFY_X509_STRICT, RFC 5280)."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -92,4 +101,21 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(hours=hours[0]))
         .not_valid_after(now + timedelta(hours=hours[1]))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+    )
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    """The key usage of an authority; a certificate that is its own authority also signs handshakes."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
     )

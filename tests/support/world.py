@@ -11,6 +11,7 @@ from app.core.signed_request import CredentialForm
 from app.emulator import Emulator, Role, SessionCredentials, World
 from app.emulator.calls import Call
 from app.emulator.identities import RoleOptions
+from tests.support.patience import PATIENCE
 from tests.support.signing import AUDIENCE, Recipe
 
 ACCOUNT: Final = "111122223333"  # the service's own
@@ -137,7 +138,7 @@ class Aws:
         self.emulator.faults.clear()
         for thread in threading.enumerate():
             if thread.name.startswith("iam"):
-                thread.join(timeout=5)
+                thread.join(PATIENCE)
 
     def remove_roles(self) -> None:
         """Take back what `add_role` added and is still there."""

@@ -14,11 +14,11 @@ import pytest
 
 from app.emulator import FaultKind
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 from tests.support.process import Served, connect, free_address, run, served, socket_address
 from tests.support.redis_server import redis_on_socket, write_key_file
 from tests.support.world import PROXY, Aws
 
-SECONDS = 30.0
 DECISIONS = "kuma_aws_iam_decisions_total"
 ALLOWED = {"outcome": "allowed", "reason": "none", "proxy_type": "dataplane", "form": "native"}
 
@@ -26,7 +26,7 @@ ALLOWED = {"outcome": "allowed", "reason": "none", "proxy_type": "dataplane", "f
 @contextlib.contextmanager
 def several(aws: Aws, address: str | None = None, workers: int = 2, **variables: str) -> Iterator[Served]:
     """A service of several workers, all of which serve."""
-    variables = {"KMESH_AWSIAM_DECISION_TIMEOUT": "2", **variables, "KMESH_AWSIAM_WORKERS": str(workers)}
+    variables = {"KMESH_AWSIAM_DECISION_TIMEOUT": "60", **variables, "KMESH_AWSIAM_WORKERS": str(workers)}
     with served(address or free_address(), **{**aws.service_environment(), **variables}) as running:
         running.wait_for("own account", workers)
         aws.emulator.calls.clear()
@@ -50,7 +50,7 @@ def ending(pid: int) -> Iterator[None]:
     descriptor = os.pidfd_open(pid)
     try:
         yield
-        assert select.select([descriptor], [], [], SECONDS)[0], f"process {pid} still runs"
+        assert select.select([descriptor], [], [], PATIENCE)[0], f"process {pid} still runs"
     finally:
         os.close(descriptor)
 
@@ -237,7 +237,7 @@ def test_a_signal_ends_all_and_what_is_under_way_is_finished(service: Served, aw
         service.wait_for('"worker":2,"event":"draining"')
         aws.emulator.faults.clear()
         assert [each.result().status_code for each in under_way] == [200, 200]
-        assert service.process.wait(SECONDS) == 0
+        assert service.process.wait(PATIENCE) == 0
     assert not folder.exists()
     assert service.events()[-1]["event"] == "stopped"
     assert "worker" not in service.events()[-1]
@@ -350,7 +350,8 @@ def test_counters_outlive_their_worker_and_its_gauges_do_not(service: Served, aw
 
 def test_each_worker_has_its_part_of_the_rates(aws: Aws) -> None:
     """Of 0.1 calls a second one of two has one in 20 seconds: whoever is refused is told so."""
-    with several(aws, KMESH_AWSIAM_IAM_RATE="0.1") as service, a_client_of_each(service, aws) as clients:
+    rates = {"KMESH_AWSIAM_IAM_RATE": "0.1", "KMESH_AWSIAM_DECISION_TIMEOUT": "2"}
+    with several(aws, **rates) as service, a_client_of_each(service, aws) as clients:
         refused = None
         while refused is None:
             answer = ask(clients[1], aws.credential(aws.add_role().name))
