@@ -350,8 +350,10 @@ def test_counters_outlive_their_worker_and_its_gauges_do_not(service: Served, aw
 
 def test_each_worker_has_its_part_of_the_rates(aws: Aws) -> None:
     """Of 0.1 calls a second one of two has one in 20 seconds: whoever is refused is told so."""
-    rates = {"KMESH_AWSIAM_IAM_RATE": "0.1", "KMESH_AWSIAM_DECISION_TIMEOUT": "2"}
-    with several(aws, **rates) as service, a_client_of_each(service, aws) as clients:
+    with (
+        several(aws, KMESH_AWSIAM_IAM_RATE="0.1", KMESH_AWSIAM_DECISION_TIMEOUT="2") as service,
+        a_client_of_each(service, aws) as clients,
+    ):
         refused = None
         while refused is None:
             answer = ask(clients[1], aws.credential(aws.add_role().name))
