@@ -106,6 +106,7 @@ bench-storm: $(STAMP) ## Measure reconnect storms (plots: make bench-storm B="--
 bench-hostile: $(STAMP) ## Measure valid callers beside as many hostile ones
 	$(BIN)/python -m bench.hostile
 	$(BIN)/python -m bench.hostile_edge
+	$(BIN)/python -m bench.hostile_accounts
 
 recordings: $(STAMP) ## Record anew what common signers send (those of Go and npm where these are installed)
 	$(BIN)/python tests/recordings/record.py

@@ -18,6 +18,7 @@ depend on the text, the settings and STS's answer alone: of a text that STS has 
 import time
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -60,7 +61,11 @@ class KnownTexts(Protocol):
         """Whether somebody is finding out about this text at this moment."""
 
     async def introduce(
-        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], deadline: float
+        self,
+        key: bytes,
+        find_out: Callable[[], Awaitable[KnownCredential]],
+        deadline: float,
+        places: Callable[[], AbstractContextManager[object] | None],
     ) -> KnownCredential:
         """Find out about a text once, for all who present it at the same time.
 
@@ -68,13 +73,17 @@ class KnownTexts(Protocol):
             key: of the text.
             find_out: finds out; it bounds itself in time.
             deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock.
+            places: returns the places that those who wait for this one take, as soon as its account is known.
 
         Raises:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later (I19).
         """
 
-    def remember(self, key: bytes, known: KnownCredential) -> None:
-        """Keep it, no longer than the signature lives."""
+    def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
+        """Keep it, no longer than the signature lives; return what is kept. It evicts none that was approved."""
+
+    def approve(self, known: KnownCredential) -> None:
+        """Keep a remembered credential among those that were approved, which none of the others evicts."""
 
 
 class IdentitySource(Protocol):
@@ -184,6 +193,8 @@ class Authenticator:
         role = await self._roles.fetch_role(admitted, trail)  # 6
         grant = read_grant(admitted, role, self._policy, claimed)  # 7
         granted = trail.granted = match(grant, claimed, self._policy)  # 8
+        if not known.is_approved:
+            self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
     async def _find_out(self, credential: str, trail: Trail) -> KnownCredential:
@@ -191,12 +202,15 @@ class Authenticator:
         known = self._known.recall(key)
         if known is not None:
             return known
+        introduction = self._known.introduce(
+            key, lambda: self._introduce(key, credential, trail), trail.deadline, lambda: trail.sts.share
+        )
         if not self._known.is_introduced(key):
-            return await self._known.introduce(key, lambda: self._introduce(key, credential, trail), trail.deadline)
+            return await introduction
         # The same proxy on its other stream.
         trail.sts.cache = COALESCED
         started = time.perf_counter()
-        known = await self._known.introduce(key, lambda: self._introduce(key, credential, trail), trail.deadline)
+        known = await introduction
         trail.sts.request_id, trail.sts.seconds = known.principal.request_id, time.perf_counter() - started
         return known
 
@@ -207,7 +221,7 @@ class Authenticator:
         principal = trail.principal = read_principal(identity)  # 4
         known = know(forwardable, principal)
         if principal.account in self._policy.accounts.current():
-            self._known.remember(key, known)
+            return self._known.remember(key, known)
         return known
 
     def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:

@@ -27,8 +27,9 @@ MAX_ACCEPTED_IN_SPITE: Final = 4
 # What is so all the time is said once in a while.
 LOG_SECONDS: Final = 10.0
 
-# What callers must leave over: 256 connections to STS, 64 to IAM, 1024 to the probes' own listener, names, the log.
-MAX_RESERVED_FILES: Final = 1536
+# What callers must leave over: 384 connections to STS and 288 to hosts of it that hang, 64 to IAM, 1024 to the probes' own
+# listener, names, the log.
+MAX_RESERVED_FILES: Final = 2048
 MAX_OPEN_FILES: Final = 65_536
 
 Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]

@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 from starlette.types import ASGIApp
 
 from app.adapters.accounts import FileAccounts, FixedAccounts
+from app.adapters.bulkhead import MAX_WAITING_KNOWN, Bulkhead
 from app.adapters.iam import IamRoles
 from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.identity_cache import CachingIdentities
 from app.adapters.known_credentials import KnownCredentials
+from app.adapters.known_keys import KnownKeys
 from app.adapters.role_cache import CachingRoles
 from app.adapters.role_prefetch import RolePrefetch
 from app.adapters.store import NoStore, Store, open_store
@@ -76,7 +78,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Build the service inside the running event loop; close its clients at the end."""
     metrics = metrics or Metrics()
-    share = own_share(settings)
+    waiting = Bulkhead("AWS", MAX_WAITING_KNOWN)
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
@@ -100,21 +102,21 @@ async def open_service(
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
             store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
-        lanes = IamLanes(settings.iam_rate * share, store)
+        lanes = IamLanes(settings.iam_rate * own_share(settings), store)
         roles = CachingRoles(
             GuardedRoles(iam, lanes),
             metrics,
             ttl=settings.role_ttl,
             max_stale=settings.role_max_stale,
             store=store,
+            waiting=waiting,
         )
-        guarded = GuardedIdentities(sts, accounts, rate=settings.sts_rate * share, shared=store)
         known = KnownCredentials(clock, metrics=metrics)
         policy = decision_policy(settings, accounts)
         authenticator: Decider = Authenticator(
             policy,
             known,
-            CachingIdentities(guarded, accounts, clock, store=None if sharing is None else store),
+            _identities(settings, sts, accounts, clock, store, waiting),
             roles,
             clock,
         )
@@ -161,6 +163,22 @@ async def open_service(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _identities(
+    settings: Settings,
+    sts: StsClient,
+    accounts: FixedAccounts | FileAccounts,
+    clock: Clock,
+    store: Store,
+    waiting: Bulkhead,
+) -> CachingIdentities:
+    """Put the guard and the cache in front of STS."""
+    rate = settings.sts_rate * own_share(settings)
+    keys = KnownKeys(accounts, rate=rate, known=waiting)
+    guarded = GuardedIdentities(sts, accounts, rate=rate, keys=keys, shared=store)
+    shared = None if settings.store is None else store
+    return CachingIdentities(guarded, accounts, clock, store=shared, waiting=keys)
 
 
 def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) -> None:

@@ -1,5 +1,6 @@
 """What one decision saw, filled in as it goes. The audit line and the metrics are made of it, in one place each."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol
@@ -25,17 +26,36 @@ REUSED: Final = "reused"
 PRESENTED: Final = "presented"
 TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
 
+# What this process knows about a role that IAM is asked for: nothing yet, a record that is to be read again, or that it was
+# not found a while ago.
+RoleHistory = Literal["new", "known", "missing"]
+NEW: Final = "new"
+KNOWN: Final = "known"
+MISSING: Final = "missing"
+
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
+# How long one decision waits for what replicas share, over all of its steps (docs/decisions/0012).
+MAX_SHARED_WAIT_SECONDS: Final = 2.0
+
+
+@dataclass(slots=True)
+class SharedWait:
+    """The seconds that one decision may still wait for what replicas share: for their claims and for shared budgets.
+
+    Whoever can write to the store decides how long such a wait is, so this one bound holds for all of them together.
+    """
+
+    left: float = MAX_SHARED_WAIT_SECONDS
 
 
 class Elsewhere(Protocol):
-    """Whether a call is still needed, while it waits: somebody else may have been answered meanwhile."""
+    """Whether a call is still needed, while it waits: another replica may have been answered meanwhile."""
+
+    async def before_queue(self) -> None:
+        """Claim the question, or wait for the replica that has; raise what ends the waiting. No place is held meanwhile."""
 
     async def before_turn(self) -> None:
         """Raise what ends the waiting, before a turn is spent."""
-
-    async def before_call(self) -> None:
-        """Raise it at the last moment."""
 
 
 @dataclass(slots=True)
@@ -49,6 +69,8 @@ class UpstreamCall:
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.
         elsewhere: is asked while the call waits.
+        share: the places of decisions of the same account that wait; whoever waits for this answer takes one of them.
+        role: what is known about the role that the call is about: ``new``, ``known`` or ``missing``.
     """
 
     cache: str = NONE
@@ -56,6 +78,8 @@ class UpstreamCall:
     seconds: float = 0.0
     region: str = ""
     elsewhere: Elsewhere | None = None
+    share: AbstractContextManager[object] | None = None
+    role: RoleHistory = NEW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +115,7 @@ class Trail:
         token: what was issued for it, or presented as the credential.
         sts: the call to STS.
         iam: the call to IAM.
+        shared_wait: what is left of the time to wait for other replicas.
     """
 
     request_id: str
@@ -104,6 +129,7 @@ class Trail:
     token: TokenNote | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
+    shared_wait: SharedWait = field(default_factory=SharedWait)
 
     def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
         """Note when the credential was signed, and what that tells of the signer's clock."""

@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from app.api.authenticate import MAX_DECISIONS
 from app.api.protocol import BODY_TIMEOUT_SECONDS, HEAD_TIMEOUT_SECONDS
 from chaos.calls import PATH
 from chaos.row import Promise, Row, Seen
 from chaos.stage import Service, Stage
 
-_DRIBBLING: Final = MAX_DECISIONS + 200
+_DRIBBLING: Final = 4_296
 _HEAD: Final = f"POST {PATH} HTTP/1.1\r\nHost: s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 _DESCRIPTORS: Final = 256
 _SILENT: Final = 300

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from app.adapters.breaker import BREAKER_FAILURES
-from app.adapters.sts_guard import STS_AT_ONCE_VOUCHED, STS_QUEUE
+from app.adapters.bulkhead import MAX_WAITING_KNOWN
+from app.adapters.sts_guard import STS_AT_ONCE_PER_ACCOUNT
 from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
 from chaos.aws import HOME, OTHERS
@@ -20,7 +21,8 @@ _ACTION: Final = "GetCallerIdentity"
 # Fewer than open the breaker, so that each row finds it closed.
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
-_STORM: Final = STS_AT_ONCE_VOUCHED + STS_QUEUE + 300
+# More than may wait, all of one account.
+_STORM: Final = MAX_WAITING_KNOWN + 300
 # The deadline, and what so many connections take at both ends.
 _STORM_SECONDS: Final = DEADLINE + 3
 _LATENT: Final = 3.0
@@ -158,7 +160,7 @@ def _storm(stage: Stage, promise: Promise) -> Seen:
     stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
     with stage.probing() as probe, ThreadPoolExecutor(1) as threads:
         storm = threads.submit(stage.caller.storm, credentials)
-        stage.emulator.calls.wait_for(STS_AT_ONCE_VOUCHED)
+        stage.emulator.calls.wait_for(STS_AT_ONCE_PER_ACCOUNT)
         time.sleep(_QUICK_SECONDS)
         turned_away = [stage.caller.ask(credential) for credential in late]
         seen = Seen([*storm.result(), *turned_away])

@@ -1,4 +1,4 @@
-"""A bounded mapping whose entries have each their own end."""
+"""A bounded mapping whose entries have each their own end, and in which no owner evicts the entries of another one."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -7,6 +7,8 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 Timer = Callable[[], float]
 _Value = TypeVar("_Value")
+# The keys of one owner, the least recently used one first.
+_Order = OrderedDict[Hashable, None]
 
 # When it is full: so many of the longest unused entries are looked at for expired ones before a live one goes.
 _LOOK_AT: Final = 8
@@ -15,18 +17,32 @@ _LOOK_AT: Final = 8
 class _Entry(NamedTuple, Generic[_Value]):
     value: _Value
     expires_at: float
+    owner: Hashable
 
 
 class ExpiringCache(Generic[_Value]):
-    """When it is full, expired entries go before live ones, and then the least recently used.
+    """A cache of entries that each have an owner, such as an AWS account.
 
-    cachetools does the same in four times the time and one and a half times the memory, on each request (``make bench``).
+    When the cache is full, an owner that holds its equal share or more evicts its own entries, and any other owner evicts
+    those of the owner that holds the most. Among the entries of one owner, expired ones go first, and then the least
+    recently used.
+
+    cachetools has no owners, and takes four times the time on each request (``make bench``).
     """
 
-    def __init__(self, max_entries: int, timer: Timer) -> None:
-        # The least recently used stands first. Not a plain dict: looking for its first entry walks over those that went.
-        self._entries: OrderedDict[Hashable, _Entry[_Value]] = OrderedDict()
+    def __init__(self, max_entries: int, timer: Timer, *, most_of_one: int | None = None) -> None:
+        """Make an empty cache.
+
+        Args:
+            max_entries: of all owners together.
+            timer: seconds of a monotonic clock.
+            most_of_one: entries of one owner; None: as many as there are.
+        """
+        self._entries: dict[Hashable, _Entry[_Value]] = {}
+        # Not plain dicts: looking for their first entry walks over those that went.
+        self._orders: dict[Hashable, _Order] = {}
         self._max_entries = max_entries
+        self._most_of_one = max_entries if most_of_one is None else most_of_one
         self._timer = timer
 
     def __len__(self) -> int:
@@ -41,27 +57,43 @@ class ExpiringCache(Generic[_Value]):
         if entry is None:
             return None
         if self._timer() >= entry.expires_at:
-            del self._entries[key]
+            self.drop(key)
             return None
-        self._entries.move_to_end(key)
+        self._orders[entry.owner].move_to_end(key)
         return entry.value
 
     def drop(self, key: Hashable) -> None:
         """Forget an entry, if it is there."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        order = self._orders[entry.owner]
+        del order[key]
+        if not order:
+            del self._orders[entry.owner]
 
-    def put(self, key: Hashable, value: _Value, seconds: float) -> None:
+    def put(self, key: Hashable, value: _Value, seconds: float, owner: Hashable = None) -> None:
         """Remember a value for so many seconds; not at all if there are none left."""
-        self._entries.pop(key, None)
+        self.drop(key)
         if seconds <= 0:
             return
-        if len(self._entries) >= self._max_entries:
-            self._make_room()
-        self._entries[key] = _Entry(value, self._timer() + seconds)
+        order = self._orders.get(owner)
+        if order is not None and len(order) >= self._most_of_one:
+            self._evict_from(order)
+        elif len(self._entries) >= self._max_entries:
+            self._evict_from(self._order_to_shorten(order))
+        self._entries[key] = _Entry(value, self._timer() + seconds, owner)
+        self._orders.setdefault(owner, OrderedDict())[key] = None
 
-    def _make_room(self) -> None:
+    def _order_to_shorten(self, own: _Order | None) -> _Order:
+        """Return the entries of the owner that gives way to an entry of this one."""
+        if own is not None and len(own) * len(self._orders) >= self._max_entries:
+            return own
+        return max(self._orders.values(), key=len)
+
+    def _evict_from(self, order: _Order) -> None:
         now = self._timer()
-        oldest = list(islice(self._entries, _LOOK_AT))
+        oldest = list(islice(order, _LOOK_AT))
         expired = [key for key in oldest if self._entries[key].expires_at <= now]
         for key in expired or oldest[:1]:
-            del self._entries[key]
+            self.drop(key)

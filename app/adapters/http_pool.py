@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from app.adapters.expiring import ExpiringCache
 from app.adapters.flights import Flights
 from app.adapters.http1 import Connection, DisconnectedError, HttpReply
+from app.adapters.ticks import within
 
 # Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
 MAX_CONNECTIONS: Final = 256
@@ -92,8 +93,7 @@ class HttpPool:
         connection = None if fresh else self._take(origin)
         if connection is None:
             until = min(due, self._loop.time() + self._connect_timeout)
-            async with asyncio.timeout_at(until):
-                connection = await self._open(origin, until)
+            connection = await within(until - self._loop.time(), self._open(origin, until))
         self._busy.add(connection)
         self._sweep_later()
         try:
@@ -174,8 +174,8 @@ class HttpPool:
         """Return the addresses of a name: remembered for a moment, since a storm opens hundreds of connections at once."""
         known = self._addresses.get(host)
         if known is None:
-            until = self._loop.time() + self._connect_timeout
-            known = await self._lookups.join(host, lambda: self._look_up(host), until)
+            # Whoever connects is bounded in time; the lookup goes on for others.
+            known = await asyncio.shield(self._lookups.start(host, lambda: self._look_up(host)))
         return known
 
     async def _look_up(self, host: str) -> list[str]:

@@ -1,9 +1,12 @@
 """What stands between the role cache and IAM: a budget an account, and a breaker for an account whose IAM is dead."""
 
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from app.adapters.breaker import Breaker, Timer
+from app.adapters.gate import Gate
 from app.adapters.limits import Lane, Lanes, LocalBudget, SharedBudget
 from app.adapters.pacing import Pace
 from app.authenticator import RoleSource
@@ -11,7 +14,7 @@ from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
 from app.errors import AuthError, UpstreamError
 from app.reasons import Reason
-from app.trail import Trail
+from app.trail import KNOWN, NEW, RoleHistory, SharedWait, Trail
 
 IAM_AT_ONCE_PER_ACCOUNT: Final = 4
 # Those that are under way at once: the next ones may have too little time left to tell anything about IAM.
@@ -20,6 +23,59 @@ IAM_QUEUE_PER_ACCOUNT: Final = 1_000
 # Saved up in a pause, as calls.
 IAM_BURST: Final = 2
 MAX_ACCOUNTS: Final = 10_000
+
+
+class _AccountLane(Lane):
+    """The way to the IAM of one account.
+
+    Roles that are read for the first time come through a gate of their own. So they are one queue of two on the lane itself,
+    and take at most every second turn of the account's budget while known roles wait to be read again. At that gate, roles
+    that were not found a while ago are one queue of two again: sessions of deleted roles keep no new role waiting.
+    """
+
+    def __init__(self, account: str, rate: float, shared: SharedBudget, timer: Timer) -> None:
+        super().__init__(
+            f"IAM in {account}",
+            Pace(rate, burst=IAM_BURST, timer=timer),
+            burst=IAM_BURST,
+            at_once=IAM_AT_ONCE_PER_ACCOUNT,
+            queue=IAM_QUEUE_PER_ACCOUNT,
+            shared=shared,
+        )
+        self._first_readings = Gate(
+            f"IAM in {account} for roles not read before", at_once=IAM_AT_ONCE_PER_ACCOUNT, queue=IAM_QUEUE_PER_ACCOUNT
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is on it."""
+        return super().idle and self._first_readings.idle
+
+    @asynccontextmanager
+    async def reading(
+        self, role: RoleHistory, deadline: float, check: Callable[[], Awaitable[None]], shared_wait: SharedWait
+    ) -> AsyncIterator[None]:
+        """Wait for a turn to read a role, and hold a place while the context lasts; see `Lane.enter`."""
+        if role == KNOWN:
+            async with self.turn(deadline, check, KNOWN, shared_wait):
+                yield
+            return
+        waiting = self._first_readings.ahead(role)
+        self._require_time(self.wait(NEW) + waiting / self.pace.rate, deadline)
+        await self._first_readings.enter(deadline, role)
+        is_waiting = True
+
+        def leave() -> None:
+            nonlocal is_waiting
+            if is_waiting:
+                is_waiting = False
+                self._first_readings.leave()
+
+        try:
+            async with self.turn(deadline, check, NEW, shared_wait, leave):
+                yield
+        finally:
+            leave()
 
 
 class IamLanes:
@@ -33,24 +89,13 @@ class IamLanes:
             shared: the budgets that replicas share.
             timer: seconds of a monotonic clock.
         """
-        self._rate = rate
-        self._shared = shared or LocalBudget()
-        self._timer = timer
-        self._lanes = Lanes(self._lane, most=MAX_ACCOUNTS)
+        self._lanes: Lanes[str, _AccountLane] = Lanes(
+            lambda account: _AccountLane(account, rate, shared or LocalBudget(), timer), most=MAX_ACCOUNTS
+        )
 
-    def of(self, account: str) -> Lane:
+    def of(self, account: str) -> _AccountLane:
         """Return the lane of an account."""
         return self._lanes.of(account)
-
-    def _lane(self, account: str) -> Lane:
-        return Lane(
-            f"IAM in {account}",
-            Pace(self._rate, burst=IAM_BURST, timer=self._timer),
-            burst=IAM_BURST,
-            at_once=IAM_AT_ONCE_PER_ACCOUNT,
-            queue=IAM_QUEUE_PER_ACCOUNT,
-            shared=self._shared,
-        )
 
 
 class GuardedRoles:
@@ -73,10 +118,10 @@ class GuardedRoles:
 
         if not self._breaker.is_worth_waiting(account):
             raise _not_asked()
+        if trail.iam.elsewhere is not None:
+            await trail.iam.elsewhere.before_queue()
         lane = self._lanes.of(account)
-        async with lane.turn(trail.deadline, check):
-            if trail.iam.elsewhere is not None:
-                await trail.iam.elsewhere.before_call()
+        async with lane.reading(trail.iam.role, trail.deadline, check, trail.shared_wait):
             return await self._ask(admitted, trail, lane)
 
     async def _ask(self, admitted: AdmittedPrincipal, trail: Trail, lane: Lane) -> RoleRecord:

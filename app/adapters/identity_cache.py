@@ -7,8 +7,9 @@ STS would see (I16), so no two credentials and no two audiences share an entry, 
 import hashlib
 import secrets
 import time
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, Protocol, cast
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.adapters.replicas import AnsweredElsewhereError, Question
@@ -37,6 +38,13 @@ class _Denial(NamedTuple):
     detail: str
 
 
+class Waiting(Protocol):
+    """The places of decisions that wait for STS (`app.adapters.known_keys.KnownKeys`)."""
+
+    def share_of(self, request: ForwardableRequest) -> AbstractContextManager[object]:
+        """Return the places that a decision about this request waits in; entering them can raise ``overloaded``."""
+
+
 class CachingIdentities:
     """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17).
 
@@ -51,6 +59,7 @@ class CachingIdentities:
         clock: Clock,
         timer: Timer = time.monotonic,
         store: Store | None = None,
+        waiting: Waiting | None = None,
     ) -> None:
         """Stand in front of a source.
 
@@ -60,11 +69,13 @@ class CachingIdentities:
             clock: tells how long a signature lives.
             timer: seconds of a monotonic clock.
             store: what replicas know, if there are any.
+            waiting: the places of decisions that wait; None: there is no bound.
         """
         self._source = source
         self._accounts = accounts
         self._clock = clock
         self._store = store
+        self._waiting = waiting
         self._strangers: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_STRANGERS, timer)
         self._cache: ExpiringCache[CallerIdentity] = ExpiringCache(MAX_IDENTITIES, timer)
         self._denials: ExpiringCache[_Denial] = ExpiringCache(MAX_DENIALS, timer)
@@ -84,13 +95,16 @@ class CachingIdentities:
             trail.sts.cache = HIT
             raise AuthenticationError(denial.reason, f"{denial.detail} (remembered)")
         trail.sts.cache = MISS
-        return await self._ask(key, digest, request, trail)
+        # Set before anything is waited for: whoever comes with the same text meanwhile waits in the same places.
+        trail.sts.share = nullcontext() if self._waiting is None else self._waiting.share_of(request)
+        with trail.sts.share:
+            return await self._ask(key, digest, request, trail)
 
     async def _ask(self, key: bytes, digest: bytes, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
         if self._store is None:
             return (await self._ask_sts(key, request, trail))[0]
         partition = request.request.endpoint.partition
-        question = Question(self._store, "identity", digest, lambda opened: _read(opened, partition))
+        question = Question(self._store, "identity", digest, lambda opened: _read(opened, partition), trail.shared_wait)
         trail.sts.elsewhere = question
         try:
             await question.look()
@@ -121,9 +135,11 @@ class CachingIdentities:
         return identity, left
 
     def _remember(self, key: bytes, identity: CallerIdentity, seconds: float) -> None:
-        """Keep it. Who is not listed is kept apart, and pushes nobody out."""
-        listed = identity.account in self._accounts.current()
-        (self._cache if listed else self._strangers).put(key, identity, seconds)
+        """Keep it. Who is not listed is kept apart, and a listed account evicts its own identities first."""
+        if identity.account in self._accounts.current():
+            self._cache.put(key, identity, seconds, owner=identity.account)
+        else:
+            self._strangers.put(key, identity, seconds)
 
 
 def _read(opened: Opened, partition: str) -> CallerIdentity | None:

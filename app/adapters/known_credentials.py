@@ -3,6 +3,9 @@
 A proxy presents the same text again at each stream that it opens. The key is a keyed digest of all of it (I16): it gives
 nothing away, and nobody can make two texts that share one. What is remembered ends with the signature (I17), and says who
 signed, never what was decided: time, accounts, tags and claim are looked at on every decision.
+
+Credentials that were approved before are kept apart from all others. STS vouches for every role of a listed account, even
+for one of no proxy: its credentials never evict one that was approved, and an account evicts its own credentials first.
 """
 
 import asyncio
@@ -11,8 +14,10 @@ import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.core.known_credential import KnownCredential
@@ -21,14 +26,30 @@ from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
 from app.reasons import Reason
 
-# About 900 bytes each: 90 MB when full. A proxy has one credential at a time.
+# About 900 bytes each: 120 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
+# Those that were not approved, or not yet: in a storm they wait for their roles, and must not cost a call to STS again.
+MAX_UNAPPROVED: Final = 30_000
+MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
 _KEY_BYTES: Final = 32
 _DIGEST_BYTES: Final = 32
 
 Clock = Callable[[], datetime]
 # Nothing: whoever was finding out was not told.
 _Outcome = KnownCredential | AuthError | None
+_Places = Callable[[], AbstractContextManager[object] | None]
+
+
+class _Introduction(NamedTuple):
+    """A text that somebody is finding out about.
+
+    Attributes:
+        told: the outcome, once there is one.
+        places: returns the places that those who wait for it take.
+    """
+
+    told: "asyncio.Future[_Outcome]"
+    places: _Places
 
 
 class KnownCredentials:
@@ -37,12 +58,15 @@ class KnownCredentials:
     def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
         self._clock = clock
         self._metrics = metrics
-        self._known: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
-        self._introductions: dict[bytes, asyncio.Future[_Outcome]] = {}
+        self._approved: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
+        self._unapproved: ExpiringCache[KnownCredential] = ExpiringCache(
+            MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
+        )
+        self._introductions: dict[bytes, _Introduction] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._approved) + len(self._unapproved)
 
     def key_of(self, credential: str) -> bytes:
         """Return the key of a text: a keyed digest of all of it."""
@@ -52,21 +76,36 @@ class KnownCredentials:
 
     def recall(self, key: bytes) -> KnownCredential | None:
         """Return what is known of the text of this key."""
-        return self._known.get(key)
+        return self._approved.get(key) or self._unapproved.get(key)
 
-    def remember(self, key: bytes, known: KnownCredential) -> None:
-        """Keep it until the end of its signature."""
+    def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
+        """Keep it until the end of its signature, apart from those that were approved; return what is kept."""
+        kept = _compact(key, known)
+        self._keep(kept)
+        return kept
+
+    def approve(self, known: KnownCredential) -> None:
+        """Keep a remembered credential among those that were approved."""
+        self._unapproved.drop(known.key)
+        self._keep(replace(known, is_approved=True))
+
+    def _keep(self, known: KnownCredential) -> None:
         left = known.signed_at + known.lifetime - self._clock()
-        self._known.put(key, _compact(known), left.total_seconds())
+        cache = self._approved if known.is_approved else self._unapproved
+        cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
         if self._metrics is not None:
-            self._metrics.cache_size("identity", len(self._known))
+            self._metrics.cache_size("identity", len(self))
 
     def is_introduced(self, key: bytes) -> bool:
         """Whether somebody is finding out about this text at this moment."""
         return key in self._introductions
 
     async def introduce(
-        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], deadline: float
+        self,
+        key: bytes,
+        find_out: Callable[[], Awaitable[KnownCredential]],
+        deadline: float,
+        places: _Places = nullcontext,
     ) -> KnownCredential:
         """Find out about a text once, for all who present it at the same time (I19).
 
@@ -78,14 +117,17 @@ class KnownCredentials:
             find_out: finds out; it bounds itself in time.
             deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock. Whoever
                 comes later may have become the one who finds out, and has more time.
+            places: returns the places that those who wait for this one take, as soon as its account is known.
 
         Raises:
             AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
+            UpstreamError: ``overloaded``: there is no place to wait.
         """
         while (first := self._introductions.get(key)) is not None:
             try:
-                async with asyncio.timeout_at(deadline):
-                    outcome = await asyncio.shield(first)
+                with first.places() or nullcontext():
+                    async with asyncio.timeout_at(deadline):
+                        outcome = await asyncio.shield(first.told)
                 if isinstance(outcome, AuthError):
                     raise outcome
                 if outcome is not None:
@@ -97,10 +139,13 @@ class KnownCredentials:
                 # A failure's traceback holds this frame: what holds the failure would be left to the collector.
                 first = outcome = None
             # Told nothing: the first one who looks again finds out for the others.
-        return await self._introduce(key, find_out)
+        return await self._introduce(key, find_out, places)
 
-    async def _introduce(self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]]) -> KnownCredential:
-        told = self._introductions[key] = asyncio.get_running_loop().create_future()
+    async def _introduce(
+        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], places: _Places
+    ) -> KnownCredential:
+        told: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+        self._introductions[key] = _Introduction(told, places)
         outcome: _Outcome = None
         try:
             outcome = await find_out()
@@ -117,7 +162,7 @@ class KnownCredentials:
             del told, outcome  # likewise
 
 
-def _compact(known: KnownCredential) -> KnownCredential:
+def _compact(key: bytes, known: KnownCredential) -> KnownCredential:
     """Share the texts that thousands of sessions of one role have in common."""
     principal = known.principal
     shared = Principal(
@@ -128,4 +173,6 @@ def _compact(known: KnownCredential) -> KnownCredential:
         session=principal.session,
         request_id=principal.request_id,
     )
-    return KnownCredential(form=known.form, signed_at=known.signed_at, lifetime=known.lifetime, principal=shared)
+    return KnownCredential(
+        form=known.form, signed_at=known.signed_at, lifetime=known.lifetime, principal=shared, key=key
+    )

@@ -7,66 +7,37 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
 from typing import Final, Generic, Protocol, TypeVar
 
+from app.adapters.gate import Gate
 from app.adapters.pacing import Pace
 from app.adapters.store_budget import MAX_WAIT_SECONDS
-from app.errors import OutOfTimeError, UpstreamError
+from app.errors import OutOfTimeError
 from app.reasons import Reason
+from app.trail import SharedWait
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Lane = TypeVar("_Lane", bound="HasIdle")
+_Check = Callable[[], Awaitable[None]]
 
-MAX_SHARED_WAITS: Final = 3
 # Of ``Retry-After``: who comes again later than this may find nobody in the queue.
 MAX_RETRY_SECONDS: Final = 30
+# Of what is left of a decision's time: a shared budget may delay a call, and never past the decision's deadline.
+MAX_SHARED_PART: Final = 0.5
+# A shared budget that lets a call wait for longer than this is overspent: replicas that spend it together slow down.
+OVERSPENT_SECONDS: Final = 0.25
+# A shared budget that contradicts itself is not asked for this time.
+DISBELIEVED_SECONDS: Final = 30.0
 
 
-class Gate:
-    """Lets so many in at once; others wait in a bounded queue, first come, first served, until their deadline."""
+def _nothing() -> None:
+    """Nobody wants to know that a turn came."""
 
-    def __init__(self, name: str, *, at_once: int, queue: int) -> None:
-        self._name = name
-        self._slots = asyncio.Semaphore(at_once)
-        self._queue = queue
-        self._inside = 0
-        self.waiting = 0
 
-    async def enter(self, deadline: float) -> None:
-        """Take a slot, which `leave` gives back.
-
-        Args:
-            deadline: when waiting has no sense any more, in seconds of the event loop's clock.
-
-        Raises:
-            UpstreamError: ``overloaded``: the queue is full, or the deadline came first.
-        """
-        if self._slots.locked():
-            await self._wait(deadline)
-        else:
-            await self._slots.acquire()
-        self._inside += 1
-
-    def leave(self) -> None:
-        """Give a slot back."""
-        self._inside -= 1
-        self._slots.release()
-
-    async def _wait(self, deadline: float) -> None:
-        if self.waiting >= self._queue:
-            raise UpstreamError(Reason.OVERLOADED, f"the queue of {self._name} is full")
-        self.waiting += 1
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise OutOfTimeError(
-                Reason.OVERLOADED, f"no turn in the queue of {self._name} before the deadline"
-            ) from error
-        finally:
-            self.waiting -= 1
+class HasIdle(Protocol):
+    """A lane, or several that are made together."""
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is in or waits."""
-        return self.waiting == 0 and self._inside == 0
+        """Whether nobody is on it."""
 
 
 class SharedBudget(Protocol):
@@ -101,20 +72,29 @@ class Lane:
         self._burst = burst
         self._gate = Gate(name, at_once=at_once, queue=queue)
         self._shared = shared
+        self._nothing_kept_since: float | None = None
+        self._disbelieved_until = float("-inf")
 
     @property
     def idle(self) -> bool:
         """Whether nobody is on it."""
         return self._gate.idle
 
-    def wait(self) -> float:
+    def wait(self, key: Hashable = None) -> float:
         """Return the seconds that a call coming now would wait for its turn, as far as this process knows."""
-        return self.pace.wait() + self._gate.waiting / self.pace.rate
+        return self.pace.wait() + self._gate.ahead(key) / self.pace.rate
 
     @asynccontextmanager
-    async def turn(self, deadline: float, check: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    async def turn(
+        self,
+        deadline: float,
+        check: _Check,
+        key: Hashable = None,
+        shared_wait: SharedWait | None = None,
+        had_turn: Callable[[], None] = _nothing,
+    ) -> AsyncIterator[None]:
         """Wait for a turn, and hold a place while the context lasts; see `enter`."""
-        await self.enter(deadline, check)
+        await self.enter(deadline, check, key, shared_wait, had_turn)
         try:
             yield
         finally:
@@ -124,19 +104,29 @@ class Lane:
         """Give a place back."""
         self._gate.leave()
 
-    async def enter(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
+    async def enter(
+        self,
+        deadline: float,
+        check: _Check,
+        key: Hashable = None,
+        shared_wait: SharedWait | None = None,
+        had_turn: Callable[[], None] = _nothing,
+    ) -> None:
         """Wait for a turn, and take a place, which `leave` gives back.
 
         Args:
             deadline: when waiting has no sense any more, in seconds of the event loop's clock.
             check: raises when the call must not go out after all; asked when waiting in the queue is over, so that a queue
                 behind a dead upstream ends at once and spends no turns.
+            key: which queue to wait in; the queues take turns.
+            shared_wait: what is left of the decision's time to wait for other replicas; None: the whole of it.
+            had_turn: called once the turn came, and before other replicas are waited for.
 
         Raises:
             UpstreamError: ``overloaded``, with the seconds to wait: there is no turn before the deadline.
         """
-        self._require_time(self.wait(), deadline)
-        await self._gate.enter(deadline)
+        self._require_time(self.wait(key), deadline)
+        await self._gate.enter(deadline, key)
         try:
             await check()
             self._require_time(self.pace.wait(), deadline)
@@ -144,25 +134,56 @@ class Lane:
             if wait > 0:
                 await asyncio.sleep(wait)
                 await check()
-            await self._wait_for_others(deadline, check)
+            had_turn()
+            shared_wait = shared_wait or SharedWait()
+            wait = await self._wait_of_others(deadline, shared_wait)
         except BaseException:
             self._gate.leave()
             raise
+        if wait > 0:
+            await self._wait_outside(wait, deadline, check, shared_wait)
 
-    async def _wait_for_others(self, deadline: float, check: Callable[[], Awaitable[None]]) -> None:
-        """Take a turn in the budget that replicas share; where the longest wait comes back none was kept, so ask again.
+    async def _wait_outside(self, wait: float, deadline: float, check: _Check, shared_wait: SharedWait) -> None:
+        """Wait for other replicas without a place: whoever can write to the store must not hold the places of others."""
+        self._gate.leave()
+        shared_wait.left -= wait
+        await asyncio.sleep(wait)
+        await check()
+        await self._gate.enter_again(deadline)
 
-        Not for ever: whoever can write to the store could keep everybody waiting. Then it is our own pace that counts.
+    async def _wait_of_others(self, deadline: float, shared_wait: SharedWait) -> float:
+        """Take a turn in the budget that replicas share; return the seconds to wait for it.
+
+        The wait is no longer than what is left of the decision's `SharedWait`, and it never reaches the deadline: the store
+        can delay a call, and turn none away. Where the longest wait came back no turn was kept, and our own pace counts.
         """
-        for _ in range(MAX_SHARED_WAITS):
-            wait = await self._shared.take(self.name, self.pace.base, self._burst)
-            if wait <= 0:
-                return
-            self._require_time(wait, deadline)
-            await asyncio.sleep(wait)
-            await check()
-            if wait < MAX_WAIT_SECONDS:
-                return
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if shared_wait.left <= 0 or began < self._disbelieved_until:
+            return 0.0
+        wait = await self._shared.take(self.name, self.pace.base, self._burst)
+        now = clock()
+        shared_wait.left -= now - began
+        self._learn_from(wait, now)
+        return max(0.0, min(wait, shared_wait.left, (deadline - now) * MAX_SHARED_PART))
+
+    def _learn_from(self, wait: float, now: float) -> None:
+        """Slow down while replicas together spend more than the budget has, unless the store contradicts itself.
+
+        A budget that lets nobody have a turn spends nothing, so it is whole again after its longest wait. A store that still
+        gives no turn then has been written to by somebody else.
+        """
+        if wait < MAX_WAIT_SECONDS:
+            self._nothing_kept_since = None
+        elif self._nothing_kept_since is None:
+            self._nothing_kept_since = now
+        elif now - self._nothing_kept_since >= MAX_WAIT_SECONDS:
+            self._nothing_kept_since = None
+            self._disbelieved_until = now + DISBELIEVED_SECONDS
+            self.pace.halve_for(0.0)
+            return
+        if wait > OVERSPENT_SECONDS:
+            self.pace.halve_for(wait)
 
     def _require_time(self, wait: float, deadline: float) -> None:
         if asyncio.get_running_loop().time() + wait > deadline:
@@ -178,18 +199,18 @@ def retry_seconds(wait: float) -> int:
     return max(1, min(MAX_RETRY_SECONDS, math.floor(wait)))
 
 
-class Lanes(Generic[_Key]):
+class Lanes(Generic[_Key, _Lane]):
     """A lane a key, so that one slow or hostile account starves no other; made when needed.
 
     At most so many are kept beyond those in use: the longest unused one goes first.
     """
 
-    def __init__(self, make: Callable[[_Key], Lane], *, most: int) -> None:
+    def __init__(self, make: Callable[[_Key], _Lane], *, most: int) -> None:
         self._make = make
         self._most = most
-        self._lanes: OrderedDict[_Key, Lane] = OrderedDict()
+        self._lanes: OrderedDict[_Key, _Lane] = OrderedDict()
 
-    def of(self, key: _Key) -> Lane:
+    def of(self, key: _Key) -> _Lane:
         """Return the lane of a key."""
         lane = self._lanes.get(key)
         if lane is not None:

@@ -17,6 +17,8 @@ _RECOVERY_A_SECOND: Final = 0.05
 _LEAST: Final = 0.1
 # What was under way together is throttled together: that is one sign, not many.
 _SAME_SIGN_SECONDS: Final = 1.0
+# Of the budget that is left while replicas together spend more than it has.
+_OVERSPENT_SHARE: Final = 0.5
 
 
 class Pace:
@@ -40,11 +42,14 @@ class Pace:
         self._next = float("-inf")
         self._factor = 1.0
         self._throttled_at = float("-inf")
+        self._half_until = float("-inf")
 
     @property
     def rate(self) -> float:
         """Calls a second, as they are let through at this moment."""
-        return self.base * self._share(self._timer())
+        now = self._timer()
+        rate = self.base * self._share(now)
+        return rate * _OVERSPENT_SHARE if now < self._half_until else rate
 
     def wait(self) -> float:
         """Return the seconds that a turn reserved now would have to wait."""
@@ -65,6 +70,10 @@ class Pace:
             return
         self._factor = max(_LEAST, self._share(now) * _CUT)
         self._throttled_at = now
+
+    def halve_for(self, seconds: float) -> None:
+        """Let half as many calls through for so many seconds from now; zero: the whole rate again."""
+        self._half_until = self._timer() + seconds
 
     def _share(self, now: float) -> float:
         if self._factor == 1.0:

@@ -1,8 +1,9 @@
 """One question that several replicas may be about to ask AWS at the same moment, and that one of them should.
 
-Before a call takes its turn, and again just before it goes out, the store is looked at: another replica may have been
-answered meanwhile. Who is about to call claims the question for a moment. A claim promises nothing: whoever can write to the
-store can make one, and a replica can die with one. So the others wait for a moment and then ask for themselves.
+Before a call waits in a queue, the replica claims the question for a moment. While the call waits, and again just before it
+goes out, the replica looks at the store: another one may have been answered meanwhile. A claim promises nothing: whoever can
+write to the store can make one, and a replica can die with one. So the others wait for a moment, without a place in any
+bulkhead, and then ask for themselves.
 """
 
 import asyncio
@@ -11,13 +12,16 @@ from typing import Final, Generic, TypeVar
 
 from app.adapters.store import Store
 from app.sealing import Kind, Opened
+from app.trail import SharedWait
 
 # STS answers in some 20 to 100 ms; a claim outlives a call with its second attempt, else the next one's would be taken back.
 CLAIM_SECONDS: Final = 10.0
 PATIENCE_SECONDS: Final = 0.5
 # IAM has a sixtieth of STS's quota, so a question to it is worth waiting for.
 ROLE_PATIENCE_SECONDS: Final = 2.0
+# The first pause between two looks; each one is twice as long as the one before, up to the last.
 _LOOK_AGAIN_SECONDS: Final = 0.02
+_LAST_PAUSE_SECONDS: Final = 0.25
 
 _Answer = TypeVar("_Answer")
 
@@ -33,19 +37,28 @@ class AnsweredElsewhereError(Exception):
 class Question(Generic[_Answer]):
     """A question on its way to AWS. In this process it is asked for once: whoever asks the same waits (I19)."""
 
-    def __init__(self, store: Store, kind: Kind, key: bytes, read: Callable[[Opened], _Answer | None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        kind: Kind,
+        key: bytes,
+        read: Callable[[Opened], _Answer | None],
+        shared_wait: SharedWait | None = None,
+    ) -> None:
         """Begin.
 
         Args:
             store: where replicas leave their answers.
             kind: of the answer.
             key: of the question, the same on every replica.
-            read: returns the answer that a record holds, or None for one that does not do.
+            read: returns the answer that a record holds, or None for a record that is no answer.
+            shared_wait: what is left of the decision's time to wait for other replicas; None: the whole of it.
         """
         self._store = store
         self._kind: Kind = kind
         self._key = key
         self._read = read
+        self._shared_wait = shared_wait or SharedWait()
         self._claimed = False
         self._looked_at = float("-inf")
 
@@ -61,30 +74,53 @@ class Question(Generic[_Answer]):
         if answer is not None:
             raise AnsweredElsewhereError(answer)
 
+    async def before_queue(self) -> None:
+        """Claim the question, or wait for the replica that has.
+
+        The wait is bounded in seconds, with the time that the store takes to answer, and it is taken from the one time that
+        the decision has for all waiting of this kind.
+
+        Raises:
+            AnsweredElsewhereError: with the answer.
+        """
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        patience = ROLE_PATIENCE_SECONDS if self._kind == "role" else PATIENCE_SECONDS
+        until = began + min(patience, self._shared_wait.left)
+        try:
+            await self._claim_until(until, clock)
+        finally:
+            self._shared_wait.left -= clock() - began
+
+    async def _claim_until(self, until: float, clock: Callable[[], float]) -> None:
+        pause, asked_at = _LOOK_AGAIN_SECONDS, clock()
+        while asked_at < until:
+            self._claimed = await self._store.claim(self._kind, self._key, CLAIM_SECONDS)
+            # Looked at after the claim: who had it before leaves its answer first.
+            await self.look()
+            if self._claimed:
+                return
+            now = clock()
+            # The next look takes about as long as this one did, and ends in time.
+            left = until - now - (now - asked_at)
+            if left <= 0:
+                return
+            await asyncio.sleep(min(pause, left))
+            pause, asked_at = min(2 * pause, _LAST_PAUSE_SECONDS), clock()
+
     async def before_turn(self) -> None:
         """Ask for no turn where it is not needed any more.
 
         Raises:
             AnsweredElsewhereError: with the answer.
         """
-        if asyncio.get_running_loop().time() - self._looked_at >= _LOOK_AGAIN_SECONDS:
+        began = asyncio.get_running_loop().time()
+        if self._shared_wait.left <= 0 or began - self._looked_at < _LOOK_AGAIN_SECONDS:
+            return
+        try:
             await self.look()
-
-    async def before_call(self) -> None:
-        """Claim the question, or wait for whoever has; no longer than a moment.
-
-        Raises:
-            AnsweredElsewhereError: with the answer.
-        """
-        patience = ROLE_PATIENCE_SECONDS if self._kind == "role" else PATIENCE_SECONDS
-        looks = round(patience / _LOOK_AGAIN_SECONDS)
-        for _ in range(looks):
-            self._claimed = await self._store.claim(self._kind, self._key, CLAIM_SECONDS)
-            # Looked at after the claim: who had it before leaves its answer first.
-            await self.look()
-            if self._claimed:
-                return
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        finally:
+            self._shared_wait.left -= asyncio.get_running_loop().time() - began
 
     def answered(self) -> None:
         """Keep the claim until it ends by itself: the answer is in the store, and whoever looks there finds it."""

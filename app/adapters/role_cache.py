@@ -1,7 +1,8 @@
 """What IAM answered, for the role's time to live: a caching version of its port, and nothing else knows.
 
-Roles are remembered, never decisions; errors never are (I18), but for `iam_access_denied`, 30 s as undecided. The key holds
-the role's unique id and its name; a record of another role than the key's is kept apart, and briefly.
+Roles are remembered, never decisions. Of the errors two are remembered (I18), for a short time and for exactly one role id:
+`iam_access_denied`, 30 s as undecided, and `role_not_found`, 10 s. The key holds the role's unique id and its name; a record
+of another role than the key's is kept apart, and briefly. In each of these caches an account evicts its own roles first.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Final, NamedTuple, cast
 
+from app.adapters.bulkhead import MAX_WAITING_KNOWN, Bulkhead, Share
 from app.adapters.expiring import ExpiringCache, Timer
 from app.adapters.flights import Flights
 from app.adapters.replicas import AnsweredElsewhereError, Question
@@ -21,21 +23,27 @@ from app.errors import AuthorizationError, OutOfTimeError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.sealing import Opened
-from app.trail import COALESCED, HIT, MISS, SHARED, STALE, Trail
+from app.trail import COALESCED, HIT, KNOWN, MISS, MISSING, NEW, SHARED, STALE, RoleHistory, Trail
 
 MAX_ROLES: Final = 10_000
 MAX_UNREADABLE_ROLES: Final = 10_000
 MAX_MISMATCHED_ROLES: Final = 10_000
+MAX_MISSING_ROLES: Final = 10_000
 # A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
 ACCESS_DENIED_SECONDS: Final = 30.0
 # IAM answered with another role than the caller's: one that was made anew under its name, which IAM may tell with a delay.
 # Short, since the caller may be the new one; but not nothing, or each try of the old one's proxies would cost a call.
 MISMATCH_SECONDS: Final = 10.0
+# A session outlives its role by hours, and each try of its proxies would cost a call. Short, since a role that was made a
+# moment ago may not be visible yet.
+NOT_FOUND_SECONDS: Final = 10.0
+# For so long a role that was not found is one of those that wait behind roles that were never asked for.
+MISSING_SECONDS: Final = 600.0
 # A role that is asked for after so much of its time is read again, while nobody waits for it.
 REFRESH_AFTER: Final = 0.75
 # If that fails, the next try comes after so much of its time.
 REFRESH_PAUSE: Final = 0.05
-# Shorter than a decision's time: where an account's lane is full, first readings come before it.
+# Shorter than a decision's time: nobody waits for it, and there is another try.
 REFRESH_SECONDS: Final = 3.0
 
 
@@ -59,6 +67,11 @@ class _KnownRole:
     refresh_at: float
 
 
+class _MissingRole(NamedTuple):
+    detail: str
+    answered_until: float
+
+
 class CachingRoles:
     """A `RoleSource` that remembers roles for a time, which is the delay of a tag change (I17).
 
@@ -76,6 +89,7 @@ class CachingRoles:
         max_stale: float,
         timer: Timer = time.monotonic,
         store: Store | None = None,
+        waiting: Bulkhead | None = None,
     ) -> None:
         """Stand in front of a source.
 
@@ -86,6 +100,7 @@ class CachingRoles:
             max_stale: seconds for which it is believed while IAM cannot be asked; at least ``ttl``.
             timer: seconds of a monotonic clock.
             store: what replicas know.
+            waiting: the places of decisions about callers that STS has vouched for; None: places of its own.
         """
         self._source = source
         self._metrics = metrics
@@ -96,7 +111,9 @@ class CachingRoles:
         self._cache: ExpiringCache[_KnownRole] = ExpiringCache(MAX_ROLES, timer)
         self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
         self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
+        self._missing: ExpiringCache[_MissingRole] = ExpiringCache(MAX_MISSING_ROLES, timer)
         self._flights: Flights[RoleRecord] = Flights()
+        self._waiting = waiting or Bulkhead("IAM", MAX_WAITING_KNOWN)
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
         """See `app.authenticator.RoleSource`."""
@@ -113,12 +130,10 @@ class CachingRoles:
             trail.iam.cache = HIT
             trail.iam.request_id = remembered.request_id
             return remembered
-        detail = self._unreadable.get(key)
-        if detail is not None:
-            trail.iam.cache = HIT
-            raise UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+        self._raise_remembered(key, trail)
         try:
-            return await self._join(key, admitted, trail)
+            with Share(self._waiting, key.account):
+                return await self._join(key, admitted, trail)
         except UpstreamError as error:
             known = None if error.reason is Reason.IAM_ACCESS_DENIED else self._cache.get(key)
             if known is None:
@@ -126,6 +141,22 @@ class CachingRoles:
             trail.iam.cache = STALE
             trail.iam.request_id = known.role.request_id
             return known.role
+
+    def _raise_remembered(self, key: RoleKey, trail: Trail) -> None:
+        """Raise what IAM said of this role a moment ago, if that was an error."""
+        missing = self._missing.get(key)
+        if missing is not None and self._timer() < missing.answered_until:
+            trail.iam.cache = HIT
+            raise AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
+        detail = self._unreadable.get(key)
+        if detail is not None:
+            trail.iam.cache = HIT
+            raise UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+
+    def _history_of(self, key: RoleKey) -> RoleHistory:
+        if self._cache.get(key) is not None:
+            return KNOWN
+        return NEW if self._missing.get(key) is None else MISSING
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
         """Remember a role that was read without anybody asking for it.
@@ -168,9 +199,14 @@ class CachingRoles:
 
     async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail, *, max_age: float) -> RoleRecord:
         question = Question(
-            self._store, "role", key.digest(), lambda opened: self._read(opened, key, admitted.principal, max_age)
+            self._store,
+            "role",
+            key.digest(),
+            lambda opened: self._read(opened, key, admitted.principal, max_age),
+            trail.shared_wait,
         )
         trail.iam.elsewhere = question
+        trail.iam.role = self._history_of(key)
         try:
             await question.look()
             role = await self._source.fetch_role(admitted, trail)
@@ -180,10 +216,12 @@ class CachingRoles:
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
                 await self._forget(key)
-                self._unreadable.put(key, error.detail, ACCESS_DENIED_SECONDS)
+                self._unreadable.put(key, error.detail, ACCESS_DENIED_SECONDS, owner=key.account)
             raise
-        except AuthorizationError:
+        except AuthorizationError as error:
             await self._forget(key)
+            missing = _MissingRole(error.detail, self._timer() + NOT_FOUND_SECONDS)
+            self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
             raise
         else:
             if await self._is_of(key, admitted.principal, role):
@@ -199,7 +237,7 @@ class CachingRoles:
             require_same_role(principal, role)
         except AuthorizationError:  # step 7 says so as well, of what is returned
             await self._forget(key)
-            self._mismatched.put(key, role, min(MISMATCH_SECONDS, self._ttl))
+            self._mismatched.put(key, role, min(MISMATCH_SECONDS, self._ttl), owner=key.account)
             return False
         return True
 
@@ -219,9 +257,9 @@ class CachingRoles:
     def _put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
         written = self._timer() - age
         known = _KnownRole(role, fresh_until=written + self._ttl, refresh_at=written + self._ttl * REFRESH_AFTER)
-        self._cache.put(key, known, self._max_stale - age)
-        self._mismatched.drop(key)
-        self._unreadable.drop(key)
+        self._cache.put(key, known, self._max_stale - age, owner=key.account)
+        for error in (self._mismatched, self._unreadable, self._missing):
+            error.drop(key)
         self._metrics.cache_size("role", len(self._cache))
 
     async def _forget(self, key: RoleKey) -> None:

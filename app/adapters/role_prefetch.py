@@ -16,12 +16,15 @@ from app.audit import get_logger
 from app.authenticator import AccountList
 from app.errors import AuthorizationError, UpstreamError
 from app.reasons import Reason
+from app.trail import NEW, SharedWait
 
 # For a page: its turn, and the answer.
 PAGE_SECONDS: Final = 30.0
 # An account whose policy does not allow it is asked again after this time.
 DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
+# An account has at most 5,000 roles, which are 25 full pages; IAM may make a page shorter.
+MAX_PAGES: Final = 100
 
 
 async def _nothing() -> None:
@@ -87,11 +90,14 @@ class RolePrefetch:
             return
         calls = kept = 0
         marker: str | None = None
+        seen: set[str] = set()
         try:
             while calls == 0 or marker is not None:
                 page = await self._read_page(account, marker)
                 calls, marker = calls + 1, page.marker
                 kept += self._learn(account, page)
+                if marker is not None:
+                    _require_progress(marker, seen, calls)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
                 self._denied_until[account] = self._timer() + DENIED_SECONDS
@@ -109,7 +115,7 @@ class RolePrefetch:
     async def _read_page(self, account: str, marker: str | None) -> RolePage:
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
         lane = self._lanes.of(account)
-        async with lane.turn(deadline, _nothing):
+        async with lane.reading(NEW, deadline, _nothing, SharedWait()):
             try:
                 return await self._pages.read_page(account, marker, deadline)
             except UpstreamError as error:
@@ -127,3 +133,16 @@ class RolePrefetch:
                 continue
             kept += 1
         return kept
+
+
+def _require_progress(marker: str, seen: set[str], calls: int) -> None:
+    """Refuse to follow a marker for ever.
+
+    Raises:
+        UpstreamError: ``iam_unavailable``: the marker came before, or there are more pages than an account has roles for.
+    """
+    if marker in seen:
+        raise UpstreamError(Reason.IAM_UNAVAILABLE, f"IAM repeated the marker of a page, after {calls} pages")
+    if calls >= MAX_PAGES:
+        raise UpstreamError(Reason.IAM_UNAVAILABLE, f"IAM has more than {MAX_PAGES} pages of roles")
+    seen.add(marker)

@@ -7,15 +7,16 @@ one nothing is asked: a store that hangs costs those that were under way a tenth
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
 
 from app.adapters.breaker import Breaker
 from app.adapters.redis_connection import Answer, Command, exchange, explain, log_in
 from app.adapters.store import ANSWER_SECONDS
+from app.adapters.ticks import within
 from app.audit import get_logger
 
 CONNECT_SECONDS: Final = 2.0
@@ -27,11 +28,9 @@ IDLE_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.25
 # The failure in a row that makes a log line.
 _LINE_AT: Final = 2
-_TICKS: Final = 5
 _STORE: Final = "store"
 
 Timer = Callable[[], float]
-_Result = TypeVar("_Result")
 
 
 class NoReply(Enum):
@@ -104,7 +103,7 @@ class StoreLink:
     async def _serve(self, connection: AbstractConnection) -> None:
         """Serve until it fails."""
         try:
-            await _within(CONNECT_SECONDS, log_in(connection))
+            await within(CONNECT_SECONDS, log_in(connection))
             if not self._failures:  # else commands have to be answered first, and not a log-in alone
                 self._answered()
             self._up.set()
@@ -119,7 +118,7 @@ class StoreLink:
     async def _serve_batch(self, connection: AbstractConnection, batch: _Batch) -> None:
         futures = [future for _, future in batch]
         try:
-            replies = await _within(self._answer_seconds, exchange(connection, [command for command, _ in batch]))
+            replies = await within(self._answer_seconds, exchange(connection, [command for command, _ in batch]))
         except BaseException:
             _settle(futures, NoReply.FAILED)
             raise
@@ -166,25 +165,3 @@ def _settle(futures: Iterable[asyncio.Future[Reply]], reply: Reply) -> None:
     for future in futures:
         if not future.done():
             future.set_result(reply)
-
-
-async def _within(seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Do some work in so many seconds, of which this loop itself wastes none.
-
-    In a storm one turn of the loop can take longer than the store may: then an answer lies there unread. So the time is
-    counted in ticks, and between two of them the loop has looked at its sockets.
-
-    Raises:
-        TimeoutError: it took longer.
-    """
-    task = asyncio.create_task(work)
-    try:
-        for _ in range(_TICKS):
-            done, _ = await asyncio.wait((task,), timeout=seconds / _TICKS)
-            if done:
-                return task.result()
-        raise TimeoutError
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

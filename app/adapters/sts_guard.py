@@ -1,40 +1,48 @@
-"""What stands between the identity cache and STS: budgets, fairness between accounts, and a breaker for a dead endpoint.
+"""What stands between the identity cache and STS: budgets, fairness between accounts, bulkheads, and a circuit breaker.
 
-Before STS has answered, the account of a credential is only a hint, decoded from its key id: it picks a lane, and decides
-nothing. Whoever makes up key ids of an account gets no further than that account's lane for newcomers, which takes a part of
-its budget at most; keys that STS has vouched for go past it.
+Whoever makes up key ids of an account gets no further than that account's lane for newcomers, which takes a part of its
+budget at most; keys that STS has vouched for (`app.adapters.known_keys`) go past it.
 """
 
+import asyncio
+import functools
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.adapters.breaker import Breaker, Timer
-from app.adapters.expiring import ExpiringCache
-from app.adapters.limits import Gate, Lane, Lanes, LocalBudget, SharedBudget
+from app.adapters.gate import Gate
+from app.adapters.host_bulkhead import HostBulkhead
+from app.adapters.known_keys import OTHERS, STS_NEWCOMERS_SHARE, KnownKeys
+from app.adapters.limits import Lane, Lanes, LocalBudget, SharedBudget
 from app.adapters.pacing import Pace
 from app.authenticator import AccountList, IdentitySource
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest
-from app.core.key_account import account_of_key_id
-from app.errors import AuthError, UpstreamError
+from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
 
 # 256 calls at once in all, half of them kept for keys that STS has vouched for.
 STS_AT_ONCE_VOUCHED: Final = 128
 STS_AT_ONCE_UNVOUCHED: Final = 128
-# Of one account in one region: at 500 calls a second it is enough for answers of 130 ms.
+# A call that takes longer gives its place among those to the next one; so many may have done so.
+SLOW_SECONDS: Final = 1.0
+MAX_SLOW: Final = 128
+# Of one account in one region, for keys that STS has vouched for, and as many for others: at 500 calls a second it is enough
+# for answers of 130 ms.
 STS_AT_ONCE_PER_ACCOUNT: Final = 64
-STS_QUEUE: Final = 4_096
-# Of those whose key ids name no listed account: they cannot take all places that decisions have.
+# So many turns are fewer than a pause saves up (`STS_BURST_SECONDS`) at the default rate.
+STS_NEWCOMERS_AT_ONCE: Final = 16
+STS_QUEUE: Final = 2_048
+# Of those whose key ids name no listed account.
 STS_QUEUE_OF_OTHERS: Final = 512
-# What newcomers may take of an account's budget.
-STS_NEWCOMERS_SHARE: Final = 0.9
 # Saved up in a pause, as seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 MAX_LANES: Final = 10_000
-VOUCHED_KEYS: Final = 100_000
-VOUCHED_SECONDS: Final = 24 * 3600.0
+
+_Leave = Callable[[], None]
 
 
 class _Budget(NamedTuple):
@@ -43,7 +51,44 @@ class _Budget(NamedTuple):
 
 
 # One budget, wherever they go: strangers together get the pace of one account.
-_OTHERS: Final = _Budget("others", "all regions")
+_OTHERS: Final = _Budget(OTHERS, "all regions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lanes:
+    """The lanes to the budget of one account in one region. They share its pace.
+
+    Attributes:
+        known: for keys that STS has vouched for.
+        unknown: for all others. Whatever becomes of their calls, known keys have places of their own.
+        newcomers: what all others go through first. It lets a part of the budget through, and so few wait for their turn at
+            the same time that known keys, which may use what a pause has saved up, hardly wait behind them.
+    """
+
+    known: Lane
+    unknown: Lane
+    newcomers: Lane
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is on any of them."""
+        return self.known.idle and self.unknown.idle and self.newcomers.idle
+
+
+class _Way(NamedTuple):
+    """How a call gets to STS.
+
+    Attributes:
+        newcomers: the lane that it goes through first; None: none.
+        lane: the lane of its account and region.
+        gate: the places over all accounts.
+        account: whose queue to wait in at the gate.
+    """
+
+    newcomers: Lane | None
+    lane: Lane
+    gate: Gate
+    account: str
 
 
 class GuardedIdentities:
@@ -55,6 +100,7 @@ class GuardedIdentities:
         accounts: AccountList,
         *,
         rate: float,
+        keys: KnownKeys | None = None,
         shared: SharedBudget | None = None,
         timer: Timer = time.monotonic,
     ) -> None:
@@ -64,94 +110,152 @@ class GuardedIdentities:
             source: asks STS itself.
             accounts: the listed ones have lanes of their own.
             rate: calls a second, of one account in one region (``KMESH_AWSIAM_STS_RATE``).
+            keys: those that STS has vouched for; None: none so far.
             shared: the budgets that replicas share.
             timer: seconds of a monotonic clock.
         """
         self._source = source
-        self._accounts = accounts
-        local = LocalBudget()
+        self._keys = keys or KnownKeys(accounts, rate=rate, timer=timer)
+        self._shared = shared or LocalBudget()
         self._timer = timer
         self._vouched_gate = Gate("STS", at_once=STS_AT_ONCE_VOUCHED, queue=STS_QUEUE)
         self._unvouched_gate = Gate("STS for keys not seen before", at_once=STS_AT_ONCE_UNVOUCHED, queue=STS_QUEUE)
-        self._lanes: Lanes[_Budget] = Lanes(
-            lambda budget: self._lane("STS", budget, rate, shared or local), most=MAX_LANES
-        )
-        # A part of the account's budget, which replicas share as a whole: what strangers may take is each replica's own.
-        self._newcomers: Lanes[_Budget] = Lanes(
-            lambda budget: self._lane("STS for keys not seen before", budget, rate * STS_NEWCOMERS_SHARE, local),
-            most=MAX_LANES,
-        )
-        self._vouched: ExpiringCache[str] = ExpiringCache(VOUCHED_KEYS, timer)
+        self._slow = 0
+        self._rate = rate
+        self._lanes: Lanes[_Budget, _Lanes] = Lanes(self._new_lanes, most=MAX_LANES)
         self._breaker = Breaker(timer)
+        self._hosts = HostBulkhead()
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
         """See `app.authenticator.IdentitySource`."""
         endpoint, key_id = request.request.endpoint, request.request.access_key_id
+        self._require_alive(endpoint.host)
+        if trail.sts.elsewhere is not None:
+            await trail.sts.elsewhere.before_queue()
+        way = self._way(key_id, endpoint.region)
+        identity = None
+        while identity is None:
+            await self._hosts.wait(endpoint.host, trail.deadline)
+            identity = await self._try(request, trail, way)
+        self._keys.vouch(key_id, identity.account)
+        return identity
+
+    async def _try(self, request: ForwardableRequest, trail: Trail, way: _Way) -> CallerIdentity | None:
+        """Wait for a turn and ask STS; return None where the host has too many probe calls meanwhile."""
+        host = request.request.endpoint.host
 
         async def check() -> None:
-            if not self._breaker.is_worth_waiting(endpoint.host):
-                raise _not_asked()
+            self._require_alive(host)
             if trail.sts.elsewhere is not None:
                 await trail.sts.elsewhere.before_turn()
 
-        if not self._breaker.is_worth_waiting(endpoint.host):
-            raise _not_asked()
-        vouched = self._vouched.get(key_id)
-        lanes = self._way(vouched, key_id, endpoint.region)
-        gate = self._unvouched_gate if vouched is None else self._vouched_gate
-        # Not context managers: three of them, made of generators, cost more than all that is decided here.
-        held: list[Lane | Gate] = []
+        # Not context managers: they are made of generators, and cost more than all that is decided here.
+        held: list[_Leave] = []
         try:
-            for lane in lanes:
-                await lane.enter(trail.deadline, check)
-                held.append(lane)
-            await gate.enter(trail.deadline)
-            held.append(gate)
-            identity = await self._ask(request, trail, lanes)
+            if way.newcomers is not None:
+                await way.newcomers.enter(trail.deadline, check, None, trail.shared_wait)
+                held.append(way.newcomers.leave)
+            await way.lane.enter(trail.deadline, check, None, trail.shared_wait, functools.partial(_leave, held))
+            held.append(way.lane.leave)
+            if not self._hosts.answers(host):
+                # Its probe calls are few, and may take as long as they like: they hold no place that others need.
+                _leave(held)
+            else:
+                await way.gate.enter(trail.deadline, way.account)
+                held.append(self._until_slow(way.gate))
+            if not self._hosts.begin(host):
+                return None
+            return await self._ask(request, trail, way)
         finally:
-            for way in reversed(held):
-                way.leave()
-        # A stranger's key is vouched for as well, and must not come into the lane of those that may come in.
-        if identity.account in self._accounts.current():
-            self._vouched.put(key_id, identity.account, VOUCHED_SECONDS)
-        return identity
+            _leave(held)
 
-    def _way(self, vouched: str | None, key_id: str, region: str) -> list[Lane]:
-        """Return the lanes that a call goes through, one after the other."""
-        if vouched is not None:
-            return [self._lanes.of(_Budget(vouched, region))]
-        hint = account_of_key_id(key_id)
-        if hint is None or hint not in self._accounts.current():
-            return [self._newcomers.of(_OTHERS)]
-        return [self._newcomers.of(_Budget(hint, region)), self._lanes.of(_Budget(hint, region))]
+    def _way(self, key_id: str, region: str) -> _Way:
+        account = self._keys.account_of(key_id)
+        if account is not None:
+            return _Way(None, self._lanes.of(_Budget(account, region)).known, self._vouched_gate, account)
+        hint = self._keys.hint_of(key_id)
+        if hint == OTHERS:
+            return _Way(None, self._lanes.of(_OTHERS).unknown, self._unvouched_gate, OTHERS)
+        lanes = self._lanes.of(_Budget(hint, region))
+        return _Way(lanes.newcomers, lanes.unknown, self._unvouched_gate, hint)
 
-    def _lane(self, name: str, budget: _Budget, rate: float, shared: SharedBudget) -> Lane:
-        burst = max(1.0, rate * STS_BURST_SECONDS)
-        return Lane(
-            f"{name} ({budget.account}, {budget.region})",
-            Pace(rate, burst=burst, timer=self._timer),
-            burst=burst,
-            at_once=STS_AT_ONCE_PER_ACCOUNT,
-            queue=STS_QUEUE_OF_OTHERS if budget is _OTHERS else STS_QUEUE,
-            shared=shared,
+    def _new_lanes(self, budget: _Budget) -> _Lanes:
+        name = f"STS ({budget.account}, {budget.region})"
+        part = self._rate * STS_NEWCOMERS_SHARE
+        pace = self._pace(part if budget is _OTHERS else self._rate)
+        queue = STS_QUEUE_OF_OTHERS if budget is _OTHERS else STS_QUEUE
+        return _Lanes(
+            known=self._lane(name, pace, STS_AT_ONCE_PER_ACCOUNT, queue),
+            unknown=self._lane(name, pace, STS_AT_ONCE_PER_ACCOUNT, queue),
+            newcomers=self._lane(f"{name}, for keys not seen before", self._pace(part), STS_NEWCOMERS_AT_ONCE, queue),
         )
 
-    async def _ask(self, request: ForwardableRequest, trail: Trail, lanes: list[Lane]) -> CallerIdentity:
+    def _pace(self, rate: float) -> Pace:
+        return Pace(rate, burst=_burst(rate), timer=self._timer)
+
+    def _lane(self, name: str, pace: Pace, at_once: int, queue: int) -> Lane:
+        return Lane(name, pace, burst=_burst(pace.base), at_once=at_once, queue=queue, shared=self._shared)
+
+    def _until_slow(self, gate: Gate) -> _Leave:
+        """Give a place at a gate back when the call ends, or is slow: hosts that begin to hang must not hold all of them."""
+        is_slow = False
+
+        def step_aside() -> None:
+            nonlocal is_slow
+            if self._slow < MAX_SLOW:
+                is_slow = True
+                self._slow += 1
+                gate.leave()
+
+        timer = asyncio.get_running_loop().call_later(SLOW_SECONDS, step_aside)
+
+        def leave() -> None:
+            timer.cancel()
+            if is_slow:
+                self._slow -= 1
+            else:
+                gate.leave()
+
+        return leave
+
+    async def _ask(self, request: ForwardableRequest, trail: Trail, way: _Way) -> CallerIdentity:
+        """Ask STS; the call is counted at its host already."""
         host = request.request.endpoint.host
-        if trail.sts.elsewhere is not None:
-            await trail.sts.elsewhere.before_call()
-        if not self._breaker.allows(host):
-            raise _not_asked()
+        answered: bool | None = None
         try:
-            identity = await self._source.identify(request, trail)
+            if self._breaker.allows(host):
+                identity = await self._source.identify(request, trail)
+                answered = True
+                self._breaker.succeeded(host)
+                return identity
         except AuthError as error:
+            answered = _is_answer(error)
             self._breaker.learn(host, error)
             if error.reason is Reason.STS_THROTTLED:
-                for lane in lanes:
+                for lane in filter(None, (way.newcomers, way.lane)):
                     lane.pace.throttled()
             raise
-        self._breaker.succeeded(host)
-        return identity
+        finally:
+            self._hosts.end(host, answered=answered)
+        raise _not_asked()
+
+    def _require_alive(self, host: str) -> None:
+        if not self._breaker.is_worth_waiting(host):
+            raise _not_asked()
+
+
+def _burst(rate: float) -> float:
+    return max(1.0, rate * STS_BURST_SECONDS)
+
+
+def _is_answer(error: AuthError) -> bool | None:
+    """Whether an error is an answer of the host; None: it tells nothing about the host."""
+    return None if isinstance(error, OutOfTimeError) else not isinstance(error, UpstreamDownError)
+
+
+def _leave(held: list[_Leave]) -> None:
+    while held:
+        held.pop()()
 
 
 def _not_asked() -> UpstreamError:

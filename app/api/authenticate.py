@@ -32,8 +32,9 @@ from app.trail import Trail
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
 MAX_BODY_BYTES: Final = 64 * 1024
-# A waiting decision takes some 20 KiB: 80 MiB when full. Calls whose body is on its way are bounded by their connections.
-MAX_DECISIONS: Final = 4096
+# A waiting decision takes some 20 KiB: 160 MiB when full. Those that wait are bounded below that, for each account
+# (`app.adapters.bulkhead`); calls whose body is on its way are bounded by their connections.
+MAX_DECISIONS: Final = 8192
 
 # Of a Content-Length: int() refuses to read thousands of them.
 MAX_DIGITS: Final = 18

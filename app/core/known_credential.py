@@ -1,6 +1,6 @@
 """What is left to know of a credential whose bytes were judged and vouched for before."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from app.core.forwarding import ForwardableRequest
@@ -19,12 +19,16 @@ class KnownCredential:
         signed_at: the moment of signing, by the signer's clock.
         lifetime: how long after ``signed_at`` it may be used.
         principal: the role that signed it.
+        key: by which it is remembered; empty while it is not.
+        is_approved: a decision about it was an approval before, so its role is one of a proxy. It decides nothing.
     """
 
     form: CredentialForm
     signed_at: datetime
     lifetime: timedelta
     principal: Principal
+    key: bytes = field(default=b"", compare=False, repr=False)
+    is_approved: bool = field(default=False, compare=False)
 
 
 def know(request: ForwardableRequest, principal: Principal) -> KnownCredential:

@@ -121,7 +121,7 @@ def _read_options() -> argparse.Namespace:
         "--connections",
         type=int,
         default=4_000,
-        help="kept alive, over all replicas; the service holds 4,096 decisions at once (default: %(default)s)",
+        help="kept alive, over all replicas; the service holds 8,192 decisions at once (default: %(default)s)",
     )
     parser.add_argument("--seconds", type=float, default=150, help="for all storms together (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=list(NAMES), help="play these storms, and those that they need")

@@ -57,6 +57,40 @@ def test_an_expired_entry_goes_before_a_live_one_that_was_used_longer_ago() -> N
     assert (store.get("live"), store.get("brief"), store.get("new")) == (1, None, 3)
 
 
+def test_an_owner_with_its_share_or_more_evicts_its_own_entries() -> None:
+    store: ExpiringCache[int] = ExpiringCache(4, Clock())
+    for number in range(2):
+        store.put(f"other {number}", number, 60, owner="other")
+    for number in range(10):
+        store.put(f"greedy {number}", number, 60, owner="greedy")
+    assert sorted(map(str, store)) == ["greedy 8", "greedy 9", "other 0", "other 1"]
+
+
+def test_an_owner_with_less_than_its_share_evicts_the_entries_of_the_one_that_holds_most() -> None:
+    store: ExpiringCache[int] = ExpiringCache(4, Clock())
+    for number in range(4):
+        store.put(f"greedy {number}", number, 60, owner="greedy")
+    for number in range(10):
+        store.put(f"late {number}", number, 60, owner="late")
+    assert sorted(map(str, store)) == ["greedy 2", "greedy 3", "late 8", "late 9"]
+
+
+def test_an_owner_is_bounded_beside_the_whole() -> None:
+    store: ExpiringCache[int] = ExpiringCache(10, Clock(), most_of_one=2)
+    for number in range(5):
+        store.put(f"a {number}", number, 60, owner="a")
+        store.put(f"b {number}", number, 60, owner="b")
+    assert sorted(map(str, store)) == ["a 3", "a 4", "b 3", "b 4"]
+
+
+def test_an_entry_that_changes_its_owner_is_one_entry() -> None:
+    store: ExpiringCache[int] = ExpiringCache(2, Clock())
+    store.put("key", 1, 60, owner="a")
+    store.put("key", 2, 60, owner="b")
+    store.put("another", 3, 60, owner="a")
+    assert (len(store), store.get("key"), store.get("another")) == (2, 2, 3)
+
+
 def test_dropping_what_is_not_there_is_nothing() -> None:
     store: ExpiringCache[int] = ExpiringCache(2, Clock())
     store.drop("a")
@@ -75,10 +109,10 @@ class Model(RuleBasedStateMachine):
         self.put: OrderedDict[int, tuple[int, float]] = OrderedDict()
         self.number = 0
 
-    @rule(key=st.integers(0, 6), seconds=st.integers(-1, 5))
-    def remember(self, key: int, seconds: int) -> None:
+    @rule(key=st.integers(0, 6), seconds=st.integers(-1, 5), owner=st.sampled_from("abc"))
+    def remember(self, key: int, seconds: int, owner: str) -> None:
         self.number += 1
-        self.store.put(key, self.number, seconds)
+        self.store.put(key, self.number, seconds, owner=owner)
         self.put[key] = (self.number, self.clock.passed + seconds)
 
     @rule(key=st.integers(0, 6))

@@ -294,6 +294,22 @@ async def test_what_one_replica_was_answered_another_knows(time: Time) -> None:
     assert (first.asked, second.asked) == (1, 0)
 
 
+async def test_the_identities_of_one_account_evict_none_of_another(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity_cache, "MAX_IDENTITIES", 4)
+    listed = FixedAccounts(frozenset({"111122223333", "444455556666"}))
+    sts = Sts(account="444455556666")
+    identities = CachingIdentities(sts, listed, time.clock, time.timer)
+    await identities.identify(forwardable(), new_trail())
+    sts.account = "111122223333"
+    for expires in range(890, 899):
+        await identities.identify(
+            forwardable(Recipe(form=CredentialForm.NATIVE, expires=expires).credential()), new_trail()
+        )
+    trail = new_trail()
+    await identities.identify(forwardable(), trail)
+    assert trail.sts.cache == "hit"
+
+
 async def test_what_came_out_of_the_store_ends_with_the_signature_and_is_not_put_there_again(time: Time) -> None:
     """I17: else it would live anew each time a replica starts."""
     store = SharedStore(time)

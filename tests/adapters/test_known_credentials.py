@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.adapters import known_credentials
+from app.adapters.bulkhead import Bulkhead, Share
 from app.adapters.known_credentials import KnownCredentials
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
@@ -84,9 +85,10 @@ def test_two_memories_share_nothing_and_their_keys_give_nothing_away(time: Time)
     one, other = memory(time), memory(time)
     one.remember(one.key_of("a secret text"), KNOWN)
     other.remember(other.key_of("a secret text"), KNOWN)
-    keys = [*one._known, *other._known]
+    keys = [one.key_of("a secret text"), other.key_of("a secret text")]
     assert len(set(keys)) == 2
-    assert all(isinstance(key, bytes) and len(key) == 32 and b"secret" not in key for key in keys)
+    assert one.recall(keys[1]) is None
+    assert all(len(key) == 32 and b"secret" not in key for key in keys)
 
 
 def test_nothing_of_the_text_is_held(time: Time) -> None:
@@ -114,13 +116,87 @@ def test_the_number_of_known_texts_is_shown(time: Time) -> None:
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="identity") == 1
 
 
-def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_credentials, "MAX_KNOWN", 3)
+@pytest.mark.parametrize(("bound", "is_approved"), [("MAX_UNAPPROVED", False), ("MAX_KNOWN", True)])
+def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch, bound: str, *, is_approved: bool) -> None:
+    monkeypatch.setattr(known_credentials, bound, 3)
     texts = memory(time)
     for number in range(10):
-        texts.remember(texts.key_of(f"text {number}"), replace(KNOWN))
+        known = texts.remember(texts.key_of(f"text {number}"), replace(KNOWN))
+        if is_approved:
+            texts.approve(known)
     assert len(texts) == 3
     assert texts.recall(texts.key_of("text 9")) is not None
+
+
+def of_account(account: str) -> KnownCredential:
+    return replace(KNOWN, principal=replace(PRINCIPAL, account=account))
+
+
+def test_what_was_not_approved_evicts_nothing_that_was(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    """STS vouches for every role of a listed account, and whoever has one can sign as often as they like."""
+    monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED", 3)
+    texts = memory(time)
+    for name in ("a", "b"):
+        texts.approve(texts.remember(texts.key_of(name), KNOWN))
+    for number in range(10):
+        texts.remember(texts.key_of(f"text {number}"), KNOWN)
+    assert [texts.recall(texts.key_of(name)) for name in ("a", "b")] == [KNOWN, KNOWN]
+    assert len(texts) == 2 + 3
+
+
+def test_what_was_not_approved_is_bounded_for_each_account(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED_OF_ACCOUNT", 3)
+    texts = memory(time)
+    texts.remember(texts.key_of("other"), of_account("444455556666"))
+    for number in range(10):
+        texts.remember(texts.key_of(f"text {number}"), KNOWN)
+    assert len(texts) == 1 + 3
+    assert texts.recall(texts.key_of("other")) is not None
+
+
+def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_credentials, "MAX_KNOWN", 4)
+    texts = memory(time)
+    for name in ("other a", "other b"):
+        texts.approve(texts.remember(texts.key_of(name), of_account("444455556666")))
+    for number in range(10):
+        texts.approve(texts.remember(texts.key_of(f"text {number}"), KNOWN))
+    assert all(texts.recall(texts.key_of(name)) is not None for name in ("other a", "other b"))
+    assert len(texts) == 4
+
+
+def test_what_is_approved_lives_no_longer_for_it(time: Time) -> None:
+    """I17."""
+    texts = memory(time)
+    known = texts.remember(texts.key_of("text"), KNOWN)
+    time.passed = 30.0
+    texts.approve(known)
+    time.passed = 60.0
+    assert texts.recall(texts.key_of("text")) is None
+
+
+async def test_who_waits_for_somebody_elses_answer_takes_a_place_of_the_same_account(time: Time) -> None:
+    """Else one text, presented again and again while STS is asked about it, would fill all places."""
+    places = Bulkhead("x", 3)
+    share = Share(places, "account")
+
+    async def find_out() -> KnownCredential:
+        with share:
+            return await finding.find_out()
+
+    texts, finding = memory(time), Finding()
+    key = texts.key_of("text")
+    tasks = [asyncio.create_task(texts.introduce(key, find_out, soon(), lambda: share)) for _ in range(3)]
+    await settle()
+    refused = [task for task in tasks if task.done()]
+    assert len(refused) == 1
+    error = refused[0].exception()
+    assert isinstance(error, UpstreamError)
+    assert error.reason is Reason.OVERLOADED
+    finding.released.set()
+    assert len({id(await task) for task in tasks if task not in refused}) == 1
+    with share, share:  # all of them are free again
+        pass
 
 
 # Equal texts at the same time (I19).

@@ -44,6 +44,18 @@ def test_throttling_halves_the_rate_and_saves_nothing_up() -> None:
     assert [round(pace.reserve(), 6) for _ in range(3)] == [0, 0.2, 0.4]
 
 
+def test_half_of_the_calls_go_out_for_a_while_and_then_all_of_them() -> None:
+    clock = Clock()
+    pace = Pace(10, burst=1, timer=clock)
+    pace.halve_for(2.0)
+    assert pace.rate == 5
+    clock.now += 2.0
+    assert pace.rate == 10
+    pace.halve_for(2.0)
+    pace.halve_for(0.0)
+    assert pace.rate == 10
+
+
 def test_answers_to_what_went_out_together_are_one_sign() -> None:
     pace = Pace(10, burst=1, timer=Clock())
     for _ in range(20):

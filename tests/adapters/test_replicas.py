@@ -1,22 +1,29 @@
 """Replicas that are about to ask AWS the same: one of them does."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from app.adapters import replicas
 from app.adapters.accounts import FixedAccounts
+from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.identity_cache import CachingIdentities
 from app.adapters.replicas import AnsweredElsewhereError, Question
+from app.adapters.role_cache import CachingRoles
 from app.adapters.sts_guard import GuardedIdentities
 from app.core.forwarding import ForwardableRequest
+from app.core.principal import AdmittedPrincipal
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.errors import AuthenticationError, UpstreamError
+from app.metrics import Metrics
 from app.reasons import Reason
-from app.sealing import Kind
-from tests.support.ports import SharedStore, Sts, Time, new_trail
+from app.sealing import Kind, Opened
+from app.trail import SharedWait
+from tests.support.ports import Iam, SharedStore, Sts, Time, new_trail
+from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW, Recipe, judge
 from tests.support.upstreams import settle
 
@@ -35,7 +42,7 @@ def question(store: SharedStore, kind: Kind = "identity") -> Question[bytes]:
 
 async def test_an_answer_that_another_left_ends_the_question(store: SharedStore) -> None:
     store.put("identity", KEY, b"answer", 60)
-    for ask in (question(store).look, question(store).before_turn, question(store).before_call):
+    for ask in (question(store).look, question(store).before_turn, question(store).before_queue):
         with pytest.raises(AnsweredElsewhereError) as raised:
             await ask()
         assert raised.value.answer == b"answer"
@@ -55,8 +62,8 @@ async def test_a_store_that_was_just_looked_at_is_not_asked_again_for_a_turn(sto
 
 async def test_one_claims_and_the_other_waits_for_its_answer(store: SharedStore) -> None:
     first, second = question(store), question(store)
-    await first.before_call()
-    waiting = asyncio.create_task(second.before_call())
+    await first.before_queue()
+    waiting = asyncio.create_task(second.before_queue())
     await settle()
     assert not waiting.done()
     store.put("identity", KEY, b"answer", 60)
@@ -69,8 +76,8 @@ async def test_one_claims_and_the_other_waits_for_its_answer(store: SharedStore)
 
 async def test_where_the_first_one_fails_the_other_asks(store: SharedStore) -> None:
     first, second = question(store), question(store)
-    await first.before_call()
-    waiting = asyncio.create_task(second.before_call())
+    await first.before_queue()
+    waiting = asyncio.create_task(second.before_queue())
     await settle()
     first.end()
     await waiting
@@ -88,9 +95,32 @@ async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_its_moment
         monkeypatch.setattr(replicas, name, 0.04 if name == bound else 1e6)
     await store.claim(kind, KEY, 60)
     asking = question(store, kind)
-    await asking.before_call()
+    await asking.before_queue()
     asking.end()
     assert len(store.claims) == 1, "it takes back none that is not its own"
+
+
+@dataclass
+class FarAway(SharedStore):
+    """A store whose every answer takes 30 ms, and in which somebody claims every question."""
+
+    async def get(self, kind: Kind, key: bytes) -> Opened | None:
+        await asyncio.sleep(0.03)
+        return await super().get(kind, key)
+
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:  # noqa: ARG002 - the port's parameters
+        await asyncio.sleep(0.03)
+        return False
+
+
+async def test_a_decision_waits_for_other_replicas_once_however_many_questions_it_has() -> None:
+    clock = asyncio.get_running_loop().time
+    shared_wait, store = SharedWait(left=0.2), FarAway(Time())
+    began = clock()
+    for kind in ("identity", "role", "role"):
+        await Question(store, kind, KEY, lambda opened: opened.payload, shared_wait).before_queue()
+    assert clock() - began < 1.0
+    assert shared_wait.left <= 0.1
 
 
 # Two replicas, as they are put together.
@@ -136,3 +166,22 @@ async def test_a_failure_is_each_replicas_own_and_keeps_no_claim(store: SharedSt
     second = Sts()
     await replica(second, store).identify(forwardable(), new_trail())
     assert (first.asked, second.asked) == (1, 1)
+
+
+# Whatever else the machine does meanwhile: counted in looks it would be 2.8 and 8.9 s.
+async def test_the_wait_for_a_replica_that_asks_sts_is_bounded_in_seconds() -> None:
+    """It was counted in looks, and a store that is far away made each of them longer."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await replica(Sts(), FarAway(Time())).identify(forwardable(), new_trail())
+    assert clock() - began < replicas.PATIENCE_SECONDS + 1.0
+
+
+async def test_the_wait_for_a_replica_that_asks_iam_is_bounded_in_seconds() -> None:
+    store, iam = FarAway(Time()), Iam()
+    guarded = GuardedRoles(iam, IamLanes(1e6))
+    roles = CachingRoles(guarded, Metrics(), ttl=300.0, max_stale=0.0, timer=store.time.timer, store=store)
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    await roles.fetch_role(AdmittedPrincipal(PRINCIPAL), new_trail())
+    assert clock() - began < replicas.ROLE_PATIENCE_SECONDS + 2.0

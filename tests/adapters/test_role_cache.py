@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.adapters import role_cache
+from app.adapters.bulkhead import Bulkhead
 from app.adapters.role_cache import CachingRoles, RoleKey
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord, read_grant
@@ -179,7 +180,6 @@ async def test_what_iam_says_of_a_role_ends_a_stale_one_at_once(time: Time, metr
 
 
 PASSING = [
-    AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"),
     UpstreamError(Reason.IAM_THROTTLED, "seen"),
     UpstreamError(Reason.IAM_UNAVAILABLE, "seen"),
 ]
@@ -194,6 +194,84 @@ async def test_any_other_error_of_iam_is_never_remembered(time: Time, metrics: M
             await roles.fetch_role(admitted(), new_trail())
         assert raised.value is error
     assert iam.asked == 2
+
+
+NOT_FOUND = AuthorizationError(Reason.ROLE_NOT_FOUND, "GetRole answered NoSuchEntity")
+
+
+async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(time: Time, metrics: Metrics) -> None:
+    """Sessions outlive their role by hours, and each try of their proxies would cost one of a few calls to IAM."""
+    iam = Iam(error=NOT_FOUND)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    for time.passed in (0.0, 1.0, 9.999):
+        trail = new_trail()
+        with pytest.raises(AuthorizationError) as raised:
+            await roles.fetch_role(admitted(), trail)
+        assert raised.value.reason is Reason.ROLE_NOT_FOUND
+        assert trail.iam.cache == ("miss" if time.passed == 0 else "hit")
+    assert iam.asked == 1
+    # It was made a moment ago, and IAM did not show it yet.
+    time.passed, iam.error = 10.0, None
+    assert (await roles.fetch_role(admitted(), new_trail())).request_id == "iam-2"
+    time.passed = 11.0
+    assert (await roles.fetch_role(admitted(), new_trail())).request_id == "iam-2"
+
+
+async def test_a_role_that_was_not_found_is_none_of_another_id(time: Time, metrics: Metrics) -> None:
+    """I18: the sessions of a deleted role cannot deny the one that was made anew under its name."""
+    iam = Iam(error=NOT_FOUND)
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    with pytest.raises(AuthorizationError):
+        await roles.fetch_role(admitted(), new_trail())
+    iam.error = None
+    await roles.fetch_role(admitted(role_id="AROAEXAMPLEEXAMPLE002"), new_trail())
+    assert iam.asked == 2
+
+
+async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(
+    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role_cache, "MAX_ROLES", 1)
+    monkeypatch.setattr(role_cache, "MAX_MISSING_ROLES", 3)
+    iam = Iam()
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    await roles.fetch_role(admitted(), new_trail())
+    iam.error = NOT_FOUND
+    for number in (*range(10), 0):
+        with pytest.raises(AuthorizationError):
+            await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
+    assert iam.asked == 12  # the first was forgotten for the later ones
+    await roles.fetch_role(admitted(), new_trail())
+    assert iam.asked == 12
+
+
+async def test_the_roles_of_one_account_evict_none_of_another(
+    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(role_cache, "MAX_ROLES", 4)
+    iam = Iam()
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    await roles.fetch_role(admitted(account="444455556666"), new_trail())
+    for number in range(10):
+        await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
+    trail = new_trail()
+    await roles.fetch_role(admitted(account="444455556666"), trail)
+    assert trail.iam.cache == "hit"
+
+
+async def test_one_accounts_wait_for_iam_leaves_places_to_another(time: Time, metrics: Metrics) -> None:
+    iam = Iam(released=asyncio.Event())
+    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, waiting=Bulkhead("x", 4))
+    tasks = [asyncio.create_task(roles.fetch_role(admitted(session=f"task-{n}"), new_trail())) for n in range(10)]
+    other = asyncio.create_task(roles.fetch_role(admitted(account="444455556666"), new_trail()))
+    await settle()
+    assert iam.released is not None
+    iam.released.set()
+    await other
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, UpstreamError)]
+    assert len(refused) == 8
+    assert {error.reason for error in refused} == {Reason.OVERLOADED}
 
 
 # IAM answers with another role than the caller's: one of the same name that was made anew, or a lie.

@@ -1,5 +1,9 @@
 """Roles that are read by pages, from an emulated IAM over HTTP, before anybody asks for them."""
 
+import asyncio
+import itertools
+from collections.abc import Iterator
+
 import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
@@ -7,13 +11,15 @@ from structlog.typing import EventDict
 from app.adapters import iam_answers
 from app.adapters.accounts import FixedAccounts
 from app.adapters.iam import IamRoles
+from app.adapters.iam_answers import RolePage
 from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.role_cache import CachingRoles
-from app.adapters.role_prefetch import DENIED_SECONDS, RolePrefetch
+from app.adapters.role_prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.emulator import FaultKind, Role
 from app.metrics import Metrics
 from tests.adapters.conftest import new_trail
 from tests.support.principals import admitted
+from tests.support.upstreams import Upstream
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
 
 ACTION = "GetAccountAuthorizationDetails"
@@ -73,6 +79,37 @@ async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws, monke
     [line] = await ahead.read()
     assert line["calls"] == aws.emulator.calls.count("iam", ACTION) > 2
     assert all([await ahead.is_known(role) for role in roles])
+
+
+class Endless:
+    """An IAM that leads from page to page and never to a last one."""
+
+    def __init__(self, markers: Iterator[str]) -> None:
+        self.markers = markers
+        self.calls = 0
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:  # noqa: ARG002
+        self.calls += 1
+        return RolePage((), next(self.markers))
+
+
+@pytest.mark.parametrize(
+    ("markers", "calls"),
+    [
+        pytest.param(itertools.repeat("same"), 2, id="the-same-marker"),
+        pytest.param(itertools.cycle("abc"), 4, id="a-circle"),
+        pytest.param(map(str, itertools.count()), MAX_PAGES, id="always-another"),
+    ],
+)
+async def test_pages_are_not_followed_for_ever(markers: Iterator[str], calls: int) -> None:
+    pages, lanes = Endless(markers), IamLanes(1e6)
+    roles = CachingRoles(GuardedRoles(Upstream(), lanes), Metrics(), ttl=300.0, max_stale=0.0)
+    prefetch = RolePrefetch(pages, roles, lanes, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
+    with capture_logs() as log:
+        async with asyncio.timeout(30):
+            await prefetch.read_all()
+    assert pages.calls == calls
+    assert [line["event"] for line in log] == ["roles not read ahead"]
 
 
 async def test_another_account_is_read_through_its_reader_role(iam: IamRoles, aws: Aws) -> None:

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from app.adapters import store_link
 from app.adapters.breaker import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from app.adapters.redis_connection import explain
-from app.adapters.store_link import MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink, _within
+from app.adapters.store_link import MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink
+from app.adapters.ticks import within
 from tests.support.service import until
 from tests.support.shared_store import Clocks
 
@@ -246,13 +247,13 @@ async def test_an_answer_that_is_there_is_read_however_long_this_loop_took() -> 
             await asyncio.sleep(0)
         return "there"
 
-    assert await _within(0.0, answer()) == "there"
+    assert await within(0.0, answer()) == "there"
 
 
 async def test_what_never_answers_is_given_up() -> None:
     work = asyncio.Event()
     with pytest.raises(TimeoutError):
-        await _within(0.0, work.wait())
+        await within(0.0, work.wait())
 
 
 async def test_an_error_comes_through() -> None:
@@ -260,7 +261,7 @@ async def test_an_error_comes_through() -> None:
         raise LostError("reset")
 
     with pytest.raises(LostError):
-        await _within(10.0, fail())
+        await within(10.0, fail())
 
 
 # What is said of a failure.

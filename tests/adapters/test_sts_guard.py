@@ -1,20 +1,25 @@
 """What stands between the identity cache and STS: budgets, fairness between accounts, and the breaker."""
 
 import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
-from app.adapters import breaker, sts_guard
+from app.adapters import breaker, host_bulkhead, sts_guard
 from app.adapters.accounts import FixedAccounts
+from app.adapters.sts_endpoints import load_sts_endpoints
 from app.adapters.sts_guard import GuardedIdentities
+from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.emulator.identities import new_access_key_id
 from app.errors import AuthenticationError, AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
-from tests.support.signing import NOW, Recipe, judge
+from app.trail import Trail
+from tests.support.signing import HOST, NOW, Recipe, endpoint_of, judge
 from tests.support.upstreams import ACCOUNT, Upstream, settle, trail
 
 OTHER = "444455556666"
@@ -148,13 +153,135 @@ async def test_an_old_key_that_sts_has_vouched_for_takes_its_accounts_budget() -
 async def test_a_full_queue_towards_sts_is_overload_and_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", 1)
     monkeypatch.setattr(sts_guard, "STS_QUEUE", 1)
-    upstream = Upstream(waits=True)
+    upstream = Upstream()
     identities = guard(upstream)
+    await identities.identify(forwardable(), trail())
+    upstream.waits = True
     tasks = await flood(identities, [KEY] * 2)
     assert (await refused(identities)).reason is Reason.OVERLOADED
     upstream.released.set()
     await asyncio.gather(*tasks)
-    assert upstream.asked == 2
+    assert upstream.asked == 3
+
+
+# Hosts of STS that hang, each until its deadline.
+
+
+@dataclass
+class SomeHang(Upstream):
+    """An STS some of whose hosts never answer."""
+
+    hanging: set[str] = field(default_factory=set)
+    hung_at_once: Counter[str] = field(default_factory=Counter)
+
+    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        host = request.request.endpoint.host
+        if host in self.hanging:
+            self.hung_at_once[host] += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.hung_at_once[host] -= 1
+        return await super().identify(request, trail)
+
+
+def at_host(host: str, key_id: str) -> ForwardableRequest:
+    request = forwardable(key_id)
+    return replace(request, request=replace(request.request, endpoint=endpoint_of(host)))
+
+
+def every_host() -> list[str]:
+    return [endpoint.host for endpoint in load_sts_endpoints() if endpoint.partition == "aws"]
+
+
+def some_hang(reachable: str) -> SomeHang:
+    hanging = set(every_host()) - {reachable}
+    assert len(hanging) > sts_guard.STS_AT_ONCE_UNVOUCHED
+    return SomeHang(hanging=hanging)
+
+
+@pytest.mark.parametrize("key", ["known", "new", "another account's"])
+async def test_hosts_that_hang_slow_no_host_that_answers(key: str) -> None:
+    """The credential names the host, so anybody can name all that cannot be reached from here."""
+    upstream = some_hang(HOST)
+    identities = guard(upstream)
+    await identities.identify(forwardable(KEY), trail())
+    flood = [
+        asyncio.create_task(identities.identify(at_host(host, new_access_key_id("ASIA", ACCOUNT)), trail(5)))
+        for host in upstream.hanging
+        for _ in range(5)
+    ]
+    await settle()
+    keys = {"known": KEY, "new": new_access_key_id("ASIA", ACCOUNT), "another account's": OTHER_KEY}
+    async with asyncio.timeout(1.0):
+        await identities.identify(at_host(HOST, keys[key]), trail())
+    assert max(upstream.hung_at_once.values()) <= host_bulkhead.PROBES_AT_ONCE
+    await end(flood)
+
+
+async def test_who_asks_a_host_that_hangs_is_answered_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Honestly: that host does not answer. It holds up nobody until the end of each decision."""
+    monkeypatch.setattr(host_bulkhead, "PROBE_SECONDS", 0.05)
+    upstream = some_hang(HOST)
+    identities = guard(upstream)
+    host = min(upstream.hanging)
+    probes = [asyncio.create_task(identities.identify(at_host(host, KEY), trail())) for _ in range(2)]
+    await settle()
+    async with asyncio.timeout(5):
+        with pytest.raises(UpstreamError) as raised:
+            await identities.identify(at_host(host, OTHER_KEY), trail())
+    assert raised.value.reason is Reason.STS_UNAVAILABLE
+    await end(probes)
+
+
+async def test_who_waits_for_the_probe_of_a_host_goes_on_with_its_answer() -> None:
+    """A storm after a restart finds no host that has answered yet."""
+    upstream = Upstream(waits=True)
+    identities = guard(upstream)
+    storm = await flood(identities, [KEY] * 50)
+    assert upstream.at_once == host_bulkhead.PROBES_AT_ONCE
+    upstream.released.set()
+    await asyncio.gather(*storm)
+    assert upstream.asked == 50
+
+
+async def test_hosts_that_begin_to_hang_do_not_hold_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A region that dies while many accounts call it has answered before."""
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_UNVOUCHED", 2)
+    monkeypatch.setattr(sts_guard, "SLOW_SECONDS", 0.02)
+    upstream = SomeHang()
+    identities = guard(upstream)
+    dying, alive = "sts.eu-west-1.amazonaws.com", HOST
+    for host in (dying, alive):
+        await identities.identify(at_host(host, OLD_KEY), trail())
+    upstream.hanging.add(dying)
+    keys = [new_access_key_id("ASIA", account) for account in (ACCOUNT, OTHER)]
+    hung = [asyncio.create_task(identities.identify(at_host(dying, key), trail())) for key in keys]
+    await settle()
+    async with asyncio.timeout(5):
+        await identities.identify(at_host(alive, new_access_key_id("ASIA", ACCOUNT)), trail())
+    await end(hung)
+    # Whatever came of them, each place was given back once.
+    again = [asyncio.create_task(identities.identify(at_host(alive, key), trail())) for key in keys * 3]
+    upstream.waits = True
+    await settle()
+    upstream.released.set()
+    await asyncio.gather(*again)
+    assert upstream.most_at_once <= 2
+
+
+async def test_calls_of_many_accounts_take_turns_at_the_places_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One account's queue in many regions delays another account's call by one call."""
+    monkeypatch.setattr(sts_guard, "STS_AT_ONCE_UNVOUCHED", 1)
+    upstream = Upstream()
+    identities = guard(upstream)
+    await identities.identify(forwardable(OLD_KEY), trail())
+    upstream.waits = True
+    await flood(identities, [new_access_key_id("ASIA", ACCOUNT) for _ in range(40)])
+    [other] = await flood(identities, [OTHER_KEY])
+    upstream.released.set()
+    await other
+    assert upstream.asked <= 5
 
 
 async def test_throttling_slows_the_account_down_and_no_other() -> None:
@@ -185,13 +312,15 @@ async def test_a_dead_sts_is_not_asked_for_a_moment_and_then_once() -> None:
 
 async def test_who_waits_while_sts_dies_is_answered_and_asks_it_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", breaker.BREAKER_FAILURES)
-    upstream = Upstream(error=UNAVAILABLE, waits=True)
+    upstream = Upstream()
     identities = guard(upstream, timer=lambda: 0.0)
+    await identities.identify(forwardable(), trail())
+    upstream.error, upstream.waits = UNAVAILABLE, True
     tasks = await flood(identities, [KEY] * 50)
     upstream.released.set()
     errors = await asyncio.gather(*tasks, return_exceptions=True)
     assert {type(error) for error in errors} <= {UpstreamDownError, UpstreamError}
-    assert upstream.asked == breaker.BREAKER_FAILURES
+    assert upstream.asked == 1 + breaker.BREAKER_FAILURES
 
 
 @pytest.mark.parametrize(
@@ -230,8 +359,10 @@ async def test_a_decision_whose_time_was_over_tells_nothing_about_sts() -> None:
 async def test_those_who_name_no_listed_account_cannot_take_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sts_guard, "STS_AT_ONCE_PER_ACCOUNT", 1)
     monkeypatch.setattr(sts_guard, "STS_QUEUE_OF_OTHERS", 2)
-    upstream = Upstream(waits=True)
+    upstream = Upstream()
     identities = guard(upstream)
+    await identities.identify(forwardable(), trail())
+    upstream.waits = True
     tasks = await flood(identities, [f"ASIAIEXAMPLEEXAMPLE{letter}" for letter in "ABC"])
     assert (await refused(identities, "ASIAIEXAMPLEEXAMPLED")).reason is Reason.OVERLOADED
     listed = await flood(identities, [KEY] * 5)

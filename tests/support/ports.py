@@ -36,6 +36,7 @@ class Sts:
     error: AuthError | None = None
     released: asyncio.Event | None = None
     """Answers wait for it."""
+    account: str = "111122223333"
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:  # noqa: ARG002 - the port's
         self.asked += 1
@@ -44,7 +45,7 @@ class Sts:
         if self.error is not None:
             raise self.error
         request_id = trail.sts.request_id = f"sts-{self.asked}"
-        arn = parse_arn("arn:aws:sts::111122223333:assumed-role/demo-app/task-1")
+        arn = parse_arn(f"arn:aws:sts::{self.account}:assumed-role/demo-app/task-1")
         return CallerIdentity(arn=arn, user_id="AROAEXAMPLEEXAMPLE001:task-1", request_id=request_id)
 
 
