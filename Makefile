@@ -10,8 +10,8 @@ STAMP  := $(VENV)/.installed
 # newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
-# One process more than there are processors: tests often wait for a process or a deadline.
-TEST_PROCESSES ?= $$(( $$(getconf _NPROCESSORS_ONLN) + 1 ))
+# More processes than there are processors: the tests often wait for a process or a deadline.
+TEST_PROCESSES ?= $$(( $$(getconf _NPROCESSORS_ONLN) + 2 ))
 # Options of `make bench` and `make bench-storm`: make bench B=--help
 B      ?=
 # Seconds for each target of `make fuzz`, and the targets if not all: make fuzz S=600 F="presigned call"
@@ -19,7 +19,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test test-pythons check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test install-pythons test-pythons check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,11 +45,14 @@ test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of E
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
 
 # A virtual environment for each, in that of the project: what is pinned is the same.
-test-pythons: $(STAMP) ## Run the tests also on the oldest and newest Python of this machine, and on the image's
-	@pythons=$$($(BIN)/python -m tools.interpreters) || exit 1; for python in $$pythons; do \
-		name=$(VENV)/$$(basename "$$python"); \
-		$(MAKE) --no-print-directory VENV="$$name" PYTHON="$$python" install-envoy test || exit 1; \
-	done
+for-other-pythons = pythons=$$($(BIN)/python -m tools.interpreters) || exit 1; for python in $$pythons; do \
+	$(MAKE) --no-print-directory VENV="$(VENV)/$$(basename "$$python")" PYTHON="$$python" $(1) || exit 1; done
+
+install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
+	+@$(call for-other-pythons,install-envoy)
+
+test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
+	+@$(call for-other-pythons,test)
 
 check: install-envoy lint types test test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
 
