@@ -71,7 +71,7 @@ def configure_logging(level: Level, log_format: LogFormat, worker: int | None = 
     for name in ("botocore", "boto3", "urllib3", "aiohttp", "asyncio"):
         # Their debug lines hold credentials and signed URLs (I22): they speak from warnings up, whatever the level.
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns with a traceback of a refused AssumeRole, which `app.adapters.iam` explains in a line.
+    # It warns with a traceback of credentials that it could not renew; `app.adapters.own_credentials` says so in a line.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
 
 

@@ -8,7 +8,8 @@ GCM-SIV rather than GCM: every replica writes, with random nonces of 96 bits, fo
 nonce that occurs twice gives the authentication away, and 2^32 records are the limit of a key; with GCM-SIV it shows that
 two records of one key are equal, and nothing else.
 
-Pure: time and nonce are parameters. It is not in `app.core` since it needs a library.
+Pure: time and nonce are parameters. It is not in `app.core` since it needs a library, `cryptography`: 7 MB, which a service
+without a store does not load.
 """
 
 import hashlib
@@ -17,15 +18,13 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Literal
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING, Final, Literal
 
 from app.core.records import frame
 from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
 
 Kind = Literal["identity", "role"]
 
@@ -77,7 +76,7 @@ class SealingKey:
     """
 
     key_id: bytes
-    aead: AESGCMSIV = field(repr=False)
+    aead: "AESGCMSIV" = field(repr=False)
     name_key: bytes = field(repr=False)
 
     def name(self, kind: str, cache_key: bytes) -> str:
@@ -118,6 +117,8 @@ def derive_key(secret: bytes) -> SealingKey:
     Raises:
         UnsupportedAlgorithm: the OpenSSL under `cryptography` is older than 3.2. The one in its wheels is not.
     """
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV  # noqa: PLC0415 - see above
+
     return SealingKey(
         key_id=_derive(secret, "id", _KEY_ID_BYTES),
         aead=AESGCMSIV(_derive(secret, "seal", SECRET_BYTES)),
@@ -160,6 +161,8 @@ def open_sealed(
     Raises:
         SealError: it is not believed.
     """
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see above
+
     if len(sealed) < _HEADER.size:
         raise SealError(Fault.MALFORMED)
     version, key_id, nonce = _HEADER.unpack_from(sealed)
@@ -206,4 +209,7 @@ def _by_id(keys: Iterable[SealingKey]) -> Mapping[bytes, SealingKey]:
 
 
 def _derive(secret: bytes, purpose: str, length: int) -> bytes:
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415 - likewise
+
     return HKDF(SHA256(), length, salt=None, info=f"{_CONTEXT}: {purpose}".encode()).derive(secret)

@@ -17,6 +17,7 @@ from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.identity_cache import CachingIdentities
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
+from app.adapters.network import open_pool
 from app.adapters.role_cache import CachingRoles
 from app.adapters.role_prefetch import RolePrefetch
 from app.adapters.store import NoStore, Store, open_store
@@ -34,7 +35,14 @@ from app.core.token_text import looks_like_token
 from app.metrics import Metrics
 from app.preparation import prepare
 from app.readiness import Readiness
-from app.service_options import decision_policy, iam_options, own_share, store_options, sts_options, token_options
+from app.service_options import (
+    decision_policy,
+    iam_options,
+    network_options,
+    own_share,
+    store_options,
+    token_options,
+)
 from app.settings import Settings
 from app.settings_values import TcpAddress
 from app.store_keys import StoreKeySource
@@ -94,10 +102,7 @@ async def open_service(
     if signing is not None:
         watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
-        sts = StsClient.open(sts_options(settings), metrics)
-        resources.push_async_callback(sts.close)
-        iam = IamRoles(iam_options(settings), metrics)
-        resources.callback(iam.close)
+        sts, iam = await resources.enter_async_context(_open_clients(settings, metrics))
         store: Store = NoStore()
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
@@ -179,6 +184,18 @@ def _identities(
     guarded = GuardedIdentities(sts, accounts, rate=rate, keys=keys, shared=store)
     shared = None if settings.store is None else store
     return CachingIdentities(guarded, accounts, clock, store=shared, waiting=keys)
+
+
+@contextlib.asynccontextmanager
+async def _open_clients(settings: Settings, metrics: Metrics) -> AsyncIterator[tuple[StsClient, IamRoles]]:
+    network = network_options(settings)
+    pool = open_pool(network)
+    iam = IamRoles(iam_options(settings), pool, network, metrics)
+    try:
+        yield StsClient(pool, network, metrics, settings.own_sts_url), iam
+    finally:
+        iam.close()
+        await pool.close()
 
 
 def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) -> None:

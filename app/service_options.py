@@ -1,8 +1,8 @@
 """Settings → the options of each part. Nothing is decided here but which setting goes where."""
 
-from app.adapters.iam_clients import IamOptions
+from app.adapters.iam_access import IamOptions
+from app.adapters.network import NetworkOptions
 from app.adapters.store import StoreOptions
-from app.adapters.sts import StsOptions
 from app.adapters.token_signer import TokenOptions
 from app.authenticator import AccountList, DecisionPolicy
 from app.core.request_policy import RequestPolicy
@@ -29,11 +29,10 @@ def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy
     )
 
 
-def sts_options(settings: Settings) -> StsOptions:
-    """Return how STS is reached: both attempts fit into a decision."""
-    defaults = StsOptions()
-    return StsOptions(
-        endpoint_url=settings.own_sts_url,
+def network_options(settings: Settings) -> NetworkOptions:
+    """Return how AWS is reached: both attempts of a call fit into a decision."""
+    defaults = NetworkOptions()
+    return NetworkOptions(
         proxy_url=settings.https_proxy,
         ca_file=settings.ca_bundle,
         connect_timeout=min(defaults.connect_timeout, settings.decision_timeout / 4),
@@ -42,14 +41,12 @@ def sts_options(settings: Settings) -> StsOptions:
 
 
 def iam_options(settings: Settings) -> IamOptions:
-    """Return how IAM is reached, and as whom."""
+    """Return where IAM is asked, and as whom."""
     return IamOptions(
         partition=settings.partition,
         region=settings.own_region,
-        sts_url=settings.own_sts_url,
-        iam_url=settings.own_iam_url,
-        proxy_url=settings.https_proxy,
-        ca_file=settings.ca_bundle,
+        sts=settings.own_sts_endpoint,
+        iam=settings.own_iam_endpoint,
         reader_role_name=settings.reader_role_name,
         reader_external_id=settings.reader_external_id,
     )

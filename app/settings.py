@@ -12,9 +12,10 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError
+from pydantic import BeforeValidator, Field, InstanceOf, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.adapters.own_endpoints import OwnEndpoint, find_own_endpoint
 from app.adapters.sts_endpoints import implicit_region, load_sts_endpoints, make_sts_endpoints, partition_of
 from app.callers import CallerTokenFile, read_caller_token_file
 from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
@@ -105,8 +106,9 @@ _SocketMode = Annotated[SocketMode, NoDecode, BeforeValidator(parse_socket_mode)
 _SocketGroup = Annotated[SocketGroup | None, NoDecode, BeforeValidator(parse_socket_group)]
 _Store = Annotated[StoreAddress | None, NoDecode, BeforeValidator(parse_store_url)]
 _StoreKeys = Annotated[StoreKeyFile | None, NoDecode, BeforeValidator(read_store_key_file)]
-_DataplaneKeys = Annotated[SigningKeyFile | None, NoDecode, BeforeValidator(read_dataplane_key_file)]
-_ZoneKeys = Annotated[SigningKeyFile | None, NoDecode, BeforeValidator(read_zone_key_file)]
+# InstanceOf: else pydantic looks for the types inside, `cryptography`'s among them.
+_DataplaneKeys = Annotated[InstanceOf[SigningKeyFile] | None, NoDecode, BeforeValidator(read_dataplane_key_file)]
+_ZoneKeys = Annotated[InstanceOf[SigningKeyFile] | None, NoDecode, BeforeValidator(read_zone_key_file)]
 _Zone = Annotated[str, BeforeValidator(parse_zone)]
 _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
 
@@ -329,6 +331,16 @@ class Settings(BaseSettings):
         validation_alias="AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
         description="ignore the three AWS_ENDPOINT_URL variables, as SDKs do",
     )
+    use_fips: bool = Field(
+        default=False,
+        validation_alias="AWS_USE_FIPS_ENDPOINT",
+        description="make the service's own calls to the FIPS endpoints of STS and IAM",
+    )
+    use_dual_stack: bool = Field(
+        default=False,
+        validation_alias="AWS_USE_DUALSTACK_ENDPOINT",
+        description="make the service's own calls to the dual-stack (IPv6) endpoints of STS and IAM",
+    )
     ca_bundle: Annotated[str, BeforeValidator(parse_ca_file)] | None = Field(
         None, validation_alias="AWS_CA_BUNDLE", description="certificates to trust instead of the system's"
     )
@@ -357,7 +369,7 @@ class Settings(BaseSettings):
 
     @property
     def own_region(self) -> str:
-        """The region of the service's own calls; boto3 itself reads ``AWS_DEFAULT_REGION`` alone."""
+        """The region of the service's own calls; botocore itself reads ``AWS_DEFAULT_REGION`` alone."""
         return self.aws_region or self.aws_default_region or implicit_region(self.partition)
 
     @property
@@ -375,6 +387,20 @@ class Settings(BaseSettings):
         """Which of STS and IAM are reached without TLS, on loopback: nothing proves that they are AWS's."""
         urls: dict[_Upstream, str | None] = {"sts": self.own_sts_url, "iam": self.own_iam_url}
         return tuple(name for name, url in urls.items() if url is not None and url.startswith("http:"))
+
+    @property
+    def own_sts_endpoint(self) -> OwnEndpoint:
+        """Where the service's own calls to STS go, as they are signed."""
+        return find_own_endpoint(
+            "sts", self.own_region, fips=self.use_fips, dual_stack=self.use_dual_stack, url=self.own_sts_url
+        )
+
+    @property
+    def own_iam_endpoint(self) -> OwnEndpoint:
+        """Where calls to IAM go, as they are signed."""
+        return find_own_endpoint(
+            "iam", self.own_region, fips=self.use_fips, dual_stack=self.use_dual_stack, url=self.own_iam_url
+        )
 
     @property
     def tls_files(self) -> TlsFiles | None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from app.core.base64_text import Base64TextError, decode_base64
 from app.sealing import SECRET_BYTES, SealingKey, derive_key
 from app.trusted_files import find_exposures, read_trusted_lines
@@ -77,6 +75,8 @@ def read_store_key_file(text: str) -> StoreKeyFile:
 
 
 def _derive(file: StoreKeyFile) -> tuple[SealingKey, ...]:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - large, and not every service has a store
+
     try:
         return tuple(derive_key(secret) for secret in file.secrets)
     except UnsupportedAlgorithm as error:

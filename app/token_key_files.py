@@ -10,17 +10,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from typing import TYPE_CHECKING, Final
 
 from app.core.token_claims import TokenKind
 from app.core.token_text import is_key_id
 from app.pem import require_one_private_key
 from app.token_keys import HOW_TO, SigningKey, SigningKeys, require_apart
 from app.trusted_files import find_exposures, read_trusted, read_trusted_lines
+
+# Imported where it is used: `cryptography` takes 7 MB, and a service that issues no tokens does without.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
@@ -109,7 +109,7 @@ def is_mesh(text: str) -> bool:
     return _MESH.fullmatch(text) is not None
 
 
-def public_half(private: RSAPrivateKey) -> RSAPublicKey:
+def public_half(private: "RSAPrivateKey") -> "RSAPublicKey":
     """Return the public key, after a look at its size.
 
     Raises:
@@ -158,13 +158,19 @@ def _key_of(words: list[str], kind: TokenKind, folder: Path) -> tuple[SigningKey
         raise ValueError(
             "a mesh is 1 to 253 characters of 0-9 a-z . _ -, or * for every mesh without a line of its own"
         )
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - see above
+
     private = _load_pem(path)
     public = public_half(private)
     fingerprint = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
     return SigningKey(kid=kid, kind=kind, mesh=mesh, private=private, public=public, fingerprint=fingerprint), path
 
 
-def _load_pem(path: Path) -> RSAPrivateKey:
+def _load_pem(path: Path) -> "RSAPrivateKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415 - likewise
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - likewise
+
     try:
         pem = read_trusted(path)
     except OSError as error:

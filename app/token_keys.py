@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from typing import TYPE_CHECKING, Final
 
 from app.core.role_grant import ANY_MESH
 from app.core.token_claims import TokenKind
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 HOW_TO: Final = "make one with: kuma-aws-iam keys generate"
 
@@ -28,8 +29,8 @@ class SigningKey:
     kid: str
     kind: TokenKind
     mesh: str | None
-    private: RSAPrivateKey = field(repr=False, compare=False)
-    public: RSAPublicKey = field(repr=False, compare=False)
+    private: "RSAPrivateKey" = field(repr=False, compare=False)
+    public: "RSAPublicKey" = field(repr=False, compare=False)
     fingerprint: bytes = field(repr=False)
 
     def signs_for(self, mesh: str | None) -> bool:

@@ -50,8 +50,8 @@ def _botocores_data_is_parsed_once() -> Iterator[None]:
 def _keys_and_authorities_are_read_once() -> Iterator[None]:
     """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, for each of a thousand services."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.token_key_files.load_pem_private_key", functools.cache(load_pem_private_key))
-        patch.setattr("app.adapters.sts.client_context", functools.cache(client_context))
+        patch.setattr("cryptography.hazmat.primitives.serialization.load_pem_private_key", functools.cache(load_pem_private_key))
+        patch.setattr("app.adapters.network.client_context", functools.cache(client_context))
         yield
 
 

@@ -22,7 +22,8 @@ from app.core.role_grant import RoleGrant, match
 from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.sts_documents import DocumentError, read_identity_document
+from app.core.strict_xml import DocumentError
+from app.core.sts_documents import read_identity_document
 from app.errors import AuthError
 from app.reasons import Reason
 from tests.support.mutations import (

@@ -111,6 +111,8 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("AWS_ENDPOINT_URL_IAM", "http://[::1]:4599", "iam_endpoint_url", "http://[::1]:4599"),
     ("AWS_ENDPOINT_URL", "http://localhost:4599", "endpoint_url", "http://localhost:4599"),
     ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true", "ignore_endpoint_urls", True),
+    ("AWS_USE_FIPS_ENDPOINT", "true", "use_fips", True),
+    ("AWS_USE_DUALSTACK_ENDPOINT", "true", "use_dual_stack", True),
 ]
 
 BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
@@ -248,6 +250,8 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("AWS_ENDPOINT_URL_IAM", "http://127.0.0.1.evil.example", "https"),
     ("AWS_ENDPOINT_URL", "http://0.0.0.0:4599", "https"),
     ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "sometimes", "boolean"),
+    ("AWS_USE_FIPS_ENDPOINT", "sometimes", "boolean"),
+    ("AWS_USE_DUALSTACK_ENDPOINT", "sometimes", "boolean"),
     ("AWS_CA_BUNDLE", "/nowhere/ca.pem", "PEM"),
 ]
 

@@ -155,6 +155,29 @@ def test_plain_http_is_warned_about_since_whoever_listens_there_is_aws(
     ]
 
 
+@pytest.mark.parametrize(
+    ("variables", "sts", "iam"),
+    [
+        ({}, "https://sts.eu-west-1.amazonaws.com", "https://iam.amazonaws.com"),
+        (
+            {"AWS_USE_FIPS_ENDPOINT": "true"},
+            "https://sts-fips.eu-west-1.amazonaws.com",
+            "https://iam-fips.amazonaws.com",
+        ),
+        ({"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "https://sts.eu-west-1.api.aws", "https://iam.global.api.aws"),
+        ({"AWS_ENDPOINT_URL": "https://aws.internal"}, "https://aws.internal", "https://aws.internal"),
+    ],
+    ids=["regional", "fips", "dual-stack", "url"],
+)
+def test_own_endpoints_are_those_of_the_own_region_and_of_iam_in_the_partition(
+    settings_of: LoadSettings, variables: dict[str, str], sts: str, iam: str
+) -> None:
+    settings = settings_of(**NEW_GENERATION, AWS_REGION="eu-west-1", **variables)
+    assert (settings.own_sts_endpoint.url, settings.own_iam_endpoint.url) == (sts, iam)
+    assert settings.own_sts_endpoint.signing_region == "eu-west-1"
+    assert settings.own_iam_endpoint.signing_region == "us-east-1"
+
+
 def test_ca_bundle_is_a_file_of_certificates(settings_of: LoadSettings, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     assert settings_of(**NEW_GENERATION, AWS_CA_BUNDLE=str(certificate.cert)).ca_bundle == str(certificate.cert)

@@ -16,8 +16,7 @@ from typing import Any, Final
 import annotated_types
 import pytest
 
-from app.adapters.iam_clients import IamOptions
-from app.adapters.sts import StsOptions
+from app.adapters.network import NetworkOptions
 from app.reasons import EXPLANATIONS
 from app.settings import Settings
 from tests.test_docs import Row, page, tables
@@ -434,15 +433,15 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.breaker.MAX_CIRCUITS": ("STS", "hosts whose failures are counted", count),
     "app.adapters.iam_guard.MAX_ACCOUNTS": ("IAM", "accounts with a queue of their own", count),
     "app.adapters.http_pool.MAX_CONNECTIONS": ("STS", "connections that are kept, over all hosts", count),
-    "app.adapters.sts._ATTEMPTS": ("STS", "attempts", count),
+    "app.adapters.exchange._ATTEMPTS": ("STS", "attempts", count),
     "app.adapters.http1.MAX_REPLY_BYTES": ("STS", "answer", kib),
     "app.adapters.http1.MAX_REPLY_WIRE_BYTES": ("STS", "answer, with its head and all that is around it", kib),
     "app.adapters.http_pool.IDLE_SECONDS": ("STS", "unused connection", seconds),
     "app.adapters.http_pool.DNS_SECONDS": ("STS", "remembered DNS answer", seconds),
     "app.adapters.http_pool.MAX_NAMES": ("STS", "remembered DNS answers", count),
-    "app.adapters.iam_clients.MAX_PAGE_BYTES": ("IAM", "a page of roles, read ahead", mib),
-    "app.adapters.iam_clients.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
-    "app.adapters.iam_answers.PAGE_ROLES": ("IAM", "a page of roles, read ahead", count),
+    "app.adapters.iam.MAX_PAGE_BYTES": ("IAM", "a page of roles, read ahead", mib),
+    "app.adapters.iam.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
+    "app.adapters.iam.PAGE_ROLES": ("IAM", "a page of roles, read ahead", count),
     "app.adapters.role_prefetch.PAGE_SECONDS": ("IAM", "a page of roles, read ahead", seconds),
     "app.adapters.role_prefetch.ACCOUNTS_AT_ONCE": (
         "IAM",
@@ -455,9 +454,24 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.iam_guard.IAM_FAILURES": ("IAM", "failures in a row, until an account's IAM is not asked", count),
     "app.adapters.iam_guard.IAM_QUEUE_PER_ACCOUNT": ("IAM", "queue of each account", count),
     "app.adapters.iam_guard.IAM_BURST": ("IAM", "calls saved up in a pause, for each account", count),
-    "app.adapters.iam_clients._MAX_ATTEMPTS": ("IAM", "attempts", count),
-    "app.adapters.iam_clients.MAX_ANSWER_BYTES": ("IAM", "answer", kib),
-    "app.adapters.iam_clients.DOUBT_SECONDS": (
+    "app.adapters.iam.MAX_ANSWER_BYTES": ("IAM", "answer", kib),
+    "app.adapters.iam._OWN_SECONDS": ("IAM", "one look for them", seconds),
+    "app.adapters.own_credentials.FIND_SECONDS": (
+        "IAM",
+        "waiting for the service's own credentials where there are none",
+        seconds,
+    ),
+    "app.adapters.own_credentials.RENEW_PAUSE_SECONDS": (
+        "IAM",
+        "renewing the service's own credentials, or replacing those that AWS calls expired",
+        seconds,
+    ),
+    "app.adapters.own_account.ASK_SECONDS": ("IAM", "one GetCallerIdentity of the service itself", seconds),
+    "app.adapters.reader_roles.MAX_SESSIONS": ("IAM", "sessions of reader roles", count),
+    "app.adapters.reader_roles.REFRESH_AFTER": ("IAM", "a session is renewed, after this part of its life", percent),
+    "app.adapters.reader_roles.RENEW_PAUSE_SECONDS": ("IAM", "renewing a session that could not be renewed", seconds),
+    "app.adapters.reader_roles.ASSUME_SECONDS": ("IAM", "one AssumeRole", seconds),
+    "app.adapters.own_account.DOUBT_SECONDS": (
         "IAM",
         "asking STS anew for the service's own account, when IAM behaves as if it were another one",
         seconds,
@@ -606,6 +620,7 @@ AGAIN: Final = (
     ("A call to the API", "nesting of the body's JSON", "app.core.strict_json.MAX_NESTING"),
     ("The shared store", "failures in a row, until the store is left alone", "app.adapters.breaker.BREAKER_FAILURES"),
     ("The shared store", "pause before one try is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
+    ("IAM", "attempts", "app.adapters.exchange._ATTEMPTS"),
     ("IAM", "pause before one call to it is let through", "app.adapters.breaker.BREAKER_PAUSE_SECONDS"),
     ("IAM", "accounts whose failures are counted", "app.adapters.breaker.MAX_CIRCUITS"),
 )
@@ -616,6 +631,7 @@ NO_BOUNDS: Final = {
     "app.api.authenticate.MAX_DIGITS": "how a number is read; the body is bounded by its bytes",
     "app.core.key_account._MAX_ACCOUNT": "what an account's number is",
     "app.api.protocol._WAKE_AGAIN_SECONDS": "how a reader is woken up, once the time for a body is over",
+    "app.adapters.own_credentials.LOOK_PAUSE_SECONDS": "how often the end of credentials is looked at",
     "app.adapters.replicas._LOOK_AGAIN_SECONDS": "how often a waiting replica looks at first",
     "app.adapters.replicas._LAST_PAUSE_SECONDS": "how often it looks later",
     "app.metrics._SECONDS": "the buckets of a histogram",
@@ -674,19 +690,18 @@ def test_a_bound_stands_on_the_page_with_its_value(section: str, what: str, name
     assert says(limits()[section, what], shown(value))
 
 
-STS: Final = StsOptions()
-IAM: Final = IamOptions(partition="aws", region="us-east-1")
+NETWORK: Final = NetworkOptions()
 
 
 @pytest.mark.parametrize(
     ("section", "what", "text"),
     [
-        ("STS", "DNS, TCP and TLS", seconds(STS.connect_timeout)),
-        ("STS", "one attempt", seconds(STS.total_timeout)),
-        ("IAM", "connect", seconds(IAM.connect_timeout)),
-        ("IAM", "read", seconds(IAM.read_timeout)),
-        ("IAM", "one attempt", seconds(IAM.connect_timeout + IAM.read_timeout)),
-        ("IAM", "calls at the same time, over all accounts", f"{IAM.max_threads} threads"),
+        (section, what, text)
+        for section in ("STS", "IAM")
+        for what, text in (
+            ("DNS, TCP and TLS", seconds(NETWORK.connect_timeout)),
+            ("one attempt", seconds(NETWORK.total_timeout)),
+        )
     ],
 )
 def test_the_bound_of_a_client_stands_on_the_page(section: str, what: str, text: str) -> None:

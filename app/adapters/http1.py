@@ -5,6 +5,7 @@ own end (a length, or the last chunk) is none: what is cut short must not pass f
 """
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -13,8 +14,10 @@ import httptools
 
 # A GetCallerIdentity answer has about 500 bytes.
 MAX_REPLY_BYTES: Final = 64 * 1024
-# With its head, the sizes of its chunks and what comes before the answer proper.
-MAX_REPLY_WIRE_BYTES: Final = 4 * MAX_REPLY_BYTES
+# With its head, the sizes of its chunks and what comes before the answer proper. A larger answer has as many times its own.
+_WIRE_FACTOR: Final = 4
+MAX_REPLY_WIRE_BYTES: Final = _WIRE_FACTOR * MAX_REPLY_BYTES
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
 _INFORMATIONAL: Final = range(100, 200)
 _SWITCHING_PROTOCOLS: Final = 101
 _SUCCESSES: Final = range(200, 300)
@@ -50,6 +53,12 @@ class HttpReply:
         """Return the text of a header, or nothing."""
         return self.headers.get(name, b"").decode("latin-1")
 
+    @property
+    def request_id(self) -> str:
+        """AWS's request id, if it is one that can stand in a log; else nothing."""
+        request_id = self.header(b"x-amzn-requestid")
+        return request_id if _REQUEST_ID.fullmatch(request_id) else ""
+
 
 class Connection(asyncio.Protocol):
     """One exchange after the other, never two at once.
@@ -70,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._body = bytearray()
         self._received = 0
+        self._max_bytes = MAX_REPLY_BYTES
         self._complete = False
         self.due = float("inf")
         self.idle_since = 0.0
@@ -79,8 +89,8 @@ class Connection(asyncio.Protocol):
         """Whether another exchange may begin."""
         return not self._broken and self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, due: float) -> HttpReply:
-        """Send a request and read its answer.
+    async def exchange(self, request: bytes, due: float, max_bytes: int = MAX_REPLY_BYTES) -> HttpReply:
+        """Send a request and read its answer, whose body has at most so many bytes.
 
         Raises:
             DisconnectedError, OSError: the connection ended first.
@@ -90,6 +100,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._waiter is not None or not self.is_reusable:
             raise DisconnectedError("the connection is not free")
         self._begin()
+        self._max_bytes = max_bytes
         self.due = due
         self._waiter = self._loop.create_future()
         self._transport.write(request)
@@ -155,8 +166,8 @@ class Connection(asyncio.Protocol):
             self.fail(HttpError("an answer that nobody asked for"))
             return
         self._received += len(data)
-        if self._received > MAX_REPLY_WIRE_BYTES:
-            self.fail(ReplyTooLargeError("over 64 KiB"))
+        if self._received > _WIRE_FACTOR * self._max_bytes:
+            self.fail(self._too_large())
             return
         try:
             self._parser.feed_data(data)
@@ -192,8 +203,8 @@ class Connection(asyncio.Protocol):
             self._broken = True
             return
         self._body += body
-        if len(self._body) > MAX_REPLY_BYTES:
-            self.fail(ReplyTooLargeError("over 64 KiB"))
+        if len(self._body) > self._max_bytes:
+            self.fail(self._too_large())
 
     def on_message_begin(self) -> None:
         """Read no second answer behind the first one: nobody asked for it."""
@@ -208,6 +219,9 @@ class Connection(asyncio.Protocol):
             self._headers, self._body = {}, bytearray()
         else:
             self._answer(status)
+
+    def _too_large(self) -> ReplyTooLargeError:
+        return ReplyTooLargeError(f"over {self._max_bytes // 1024} KiB")
 
     def _status(self) -> int:
         return 0 if self._parser is None else self._parser.get_status_code()

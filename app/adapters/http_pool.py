@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from app.adapters.expiring import ExpiringCache
 from app.adapters.flights import Flights
-from app.adapters.http1 import Connection, DisconnectedError, HttpReply
+from app.adapters.http1 import MAX_REPLY_BYTES, Connection, DisconnectedError, HttpReply
 from app.adapters.ticks import within
 
 # Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
@@ -74,7 +74,9 @@ class HttpPool:
         self._lookups: Flights[list[str]] = Flights()
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def exchange(self, origin: Origin, request: bytes, due: float, *, fresh: bool = False) -> HttpReply:
+    async def exchange(
+        self, origin: Origin, request: bytes, due: float, *, fresh: bool = False, max_bytes: int = MAX_REPLY_BYTES
+    ) -> HttpReply:
         """Send a request and read its answer.
 
         Args:
@@ -82,6 +84,7 @@ class HttpPool:
             request: its bytes, from the request line on.
             due: when it must be over, in seconds of the event loop's clock.
             fresh: on a connection of its own: one that was kept may have ended at the other side.
+            max_bytes: of the answer's body; on the wire, with all that is around it, four times as many.
 
         Raises:
             TimeoutError: there is no answer by then, or no connection in time.
@@ -97,7 +100,7 @@ class HttpPool:
         self._busy.add(connection)
         self._sweep_later()
         try:
-            return await connection.exchange(request, due)
+            return await connection.exchange(request, due, max_bytes)
         finally:
             self._busy.discard(connection)
             self._keep(origin, connection)

@@ -1,34 +1,44 @@
-"""``iam:GetRole`` over boto3, in a bounded pool of threads: the tags and the unique id of the caller's role.
+"""IAM: GetRole, for the tags and the unique id of the caller's role, and the pages of an account's roles.
 
 What comes out is what IAM said; `app.core.role_tags` finds out whether it is the caller's role.
 """
 
 import asyncio
-import functools
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from botocore.exceptions import ClientError
-
-from app.adapters.bounded_http import DecisionOverError, ending_at
-from app.adapters.iam_answers import RolePage, read_answer, read_page
-from app.adapters.iam_clients import IamClients, IamOptions, NoReaderRoleError
+from app.adapters.http1 import HttpReply
+from app.adapters.http_pool import HttpPool
+from app.adapters.iam_access import IamAccess, IamOptions, NoReaderRoleError
+from app.adapters.network import NetworkOptions
+from app.adapters.signed_query import Query, RefusedError, SignedQueries
 from app.audit import get_logger
-from app.core.aws_errors import ACCESS_DENIED_CODES, THROTTLING_CODES
+from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, THROTTLING_CODES
+from app.core.iam_documents import RolePage, read_role, read_role_page
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.role_tags import RoleRecord, require_same_role
+from app.core.strict_xml import DocumentError
 from app.errors import AuthError, AuthorizationError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
 from app.trail import Trail
 
+# Of one answer. The largest GetRole of IAM's model: a trust policy of 131,072 characters, each of up to six bytes when
+# it is quoted, 50 tags of 384 characters, and some 10 kB of others: 900 kB. IAM counts no white space of a policy.
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+# Of ``GetAccountAuthorizationDetails``: each role comes with all its policies, some 10 kB. The event loop takes 10 ms to
+# read a page of 1 MB, so pages are small. The roles of a page beyond the bound are read one by one.
+PAGE_ROLES: Final = 100
+MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
+PAGE_SECONDS: Final = 20.0
+
 _Answer = TypeVar("_Answer")
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
-_SERVER_ERROR: Final = 500
+# For what the service looks up for itself.
+_OWN_SECONDS: Final = 12.0
 # What comes of reading an account with the wrong credentials. Each has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
@@ -36,128 +46,119 @@ _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 class IamRoles:
     """The `RoleSource` that asks IAM itself."""
 
-    def __init__(self, options: IamOptions, metrics: Metrics) -> None:
+    def __init__(self, options: IamOptions, pool: HttpPool, network: NetworkOptions, metrics: Metrics) -> None:
+        """Ask over a pool of connections; call it inside the event loop, and `close` at the end."""
         self._options = options
+        self._network = network
         self._metrics = metrics
-        self._clients = IamClients(options)
-        self._executor = ThreadPoolExecutor(options.max_threads, thread_name_prefix="iam")
+        self._access = IamAccess(options, pool, network)
+        self._iam = SignedQueries(options.iam, pool, network)
 
     def close(self) -> None:
-        """Give up what has not started yet; calls under way end with their decisions."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._clients.close()
+        """Look for no credentials any more. Calls under way end with their decisions."""
+        self._access.close()
 
     async def obtain_credentials(self) -> bool:
         """Whether the service finds AWS credentials for itself; never raises for what AWS does."""
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, self._clients.obtain_credentials)
-        except Exception:  # noqa: BLE001 - the chain of credentials raises what it likes; there are none yet
+            await self._access.obtain_credentials(_soon())
+        except AuthError:
             return False
+        return True
 
     async def own_account(self) -> str | None:
         """Return the service's own account, or None while AWS cannot be asked."""
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._executor, self._clients.own_account)
-        except Exception:  # noqa: BLE001 - likewise
+            return await self._access.own_account(_soon())
+        except (AuthError, RefusedError, TimeoutError):
             return None
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
         """Read the role; see `app.authenticator.RoleSource`."""
         started = time.perf_counter()
-        outcome = "ok"
         try:
-            role = await self._fetch(admitted.principal, trail.deadline)
+            role = await self._counted(lambda: self._get_role(admitted.principal, trail.deadline))
             trail.iam.request_id = role.request_id
         except AuthError as error:
-            outcome = error.reason.value
             if error.reason in _DOUBTFUL:
-                self._doubt_own_account()
+                self._access.doubt_own_account()
             raise
-        else:
-            if not _is_same_role(admitted.principal, role):
-                self._doubt_own_account()
-            return role
         finally:
             trail.iam.seconds += time.perf_counter() - started
-            self._metrics.upstream_call("iam", outcome, _REGION, time.perf_counter() - started)
+        if not _is_same_role(admitted.principal, role):
+            self._access.doubt_own_account()
+        return role
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
         """Read some of an account's roles at a time; see `app.adapters.role_prefetch.RolePages`."""
+        return await self._counted(lambda: self._get_page(account, marker, deadline))
+
+    async def _counted(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
         started = time.perf_counter()
         outcome = "ok"
         try:
-            return await self._until(deadline, functools.partial(self._read_page, account, marker))
+            return await call()
         except AuthError as error:
             outcome = error.reason.value
             raise
         finally:
             self._metrics.upstream_call("iam", outcome, _REGION, time.perf_counter() - started)
 
-    def _doubt_own_account(self) -> None:
-        # In a thread of its own time: the decision has its reason and does not wait for it.
-        asyncio.get_running_loop().run_in_executor(self._executor, self._clients.doubt_own_account)
-
-    async def _fetch(self, principal: Principal, deadline: float) -> RoleRecord:
-        return await self._until(deadline, functools.partial(self._get_role, principal))
-
-    async def _until(self, deadline: float, call: Callable[[], _Answer]) -> _Answer:
-        loop = asyncio.get_running_loop()
-        seconds = deadline - loop.time()
-        # The thread's own clock: when nobody waits any more it has nothing to do, whatever AWS still sends.
-        ends = time.monotonic() + seconds
+    async def _get_role(self, principal: Principal, deadline: float) -> RoleRecord:
+        query = Query(action="GetRole", parameters={"RoleName": principal.role}, max_bytes=MAX_ANSWER_BYTES)
         try:
-            async with asyncio.timeout_at(deadline):
-                return await loop.run_in_executor(self._executor, _call_until, ends, call)
-        except (TimeoutError, DecisionOverError) as error:
-            if seconds < self._options.connect_timeout + self._options.read_timeout:
-                # It waited elsewhere too long to tell anything about IAM.
-                raise OutOfTimeError(Reason.IAM_UNAVAILABLE, "no answer of IAM in what was left of the time") from error
-            raise UpstreamDownError(
-                Reason.IAM_UNAVAILABLE, "no answer of IAM within the decision's deadline"
-            ) from error
-
-    def _get_role(self, principal: Principal) -> RoleRecord:
-        try:
-            answer = self._clients.for_account(principal.account).get_role(RoleName=principal.role)
+            reply = await self._ask(principal.account, query, deadline)
         except NoReaderRoleError as error:
             self._log_missing_reader(principal)
             raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
-        except ClientError as error:
-            raise self._refusal(principal, error) from error
-        except DecisionOverError:
-            raise
-        except Exception as error:  # whatever botocore's chain of credentials and its parsers stumble over
-            raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
-        return read_answer(answer)
-
-    def _read_page(self, account: str, marker: str | None) -> RolePage:
+        except RefusedError as error:
+            refusal = _read_refusal(error)
+            if refusal.reason is Reason.IAM_ACCESS_DENIED:
+                self._log_mending_policy(principal, error.action)
+            raise refusal from error
         try:
-            return read_page(self._clients.for_account(account), marker)
+            return read_role(reply.body, reply.request_id)
+        except DocumentError as error:
+            raise _not_believed(error) from error
+
+    async def _get_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+        more = {} if marker is None else {"Marker": marker}
+        parameters = {"Filter.member.1": "Role", "MaxItems": str(PAGE_ROLES), **more}
+        query = Query(
+            action="GetAccountAuthorizationDetails",
+            parameters=parameters,
+            max_bytes=MAX_PAGE_BYTES,
+            seconds=PAGE_SECONDS,
+        )
+        try:
+            reply = await self._ask(account, query, deadline)
+            return read_role_page(reply.body, reply.request_id)
         except NoReaderRoleError as error:
             raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
-        except ClientError as error:
-            raise _page_refusal(error) from error
-        except (UpstreamError, DecisionOverError):
-            raise
-        except Exception as error:  # likewise
-            raise UpstreamDownError(Reason.IAM_UNAVAILABLE, f"no answer of IAM: {type(error).__name__}") from error
+        except RefusedError as error:
+            raise _read_refusal(error) from error
+        except DocumentError as error:
+            raise _not_believed(error) from error
 
-    def _refusal(self, principal: Principal, error: ClientError) -> AuthError:
-        """Map AWS's error code; the operation tells GetRole from the AssumeRole before it."""
-        code = error.response.get("Error", {}).get("Code", "")
-        seen = f"{error.operation_name} answered {code or 'without an error code'}"
-        if code in THROTTLING_CODES:
-            return UpstreamError(Reason.IAM_THROTTLED, seen)
-        if code in ACCESS_DENIED_CODES and error.operation_name in ("GetRole", "AssumeRole"):
-            self._log_mending_policy(principal, error.operation_name)
-            return UpstreamError(Reason.IAM_ACCESS_DENIED, seen)
-        if code == "NoSuchEntity" and error.operation_name == "GetRole":
-            return AuthorizationError(Reason.ROLE_NOT_FOUND, seen)
-        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= _SERVER_ERROR:
-            return UpstreamDownError(Reason.IAM_UNAVAILABLE, seen)
-        return UpstreamError(Reason.IAM_UNAVAILABLE, seen)
+    async def _ask(self, account: str, query: Query, deadline: float) -> HttpReply:
+        """Ask with the account's credentials; where AWS calls them expired, once more with new ones."""
+        began_in_time = deadline - asyncio.get_running_loop().time() >= self._network.total_timeout
+        try:
+            credentials = await self._access.credentials_for(account, deadline)
+            try:
+                return await self._iam.ask(query, credentials, deadline)
+            except RefusedError as error:
+                if error.code not in EXPIRED_SESSION_CODES:
+                    raise
+                self._access.replace(account, credentials)
+                renewed = await self._access.credentials_for(account, deadline)
+                if renewed == credentials:
+                    raise
+                return await self._iam.ask(query, renewed, deadline)
+        except TimeoutError as error:
+            # A call of STS that others wait for as well, and that goes on.
+            kind = UpstreamDownError if began_in_time else OutOfTimeError
+            raise kind(Reason.IAM_UNAVAILABLE, "no credentials for the account before the deadline") from error
 
     @staticmethod
     def _log_missing_reader(principal: Principal) -> None:
@@ -194,17 +195,24 @@ class IamRoles:
         )
 
 
-def _call_until(ends: float, call: Callable[[], _Answer]) -> _Answer:
-    with ending_at(ends):
-        return call()
+def _soon() -> float:
+    return asyncio.get_running_loop().time() + _OWN_SECONDS
 
 
-def _page_refusal(error: ClientError) -> UpstreamError:
-    code = error.response.get("Error", {}).get("Code", "")
-    seen = f"{error.operation_name} answered {code or 'without an error code'}"
-    if code in THROTTLING_CODES:
-        return UpstreamError(Reason.IAM_THROTTLED, seen)
-    return UpstreamError(Reason.IAM_ACCESS_DENIED if code in ACCESS_DENIED_CODES else Reason.IAM_UNAVAILABLE, seen)
+def _read_refusal(error: RefusedError) -> AuthError:
+    """Map AWS's error code; the action tells GetRole from the AssumeRole before it."""
+    if error.code in THROTTLING_CODES:
+        return UpstreamError(Reason.IAM_THROTTLED, str(error))
+    # No IAM policy denies GetCallerIdentity; a VPC endpoint's does, and no policy of ours mends that.
+    if error.code in ACCESS_DENIED_CODES and error.action != "GetCallerIdentity":
+        return UpstreamError(Reason.IAM_ACCESS_DENIED, str(error))
+    if error.code == "NoSuchEntity" and error.action == "GetRole":
+        return AuthorizationError(Reason.ROLE_NOT_FOUND, str(error))
+    return UpstreamError(Reason.IAM_UNAVAILABLE, str(error))
+
+
+def _not_believed(error: DocumentError) -> UpstreamError:
+    return UpstreamError(Reason.IAM_UNAVAILABLE, f"the answer of IAM is not believed: {error}")
 
 
 def _is_same_role(principal: Principal, role: RoleRecord) -> bool:

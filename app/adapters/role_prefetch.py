@@ -9,11 +9,11 @@ import time
 from typing import Final, Protocol
 
 from app.adapters.expiring import Timer
-from app.adapters.iam_answers import RolePage
 from app.adapters.iam_guard import IamLanes
 from app.adapters.role_cache import REFRESH_AFTER, CachingRoles, RoleKey
 from app.audit import get_logger
 from app.authenticator import AccountList
+from app.core.iam_documents import RolePage
 from app.errors import AuthorizationError, UpstreamError
 from app.reasons import Reason
 from app.trail import NEW, SharedWait

@@ -11,7 +11,8 @@ from app.core.arn import ArnError, parse_arn
 from app.core.caller_identity import CallerIdentity, hold_together
 from app.core.role_tags import RoleRecord
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.sts_documents import DocumentError, IdentityDocument
+from app.core.strict_xml import DocumentError
+from app.core.sts_documents import IdentityDocument
 
 _LENGTH_BYTES: Final = 4
 _IDENTITY_MEMBERS: Final = frozenset({"account", "arn", "user_id", "request_id"})

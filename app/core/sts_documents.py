@@ -2,18 +2,14 @@
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
-from xml.etree import ElementTree as ET
 
 from app.core.strict_json import StrictJsonError, parse_object
+from app.core.strict_xml import DocumentError, only_child, parse_xml, text_of
 
 _NAMESPACE: Final = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-_XML_DECLARATION: Final = re.compile(rb"<\?xml [^<>]{0,100}\?>\s*")
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
-
-
-class DocumentError(ValueError):
-    """It is not the document that was expected. The message holds nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +19,22 @@ class IdentityDocument:
     account: str
     arn: str
     user_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssumedRole:
+    """The session that AssumeRole answered.
+
+    Attributes:
+        arn: of the assumed role's session, ``arn:aws:sts::…:assumed-role/…``.
+        expires_at: when AWS stops to accept the credentials; with a time zone.
+    """
+
+    arn: str
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str = field(repr=False)
+    expires_at: datetime
 
 
 def read_identity_document(media_type: str, body: bytes) -> IdentityDocument:
@@ -38,6 +50,29 @@ def read_identity_document(media_type: str, body: bytes) -> IdentityDocument:
     if media_type in ("text/xml", "application/xml"):
         return _identity_from_xml(body)
     raise DocumentError("the answer is neither XML nor JSON")
+
+
+def read_assumed_role(body: bytes) -> AssumedRole:
+    """Read an AssumeRole answer in XML.
+
+    https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+
+    Raises:
+        DocumentError: another document, trailing content, a DTD, or a field missing, doubled or without a time zone.
+    """
+    root = parse_xml(body)
+    if root.tag != f"{_NAMESPACE}AssumeRoleResponse":
+        raise DocumentError("the answer is of another action")
+    result = only_child(root, f"{_NAMESPACE}AssumeRoleResult")
+    session = only_child(result, f"{_NAMESPACE}Credentials")
+    role = only_child(result, f"{_NAMESPACE}AssumedRoleUser")
+    return AssumedRole(
+        arn=text_of(only_child(role, f"{_NAMESPACE}Arn")),
+        access_key_id=text_of(only_child(session, f"{_NAMESPACE}AccessKeyId")),
+        secret_access_key=text_of(only_child(session, f"{_NAMESPACE}SecretAccessKey")),
+        session_token=text_of(only_child(session, f"{_NAMESPACE}SessionToken")),
+        expires_at=_moment(text_of(only_child(session, f"{_NAMESPACE}Expiration"))),
+    )
 
 
 def read_error_code(body: bytes) -> str | None:
@@ -62,14 +97,14 @@ def _identity_from_json(body: bytes) -> IdentityDocument:
 
 
 def _identity_from_xml(body: bytes) -> IdentityDocument:
-    root = _xml(body)
+    root = parse_xml(body)
     if root.tag != f"{_NAMESPACE}GetCallerIdentityResponse":
         raise DocumentError("the answer is of another action")
-    result = _only_child(root, f"{_NAMESPACE}GetCallerIdentityResult")
+    result = only_child(root, f"{_NAMESPACE}GetCallerIdentityResult")
     return IdentityDocument(
-        account=_text(_only_child(result, f"{_NAMESPACE}Account")),
-        arn=_text(_only_child(result, f"{_NAMESPACE}Arn")),
-        user_id=_text(_only_child(result, f"{_NAMESPACE}UserId")),
+        account=text_of(only_child(result, f"{_NAMESPACE}Account")),
+        arn=text_of(only_child(result, f"{_NAMESPACE}Arn")),
+        user_id=text_of(only_child(result, f"{_NAMESPACE}UserId")),
     )
 
 
@@ -79,11 +114,11 @@ def _error_code_from_json(body: bytes) -> Any:
 
 def _error_code_from_xml(body: bytes) -> str:
     # Its namespace differs from action to action, so names are compared without.
-    root = _xml(body)
+    root = parse_xml(body)
     if root.tag.rpartition("}")[2] != "ErrorResponse":
         raise DocumentError("not an error document")
     namespace = root.tag.removesuffix("ErrorResponse")
-    return _text(_only_child(_only_child(root, f"{namespace}Error"), f"{namespace}Code"))
+    return text_of(only_child(only_child(root, f"{namespace}Error"), f"{namespace}Code"))
 
 
 def _json(body: bytes) -> dict[str, Any]:
@@ -100,30 +135,11 @@ def _object(parent: dict[str, Any], name: str) -> dict[str, Any]:
     return child
 
 
-def _xml(body: bytes) -> ET.Element:
-    """Parse one XML document that is made of elements and text alone.
-
-    No DTD, comment, CDATA or processing instruction comes from STS, so their openings are refused before the parser sees
-    them: with that, expat has no entities to expand (the CVE-2013-0340 family).
-    """
-    content = body[match.end() :] if (match := _XML_DECLARATION.match(body)) else body
-    if b"<!" in content or b"<?" in content or b"\0" in content:
-        raise DocumentError("the XML holds a DTD, a comment, CDATA or a processing instruction")
+def _moment(text: str) -> datetime:
     try:
-        text = content.decode()
-        return ET.fromstring(text)  # noqa: S314 - see above: nothing is left to expand
-    except (ValueError, ET.ParseError) as error:
-        raise DocumentError("not XML in UTF-8") from error
-
-
-def _only_child(parent: ET.Element, tag: str) -> ET.Element:
-    children = [child for child in parent if child.tag == tag]
-    if len(children) != 1:
-        raise DocumentError("a field is missing or stands twice")
-    return children[0]
-
-
-def _text(element: ET.Element) -> str:
-    if len(element) or not element.text:
-        raise DocumentError("a field is empty or not text")
-    return element.text
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DocumentError("a field is no time") from error
+    if moment.tzinfo is None:
+        raise DocumentError("a field is a time without a time zone")
+    return moment

@@ -1,17 +1,19 @@
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from app.adapters.iam import IamRoles
-from app.adapters.iam_clients import IamOptions
+from app.adapters.network import NetworkOptions
+from app.adapters.own_endpoints import find_own_endpoint
 from app.metrics import Metrics
 from app.trail import Trail
+from tests.support.iam_client import iam_options, open_roles
 from tests.support.world import EXTERNAL_ID, READER_ROLE, Aws
 
-OpenIam = Callable[..., IamRoles]
+OpenIam = Callable[..., Awaitable[IamRoles]]
+_NETWORK = frozenset({"proxy_url", "ca_file", "connect_timeout", "total_timeout"})
 
 
 @pytest.fixture
@@ -20,32 +22,30 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def open_iam(aws: Aws, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenIam]:
-    """Make the adapter as the service's own role, with a reader role for other accounts, and some options changed."""
+async def open_iam(aws: Aws, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenIam]:
+    """Open the adapter as the service's own role, with a reader role for other accounts, and some options changed."""
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
-    defaults = IamOptions(
-        partition="aws",
-        region="us-east-1",
-        sts_url=aws.emulator.url,
-        iam_url=aws.emulator.url,
-        reader_role_name=READER_ROLE,
-        reader_external_id=EXTERNAL_ID,
-    )
-    with contextlib.ExitStack() as stack:
+    reader = {"reader_role_name": READER_ROLE, "reader_external_id": EXTERNAL_ID}
+    async with contextlib.AsyncExitStack() as stack:
 
-        def make(**options: object) -> IamRoles:
-            roles = IamRoles(replace(defaults, **options), metrics)  # type: ignore[arg-type]
-            stack.callback(roles.close)
-            return roles
+        async def opened(**options: object) -> IamRoles:
+            network = NetworkOptions(**{name: options.pop(name) for name in _NETWORK & options.keys()})  # type: ignore[arg-type]
+            for service in ("sts", "iam"):
+                if f"{service}_url" in options:
+                    url = options.pop(f"{service}_url")
+                    options[service] = find_own_endpoint(service, "us-east-1", url=None if url is None else str(url))
+            return await stack.enter_async_context(
+                open_roles(iam_options(aws.emulator.url, **{**reader, **options}), network, metrics)
+            )
 
-        yield make
-        aws.emulator.faults.clear()  # what hangs is let go before the threads are waited for
+        yield opened
+        aws.emulator.faults.clear()
 
 
 @pytest.fixture
-def iam(open_iam: OpenIam) -> IamRoles:
-    return open_iam()
+async def iam(open_iam: OpenIam) -> IamRoles:
+    return await open_iam()
 
 
 def new_trail(seconds: float = 10.0) -> Trail:

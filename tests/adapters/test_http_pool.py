@@ -67,9 +67,11 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def exchange(pool: HttpPool, url: str, seconds: float = PATIENCE, *, fresh: bool = False) -> HttpReply:
+async def exchange(
+    pool: HttpPool, url: str, seconds: float = PATIENCE, *, fresh: bool = False, max_bytes: int = MAX_REPLY_BYTES
+) -> HttpReply:
     due = asyncio.get_running_loop().time() + seconds
-    return await pool.exchange(Origin.of(url), REQUEST, due, fresh=fresh)
+    return await pool.exchange(Origin.of(url), REQUEST, due, fresh=fresh, max_bytes=max_bytes)
 
 
 # What is an answer.
@@ -157,6 +159,17 @@ async def test_an_answer_is_bounded_in_every_part(part: str) -> None:
         with pytest.raises(ReplyTooLargeError):
             await exchange(pool, server.url)
         await asyncio.wait_for(server.closed.wait(), PATIENCE)
+
+
+async def test_an_answer_of_one_exchange_may_be_larger_than_that_of_another() -> None:
+    """The bound is the exchange's, and not the connection's."""
+    large = MAX_REPLY_BYTES + 1
+    body = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % large, b"x" * large]
+    async with recording_server(raw(*body)) as server, open_pool() as pool:
+        assert len((await exchange(pool, server.url, max_bytes=large)).body) == large
+        with pytest.raises(ReplyTooLargeError):
+            await exchange(pool, server.url, max_bytes=large - 1)
+        assert server.connections == 1
 
 
 # What a connection is used for again.

@@ -1,6 +1,6 @@
 """moto, an IAM that nobody here wrote, is read alike: GetRole, tags and the reader role of another account."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,12 @@ import pytest
 from botocore.config import Config
 
 from app.adapters.iam import IamRoles
-from app.adapters.iam_clients import IamOptions
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.role_tags import RoleRecord, read_grant
 from app.errors import AuthorizationError
-from app.metrics import Metrics
 from app.reasons import Reason
 from tests.adapters.conftest import new_trail
+from tests.support.iam_client import iam_options, open_roles
 from tests.support.moto_server import moto_server
 from tests.support.policies import POLICY
 from tests.support.world import DATAPLANE, READER_ROLE
@@ -71,15 +70,11 @@ def moto() -> Iterator[Moto]:
 
 
 @pytest.fixture
-def iam(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> Iterator[IamRoles]:
+async def iam(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[IamRoles]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    options = IamOptions(
-        partition="aws", region="us-east-1", sts_url=moto.url, iam_url=moto.url, reader_role_name=READER_ROLE
-    )
-    roles = IamRoles(options, Metrics())
-    yield roles
-    roles.close()
+    async with open_roles(iam_options(moto.url, reader_role_name=READER_ROLE)) as roles:
+        yield roles
 
 
 def _admitted(account: str, role_id: str, role: str = "demo-app") -> AdmittedPrincipal:
@@ -112,3 +107,13 @@ async def test_fetch_role_denies_a_role_that_moto_does_not_have(iam: IamRoles) -
 
 async def test_own_account_is_the_one_that_moto_says(iam: IamRoles) -> None:
     assert await iam.own_account() == OWN_ACCOUNT
+
+
+@pytest.mark.parametrize(("account", "mesh"), [(OWN_ACCOUNT, "default"), (OTHER_ACCOUNT, "payments")])
+async def test_read_page_reads_the_same_of_moto(iam: IamRoles, moto: Moto, account: str, mesh: str) -> None:
+    made = moto.roles[account]
+    page = await iam.read_page(account, None, new_trail().deadline)
+    [role] = page.roles
+    assert (role.arn, role.role_id, role.name) == (made["Arn"], made["RoleId"], "demo-app")
+    assert dict(role.tags)["kuma.io/mesh"] == mesh
+    assert page.marker is None

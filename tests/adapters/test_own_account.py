@@ -4,28 +4,29 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 
-from app.adapters import iam_clients
 from app.adapters.iam import IamRoles
-from app.adapters.iam_clients import DOUBT_SECONDS, IamClients, IamOptions
-from app.adapters.own_account import OwnAccountError, read_own_account
+from app.adapters.own_account import DOUBT_SECONDS, OwnAccount, OwnAccountError, read_own_account
+from app.core.sts_documents import IdentityDocument
 from app.emulator import FaultKind
 from app.errors import AuthError
 from app.reasons import Reason
 from tests.adapters.conftest import OpenIam, new_trail
 from tests.support.corpus import identity_xml
 from tests.support.principals import admitted
+from tests.support.upstreams import settle
 from tests.support.wire import Recorder, answering, recording_server
 from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, Aws
 
-ANSWER = {
-    "Account": ACCOUNT,
-    "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/kuma-aws-iam/task-1",
-    "UserId": "AROAX:task-1",
-}
+ANSWER = IdentityDocument(
+    account=ACCOUNT, arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/kuma-aws-iam/task-1", user_id="AROAX:task-1"
+)
+
+
+def of_account(account: str) -> dict[str, str]:
+    return {"account": account, "arn": ANSWER.arn.replace(ACCOUNT, account)}
 
 
 def test_an_answer_that_agrees_with_itself_is_believed() -> None:
@@ -35,26 +36,20 @@ def test_an_answer_that_agrees_with_itself_is_believed() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param({"Account": OTHER_ACCOUNT}, id="another-account"),
-        pytest.param({"Account": None}, id="no-account"),
-        pytest.param({"Account": [ACCOUNT, ACCOUNT]}, id="two-accounts"),
-        pytest.param({"Account": "1" * 11, "Arn": ANSWER["Arn"].replace(ACCOUNT, "1" * 11)}, id="eleven-digits"),
-        pytest.param({"Account": "1" * 13, "Arn": ANSWER["Arn"].replace(ACCOUNT, "1" * 13)}, id="thirteen-digits"),
-        pytest.param(
-            {"Account": "\u0661" * 12, "Arn": ANSWER["Arn"].replace(ACCOUNT, "\u0661" * 12)}, id="other-digits"
-        ),
-        pytest.param({"Account": f"{ACCOUNT}\n", "Arn": ANSWER["Arn"].replace(ACCOUNT, f"{ACCOUNT}\n")}, id="newline"),
-        pytest.param({"Account": "", "Arn": ANSWER["Arn"].replace(ACCOUNT, "")}, id="empty"),
-        pytest.param({"Arn": None}, id="no-arn"),
-        pytest.param({"Arn": [ANSWER["Arn"], ANSWER["Arn"]]}, id="two-arns"),
-        pytest.param({"Arn": "assumed-role/kuma-aws-iam/task-1"}, id="not-an-arn"),
-        pytest.param({"Arn": ANSWER["Arn"].replace(ACCOUNT, OTHER_ACCOUNT)}, id="arn-of-another-account"),
-        pytest.param({"Arn": ANSWER["Arn"].replace("arn:aws:", "arn:aws-cn:")}, id="arn-of-another-partition"),
+        pytest.param({"account": OTHER_ACCOUNT}, id="another-account"),
+        pytest.param(of_account("1" * 11), id="eleven-digits"),
+        pytest.param(of_account("1" * 13), id="thirteen-digits"),
+        pytest.param(of_account("\u0661" * 12), id="other-digits"),
+        pytest.param(of_account(f"{ACCOUNT}\n"), id="newline"),
+        pytest.param(of_account(""), id="empty"),
+        pytest.param({"arn": "assumed-role/kuma-aws-iam/task-1"}, id="not-an-arn"),
+        pytest.param({"arn": ANSWER.arn.replace(ACCOUNT, OTHER_ACCOUNT)}, id="arn-of-another-account"),
+        pytest.param({"arn": ANSWER.arn.replace("arn:aws:", "arn:aws-cn:")}, id="arn-of-another-partition"),
     ],
 )
-def test_an_answer_with_one_fault_is_not_believed(changes: dict[str, Any]) -> None:
+def test_an_answer_with_one_fault_is_not_believed(changes: dict[str, str]) -> None:
     with pytest.raises(OwnAccountError):
-        read_own_account({**ANSWER, **changes}, "aws")
+        read_own_account(replace(ANSWER, **changes), "aws")
 
 
 LIES = [FaultKind.ACCOUNT_MISMATCH, FaultKind.OTHER_PARTITION, FaultKind.DUPLICATE_ACCOUNT, FaultKind.FORGED_ACTION]
@@ -82,8 +77,8 @@ class Sts:
         return len(self.server.requests)
 
     async def respond(self, writer: asyncio.StreamWriter) -> None:
-        arn = ANSWER["Arn"].replace(ACCOUNT, self.account)
-        body = identity_xml({**ANSWER, "Account": self.account, "Arn": arn}).encode()
+        arn = ANSWER.arn.replace(ACCOUNT, self.account)
+        body = identity_xml({"Account": self.account, "Arn": arn, "UserId": ANSWER.user_id}).encode()
         await answering("200 OK", {"Content-Type": "text/xml"}, body)(writer)
 
 
@@ -108,10 +103,17 @@ async def reason_of(iam: IamRoles, aws: Aws, account: str, name: str) -> Reason:
 
 
 @pytest.fixture
-def misled(open_iam: OpenIam, lying_sts: Sts, monkeypatch: pytest.MonkeyPatch) -> IamRoles:
-    """It takes its own account for another one; asks STS again at the first doubt, and in the order of things."""
-    monkeypatch.setattr(iam_clients, "DOUBT_SECONDS", 0.0)
-    return open_iam(sts_url=lying_sts.server.url, reader_role_name=None, reader_external_id=None, max_threads=1)
+async def misled(open_iam: OpenIam, lying_sts: Sts, monkeypatch: pytest.MonkeyPatch) -> IamRoles:
+    """It takes its own account for another one, and asks STS again at the first doubt."""
+    monkeypatch.setattr("app.adapters.own_account.DOUBT_SECONDS", 0.0)
+    return await open_iam(sts_url=lying_sts.server.url, reader_role_name=None, reader_external_id=None)
+
+
+async def until_told(misled: IamRoles, account: str) -> None:
+    """Wait for what nobody waits for."""
+    async with asyncio.timeout(10):
+        while await misled.own_account() != account:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.005)
 
 
 async def test_a_role_that_may_not_be_read_has_sts_asked_again(misled: IamRoles, lying_sts: Sts, aws: Aws) -> None:
@@ -119,8 +121,8 @@ async def test_a_role_that_may_not_be_read_has_sts_asked_again(misled: IamRoles,
     assert await misled.own_account() == OTHER_ACCOUNT
     lying_sts.account = ACCOUNT
     assert await reason_of(misled, aws, ACCOUNT, role.name) is Reason.IAM_ACCESS_DENIED
+    await until_told(misled, ACCOUNT)
     assert (await misled.fetch_role(admitted(role), new_trail())).arn == role.arn
-    assert await misled.own_account() == ACCOUNT
 
 
 async def test_a_role_of_another_account_has_sts_asked_again(misled: IamRoles, lying_sts: Sts, aws: Aws) -> None:
@@ -129,8 +131,8 @@ async def test_a_role_of_another_account_has_sts_asked_again(misled: IamRoles, l
     assert await misled.own_account() == OTHER_ACCOUNT
     lying_sts.account = ACCOUNT
     assert (await misled.fetch_role(admitted(namesake), new_trail())).arn == own.arn
-    assert await misled.own_account() == ACCOUNT
-    # And the client that read the wrong account is gone.
+    await until_told(misled, ACCOUNT)
+    # And the credentials that read the wrong account read it no more.
     assert await reason_of(misled, aws, OTHER_ACCOUNT, namesake.name) is Reason.IAM_ACCESS_DENIED
 
 
@@ -139,7 +141,7 @@ async def test_a_role_that_is_not_there_has_sts_asked_again(misled: IamRoles, ly
     assert await misled.own_account() == OTHER_ACCOUNT
     lying_sts.account = ACCOUNT
     assert await reason_of(misled, aws, OTHER_ACCOUNT, elsewhere.name) is Reason.ROLE_NOT_FOUND
-    assert await misled.own_account() == ACCOUNT
+    await until_told(misled, ACCOUNT)
 
 
 async def test_a_role_that_is_the_callers_raises_no_doubt(misled: IamRoles, lying_sts: Sts, aws: Aws) -> None:
@@ -153,56 +155,69 @@ async def test_a_role_that_is_the_callers_raises_no_doubt(misled: IamRoles, lyin
 
 
 @dataclass
-class Time:
-    passed: float = 0.0
+class Asked:
+    """An STS that counts, and says what it is told to; and a clock."""
 
-    def timer(self) -> float:
-        return self.passed
+    says: str | Exception = ACCOUNT
+    calls: int = 0
+    seconds: float = 0.0
+
+    async def ask(self, _deadline: float) -> str:
+        self.calls += 1
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def sts() -> Asked:
+    return Asked()
 
 
 @pytest.fixture
-async def known(aws: Aws, lying_sts: Sts, time: Time, monkeypatch: pytest.MonkeyPatch) -> IamClients:
-    """Clients that have asked STS once."""
-    for name, value in aws.environment().items():
-        monkeypatch.setenv(name, value)
-    options = IamOptions(partition="aws", region="us-east-1", sts_url=lying_sts.server.url, iam_url=aws.emulator.url)
-    clients = IamClients(options, time.timer)
-    assert await asyncio.to_thread(clients.own_account) == OTHER_ACCOUNT
-    return clients
+def own(sts: Asked) -> OwnAccount:
+    return OwnAccount(sts.ask, lambda: sts.seconds)
 
 
-async def test_a_doubt_has_sts_asked_once_in_thirty_seconds(known: IamClients, lying_sts: Sts, time: Time) -> None:
+def soon() -> float:
+    return asyncio.get_running_loop().time() + 10
+
+
+async def test_many_who_ask_at_once_are_one_call(own: OwnAccount, sts: Asked) -> None:
+    assert await asyncio.gather(*(own.get(soon()) for _ in range(5))) == [ACCOUNT] * 5
+    assert sts.calls == 1
+
+
+async def test_a_doubt_has_sts_asked_once_in_thirty_seconds(own: OwnAccount, sts: Asked) -> None:
+    await own.get(soon())
     asked = []
-    for time.passed in (0.0, DOUBT_SECONDS - 0.001, DOUBT_SECONDS, DOUBT_SECONDS, 2 * DOUBT_SECONDS):
-        await asyncio.to_thread(known.doubt_own_account)
-        asked.append(lying_sts.asked)
+    for sts.seconds in (0.0, DOUBT_SECONDS - 0.001, DOUBT_SECONDS, DOUBT_SECONDS, 2 * DOUBT_SECONDS):
+        own.doubt()
+        await settle()
+        asked.append(sts.calls)
     assert asked == [1, 1, 2, 2, 3]
 
 
-async def test_a_doubt_that_is_none_leaves_the_clients(known: IamClients, time: Time) -> None:
-    client = await asyncio.to_thread(known.for_account, OTHER_ACCOUNT)
-    time.passed = DOUBT_SECONDS
-    await asyncio.to_thread(known.doubt_own_account)
-    assert await asyncio.to_thread(known.for_account, OTHER_ACCOUNT) is client
+async def test_a_doubt_takes_nothing_away_while_sts_cannot_be_believed(own: OwnAccount, sts: Asked) -> None:
+    await own.get(soon())
+    sts.says, sts.seconds = OwnAccountError("another partition"), DOUBT_SECONDS
+    own.doubt()
+    await settle()
+    assert sts.calls == 2
+    assert await own.get(soon()) == ACCOUNT
+    assert sts.calls == 2
 
 
-async def test_a_doubt_takes_nothing_away_while_sts_cannot_be_believed(
-    known: IamClients, lying_sts: Sts, time: Time
-) -> None:
-    client = await asyncio.to_thread(known.for_account, OTHER_ACCOUNT)
-    lying_sts.account, time.passed = "nobody", DOUBT_SECONDS
-    await asyncio.to_thread(known.doubt_own_account)
-    assert lying_sts.asked == 2
-    assert await asyncio.to_thread(known.for_account, OTHER_ACCOUNT) is client
+async def test_nothing_is_doubted_before_it_is_known(own: OwnAccount, sts: Asked) -> None:
+    sts.seconds = DOUBT_SECONDS
+    own.doubt()
+    await settle()
+    assert sts.calls == 0
 
 
-async def test_nothing_is_doubted_before_it_is_known(known: IamClients, lying_sts: Sts, time: Time) -> None:
-    fresh = IamClients(replace(known._options), time.timer)
-    time.passed = DOUBT_SECONDS
-    await asyncio.to_thread(fresh.doubt_own_account)
-    assert lying_sts.asked == 1
+async def test_an_answer_that_is_not_believed_is_not_kept(own: OwnAccount, sts: Asked) -> None:
+    sts.says = OwnAccountError("another partition")
+    with pytest.raises(OwnAccountError):
+        await own.get(soon())
+    sts.says = ACCOUNT
+    assert await own.get(soon()) == ACCOUNT

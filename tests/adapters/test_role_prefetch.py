@@ -8,13 +8,12 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.adapters import iam_answers
 from app.adapters.accounts import FixedAccounts
 from app.adapters.iam import IamRoles
-from app.adapters.iam_answers import RolePage
 from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.role_cache import CachingRoles
 from app.adapters.role_prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
+from app.core.iam_documents import RolePage
 from app.emulator import FaultKind, Role
 from app.metrics import Metrics
 from tests.adapters.conftest import new_trail
@@ -73,7 +72,7 @@ async def test_a_role_that_is_no_proxys_is_not_kept(iam: IamRoles, aws: Aws) -> 
 
 
 async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iam_answers, "PAGE_ROLES", 2)
+    monkeypatch.setattr("app.adapters.iam.PAGE_ROLES", 2)
     roles = [aws.add_role() for _ in range(5)]
     ahead = Ahead(iam, ACCOUNT)
     [line] = await ahead.read()

@@ -67,7 +67,7 @@ def test_the_agent_signs_the_aws_host(aws: Aws, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sts_url", "hosts"),
     [
-        pytest.param("http://127.0.0.1:9", ["http://127.0.0.1:9/", "iam.amazonaws.com:443"], id="iam"),
+        pytest.param("http://127.0.0.1:9", ["/", "127.0.0.1:9", "iam.amazonaws.com:443"], id="iam"),
         pytest.param(None, ["sts.us-east-1.amazonaws.com:443"], id="sts"),
     ],
 )
@@ -79,7 +79,7 @@ async def test_the_services_own_calls_go_to_aws(
     sts_url: str | None,
     hosts: list[str],
 ) -> None:
-    """As an explicit proxy sees it, which answers for STS where that is plain http, and opens a tunnel to nobody."""
+    """As an explicit proxy sees it: it opens a tunnel to a plain STS, in which it answers itself, and to nobody else."""
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in hostile_home(tmp_path, "http://127.0.0.1:10").items():
@@ -87,13 +87,16 @@ async def test_the_services_own_calls_go_to_aws(
     identify = answering("200 OK", {"Content-Type": "text/xml"}, IDENTITY.encode())
 
     async def respond(writer: asyncio.StreamWriter) -> None:
-        if proxy.requests[-1].line.startswith("CONNECT"):
+        line = proxy.requests[-1].line
+        if line.startswith("CONNECT 127.0.0.1:9 "):
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        elif line.startswith("CONNECT"):
             writer.close()
         else:
             await identify(writer)
 
     async with recording_server(respond) as proxy:
-        iam = open_iam(proxy_url=proxy.url, sts_url=sts_url, iam_url=None)
+        iam = await open_iam(proxy_url=proxy.url, sts_url=sts_url, iam_url=None)
         with pytest.raises(UpstreamError):
             await iam.fetch_role(admitted(aws.add_role()), new_trail())
         assert sorted({request.line.split()[1] for request in proxy.requests}) == hosts
@@ -107,4 +110,5 @@ async def test_an_endpoint_of_a_setting_is_where_everything_goes(
         monkeypatch.setenv(name, value)
     for account in (ACCOUNT, OTHER_ACCOUNT):
         role = aws.add_role(account=account)
-        assert (await open_iam().fetch_role(admitted(role), new_trail())).arn == role.arn
+        iam = await open_iam()
+        assert (await iam.fetch_role(admitted(role), new_trail())).arn == role.arn

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.adapters.sts import StsClient, StsOptions
+from app.adapters.network import NetworkOptions, open_pool
+from app.adapters.sts import StsClient
 from app.core.caller_identity import CallerIdentity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
@@ -30,18 +31,19 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def sts(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
-    client = StsClient.open(StsOptions(endpoint_url=aws.emulator.url), metrics)
-    yield client
-    await client.close()
+    network = NetworkOptions()
+    pool = open_pool(network)
+    yield StsClient(pool, network, metrics, aws.emulator.url)
+    await pool.close()
 
 
 @pytest.fixture
 async def hasty(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
     """A client that gives an attempt no time to speak of."""
-    options = StsOptions(endpoint_url=aws.emulator.url, connect_timeout=0.5, total_timeout=0.5)
-    client = StsClient.open(options, metrics)
-    yield client
-    await client.close()
+    network = NetworkOptions(connect_timeout=0.5, total_timeout=0.5)
+    pool = open_pool(network)
+    yield StsClient(pool, network, metrics, aws.emulator.url)
+    await pool.close()
 
 
 def new_trail(seconds: float = 10.0) -> Trail:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from app.adapters.sts import StsClient, StsOptions
+from app.adapters.network import NetworkOptions, open_pool
+from app.adapters.sts import StsClient
 from app.core.caller_identity import CallerIdentity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
@@ -54,13 +55,14 @@ TRUE = answering("200 OK", {"Content-Type": "application/json", "x-amzn-RequestI
 
 
 @asynccontextmanager
-async def sts_client(**options: object) -> AsyncIterator[StsClient]:
-    defaults = StsOptions(connect_timeout=2.0, total_timeout=10.0)
-    client = StsClient.open(replace(defaults, **options), Metrics())  # type: ignore[arg-type]
+async def sts_client(endpoint_url: str | None = None, **options: object) -> AsyncIterator[StsClient]:
+    defaults = NetworkOptions(connect_timeout=2.0, total_timeout=10.0)
+    network = replace(defaults, **options)  # type: ignore[arg-type]
+    pool = open_pool(network)
     try:
-        yield client
+        yield StsClient(pool, network, Metrics(), endpoint_url)
     finally:
-        await client.close()
+        await pool.close()
 
 
 def recipe(form: CredentialForm = CredentialForm.NATIVE, *, audience: str | None = AUDIENCE) -> Recipe:

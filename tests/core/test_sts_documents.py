@@ -1,9 +1,11 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from app.core.sts_documents import DocumentError, IdentityDocument, read_error_code, read_identity_document
+from app.core.strict_xml import DocumentError
+from app.core.sts_documents import IdentityDocument, read_assumed_role, read_error_code, read_identity_document
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 FIELDS = {
@@ -213,3 +215,67 @@ def test_read_error_code_reads_the_code_whatever_the_document(body: str) -> None
 )
 def test_read_error_code_reads_none_from_what_is_no_error_document(body: str) -> None:
     assert read_error_code(body.encode()) is None
+
+
+# AssumeRole.
+
+SESSION = {
+    "AccessKeyId": "ASIAEXAMPLEEXAMPLE01",
+    "SecretAccessKey": "secret",
+    "SessionToken": "token==",
+    "Expiration": "2026-11-24T05:30:00Z",
+}
+ROLE_ARN = "arn:aws:sts::444455556666:assumed-role/reader/kuma-aws-iam"
+
+
+def assumed(session: str | None = None, user: str | None = None) -> bytes:
+    session = "".join(f"<{name}>{text}</{name}>" for name, text in SESSION.items()) if session is None else session
+    user = f"<AssumedRoleId>AROAX:kuma-aws-iam</AssumedRoleId><Arn>{ROLE_ARN}</Arn>" if user is None else user
+    result = f"<AssumedRoleUser>{user}</AssumedRoleUser><Credentials>{session}</Credentials>"
+    namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+    answer = f"<AssumeRoleResult>{result}</AssumeRoleResult>"
+    return f'<AssumeRoleResponse xmlns="{namespace}">{answer}</AssumeRoleResponse>'.encode()
+
+
+def test_read_assumed_role_reads_the_session_and_its_end() -> None:
+    role = read_assumed_role(assumed())
+    assert (role.arn, role.access_key_id, role.secret_access_key, role.session_token) == (
+        ROLE_ARN,
+        "ASIAEXAMPLEEXAMPLE01",
+        "secret",
+        "token==",
+    )
+    assert role.expires_at == datetime(2026, 11, 24, 5, 30, tzinfo=UTC)
+    assert "secret" not in repr(role)
+    assert "token" not in repr(role).replace("session_token", "")
+
+
+@pytest.mark.parametrize("name", SESSION)
+@pytest.mark.parametrize("times", [0, 2])
+def test_read_assumed_role_wants_each_field_once(name: str, times: int) -> None:
+    session = "".join(f"<{key}>{text}</{key}>" * (times if key == name else 1) for key, text in SESSION.items())
+    with pytest.raises(DocumentError):
+        read_assumed_role(assumed(session))
+
+
+@pytest.mark.parametrize("moment", ["", "soon", "2026-11-24T05:30:00", "1795498200"])
+def test_read_assumed_role_wants_an_end_with_a_time_zone(moment: str) -> None:
+    session = "".join(f"<{key}>{text}</{key}>" for key, text in {**SESSION, "Expiration": moment}.items())
+    with pytest.raises(DocumentError):
+        read_assumed_role(assumed(session))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(assumed(user=""), id="no-arn"),
+        pytest.param(assumed().replace(b"AssumeRole", b"GetSessionToken"), id="another-action"),
+        pytest.param(assumed().replace(b"sts.amazonaws.com", b"sts.evil.example"), id="another-namespace"),
+        pytest.param(b"<!DOCTYPE r>" + assumed(), id="dtd"),
+        pytest.param(assumed() + assumed(), id="two-documents"),
+    ],
+)
+def test_read_assumed_role_does_not_believe_another_document(body: bytes) -> None:
+    with pytest.raises(DocumentError):
+        read_assumed_role(body)

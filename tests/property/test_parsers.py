@@ -11,10 +11,12 @@ from app.core.arn import ArnError, parse_arn
 from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
 from app.core.caller_identity import StsReply, read_caller_identity
 from app.core.endpoints import StsEndpoint
+from app.core.iam_documents import read_role, read_role_page
 from app.core.signed_request import parse_url
 from app.core.sigv4 import parse_amz_date, parse_authorization, parse_signature
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.sts_documents import DocumentError, IdentityDocument, read_error_code, read_identity_document
+from app.core.strict_xml import DocumentError
+from app.core.sts_documents import IdentityDocument, read_assumed_role, read_error_code, read_identity_document
 from app.errors import AuthenticationError, CredentialError, UpstreamError
 
 bounded = settings(max_examples=200, deadline=None)
@@ -33,6 +35,11 @@ XML = (
     + "</GetCallerIdentityResult></GetCallerIdentityResponse>"
 )
 JSON = json.dumps({"GetCallerIdentityResponse": {"GetCallerIdentityResult": FIELDS}})
+ROLE_XML = (
+    '<GetRoleResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetRoleResult><Role><RoleName>demo-app</RoleName>'
+    "<RoleId>AROAEXAMPLEEXAMPLE001</RoleId><Arn>arn:aws:iam::111122223333:role/demo-app</Arn><Tags><member>"
+    "<Key>kuma.io/type</Key><Value>dataplane</Value></member></Tags></Role></GetRoleResult></GetRoleResponse>"
+)
 MARKUP = [
     "<",
     ">",
@@ -157,6 +164,26 @@ def test_arbitrary_bytes_are_no_identity_document(media_type: str, body: bytes) 
     with suppress(DocumentError):
         read_identity_document(media_type, body)
         raise AssertionError("arbitrary bytes were read as an identity")
+
+
+@bounded
+@given(st.binary() | st.text().map(str.encode))
+def test_arbitrary_bytes_are_no_document_of_iam_or_assumerole(body: bytes) -> None:
+    for read in (lambda: read_role(body, "x"), lambda: read_role_page(body, "x"), lambda: read_assumed_role(body)):
+        with suppress(DocumentError):
+            read()
+            raise AssertionError("arbitrary bytes were read as an answer")
+
+
+@bounded
+@given(mutated(ROLE_XML))
+def test_a_damaged_role_is_read_whole_or_not_at_all(body: bytes) -> None:
+    with suppress(DocumentError):
+        role = read_role(body, "x")
+        assert role.arn
+        assert role.role_id
+        assert role.name
+        assert all(key for key, _ in role.tags)
 
 
 @bounded

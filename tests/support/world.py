@@ -1,7 +1,6 @@
 """A small AWS with tagged roles, and credentials that its roles really signed."""
 
 import itertools
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from app.core.signed_request import CredentialForm
 from app.emulator import Emulator, Role, SessionCredentials, World
 from app.emulator.calls import Call
 from app.emulator.identities import RoleOptions
-from tests.support.patience import PATIENCE
 from tests.support.signing import AUDIENCE, Recipe
 
 ACCOUNT: Final = "111122223333"  # the service's own
@@ -134,11 +132,8 @@ class Aws:
         return [call for call in self.emulator.calls if call.service == "iam"]
 
     def settle(self) -> None:
-        """Behave again, and let the calls come to their end that a test left behind in IAM's threads."""
+        """Behave again."""
         self.emulator.faults.clear()
-        for thread in threading.enumerate():
-            if thread.name.startswith("iam"):
-                thread.join(PATIENCE)
 
     def remove_roles(self) -> None:
         """Take back what `add_role` added and is still there."""

@@ -1,0 +1,112 @@
+"""The documents of IAM, read to the end (invariants I10, I13, I14). They are untrusted until they are read.
+
+https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html
+https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from app.core.role_tags import TYPE_TAG, RoleRecord
+from app.core.strict_xml import (
+    DocumentError,
+    only_child,
+    only_children,
+    optional_child,
+    parse_xml,
+    text_of,
+    text_or_empty,
+)
+
+_NAMESPACE: Final = "{https://iam.amazonaws.com/doc/2010-05-08/}"
+_ARN: Final = f"{_NAMESPACE}Arn"
+_ROLE_ID: Final = f"{_NAMESPACE}RoleId"
+_ROLE_NAME: Final = f"{_NAMESPACE}RoleName"
+_KEY: Final = f"{_NAMESPACE}Key"
+_VALUE: Final = f"{_NAMESPACE}Value"
+
+
+@dataclass(frozen=True, slots=True)
+class RolePage:
+    """Some of an account's roles.
+
+    Attributes:
+        roles: those that have a ``kuma.io/type``.
+        marker: where the next page begins; None after the last one.
+    """
+
+    roles: tuple[RoleRecord, ...]
+    marker: str | None
+
+
+def read_role(body: bytes, request_id: str) -> RoleRecord:
+    """Read a GetRole answer.
+
+    Fields that AWS may add one day are passed over; one of ours that is missing or stands twice is an error.
+
+    Args:
+        body: the answer, in XML.
+        request_id: IAM's request id, for the audit line.
+
+    Raises:
+        DocumentError: another document, trailing content, a DTD, or a field missing or doubled.
+    """
+    result = _result(body, "GetRole")
+    # GetRole has all tags or none; were that to change, half of them must not pass for all (I14).
+    if _is_truncated(result):
+        raise DocumentError("the answer is a part of one")
+    return _record(only_child(result, f"{_NAMESPACE}Role"), request_id)
+
+
+def read_role_page(body: bytes, request_id: str) -> RolePage:
+    """Read a GetAccountAuthorizationDetails answer, and keep the roles of proxies.
+
+    Args:
+        body: the answer, in XML.
+        request_id: IAM's request id, for the audit line.
+
+    Raises:
+        DocumentError: as `read_role` does.
+    """
+    result = _result(body, "GetAccountAuthorizationDetails")
+    roles = [
+        _record(member, request_id)
+        for member in _members(only_child(result, f"{_NAMESPACE}RoleDetailList"))
+        if any(key == TYPE_TAG for key, _ in _tags(member))
+    ]
+    marker = text_of(only_child(result, f"{_NAMESPACE}Marker")) if _is_truncated(result) else None
+    return RolePage(tuple(roles), marker)
+
+
+def _result(body: bytes, action: str) -> ET.Element:
+    root = parse_xml(body)
+    if root.tag != f"{_NAMESPACE}{action}Response":
+        raise DocumentError("the answer is of another action")
+    return only_child(root, f"{_NAMESPACE}{action}Result")
+
+
+def _record(role: ET.Element, request_id: str) -> RoleRecord:
+    arn, role_id, name = map(text_of, only_children(role, _ARN, _ROLE_ID, _ROLE_NAME))
+    return RoleRecord(arn=arn, role_id=role_id, name=name, tags=_tags(role), request_id=request_id)
+
+
+def _tags(role: ET.Element) -> tuple[tuple[str, str], ...]:
+    tags = optional_child(role, f"{_NAMESPACE}Tags")
+    return () if tags is None else tuple(_tag(member) for member in _members(tags))
+
+
+def _tag(member: ET.Element) -> tuple[str, str]:
+    key, value = only_children(member, _KEY, _VALUE)
+    return text_of(key), text_or_empty(value)
+
+
+def _members(elements: ET.Element) -> list[ET.Element]:
+    if any(element.tag != f"{_NAMESPACE}member" for element in elements):
+        raise DocumentError("a list holds something else than members")
+    return list(elements)
+
+
+def _is_truncated(result: ET.Element) -> bool:
+    truncated = optional_child(result, f"{_NAMESPACE}IsTruncated")
+    return truncated is not None and text_of(truncated) != "false"

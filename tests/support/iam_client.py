@@ -1,0 +1,37 @@
+"""The client of IAM as the service opens it, with its own pool of connections."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from app.adapters.iam import IamRoles
+from app.adapters.iam_access import IamOptions
+from app.adapters.network import NetworkOptions, open_pool
+from app.adapters.own_endpoints import find_own_endpoint
+from app.metrics import Metrics
+
+
+def iam_options(url: str, **changes: object) -> IamOptions:
+    """Options that lead to one URL for STS and IAM, some of them changed."""
+    options = IamOptions(
+        partition="aws",
+        region="us-east-1",
+        sts=find_own_endpoint("sts", "us-east-1", url=url),
+        iam=find_own_endpoint("iam", "us-east-1", url=url),
+    )
+    return replace(options, **changes)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def open_roles(
+    options: IamOptions, network: NetworkOptions | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[IamRoles]:
+    """Open the client, and close it and its pool at the end."""
+    network = network or NetworkOptions()
+    pool = open_pool(network)
+    roles = IamRoles(options, pool, network, metrics or Metrics())
+    try:
+        yield roles
+    finally:
+        roles.close()
+        await pool.close()
