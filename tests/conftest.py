@@ -7,6 +7,7 @@ from typing import Protocol
 import hypothesis
 import pytest
 from botocore.loaders import JSONFileLoader
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.adapters.trust import client_context
@@ -50,7 +51,7 @@ def _botocores_data_is_parsed_once() -> Iterator[None]:
 def _keys_and_authorities_are_read_once() -> Iterator[None]:
     """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, for each of a thousand services."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cryptography.hazmat.primitives.serialization.load_pem_private_key", functools.cache(load_pem_private_key))
+        patch.setattr(serialization, "load_pem_private_key", functools.cache(load_pem_private_key))
         patch.setattr("app.adapters.network.client_context", functools.cache(client_context))
         yield
 

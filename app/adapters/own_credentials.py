@@ -1,6 +1,6 @@
 """The service's own AWS credentials, found by the SDK's chain and kept fresh by it, in one thread.
 
-The chain is botocore's (an ECS task's endpoint, IMDS, a web identity, a profile, variables), and it blocks. So it runs in a
+The chain is boto3's (an ECS task's endpoint, IMDS, a web identity, a profile, variables), and it blocks. So it runs in a
 thread, the only one towards AWS, and nobody waits for it who can do without: while it renews, the last credentials sign.
 """
 
@@ -9,11 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-import botocore.session
+import boto3
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 
 from app.adapters.expiring import Timer
+from app.adapters.sdk_data import new_session
 from app.audit import get_logger
 from app.errors import OutOfTimeError, UpstreamDownError
 from app.reasons import Reason
@@ -119,8 +120,7 @@ def _search(known: Credentials | None, region: str) -> _Found:
     """Run in the thread: go through the chain, or have what it found last time renewed."""
     source = known
     if source is None:
-        session = botocore.session.Session()
-        session.set_config_variable("region", region)
+        session = boto3.Session(botocore_session=new_session(), region_name=region)
         source = session.get_credentials()
     if source is None:
         raise NoCredentialsError
