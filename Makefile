@@ -44,7 +44,7 @@ test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of E
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
 
-# A virtual environment for each, in that of the project: what is pinned is the same.
+# Each Python gets a virtual environment inside the project's own, with the same pinned packages.
 for-other-pythons = pythons=$$($(BIN)/python -m tools.interpreters) || exit 1; for python in $$pythons; do \
 	$(MAKE) --no-print-directory VENV="$(VENV)/$$(basename "$$python")" PYTHON="$$python" $(1) || exit 1; done
 

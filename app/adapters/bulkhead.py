@@ -1,4 +1,4 @@
-"""The places of decisions that wait, divided among accounts: no account takes the places that another one needs."""
+"""A limit on waiting decisions for each account: no account can use up the places that another one needs."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -9,17 +9,17 @@ from app.adapters.limits import retry_seconds
 from app.errors import UpstreamError
 from app.reasons import Reason
 
-# Together fewer than decisions may be under way (`app.api.authenticate.MAX_DECISIONS`): waiting never takes the last place.
+# The sum is below `app.api.authenticate.MAX_DECISIONS`, so that waiting decisions never take the last place.
 MAX_WAITING_UNKNOWN: Final = 4_096
 MAX_WAITING_KNOWN: Final = 3_584
 
 
 class Bulkhead:
-    """Bounds how many decisions wait, in all and for each account.
+    """Limits how many decisions wait, in all and for each account.
 
     An account may take a place while it holds fewer places than are free. So one account holds at most one half of them.
     Where ``n`` accounts take all that they can get, each holds one of ``n + 1`` equal shares, and the last share stays free
-    for any other account. It is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on Networking 6:2, 1998).
+    for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on Networking 6:2, 1998).
     A fixed bound for each account would be too small in a storm, or too large under an attack that names many accounts.
     """
 
@@ -32,8 +32,8 @@ class Bulkhead:
         """Take a place, which `leave` gives back.
 
         Args:
-            account: whose place it is.
-            rate: decisions a second that leave the places of this account; it tells when to try again.
+            account: the account that the place counts for.
+            rate: decisions a second that give back places of this account; `Retry-After` is calculated from it.
 
         Raises:
             UpstreamError: ``overloaded``: the account holds its share.

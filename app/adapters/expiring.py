@@ -1,4 +1,4 @@
-"""A bounded mapping whose entries have each their own end, and in which no owner evicts the entries of another one."""
+"""A bounded cache whose entries expire, and in which an owner with more than its share evicts its own entries."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
@@ -36,10 +36,10 @@ class ExpiringCache(Generic[_Value]):
         Args:
             max_entries: of all owners together.
             timer: seconds of a monotonic clock.
-            most_of_one: entries of one owner; None: as many as there are.
+            most_of_one: entries of one owner at most; None: no limit of its own.
         """
         self._entries: dict[Hashable, _Entry[_Value]] = {}
-        # Not plain dicts: looking for their first entry walks over those that went.
+        # Not plain dicts: finding the first entry of a dict iterates over the slots of deleted ones.
         self._orders: dict[Hashable, _Order] = {}
         self._max_entries = max_entries
         self._most_of_one = max_entries if most_of_one is None else most_of_one
@@ -86,7 +86,7 @@ class ExpiringCache(Generic[_Value]):
         self._orders.setdefault(owner, OrderedDict())[key] = None
 
     def _order_to_shorten(self, own: _Order | None) -> _Order:
-        """Return the entries of the owner that gives way to an entry of this one."""
+        """Return the entries of the owner that has to evict one for a new entry of this owner."""
         if own is not None and len(own) * len(self._orders) >= self._max_entries:
             return own
         return max(self._orders.values(), key=len)

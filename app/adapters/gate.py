@@ -1,4 +1,4 @@
-"""A bulkhead with queues that take turns: so many calls at once, and a long queue delays no other one for long (I20)."""
+"""A concurrency limit with one queue for each key; the queues take turns, so that a long one delays no other (I20)."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -11,19 +11,19 @@ _Queue = deque[asyncio.Future[None]]
 
 
 class Gate:
-    """A bulkhead: lets so many in at once. Others wait in bounded queues until their deadline.
+    """A bulkhead: lets a fixed number of calls in at once. Others wait in bounded queues until their deadline.
 
-    There is a queue for each key. Within one queue it is first come, first served; the queues take turns. So a long queue of
-    one key delays the next call of another key by one call for each key at most.
+    There is a queue for each key. Each queue is first come, first served, and the queues take turns. So a long queue of one
+    key delays the next call of another key by one call at most.
     """
 
     def __init__(self, name: str, *, at_once: int, queue: int) -> None:
-        """Make it empty.
+        """Make an empty bulkhead.
 
         Args:
             name: for the detail of errors.
-            at_once: so many are let in.
-            queue: so many may wait for each key.
+            at_once: how many calls may be inside at the same time.
+            queue: how many calls may wait for each key.
         """
         self._name = name
         self._at_once = at_once
@@ -37,7 +37,7 @@ class Gate:
         """Take a place, which `leave` gives back.
 
         Args:
-            deadline: when waiting has no sense any more, in seconds of the event loop's clock.
+            deadline: until when to wait, in seconds of the event loop's clock.
             key: which queue to wait in.
 
         Raises:
@@ -58,7 +58,7 @@ class Gate:
             self._forget_if_empty(key)
 
     async def enter_again(self, deadline: float) -> None:
-        """Take a place before all others: for a call that had its turn, and left while it waited for somebody else.
+        """Take a place before all queues: for a call that had its turn, and left its place to wait for other replicas.
 
         Raises:
             UpstreamError: ``overloaded``: the deadline came first.
@@ -69,7 +69,7 @@ class Gate:
         await self._wait(self._returning, deadline)
 
     def leave(self) -> None:
-        """Give a place back; the next one in the queues gets it."""
+        """Give a place back; the next call in the queues gets it."""
         self._inside -= 1
         while self._inside < self._at_once and (next_in := self._next()) is not None:
             if not next_in.done():
@@ -77,7 +77,7 @@ class Gate:
                 next_in.set_result(None)
 
     def ahead(self, key: Hashable = None) -> int:
-        """Return how many of those that wait have their turn before a call with this key that comes now."""
+        """Return how many waiting calls have their turn before a new call with this key."""
         own = len(self._queues.get(key, ()))
         others = sum(min(len(queue), own + 1) for other, queue in self._queues.items() if other != key)
         return len(self._returning) + own + others
@@ -100,7 +100,7 @@ class Gate:
             self.waiting -= 1
 
     def _give_up(self, queue: _Queue, place: asyncio.Future[None]) -> None:
-        """Leave a queue; a place that was given at the same moment goes to the next one (I19)."""
+        """Leave a queue; if this call got a place at the same moment, the next call gets that place (I19)."""
         if place.done() and not place.cancelled():
             self.leave()
         elif place in queue:
@@ -121,5 +121,5 @@ class Gate:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is in or waits."""
+        """Whether no call is inside and none waits."""
         return self.waiting == 0 and self._inside == 0

@@ -1,8 +1,8 @@
-"""A bulkhead for each host of STS: a host that does not answer holds a few calls, and no place that other hosts need.
+"""A bulkhead for each host of STS: one that does not answer gets few calls, and takes no connection from other hosts.
 
-A partition of AWS has more than a hundred hosts of STS, and the credential names the one that is asked. Where most of them
-cannot be reached, each call to one holds its connection until its deadline. So a host first has to answer one of a few probe
-calls. It is trusted from that answer on until a call to it fails.
+A partition of AWS has more than a hundred hosts of STS, and the credential names the host to call. If most of them cannot
+be reached, each call to such a host occupies a connection until its deadline. So a host first has to answer one of a few
+probe calls. From that answer on, until a call to the host fails, further calls may go to it.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from app.adapters.ticks import TICKS
 from app.errors import OutOfTimeError, UpstreamError
 from app.reasons import Reason
 
-# Calls at once to a host that has not answered yet, or whose last call failed: one lost packet must not hold up a host.
+# Calls at once to a host that has not answered yet, or whose last call failed. Two: one lost packet must not block a host.
 PROBES_AT_ONCE: Final = 2
-# How long others wait for the answer to a probe: two attempts to connect to a host that cannot be reached take as long.
+# How long further calls wait for a probe's answer: the time of two attempts to connect to an unreachable host.
 PROBE_SECONDS: Final = 2.0
 
 
@@ -24,11 +24,11 @@ class _Host:
     """What is known about one host.
 
     Attributes:
-        answers: the last call to it that ended was answered, whatever the answer was.
-        is_silent: its probe calls have been without an answer for `PROBE_SECONDS`.
+        answers: whether the last call that ended was answered, whatever the answer was.
+        is_silent: whether its probe calls have been without an answer for `PROBE_SECONDS`.
         under_way: calls to it at this moment.
-        clock: makes it silent, in ticks of the event loop (`app.adapters.ticks`).
-        changed: set when something of this changes; a new event takes its place then.
+        clock: the timer that sets ``is_silent``, in ticks of the event loop (`app.adapters.ticks`).
+        changed: set when another attribute changes, and then replaced by a new event.
     """
 
     answers: bool = False
@@ -39,16 +39,16 @@ class _Host:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further call to it may begin."""
+        """Whether no further call to this host may begin."""
         return not self.answers and self.under_way >= PROBES_AT_ONCE
 
     def notify(self) -> None:
-        """Wake up those who wait for a change."""
+        """Wake up the calls that wait for a change."""
         self.changed.set()
         self.changed = asyncio.Event()
 
     def start_clock(self, ticks: int = TICKS) -> None:
-        """Let the host be silent after `PROBE_SECONDS`."""
+        """Start the timer that marks the host as silent after `PROBE_SECONDS`."""
         loop = asyncio.get_running_loop()
         self.clock = loop.call_later(PROBE_SECONDS / TICKS, self._tick, ticks - 1)
 
@@ -96,7 +96,7 @@ class HostBulkhead:
                 raise OutOfTimeError(Reason.STS_UNAVAILABLE, detail) from None
 
     def begin(self, host: str) -> bool:
-        """Count a call that is about to go out; return False where it may not, and has to `wait`."""
+        """Count a call that is about to go out; return False if it must `wait` instead."""
         state = self._hosts.setdefault(host, _Host())
         if state.is_full:
             return False
@@ -106,7 +106,7 @@ class HostBulkhead:
         return True
 
     def end(self, host: str, *, answered: bool | None) -> None:
-        """Account for the end of a call; None: its end tells nothing about the host."""
+        """Count the end of a call. ``answered`` is None if the end tells nothing about the host."""
         state = self._hosts[host]
         state.under_way -= 1
         if answered is not None:

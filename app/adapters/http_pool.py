@@ -177,7 +177,7 @@ class HttpPool:
         """Return the addresses of a name: remembered for a moment, since a storm opens hundreds of connections at once."""
         known = self._addresses.get(host)
         if known is None:
-            # Whoever connects is bounded in time; the lookup goes on for others.
+            # The caller's time to connect is bounded; the lookup goes on for other callers.
             known = await asyncio.shield(self._lookups.start(host, lambda: self._look_up(host)))
         return known
 

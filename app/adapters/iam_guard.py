@@ -28,9 +28,9 @@ MAX_ACCOUNTS: Final = 10_000
 class _AccountLane(Lane):
     """The way to the IAM of one account.
 
-    Roles that are read for the first time come through a gate of their own. So they are one queue of two on the lane itself,
-    and take at most every second turn of the account's budget while known roles wait to be read again. At that gate, roles
-    that were not found a while ago are one queue of two again: sessions of deleted roles keep no new role waiting.
+    New roles wait at a gate of their own first. So they are one of two queues on the lane itself, and take at most every
+    second turn of the account's budget while known roles wait to be read again. At that gate there are two queues as well:
+    one is for roles that were not found a while ago, so that sessions of deleted roles delay a new role by one turn at most.
     """
 
     def __init__(self, account: str, rate: float, shared: SharedBudget, timer: Timer) -> None:
@@ -48,7 +48,7 @@ class _AccountLane(Lane):
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is on it."""
+        """Whether no call waits or is under way."""
         return super().idle and self._first_readings.idle
 
     @asynccontextmanager

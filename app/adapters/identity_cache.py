@@ -39,7 +39,7 @@ class _Denial(NamedTuple):
 
 
 class Waiting(Protocol):
-    """The places of decisions that wait for STS (`app.adapters.known_keys.KnownKeys`)."""
+    """The limits on decisions that wait for STS (`app.adapters.known_keys.KnownKeys`)."""
 
     def share_of(self, request: ForwardableRequest) -> AbstractContextManager[object]:
         """Return the places that a decision about this request waits in; entering them can raise ``overloaded``."""
@@ -95,7 +95,7 @@ class CachingIdentities:
             trail.sts.cache = HIT
             raise AuthenticationError(denial.reason, f"{denial.detail} (remembered)")
         trail.sts.cache = MISS
-        # Set before anything is waited for: whoever comes with the same text meanwhile waits in the same places.
+        # Set before the first await: decisions that join this call (same text) take places of the same account.
         trail.sts.share = nullcontext() if self._waiting is None else self._waiting.share_of(request)
         with trail.sts.share:
             return await self._ask(key, digest, request, trail)
@@ -135,7 +135,7 @@ class CachingIdentities:
         return identity, left
 
     def _remember(self, key: bytes, identity: CallerIdentity, seconds: float) -> None:
-        """Keep it. Who is not listed is kept apart, and a listed account evicts its own identities first."""
+        """Cache an identity. Identities of accounts that are not listed have a cache of their own."""
         if identity.account in self._accounts.current():
             self._cache.put(key, identity, seconds, owner=identity.account)
         else:

@@ -5,7 +5,7 @@ nothing away, and nobody can make two texts that share one. What is remembered e
 signed, never what was decided: time, accounts, tags and claim are looked at on every decision.
 
 Credentials that were approved before are kept apart from all others. STS vouches for every role of a listed account, even
-for one of no proxy: its credentials never evict one that was approved, and an account evicts its own credentials first.
+for a role of no proxy; credentials of such roles never evict one that was approved.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from app.reasons import Reason
 
 # About 900 bytes each: 120 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
-# Those that were not approved, or not yet: in a storm they wait for their roles, and must not cost a call to STS again.
+# Credentials that were not approved, or not yet: in a storm they wait for their roles, and must not cost another STS call.
 MAX_UNAPPROVED: Final = 30_000
 MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
 _KEY_BYTES: Final = 32
@@ -41,11 +41,11 @@ _Places = Callable[[], AbstractContextManager[object] | None]
 
 
 class _Introduction(NamedTuple):
-    """A text that somebody is finding out about.
+    """A single flight: one decision evaluates a text, and others with the same text wait for the outcome.
 
     Attributes:
         told: the outcome, once there is one.
-        places: returns the places that those who wait for it take.
+        places: returns the places that the waiting decisions take.
     """
 
     told: "asyncio.Future[_Outcome]"
@@ -79,13 +79,13 @@ class KnownCredentials:
         return self._approved.get(key) or self._unapproved.get(key)
 
     def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
-        """Keep it until the end of its signature, apart from those that were approved; return what is kept."""
+        """Cache a credential until its signature ends, apart from approved ones; return what is cached."""
         kept = _compact(key, known)
         self._keep(kept)
         return kept
 
     def approve(self, known: KnownCredential) -> None:
-        """Keep a remembered credential among those that were approved."""
+        """Move a cached credential to the cache of approved ones."""
         self._unapproved.drop(known.key)
         self._keep(replace(known, is_approved=True))
 
@@ -109,18 +109,18 @@ class KnownCredentials:
     ) -> KnownCredential:
         """Find out about a text once, for all who present it at the same time (I19).
 
-        Whoever comes first finds out, in its own time and in no task of its own: nearly all are alone. Where it is told
-        nothing, since its time is over or it was cancelled, those who waited find out for themselves.
+        The first decision (the leader) runs ``find_out`` itself, without a task, since most texts come only once at a time. If
+        the leader times out or is cancelled, the decisions that wait for it start again.
 
         Args:
             key: of the text.
-            find_out: finds out; it bounds itself in time.
-            deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock. Whoever
-                comes later may have become the one who finds out, and has more time.
-            places: returns the places that those who wait for this one take, as soon as its account is known.
+            find_out: evaluates the text; bounds its own time.
+            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock. If this decision
+                becomes the leader itself, ``find_out`` bounds the time.
+            places: returns the places that decisions waiting for this one take, as soon as its account is known.
 
         Raises:
-            AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later.
+            AuthError: as ``find_out`` does; the decisions that waited get the same error, and later ones do not.
             UpstreamError: ``overloaded``: there is no place to wait.
         """
         while (first := self._introductions.get(key)) is not None:

@@ -1,8 +1,8 @@
-"""Access key ids that STS has vouched for, and the waiting places of everybody who presents a credential.
+"""Access key ids that STS has vouched for, and the limits that apply to a decision while it waits for STS.
 
-Before STS has answered, the account of a credential is only a hint, decoded from its key id: it picks whose places and whose
-budget the credential takes, and decides nothing. A key id that STS has vouched for is better evidence: a proxy signs anew
-with the key of its session for hours, and whoever makes up key ids does not know that key.
+Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint chooses the limits and
+the budget that the call counts against, and decides nothing else. A key id that STS has vouched for is better evidence: a
+proxy signs with the key of its session for hours, and an attacker who invents key ids does not know that key.
 """
 
 import time
@@ -16,14 +16,14 @@ from app.core.key_account import account_of_key_id
 
 VOUCHED_KEYS: Final = 100_000
 VOUCHED_SECONDS: Final = 24 * 3600.0
-# What keys that STS has not vouched for may take of an account's budget.
+# The part of an account's budget that keys may use that STS has not vouched for.
 STS_NEWCOMERS_SHARE: Final = 0.9
-# Whose key id names no listed account, and whom STS has not vouched for: together they get what one account gets.
+# All keys that name no listed account and that STS has not vouched for: together they get what one account gets.
 OTHERS: Final = "others"
 
 
 class KnownKeys:
-    """Remembers which account's a key is, and finds the places for a request."""
+    """Remembers the account of each key that STS has vouched for, and returns the waiting places for a request."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class KnownKeys:
         """Begin with no key.
 
         Args:
-            accounts: the listed ones have places of their own.
+            accounts: each listed account has a limit of its own.
             rate: calls a second to STS, of one account in one region.
             known: the places of decisions about callers that STS has vouched for; None: places of its own.
             timer: seconds of a monotonic clock.
@@ -50,7 +50,7 @@ class KnownKeys:
     def vouch(self, key_id: str, account: str) -> None:
         """Remember that STS has vouched for a key.
 
-        STS vouches for the keys of every AWS account: a stranger's must not come into the places of those that may come in.
+        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for known keys.
         """
         if account in self._accounts.current():
             self._keys.put(key_id, account, VOUCHED_SECONDS, owner=account)

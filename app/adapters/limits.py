@@ -20,7 +20,7 @@ _Check = Callable[[], Awaitable[None]]
 
 # Of ``Retry-After``: who comes again later than this may find nobody in the queue.
 MAX_RETRY_SECONDS: Final = 30
-# Of what is left of a decision's time: a shared budget may delay a call, and never past the decision's deadline.
+# The part of a decision's remaining time that a shared budget may delay its call, so never past the deadline.
 MAX_SHARED_PART: Final = 0.5
 # A shared budget that lets a call wait for longer than this is overspent: replicas that spend it together slow down.
 OVERSPENT_SECONDS: Final = 0.25
@@ -29,11 +29,11 @@ DISBELIEVED_SECONDS: Final = 30.0
 
 
 def _nothing() -> None:
-    """Nobody wants to know that a turn came."""
+    """Do nothing: the default for ``had_turn``."""
 
 
 class HasIdle(Protocol):
-    """A lane, or several that are made together."""
+    """A lane, or several lanes that are created together."""
 
     @property
     def idle(self) -> bool:
@@ -115,12 +115,12 @@ class Lane:
         """Wait for a turn, and take a place, which `leave` gives back.
 
         Args:
-            deadline: when waiting has no sense any more, in seconds of the event loop's clock.
-            check: raises when the call must not go out after all; asked when waiting in the queue is over, so that a queue
-                behind a dead upstream ends at once and spends no turns.
+            deadline: until when to wait, in seconds of the event loop's clock.
+            check: raises if the call must not go out after all; called after the wait in the queue, so that a queue for a dead
+                upstream ends at once and spends no turns.
             key: which queue to wait in; the queues take turns.
             shared_wait: what is left of the decision's time to wait for other replicas; None: the whole of it.
-            had_turn: called once the turn came, and before other replicas are waited for.
+            had_turn: called after this call's turn has come, and before the wait for other replicas.
 
         Raises:
             UpstreamError: ``overloaded``, with the seconds to wait: there is no turn before the deadline.
@@ -155,7 +155,7 @@ class Lane:
         """Take a turn in the budget that replicas share; return the seconds to wait for it.
 
         The wait is no longer than what is left of the decision's `SharedWait`, and it never reaches the deadline: the store
-        can delay a call, and turn none away. Where the longest wait came back no turn was kept, and our own pace counts.
+        can delay a call, and make none fail. If the store answers the longest wait, it has reserved no turn, and our own rate counts.
         """
         clock = asyncio.get_running_loop().time
         began = clock()

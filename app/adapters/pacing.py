@@ -17,7 +17,7 @@ _RECOVERY_A_SECOND: Final = 0.05
 _LEAST: Final = 0.1
 # What was under way together is throttled together: that is one sign, not many.
 _SAME_SIGN_SECONDS: Final = 1.0
-# Of the budget that is left while replicas together spend more than it has.
+# The part of the rate that remains while replicas together spend more than the shared budget.
 _OVERSPENT_SHARE: Final = 0.5
 
 
@@ -72,7 +72,7 @@ class Pace:
         self._throttled_at = now
 
     def halve_for(self, seconds: float) -> None:
-        """Let half as many calls through for so many seconds from now; zero: the whole rate again."""
+        """Halve the rate for a number of seconds from now; zero restores the whole rate."""
         self._half_until = self._timer() + seconds
 
     def _share(self, now: float) -> float:

@@ -2,8 +2,8 @@
 
 Before a call waits in a queue, the replica claims the question for a moment. While the call waits, and again just before it
 goes out, the replica looks at the store: another one may have been answered meanwhile. A claim promises nothing: whoever can
-write to the store can make one, and a replica can die with one. So the others wait for a moment, without a place in any
-bulkhead, and then ask for themselves.
+write to the store can make one, and a replica can end before it asks. So the other replicas wait for a moment, without a
+place in any bulkhead, and then ask AWS themselves.
 """
 
 import asyncio
@@ -77,8 +77,8 @@ class Question(Generic[_Answer]):
     async def before_queue(self) -> None:
         """Claim the question, or wait for the replica that has.
 
-        The wait is bounded in seconds, with the time that the store takes to answer, and it is taken from the one time that
-        the decision has for all waiting of this kind.
+        The wait is bounded in seconds, including the time that the store takes to answer. The wait counts against the decision's
+        `SharedWait`.
 
         Raises:
             AnsweredElsewhereError: with the answer.
@@ -109,7 +109,7 @@ class Question(Generic[_Answer]):
             pause, asked_at = min(2 * pause, _LAST_PAUSE_SECONDS), clock()
 
     async def before_turn(self) -> None:
-        """Ask for no turn where it is not needed any more.
+        """End the wait if another replica already has the answer.
 
         Raises:
             AnsweredElsewhereError: with the answer.

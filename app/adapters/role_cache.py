@@ -2,7 +2,7 @@
 
 Roles are remembered, never decisions. Of the errors two are remembered (I18), for a short time and for exactly one role id:
 `iam_access_denied`, 30 s as undecided, and `role_not_found`, 10 s. The key holds the role's unique id and its name; a record
-of another role than the key's is kept apart, and briefly. In each of these caches an account evicts its own roles first.
+of another role than the key's is kept in a separate cache, and briefly.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ MISMATCH_SECONDS: Final = 10.0
 # A session outlives its role by hours, and each try of its proxies would cost a call. Short, since a role that was made a
 # moment ago may not be visible yet.
 NOT_FOUND_SECONDS: Final = 10.0
-# For so long a role that was not found is one of those that wait behind roles that were never asked for.
+# For this time, a role that was not found waits in the second queue, which gets every second turn of new roles.
 MISSING_SECONDS: Final = 600.0
 # A role that is asked for after so much of its time is read again, while nobody waits for it.
 REFRESH_AFTER: Final = 0.75

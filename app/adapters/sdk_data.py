@@ -1,4 +1,4 @@
-"""What of the AWS SDK's own files counts: the data of the installed botocore, and no endpoint of a configuration file.
+"""Sessions that use only the data files of the installed botocore, and no endpoint of a configuration file.
 
 botocore also loads service data from ``~/.aws/models`` and from the folders of ``AWS_DATA_PATH`` and ``data_path``, and
 prefers it to its own. Whoever can write there would choose the STS hosts and the host of IAM (I1, I25). Credentials still
@@ -17,6 +17,6 @@ def new_loader() -> Loader:
 def new_session() -> botocore.session.Session:
     """Return a session with the SDK's usual chain of credentials, whose clients are made of that data."""
     session = botocore.session.Session()
-    # boto3 adds a folder of its own package to the loader of a session, so each has one of its own.
+    # boto3 adds a folder of its own package to a session's loader, so each session needs its own loader.
     session.register_component("data_loader", new_loader())
     return session

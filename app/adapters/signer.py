@@ -79,7 +79,7 @@ class RoleSession:
 
 
 def _ended(credentials: Credentials | None, error: Exception) -> str | None:
-    """Return what to say where credentials were fetched and had ended already: this host's clock is ahead."""
+    """Return the error for fetched credentials that had ended already: this host's clock is probably ahead."""
     ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
     # botocore has no type of its own for it; what its fetchers raise are others.
     if type(error) is not RuntimeError or ends_at is None:

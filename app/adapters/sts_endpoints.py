@@ -1,8 +1,8 @@
 """Every STS host that exists, out of botocore's own partition and endpoint data (invariants I1, I8).
 
-The resolver is a template: an unknown region resolves happily, and ``us-east-1.evil.com/`` to another host. So it is fed
-with the regions of ``partitions.json``, and with newer ones that the operator names and whose names are held to a grammar,
-once at start. What a client says is looked up in the outcome.
+The resolver is a template: it resolves any region, and ``us-east-1.evil.com/`` to another host. So the service passes to it only
+the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar, once at start. The
+host that a client names is then looked up in the resulting table.
 """
 
 import functools
@@ -44,7 +44,7 @@ def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
 
 @functools.cache
 def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
-    """Generate the endpoints of a region that botocore need not know, from the templates of its partition.
+    """Generate the endpoints of a region, also one that botocore does not know, from the templates of its partition.
 
     Args:
         region: the operator's text, never a client's.
@@ -62,7 +62,7 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
 def partition_of(region: str) -> str | None:
     """Return the partition whose pattern a region's name matches; None if there is none.
 
-    botocore itself matches the beginning alone, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at the end pass.
+    botocore itself matches only the beginning of the name, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at the end pass.
     """
     if not can_be_region(region):
         return None

@@ -1,7 +1,7 @@
 """What stands between the identity cache and STS: budgets, fairness between accounts, bulkheads, and a circuit breaker.
 
-Whoever makes up key ids of an account gets no further than that account's lane for newcomers, which takes a part of its
-budget at most; keys that STS has vouched for (`app.adapters.known_keys`) go past it.
+Calls with invented key ids of an account wait in that account's lane for newcomers, which may use only a part of its budget.
+Calls with keys that STS has vouched for (`app.adapters.known_keys`) skip that lane.
 """
 
 import asyncio
@@ -27,13 +27,13 @@ from app.trail import Trail
 # 256 calls at once in all, half of them kept for keys that STS has vouched for.
 STS_AT_ONCE_VOUCHED: Final = 128
 STS_AT_ONCE_UNVOUCHED: Final = 128
-# A call that takes longer gives its place among those to the next one; so many may have done so.
+# A call that takes longer gives its place (one of the 128) to the next call; at most `MAX_SLOW` calls may have done so.
 SLOW_SECONDS: Final = 1.0
 MAX_SLOW: Final = 128
-# Of one account in one region, for keys that STS has vouched for, and as many for others: at 500 calls a second it is enough
-# for answers of 130 ms.
+# For one account in one region: as many for keys that STS has vouched for, and as many for others. At 500 calls a second this
+# is enough for answers of 130 ms.
 STS_AT_ONCE_PER_ACCOUNT: Final = 64
-# So many turns are fewer than a pause saves up (`STS_BURST_SECONDS`) at the default rate.
+# Fewer turns than a pause saves up (`STS_BURST_SECONDS`) at the default rate.
 STS_NEWCOMERS_AT_ONCE: Final = 16
 STS_QUEUE: Final = 2_048
 # Of those whose key ids name no listed account.
@@ -60,9 +60,9 @@ class _Lanes:
 
     Attributes:
         known: for keys that STS has vouched for.
-        unknown: for all others. Whatever becomes of their calls, known keys have places of their own.
-        newcomers: what all others go through first. It lets a part of the budget through, and so few wait for their turn at
-            the same time that known keys, which may use what a pause has saved up, hardly wait behind them.
+        unknown: for all other keys. Its concurrency limit is separate, so that slow calls of unknown keys delay no known key.
+        newcomers: the lane that all other keys pass first. It allows only a part of the budget, and so few of its calls wait for
+            a turn at the same time that known keys, which may use what a pause has saved up, hardly wait behind them.
     """
 
     known: Lane
@@ -71,18 +71,18 @@ class _Lanes:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody is on any of them."""
+        """Whether no call waits or is under way in any of them."""
         return self.known.idle and self.unknown.idle and self.newcomers.idle
 
 
 class _Way(NamedTuple):
-    """How a call gets to STS.
+    """The limits that one call to STS passes.
 
     Attributes:
-        newcomers: the lane that it goes through first; None: none.
-        lane: the lane of its account and region.
-        gate: the places over all accounts.
-        account: whose queue to wait in at the gate.
+        newcomers: the lane that the call passes first; None for keys that need not.
+        lane: the lane of the call's account and region.
+        gate: the concurrency limit over all accounts.
+        account: the key of the call's queue at the gate.
     """
 
     newcomers: Lane | None
@@ -141,7 +141,7 @@ class GuardedIdentities:
         return identity
 
     async def _try(self, request: ForwardableRequest, trail: Trail, way: _Way) -> CallerIdentity | None:
-        """Wait for a turn and ask STS; return None where the host has too many probe calls meanwhile."""
+        """Wait for a turn and ask STS; return None if the host has too many probe calls by then."""
         host = request.request.endpoint.host
 
         async def check() -> None:
@@ -149,7 +149,7 @@ class GuardedIdentities:
             if trail.sts.elsewhere is not None:
                 await trail.sts.elsewhere.before_turn()
 
-        # Not context managers: they are made of generators, and cost more than all that is decided here.
+        # No context managers: those made of generators cost more than everything else in this method.
         held: list[_Leave] = []
         try:
             if way.newcomers is not None:
@@ -158,7 +158,7 @@ class GuardedIdentities:
             await way.lane.enter(trail.deadline, check, None, trail.shared_wait, functools.partial(_leave, held))
             held.append(way.lane.leave)
             if not self._hosts.answers(host):
-                # Its probe calls are few, and may take as long as they like: they hold no place that others need.
+                # Probe calls are few and may be slow, so they give back the places that other calls need.
                 _leave(held)
             else:
                 await way.gate.enter(trail.deadline, way.account)
@@ -197,7 +197,7 @@ class GuardedIdentities:
         return Lane(name, pace, burst=_burst(pace.base), at_once=at_once, queue=queue, shared=self._shared)
 
     def _until_slow(self, gate: Gate) -> _Leave:
-        """Give a place at a gate back when the call ends, or is slow: hosts that begin to hang must not hold all of them."""
+        """Give a place back when the call ends or is slow: calls to hosts that begin to hang must not use up all places."""
         is_slow = False
 
         def step_aside() -> None:
@@ -249,7 +249,7 @@ def _burst(rate: float) -> float:
 
 
 def _is_answer(error: AuthError) -> bool | None:
-    """Whether an error is an answer of the host; None: it tells nothing about the host."""
+    """Whether an error is an answer of the host; None if the error tells nothing about the host."""
     return None if isinstance(error, OutOfTimeError) else not isinstance(error, UpstreamDownError)
 
 

@@ -1,7 +1,7 @@
-"""Time limits in ticks of the event loop, for what somebody else has to answer.
+"""Time limits in ticks of the event loop, for answers of a peer.
 
-In a storm one turn of the event loop can take longer than an answer may. Then the answer has arrived and waits to be read,
-and a deadline by the clock would take a live peer for dead. Between two ticks the loop has looked at its sockets.
+In a storm one turn of the event loop can take longer than the time limit of an answer. Then the answer has arrived and is not read
+yet, and a limit by the clock would report a live peer as dead. Between two ticks the loop polls its sockets.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ _Result = TypeVar("_Result")
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Do some work in so many seconds, of which this event loop itself wastes none.
+    """Run some work within a number of seconds, not counting time in which this event loop itself is busy.
 
     Raises:
         TimeoutError: it took longer.
