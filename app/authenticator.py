@@ -67,23 +67,23 @@ class KnownTexts(Protocol):
         deadline: float,
         places: Callable[[], AbstractContextManager[object] | None],
     ) -> KnownCredential:
-        """Find out about a text once, for all who present it at the same time.
+        """Evaluate a text once for all decisions that present it at the same time (single flight).
 
         Args:
             key: of the text.
-            find_out: finds out; it bounds itself in time.
-            deadline: until when somebody else's finding out is waited for, in seconds of the event loop's clock.
-            places: returns the places that those who wait for this one take, as soon as its account is known.
+            find_out: evaluates the text; bounds its own time.
+            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock.
+            places: returns the places that decisions waiting for this one take, as soon as its account is known.
 
         Raises:
-            AuthError: as ``find_out`` does; shared by those who waited for it, and by nobody who comes later (I19).
+            AuthError: as ``find_out`` does; the decisions that waited get the same error, and later ones do not (I19).
         """
 
     def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
-        """Keep it, no longer than the signature lives; return what is kept. It evicts none that was approved."""
+        """Cache a credential until its signature ends; return what is cached. It evicts no approved credential."""
 
     def approve(self, known: KnownCredential) -> None:
-        """Keep a remembered credential among those that were approved, which none of the others evicts."""
+        """Move a cached credential to the approved ones, which no other credential evicts."""
 
 
 class IdentitySource(Protocol):

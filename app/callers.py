@@ -97,7 +97,7 @@ class CallerTokenSource:
 
 
 def read_caller_token_file(text: str) -> CallerTokenFile:
-    """Read the tokens that the service accepts; what is kept are their digests.
+    """Read the tokens that the service accepts; only their digests are kept.
 
     Raises:
         ValueError: with a sentence and its remedy, and no text of the file.
@@ -108,7 +108,7 @@ def read_caller_token_file(text: str) -> CallerTokenFile:
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """Read the tokens themselves, for whoever has to send one; out of a pipe too, whoever owns it.
+    """Read the tokens themselves, for a client that has to send one; also from a pipe, whoever owns the pipe.
 
     Raises:
         ValueError: with a sentence and its remedy, and no text of the file.

@@ -30,7 +30,8 @@ class _AccountLane(Lane):
 
     New roles wait at a gate of their own first. So they are one of two queues on the lane itself, and take at most every
     second turn of the account's budget while known roles wait to be read again. At that gate there are two queues as well:
-    one is for roles that were not found a while ago, so that sessions of deleted roles delay a new role by one turn at most.
+    one is for roles that were not found a while ago, so that sessions of deleted roles take at most every second turn from
+    new roles.
     """
 
     def __init__(self, account: str, rate: float, shared: SharedBudget, timer: Timer) -> None:

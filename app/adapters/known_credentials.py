@@ -107,16 +107,16 @@ class KnownCredentials:
         deadline: float,
         places: _Places = nullcontext,
     ) -> KnownCredential:
-        """Find out about a text once, for all who present it at the same time (I19).
+        """Evaluate a text once for all decisions that present it at the same time (single flight, I19).
 
-        The first decision (the leader) runs ``find_out`` itself, without a task, since most texts come only once at a time. If
-        the leader times out or is cancelled, the decisions that wait for it start again.
+        The first decision (the leader) runs ``find_out`` itself, without a task, since most texts come only once at a
+        time. If the leader times out or is cancelled, the decisions that wait for it start again.
 
         Args:
             key: of the text.
             find_out: evaluates the text; bounds its own time.
-            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock. If this decision
-                becomes the leader itself, ``find_out`` bounds the time.
+            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock. If this
+                decision becomes the leader itself, ``find_out`` bounds the time.
             places: returns the places that decisions waiting for this one take, as soon as its account is known.
 
         Raises:

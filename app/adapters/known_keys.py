@@ -1,8 +1,8 @@
 """Access key ids that STS has vouched for, and the limits that apply to a decision while it waits for STS.
 
-Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint chooses the limits and
-the budget that the call counts against, and decides nothing else. A key id that STS has vouched for is better evidence: a
-proxy signs with the key of its session for hours, and an attacker who invents key ids does not know that key.
+Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint chooses the limits
+and the budget that the call counts against, and decides nothing else. A key id that STS has vouched for is better
+evidence: a proxy signs with the key of its session for hours, and an attacker who invents key ids does not know that key.
 """
 
 import time
@@ -50,7 +50,8 @@ class KnownKeys:
     def vouch(self, key_id: str, account: str) -> None:
         """Remember that STS has vouched for a key.
 
-        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for known keys.
+        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for
+        known keys.
         """
         if account in self._accounts.current():
             self._keys.put(key_id, account, VOUCHED_SECONDS, owner=account)

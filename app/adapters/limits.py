@@ -116,8 +116,8 @@ class Lane:
 
         Args:
             deadline: until when to wait, in seconds of the event loop's clock.
-            check: raises if the call must not go out after all; called after the wait in the queue, so that a queue for a dead
-                upstream ends at once and spends no turns.
+            check: raises if the call must not go out after all; called after the wait in the queue, so that a queue for a
+                dead upstream ends at once and spends no turns.
             key: which queue to wait in; the queues take turns.
             shared_wait: what is left of the decision's time to wait for other replicas; None: the whole of it.
             had_turn: called after this call's turn has come, and before the wait for other replicas.
@@ -155,7 +155,8 @@ class Lane:
         """Take a turn in the budget that replicas share; return the seconds to wait for it.
 
         The wait is no longer than what is left of the decision's `SharedWait`, and it never reaches the deadline: the store
-        can delay a call, and make none fail. If the store answers the longest wait, it has reserved no turn, and our own rate counts.
+        can delay a call, and make none fail. If the store answers the longest wait, it has reserved no turn, and our own
+        rate counts.
         """
         clock = asyncio.get_running_loop().time
         began = clock()

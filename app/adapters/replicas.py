@@ -77,8 +77,8 @@ class Question(Generic[_Answer]):
     async def before_queue(self) -> None:
         """Claim the question, or wait for the replica that has.
 
-        The wait is bounded in seconds, including the time that the store takes to answer. The wait counts against the decision's
-        `SharedWait`.
+        The wait is bounded in seconds, including the time that the store takes to answer. The wait counts against the
+        decision's `SharedWait`.
 
         Raises:
             AnsweredElsewhereError: with the answer.

@@ -1,8 +1,8 @@
 """Every STS host that exists, out of botocore's own partition and endpoint data (invariants I1, I8).
 
-The resolver is a template: it resolves any region, and ``us-east-1.evil.com/`` to another host. So the service passes to it only
-the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar, once at start. The
-host that a client names is then looked up in the resulting table.
+The resolver is a template: it resolves any region, and ``us-east-1.evil.com/`` to another host. So the service passes to
+it only the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar, once at
+start. The host that a client names is then looked up in the resulting table.
 """
 
 import functools
@@ -62,7 +62,8 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
 def partition_of(region: str) -> str | None:
     """Return the partition whose pattern a region's name matches; None if there is none.
 
-    botocore itself matches only the beginning of the name, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at the end pass.
+    botocore itself matches only the beginning of the name, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at
+    the end pass.
     """
     if not can_be_region(region):
         return None

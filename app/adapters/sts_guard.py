@@ -30,8 +30,8 @@ STS_AT_ONCE_UNVOUCHED: Final = 128
 # A call that takes longer gives its place (one of the 128) to the next call; at most `MAX_SLOW` calls may have done so.
 SLOW_SECONDS: Final = 1.0
 MAX_SLOW: Final = 128
-# For one account in one region: as many for keys that STS has vouched for, and as many for others. At 500 calls a second this
-# is enough for answers of 130 ms.
+# For one account in one region: as many for keys that STS has vouched for, and as many for others. At 500 calls a second
+# this is enough for answers of 130 ms.
 STS_AT_ONCE_PER_ACCOUNT: Final = 64
 # Fewer turns than a pause saves up (`STS_BURST_SECONDS`) at the default rate.
 STS_NEWCOMERS_AT_ONCE: Final = 16
@@ -60,9 +60,11 @@ class _Lanes:
 
     Attributes:
         known: for keys that STS has vouched for.
-        unknown: for all other keys. Its concurrency limit is separate, so that slow calls of unknown keys delay no known key.
-        newcomers: the lane that all other keys pass first. It allows only a part of the budget, and so few of its calls wait for
-            a turn at the same time that known keys, which may use what a pause has saved up, hardly wait behind them.
+        unknown: for all other keys. Its concurrency limit is separate, so that slow calls of unknown keys delay no known
+            key.
+        newcomers: the lane that all other keys pass first. It allows only a part of the budget, and so few of its calls
+            wait for a turn at the same time that known keys, which may use what a pause has saved up, hardly wait behind
+            them.
     """
 
     known: Lane

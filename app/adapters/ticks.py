@@ -1,7 +1,7 @@
 """Time limits in ticks of the event loop, for answers of a peer.
 
-In a storm one turn of the event loop can take longer than the time limit of an answer. Then the answer has arrived and is not read
-yet, and a limit by the clock would report a live peer as dead. Between two ticks the loop polls its sockets.
+In a storm one turn of the event loop can take longer than the time limit of an answer. Then the answer has arrived and is
+not read yet, and a limit by the clock would report a live peer as dead. Between two ticks the loop polls its sockets.
 """
 
 import asyncio

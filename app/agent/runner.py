@@ -54,7 +54,7 @@ def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
 
 
 def _fault_of(program: str) -> tuple[str, int] | None:
-    """Return why a program cannot be started, and the exit status that a shell has for it; None where no reason is seen."""
+    """Return why a program cannot be started, with the exit status of a shell for that case; None if no reason is found."""
     if shutil.which(program) is not None:
         return None
     if shutil.which(program, os.F_OK) is not None or (os.sep in program and Path(program).exists()):
@@ -93,7 +93,7 @@ class _Runner:
             # In a group of its own: a terminal would else send Ctrl-C to it as well, and it would get the signal twice.
             self._proxy = subprocess.Popen(list(self._command), process_group=0)  # noqa: S603 - what the operator wrote
         except OSError as error:
-            # ENOENT alone does not tell a program that is gone from one whose interpreter is not there.
+            # ENOENT means either that the program is missing, or that its interpreter is.
             _, status = _fault_of(self._command[0]) or ("", _NOT_STARTED)
             self._log.error("proxy not started", program=self._command[0], problem=error.strerror, exit_status=status)
             return status

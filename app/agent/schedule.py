@@ -31,9 +31,10 @@ NEAR_END_SHARE: Final = 1 / 12
 
 
 def believed_end(now: datetime, ends: datetime) -> datetime:
-    """Return until when to rely on a token file: until its own end, but for 86,400 s from now at most.
+    """Return until when to rely on a token file: until the token's end, but for 86,400 s from now at most.
 
-    The service issues no token that lives longer. An agent that believed any end would renew a token of 2100 in 2071.
+    The service issues no token that lives longer. Without this limit the agent would renew a token that ends in 2100 in
+    2071.
     """
     return min(ends, now + timedelta(seconds=MAX_VALIDITY_SECONDS))
 
@@ -50,14 +51,15 @@ def renewal_at(obtained: datetime, ends: datetime, share: float, chance: float) 
 def retry_pause(failures: int, retry_after: float | None, chance: float) -> timedelta:
     """Return how long to wait after so many failures in a row.
 
-    It doubles from half a second or a second up to a minute. It is never shorter than what the service asked for, of which
-    300 s count, and never longer than 300 s.
+    The pause doubles, from 0.5 to 1 second up to a minute. The pause is at least what the service asked for
+    (``Retry-After``), but at most 300 s.
     """
     longest = min(LAST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 30))
     pause = longest * (1 + chance) / 2
     if retry_after is not None:
         asked = min(retry_after, MAX_RETRY_AFTER_SECONDS)
-        # All that were turned away in one moment would come back in one moment. The jitter ends at the same maximum.
+        # Without jitter all agents that were rejected at one moment would retry at one moment. The jitter keeps to the
+        # maximum too.
         latest = min(asked * (1 + JITTER_SHARE), MAX_RETRY_AFTER_SECONDS)
         pause = max(pause, asked + (latest - asked) * chance)
     return timedelta(seconds=pause)

@@ -32,7 +32,7 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _OUT_OF_DATE: Final = (9, 10)
-# The one form that is sent (RFC 9110, section 5.6.7).
+# The one date format that servers may send (RFC 9110, section 5.6.7).
 _HTTP_DATE: Final = re.compile(
     r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII
 )
@@ -62,10 +62,10 @@ class Reply:
 
     Attributes:
         status: the HTTP status.
-        members: of its JSON object; none where there is no such object.
-        retry_after: seconds that it asked to wait.
-        request_id: by which its audit line is found.
-        date: the time by its own clock, in whole seconds.
+        members: the members of the answer's JSON object; empty if the answer is no JSON object.
+        retry_after: the seconds that the service asks the agent to wait.
+        request_id: the id of the service's audit line.
+        date: the time by the service's clock, in whole seconds.
     """
 
     status: int

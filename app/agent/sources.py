@@ -149,9 +149,9 @@ def _held(token: str) -> Held | None:
 
 
 def _clock_note(reply: Reply, now: datetime) -> str:
-    """Say how far this host's clock is from the service's, where that is more than a credential may be ahead; else nothing.
+    """Return a note on how far this host's clock is from the service's; empty if no further than a credential may be ahead.
 
-    ``now`` is from before the call, which takes 65 s at most: a slow answer alone is no reason to say so.
+    ``now`` is the time before the call, which takes 65 s at most: a slow answer alone causes no note.
     """
     ahead = timedelta(0) if reply.date is None else now - reply.date
     if abs(ahead) <= MAX_FUTURE_SKEW:

@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 def to_response(answer: Answer) -> Response:
-    """Return it for a route of FastAPI's."""
+    """Convert the answer to a response for a FastAPI route."""
     response = Response(answer.body, status_code=answer.status)
     response.raw_headers = answer.headers()
     return response

@@ -32,8 +32,8 @@ from app.trail import Trail
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
 MAX_BODY_BYTES: Final = 64 * 1024
-# A waiting decision takes some 20 KiB: 160 MiB when full. Those that wait are bounded below that, for each account
-# (`app.adapters.bulkhead`); calls whose body is on its way are bounded by their connections.
+# A waiting decision takes some 20 KiB: 160 MiB when full. Waiting decisions have lower limits, one for each
+# account (`app.adapters.bulkhead`). The limit on connections bounds the calls whose body is still arriving.
 MAX_DECISIONS: Final = 8192
 
 # Of a Content-Length: int() refuses to read thousands of them.
@@ -200,8 +200,8 @@ class AuthenticateEndpoint:
         """Write the audit line and count the decision.
 
         Returns the reason that replaces the decision, or None. A decision whose line cannot be made is `internal_error`
-        (I21). A line that standard output does not take is counted; the decision goes on, unless its answer holds a token,
-        fresh, reused or presented: Kuma revokes by the id in the line.
+        (I21). A line that standard output does not accept is counted. The decision still counts, unless its answer
+        contains a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
         """
         seconds = time.perf_counter() - started
         unwritten = None
@@ -298,7 +298,7 @@ async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
     while True:
         if message["type"] == "http.disconnect":
             raise RequestError(Reason.MALFORMED_REQUEST, "the caller left before its body was whole")
-        # Taken out: a message is kept until the next one is there, and would keep its part of the body as well.
+        # Removed from the message: uvicorn keeps the message until the next one, and with it this part of the body.
         body += message.pop("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise RequestError(Reason.REQUEST_TOO_LARGE, "the body")

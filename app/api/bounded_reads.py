@@ -1,7 +1,7 @@
 """Reads of a connection, of at most 16 KiB each.
 
-The event loop reads up to 256 KiB at once, whatever the protocol does with it. So a client that sends requests ahead of
-their answers would have that much of them kept, for each connection.
+The event loop reads up to 256 KiB at once. So a client that sends requests ahead of their answers (pipelining) could make
+the service keep 256 KiB for each connection.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ MAX_READ_BYTES: Final = 16 * 1024
 
 
 def new_buffer() -> memoryview:
-    """Make the buffer of an event loop: a read is copied out of it before the next one."""
+    """Make a buffer that all connections of an event loop share: each read is copied out of it before the next one."""
     return memoryview(bytearray(MAX_READ_BYTES))
 
 
 class BoundedReads(asyncio.BufferedProtocol):
-    """Reads into a buffer for a protocol, which is handed all events."""
+    """Reads into a shared buffer, and passes the data and all events on to another protocol."""
 
     __slots__ = ("_buffer", "_connected", "_data_received", "_protocol")
 
@@ -27,7 +27,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         Args:
             protocol: of one connection.
             buffer: made by `new_buffer` for this event loop.
-            connected: told once the connection is made, and the protocol knows it.
+            connected: called once the connection is made, after the protocol's own ``connection_made``.
         """
         self._protocol = protocol
         self._connected = connected
@@ -39,7 +39,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand over what was read."""
+        """Pass the data on."""
         self._data_received(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool | None:

@@ -1,7 +1,7 @@
-"""Bounds on the JSON of a call: its first fault ends it, at ten times the cost of a cache hit at most (I20, I26).
+"""Bounds on the JSON of a call: the first fault rejects it, at ten times the cost of a cache hit at most (I20, I26).
 
 A body of 64 KiB holds 31,000 values. `json` takes 3 ms to read them, and calls Python for each object; pydantic takes 25 ms
-to report each one. So orjson reads the body, and a few passes in C examine everything that a body can hold many of.
+to report each one. So orjson reads the body, and a few passes in C check everything that can occur many times in a body.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_VALUES_OF_A_TAG: Final = 64
 MAX_MEMBERS: Final = 16
 # Objects and lists. A call with every tag has 260.
 MAX_CONTAINERS: Final = 1024
-# In a body that orjson refuses, such as one with half of a surrogate pair, which is the credential's fault.
+# For a body that orjson refuses, for example because the credential contains half of a surrogate pair; json reads it again.
 _MAX_VALUES_READ_TWICE: Final = 4096
 
 # Unicode's category Cc. The audit line and Kuma's own names have no use for one.
@@ -56,7 +56,7 @@ def read_call(body: bytes) -> dict[str, Any]:
     if isinstance(proxy, dict):
         _require_bounded(proxy)
     if _count_members(call) != marks.count(b":"):
-        # orjson keeps the last of two members of one name, and other parsers another one.
+        # orjson keeps the last of two members with one name; other parsers keep another one.
         raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: a member stands twice")
     return call
 
@@ -107,7 +107,7 @@ def _require_texts(field: str, texts: Iterable[Any]) -> None:
         text = "".join(texts)
     except TypeError:  # it stops at the first one
         _refuse(field, "a value is no string")
-    # The first look costs a tenth of the second one, and nearly all texts pass it.
+    # The first check costs a tenth of the second, and nearly all texts pass the first.
     if not text.isprintable() and _CONTROL.search(text):
         _refuse(field, "a control character")
 

@@ -87,7 +87,7 @@ class CallerGuard:
 
 def _refuse(request_id: str) -> Answer:
     answer = reason_answer(Reason.CALLER_NOT_AUTHENTICATED, request_id)
-    # The connection ends: it would have a place for another 75 s, and whoever has no token could have them all.
+    # Close the connection: otherwise clients without a token could use up all connections, each for 75 s (keep-alive).
     return answer._replace(
         extra_headers=(*answer.extra_headers, (b"www-authenticate", CHALLENGE), (b"connection", b"close"))
     )

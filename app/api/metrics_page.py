@@ -1,8 +1,8 @@
-"""One rendering of the metrics for all who ask for them within a second.
+"""One rendering of the metrics for all scrapers that ask within a second.
 
-A rendering takes 4 ms of the event loop, in which nobody is answered; with several workers it takes more. So it begins at
-most once a second, and whoever asks waits for the next one: an answer is never older than its question. That also slows down
-whoever asks again and again.
+A rendering blocks the event loop for 4 ms, and longer with several workers. So the service renders at most once a second,
+and each request waits for the next rendering: the page is never older than the request. That also limits a scraper in a
+loop.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 MIN_PAUSE_SECONDS: Final = 1.0
-# Beyond it scrapers are turned away. A page is about 60 KB.
+# Further scrapers get 503. A page is about 60 KB.
 MAX_SCRAPES: Final = 64
 
 Page = bytes
@@ -26,7 +26,7 @@ class MetricsPage:
         self._next_at = 0.0
 
     async def read(self) -> Page | None:
-        """Return the page as it is now or up to a second from now; None where too many wait for theirs."""
+        """Return the next rendering, up to a second from now; None if too many scrapers wait already."""
         if self._scrapes >= MAX_SCRAPES:
             return None
         loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class MetricsPage:
         self._hand_out(page, waiting)
 
     def _hand_out(self, page: Page, waiting: list[asyncio.Future[Page]]) -> None:
-        """Answer one of them in each turn of the event loop, so that callers and other probes have theirs in between."""
+        """Answer one scraper in each turn of the event loop, so that callers and other probes are answered in between."""
         if not waiting:
             return
         first = waiting.pop(0)

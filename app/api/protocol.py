@@ -35,14 +35,14 @@ class _TooManyWaitError(ValueError):
 
 
 class _Flow(FlowControl):
-    """Reads nothing while a request waits for an earlier one, although whoever answers the earlier one asks for its body."""
+    """Flow control that stays paused while a request waits for an earlier one, even if the application resumes reading."""
 
     def __init__(self, transport: asyncio.Transport, waiting: deque[Any]) -> None:
         super().__init__(transport)
         self._waiting = waiting
 
     def resume_reading(self) -> None:
-        """Read on, unless a request waits: it may be as large as a read, and the next read as large again."""
+        """Resume reading, unless a request waits: otherwise each further read could keep another 16 KiB."""
         if not self._waiting:
             super().resume_reading()
 
@@ -63,10 +63,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def idleness(self) -> tuple[int, float] | None:
-        """Whether nobody would be missed: the lower, the less. None while a call is being answered.
+        """The order in which idle connections are closed for new ones, lowest first; None while a call is being answered.
 
-        First those that have not sent a whole head, then those between two calls, then those that keep their body back or
-        do not take their answer; and of each kind those that have been so for longest.
+        First come connections that have not sent a whole head, then those between two calls, then those that do not send
+        the rest of their body or do not read their answer; within each kind, those that have been in that state longest.
         """
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None:
@@ -78,7 +78,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return None
 
     def make_room(self) -> None:
-        """End at once, so that another connection can have this one's place."""
+        """Close the connection at once, to make room for another one."""
         self.connections.discard(self)
         self.transport.abort()
 
@@ -97,7 +97,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came."""
+        """Process the data that arrived."""
         self._take(data)
         # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
         cycle = cast("RequestResponseCycle | None", self.cycle)
@@ -144,7 +144,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         waiting = self.pipeline.pop() if self.pipeline else None
-        # The last one's body may be on its way.
+        # The body of the last request may still be arriving.
         self.flow.resume_reading()
         if waiting is not None:
             self._start_asgi_task(*waiting)

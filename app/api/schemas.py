@@ -30,7 +30,7 @@ MAX_VALUES: Final = 17
 MAX_LISTENERS: Final = 64
 _MESH_MISSING: Final = "mesh_missing"
 _LISTENERS_OF_NO_DATAPLANE: Final = "listeners_of_no_dataplane"
-# The member at fault, where the fault is the whole proxy's.
+# The member to name, where the validator reports the fault for the whole of ``proxy``.
 _FIELDS_OF_FAULTS: Final = {_MESH_MISSING: "mesh", _LISTENERS_OF_NO_DATAPLANE: "listeners"}
 
 _DEMO: Final[JsonDict] = {

@@ -39,17 +39,17 @@ class TokenWay:
         return await self._endpoint.read(headers, receive)
 
     async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
-        """Answer with the token, and with what it was issued for; ``expiresAt`` is the token's.
+        """Answer with the token and the identity that it was issued for; ``expiresAt`` is the token's end.
 
         Raises:
-            RequestError: ``malformed_request``; the token needs a name that the call does not give.
+            RequestError: ``malformed_request``: the token needs a name, and the call has none.
         """
         try:
             issued = await _issue(self._issuer, decision, claimed, trail)
         except AuthorizationError as error:
             if error.reason is not Reason.PROXY_NAME_MISSING:
                 raise
-            # Unlike Envoy this caller can say it.
+            # Unlike Envoy, this caller can send the name.
             raise RequestError(Reason.MALFORMED_REQUEST, f"proxy.name: {error.detail}", field="proxy.name") from error
         members = {
             "token": issued.token,

@@ -200,7 +200,7 @@ def _check_usage(
 
 
 def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
-    """Require a name with zone listeners: the service refuses the call without it, since to Kuma no name is no limit."""
+    """Require a name with zone listeners: the service refuses a call without one, since a token without a name fits all."""
     if is_token and claim is not None and "listeners" in claim and claim["name"] is None:
         raise click.UsageError(
             "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"

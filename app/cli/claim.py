@@ -69,7 +69,7 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _check_listeners(type_option: str, proxy_type: str | None, listeners: tuple[str, ...]) -> None:
-    """Refuse what no role can have: the service answers `proxy_type_mismatch` to it, whatever the tags say."""
+    """Refuse listeners that no role fits: the service would answer `proxy_type_mismatch`, whatever the tags say."""
     if listeners and proxy_type != "dataplane":
         raise click.UsageError(
             f"--listener is for a Dataplane with zone listeners; give {type_option} dataplane with it"

@@ -98,7 +98,7 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --token-file: what a proxy reads, by kuma-dp's own variable."""
     return click.option(
         "--token-file",
-        # Not judged here: click ends with 2, and a health check with 1 whatever is wrong with the file.
+        # Not checked here: click would exit with 2, and a health check has to exit with 1 for every fault of the file.
         type=click.Path(readable=False, path_type=Path),
         required=True,
         envvar="KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",

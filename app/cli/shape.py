@@ -71,7 +71,7 @@ def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Ite
 
 
 def _header_rules(request: SignedRequest) -> str:
-    """Tell whether the rules are kept that no setting changes; their sentences hold names of closed sets, and no value."""
+    """Tell whether a credential keeps the header rules, which no setting changes; an error's detail has no value of it."""
     try:
         for rule in HEADER_RULES:
             rule(request)

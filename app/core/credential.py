@@ -25,12 +25,12 @@ _JWT_PARTS: Final = 3
 def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
     """Decode a credential of one of some forms.
 
-    Checks size, grammar and closed sets of names; it judges no value, and does not know the time.
+    Checks size, grammar and closed sets of names. Values and times are checked later.
 
     Args:
         text: what the proxy presented; untrusted.
-        forms: those that are worth decoding. The first characters tell the form, but for the two envelopes, which their
-            members tell apart. `app.core.request_policy.validate` has the last word on the form.
+        forms: the forms to decode. The first characters of the text tell the form; the two envelopes differ by their
+            members. `app.core.request_policy.validate` checks the form again.
 
     Raises:
         CredentialError: ``credential_malformed``.

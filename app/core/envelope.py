@@ -26,7 +26,7 @@ _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
 def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
-    """Decode the JSON of either envelope, told apart by its members; nothing within one that ``forms`` lacks is decoded.
+    """Decode the JSON of either envelope; the members tell which. The content of a form not in ``forms`` is not decoded.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -107,7 +107,7 @@ def _single(given: Any) -> Any:
 
 
 def _is_length(name: str, given: Any, body_length: int) -> bool:
-    """Whether it is a Content-Length as npm's aws4 writes it: a JSON integer, which has to be the body's length.
+    """Whether a header is a Content-Length as npm's aws4 writes it: a JSON integer that is the body's length.
 
     The type is compared exactly: ``true`` is an ``int`` to Python, and ``43.0`` and ``4.3e1`` are equal to 43.
     """
@@ -132,7 +132,7 @@ def _base64_member(members: dict[str, Any], name: str) -> bytes:
 
 
 def _base64_fault(text: str) -> str | None:
-    """Name the faults that other readers of a Vault envelope forgive, and that its writer can mend."""
+    """Name a fault that other verifiers of Vault envelopes accept, so that the sender can correct it."""
     if text.startswith("{"):
         return "JSON text, where its base64 belongs"
     return "base64 with line breaks or blanks in it" if re.search(r"\s", text, re.ASCII) else None

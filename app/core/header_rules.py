@@ -53,7 +53,7 @@ _HARMLESS_UNSIGNED: Final = frozenset(
     }
 )
 # Signed headers that may be absent from an envelope, since their one value is known without it: botocore leaves Host to the
-# URL; net/http adds Content-Length behind the signer's back, so that envelopes of Go's SDK v2 lack it.
+# URL; net/http adds Content-Length after signing, so envelopes of Go's SDK v2 lack it.
 _IMPLIED_SIGNED: Final = frozenset({"content-length", "host"})
 _FORM_CONTENT_TYPE: Final = re.compile(
     r"application/x-www-form-urlencoded(?:; ?charset=utf-8)?", re.ASCII | re.IGNORECASE
@@ -73,7 +73,7 @@ def _require_canonical_signed_headers(request: SignedRequest) -> None:
 def _require_no_unsigned_audience(request: SignedRequest) -> None:
     """Refuse an audience that the signature does not cover: anybody could have written it (CVE-2026-71861).
 
-    Beside a signed audience it is a header too many; without one the credential is bound to nobody.
+    Beside a signed audience header the unsigned one is malformed; without a signed one the credential has no audience.
     """
     signed = set(request.signature.signed_headers)
     unsigned = (request.headers.keys() & AUDIENCE_HEADERS) - signed

@@ -10,17 +10,17 @@ from app.core.signed_request import CredentialForm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownCredential:
-    """A credential that passed every rule but the clock's, and whom STS named for it.
+    """A credential that passed every rule except the clock's, and the principal that STS named for it.
 
-    It depends on the credential's bytes and on settings alone. It holds no byte of the credential, so it cannot be sent.
+    The value depends only on the credential's bytes and on settings. It contains no byte of the credential.
 
     Attributes:
         form: how the credential is written.
         signed_at: the moment of signing, by the signer's clock.
         lifetime: how long after ``signed_at`` it may be used.
         principal: the role that signed it.
-        key: by which it is remembered; empty while it is not.
-        is_approved: a decision about it was an approval before, so its role is one of a proxy. It decides nothing.
+        key: its key in the cache; empty while it is not cached.
+        is_approved: whether an earlier decision approved it. This chooses the cache, and decides nothing.
     """
 
     form: CredentialForm
