@@ -59,7 +59,7 @@ class CallerTokenFile:
         return str(self.path)
 
     def warnings(self) -> Iterator[str]:
-        """Say whether others can read or write it."""
+        """Return warnings about other users who can read or write the file."""
         return find_exposures(self.path)
 
 

@@ -27,8 +27,8 @@ MAX_ACCEPTED_IN_SPITE: Final = 4
 # What is so all the time is said once in a while.
 LOG_SECONDS: Final = 10.0
 
-# What callers must leave over: 384 connections to STS and 288 to hosts of it that hang, 64 to IAM, 1024 to the probes' own
-# listener, names, the log.
+# File descriptors that are not for callers: 384 connections to STS, 288 to STS hosts that do not answer, 64 to IAM, 1024 to
+# the listener of the diagnostics, DNS, the log.
 MAX_RESERVED_FILES: Final = 2048
 MAX_OPEN_FILES: Final = 65_536
 
@@ -37,18 +37,18 @@ IsAhead = Callable[[int], bool]
 
 
 class Connection(Protocol):
-    """A connection that stands."""
+    """An established connection."""
 
     @property
     def idleness(self) -> tuple[int, float] | None:
-        """How little it would be missed, the lower the less; None while it is needed."""
+        """The order in which idle connections are closed for new ones, lowest first; None while the connection is needed."""
 
     def make_room(self) -> None:
-        """End at once, and leave the connections that stand."""
+        """Close at once, and leave the collection of established connections."""
 
 
 def find_idle(connections: Iterable[Connection]) -> list[Connection]:
-    """Return those that can make room for others: a few, the least missed first. It looks at all of them."""
+    """Return a few connections that can be closed for new ones, in the order to close them. Iterates over all of them."""
     ranks = ((connection.idleness, connection) for connection in connections)
     idle = [(rank, connection) for rank, connection in ranks if rank is not None]
     return [connection for _, connection in heapq.nsmallest(MAX_ACCEPTED_AT_ONCE, idle, key=lambda each: each[0])]
@@ -76,13 +76,14 @@ class Listener:
 
         Args:
             listening: the socket, which listens. Whoever made it closes it, after `close`.
-            begin: takes an accepted connection over for good, also where it fails. What a client can do in a handshake
-                ends in an `OSError`, and is nothing to tell of. It may tell when the connection stands.
-            connections: those that stand. One that is begun must be in it before `begin` ends, and leave it when it is lost.
-            most: so many of them; for a further one an idle one is closed, or it waits in the kernel's backlog.
-            is_ahead: whether another process that looks at this socket should have the next one, as we have so many.
-            find_idle: some of those that can make room, the least missed first. It is asked once a pause at most.
-            most_beginning: so many may begin at the same time, as in a handshake; for a further one the oldest is ended.
+            begin: takes over an accepted connection, also if it fails. A handshake that fails because of the client raises
+                an `OSError`, which is not logged. It may call `established` before it ends.
+            connections: the established connections. `begin` must add its connection before it ends, and the connection must
+                leave when it is lost.
+            most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
+            is_ahead: whether another process that accepts from this socket should take the next connection.
+            find_idle: returns some idle connections, in the order to close them; called at most once a pause.
+            most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest.
         """
         self._listening = listening
         self._begin = begin
@@ -94,7 +95,7 @@ class Listener:
         self._find_idle_at = -math.inf
         self._most_beginning = most_beginning
         self._loop = asyncio.get_running_loop()
-        # In the order of their beginning.
+        # In the order in which they began.
         self._beginning: dict[asyncio.Task[object], None] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
@@ -133,7 +134,7 @@ class Listener:
         return True
 
     def _next_idle(self) -> Connection | None:
-        """Return one that can make room. There are so many a pause: closing and accepting all the time holds up callers."""
+        """Return an idle connection to close. Each pause allows only a few, since closing and accepting delays callers."""
         if self._loop.time() >= self._find_idle_at:
             self._find_idle_at = self._loop.time() + PAUSE_SECONDS
             self._idle = iter(self._find_idle())
@@ -155,7 +156,7 @@ class Listener:
             standing = len(self._connections) + len(self._beginning)
             is_full = standing >= self._most
             if is_full and number:
-                return  # perhaps nobody else waits: then nobody has to make room
+                return  # if no further connection waits, none has to be closed
             idle = self._next_idle() if is_full else None
             if is_full and idle is None:
                 self._rest(f"{self._most} connections stand")
@@ -167,15 +168,15 @@ class Listener:
                 return
 
     def _accept_one(self, idle: Connection | None) -> bool:
-        """Accept one, in the place of an idle one if there is no other; return whether another one may wait."""
+        """Accept one connection, closing an idle one at the limit; return whether another one may wait."""
         try:
             connection, _ = self._listening.accept()
         except BlockingIOError:
             return False
         except ConnectionError:
-            return True  # it went away while it waited
+            return True  # the client disconnected while it waited
         except OSError as error:
-            # No descriptor or no memory is left, for instance. Some will be when connections have ended.
+            # For example, no file descriptor or no memory is left; some becomes free when connections end.
             self._rest(f"{type(error).__name__}: {error.strerror}")
             return False
         connection.setblocking(False)

@@ -1,4 +1,4 @@
-"""Texts in PEM (RFC 7468), as far as the libraries that read them are too lenient."""
+"""Checks on PEM texts (RFC 7468) that the libraries leave out."""
 
 import re
 from typing import Final
@@ -9,8 +9,8 @@ _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 def require_one_private_key(pem: bytes) -> None:
     """Refuse a second private key: libraries take the first one and are silent about the others.
 
-    Whoever appends a key to a file to exchange it would go on with the old one. That there is a first one is the library's
-    to say.
+    An operator who appends a new key to the file would unknowingly keep using the old one. A file without any key is left to
+    the library to refuse.
 
     Raises:
         ValueError: there are several.

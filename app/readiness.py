@@ -13,9 +13,9 @@ class Readiness:
     """The state behind ``/ready``.
 
     Attributes:
-        credentials_obtained: the SDK's chain gave the service credentials of its own, once.
-        draining: it was told to stop.
-        without_tls: upstreams that are reached without TLS, on loopback. It never changes the answer.
+        credentials_obtained: whether the SDK's chain has given the service credentials of its own once.
+        draining: whether the service was told to stop.
+        without_tls: upstreams that are reached without TLS, on loopback. They do not affect readiness.
     """
 
     credentials_obtained: bool = False

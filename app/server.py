@@ -42,12 +42,12 @@ _NOTICE_SECONDS: Final = 0.5
 _HANDSHAKE_SECONDS: Final = 10.0
 # A client that keeps an idle connection may not hear that it ends: the process does not wait for its answer at the end.
 _TLS_END_SECONDS: Final = 2.0
-# A client that does not go on with its handshake has a place until then; with one more handshake the oldest ends.
+# A client that does not finish its handshake has a place until then. At the limit, a new handshake ends the oldest one.
 _MAX_HANDSHAKES: Final = 1024
-# With TLS, uvloop reads up to 256 KiB and keeps them encrypted while the application reads nothing. So the kernel is asked
-# for a small receive buffer (it makes it twice as large), and uvloop pauses at the same number.
+# With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
+# sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
 _MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
-# Probes and metrics alone, out of the open files that callers leave. When all are idle they take 7 MB.
+# Only probes and metrics, from the reserved file descriptors. 1024 idle connections take 7 MB.
 _MAX_DIAGNOSTICS: Final = 1024
 _MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
@@ -150,7 +150,7 @@ async def _serve(settings: Settings, sockets: Sockets, worker: Worker | None) ->
         servers = [(_Server(config, service.tls, most_connections(), shared), sockets.api)]
         if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
-            # Of few open files callers need the most.
+            # If there are few file descriptors, most of them are for callers.
             most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
             servers.append((_Server(config, most=most), sockets.diagnostics))
         stop = _handle_signals([server for server, _ in servers], service, grace)

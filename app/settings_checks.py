@@ -107,7 +107,7 @@ def cross_problems(environ: Mapping[str, str], known: Collection[str], prefix: s
 def region_problems(
     environ: Mapping[str, str], endpoints: Iterable[StsEndpoint], partition_of: Callable[[str], str | None]
 ) -> Iterator[Problem]:
-    """Hold partition and regions to botocore's data.
+    """Check partition and regions against botocore's data.
 
     Args:
         environ: the environment, without empty values.
@@ -148,7 +148,7 @@ def region_problems(
 
 
 def form_problems(environ: Mapping[str, str]) -> Iterator[Problem]:
-    """Refuse an empty list of forms: elsewhere an empty variable is an unset one, but here that would accept every form.
+    """Refuse an empty list of forms: other empty variables count as unset, which for this one would accept every form.
 
     Args:
         environ: the environment, with empty values.

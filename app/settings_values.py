@@ -163,7 +163,7 @@ def parse_role_name(text: str) -> str:
 
 
 def parse_role_path_prefix(text: str) -> str:
-    """Check the beginning of a role's path. Without the slash at its end ``/mesh`` would let ``/mesh-test/`` in."""
+    """Check the prefix of a role's path. Without its slash at the end, ``/mesh`` would also match ``/mesh-test/``."""
     if not _ROLE_PATH.fullmatch(text):
         raise ValueError("it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/")
     return text
@@ -187,8 +187,8 @@ def parse_regions(text: str) -> frozenset[str]:
 
 
 def parse_extra_regions(text: str) -> frozenset[str]:
-    """Parse the comma-separated names of newer regions; whether they fit the partition is checked with botocore's data."""
-    # Blanks alone: a line break belongs to no exact name.
+    """Parse the comma-separated names of newer regions; `settings_checks` compares them with the partition."""
+    # Strip only spaces: a line break is no part of a region's exact name.
     regions = frozenset(region.strip(" ") for region in text.split(","))
     if not all(map(can_be_region, regions)):
         raise ValueError("it must list exact names of regions, each 1 to 32 characters of a-z 0-9 -: eu-north-7")

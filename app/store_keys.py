@@ -29,7 +29,7 @@ class StoreKeyFile:
         return str(self.path)
 
     def warnings(self) -> Iterator[str]:
-        """Say whether others can read or write it."""
+        """Return warnings about other users who can read or write the file."""
         return find_exposures(self.path)
 
 

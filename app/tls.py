@@ -42,7 +42,7 @@ class TlsFiles:
         return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
 
     def warnings(self) -> Iterator[str]:
-        """Say whether others can read or write the key."""
+        """Return warnings about other users who can read or write the key."""
         return find_exposures(self.key)
 
 

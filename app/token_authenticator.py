@@ -9,7 +9,7 @@ The steps of `app.authenticator`, with what a token already proves left out::
     7 limit     TokenSubject    -> RoleGrant            core.token_subject, by the settings as they are now
     8 match     RoleGrant       -> ProxyIdentity        core.role_grant
 
-What STS and IAM said, 3, 4 and 6, is as old as the token: a role's changed tags are seen at the token's end.
+Steps 3, 4 and 6, the answers of STS and IAM, are as old as the token: a change of the role's tags takes effect at its end.
 """
 
 from collections.abc import Callable

@@ -40,7 +40,7 @@ class TokenIssuer(Protocol):
     """Issues tokens for approvals."""
 
     async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
-        """Return a token that holds its bearer to the approved identity, before ``trail.deadline``.
+        """Return a token for the approved identity, before ``trail.deadline``.
 
         Args:
             decision: the approval.

@@ -41,7 +41,7 @@ class SigningKeyFile:
         return str(self.path)
 
     def warnings(self) -> Iterator[str]:
-        """Say which of the files others can read or write; the one that names the keys is no secret."""
+        """Return warnings about files that other users can read or write; the file that names the keys is no secret."""
         for path in dict.fromkeys(self.paths):
             yield from find_exposures(path, is_secret=path != self.path)
 
@@ -68,7 +68,7 @@ class SigningKeySource:
         return self._paths
 
     def warnings(self) -> Iterator[str]:
-        """Say which of the files others can read or write."""
+        """Return warnings about files that other users can read or write."""
         for file in self._files:
             yield from file.warnings()
 

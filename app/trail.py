@@ -26,33 +26,33 @@ REUSED: Final = "reused"
 PRESENTED: Final = "presented"
 TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
 
-# What this process knows about a role that IAM is asked for: nothing yet, a record that is to be read again, or that it was
-# not found a while ago.
+# What this process knows about a role before it asks IAM: nothing, an old record, or that the role was not found a while
+# ago.
 RoleHistory = Literal["new", "known", "missing"]
 NEW: Final = "new"
 KNOWN: Final = "known"
 MISSING: Final = "missing"
 
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
-# How long one decision waits for what replicas share, over all of its steps (docs/decisions/0012).
+# How long one decision waits for other replicas and shared budgets, over all of its steps (docs/decisions/0012).
 MAX_SHARED_WAIT_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True)
 class SharedWait:
-    """The seconds that one decision may still wait for what replicas share: for their claims and for shared budgets.
+    """The seconds that one decision may still wait for the claims of other replicas and for shared budgets.
 
-    Whoever can write to the store decides how long such a wait is, so this one bound holds for all of them together.
+    Whoever can write to the store controls how long such a wait takes, so one bound applies to all of them together.
     """
 
     left: float = MAX_SHARED_WAIT_SECONDS
 
 
 class Elsewhere(Protocol):
-    """Whether a call is still needed, while it waits: another replica may have been answered meanwhile."""
+    """Checks, while a call waits, whether it is still needed: another replica may have the answer already."""
 
     async def before_queue(self) -> None:
-        """Claim the question, or wait for the replica that has; raise what ends the waiting. No place is held meanwhile."""
+        """Claim the question, or wait for the replica that has claimed it. Runs before the call takes any place."""
 
     async def before_turn(self) -> None:
         """Raise what ends the waiting, before a turn is spent."""
@@ -68,8 +68,8 @@ class UpstreamCall:
         request_id: AWS's request id; that of the cached answer on a hit.
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.
-        elsewhere: is asked while the call waits.
-        share: the places of decisions of the same account that wait; whoever waits for this answer takes one of them.
+        elsewhere: checks, while the call waits, whether another replica has the answer.
+        share: the places for waiting decisions of the same account; each decision that waits for this answer takes one.
         role: what is known about the role that the call is about: ``new``, ``known`` or ``missing``.
     """
 

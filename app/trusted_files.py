@@ -1,7 +1,7 @@
-"""Files whose content decides who is believed: keys and caller tokens. Whoever can write to one can be anybody.
+"""Files of keys and caller tokens. Whoever can write to one of them can impersonate any proxy or caller.
 
-What is checked is the file behind all symbolic links, by the descriptor that it is read from: Kubernetes and others mount
-secrets as links. Root and the service's own user may own it, since both can change the service anyway.
+The checks apply to the open file, behind all symbolic links: Kubernetes and others mount secrets as links. Root and the
+service's own user may own it, since both can change the service anyway.
 """
 
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def read_trusted(path: Path) -> bytes:
-    """Read a file that nobody but root, the service's user and the file's group can have written.
+    """Read a file that only root, the service's user and the file's group can have written.
 
     Raises:
-        ValueError: somebody else can have, or it is no regular file; with a sentence and its remedy.
+        ValueError: another user can have written it, or it is no regular file; the message names the remedy.
         OSError: it cannot be read.
     """
     if path.exists() and not path.is_file():
@@ -39,7 +39,7 @@ def read_trusted_lines(path: Path) -> list[str]:
 
 
 def find_exposures(path: Path, *, is_secret: bool = True) -> Iterator[str]:
-    """Say what is allowed about a file that `read_trusted` has read, and yet worth a second thought.
+    """Return warnings about permissions that `read_trusted` allows, and that are still a risk.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ def find_exposures(path: Path, *, is_secret: bool = True) -> Iterator[str]:
         mode = path.stat().st_mode
         folders = {folder: folder.stat().st_mode for folder in {path.parent, path.resolve().parent}}
     except OSError:
-        return  # it has gone since it was read; the next reading says so
+        return  # the file was removed after it was read; the next reading reports that
     if is_secret and mode & stat.S_IROTH:
         yield f"{path} is readable by every user (mode {_octal(mode)}); take that away: chmod o-r {path}"
     if mode & stat.S_IWGRP:

@@ -41,13 +41,13 @@ class FileWatch:
         """Start with what was read with the settings.
 
         Args:
-            what: the files hold.
-            paths: the files; a symbolic link stands for what it leads to. Or what tells them, where a file names others:
-                those that it names anew are read once more at the next check.
+            what: what the files contain.
+            paths: the files; symbolic links are followed. Or, where a file names others, a function that returns all of
+                them: newly named files are read once more at the next check.
             load: takes the files over, or raises and leaves everything as it is. It may run in another thread.
             metrics: counts what could not be taken over.
             timer: of `bad_for`.
-            warnings: say what about the files is worth a second thought, once they are taken over.
+            warnings: returns warnings about the files, after they are taken over.
         """
         self.what = what
         self._paths = paths if callable(paths) else lambda: paths

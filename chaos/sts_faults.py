@@ -21,7 +21,7 @@ _ACTION: Final = "GetCallerIdentity"
 # Fewer than open the breaker, so that each row finds it closed.
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
-# More than may wait, all of one account.
+# More than may wait for one account; all have one account.
 _STORM: Final = MAX_WAITING_KNOWN + 300
 # The deadline, and what so many connections take at both ends.
 _STORM_SECONDS: Final = DEADLINE + 3

@@ -71,7 +71,7 @@ def _name(text: str) -> x509.Name:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, issuer_key: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    """Both key identifiers are there, since Python 3.13 verifies strictly (VERIFY_X509_STRICT, RFC 5280)."""
+    """Add both key identifiers, since Python 3.13 verifies strictly (VERIFY_X509_STRICT, RFC 5280)."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()

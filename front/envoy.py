@@ -20,7 +20,7 @@ SHIPPED: Final = ROOT / "config/envoy/envoy.yaml"
 CERTIFICATE: Final = ROOT / "config/envoy/listener-certificate.yaml"
 REMEDY: Final = "there is no Envoy here; install it: make install-envoy"
 
-_START_SECONDS: Final = 90.0  # a processor may have more to do than this
+_START_SECONDS: Final = 90.0  # the processor may be busy with other work
 
 
 class EnvoyError(Exception):

@@ -1,11 +1,11 @@
 """Find the other Python interpreters that the tests must pass on: ``make test-pythons``.
 
 Beside the interpreter that runs this module these are the oldest one that the project supports, the newest one on this
-machine, and the one of the image. Each is looked for in PATH and among pyenv's versions, and is tried: a shim of pyenv for
-a version that is not selected is there, and fails. A prerelease does not count, and neither does an interpreter without
-``venv`` and ``ensurepip``.
+machine, and the one of the image. The module looks in PATH and among pyenv's versions, and runs each candidate: pyenv
+has shims for versions that are not selected, and these fail. A prerelease does not count, and neither does an interpreter
+without ``venv`` and ``ensurepip``.
 
-Prints one path a line. What is missing goes to the standard error, and is no failure.
+Prints one path a line. Missing versions are reported on standard error, and are no failure.
 
 Usage: python -m tools.interpreters
 """
@@ -22,7 +22,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SECONDS: Final = 60
-"""For an interpreter to say what it is."""
+"""The program with which an interpreter prints its version."""
 
 _NAME: Final = re.compile(r"python3\.\d+")
 _TRIAL: Final = "import ensurepip, sys, venv; print(*sys.version_info[:3]) if sys.version_info[3] == 'final' else None"
@@ -32,7 +32,7 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Interpreter:
-    """An interpreter that runs."""
+    """An interpreter that can be run."""
 
     release: tuple[int, int, int]
     path: Path
@@ -65,7 +65,7 @@ def try_interpreter(path: Path) -> Interpreter | None:
 def choose(
     found: list[Interpreter], own: Version, oldest: Version, image: Version
 ) -> tuple[list[Interpreter], list[str]]:
-    """Return the interpreters to test on beside the own one, and what to say about those that are missing."""
+    """Return the other interpreters to test on, and a sentence for each one that is missing."""
     versions = {own, *(each.version for each in found)}
     wanted = {oldest: "the oldest that the project supports", image: "the image's"}
     missing = [
@@ -89,7 +89,7 @@ def image_version(dockerfile: str) -> Version:
 
 
 def main() -> int:
-    """Print what was found, and say what was not."""
+    """Print the paths of the interpreters, and report missing ones."""
     oldest = oldest_version((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     image = image_version((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     chosen, missing = choose(find_interpreters(os.environ), sys.version_info[:2], oldest, image)

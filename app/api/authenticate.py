@@ -200,7 +200,7 @@ class AuthenticateEndpoint:
         """Write the audit line and count the decision.
 
         Returns the reason that replaces the decision, or None. A decision whose line cannot be made is `internal_error`
-        (I21). A line that standard output does not accept is counted. The decision still counts, unless its answer
+        (I21). A line that standard output does not accept is counted. The decision stays valid, unless its answer
         contains a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
         """
         seconds = time.perf_counter() - started

@@ -30,16 +30,16 @@ class ProxyRequest:
     """What the proxy says it is, as its DP server knows it. Untrusted.
 
     Attributes:
-        type: the kind of its resource: a zone proxy in a Dataplane says ``dataplane``.
-        mesh: a data plane proxy's mesh; zone proxies have none.
-        name: its resource's name.
+        type: the kind of the proxy's resource; ``dataplane`` also for a zone proxy in a Dataplane.
+        mesh: the mesh of a Dataplane; ZoneIngress and ZoneEgress resources have none.
+        name: the resource's name.
         zone: a zone proxy's zone, if it is known.
         tags: per tag, the values over all inbounds and ``networking.gateway.tags``.
         labels: the resource's metadata labels.
-        listeners: the kinds of zone listeners in its Dataplane; empty where it has none.
-        services: every ``kuma.io/service`` of its tags.
-        service_label: a label of that name. It proves nothing: Kuma compares tags alone.
-        workload: the ``kuma.io/workload`` of its labels.
+        listeners: the kinds of zone listeners in the proxy's Dataplane; empty if there are none.
+        services: every value of the tag ``kuma.io/service``.
+        service_label: the label ``kuma.io/service``. It proves nothing: Kuma compares only tags.
+        workload: the label ``kuma.io/workload``.
     """
 
     type: ProxyType
@@ -50,7 +50,7 @@ class ProxyRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     listeners: AbstractSet[ZoneListener] = frozenset()
 
-    # Once, and not on each decision about the same claim.
+    # Calculated once, and not on each decision about the same call.
     services: AbstractSet[str] = field(init=False, repr=False, compare=False)
     service_label: str | None = field(init=False, repr=False, compare=False)
     workload: str | None = field(init=False, repr=False, compare=False)
@@ -73,5 +73,5 @@ class ProxyIdentity:
 
     @property
     def is_zone_proxy_in_dataplane(self) -> bool:
-        """Whether it is an ingress or egress of one mesh: to Kuma a Dataplane with zone listeners."""
+        """Whether the proxy is an ingress or egress of one mesh: in Kuma, a Dataplane with zone listeners."""
         return self.mesh is not None and self.type is not ProxyType.DATAPLANE

@@ -70,7 +70,7 @@ def encode_role(role: RoleRecord) -> bytes:
 
 
 def decode_role(payload: bytes) -> RoleRecord:
-    """Read what `encode_role` wrote. Whether it is the caller's role is `read_grant`'s to find out, as ever.
+    """Read what `encode_role` wrote. `read_grant` checks whether it is the caller's role.
 
     Raises:
         RecordError: it is nothing that `encode_role` writes, or its ARN is none.

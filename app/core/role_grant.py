@@ -10,7 +10,7 @@ from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyReques
 from app.errors import AuthorizationError
 from app.reasons import Reason
 
-# In place of a list of meshes: every mesh, and zone proxies.
+# Instead of a list of meshes: every mesh, and zone proxies too.
 ANY_MESH: Final = "*"
 AccountMeshes = Mapping[str, AbstractSet[str]]
 
@@ -67,15 +67,15 @@ class RoleGrant:
     service: str | None = None
     workload: str | None = None
     zone: str | None = None
-    # Derived once with the grant, which is remembered, and not on each decision: the type of the proxy's resource, the zone
-    # listeners that it has, and the services that its tags must name; None for any.
+    # Derived once with the grant, which is cached, and not on each decision: the type of the proxy's resource, the zone
+    # listeners that it must have, and the services that its tags must name; None for any services.
     resource: ProxyType = field(init=False, repr=False, compare=False)
     listeners: AbstractSet[ZoneListener] = field(init=False, repr=False, compare=False)
     services: AbstractSet[str] | None = field(init=False, repr=False, compare=False)
     _identity: ProxyIdentity = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Fail closed: a missing mesh would narrow nothing, and match every mesh.
+        # Fail closed: a grant without its mesh would match every mesh.
         is_in_mesh = self.mesh is not None
         if self.type is ProxyType.DATAPLANE:
             has_shape = is_in_mesh and self.zone is None
@@ -88,7 +88,7 @@ class RoleGrant:
         )
         object.__setattr__(self, "resource", ProxyType.DATAPLANE if is_in_mesh else self.type)
         listeners = _LISTENERS[self.type] if is_in_mesh else frozenset()
-        # A zone proxy offers no service of its own, and no tag of its role names one: any would be somebody else's.
+        # A zone proxy has no service of its own, and its role grants none: any service would be that of another proxy.
         services = frozenset({self.service} - {None}) if listeners or self.service is not None else None
         object.__setattr__(self, "listeners", listeners)
         object.__setattr__(self, "services", services)
@@ -96,7 +96,7 @@ class RoleGrant:
 
 
 def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> None:
-    """Hold a grant to what the settings ask of it, whether it comes from a role or from a token.
+    """Check a grant against the settings, whether it comes from a role or from a token.
 
     Runs on every decision, cache hits included.
 
@@ -112,7 +112,7 @@ def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> No
 
 
 def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None:
-    """Hold an account to its meshes: whoever tags roles in one account must not claim another's mesh.
+    """Check that the account may claim the mesh: who tags roles in one account must not claim another account's mesh.
 
     A ZoneIngress or ZoneEgress carries the traffic of every mesh, so only an account with ``*`` may have one.
     """
@@ -123,7 +123,7 @@ def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None
 
 
 def match(grant: RoleGrant, proxy: ProxyRequest | None, policy: GrantPolicy) -> ProxyIdentity:
-    """Compare what the proxy says it is with its grant (I15, I27). Without ``proxy`` the caller wants the identity alone.
+    """Compare what the proxy asserts with its grant (I15, I27). With ``proxy`` None, return the identity without comparing.
 
     Runs on every decision, cache hits included.
 
@@ -143,7 +143,7 @@ def match(grant: RoleGrant, proxy: ProxyRequest | None, policy: GrantPolicy) -> 
 
 
 def _require_same_dataplane(grant: RoleGrant, proxy: ProxyRequest, policy: GrantPolicy) -> None:
-    """Compare all that Kuma can derive an identity of a Dataplane from: a name that the grant lacks is refused (I27).
+    """Compare every name that Kuma can make an identity of a Dataplane from: a name that the grant lacks is refused (I27).
 
     Kuma takes the mTLS service from the tags, and from the workload label where there is no service among them
     (pkg/xds/secrets/identity_tags.go of 2.14.2); a MeshIdentity takes the SPIFFE id from the workload label.
@@ -162,7 +162,7 @@ def _require_same_dataplane(grant: RoleGrant, proxy: ProxyRequest, policy: Grant
 
 
 def _require_one_zone(grant: RoleGrant, proxy: ProxyRequest | None, bound: str | None) -> None:
-    """Hold a zone proxy to one zone: of the role, of the proxy and of the setting, those that are known are equal."""
+    """Check that a zone proxy has one zone: the zones of role, proxy and setting must be equal where they are known."""
     zones = {grant.zone, bound, None if proxy is None else proxy.zone}
     if len(zones - {None}) > 1:
         detail = f"the role is for zone {grant.zone or '(any)'}, this service for {bound or '(any)'}"

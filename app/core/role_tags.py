@@ -35,12 +35,12 @@ class RoleArn(NamedTuple):
     name: str
 
 
-# Without slots: what is read out of a record is kept in it, and goes with it (`functools.cached_property`).
+# Without slots: `functools.cached_property` stores the parts and the grant in the record, so they expire with it.
 @dataclass(frozen=True, kw_only=True)
 class RoleRecord:
-    """What IAM says of one role. Whether it is the caller's role is `read_grant`'s to find out.
+    """What IAM says about one role. `read_grant` checks whether it is the caller's role.
 
-    Every proxy of a role asks for the same grant at each of its streams, so it is read once for each record.
+    Each stream of each proxy with this role needs the same grant, so the grant is read once for each record.
 
     Attributes:
         arn: the IAM ARN, path included.
@@ -105,9 +105,9 @@ def read_grant(
     Args:
         admitted: the caller.
         role: what IAM says.
-        policy: what the settings ask of a role.
-        proxy: what the proxy says it is. Only a Dataplane with zone listeners has the mesh and the workload of a zone
-            proxy's role looked at.
+        policy: what the settings require of a role.
+        proxy: what the proxy asserts. The mesh and the workload of a zone proxy's role are read only for a Dataplane with
+            zone listeners.
 
     Raises:
         AuthorizationError: ``role_id_mismatch``, ``role_path_not_allowed``, ``role_*_missing``, ``role_tag_invalid``,
@@ -115,7 +115,7 @@ def read_grant(
     """
     principal = admitted.principal
     require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
-    # Before the tags: what a role outside of the path is tagged with is nobody's business.
+    # Before the tags, so that a denial of a role outside of the path reveals nothing about its tags.
     if policy.role_path_prefix is not None and not role.parts.path.startswith(policy.role_path_prefix):
         raise AuthorizationError(Reason.ROLE_PATH_NOT_ALLOWED, f"the role has the path {role.parts.path}")
     grant = role.grant_in_dataplane if proxy is not None and proxy.listeners else role.grant

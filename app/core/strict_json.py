@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn
 # The deepest document that the service reads has 4 levels: a value of a tag in the body of a call.
 MAX_NESTING: Final = 16
 
-# Only the brackets of a document are left, and both kinds become one.
+# Tables for `bytes.translate`: keep only brackets, and turn both kinds into one.
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
@@ -20,8 +20,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
     Two members of one name in an object are refused at every level, since parsers disagree on which one counts; so are
     ``NaN`` and the infinities, which are no JSON. The caller bounds the length of ``text`` first. Objects and lists may
-    be nested `MAX_NESTING` deep, the outermost object included: the interpreter's own limit is no bound, since CPython
-    3.11 stops at about 1,000 levels and 3.12 and later parse 5,000.
+    be nested `MAX_NESTING` deep, including the outermost object. The interpreter's own limit is too high: CPython 3.11
+    stops at about 1,000 levels, and 3.12 and later parse 5,000.
 
     Raises:
         StrictJsonError: it is not UTF-8, not JSON, not an object, ambiguous, or nested too deeply.

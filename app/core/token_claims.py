@@ -74,7 +74,7 @@ class TokenSubject:
 
     @property
     def kind(self) -> TokenKind:
-        """The kind of key that signs it: whatever is a Dataplane to Kuma has a mesh."""
+        """The kind of key that signs the token: every identity of a Dataplane has a mesh, and no other identity has one."""
         return TokenKind.ZONE if self.identity.mesh is None else TokenKind.DATAPLANE
 
 
@@ -101,14 +101,14 @@ def subject_of(
     default_zone: str | None = None,
     with_names: bool = False,
 ) -> TokenSubject:
-    """Say what a token for a granted identity has to hold its bearer to.
+    """Return what a token for a granted identity says about its bearer.
 
     Args:
-        identity: that was granted.
-        principal: that it was granted to.
-        claimed: what the proxy says it is; it was compared with the identity.
-        default_zone: of zone proxies whose role and own words name none.
-        with_names: hold a data plane to the name that it gives. A zone proxy in a Dataplane always is.
+        identity: the granted identity.
+        principal: the role session that the identity was granted to.
+        claimed: what the proxy asserts; it was compared with the identity.
+        default_zone: the zone of zone proxies if neither the role nor the proxy names one.
+        with_names: include the name that a data plane gives. The token of a zone proxy in a Dataplane always includes it.
 
     Raises:
         AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
@@ -121,7 +121,7 @@ def subject_of(
         if not zone:
             raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
         return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
-    # No claim says "zone proxy alone", so those that Kuma compares hold such a token as narrowly as they can.
+    # No claim says "zone proxy only", so such a token has every claim that Kuma compares and that can limit its bearer.
     if identity.is_zone_proxy_in_dataplane and identity.workload is None:
         raise AuthorizationError(
             Reason.ROLE_WORKLOAD_MISSING, "a token of a zone proxy in a Dataplane names a workload"
@@ -168,6 +168,6 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
     if subject.name is not None:
         claims["Name"] = subject.name
     if identity.zone is not None:
-        # Of a zone proxy in a Dataplane. Kuma reads no zone out of these tokens; this service holds their bearer to it.
+        # For a zone proxy in a Dataplane. Kuma ignores this claim in these tokens; this service compares it with the proxy.
         claims["Zone"] = identity.zone
     return claims

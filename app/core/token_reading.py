@@ -16,13 +16,13 @@ from app.reasons import Reason
 _LAST_SECOND: Final = 253_402_300_799
 _PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
 
-# The grammars of what this service writes. Claims are signed, but a key can be shared with another signer: a text outside
-# its grammar would reach the audit line, the answer and the comparison with the proxy.
+# The grammars of what this service writes. Claims are signed, but another signer may use the same key: without this check,
+# a text outside its grammar would reach the audit line, the answer and the comparison with the proxy.
 # str(uuid.uuid4()): RFC 9562, section 5.4.
 _TOKEN_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _PARTITION: Final = re.compile(r"aws(?:-[a-z]{1,16}){0,4}", re.ASCII)
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
-# Those of `app.core.role_tags` and `app.core.token_claims`; a test holds them to each other.
+# The same grammars as in `app.core.role_tags` and `app.core.token_claims`; a test compares them.
 _NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}", re.ASCII)
 _WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)

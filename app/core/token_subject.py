@@ -1,4 +1,4 @@
-"""`TokenSubject` → `RoleGrant`: what a token that comes back as a credential lets its bearer be, by today's settings."""
+"""`TokenSubject` → `RoleGrant`: what a presented token grants by the current settings."""
 
 from app.core.proxy import ProxyRequest
 from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
@@ -8,9 +8,9 @@ from app.reasons import Reason
 
 
 def limit(subject: TokenSubject, policy: GrantPolicy) -> RoleGrant:
-    """Hold a token to what `app.core.role_tags.read_grant` holds a role to: settings may have changed since its issue.
+    """Apply the checks of `app.core.role_tags.read_grant` to a token: settings may have changed since its issue.
 
-    A token holds no path of a role, so it is not judged by one.
+    A token does not contain the role's path, so the path is not checked.
 
     Raises:
         AuthorizationError: ``role_service_missing``, ``role_workload_missing``, ``account_mesh_not_allowed``.

@@ -25,7 +25,7 @@ OTHER_ACCOUNT: Final = "444455556666"
 STRANGERS_ACCOUNT: Final = "999988887777"
 AUDIENCE: Final = "demo-control-plane"
 
-_START_SECONDS: Final = 90.0  # a processor may have more to do than this
+_START_SECONDS: Final = 90.0  # the processor may be busy with other work
 _POLL_SECONDS: Final = 0.05
 
 
@@ -71,7 +71,7 @@ class Stage:
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end this process as Ctrl-C does, through what stops the processes that it started."""
+    """Make SIGTERM end this process as Ctrl-C does, so that it stops the processes that it started."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
