@@ -77,7 +77,7 @@ class Listener:
         Args:
             listening: the socket, which listens. Whoever made it closes it, after `close`.
             begin: takes over an accepted connection, also if it fails. A handshake that fails because of the client raises
-                an `OSError`, which is not logged. It may call `established` before it ends.
+                an `OSError`, which is not logged. It may call `stands` before it ends.
             connections: the established connections. `begin` must add its connection before it ends, and the connection must
                 leave when it is lost.
             most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
@@ -197,10 +197,10 @@ class Listener:
         task.add_done_callback(self._begun)
 
     def stands(self, task: asyncio.Task[object] | None) -> None:
-        """Take a connection that is among those that stand from those that begin, or it would have two places for a moment.
+        """Count an established connection no longer as beginning, so that it does not count twice for a moment.
 
         Args:
-            task: in which it began.
+            task: the task in which the connection began.
         """
         if task is not None:
             self._beginning.pop(task, None)

@@ -215,8 +215,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.ROLE_PATH_NOT_ALLOWED: Explanation(
             403,
             "The role's path is not allowed",
-            "KMESH_AWSIAM_ROLE_PATH_PREFIX names the beginning of the paths that are: make the role again under such a "
-            "path, since IAM cannot move one.",
+            "The role's path must begin with KMESH_AWSIAM_ROLE_PATH_PREFIX: make the role again under such a path, since "
+            "IAM cannot move a role.",
         ),
         Reason.ROLE_TAG_INVALID: Explanation(
             403,
@@ -256,19 +256,19 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.PROXY_SERVICE_MISMATCH: Explanation(
             403,
             "The role's kuma.io/service does not cover the proxy",
-            "Every kuma.io/service of the proxy's inbounds and gateway must be the one of the role's tag, there must be "
-            "one, and a label of that name must not be another. A zone proxy in a Dataplane must have none.",
+            "The proxy's inbounds and gateway must have the tag kuma.io/service, and each value, also that of a label with "
+            "this name, must equal the role's tag. A zone proxy in a Dataplane must not have the tag.",
         ),
         Reason.PROXY_WORKLOAD_MISMATCH: Explanation(
             403,
             "The role's kuma.io/workload is not the proxy's",
-            "The proxy's label kuma.io/workload must be the one of the role's tag: tag the role with kuma.io/workload, or "
+            "The proxy's label kuma.io/workload must equal the role's tag: tag the role with kuma.io/workload, or "
             "correct the label.",
         ),
         Reason.PROXY_ZONE_MISMATCH: Explanation(
             403,
             "The zone proxy is of another zone",
-            "The role's kuma.io/zone, the proxy's zone and KMESH_AWSIAM_ZONE must be the same, as far as they are there: "
+            "The role's kuma.io/zone, the proxy's zone and KMESH_AWSIAM_ZONE must be equal where they are set: "
             "run this zone proxy with a role of its zone, at the control plane of its zone.",
         ),
         Reason.PROXY_NAME_MISMATCH: Explanation(

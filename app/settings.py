@@ -496,8 +496,8 @@ class Settings(BaseSettings):
             reached.setdefault(variable, []).append(name)
         for variable, names in reached.items():
             yield (
-                f"{variable} sends requests to {' and '.join(names)} in plain http: whoever listens on that port is AWS to "
-                "this service, and decides who every proxy is; write https, and keep http for an emulator"
+                f"{variable} sends requests to {' and '.join(names)} in plain http: this service trusts whatever listens "
+                "on that port as if it were AWS; use https, and http only for an emulator"
             )
 
     def effective(self) -> Iterator[tuple[str, str, bool]]:

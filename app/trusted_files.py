@@ -51,25 +51,25 @@ def find_exposures(path: Path, *, is_secret: bool = True) -> Iterator[str]:
     except OSError:
         return  # the file was removed after it was read; the next reading reports that
     if is_secret and mode & stat.S_IROTH:
-        yield f"{path} is readable by every user (mode {_octal(mode)}); take that away: chmod o-r {path}"
+        yield f"{path} is readable by every user (mode {_octal(mode)}); remove the permission: chmod o-r {path}"
     if mode & stat.S_IWGRP:
         yield (
-            f"{path} is writable by its group (mode {_octal(mode)}), and whoever writes it decides who is believed; take "
-            f"that away: chmod g-w {path}"
+            f"{path} is writable by its group (mode {_octal(mode)}), so the group can replace what is in it; remove "
+            f"the permission: chmod g-w {path}"
         )
     for folder, folder_mode in sorted(folders.items()):
         if folder_mode & stat.S_IWOTH and not folder_mode & stat.S_ISVTX:
             yield (
                 f"{folder} is writable by every user (mode {_octal(folder_mode)}), so that every user can remove or rename "
-                f"{path.name} in it; take that away: chmod o-w {folder}"
+                f"{path.name} in it; remove the permission: chmod o-w {folder}"
             )
 
 
 def _require_trusted(status: os.stat_result) -> None:
     if status.st_mode & stat.S_IWOTH:
         raise ValueError(
-            f"every user can write to the file (mode {_octal(status.st_mode)}), and whoever writes it decides who is "
-            "believed; take that away (chmod o-w), and make what is in it anew if somebody may have used it"
+            f"every user can write to the file (mode {_octal(status.st_mode)}), so every user can replace the keys or "
+            "tokens in it; remove the permission (chmod o-w), and make new ones if somebody may have used it"
         )
     user = os.geteuid()
     if status.st_uid not in (0, user):

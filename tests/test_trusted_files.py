@@ -136,7 +136,7 @@ def test_its_owner_and_a_group_may_read_it(settings_of: LoadSettings, stage: Sta
 def test_a_secret_that_everybody_can_read_is_warned_about(settings_of: LoadSettings, stage: Stage, name: str) -> None:
     variable, path = stage.files[name]
     path.chmod(0o644)
-    told = [f"{variable}: {path} is readable by every user (mode 0644); take that away: chmod o-r {path}"]
+    told = [f"{variable}: {path} is readable by every user (mode 0644); remove the permission: chmod o-r {path}"]
     assert file_warnings(settings_of, stage) == (told if name in SECRETS else [])
 
 

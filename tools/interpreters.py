@@ -22,7 +22,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SECONDS: Final = 60
-"""The program with which an interpreter prints its version."""
+"""The time limit for an interpreter to print its version."""
 
 _NAME: Final = re.compile(r"python3\.\d+")
 _TRIAL: Final = "import ensurepip, sys, venv; print(*sys.version_info[:3]) if sys.version_info[3] == 'final' else None"
