@@ -7,8 +7,8 @@ known keys, of the attacked account and of another one, and new tasks of that ot
 their calls may be refused, and the p99 of each kind may be no more than the larger of 60 ms and three times its quiet value.
 
 STS answers within 20 ms. The service has a core of its own; the emulated AWS, the valid callers and the attacker share the
-other one, and the last two are processes. All calls are sent when they are due, whatever became of those before (an open
-loop), and a latency counts from the moment when the call was due. How late the valid callers' own timers were is printed.
+other one, each of the last two in a process of its own. Each call is sent when it is due, whatever earlier calls do (open
+loop), and its latency counts from the moment when it was due. The output says how late the valid callers' timers were.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def _world() -> World:
 
 
 def _calls(emulator: Emulator) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yield the bodies of each kind of valid calls, and first those that make the keys of the tasks known."""
+    """Yield the bodies of each kind of valid calls; the first ones make the tasks' keys known to the service."""
     now = datetime.now(UTC)
     known = {
         account: [Signer(emulator.issue(account, ROLE, f"task-{n}").frozen(), now) for n in range(_TASKS)]
@@ -225,7 +225,7 @@ def _verdicts(quiet: dict[str, Any], seen: dict[str, Any]) -> bool:
 
 
 class _Front:
-    """What stands where STS is: it passes calls for one host on to the emulator, and never answers those for another."""
+    """A proxy in the place of STS: it passes calls for one host on to the emulator, and never answers calls for others."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream.rpartition("/")[2].split(":")
@@ -240,7 +240,7 @@ class _Front:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Nothing: the thread ends with the process."""
+        """Do nothing: the thread ends with the process."""
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._pass_on, "127.0.0.1", self._port, backlog=1024)
@@ -272,7 +272,7 @@ async def _read_message(reader: asyncio.StreamReader) -> bytes:
 
 
 class _Worker:
-    """A process of this module that is told what to do, and tells what it saw, in lines of JSON."""
+    """A process of this module that gets commands and returns results, as lines of JSON."""
 
     def __init__(self, role: str, nice: int) -> None:
         self._process = subprocess.Popen(
@@ -290,11 +290,11 @@ class _Worker:
         self._process.communicate()
 
     def tell(self, message: dict[str, Any]) -> None:
-        """Tell it something."""
+        """Send a command to the process."""
         print(json.dumps(message), file=self._process.stdin, flush=True)
 
     def hear(self) -> dict[str, Any]:
-        """Wait for what it has to tell."""
+        """Wait for the next result of the process."""
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise SystemExit("a process of callers ended early")
@@ -330,7 +330,7 @@ class _Connections:
             task.add_done_callback(self._connected)
 
     def free(self, connection: "_Connection") -> None:
-        """Use a connection that has nothing to do."""
+        """Use an idle connection."""
         if self.unsent:
             connection.send(*self.unsent.popleft())
         else:
@@ -379,7 +379,7 @@ class _Connection(asyncio.Protocol):
 
 
 def work(role: str, nice: int) -> None:
-    """Be the valid callers or the attacker until stdin ends."""
+    """Run the valid callers or the attacker until stdin ends."""
     os.nice(nice)
     raise_open_files(_OPEN_FILES)
     uvloop.run(_be_valid() if role == "valid" else _attack())
@@ -406,7 +406,7 @@ async def _be_valid() -> None:
 
 
 async def _call(connections: _Connections, requests: dict[str, Iterator[bytes]], seconds: float) -> dict[str, Any]:
-    """Send every kind of calls at its rate, spread by chance, for so many seconds."""
+    """Send each kind of calls at its rate, at random times, for a number of seconds."""
     latencies: dict[str, list[float]] = {kind: [] for kind in RATES}
     refused: dict[str, Counter[str]] = {}
     under_way = 0
@@ -484,7 +484,7 @@ async def _flood(connections: _Connections, bodies: Iterator[str], rate: int, se
 
 
 def _invented(call: str, accounts: list[str], hosts: list[tuple[str, str]]) -> Iterator[str]:
-    """Yield calls whose credentials hold key ids that nobody was ever given."""
+    """Yield calls whose credentials have key ids that AWS never issued."""
     members = json.loads(call)
     url = decode_base64url(members["credential"].partition(".")[2]).decode()
     _, _, query = url.partition("/?")

@@ -46,7 +46,7 @@ _OK: Final = b"http/1.1 200 "
 _UNAUTHORIZED: Final = b"http/1.1 401 "
 _GET: Final = "GET {} HTTP/1.1\r\nHost: service\r\n\r\n"
 
-Verdict = tuple[str, str, str, bool]  # what, measured, bound, whether it holds
+Verdict = tuple[str, str, str, bool]  # what, the measured value, its bound, whether the value is within the bound
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -129,7 +129,7 @@ async def _diagnostics(words: str, port: int, diagnostics: int, hit: bytes) -> l
 
 
 async def _hits(caller: Stream, hit: bytes) -> float:
-    """Return the median seconds of a hit; whoever waits for 10 s for one gives up."""
+    """Return the median seconds of a hit; a hit that takes 10 s ends the benchmark."""
     seconds = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
@@ -143,7 +143,7 @@ async def _hits(caller: Stream, hit: bytes) -> float:
 
 
 async def _probe(port: int) -> float:
-    """Return the slowest of some probes, each over a connection of its own as a health check's is."""
+    """Return the time of the slowest of some probes, each over a new connection, like a health check."""
     seconds = []
     for _ in range(PROBES):
         began = time.perf_counter()
@@ -158,7 +158,7 @@ async def _probe(port: int) -> float:
 
 
 def flood(port: int) -> None:
-    """Be the idle connections and the scrapers, until the process is killed."""
+    """Open the idle connections and run the scrapers, until the process is killed."""
     os.nice(_NICE)
     raise_open_files(_OPEN_FILES)
     uvloop.run(_flood(port))
@@ -170,7 +170,7 @@ async def _flood(port: int) -> None:
 
 
 async def _stay_idle(port: int, *, asked: bool) -> None:
-    """Hold a connection, and come again when it is closed."""
+    """Keep a connection open, and open a new one when it is closed."""
     while True:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             async with _caller(port) as connection:
@@ -192,7 +192,7 @@ async def _scrape(port: int) -> None:
 
 
 async def _unknown_callers(port: int) -> Verdict:
-    """Count the connections that are still open behind a 401."""
+    """Count the connections that are still open after a 401."""
     call = post(PATH, b'{"credential":"x"}')
     async with contextlib.AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(_caller(port)) for _ in range(UNKNOWN)]
@@ -250,7 +250,7 @@ def bodies() -> dict[str, str]:
 
 
 async def _bodies(port: int, pid: int, hit: bytes) -> list[Verdict]:
-    """Return what each of them costs the service's processor, in hits of the same moment."""
+    """Return the processor time of each body, as a multiple of a hit's at the same moment."""
     verdicts = []
     for words, body in bodies().items():
         request = post(PATH, body.encode())
@@ -264,7 +264,7 @@ async def _bodies(port: int, pid: int, hit: bytes) -> list[Verdict]:
 
 
 async def _cost(port: int, pid: int, requests: list[bytes]) -> float:
-    """Return the processor seconds of a call, over one connection or, where the service ends it, one for each."""
+    """Return the processor seconds of a call, over one connection, or over a new one if the service closes it."""
     before = cpu_seconds(pid)
     pending = iter(requests)
     request = next(pending, None)

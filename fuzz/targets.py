@@ -141,7 +141,7 @@ def credential(data: bytes) -> None:
 
 
 def reads(text: str, forms: AbstractSet[CredentialForm]) -> bool:
-    """Whether a text is read as a credential of one of some forms."""
+    """Whether a text decodes as a credential of one of the given forms."""
     try:
         decode_credential(text, forms)
     except CredentialError:
@@ -374,7 +374,7 @@ def role_tags(data: bytes) -> None:
 def judge_role(
     role: RoleRecord, tags: tuple[tuple[str, str], ...], said: dict[str, str], listeners: frozenset[ZoneListener]
 ) -> None:
-    """Read what a role grants to a proxy with these listeners, and compare it with what that says."""
+    """Read what a role grants to a proxy with these listeners, and compare the grant with what the proxy asserts."""
     proxy = ProxyRequest(
         type=ProxyType.DATAPLANE if listeners or "mesh" in said else ProxyType.EGRESS,
         mesh=said.get("mesh"),

@@ -26,7 +26,7 @@ from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
 from app.reasons import Reason
 
-# About 900 bytes each: 120 MB when both caches are full. A proxy has one credential at a time.
+# About 900 bytes for each entry: 120 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
 # Credentials that were not approved, or not yet: in a storm they wait for their roles, and must not cost another STS call.
 MAX_UNAPPROVED: Final = 30_000

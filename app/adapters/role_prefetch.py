@@ -136,7 +136,7 @@ class RolePrefetch:
 
 
 def _require_progress(marker: str, seen: set[str], calls: int) -> None:
-    """Refuse to follow a marker for ever.
+    """Refuse to follow repeated markers for ever.
 
     Raises:
         UpstreamError: ``iam_unavailable``: the marker came before, or there are more pages than an account has roles for.

@@ -122,7 +122,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
     """Keep a proxy's token file good, beside the proxy or around it.
 
     It signs with the AWS credentials that an SDK finds (on ECS the task role), always for AWS's own host, writes the file
-    as a whole, and renews it well before its end. While nothing better is to be had, what is there stays.
+    as a whole, and renews it well before its end. While no new token or credential can be had, the old file stays.
 
     \b
     kuma-aws-iam agent --mode token --service-url https://iam.mesh:5690 --token-file /kuma/token
@@ -132,8 +132,8 @@ def agent(  # noqa: PLR0913 - one parameter an option
         --exec -- kuma-dp run --dataplane-token-file /kuma/token
 
     Exit status: 0 a signal, or --once is done; 1 denied; 2 usage; 3 no AWS credentials; 4 the file cannot be written;
-    5 nobody could decide (--once alone). With --exec that of the command, 126 if it cannot be started, 127 if it is not
-    there.
+    5 nobody could decide (--once alone). With --exec the command's status; 126 if the command cannot be started, 127 if it
+    does not exist.
     """
     if health:
         problem = find_fault(token_file, utc_now())
