@@ -129,7 +129,7 @@ async def _diagnostics(words: str, port: int, diagnostics: int, hit: bytes) -> l
 
 
 async def _hits(caller: Stream, hit: bytes) -> float:
-    """Return the median seconds of a hit; a hit that takes 10 s ends the benchmark."""
+    """Return the median seconds of a hit; the measurement of all hits takes 10 s at most."""
     seconds = []
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE):
