@@ -44,6 +44,9 @@ class Waiting(Protocol):
     def share_of(self, request: ForwardableRequest) -> AbstractContextManager[object]:
         """Return the places that a decision about this request waits in; entering them can raise ``overloaded``."""
 
+    def vouch(self, key_id: str, account: str) -> None:
+        """Remember that STS has vouched for a key, at this replica or at another one."""
+
 
 class CachingIdentities:
     """An `IdentitySource` that remembers what STS vouched for, until the end of the signature's life (I17).
@@ -114,6 +117,9 @@ class CachingIdentities:
             trail.sts.cache = SHARED
             trail.sts.request_id = identity.request_id
             self._remember(key, identity, _seconds_until(request.expires_at, self._clock()))
+            if self._waiting is not None:
+                # Or the proxy's next credential would wait among those whose key ids are made up.
+                self._waiting.vouch(request.request.access_key_id, identity.account)
             return identity
         else:
             if identity.account in self._accounts.current():

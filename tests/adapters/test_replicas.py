@@ -10,6 +10,7 @@ from app.adapters import replicas
 from app.adapters.accounts import FixedAccounts
 from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.identity_cache import CachingIdentities
+from app.adapters.known_keys import KnownKeys
 from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.role_cache import CachingRoles
 from app.adapters.sts_guard import GuardedIdentities
@@ -166,6 +167,18 @@ async def test_a_failure_is_each_replicas_own_and_keeps_no_claim(store: SharedSt
     second = Sts()
     await replica(second, store).identify(forwardable(), new_trail())
     assert (first.asked, second.asked) == (1, 1)
+
+
+async def test_a_key_that_sts_has_vouched_for_at_one_replica_is_known_at_the_other(store: SharedStore) -> None:
+    """Its next credential must not wait among those of key ids that are made up (I20)."""
+    await replica(Sts(), store).identify(forwardable(), new_trail())
+    keys, sts = KnownKeys(LISTED, rate=1e6), Sts()
+    guarded = GuardedIdentities(sts, LISTED, rate=1e6, keys=keys)
+    other = CachingIdentities(guarded, LISTED, store.time.clock, store.time.timer, store=store, waiting=keys)
+    trail = new_trail()
+    identity = await other.identify(forwardable(), trail)
+    assert (sts.asked, trail.sts.cache) == (0, "shared")
+    assert keys.account_of(forwardable().request.access_key_id) == identity.account
 
 
 # Whatever else the machine does meanwhile: counted in looks it would be 2.8 and 8.9 s.
