@@ -482,6 +482,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.adapters.identity_cache.MAX_DENIALS": ("Caches", "denials of STS", count),
     "app.adapters.identity_cache.DENIAL_SECONDS": ("Caches", "time of a denial", seconds),
     "app.api.known_calls.MAX_CALLS": ("Caches", "bodies that came before, of known credentials", count),
+    "app.api.known_calls.MAX_KEPT_CHARACTERS": ("Caches", "characters of the claim in such a body", count),
     "app.adapters.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that were approved", count),
     "app.adapters.known_credentials.MAX_UNAPPROVED": (
         "Caches",

@@ -16,6 +16,9 @@ from app.core.proxy import ProxyRequest
 
 # About 900 bytes each: 18 MB when full.
 MAX_CALLS: Final = 20_000
+# Of all texts of a claim; a usual one has 200. The largest takes 31 KB, and the owner of one approved credential could fill
+# 620 MB with such claims; of those that are kept, 8 KB each.
+MAX_KEPT_CHARACTERS: Final = 1024
 _KEY_BYTES: Final = 32
 
 Credential = str | KnownCredential
@@ -60,7 +63,14 @@ class KnownCalls:
         known = self._credentials.recall(credential_key)
         if known is None:
             return credential, claimed
+        if claimed is not None and _count_characters(claimed) > MAX_KEPT_CHARACTERS:
+            return known, claimed
         if len(self._calls) >= MAX_CALLS:
             self._calls.popitem(last=False)
         self._calls[key] = _Call(credential_key, claimed)
         return known, claimed
+
+
+def _count_characters(claimed: ProxyRequest) -> int:
+    texts = (claimed.mesh or "", claimed.name or "", claimed.zone or "", *claimed.labels.values())
+    return sum(map(len, texts)) + sum(len(value) for values in claimed.tags.values() for value in values)

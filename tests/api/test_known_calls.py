@@ -85,6 +85,15 @@ def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
         assert 1 < len(claimed.services) <= MAX_VALUES
 
 
+def test_a_large_claim_is_read_anew_each_time(memory: Memory) -> None:
+    """I20: one proxy can make up as many as are kept, and each can have thirty times the size of a usual one."""
+    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    for number in range(3):
+        text = body(tags={"kuma.io/service": [f"{number}{value}".ljust(253, "x") for value in range(MAX_VALUES)]})
+        assert memory.calls.read(text) == (KNOWN, parse_call(text)[1])
+    assert len(memory.calls) == 0
+
+
 def test_a_service_that_stands_many_times_is_one(memory: Memory) -> None:
     _, claimed = memory.calls.read(body(tags={"kuma.io/service": ["a"] * MAX_VALUES_OF_A_TAG}))
     assert claimed is not None
