@@ -57,8 +57,9 @@ class KnownKeys:
             self._keys.put(key_id, account, VOUCHED_SECONDS, owner=account)
 
     def account_of(self, key_id: str) -> str | None:
-        """Return the account of a key that STS has vouched for."""
-        return self._keys.get(key_id)
+        """Return the listed account of a key that STS has vouched for; the list may have changed since then."""
+        account = self._keys.get(key_id)
+        return account if account in self._accounts.current() else None
 
     def hint_of(self, key_id: str) -> str:
         """Return the listed account that a key id names, or `OTHERS`."""
