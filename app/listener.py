@@ -154,7 +154,8 @@ class Listener:
         """Accept what waits, up to so many: the loop comes again if there are more."""
         for number in range(MAX_ACCEPTED_AT_ONCE):
             standing = len(self._connections) + len(self._beginning)
-            is_full = standing >= self._most
+            # At the bound of those that begin the oldest of them makes room, and nobody who stands has to.
+            is_full = standing >= self._most and len(self._beginning) < self._most_beginning
             if is_full and number:
                 return  # if no further connection waits, none has to be closed
             idle = self._next_idle() if is_full else None

@@ -90,7 +90,8 @@ class _Server(uvicorn.Server):
             self._most,
             self._is_ahead,
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
-            most_beginning=min(_MAX_HANDSHAKES, self._most),
+            # Half of few: whoever cannot end a handshake must not take the places of all who can. Without TLS none lasts.
+            most_beginning=MAX_CONNECTIONS if self._tls is None else min(_MAX_HANDSHAKES, max(1, self._most // 2)),
         )
         return listener
 

@@ -222,6 +222,31 @@ def test_handshakes_that_do_not_go_on_keep_nobody_out(
     run(scenario)
 
 
+def test_handshakes_that_do_not_go_on_close_no_connection_of_those_who_ended_theirs(run: Run, tmp_path: Path) -> None:
+    """I20: where callers show certificates, whoever has none gets no further than a handshake."""
+    authority = Authority(tmp_path)
+    certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
+    tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
+    trusting = ssl.create_default_context(cafile=authority.cert)
+    trusting.check_hostname = False
+    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+
+    async def scenario() -> None:
+        async with listening(App(), tls.context, most=4) as address:
+            known = [Client(*await asyncio.open_connection(*address, ssl=trusting)) for _ in range(2)]
+            for client in known:
+                await client.ask()
+            async with clients_of(address, 8) as silent_ones:
+                for client in silent_ones[:6]:
+                    assert await client.is_closed()
+                for client in known:
+                    await client.ask()
+            for client in known:
+                client.writer.transport.abort()
+
+    run(scenario)
+
+
 # The listener alone.
 
 
