@@ -52,7 +52,7 @@ class CallLog:
             self._counts[CallKind(call.service, call.action, call.account, call.region, call.outcome)] += 1
             self._lock.notify_all()
 
-    def wait_for(self, number: int, timeout: float = 60.0) -> None:
+    def wait_for(self, number: int, timeout: float = 100.0) -> None:
         """Wait until that many calls were noted, for whoever must act while one of them hangs.
 
         Raises:

@@ -612,6 +612,7 @@ async def test_whatever_a_server_says_nothing_is_believed(open_replica: OpenRepl
         one = await open_replica(parse_store_url(f"redis://{host}:{port}"), answer_seconds=1.0)
         with capture_logs() as log:
             assert await one.store.get("identity", KEY) is None
+        await one.store.aclose()  # the end of the server waits for its clients
     assert "hit" not in one.counted("get")
     assert "canary" not in str(log)
 
