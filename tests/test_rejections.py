@@ -393,7 +393,7 @@ UNDECIDED = (
         before=_sts(FaultKind.SESSION_MISMATCH),
     ),
     Case(reason=Reason.STS_ACCESS_DENIED, id="an-endpoints-policy", sts=1, iam=0, before=_sts(FaultKind.ACCESS_DENIED)),
-    Case(reason=Reason.IAM_THROTTLED, id="iam-throttles", sts=1, iam=2, before=_iam(FaultKind.THROTTLE)),
+    Case(reason=Reason.IAM_THROTTLED, id="iam-throttles", sts=1, iam=1, before=_iam(FaultKind.THROTTLE)),
     Case(reason=Reason.IAM_UNAVAILABLE, id="iam-fails", sts=1, iam=2, before=_iam(FaultKind.INTERNAL_FAILURE)),
     Case(reason=Reason.IAM_ACCESS_DENIED, id="iam-denies", sts=1, iam=1, before=_iam(FaultKind.ACCESS_DENIED)),
     Case(reason=Reason.IAM_ACCESS_DENIED, id="no-reader-role", sts=1, iam=0, account=UNPREPARED_ACCOUNT),
