@@ -255,7 +255,8 @@ def _split(text: str, remedy: str) -> SplitResult:
         raise ValueError(remedy)
     try:
         url = urlsplit(text)
-        has_port = url.port is None or url.port > 0
+        # Written as its number: clients may read a port such as 0566 as another one.
+        has_port = url.port is None or (url.port > 0 and url.netloc.endswith(f":{url.port}"))
     except ValueError as error:
         raise ValueError(remedy) from error
     # What urlsplit and the client would read as two different hosts is refused (Teleport PR 67620).

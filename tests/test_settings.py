@@ -119,6 +119,7 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("AWS_ENDPOINT_URL_STS", "http://[::1]*4566/", "URL of a host"),
     ("AWS_ENDPOINT_URL_STS", "http://pi.[::1]:4566/", "URL of a host"),
     ("AWS_ENDPOINT_URL_STS", "https://a..b", "URL of a host"),
+    ("AWS_ENDPOINT_URL_STS", "http://[::1]:0566/", "URL of a host"),
     ("AWS_ENDPOINT_URL_STS", f"https://{'x' * 64}.example", "URL of a host"),
     ("KMESH_AWSIAM_AUDIENCE", "prod  cp", "two in a row"),
     ("KMESH_AWSIAM_ROLE_MAX_STALE", "-1", "greater"),
