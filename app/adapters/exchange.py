@@ -98,5 +98,5 @@ def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> by
 
 
 def _is_transient(reply: HttpReply) -> bool:
-    """Whether a second try may help. Throttling is none: trying at once would feed it."""
+    """Return whether a second try may help. After throttling it does not: a try at once adds to the load."""
     return reply.status in _SERVER_ERRORS and read_error_code(reply.body) not in THROTTLING_CODES

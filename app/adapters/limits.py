@@ -144,7 +144,7 @@ class Lane:
             await self._wait_outside(wait, deadline, check, shared_wait)
 
     async def _wait_outside(self, wait: float, deadline: float, check: _Check, shared_wait: SharedWait) -> None:
-        """Wait for other replicas without a place: whoever can write to the store must not hold the places of others."""
+        """Give the place back, then wait for other replicas: a writer to the store must not block places."""
         self._gate.leave()
         shared_wait.left -= wait
         await asyncio.sleep(wait)

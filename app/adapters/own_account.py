@@ -17,7 +17,7 @@ from app.core.sts_documents import IdentityDocument
 
 # Between two calls to STS about whose credentials ours are; see `OwnAccount.doubt`.
 DOUBT_SECONDS: Final = 30.0
-# For one call, whoever waits for it: two attempts, and the search for credentials before them.
+# The deadline of one call: it covers the search for credentials and two attempts.
 ASK_SECONDS: Final = 12.0
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
@@ -76,7 +76,7 @@ class OwnAccount:
         return self._account
 
     def doubt(self) -> None:
-        """Ask STS anew whose credentials ours are, since IAM answered as if they were another account's.
+        """Ask STS again for the account of our credentials: IAM's answers suggest another account.
 
         STS may have told us another's account once, and all that follows of it is wrong: which roles the service's own
         credentials read, and which a reader role. At most once in `DOUBT_SECONDS`, so that IAM's answers cannot make us

@@ -72,7 +72,7 @@ class OwnCredentials:
         return self._last
 
     def replace(self, expired: ReadOnlyCredentials) -> None:
-        """Forget credentials that AWS calls expired, whatever their own clock says: the chain is gone through anew."""
+        """Forget credentials that AWS reports as expired, even if their expiry lies ahead; search the chain again."""
         if expired is self._last and self._timer() >= self._replace_from:
             self._replace_from = self._timer() + RENEW_PAUSE_SECONDS
             self._source = self._last = None

@@ -24,7 +24,7 @@ MAX_SESSIONS: Final = 10_000
 # After so much of its life a session is renewed; then at most so often.
 REFRESH_AFTER: Final = 0.75
 RENEW_PAUSE_SECONDS: Final = 10.0
-# For one AssumeRole, whoever waits for it: two attempts, and the search for the service's own credentials before them.
+# The deadline of one AssumeRole: it covers the search for the service's own credentials and two attempts.
 ASSUME_SECONDS: Final = 12.0
 
 Clock = Callable[[], datetime]

@@ -1,4 +1,4 @@
-"""What stands between the identity cache and STS: budgets, fairness between accounts, bulkheads, and a circuit breaker.
+"""The limits on calls from the identity cache to STS: budgets, fairness between accounts, bulkheads, and a circuit breaker.
 
 Calls with invented key ids of an account wait in that account's lane for newcomers, which may use only a part of its budget.
 Calls with keys that STS has vouched for (`app.adapters.known_keys`) skip that lane.
