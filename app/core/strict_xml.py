@@ -4,7 +4,12 @@ import re
 from typing import Final
 from xml.etree import ElementTree as ET
 
-_XML_DECLARATION: Final = re.compile(rb"<\?xml [^<>]{0,100}\?>\s*")
+# XML 1.0 (https://www.w3.org/TR/xml/#NT-XMLDecl), the version that AWS writes. It is cut off before the parser sees the
+# rest, so it is held to its grammar here; blanks and quotes as in the standard.
+_XML_DECLARATION: Final = re.compile(
+    rb"""<\?xml[ \t\r\n]{1,9}version=(?:"1\.0"|'1\.0')(?:[ \t\r\n]{1,9}encoding=(?i:"UTF-8"|'UTF-8'))?"""
+    rb"""(?:[ \t\r\n]{1,9}standalone=(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]{0,9}\?>[ \t\r\n]*"""
+)
 
 
 class DocumentError(ValueError):

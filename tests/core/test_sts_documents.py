@@ -48,6 +48,9 @@ def edited(old: str, new: str) -> str:
         pytest.param("text/xml", XML, id="xml"),
         pytest.param("application/xml", XML, id="xml-as-an-application"),
         pytest.param("text/xml", f'<?xml version="1.0" encoding="UTF-8"?>\n{XML}', id="xml-declaration"),
+        pytest.param(
+            "text/xml", f"<?xml version='1.0' encoding='utf-8' standalone='yes' ?>{XML}", id="whole-declaration"
+        ),
         pytest.param("text/xml", f"{XML}\n", id="newline-behind-the-root"),
         pytest.param("text/xml", XML.replace("><", ">\n  <"), id="indented"),
         pytest.param("text/xml", edited("<Arn>", "<New>x</New><Arn>"), id="field-that-aws-adds"),
@@ -115,6 +118,9 @@ def test_read_identity_document_rejects_another_media_type(media_type: str, body
         pytest.param(f'<?xml version="1.0"?><?xml version="1.0"?>{XML}', id="two-declarations"),
         pytest.param(f' <?xml version="1.0"?>{XML}', id="declaration-behind-a-blank"),
         pytest.param(f"<?xml {'x' * 101}?>{XML}", id="endless-declaration"),
+        pytest.param(f'<?xml ver\x1a\x1asion="1.0"?>{XML}', id="control-characters-in-the-declaration"),
+        pytest.param(f'<?xml version="1.1"?>{XML}', id="another-version-of-xml"),
+        pytest.param(f'<?xml version="1.0" more="1"?>{XML}', id="declaration-with-an-unknown-attribute"),
         pytest.param("<a>" * 20_000, id="deep-nesting"),
         pytest.param(XML.encode("utf-16"), id="utf-16"),
         pytest.param(XML.encode("utf-16-le"), id="utf-16-without-mark"),
