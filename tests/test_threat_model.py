@@ -273,7 +273,8 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         count,
     ),
     "app.api.bounded_reads.MAX_READ_BYTES": ("A call to the API", "one read of a connection", kib),
-    "app.api.metrics_page.MIN_PAUSE_SECONDS": ("A call to the API", "renderings of `/metrics`", seconds),
+    "app.api.metrics_page.PAUSE_SECONDS": ("A call to the API", "renderings of `/metrics`", seconds),
+    "app.api.metrics_page.RENDERINGS_AT_ONCE": ("A call to the API", "renderings of `/metrics` after a pause", count),
     "app.api.metrics_page.MAX_SCRAPES": (
         "A call to the API",
         "scrapers that wait for a page of `/metrics`",

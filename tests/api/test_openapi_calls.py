@@ -155,7 +155,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(autouse=True)
 def _pages_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_page, "MIN_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
