@@ -1,5 +1,7 @@
 # kuma-aws-iam: every task a contributor or an operator needs. `make` alone lists them.
 SHELL := /bin/sh
+# Where a shell forbids byte code, each of the hundred processes of the tests would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
