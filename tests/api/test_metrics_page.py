@@ -1,4 +1,4 @@
-"""One page of metrics for all who ask at the same time: rendered once a second on average, and not older than the question."""
+"""One page of metrics for all who ask at the same time: rendered once a second on average, never older than the question."""
 
 import asyncio
 import contextlib

@@ -5,13 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.core.proxy import ProxyType
 from app.emulator import FaultKind
 from app.reasons import EXPLANATIONS, Reason
 from tests.api.conftest import Client
+from tests.support.openapi import require_valid, validator
 from tests.support.service import AUTHENTICATE, RunningService
 from tests.support.world import PROXY, Aws
 
@@ -33,13 +32,6 @@ def operation(description: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def validator(description: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """A validator of one schema of the description, whose references lead into it."""
-    return Draft202012Validator(
-        {**schema, "components": description["components"]}, format_checker=Draft202012Validator.FORMAT_CHECKER
-    )
-
-
 def schema_of(description: dict[str, Any], status: int, media_type: str) -> dict[str, Any]:
     found: dict[str, Any] = operation(description)["responses"][str(status)]["content"][media_type]["schema"]
     return found
@@ -54,7 +46,7 @@ def fits(description: dict[str, Any], response: httpx.Response) -> bool:
 
 async def test_the_description_is_valid_openapi(description: dict[str, Any]) -> None:
     assert description["openapi"].startswith("3.1")
-    OpenAPIV31SpecValidator(description).validate()
+    require_valid(description)
 
 
 async def test_the_paths_are_these_and_no_others(description: dict[str, Any]) -> None:

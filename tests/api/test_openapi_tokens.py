@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.callers import OWN_HEADER
 from tests.conftest import StartService
 from tests.support.keys import KeyFiles
+from tests.support.openapi import require_valid, validator
 from tests.support.service import AUTHENTICATE, RunningService
 from tests.support.world import PROXY, Aws
 
@@ -23,14 +22,13 @@ def files(tmp_path: Path) -> KeyFiles:
 
 async def description_of(service: RunningService, **headers: str) -> dict[str, Any]:
     found: dict[str, Any] = (await service.client.get("/openapi.json", headers=headers)).json()
-    OpenAPIV31SpecValidator(found).validate()
+    require_valid(found)
     return found
 
 
 def fits(description: dict[str, Any], path: str, status: int, media_type: str, body: object) -> None:
     response = description["paths"][path]["post"]["responses"][str(status)]
-    schema = {**response["content"][media_type]["schema"], "components": description["components"]}
-    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(body)
+    validator(description, response["content"][media_type]["schema"]).validate(body)
 
 
 async def test_the_answers_are_those_that_are_described(aws: Aws, start_service: StartService, files: KeyFiles) -> None:
