@@ -6,7 +6,7 @@ proxy claims is client text; JSON escapes it, and it is cut (I23). The fields st
 
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,12 +33,9 @@ _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 _LINE_OPTIONS: Final = _JSON_OPTIONS | orjson.OPT_APPEND_NEWLINE
 
 
-def configure_logging(level: Level, log_format: LogFormat, worker: int | None = None) -> None:
-    """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it.
-
-    Where there are several workers, every line of one of them has its number.
-    """
-    _Bound.processors, _Bound.fields = None, {} if worker is None else {"worker": worker}
+def configure_logging(level: Level, log_format: LogFormat) -> None:
+    """Set up structlog, and let the standard library's loggers (uvicorn, botocore, asyncio) write through it."""
+    _Bound.processors = None
     number = logging.getLevelNamesMapping()[level.upper()]
     stamps: list[Processor] = [
         structlog.processors.add_log_level,
@@ -49,7 +46,7 @@ def configure_logging(level: Level, log_format: LogFormat, worker: int | None = 
     text, data = _PatientOutput(sys.stdout), _PatientOutput(sys.stdout.buffer)
     processors: list[Processor] = [_render_json] if log_format == "json" else [*stamps, human]
     direct = log_format == "json" and number <= logging.INFO
-    _Bound.decisions = _DecisionLines(processors, data, _Bound.fields) if direct else None
+    _Bound.decisions = _DecisionLines(processors, data) if direct else None
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -117,11 +114,9 @@ class _DecisionLines:
 
     processors: list[Processor]
     output: _PatientOutput
-    fields: Mapping[str, int]
 
     def write(self, fields: dict[str, Any]) -> bool:
         fields["event"], fields["level"], fields["time"] = DECISION, "info", datetime.now(UTC)
-        fields.update(self.fields)
         return self.output.write_line(orjson.dumps(fields, default=repr, option=_LINE_OPTIONS))
 
 
@@ -129,7 +124,6 @@ class _Bound:
     """The logger as it is configured; binding a new one for each line would cost as much as the line."""
 
     processors: Iterable[Processor] | None = None
-    fields: Mapping[str, int] = {}
     logger: FilteringBoundLogger
     decisions: _DecisionLines | None = None
 
@@ -138,7 +132,7 @@ def get_logger() -> FilteringBoundLogger:
     """Return the service's logger."""
     processors = structlog.get_config()["processors"]
     if _Bound.processors is not processors:
-        _Bound.processors, _Bound.logger = processors, structlog.get_logger().bind(**_Bound.fields)
+        _Bound.processors, _Bound.logger = processors, structlog.get_logger().bind()
     return _Bound.logger
 
 

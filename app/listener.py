@@ -21,9 +21,6 @@ MAX_CONNECTIONS: Final = 8192
 MAX_ACCEPTED_AT_ONCE: Final = 64
 # As long as this nothing is accepted after an error, or at the bound.
 PAUSE_SECONDS: Final = 0.1
-# Where another process has fewer connections, it is given so much time to come for the next one; then we take a few.
-GIVE_WAY_SECONDS: Final = 0.001
-MAX_ACCEPTED_IN_SPITE: Final = 4
 # What is so all the time is said once in a while.
 LOG_SECONDS: Final = 10.0
 
@@ -33,7 +30,6 @@ MAX_RESERVED_FILES: Final = 2048
 MAX_OPEN_FILES: Final = 65_536
 
 Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
-IsAhead = Callable[[int], bool]
 
 
 class Connection(Protocol):
@@ -54,11 +50,6 @@ def find_idle(connections: Iterable[Connection]) -> list[Connection]:
     return [connection for _, connection in heapq.nsmallest(MAX_ACCEPTED_AT_ONCE, idle, key=lambda each: each[0])]
 
 
-def is_never_ahead(_connections: int) -> bool:
-    """Say that no other process looks at the socket."""
-    return False
-
-
 class Listener:
     """Accepts connections until it is closed. It offers what uvicorn wants of a server."""
 
@@ -68,7 +59,6 @@ class Listener:
         begin: Begin,
         connections: Sized,
         most: int,
-        is_ahead: IsAhead = is_never_ahead,
         find_idle: Callable[[], Iterable[Connection]] = tuple,
         most_beginning: int = MAX_CONNECTIONS,
     ) -> None:
@@ -81,7 +71,6 @@ class Listener:
             connections: the established connections. `begin` must add its connection before it ends, and the connection must
                 leave when it is lost.
             most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
-            is_ahead: whether another process that accepts from this socket should take the next connection.
             find_idle: returns some idle connections, in the order to close them; called at most once a pause.
             most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest.
         """
@@ -89,7 +78,6 @@ class Listener:
         self._begin = begin
         self._connections = connections
         self._most = most
-        self._is_ahead = is_ahead
         self._find_idle = find_idle
         self._idle: Iterator[Connection] = iter(())
         self._find_idle_at = -math.inf
@@ -100,7 +88,6 @@ class Listener:
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
         listening.setblocking(False)
-        is_ahead(len(connections))  # so that the others know that we are here
         self._go_on()
 
     def close(self) -> None:
@@ -141,16 +128,7 @@ class Listener:
         # A call may have come over one since it was found, or it may be closed.
         return next((connection for connection in self._idle if connection.idleness is not None), None)
 
-    def _give_way(self) -> None:
-        """Let another process have what waits, if it comes for it."""
-        self._loop.remove_reader(self._listening)
-        self._pause = self._loop.call_later(GIVE_WAY_SECONDS, self._insist)
-
-    def _insist(self) -> None:
-        self._go_on()
-        self._accept(MAX_ACCEPTED_IN_SPITE)
-
-    def _accept(self, in_spite: int = 0) -> None:
+    def _accept(self) -> None:
         """Accept what waits, up to so many: the loop comes again if there are more."""
         for number in range(MAX_ACCEPTED_AT_ONCE):
             standing = len(self._connections) + len(self._beginning)
@@ -161,9 +139,6 @@ class Listener:
             idle = self._next_idle() if is_full else None
             if is_full and idle is None:
                 self._rest(f"{self._most} connections stand")
-                return
-            if self._is_ahead(standing) and number >= in_spite:
-                self._give_way()
                 return
             if not self._accept_one(idle):
                 return

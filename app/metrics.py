@@ -107,7 +107,6 @@ class Metrics:
             "Entries in the caches, expired ones included.",
             ("cache",),
             registry=registry,
-            multiprocess_mode="livesum",
         )
         self._reload_failures = Counter(
             "kuma_aws_iam_reload_failures",
@@ -149,7 +148,6 @@ class Metrics:
             "kuma_aws_iam_in_flight_decisions",
             "Decisions under way at this moment.",
             registry=registry,
-            multiprocess_mode="livesum",
         )
         self._skew = Histogram(
             "kuma_aws_iam_client_clock_skew_seconds",
@@ -157,19 +155,16 @@ class Metrics:
             buckets=_SKEW,
             registry=registry,
         )
-        # Of several workers the one that is not ready counts.
         self.ready = Gauge(
             "kuma_aws_iam_ready",
             "1 while /ready answers 200, else 0.",
             registry=registry,
-            multiprocess_mode="livemin",
         )
         build = Gauge(
             "kuma_aws_iam_build_info",
             "Always 1; the labels tell the build.",
             ("version", "python"),
             registry=registry,
-            multiprocess_mode="livemax",
         )
         build.labels(__version__, platform.python_version()).set(1)
         # A series that exists from the start can be alerted on: rate() of a series that appears with its first fault is 0.

@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final, cast
 
 import uvicorn
@@ -16,24 +16,18 @@ from starlette.types import ASGIApp
 
 from app.api.bounded_reads import BoundedReads, new_buffer
 from app.api.protocol import BoundedHttpProtocol
-from app.audit import configure_logging, get_logger
+from app.audit import get_logger
 from app.listener import (
     MAX_CONNECTIONS,
     Connection,
-    IsAhead,
     Listener,
     find_idle,
-    is_never_ahead,
     most_connections,
-    raise_open_files,
 )
 from app.service import Service, open_service
 from app.settings import Settings
 from app.sockets import BACKLOG, ListenError, Sockets, listening
 from app.tls import TlsFileError
-from app.workers.balance import Connections, Watched
-from app.workers.seat import Seat
-from app.workers.worker import Worker
 
 _KEEP_ALIVE_SECONDS: Final = 75
 # After SIGTERM: how long callers and probes may still see that it stops.
@@ -55,21 +49,11 @@ _MAX_DIAGNOSTICS_SHARE: Final = 0.25
 class _Server(uvicorn.Server):
     """uvicorn, without its own signal handling (the process has one, for every listener), and with bounds on connections."""
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        tls: ssl.SSLContext | None = None,
-        most: int = MAX_CONNECTIONS,
-        shared: Connections | None = None,
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None, most: int = MAX_CONNECTIONS) -> None:
         super().__init__(config)
         self._tls = tls
         self._most = most
         self._read_buffer = new_buffer()
-        self._is_ahead: IsAhead = is_never_ahead
-        if shared is not None:
-            self._is_ahead = shared.is_ahead
-            self.server_state.connections = cast("set[Any]", Watched(shared.tell))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -88,7 +72,6 @@ class _Server(uvicorn.Server):
             lambda connection: self._begin(connection, listener),
             self.server_state.connections,
             self._most,
-            self._is_ahead,
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
             # Half of few: whoever cannot end a handshake must not take the places of all who can. Without TLS none lasts.
             most_beginning=MAX_CONNECTIONS if self._tls is None else min(_MAX_HANDSHAKES, max(1, self._most // 2)),
@@ -118,48 +101,33 @@ class _Server(uvicorn.Server):
             cast("Any", transport).set_read_buffer_limits(_MAX_TLS_RECEIVE_BYTES)
 
 
-def run(settings: Settings, seat: Seat | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; with a seat as one of several workers.
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
 
     Raises:
         ListenError: an address cannot be listened on.
     """
-    if seat is None:
-        with listening(settings) as sockets:
-            _run(settings, sockets, None)
-    else:
-        configure_logging(settings.log_level, settings.log_format, worker=seat.number)
-        raise_open_files()
-        worker = Worker(seat)
-        _run(settings, worker.sockets, worker)
-        worker.leave()
+    with listening(settings) as sockets:
+        try:
+            uvloop.run(_serve(settings, sockets))
+        except TlsFileError as error:
+            raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
     get_logger().info("stopped")
 
 
-def _run(settings: Settings, sockets: Sockets, worker: Worker | None) -> None:
-    try:
-        uvloop.run(_serve(settings, sockets, worker))
-    except TlsFileError as error:
-        raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
-
-
-async def _serve(settings: Settings, sockets: Sockets, worker: Worker | None) -> None:
+async def _serve(settings: Settings, sockets: Sockets) -> None:
     grace = int(settings.decision_timeout) + 1
-    shared = None if worker is None else worker.connections
-    async with open_service(settings, metrics=None if worker is None else worker.metrics) as service:
+    async with open_service(settings) as service:
         config = uvicorn_config(service.api, grace_seconds=grace)
-        servers = [(_Server(config, service.tls, most_connections(), shared), sockets.api)]
+        servers = [(_Server(config, service.tls, most_connections()), sockets.api)]
         if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
             # If there are few file descriptors, most of them are for callers.
             most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
             servers.append((_Server(config, most=most), sockets.diagnostics))
-        stop = _handle_signals([server for server, _ in servers], service, grace)
+        _handle_signals([server for server, _ in servers], service, grace)
         _spare_long_collections()
-        async with contextlib.AsyncExitStack() as beside:
-            if worker is not None:
-                await beside.enter_async_context(worker.attending(service.readiness, stop))
-            await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
+        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
 
 
 def _spare_long_collections() -> None:
@@ -196,8 +164,8 @@ def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
     )
 
 
-def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> Callable[[], None]:
-    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again. Returns what the first two do."""
+def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> None:
+    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again."""
     loop = asyncio.get_running_loop()
     draining: list[asyncio.Task[None]] = []
 
@@ -212,7 +180,6 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
-    return stop
 
 
 async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:

@@ -39,7 +39,6 @@ from app.service_options import (
     decision_policy,
     iam_options,
     network_options,
-    own_share,
     store_options,
     token_options,
 )
@@ -107,7 +106,7 @@ async def open_service(
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
             store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
-        lanes = IamLanes(settings.iam_rate * own_share(settings), store)
+        lanes = IamLanes(settings.iam_rate, store)
         roles = CachingRoles(
             GuardedRoles(iam, lanes),
             metrics,
@@ -179,7 +178,7 @@ def _identities(
     waiting: Bulkhead,
 ) -> CachingIdentities:
     """Put the guard and the cache in front of STS."""
-    rate = settings.sts_rate * own_share(settings)
+    rate = settings.sts_rate
     keys = KnownKeys(accounts, rate=rate, known=waiting)
     guarded = GuardedIdentities(sts, accounts, rate=rate, keys=keys, shared=store)
     shared = None if settings.store is None else store

@@ -71,8 +71,3 @@ def token_options(settings: Settings) -> TokenOptions:
         with_names=settings.token_names,
         default_zone=settings.zone,
     )
-
-
-def own_share(settings: Settings) -> float:
-    """Return which part of each budget towards AWS this process may use: a part, unless a store has them share it."""
-    return 1.0 if settings.store is not None else 1.0 / settings.workers

@@ -48,6 +48,7 @@ from app.settings_checks import (
     TOKEN_NAMES,
     TOKEN_VALIDITY,
     USE_TOKEN_PATH,
+    WORKERS,
     ZONE,
     ZONE_KEYS,
     ZONE_PROXY_TYPE,
@@ -77,6 +78,7 @@ from app.settings_values import (
     parse_regions,
     parse_role_name,
     parse_role_path_prefix,
+    parse_workers,
     parse_zone,
     read_accounts_file,
 )
@@ -109,6 +111,7 @@ _StoreKeys = Annotated[StoreKeyFile | None, NoDecode, BeforeValidator(read_store
 # InstanceOf: else pydantic looks for the types inside, `cryptography`'s among them.
 _DataplaneKeys = Annotated[InstanceOf[SigningKeyFile] | None, NoDecode, BeforeValidator(read_dataplane_key_file)]
 _ZoneKeys = Annotated[InstanceOf[SigningKeyFile] | None, NoDecode, BeforeValidator(read_zone_key_file)]
+_OneProcess = Annotated[int, BeforeValidator(parse_workers)]
 _Zone = Annotated[str, BeforeValidator(parse_zone)]
 _EndpointUrl = Annotated[str, BeforeValidator(parse_endpoint_url)]
 
@@ -221,8 +224,8 @@ class Settings(BaseSettings):
     socket_group: _SocketGroup = Field(
         None, validation_alias=f"{PREFIX}SOCKET_GROUP", description="group of Unix sockets, by name or number"
     )
-    workers: int = Field(
-        1, ge=1, le=64, validation_alias=f"{PREFIX}WORKERS", description="processes that serve, on this host"
+    workers: _OneProcess = Field(
+        1, validation_alias=WORKERS, description="does nothing any more: one process serves; unset it"
     )
     decision_timeout: float = Field(
         10, gt=0, le=60, validation_alias=f"{PREFIX}DECISION_TIMEOUT", description="seconds for a whole decision"
@@ -447,6 +450,8 @@ class Settings(BaseSettings):
         sockets = any(isinstance(address, UnixAddress) for address in (self.listen, self.diagnostics_listen))
         if not sockets and {"socket_mode", "socket_group"} & self.model_fields_set:
             yield f"{SOCKET_MODE} and {PREFIX}SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
+        if "workers" in self.model_fields_set:
+            yield f"{WORKERS} does nothing any more: one process serves; unset it"
         yield from self._warnings_of_tokens()
         yield from self._region_warnings()
         yield from self._file_warnings()

@@ -153,6 +153,16 @@ def parse_zone(text: str) -> str:
     return text
 
 
+def parse_workers(text: str) -> int:
+    """Accept the one value of ``KMESH_AWSIAM_WORKERS`` that says what is so in any case."""
+    if text.strip() != "1":
+        raise ValueError(
+            "several processes are not there any more: one serves thousands of calls a second, and AWS's quotas are reached "
+            "before its core is full; unset it, and if one is not enough run more replicas, with KMESH_AWSIAM_STORE"
+        )
+    return 1
+
+
 def parse_role_name(text: str) -> str:
     """Check the name of the reader role."""
     if not _ROLE_NAME.fullmatch(text):

@@ -1,7 +1,5 @@
 """The service starts before AWS, is told to stop, is killed."""
 
-import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -86,13 +84,6 @@ def rows() -> Iterator[Row]:
         fault="SIGKILL, and a start on the same port",
         promise=Promise(outcomes=("200",), within=2.0, recovery=START_SECONDS, words="nothing is lost but caches"),
         play=_sigkill,
-    )
-    yield Row(
-        fault="one of two workers is killed",
-        promise=Promise(
-            outcomes=("200",), within=2.0, recovery=START_SECONDS, words="the other one answers; replaced by itself"
-        ),
-        play=_worker_killed,
     )
 
 
@@ -213,19 +204,4 @@ def _sigkill(stage: Stage, _promise: Promise) -> Seen:
     asked = stage.emulator.calls.count("sts", "GetCallerIdentity", outcome="ok")
     seen.expect(asked >= 1, "the caches were not empty")
     again.end()
-    return seen
-
-
-def _worker_killed(stage: Stage, _promise: Promise) -> Seen:
-    service = _started(stage, KMESH_AWSIAM_WORKERS="2")
-    service.poll(lambda: service.printed().count('"own account"') == 2, START_SECONDS)
-    events = [json.loads(line) for line in service.printed().splitlines() if '"worker started"' in line]
-    began = time.monotonic()
-    os.kill(events[0]["pid"], signal.SIGKILL)
-    service.poll(lambda: '"worker ended"' in service.printed(), START_SECONDS)
-    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(20)))
-    if service.poll(lambda: service.printed().count('"own account"') == 3, START_SECONDS) is not None:
-        seen.recovered = time.monotonic() - began
-    seen.expect(stage.caller.ask(stage.tasks.credential()).allowed, "it does not answer with the new worker")
-    service.end()
     return seen

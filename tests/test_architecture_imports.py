@@ -30,8 +30,6 @@ MUST_NOT_IMPORT = {
     "app.settings": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server"},
     "app.service": {"app.cli", "app.demo", "app.emulator"},
     "app.server": {"app.cli", "app.demo", "app.emulator"},
-    # The parent of workers serves nothing, and shall not load what does.
-    "app.workers": {"app.api", "app.cli", "app.demo", "app.emulator", "app.server", "app.service"},
 }
 # The core is pure: no I/O, no clock, no logging, no environment, no randomness.
 PURE_LIBRARY = {
@@ -51,9 +49,8 @@ PURE_LIBRARY = {
     "xml.etree",
 }
 IMPURE_CALLS = {"now", "utcnow", "today", "fromtimestamp", "open", "print", "input", "exec", "eval", "urlopen", "parse"}
-# Beside the settings: the demo hands the environment, less what is AWS's and ours, to the processes that it starts. A parent
-# of workers hands it on to them, with a variable that is no setting.
-MAY_READ_ENVIRONMENT = {"app.settings", "app.demo.stage", "app.workers.seat"}
+# Beside the settings: the demo hands the environment, less what is AWS's and ours, to the processes that it starts.
+MAY_READ_ENVIRONMENT = {"app.settings", "app.demo.stage"}
 # What costs time, reads files or reaches out: it belongs in a function that somebody calls.
 HEAVY_CALLS = {
     "open",

@@ -19,20 +19,15 @@ from structlog.typing import EventDict
 
 from app import listener as module
 from app.listener import (
-    GIVE_WAY_SECONDS,
     MAX_ACCEPTED_AT_ONCE,
-    MAX_ACCEPTED_IN_SPITE,
     MAX_CONNECTIONS,
     MAX_OPEN_FILES,
     MAX_RESERVED_FILES,
-    IsAhead,
     Listener,
-    is_never_ahead,
     most_connections,
     raise_open_files,
 )
 from app.tls import ServerTls, TlsFiles
-from app.workers.balance import Connections
 from tests.support.patience import PATIENCE
 from tests.support.process import socket_address
 from tests.support.service import listening, until
@@ -89,16 +84,14 @@ class Echo(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def echoing(
-    listening: socket.socket, most: int = 1000, is_ahead: IsAhead = is_never_ahead
-) -> AsyncIterator[set[Echo]]:
+async def echoing(listening: socket.socket, most: int = 1000) -> AsyncIterator[set[Echo]]:
     """Accept and echo; yields the connections that stand."""
     connections: set[Echo] = set()
 
     async def begin(connection: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: Echo(connections), connection)
 
-    listener = Listener(listening, begin, connections, most, is_ahead)
+    listener = Listener(listening, begin, connections, most)
     try:
         yield connections
     finally:
@@ -188,69 +181,6 @@ def test_small_answers_are_sent_at_once(tcp_socket: socket.socket) -> None:
                 assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 0
 
     uvloop.run(scenario())
-
-
-# Beside other processes.
-
-
-def test_one_that_is_ahead_gives_way_and_then_accepts_all_the_same(run: Run, listening_socket: socket.socket) -> None:
-    """Another process that should come and does not must hold nobody up."""
-    asked: list[int] = []
-
-    def is_ahead(connections: int) -> bool:
-        asked.append(connections)
-        return True
-
-    async def scenario() -> None:
-        with clients_of(listening_socket, 2 * MAX_ACCEPTED_IN_SPITE) as clients:
-            async with echoing(listening_socket, is_ahead=is_ahead):
-                for client in clients:
-                    await client.is_served()
-
-    run(scenario)
-    assert asked[0] == 0
-    assert max(asked) >= MAX_ACCEPTED_IN_SPITE
-
-
-def test_two_that_look_at_one_socket_have_about_as_many(
-    run: Run, listening_socket: socket.socket, tmp_path: Path
-) -> None:
-    Connections.make(str(tmp_path), 2)
-    first, second = (Connections(str(tmp_path), number) for number in (1, 2))
-
-    async def scenario() -> None:
-        async with (
-            echoing(listening_socket, is_ahead=first.is_ahead) as ours,
-            echoing(same_socket, is_ahead=second.is_ahead) as theirs,
-        ):
-            with clients_of(listening_socket, 40) as clients:
-                for client in clients:
-                    await client.is_served()
-                assert len(ours) + len(theirs) == 40
-                assert min(len(ours), len(theirs)) >= 15
-
-    with listening_socket.dup() as same_socket:
-        run(scenario)
-
-
-def test_one_that_gives_way_can_be_closed(run: Run, listening_socket: socket.socket) -> None:
-    gave_way = asyncio.Event()
-
-    def is_ahead(_: int) -> bool:
-        gave_way.set()
-        return True
-
-    async def scenario() -> None:
-        async def begin(_: socket.socket) -> None:
-            raise AssertionError("accepted")
-
-        with clients_of(listening_socket, 1):
-            listener = Listener(listening_socket, begin, (), 1000, is_ahead)
-            await gave_way.wait()
-            listener.close()
-            await asyncio.sleep(2 * GIVE_WAY_SECONDS)  # in which it would have accepted
-
-    run(scenario)
 
 
 # The bound.

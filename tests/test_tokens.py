@@ -154,7 +154,7 @@ async def test_no_token_goes_out_that_is_not_on_record(
         token = (await exchange(service, credential)).json()["token"]
         with unread_pipe() as broken, monkeypatch.context() as patched:
             output = audit._PatientOutput(broken.buffer)
-            short_way = audit._DecisionLines(structlog.get_config()["processors"], output, {})
+            short_way = audit._DecisionLines(structlog.get_config()["processors"], output)
             patched.setattr(audit._Bound, "decisions", short_way)
             assert reason_of(await exchange(service, credential)) is Reason.INTERNAL_ERROR
             assert reason_of(await ask(service, credential)) is Reason.INTERNAL_ERROR

@@ -1,8 +1,8 @@
 """One rendering of the metrics for all scrapers that ask at the same time.
 
-A rendering blocks the event loop for 4 ms, and longer with several workers. So the service renders once a second on
-average, and a few times at once after a pause. Each request waits for the next rendering: the page is never older than the
-request. That also limits a scraper in a loop.
+A rendering blocks the event loop for 4 ms. So the service renders once a second on average, and a few times at once
+after a pause. Each request waits for the next rendering: the page is never older than the request. That also limits a
+scraper in a loop.
 """
 
 import asyncio

@@ -32,21 +32,14 @@ def serve() -> None:
     # Until the server has its own: as the first process of a container it would ignore the signal.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     # Imported here: the other commands need none of it, and start in a third of the time.
+    from app.server import run  # noqa: PLC0415
     from app.sockets import ListenError  # noqa: PLC0415
-    from app.workers.seat import take_seat  # noqa: PLC0415
-    from app.workers.supervisor import WorkersError, supervise  # noqa: PLC0415
 
-    seat = take_seat()
     settings = _load()
     discard_ignored_environment()
     try:
-        if seat is None and settings.workers > 1:
-            supervise(settings)
-        else:
-            from app.server import run  # noqa: PLC0415 - FastAPI and uvicorn, which a parent of workers does without
-
-            run(settings, seat)
-    except (ListenError, WorkersError) as error:
+        run(settings)
+    except ListenError as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
         sys.exit(1)
     # Threads that still wait for AWS would be waited for, one after the other, for longer than ECS gives a container.
