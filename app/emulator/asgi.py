@@ -21,6 +21,8 @@ class EmulatorApp:
         self.world = world
         self.faults = faults
         self.calls = CallLog()
+        self.connections = 0
+        """How many connections clients have opened; under TLS each one has finished its handshake."""
         self.container_credentials = ContainerCredentials(world, clock)
         self._gateway = Gateway(world, faults, self.calls, clock)
         self._control = Control(world, faults, self.calls)

@@ -81,6 +81,11 @@ class ServiceFaults:
                 for fault in self._faults
             )
 
+    def hanging(self) -> int:
+        """Count the calls that hang at this moment; one whose client has left hangs no longer."""
+        with self._lock:
+            return sum(not latch.done() for latch in tuple(self._latches))
+
     def release(self) -> None:
         """Let every call that hangs now have its answer; faults stay as they are."""
         with self._lock:

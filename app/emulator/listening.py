@@ -1,5 +1,6 @@
 """uvicorn as the emulator wants it: ready when it says so, quick to stop, able to hang up on a client."""
 
+import asyncio
 import socket
 import struct
 from collections.abc import Callable
@@ -38,7 +39,13 @@ class Server(uvicorn.Server):
 
 
 class ConnectionProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also hands over the connection itself."""
+    """uvicorn's protocol, which also counts the connections and hands each one over to the application."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it so
+        """Count the connection; under TLS the handshake is over by now."""
+        super().connection_made(transport)
+        if isinstance(self.app, EmulatorApp):
+            self.app.connections += 1
 
     def on_message_begin(self) -> None:
         """Begin a request's scope, the connection in it."""

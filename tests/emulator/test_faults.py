@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import http.client
 import socket
+import time
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -220,11 +221,29 @@ def test_hanging_call_has_its_answer_once_released(emulator: Emulator, credentia
         emulator.calls.wait_for(1)
         meanwhile = message.send(emulator.url)
         was_answered = hanging.done()
+        still_hanging = emulator.faults.sts.hanging()
         emulator.faults.sts.release()
         released = hanging.result()
 
     assert not was_answered
+    assert (still_hanging, emulator.faults.sts.hanging()) == (1, 0)
     assert meanwhile.status == released.status == 200
+
+
+def test_a_call_whose_client_left_hangs_no_longer(emulator: Emulator, credentials: SessionCredentials) -> None:
+    emulator.faults.sts.inject(FaultKind.HANG)
+
+    message, server = presign(credentials), urlsplit(emulator.url)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in (("Host", message.host), *message.headers))
+    with socket.create_connection((server.hostname, server.port)) as client:
+        client.sendall(f"{message.method} {message.target} HTTP/1.1\r\n{headers}\r\n".encode())
+        emulator.calls.wait_for(1)
+        assert emulator.faults.sts.hanging() == 1
+
+    deadline = time.monotonic() + PATIENCE
+    while emulator.faults.sts.hanging() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert emulator.faults.sts.hanging() == 0
 
 
 def test_clearing_lets_hanging_calls_go(emulator: Emulator, credentials: SessionCredentials) -> None:

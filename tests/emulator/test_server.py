@@ -51,6 +51,14 @@ def test_emulator_serves_the_example_by_default() -> None:
         assert presign(emulator.issue(ACCOUNT, "demo-app")).send(emulator.url).status == 200
 
 
+def test_emulator_counts_the_connections_that_were_opened() -> None:
+    with Emulator() as emulator:
+        assert emulator.app.connections == 0
+        for _ in range(2):
+            presign(emulator.issue(ACCOUNT, "demo-app")).send(emulator.url)
+        assert emulator.app.connections == 2
+
+
 def test_emulators_do_not_know_each_other() -> None:
     with Emulator() as one, Emulator() as other:
         assert presign(one.issue(ACCOUNT, "demo-app")).send(other.url).code == "InvalidClientTokenId"
