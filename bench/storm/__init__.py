@@ -1,8 +1,10 @@
-"""A reconnect storm: ``make bench-storm``. Two and a half minutes at most, on loopback alone.
+"""Reconnect storms: ``make bench-storm``. Six minutes at most, on loopback alone; ``--all`` takes longer.
 
+shape, catalogue   who takes part in a storm; the storms that have names
+options            the command line
 world      the accounts, the roles and the sidecars
 clients    the process of the sidecars;  connection: one of theirs;  tally: what they see
 stage      AWS and the sidecars around one storm;  redis: and theirs;  sampler: looks at it all
-scenarios  one storm after the other, each with something else restarted
-promises   what must hold;  report: the table;  plots
+scenarios  one storm after the other;  outcome: what came of one
+promises   what must hold;  report: the tables;  plots
 """

@@ -1,7 +1,8 @@
 """The process of the sidecars: what a control plane does for them after its restart. ``python -m bench.storm.clients``.
 
-It is told what to do, and tells what it saw, in lines of JSON. Each sidecar's credential is presented several times, all of
-it at once, over a bounded number of kept-alive connections. After a 503 it comes again when ``Retry-After`` says so.
+It is told what to do, and tells what it saw, in lines of JSON. Each sidecar's credential is presented once or several times,
+all of it at once, over a bounded number of kept-alive connections. After a 503 it comes again when ``Retry-After`` says so,
+unless the order says that callers ignore it.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import uvloop
@@ -18,14 +20,16 @@ import uvloop
 from bench.load import PATH, post
 from bench.processes import raise_open_files
 from bench.storm.connection import Pool, Presentation
+from bench.storm.shape import STREAMS
 from bench.storm.tally import Tally
 
-STREAMS: Final = ((0, 1), (2,))
-PRESENTATIONS: Final = sum(map(len, STREAMS))
 _OPEN_FILES: Final = 20_000
+_LOOK_SECONDS: Final = 0.05
 
 
-def queue_of(setup: dict[str, Any], ports: Sequence[int], chance: random.Random) -> list[Presentation]:
+def queue_of(
+    setup: dict[str, Any], ports: Sequence[int], chance: random.Random, presentations: int = 3
+) -> list[Presentation]:
     """Return every presentation in the order in which they come.
 
     A proxy opens its two streams (ADS, HDS) in the same moment; to different replicas, where there are two. The third time
@@ -33,7 +37,7 @@ def queue_of(setup: dict[str, Any], ports: Sequence[int], chance: random.Random)
     """
     order = list(enumerate(post(PATH, call.encode()) for call in setup["calls"]))
     queue: list[Presentation] = []
-    for streams in STREAMS:
+    for streams in STREAMS[presentations]:
         chance.shuffle(order)
         queue += [
             Presentation(sidecar, request, ports[(sidecar + stream) % len(ports)])
@@ -45,14 +49,34 @@ def queue_of(setup: dict[str, Any], ports: Sequence[int], chance: random.Random)
     return queue
 
 
+@dataclass(slots=True)
+class Lateness:
+    """How late this process does what is due: its own part of every latency that it sees.
+
+    Attributes:
+        most: seconds.
+    """
+
+    most: float = 0.0
+
+    async def watch(self) -> None:
+        """Look again and again, until it is cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_LOOK_SECONDS)
+            self.most = max(self.most, time.monotonic() - began - _LOOK_SECONDS)
+
+
 async def play(setup: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
     """Play one storm; give up after so many seconds."""
     ports: list[int] = order["ports"]
     chance = random.Random(4)
-    presentations = queue_of(setup, ports, chance)
-    sidecars = len(setup["calls"])
-    tally = Tally(setup["expected"], [PRESENTATIONS] * sidecars, len(presentations))
-    pool = Pool(tally, chance)
+    each = order["presentations"]
+    presentations = queue_of(setup, ports, chance, each)
+    tally = Tally(setup["expected"], [each] * len(setup["calls"]), len(presentations))
+    pool = Pool(tally, chance, order["gives_up_after"], order["comes_again_after"])
+    late = Lateness()
+    watching = asyncio.create_task(late.watch())
     for port in ports:
         pool.open(port, order["connections"] // len(ports))
     for presentation in presentations:
@@ -63,8 +87,9 @@ async def play(setup: dict[str, Any], order: dict[str, Any]) -> dict[str, Any]:
     except TimeoutError:
         tally.errors["presentations without a decision"] += tally.left
     ended = time.monotonic()
+    watching.cancel()
     await pool.close()
-    return {"began": pool.began, "seconds": ended - pool.began, **tally.result()}
+    return {"began": pool.began, "seconds": ended - pool.began, "late": late.most, **tally.result()}
 
 
 def main() -> None:

@@ -40,22 +40,26 @@ class Pool:
     Attributes:
         tally: told of every answer.
         chance: for the jitter.
+        gives_up_after: seconds that a caller waits for an answer; None: it waits for as long as it takes.
+        comes_again_after: seconds after which a caller comes again whatever Retry-After says; None: it obeys.
         began: when the storm began, of the monotonic clock.
         done: set when everything is decided, or given up.
     """
 
     tally: Tally
     chance: random.Random
+    gives_up_after: float | None = None
+    comes_again_after: float | None = None
     began: float = field(default_factory=time.monotonic)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     _waiting: dict[int, deque[Presentation]] = field(default_factory=dict)
-    _idle: dict[int, list["Connection"]] = field(default_factory=dict)
+    _idle: dict[int, dict["Connection", None]] = field(default_factory=dict)
     _connecting: set[asyncio.Task[None]] = field(default_factory=set)
 
     def open(self, port: int, connections: int) -> None:
         """Begin to open connections to a replica."""
         self._waiting.setdefault(port, deque())
-        self._idle.setdefault(port, [])
+        self._idle.setdefault(port, {})
         for _ in range(connections):
             task = asyncio.get_running_loop().create_task(self._connect(port))
             self._connecting.add(task)
@@ -69,7 +73,7 @@ class Pool:
     def present(self, presentation: Presentation) -> None:
         """Send it, or queue it until a connection is free."""
         if self._idle[presentation.port]:
-            self._idle[presentation.port].pop().send(presentation)
+            self._idle[presentation.port].popitem()[0].send(presentation)
         else:
             self._waiting[presentation.port].append(presentation)
 
@@ -79,7 +83,7 @@ class Pool:
         if waiting:
             connection.send(waiting.popleft())
         else:
-            self._idle[connection.port].append(connection)
+            self._idle[connection.port][connection] = None
 
     def answered(self, presentation: Presentation, status: int, retry_after: float | None, body: bytes) -> None:
         """Account for an answer, and come again where nothing was decided."""
@@ -87,15 +91,21 @@ class Pool:
         again = self.tally.answered(
             presentation.sidecar, status, body, retry_after, at=now - self.began, took=now - presentation.sent_at
         )
-        if again is not None:
+        if again is not None and self.comes_again_after is not None:
+            asyncio.get_running_loop().call_later(self.comes_again_after, self.present, presentation)
+        elif again is not None:
             self._come_again(presentation, again)
         elif not self.tally.left:
             self.done.set()
 
+    def gave_up(self, presentation: Presentation) -> None:
+        """Come again, over another connection, where the answer took too long."""
+        self.tally.gave_up += 1
+        self._come_again(presentation, _RECONNECT_SECONDS)
+
     def ended(self, connection: "Connection", presentation: Presentation | None) -> None:
         """Open another connection in place of one that ended, in the middle of a presentation or not."""
-        if connection in self._idle[connection.port]:
-            self._idle[connection.port].remove(connection)
+        self._idle[connection.port].pop(connection, None)
         if self.done.is_set():
             return
         if presentation is not None:
@@ -128,6 +138,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._retry_after: float | None = None
         self._body = b""
+        self._patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the first one."""
@@ -137,6 +148,8 @@ class Connection(asyncio.Protocol):
     def send(self, presentation: Presentation) -> None:
         """Present it."""
         self._now, presentation.sent_at = presentation, time.monotonic()
+        if self._pool.gives_up_after is not None:
+            self._patience = asyncio.get_running_loop().call_later(self._pool.gives_up_after, self._give_up)
         self._transport.write(presentation.request)
 
     def data_received(self, data: bytes) -> None:
@@ -155,7 +168,10 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hand the answer over, and go on: on this connection, or on a new one where the service ends it."""
         presentation, self._now = self._now, None
-        assert presentation is not None
+        if presentation is None:  # it gave up a moment ago
+            return
+        if self._patience is not None:
+            self._patience.cancel()
         status, body, retry_after = self._parser.get_status_code(), self._body, self._retry_after
         self._body, self._retry_after = b"", None
         self._pool.answered(presentation, status, retry_after, body)
@@ -166,4 +182,12 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Come again over a new connection."""
+        if self._patience is not None:
+            self._patience.cancel()
         self._pool.ended(self, self._now)
+
+    def _give_up(self) -> None:
+        presentation, self._now = self._now, None
+        if presentation is not None:
+            self._transport.abort()
+            self._pool.gave_up(presentation)

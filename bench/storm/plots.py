@@ -1,37 +1,64 @@
-"""The plots of storms: admitted sidecars and calls to AWS over time."""
+"""The plots of storms: admitted sidecars and calls to AWS over time, for each group of storms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from bench.storm.scenarios import Outcome
+from bench.storm.outcome import Outcome
+from bench.storm.promises import own_bound
 from bench.storm.stage import IAM_QUOTA, STS_QUOTA, Seen
-from bench.storm.world import ACCOUNTS
 from bench.svg import Point, Series, line_chart
 
+_TIME: Final = "seconds since the storm began"
 
-def write_plots(outcomes: Sequence[Outcome], folder: Path, sidecars: int) -> list[Path]:
-    """Write the plots of the storms that were played."""
-    played = [(outcome.name, outcome.seen) for outcome in outcomes if outcome.seen is not None]
-    longest = max((seen.clients["seconds"] for _, seen in played), default=1.0)
-    total = {"sts": STS_QUOTA * len(ACCOUNTS), "iam": IAM_QUOTA * len(ACCOUNTS)}
+
+def write_plots(outcomes: Sequence[Outcome], folder: Path, settings: Mapping[str, str]) -> list[Path]:
+    """Write the plots of the storms that were played: ``storm-*.svg`` of the restarts, ``storm-GROUP-*.svg`` of others."""
+    groups: dict[str, list[tuple[Outcome, Seen]]] = {}
+    for outcome in outcomes:
+        if outcome.seen is not None:
+            groups.setdefault(outcome.storm.group, []).append((outcome, outcome.seen))
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for group, played in groups.items():
+        prefix = "storm" if group == "restart" else f"storm-{group}"
+        for name, text in _charts(played, settings).items():
+            path = folder / f"{prefix}-{name}.svg"
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    return written
+
+
+def _charts(played: Sequence[tuple[Outcome, Seen]], settings: Mapping[str, str]) -> dict[str, str]:
+    shape = played[0][0].storm.shape
+    longest = max(seen.clients["seconds"] for _, seen in played)
+    bound = own_bound(settings, shape)
+    least = max(bound.sts, bound.iam)
     charts = {
-        "storm-admitted.svg": line_chart(
-            f"Admitted sidecars of {sidecars:,}, each of which presents its credential three times",
-            "seconds since the storm began",
+        "admitted": line_chart(
+            f"Admitted sidecars of {shape.sidecars:,}; {shape.roles:,} roles in {_accounts(shape.accounts)}",
+            _TIME,
             "admitted sidecars",
-            [Series(name, admitted_over_time(seen)) for name, seen in played],
+            [
+                *(Series(outcome.name, admitted_over_time(seen)) for outcome, seen in played),
+                Series("least by the budgets", [(least, 0.0), (least, float(shape.sidecars))], dashed=True),
+            ],
         )
     }
-    for upstream, words in (("sts", "Calls to STS, all three accounts"), ("iam", "Calls to IAM, all three accounts")):
-        quota = Series("AWS's quotas", [(0.0, total[upstream]), (longest, total[upstream])], dashed=True)
-        lines = [Series(name, calls_per_second(seen, upstream)) for name, seen in played]
-        charts[f"storm-{upstream}.svg"] = line_chart(
-            words, "seconds since the storm began", "calls a second", [*lines, quota]
+    for upstream, quota in (("sts", STS_QUOTA), ("iam", IAM_QUOTA)):
+        total = quota * shape.accounts
+        lines = [Series(outcome.name, calls_per_second(seen, upstream)) for outcome, seen in played]
+        charts[upstream] = line_chart(
+            f"Calls to {upstream.upper()}, {_accounts(shape.accounts)}",
+            _TIME,
+            "calls a second",
+            [*lines, Series("AWS's quotas", [(0.0, total), (longest, total)], dashed=True)],
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in charts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in charts]
+    return charts
+
+
+def _accounts(number: int) -> str:
+    return "one account" if number == 1 else f"{number} accounts"
 
 
 def admitted_over_time(seen: Seen, points: int = 150) -> list[Point]:

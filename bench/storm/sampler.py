@@ -62,8 +62,6 @@ class Sampler(threading.Thread):
 
 
 def emulator_seconds() -> float:
-    """Return the processor time of the emulator's thread."""
-    for thread in threading.enumerate():
-        if thread.name == "emulator" and thread.ident is not None:
-            return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
-    return 0.0
+    """Return the processor time of the emulators' threads."""
+    threads = [thread.ident for thread in threading.enumerate() if thread.name == "emulator"]
+    return sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in threads if ident is not None)

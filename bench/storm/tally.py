@@ -23,6 +23,8 @@ class Tally:
         expected: role and session of each sidecar.
         missing: how many presentations of each sidecar are not admitted yet.
         left: presentations that are not decided yet, those of impostors among them.
+        refused: seconds that each 503 took.
+        gave_up: how often a caller did not wait for its answer any longer.
     """
 
     expected: list[list[str]]
@@ -34,6 +36,8 @@ class Tally:
     denied: Counter[str] = field(default_factory=Counter)
     impostors: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    refused: list[float] = field(default_factory=list)
+    gave_up: int = 0
     wrong: int = 0
 
     def answered(
@@ -42,6 +46,7 @@ class Tally:
         """Account for an answer to a sidecar, or to an impostor (None); return after how many seconds to come again."""
         if status == UNDECIDED:
             self.undecided[orjson.loads(body)["reason"]] += 1
+            self.refused.append(took)
             if retry_after is None:
                 self.errors["503 without Retry-After"] += 1
             return retry_after or _DEFAULT_RETRY_SECONDS
@@ -70,7 +75,7 @@ class Tally:
 
     def result(self) -> dict[str, Any]:
         """Return what is told of it."""
-        ordered = sorted(self.latencies)
+        ordered, refused = sorted(self.latencies), sorted(self.refused)
         return {
             "admitted": self.admitted,
             "undecided": self.undecided,
@@ -80,4 +85,7 @@ class Tally:
             "wrong": self.wrong,
             "p50": percentile(ordered, 0.5),
             "p99": percentile(ordered, 0.99),
+            "refused_p99": percentile(refused, 0.99) if refused else 0.0,
+            "refused_slowest": refused[-1] if refused else 0.0,
+            "gave_up": self.gave_up,
         }

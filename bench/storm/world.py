@@ -1,4 +1,4 @@
-"""Who takes part in a storm: sidecars of many roles in three accounts, and a few that pretend to be another service."""
+"""Who takes part in a storm: sidecars of many roles in some accounts, and a few that pretend to be another service."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -7,8 +7,9 @@ from typing import Final
 from app.emulator.world import World
 from bench.credentials import Signer, call_of, claim_of
 from bench.service import ACCOUNT, OWN_ROLE
+from bench.storm.shape import Shape
 
-ACCOUNTS: Final = (ACCOUNT, "444455556666", "777788889999")
+ACCOUNTS: Final = (ACCOUNT, "444455556666", "777788889999", "888899990000", "999900001111")
 READER_ROLE: Final = "kuma-aws-iam-reader"
 EXTERNAL_ID: Final = "kuma-control-plane"
 IMPOSTORS: Final = 200
@@ -29,18 +30,23 @@ class Sidecar:
     call: bytes
 
 
-def build_world(roles: int) -> World:
-    """Return three accounts: the service's own, and two that it reads through a reader role."""
+def build_world(shape: Shape) -> World:
+    """Return the service's own account, and the others of the storm, which the service reads through a reader role."""
     world = World()
     world.add_role(ACCOUNT, OWN_ROLE)
-    for account in ACCOUNTS[1:]:
+    for account in accounts_of(shape)[1:]:
         trusted = (f"arn:aws:iam::{ACCOUNT}:role/{OWN_ROLE}",)
         world.add_role(account, READER_ROLE, external_id=EXTERNAL_ID, trusted=trusted)
-    for number in range(roles):
+    for number in range(shape.roles):
         name = role_of(number)
         tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": name}
-        world.add_role(account_of(number), name, tags=tags)
+        world.add_role(account_of(shape, number), name, tags=tags)
     return world
+
+
+def accounts_of(shape: Shape) -> tuple[str, ...]:
+    """Return the accounts of a storm; the first one is the service's own."""
+    return ACCOUNTS[: shape.accounts]
 
 
 def role_of(number: int) -> str:
@@ -48,18 +54,19 @@ def role_of(number: int) -> str:
     return f"app-{number:03}"
 
 
-def account_of(number: int) -> str:
+def account_of(shape: Shape, number: int) -> str:
     """Return the account of a role."""
-    return ACCOUNTS[number % len(ACCOUNTS)]
+    return ACCOUNTS[number % shape.accounts]
 
 
-def make_sidecars(world: World, sidecars: int, roles: int) -> list[Sidecar]:
+def make_sidecars(world: World, shape: Shape) -> list[Sidecar]:
     """Issue a session to each one, and sign its credential."""
     now = datetime.now(UTC)
     made = []
-    for number in range(sidecars):
-        role, session = role_of(number % roles), f"task-{number:05}"
-        keys = world.issue_session(account_of(number % roles), role, session).frozen()
+    for number in range(shape.sidecars):
+        owner = number % shape.roles
+        role, session = role_of(owner), f"task-{number:05}"
+        keys = world.issue_session(account_of(shape, owner), role, session).frozen()
         made.append(Sidecar(role, session, call_of(Signer(keys, now).sign(), claim_of(role))))
     return made
 
@@ -74,12 +81,3 @@ def make_impostors(sidecars: list[Sidecar]) -> list[bytes]:
         if own != others:
             calls.append(sidecar.call.replace(own, others).replace(name, others_name))
     return calls
-
-
-def most_in_one_account(sidecars: int, roles: int) -> tuple[int, int]:
-    """Return how many credentials and roles the fullest account has: its quota is the bound."""
-    credentials, owned = dict.fromkeys(ACCOUNTS, 0), dict.fromkeys(ACCOUNTS, 0)
-    for number in range(roles):
-        owned[account_of(number)] += 1
-        credentials[account_of(number)] += len(range(number, sidecars, roles))
-    return max(credentials.values()), max(owned.values())
