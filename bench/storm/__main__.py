@@ -21,12 +21,13 @@ from typing import Final
 
 from app.emulator import Emulator
 from bench.credentials import HOST, presigned_urls
-from bench.processes import cores, on_core
+from bench.processes import cores, free_port, on_core
+from bench.service import effective_settings, service_environment
 from bench.storm.catalogue import chosen
 from bench.storm.options import changes_of, read_options
 from bench.storm.outcome import Outcome
 from bench.storm.plots import write_plots
-from bench.storm.promises import UNKNOWN_SHARE, own_bound, promises
+from bench.storm.promises import UNKNOWN_SHARE, own_bound, promises, rate_needed
 from bench.storm.report import details, tables
 from bench.storm.sampler import emulator_seconds
 from bench.storm.scenarios import play_all
@@ -51,15 +52,16 @@ def main() -> int:
         f"{platform.python_version()}, load average {os.getloadavg()[0]:.1f}; {len(storms)} storms, "
         f"{options.seconds:,.0f} s at most"
     )
-    _check_emulator(max(storm.shape.accounts for storm in storms), server_core, load_core)
-    outcomes, settings = play_all(storms, (server_core, load_core), began + options.seconds)
+    settings = effective_settings(service_environment(Emulator(), free_port()))
+    _check_emulator(max(rate_needed(storm, settings) for storm in storms), server_core, load_core)
+    outcomes = play_all(storms, (server_core, load_core), began + options.seconds)
     kept = _report(outcomes, settings, options.plot)
     print(f"\n{time.monotonic() - began:.0f} s")
     return 0 if kept else 1
 
 
-def _check_emulator(accounts: int, server_core: int, load_core: int) -> None:
-    """See that the emulated AWS can answer more than the storms will ask."""
+def _check_emulator(wanted: float, server_core: int, load_core: int) -> None:
+    """See that the emulated AWS can answer as many calls to STS a second as the storms need to keep to their bounds."""
     with on_core(load_core), Emulator(build_world(Shape(accounts=1, roles=1))) as emulator:
         emulator.faults.sts.latency = STS_LATENCY
         targets = [
@@ -77,11 +79,11 @@ def _check_emulator(accounts: int, server_core: int, load_core: int) -> None:
                 )
             rates.append(_CALIBRATION_CALLS / json.loads(ran.stdout)["seconds"])
         cost = (emulator_seconds() - before) / (_CALIBRATION_CALLS * _CALIBRATIONS)
-    rate, wanted = max(rates), STS_QUOTA * accounts
+    rate = max(rates)
     verdict = "enough" if rate > wanted else "TOO FEW: it is the bottleneck, and what follows is its measure"
     print(
         f"the emulated AWS alone answers {rate:,.0f} STS calls/s and takes {cost * 1e6:.0f} us of its core for one; the "
-        f"quotas let {wanted:,.0f} pass: {verdict}\n"
+        f"storms need {wanted:,.0f}: {verdict}\n"
     )
 
 

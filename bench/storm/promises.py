@@ -69,6 +69,12 @@ def quota_bound(shape: Shape) -> Bound:
     return Bound(*shape.most_in_one_account(), STS_QUOTA, IAM_QUOTA)
 
 
+def rate_needed(storm: Storm, settings: Mapping[str, str]) -> float:
+    """Return the calls to STS a second, of all accounts, that a storm which keeps to its bound makes."""
+    bound = own_bound(settings, storm.shape).of(storm)
+    return storm.shape.sidecars / bound if bound else 0.0
+
+
 def promises(outcomes: Sequence[Outcome], settings: Mapping[str, str]) -> list[Verdict]:
     """Return what was promised about each storm, and whether it held."""
     held: list[Verdict] = []

@@ -22,25 +22,19 @@ _AROUND_A_STORM: Final = 4.0
 _OWN_ACCOUNT_SECONDS: Final = 5.0
 
 
-def play_all(storms: Sequence[Storm], cores: tuple[int, int], ends_at: float) -> tuple[list[Outcome], dict[str, str]]:
+def play_all(storms: Sequence[Storm], cores: tuple[int, int], ends_at: float) -> list[Outcome]:
     """Play storms, each on a stage of its own; those that restart something share one.
 
     Args:
         storms: in the order in which they are played.
         cores: that of the service and that of everything else.
         ends_at: when all of it must be over, of the monotonic clock.
-
-    Returns:
-        What came of each storm, and the service's effective settings.
     """
     outcomes: list[Outcome] = []
-    settings: dict[str, str] = {}
     for group in _by_stage(storms):
         with open_stage(group[0].shape, cores) as stage:
-            scenarios = Scenarios(stage, ends_at, outcomes)
-            settings = settings or effective_settings(stage.environment(free_port(), {}))
-            scenarios.play(group)
-    return outcomes, settings
+            Scenarios(stage, ends_at, outcomes).play(group)
+    return outcomes
 
 
 def _by_stage(storms: Sequence[Storm]) -> Iterator[list[Storm]]:

@@ -14,7 +14,7 @@ from bench.storm.catalogue import STORMS, Storm
 from bench.storm.clients import queue_of
 from bench.storm.outcome import Outcome
 from bench.storm.plots import admitted_over_time, calls_per_second, write_plots
-from bench.storm.promises import Bound, own_bound, promises, quota_bound
+from bench.storm.promises import Bound, own_bound, promises, quota_bound, rate_needed
 from bench.storm.report import COLUMNS, details, table, tables
 from bench.storm.sampler import Sample
 from bench.storm.shape import Shape
@@ -110,6 +110,12 @@ def test_bounds_are_of_the_services_budgets_and_of_awss_quotas() -> None:
     assert [own.sts, own.iam] == pytest.approx([3_000 / 450, 7.5])
     assert (aws.sts, aws.iam) == (5.0, 6.0)
     assert own_bound({}, shape) == aws
+
+
+def test_aws_must_answer_all_credentials_within_the_bound() -> None:
+    settings = {"KMESH_AWSIAM_STS_RATE": "500", "KMESH_AWSIAM_IAM_RATE": "8"}
+    assert rate_needed(STORMS["five-4k"], settings) == pytest.approx(30_000 / 25)
+    assert rate_needed(STORMS["known"], settings) == 0.0
 
 
 def good(**changes: Any) -> Outcome:
