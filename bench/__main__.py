@@ -4,6 +4,9 @@ Everything is measured in one run, in turns, since machines drift: read the rati
 there are two; the load and the emulated AWS share the other one. What counts is processor time per request (user and system,
 as the kernel accounts for it), so that a slow neighbour changes the wall time and not the result. Latencies are those of a
 closed loop: every connection asks again at once, so they are the queue of a server at its limit.
+
+A miss is measured three times more: by a service whose caches are full, by one that reaches STS over TLS, and by Go. Behind
+the table come the cold start, the memory, and what is promised. Exit status 1 when a promise did not hold.
 """
 
 import argparse
@@ -19,67 +22,91 @@ from typing import Final
 from app.emulator import Emulator
 from bench import footprint, golang
 from bench.agree import require_agreement
+from bench.image_packages import development_modules
 from bench.load import Generator, PythonGenerator
 from bench.processes import cores, end, free_port, on_core, start, wait_until_ready
+from bench.promises import Verdict, promises_of_memory, promises_of_rows
 from bench.rounds import CONNECTIONS, Server, build_world, measure
 from bench.rows import HEAD, line_of
 from bench.service import NO_PACING, service_environment, signing_keys, start_service, without_unknown
+from bench.upstream import open_upstream
 
-FILL_SECONDS: Final = 90.0
+FILL_SECONDS: Final = 150.0
 
 
-def main() -> None:
-    """Measure and print."""
+def main() -> int:
+    """Measure, print, and return the exit status."""
     options = _read_options()
     server_core, load_core = cores()
     began = time.monotonic()
     with ExitStack() as stack:
         stack.enter_context(on_core(load_core))
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-        program = None if options.no_go else golang.build(folder)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        program = None if options.no_go else golang.build(str(folder))
         generator = PythonGenerator() if program is None else golang.GoGenerator(program, load_core)
         _print_setting(options.rounds, generator, server_core == load_core)
         emulator = stack.enter_context(Emulator(build_world(options.rounds)))
         extra = without_unknown(service_environment(emulator, free_port()), NO_PACING)
-        servers = _start_servers(emulator, program, server_core, extra, stack)
+        servers = _start_servers(emulator, program, server_core, extra, folder, stack)
         if "go" in servers:
             cases = require_agreement(emulator, servers["service"].port, servers["go"].port)
             print(f"the service and its Go equivalent agree about {cases} good and bad calls")
+        filling = None
+        if options.identities and not options.no_footprint:
+            servers["full"] = _start_service(emulator, server_core, extra, stack)
+            full = servers["full"]
+            filling = footprint.fill(
+                emulator,
+                generator,
+                full.process,
+                full.port,
+                identities=options.identities,
+                seconds=FILL_SECONDS,
+            )
+            print(f"the caches of another one were filled with {filling.identities:,} identities")
         rows = measure(emulator, servers, generator, options.rounds, server_core)
         print(f"\n{HEAD}")
-        for row in rows:
-            print(line_of(row, rows[0]))
+        for row in rows.values():
+            print(line_of(row, rows["trivial"]))
         print(
             "\nCPU us: processor time of the server, or of the bare client, a request. x trivial, x Go: requests for the\n"
             "same processor time, beside the first row, and beside Go's row of that kind; above 1 is better than it."
         )
-        _print_memory(emulator, generator, server_core, extra, options)
-    print(f"\n{time.monotonic() - began:.0f} s")
+        is_full = filling is not None and filling.identities >= footprint.FULL
+        verdicts = list(promises_of_rows(rows, caches_are_full=is_full))
+        if not options.no_footprint:
+            verdicts += _weigh(emulator, generator, server_core, extra, filling)
+    return _print_verdicts(verdicts, began)
 
 
 def _start_servers(
-    emulator: Emulator, program: str | None, core: int, extra: dict[str, str], stack: ExitStack
+    emulator: Emulator, program: str | None, core: int, extra: dict[str, str], folder: Path, stack: ExitStack
 ) -> dict[str, Server]:
-    ports = {name: free_port() for name in ("trivial", "own trivial", "service", "tokens", "go")}
-    environment = service_environment(emulator, ports["service"], extra)
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-keys-")))
-    with_keys = service_environment(emulator, ports["tokens"], {**extra, **signing_keys(folder)})
-    processes = {}
+    servers = {}
     for name, words in {"trivial": [], "own trivial": ["own"]}.items():
-        trivial = processes[name] = start(
-            [sys.executable, "-m", "bench.trivial", str(ports[name]), *words], core, environment=dict(os.environ)
-        )
+        port = free_port()
+        command = [sys.executable, "-m", "bench.trivial", str(port), *words]
+        trivial = start(command, core, environment=dict(os.environ))
         stack.callback(end, trivial)
-        wait_until_ready(ports[name], trivial, "/")
-    service = start_service(environment, core)
-    stack.callback(end, service)
-    processes["service"] = service
-    processes["tokens"] = start_service(with_keys, core)
-    stack.callback(end, processes["tokens"])
+        wait_until_ready(port, trivial, "/")
+        servers[name] = Server(trivial, port)
+    servers["service"] = _start_service(emulator, core, extra, stack)
+    servers["tokens"] = _start_service(emulator, core, {**extra, **signing_keys(folder)}, stack)
+    upstream = stack.enter_context(open_upstream(emulator.world, folder, tls=True))
+    servers["tls"] = _start_service(upstream.emulator, core, {**extra, **upstream.variables}, stack)
     if program is not None:
-        processes["go"] = golang.serve(program, core, ports["go"], environment)
-        stack.callback(end, processes["go"])
-    return {name: Server(process, ports[name]) for name, process in processes.items()}
+        port = free_port()
+        process = golang.serve(program, core, port, service_environment(emulator, port, extra))
+        stack.callback(end, process)
+        servers["go"] = Server(process, port)
+    return servers
+
+
+def _start_service(emulator: Emulator, core: int, extra: dict[str, str], stack: ExitStack) -> Server:
+    port = free_port()
+    process = start_service(service_environment(emulator, port, extra), core)
+    stack.callback(end, process)
+    return Server(process, port)
 
 
 def _print_setting(rounds: int, generator: Generator, shared: bool) -> None:  # noqa: FBT001 - private
@@ -90,15 +117,27 @@ def _print_setting(rounds: int, generator: Generator, shared: bool) -> None:  # 
     )
 
 
-def _print_memory(
-    emulator: Emulator, generator: Generator, core: int, extra: dict[str, str], options: argparse.Namespace
-) -> None:
-    if options.no_footprint:
-        return
+def _weigh(
+    emulator: Emulator, generator: Generator, core: int, extra: dict[str, str], filling: footprint.Filling | None
+) -> list[Verdict]:
+    """Print the cold start and the memory, and return what is promised about them."""
+    print(f"\n{footprint.words_of_starts(footprint.cold_starts(emulator, core, extra))}")
+    idle = footprint.idle_memory(emulator, core, extra)
+    shipped = footprint.idle_memory(emulator, core, extra, development_modules())
+    print(f"RSS idle: {shipped:.1f} MB with the packages of the image, {idle:.1f} MB with those for development")
+    if filling is not None:
+        print(filling)
+    read = footprint.read_accounts(emulator, generator, core, extra)
+    print(read)
+    return list(promises_of_memory(shipped, read))
+
+
+def _print_verdicts(verdicts: list[Verdict], began: float) -> int:
     print()
-    measured = footprint.measure(emulator, generator, core, extra, identities=options.identities, seconds=FILL_SECONDS)
-    for line in measured.lines():
-        print(line)
+    for holds, words in verdicts:
+        print(f"{'as promised' if holds else 'NOT AS PROMISED':16} {words}")
+    print(f"\n{time.monotonic() - began:.0f} s")
+    return 0 if all(holds for holds, _ in verdicts) else 1
 
 
 def _read_options() -> argparse.Namespace:
@@ -112,13 +151,14 @@ def _read_options() -> argparse.Namespace:
     parser.add_argument(
         "--identities",
         type=int,
-        default=100_000,
-        help=f"how many identities fill the cache, at most {FILL_SECONDS:.0f} s (default: %(default)s; 0: none)",
+        default=footprint.FULL,
+        help=f"how many identities fill the caches, at most {FILL_SECONDS:.0f} s (default: %(default)s; 0: none; "
+        "with fewer than the default nothing is promised about full caches)",
     )
-    parser.add_argument("--no-footprint", action="store_true", help="leave out cold start and memory")
+    parser.add_argument("--no-footprint", action="store_true", help="leave out cold start, memory and full caches")
     parser.add_argument("--no-go", action="store_true", help="leave out Go, and make the load in Python")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

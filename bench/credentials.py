@@ -56,11 +56,13 @@ class Signer:
         return f"https://{HOST}/?{before}&{names}&X-Amz-Signature={signature}"
 
 
-def presigned_urls(emulator: Emulator, count: int, role: str = "demo-app") -> Iterator[str]:
-    """Yield so many different ones, all of one role."""
-    for first in range(0, count, PER_SESSION):
+def presigned_urls(
+    emulator: Emulator, count: int, role: str = "demo-app", per_session: int = PER_SESSION
+) -> Iterator[str]:
+    """Yield so many different ones, all of one role; each session signs some of them."""
+    for first in range(0, count, per_session):
         signer = Signer(emulator.issue(ACCOUNT, role, f"bench-{first}").frozen(), datetime.now(UTC))
-        for index in range(min(PER_SESSION, count - first)):
+        for index in range(min(per_session, count - first)):
             yield signer.sign(LONGEST - index)
 
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
@@ -26,6 +26,8 @@ ROLE_REQUESTS: Final = 400
 HTTPX_REQUESTS: Final = 400
 HIT_CREDENTIALS: Final = 200
 TOKEN_REQUESTS: Final = 1_000
+# Services that are asked for the same misses as the first one, and how their rows are called.
+OTHER_MISSES: Final = {"full": "  the same, caches filled", "tls": "  the same, TLS to STS"}
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
 
@@ -46,22 +48,16 @@ class Bodies:
     roles: Iterator[bytes]
 
 
-def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator, rounds: int, core: int) -> list[Row]:
+def measure(
+    emulator: Emulator, servers: Mapping[str, Server], generator: Generator, rounds: int, core: int
+) -> dict[str, Row]:
     """Run the rounds, each row once a round."""
-    rows = {"trivial": Row("trivial ASGI handler, uvicorn"), "own trivial": Row("  the same, our protocol")}
-    kinds = {"hit": "cache hit", "miss": "cache miss (STS asked)", "role": "miss with role (STS and IAM asked)"}
-    for kind, name in kinds.items():
-        rows[f"service {kind}"] = Row(name)
-        if "go" in servers:
-            rows[f"go {kind}"] = Row("  the same in Go's net/http")
-            rows[f"service {kind}"].rival = rows[f"go {kind}"]
-    rows["reused token"], rows["fresh token"] = Row("token, known credential"), Row("  the same, signed anew")
-    rows["aiohttp"], rows["httpx"] = Row("bare client: aiohttp"), Row("bare client: httpx, 64 at once")
+    rows = _rows(servers)
     bodies = _bodies(emulator, rounds)
     deciding = [name for name in ("service", "go") if name in servers]
-    for name in deciding:
+    others = [name for name in OTHER_MISSES if name in servers]
+    for name in (*deciding, *others, "tokens"):
         generator.run(servers[name].port, bodies.hits, CONNECTIONS).require(200)
-    generator.run(servers["tokens"].port, bodies.hits, CONNECTIONS).require(200)
     overhead: list[float] = []
     for number in range(rounds):
         repeated = [bodies.hits[index % HIT_CREDENTIALS] for index in range(TRIVIAL_REQUESTS)]
@@ -75,13 +71,31 @@ def measure(emulator: Emulator, servers: dict[str, Server], generator: Generator
         for kind, batch in batches.items():
             for name in deciding:
                 _serve(rows[f"{name} {kind}"], servers[name], batch, generator)
+            for name in others if kind == "miss" else ():
+                _serve(rows[f"{name} miss"], servers[name], batch, generator)
         _serve(rows["reused token"], servers["tokens"], batches["hit"], generator, TOKEN_PATH)
         named = list(map(named_call, bodies.hits * (TOKEN_REQUESTS // HIT_CREDENTIALS), count(number * TOKEN_REQUESTS)))
         _serve(rows["fresh token"], servers["tokens"], named, generator, TOKEN_PATH)
         _bare(rows["aiohttp"], "aiohttp", emulator.url, batches["miss"], core)
         _bare(rows["httpx"], "httpx", emulator.url, batches["miss"][:HTTPX_REQUESTS], core)
     print(f"the load takes {min(overhead) * 1e6:.0f} us of its own core for a request")
-    return list(rows.values())
+    return rows
+
+
+def _rows(servers: Mapping[str, Server]) -> dict[str, Row]:
+    """Return the empty rows in the order of the table."""
+    rows = {"trivial": Row("trivial ASGI handler, uvicorn"), "own trivial": Row("  the same, our protocol")}
+    kinds = {"hit": "cache hit", "miss": "cache miss (STS asked)", "role": "miss with role (STS and IAM asked)"}
+    for kind, name in kinds.items():
+        rows[f"service {kind}"] = Row(name)
+        if "go" in servers:
+            rows[f"go {kind}"] = Row("  the same in Go's net/http")
+            rows[f"service {kind}"].rival = rows[f"go {kind}"]
+        if kind == "miss":
+            rows.update({f"{name} miss": Row(words) for name, words in OTHER_MISSES.items() if name in servers})
+    rows["reused token"], rows["fresh token"] = Row("token, known credential"), Row("  the same, signed anew")
+    rows["aiohttp"], rows["httpx"] = Row("bare client: aiohttp"), Row("bare client: httpx, 64 at once")
+    return rows
 
 
 def named_call(body: bytes, number: int) -> bytes:

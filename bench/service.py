@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from app.emulator import Emulator
+from bench.image_packages import command_without
 from bench.processes import Process, start, wait_until_ready
 
 ACCOUNT: Final = "111122223333"
@@ -62,9 +63,19 @@ def signing_keys(folder: Path) -> dict[str, str]:
     return {"KMESH_AWSIAM_DATAPLANE_KEYS_FILE": str(keys), "KMESH_AWSIAM_TOKEN_NAMES": "true"}
 
 
-def start_service(environment: Mapping[str, str], core: int, ready_at: int | None = None) -> Process:
-    """Start the service on a core, and come back when it is ready; its probes are on the API's port or another one."""
-    process = start([sys.executable, "-m", "app", "serve"], core, environment=environment)
+def start_service(
+    environment: Mapping[str, str], core: int, ready_at: int | None = None, *, hidden: Collection[str] = ()
+) -> Process:
+    """Start the service on a core, and come back when it is ready.
+
+    Args:
+        environment: its settings.
+        core: where it runs.
+        ready_at: the port of its probes; None: the API's.
+        hidden: modules that it cannot import.
+    """
+    command = command_without(sys.executable, hidden) if hidden else [sys.executable, "-m", "app", "serve"]
+    process = start(command, core, environment=environment)
     wait_until_ready(ready_at or int(environment["KMESH_AWSIAM_LISTEN"].rpartition(":")[2]), process)
     return process
 
