@@ -30,6 +30,17 @@ OTHERS: Final = (
     "999900001111",
 )
 """Listed accounts, which are read through a reader role."""
+MORE_OTHERS: Final = (
+    "121212121212",
+    "131313131313",
+    "141414141414",
+    "151515151515",
+    "161616161616",
+    "171717171717",
+    "181818181818",
+)
+"""Accounts with a reader role that one stage alone lists."""
+SIXTEEN: Final = (HOME, *OTHERS, *MORE_OTHERS)
 STRANGER: Final = "999988887777"
 """An account that is not listed."""
 OWN_ROLE: Final = "kuma-aws-iam"
@@ -50,10 +61,10 @@ class Tasks:
         """Make a world of one home account, other accounts with a reader role, and a stranger."""
         self.world = World()
         self.world.add_role(HOME, OWN_ROLE)
-        for account in (*OTHERS, STRANGER):
+        for account in (*OTHERS, *MORE_OTHERS, STRANGER):
             self.world.add_role(account, READER_ROLE)
         self._numbers = itertools.count(1)
-        for account in (HOME, *OTHERS, STRANGER):
+        for account in (*SIXTEEN, STRANGER):
             self.world.add_role(account, "demo-app", tags=TAGS)
 
     def new_role(self, account: str = HOME) -> str:

@@ -5,8 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from chaos import accounts_faults, caller_faults, change, endpoint_faults, iam_faults, lifecycle, sts_faults
-from chaos.aws import HOME, OTHERS
+from chaos import (
+    accounts_faults,
+    caller_faults,
+    change,
+    endpoint_faults,
+    hanging_accounts,
+    iam_faults,
+    lifecycle,
+    sts_faults,
+)
+from chaos.aws import HOME, OTHERS, SIXTEEN
 from chaos.liar import open_liar
 from chaos.row import Row
 from chaos.stage import Stage, open_stage
@@ -32,6 +41,10 @@ def lanes() -> list[Lane]:
     second = {"KMESH_AWSIAM_ROLE_TTL": f"{iam_faults.ROLE_TTL:g}"}
     brief = {**second, "KMESH_AWSIAM_ROLE_MAX_STALE": f"{iam_faults.MAX_STALE:g}"}
     quick = {**second, "KMESH_AWSIAM_DECISION_TIMEOUT": f"{lifecycle.DECISION_TIMEOUT}"}
+    sixteen = {
+        "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": ",".join(SIXTEEN),
+        "KMESH_AWSIAM_DECISION_TIMEOUT": f"{hanging_accounts.DECISION_TIMEOUT:g}",
+    }
     return [
         Lane(open_stage, tuple(sts_faults.rows()), 80),
         Lane(lambda: open_stage(start=False), tuple(endpoint_faults.rows()), 35),
@@ -39,6 +52,7 @@ def lanes() -> list[Lane]:
         Lane(lambda: _stage_with_liar(second), tuple(iam_faults.rows_of_lies()), 20),
         Lane(lambda: open_stage(brief), (*iam_faults.rows_of_known_roles(), *change.rows()), 30),
         Lane(lambda: open_stage(quick), tuple(iam_faults.rows_of_accounts()), 35),
+        Lane(lambda: open_stage(sixteen), tuple(hanging_accounts.rows()), 35),
         Lane(lambda: open_stage(second), tuple(iam_faults.rows_of_assume_role()), 60),
         Lane(lambda: open_stage(second, start=False), tuple(caller_faults.rows()), 30),
         Lane(_stage_with_accounts_file, tuple(accounts_faults.rows()), 60),
