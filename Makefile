@@ -110,7 +110,7 @@ demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real E
 bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
 	$(BIN)/python -m bench $(B)
 
-bench-storm: $(STAMP) ## Measure reconnect storms (plots: make bench-storm B="--plot DIR")
+bench-storm: $(STAMP) ## Measure reconnect storms (all: make bench-storm B=--all, see B=--help; plots: B="--plot DIR")
 	$(BIN)/python -m bench.storm $(B)
 
 bench-hostile: $(STAMP) ## Measure valid callers beside as many hostile ones
