@@ -39,6 +39,10 @@ class Storm:
     needs: tuple[str, ...] = ()
     is_usual: bool = True
 
+    def described(self) -> str:
+        """Return what it shows, or its shape where an option has changed that."""
+        return self.words if self.shape == STORMS[self.name].shape else f"{self.shape} ({self.setup})"
+
     @property
     def asks_nobody(self) -> bool:
         """Whether everything is known, so that AWS is not asked."""

@@ -16,7 +16,7 @@ examples (make bench-storm B="..."):
   --only one-4k --sidecars 1000 --roles 40  the same, smaller: a look that takes some seconds
   --accounts 1 --sidecars 2000              the restarts, in another shape
   --only one-4k --gives-up-after 2 --tls    the same with callers that give up, and TLS to AWS
-  --all --plot build/storms                 every storm (20 to 25 minutes), and their plots
+  --all --plot build/storms                 every storm (15 to 20 minutes), and their plots
 
 The bound of a storm is the larger of roles / KMESH_AWSIAM_IAM_RATE and credentials / (0.9 x KMESH_AWSIAM_STS_RATE) of the
 fullest account. A storm may take 1.25 times its bound; 1.5 times where callers give up or ignore Retry-After.

@@ -112,7 +112,7 @@ class Scenarios:
 
     def _note(self, outcome: Outcome, result: str) -> None:
         self.outcomes.append(outcome)
-        print(f"  {outcome.name:14} {outcome.storm.words}: {result}", flush=True)
+        print(f"  {outcome.name:14} {outcome.storm.described()}: {result}", flush=True)
 
 
 def _variables(storm: Storm, redis: Redis | None) -> Mapping[str, str]:

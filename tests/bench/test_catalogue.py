@@ -77,6 +77,13 @@ def test_options_of_the_shape_change_the_storms_that_are_asked_for() -> None:
     assert shapes(words) == {expected}
 
 
+def test_a_storm_with_another_shape_is_described_by_it() -> None:
+    (usual,) = chosen(["one-4k"], everything=False, changes={})
+    (changed,) = chosen(["one-4k"], everything=False, changes={"roles": 7})
+    assert usual.described() == "one account, 4,000 connections"
+    assert changed.described() == "10,000 x 3, 7 roles, 1 account, 4,000 connections (fresh)"
+
+
 @pytest.mark.parametrize(
     "words",
     [
