@@ -50,7 +50,7 @@ def start(
 
 
 def end(process: Process) -> None:
-    """End a process, whatever state it is in."""
+    """End a process, whatever state it is in, and close the pipes to it."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -58,6 +58,9 @@ def end(process: Process) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def free_port() -> int:
