@@ -14,6 +14,7 @@ from app.adapters.breaker import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from app.adapters.redis_connection import explain
 from app.adapters.store_link import MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink
 from app.adapters.ticks import within
+from tests.support.patience import PATIENCE
 from tests.support.service import until
 from tests.support.shared_store import Clocks
 
@@ -91,6 +92,15 @@ async def start(link: StoreLink) -> StoreLink:
     link.start()
     await link.connected()
     return link
+
+
+async def come_back(link: StoreLink, clocks: Clocks) -> None:
+    """Let time go on until it is up again: a failure may be noted only after the clock was moved, and begins a pause."""
+    connected = asyncio.ensure_future(link.connected())
+    async with asyncio.timeout(PATIENCE):
+        while not connected.done():
+            clocks.timer += BREAKER_PAUSE_SECONDS
+            await asyncio.sleep(0.001)
 
 
 async def test_what_is_asked_at_the_same_moment_travels_together(link: StoreLink, store: Fake) -> None:
@@ -179,10 +189,7 @@ async def test_a_store_that_fails_is_left_alone_for_a_pause(link: StoreLink, sto
         clocks.timer += BREAKER_PAUSE_SECONDS
         await asyncio.sleep(0.001)
     store.fault = None
-    connected = asyncio.ensure_future(link.connected())
-    while not connected.done():
-        clocks.timer += BREAKER_PAUSE_SECONDS
-        await asyncio.sleep(0.001)
+    await come_back(link, clocks)
     assert await link.ask("GET", b"x") == b"of x"
 
 
@@ -216,8 +223,7 @@ async def test_one_failure_is_not_worth_a_line_and_an_outage_two(link: StoreLink
         await link.ask("GET", b"x")
         await until(lambda: store.made >= BREAKER_FAILURES)
         store.fault = None
-        clocks.timer += BREAKER_PAUSE_SECONDS
-        await link.connected()
+        await come_back(link, clocks)
         await link.ask("GET", b"x")
     assert [line["event"] for line in log[1:]] == ["store does not answer", "store answers"]
     assert log[1]["problem"] == "refused"
@@ -228,8 +234,7 @@ async def test_a_bug_does_not_end_the_link(link: StoreLink, store: Fake, clocks:
     link.start()
     await until(lambda: store.made > 1)
     store.fault = None
-    clocks.timer += BREAKER_PAUSE_SECONDS
-    await link.connected()
+    await come_back(link, clocks)
     assert await link.ask("GET", b"x") == b"of x"
 
 
