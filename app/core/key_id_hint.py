@@ -1,0 +1,83 @@
+"""The access key id in the text of a credential, found without judging the credential: a hint for admission control.
+
+In an overload the service refuses calls whose key id it does not know, before it decodes them. For a presigned URL
+`hint_key_id` takes 4 us, a tenth of decoding. The hint decides nothing else: anybody can write any key id, and only
+STS can tell whether a key exists.
+"""
+
+import binascii
+import re
+from typing import Final
+
+from app.core.credential import EKS_PREFIX, MAX_CREDENTIAL_CHARS, NATIVE_PREFIX
+
+_IN_QUERY: Final = re.compile(rb"(?:^|&)X-Amz-Credential=([A-Z0-9]{16,128})(?:/|%2[Ff])")
+_IN_HEADER: Final = re.compile(rb"Credential=([A-Z0-9]{16,128})/")
+_VAULT_HEADERS: Final = re.compile(rb'"iam_request_headers"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9+/=]*)"')
+_VAULT_MEMBER: Final = b'"iam_request_headers"'
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+# All signers write X-Amz-Credential as one of the first parameters. The session token, which is the most of a URL, follows
+# it. A multiple of four, so that whole bytes are decoded.
+_USUAL_CHARS: Final = 512
+
+
+def hint_key_id(text: str) -> str | None:
+    """Return the access key id that the text of a credential seems to contain.
+
+    If `app.core.credential.decode_credential` accepts the text, the hint is None or equal to the access key id of the
+    decoded request. About a text that it rejects, the hint says nothing.
+
+    Args:
+        text: what the proxy presented, in any form; untrusted.
+
+    Returns:
+        The key id, or None where the text has none at the usual place, or writes it in an unusual way (as escapes).
+    """
+    if len(text) > MAX_CREDENTIAL_CHARS:
+        return None
+    try:
+        if text.startswith((NATIVE_PREFIX, EKS_PREFIX)):
+            return _from_url(text.partition(".")[2])
+        if text.startswith("{"):
+            return _from_envelope(text.encode("ascii"))
+        if "." in text:
+            return _from_url(text.split(".", 2)[1])
+        return _from_envelope(_decode(text))
+    except ValueError:  # `binascii.Error` and `UnicodeEncodeError` are such errors
+        return None
+
+
+def _from_url(text: str) -> str | None:
+    """Search the query of a URL in base64url, or of a JSON text that contains nothing but a URL.
+
+    The query begins at the first question mark: a path can contain the parameter's name as well. A decodable URL has one
+    question mark, and an ampersand in its query always begins a parameter.
+    """
+    for part in (text[:_USUAL_CHARS], text):
+        match = _IN_QUERY.search(_decode(part).partition(b"?")[2])
+        if match is not None:
+            return match[1].decode("ascii")
+    return None
+
+
+def _from_envelope(text: bytes) -> str | None:
+    """Search the JSON of an envelope. Of two candidates neither is returned: one can be in a header that means nothing.
+
+    Without a backslash, JSON strings contain what they say, so the one candidate is the decoder's as well.
+    """
+    if b"\\" in text:
+        return None
+    vault = _VAULT_HEADERS.search(text)
+    if vault is not None:
+        if text.count(_VAULT_MEMBER) != 1:
+            return None
+        text = binascii.a2b_base64(vault[1])
+        if b"\\" in text:
+            return None
+    match = _IN_HEADER.search(text)
+    return None if match is None or text.count(b"Credential=") != 1 else match[1].decode("ascii")
+
+
+def _decode(text: str) -> bytes:
+    """Decode base64url leniently: texts that only the strict decoder rejects get a hint that nobody relies on."""
+    return binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"==")
