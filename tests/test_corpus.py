@@ -552,7 +552,6 @@ def verdict(request: SignedRequest, policy: RequestPolicy) -> Reason | None:
 
 # What is told to nobody: a step behind says it in words of its own, or only a fault of ours could bring it about.
 UNHEARD: Final = (
-    "not base64url",
     "not canonical base64url without padding",
     "not an error document",
     "a request policy needs",

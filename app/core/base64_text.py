@@ -1,4 +1,4 @@
-"""Base64 with one spelling a value: what does not encode back to itself is refused (invariant I26)."""
+"""Base64 with one spelling a value: what does not encode back to itself is rejected (invariant I26)."""
 
 import base64
 import binascii
@@ -6,7 +6,6 @@ from typing import Final
 
 # The standard alphabet's two characters, and padding, become one that is in no alphabet.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-_QUANTUM: Final = 4
 
 
 class Base64TextError(ValueError):
@@ -20,16 +19,9 @@ def decode_base64url(text: str) -> bytes:
         Base64TextError: a foreign character, padding, or unused bits that are not zero.
     """
     try:
-        data = binascii.a2b_base64(
-            text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4), strict_mode=True
-        )
-    except ValueError as error:  # binascii.Error is one
-        raise Base64TextError("not base64url") from error
-    # A strict decoder leaves one freedom: the bits of the last characters that belong to no byte.
-    odd = len(text) % _QUANTUM
-    if odd and encode_base64url(data[1 - odd :]) != text[-odd:]:
-        raise Base64TextError("not canonical base64url without padding")
-    return data
+        return _decode(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError are such errors
+        raise Base64TextError("not canonical base64url without padding") from error
 
 
 def encode_base64url(data: bytes) -> str:
@@ -44,9 +36,14 @@ def decode_base64(text: str) -> bytes:
         Base64TextError: a foreign character (line breaks too), missing padding, or unused bits that are not zero.
     """
     try:
-        data = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
-    except ValueError as error:  # binascii.Error is one
-        raise Base64TextError("not base64") from error
-    if base64.b64encode(data).decode() != text:
-        raise Base64TextError("not canonical base64")
+        return _decode(text.encode("ascii"))
+    except ValueError as error:  # binascii.Error and UnicodeEncodeError are such errors
+        raise Base64TextError("not canonical base64") from error
+
+
+def _decode(standard: bytes) -> bytes:
+    """Decode leniently, then encode again: that finds every second spelling, and is faster than the strict decoder."""
+    data = binascii.a2b_base64(standard)
+    if binascii.b2a_base64(data, newline=False) != standard:
+        raise Base64TextError
     return data

@@ -5,7 +5,7 @@ grammar. This undid CVE-2020-16250, where the client chose the headers of the re
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,10 +17,10 @@ from app.core.signed_request import CredentialForm, SignedRequest
 _ACCEPT: Final = ("Accept", "application/json")
 _USER_AGENT: Final = ("User-Agent", "kuma-aws-iam")
 # RFC 3986's unreserved characters stay as they are. Replaced one kind after the other, since urllib's quote walks a session
-# token character by character and would cost as much as everything else in a decision.
+# token character by character and would cost as much as everything else in a decision. It is needed for values alone that
+# the client did not write in this encoding.
 _USUAL: Final = (("%", "%25"), ("/", "%2F"), ("+", "%2B"), ("=", "%3D"))
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._~%-]", re.ASCII)
-_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +82,14 @@ def rebuild(
 
 
 def _query(request: SignedRequest) -> str:
-    """Encode the parameters anew, in SigV4's canonical way; equal values give equal signatures."""
-    return "&".join(f"{name}={_percent_encode(value)}" for name, value in sorted(request.parameters.items()))
+    """Write the parameters in SigV4's canonical encoding; equal values give equal signatures."""
+    encoded = request.encoded
+    return "&".join(
+        [f"{name}={encoded.get(name) or _percent_encode(value)}" for name, value in sorted(request.parameters.items())]
+    )
 
 
 def _percent_encode(value: str) -> str:
-    if _UNRESERVED.fullmatch(value):
-        return value
     # A session token has hundreds of these three. The percent sign comes first: the others bring new ones.
     for character, encoded in _USUAL:
         value = value.replace(character, encoded)
@@ -96,11 +97,10 @@ def _percent_encode(value: str) -> str:
     return _UNUSUAL.sub(lambda match: f"%{ord(match[0]):02X}", value)
 
 
-def _presigned_headers(request: SignedRequest, audience: str | None) -> Iterator[tuple[str, str]]:
-    yield _ACCEPT
-    yield _USER_AGENT
-    if audience is not None:
-        yield request.form.audience_header, audience
+def _presigned_headers(request: SignedRequest, audience: str | None) -> Iterable[tuple[str, str]]:
+    if audience is None:
+        return _ACCEPT, _USER_AGENT
+    return _ACCEPT, _USER_AGENT, (request.form.audience_header, audience)
 
 
 def _posted_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:

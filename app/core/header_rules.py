@@ -66,7 +66,7 @@ def _malformed(detail: str) -> CredentialError:
 
 def _require_canonical_signed_headers(request: SignedRequest) -> None:
     names = request.signature.signed_headers
-    if any(name != name.lower() for name in names) or list(names) != sorted(set(names)):
+    if names != tuple(sorted({name.lower() for name in names})):
         raise _malformed("SignedHeaders is not lower-case, sorted and unique")
 
 

@@ -9,7 +9,7 @@ import binascii
 import re
 from typing import Final
 
-from app.core.credential import EKS_PREFIX, MAX_CREDENTIAL_CHARS, NATIVE_PREFIX
+from app.core.credential import MAX_CREDENTIAL_CHARS
 
 _IN_QUERY: Final = re.compile(rb"(?:^|&)X-Amz-Credential=([A-Z0-9]{16,128})(?:/|%2[Ff])")
 _IN_HEADER: Final = re.compile(rb"Credential=([A-Z0-9]{16,128})/")
@@ -36,11 +36,10 @@ def hint_key_id(text: str) -> str | None:
     if len(text) > MAX_CREDENTIAL_CHARS:
         return None
     try:
-        if text.startswith((NATIVE_PREFIX, EKS_PREFIX)):
-            return _from_url(text.partition(".")[2])
         if text.startswith("{"):
             return _from_envelope(text.encode("ascii"))
         if "." in text:
+            # A prefix and a URL, or the parts of an unsigned JWT.
             return _from_url(text.split(".", 2)[1])
         return _from_envelope(_decode(text))
     except ValueError:  # `binascii.Error` and `UnicodeEncodeError` are such errors

@@ -23,20 +23,22 @@ class CredentialForm(StrEnum):
     @property
     def is_presigned(self) -> bool:
         """Whether it is a query-signed GET; otherwise it is a header-signed POST (I4)."""
-        return self not in (CredentialForm.ENVELOPE, CredentialForm.PLAIN_ENVELOPE)
+        return self not in _POSTED_FORMS
 
     @property
     def audience_header(self) -> str:
         """The signed header that binds this form to its audience."""
-        match self:
-            case CredentialForm.EKS:
-                return "x-k8s-aws-id"
-            case CredentialForm.ENVELOPE:
-                return "x-vault-aws-iam-server-id"
-            case _:
-                return "x-kuma-audience"
+        return _AUDIENCE_HEADERS[self]
 
 
+_POSTED_FORMS: Final = frozenset({CredentialForm.ENVELOPE, CredentialForm.PLAIN_ENVELOPE})
+_AUDIENCE_HEADERS: Final = {
+    CredentialForm.NATIVE: "x-kuma-audience",
+    CredentialForm.JWT: "x-kuma-audience",
+    CredentialForm.EKS: "x-k8s-aws-id",
+    CredentialForm.ENVELOPE: "x-vault-aws-iam-server-id",
+    CredentialForm.PLAIN_ENVELOPE: "x-kuma-audience",
+}
 ALL_FORMS: Final = frozenset(CredentialForm)
 
 
@@ -75,6 +77,8 @@ class SignedRequest:
         amz_date: the text of ``X-Amz-Date``.
         expires: the text of ``X-Amz-Expires``; a presigned URL has it, an envelope never.
         security_token: the session token; secret.
+        encoded: the texts of those parameters that the URL already has in SigV4's canonical percent-encoding, by name.
+            It is the text that `app.core.forwarding` would write for the decoded value, so it says nothing new.
     """
 
     form: CredentialForm
@@ -87,14 +91,13 @@ class SignedRequest:
     amz_date: str
     expires: str | None
     security_token: str | None = field(repr=False)
+    encoded: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 # RFC 3986 without what no signer writes: visible ASCII, no fragment, no backslash. The authority is not looked into:
 # it is compared as a whole with a finite set, so it needs no grammar (CVE-2023-24329, CVE-2019-9636 and their kin).
-_URL: Final = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,15})://(?P<authority>[^/?]*)(?P<path>[^?]*)(\?(?P<query>.*))?", re.ASCII
-)
-_VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
+_URL: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([^/?]*)([^?]*)(?:\?(.*))?", re.ASCII)
+_URL_CHARACTERS: Final = re.compile(r"[!\"$-\[\]-~]+", re.ASCII)
 
 
 def parse_url(text: str) -> UnverifiedUrl:
@@ -103,14 +106,11 @@ def parse_url(text: str) -> UnverifiedUrl:
     Raises:
         CredentialError: ``credential_malformed``.
     """
-    if not _VISIBLE_ASCII.fullmatch(text) or "#" in text or "\\" in text:
+    if not _URL_CHARACTERS.fullmatch(text):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the URL holds a character that no URL of STS has")
     match = _URL.fullmatch(text)
     if match is None:
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the URL is not absolute")
-    return UnverifiedUrl(
-        scheme=match["scheme"],
-        authority=match["authority"],
-        path=match["path"] or "/",  # RFC 9110 section 4.2.3: an empty path is "/"; SigV4 signs both alike
-        query=match["query"],
-    )
+    scheme, authority, path, query = match.groups()
+    # RFC 9110 section 4.2.3: an empty path is "/"; SigV4 signs both alike.
+    return UnverifiedUrl(scheme=scheme, authority=authority, path=path or "/", query=query)

@@ -5,7 +5,7 @@ Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from app.errors import CredentialError
@@ -15,13 +15,13 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 TERMINATOR: Final = "aws4_request"
 STS_SERVICE: Final = "sts"
 
-_SCOPE_PARTS: Final = 5
-_ACCESS_KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}", re.ASCII)
-_SCOPE_PART: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+# The access key id and four parts.
+_SCOPE: Final = re.compile(r"([A-Z0-9]{16,128})" + 4 * r"/([A-Za-z0-9_-]{1,64})", re.ASCII)
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_AMZ_DATE: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z", re.ASCII)
+# Newer Pythons read the hour 24 as the next day's first.
+_AMZ_DATE: Final = re.compile(r"[0-9]{8}T(?:[01][0-9]|2[0-3])[0-9]{4}Z", re.ASCII)
 _SECURITY_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{1,8192}", re.ASCII)
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+_HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]{1,64}(?:;[A-Za-z0-9-]{1,64})*", re.ASCII)
 # Credential, SignedHeaders and Signature in this order, as every signer writes them.
 _AUTHORIZATION: Final = re.compile(
     r"(?P<algorithm>[A-Z0-9-]{1,64}) Credential=(?P<credential>[^,\s]{1,512}), ?"
@@ -96,22 +96,23 @@ def parse_signature(*, algorithm: str, credential: str, signed_headers: str, sig
     """
     if not _SIGNATURE.fullmatch(signature):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the signature is not 64 hexadecimal digits")
-    names = tuple(signed_headers.split(";"))
-    if not all(_HEADER_NAME.fullmatch(name) for name in names):
+    if not _HEADER_NAMES.fullmatch(signed_headers):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "SignedHeaders holds something that is no header name")
-    return Signature(algorithm=algorithm, scope=_parse_scope(credential), signed_headers=names, value=signature)
+    return Signature(
+        algorithm=algorithm,
+        scope=_parse_scope(credential),
+        signed_headers=tuple(signed_headers.split(";")),
+        value=signature,
+    )
 
 
 def _parse_scope(credential: str) -> Scope:
-    parts = credential.split("/")
-    if len(parts) != _SCOPE_PARTS:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential scope has not five parts")
-    access_key_id, *rest = parts
-    if not _ACCESS_KEY_ID.fullmatch(access_key_id):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the access key id breaks its grammar")
-    if not all(_SCOPE_PART.fullmatch(part) for part in rest):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a part of the credential scope breaks its grammar")
-    date, region, service, terminator = rest
+    match = _SCOPE.fullmatch(credential)
+    if match is None:
+        raise CredentialError(
+            Reason.CREDENTIAL_MALFORMED, "the credential scope is not an access key id and four parts in their grammar"
+        )
+    access_key_id, date, region, service, terminator = match.groups()
     return Scope(access_key_id=access_key_id, date=date, region=region, service=service, terminator=terminator)
 
 
@@ -124,12 +125,7 @@ def parse_amz_date(text: str) -> datetime:
     if not _AMZ_DATE.fullmatch(text):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date breaks its grammar")
     try:
-        # By position: strptime reads its format anew at each call, ten times as slowly.
-        date, time = (
-            (int(text[0:4]), int(text[4:6]), int(text[6:8])),
-            (int(text[9:11]), int(text[11:13]), int(text[13:15])),
-        )
-        return datetime(*date, *time, tzinfo=UTC)
+        return datetime.fromisoformat(text)
     except ValueError as error:
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date is no moment in time") from error
 

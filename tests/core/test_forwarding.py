@@ -1,8 +1,10 @@
 from dataclasses import replace
 from datetime import timedelta
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.core.credential import decode_credential
 from app.core.forwarding import ValidatedRequest, rebuild
@@ -86,6 +88,29 @@ def test_a_rebuilt_url_is_encoded_anew_whatever_the_clients_spelling(rewrite: ty
     respelt = rebuilt(change_query(call, lambda pairs: [rewrite(*pair) for pair in pairs]))
     assert respelt.target == rebuilt(call).target
     assert signature_holds(respelt, recipe)
+
+
+@st.composite
+def spellings(draw: st.DrawFn, value: str) -> str:
+    """A value with some of its characters as escapes, in either case, and some bare that need not be escapes."""
+    ways = [st.sampled_from([quote(character, safe=""), f"%{ord(character):02x}", character]) for character in value]
+    return "".join(draw(way) for way in ways).replace("+", "%2B")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.text("Az09+/=_.~-;:,@", min_size=1, max_size=20))
+def test_a_rebuilt_url_is_what_urllib_writes_for_the_decoded_values(data: st.DataObject, version: str) -> None:
+    """Texts that arrive in the canonical encoding are sent as they are: they must be what encoding them anew gives."""
+    recipe = Recipe(form=CredentialForm.NATIVE, token="Aa0+/=_.~-", version=version)
+    call = recipe.sign()
+    start, _, query = call.url.partition("?")
+    pairs = [pair.split("=") for pair in query.split("&")]
+    respelt = replace(
+        call, url=f"{start}?{'&'.join(f'{name}={data.draw(spellings(unquote(value)))}' for name, value in pairs)}"
+    )
+    values = sorted(decode_credential(respelt.credential()).parameters.items())
+    assert rebuilt(respelt).target == "/?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in values)
+    assert signature_holds(rebuilt(respelt), recipe)
 
 
 def test_a_rebuilt_url_has_the_parameters_in_one_order() -> None:

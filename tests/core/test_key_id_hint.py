@@ -109,3 +109,11 @@ def test_a_text_that_is_no_credential_gives_no_hint(text: str) -> None:
 
 def test_a_credential_that_is_too_long_gives_no_hint() -> None:
     assert hint_key_id(CALLS[CredentialForm.NATIVE].credential().ljust(MAX_CHARS + 1, "A")) is None
+
+
+def test_the_longest_credential_gives_a_hint() -> None:
+    assert hint_key_id(PLAIN.credential().ljust(MAX_CHARS)) == ACCESS_KEY_ID
+
+
+def test_a_key_id_that_breaks_its_grammar_gives_no_hint() -> None:
+    assert hint_key_id(PLAIN.credential().replace(ACCESS_KEY_ID, "SHORT")) is None
