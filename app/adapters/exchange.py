@@ -13,7 +13,8 @@ from app.errors import OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 
 _SERVER_ERRORS: Final = range(500, 600)
-_ATTEMPTS: Final = 2
+# How many attempts are left during each of them: there are two.
+_ATTEMPTS_LEFT: Final = (1, 0)
 
 
 class Exchange:
@@ -57,12 +58,15 @@ class Exchange:
             UpstreamError: its answer is too large.
         """
         seconds = seconds or self._options.total_timeout
+        loop = asyncio.get_running_loop()
         had_its_time = False
-        for attempts_left in reversed(range(_ATTEMPTS)):
-            had_its_time |= self._time_left(deadline) >= seconds
-            due = min(deadline, asyncio.get_running_loop().time() + seconds)
+        for attempts_left in _ATTEMPTS_LEFT:
+            until = loop.time() + seconds
+            had_its_time |= deadline >= until
             try:
-                reply = await self._pool.exchange(origin, build(), due, fresh=not attempts_left, max_bytes=max_bytes)
+                reply = await self._pool.exchange(
+                    origin, build(), min(deadline, until), fresh=not attempts_left, max_bytes=max_bytes
+                )
             except ReplyTooLargeError as error:
                 raise UpstreamError(self._unavailable, f"the answer of {self._name} is not believed: {error}") from None
             except (HttpError, OSError, TimeoutError) as error:
@@ -71,7 +75,7 @@ class Exchange:
                     raise OutOfTimeError(
                         self._unavailable, f"no answer of {self._name} in what was left of the time"
                     ) from None
-                if attempts_left and self._time_left(deadline) > self._options.connect_timeout:
+                if attempts_left and deadline - loop.time() > self._options.connect_timeout:
                     continue
                 # The class alone: an error's text can hold the URL, and with it the credential (I22).
                 raise UpstreamDownError(
@@ -79,13 +83,9 @@ class Exchange:
                 ) from None
             if not _is_transient(reply):
                 return reply
-            if not (attempts_left and self._time_left(deadline) > 0):
+            if not (attempts_left and deadline > loop.time()):
                 raise UpstreamDownError(self._unavailable, f"{self._name} answered {reply.status}")
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    @staticmethod
-    def _time_left(deadline: float) -> float:
-        return deadline - asyncio.get_running_loop().time()
 
 
 def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> bytes:

@@ -193,9 +193,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Where a tunnel was asked for, a success ends here: what follows belongs to who is behind it."""
-        status = self._status()
-        if self._tunnel and status in _SUCCESSES:
-            self._answer(status)
+        if self._tunnel and self._status() in _SUCCESSES:
+            self._answer(self._status())
 
     def on_body(self, body: bytes) -> None:
         """Keep it up to its bound. Behind an answer that is whole there is nothing to keep."""

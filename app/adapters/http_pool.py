@@ -12,8 +12,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from app.adapters.expiring import ExpiringCache
@@ -32,8 +31,7 @@ _SWEEP_SECONDS: Final = 0.05
 _PORTS: Final = {"https": 443, "http": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where requests are sent: scheme, host and port."""
 
     scheme: str

@@ -46,8 +46,9 @@ class StsClient:
             outcome = error.reason.value
             raise
         finally:
-            trail.sts.seconds += time.perf_counter() - started
-            self._metrics.upstream_call("sts", outcome, endpoint.region, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            trail.sts.seconds += seconds
+            self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
         """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second try is safe."""

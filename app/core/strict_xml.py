@@ -38,13 +38,17 @@ def parse_xml(body: bytes) -> ET.Element:
 def only_child(parent: ET.Element, tag: str) -> ET.Element:
     """Return the one child of this name.
 
+    Args:
+        parent: whose child.
+        tag: a constant, with at most one pair of braces, and no asterisk: ElementTree reads other names as paths.
+
     Raises:
         DocumentError: there is none, or more than one.
     """
-    child = optional_child(parent, tag)
-    if child is None:
+    children = parent.findall(tag)
+    if len(children) != 1:
         raise DocumentError("a field is missing or stands twice")
-    return child
+    return children[0]
 
 
 def only_children(parent: ET.Element, *tags: str) -> list[ET.Element]:
@@ -53,10 +57,7 @@ def only_children(parent: ET.Element, *tags: str) -> list[ET.Element]:
     Raises:
         DocumentError: of one of them there is none, or more than one.
     """
-    names = [child.tag for child in parent]
-    if any(names.count(tag) != 1 for tag in tags):
-        raise DocumentError("a field is missing or stands twice")
-    return [parent[names.index(tag)] for tag in tags]
+    return [only_child(parent, tag) for tag in tags]
 
 
 def optional_child(parent: ET.Element, tag: str) -> ET.Element | None:
@@ -65,7 +66,7 @@ def optional_child(parent: ET.Element, tag: str) -> ET.Element | None:
     Raises:
         DocumentError: there is more than one.
     """
-    children = [child for child in parent if child.tag == tag]
+    children = parent.findall(tag)
     if len(children) > 1:
         raise DocumentError("a field is missing or stands twice")
     return children[0] if children else None

@@ -9,6 +9,8 @@ from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError, only_child, parse_xml, text_of
 
 _NAMESPACE: Final = "{https://sts.amazonaws.com/doc/2011-06-15/}"
+# Of a namespace everything that ElementTree could read as a path is refused.
+_ERROR_TAG: Final = re.compile(r"(\{[^{}*]+\}|)ErrorResponse")
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
 
 
@@ -115,9 +117,10 @@ def _error_code_from_json(body: bytes) -> Any:
 def _error_code_from_xml(body: bytes) -> str:
     # Its namespace differs from action to action, so names are compared without.
     root = parse_xml(body)
-    if root.tag.rpartition("}")[2] != "ErrorResponse":
+    match = _ERROR_TAG.fullmatch(root.tag)
+    if match is None:
         raise DocumentError("not an error document")
-    namespace = root.tag.removesuffix("ErrorResponse")
+    namespace = match[1]
     return text_of(only_child(only_child(root, f"{namespace}Error"), f"{namespace}Code"))
 
 
