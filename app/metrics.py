@@ -184,7 +184,10 @@ class Metrics:
             (cache, result): self._cache_requests.labels(cache, result) for cache in CACHES for result in CACHE_RESULTS
         }
         self._entries_by_cache = {cache: self._cache_entries.labels(cache) for cache in CACHES}
-        self._ok_calls: dict[tuple[Upstream, str], Counter] = {}
+        # Looking a series up by its labels takes a lock and three texts: each one that occurs is looked up once. All labels
+        # come from closed sets, so these stay small.
+        self._calls: dict[tuple[Upstream, str, str], Counter] = {}
+        self._refusals: dict[tuple[str, Reason | None, str, str], Counter] = {}
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
             for proxy_type in ProxyType
@@ -207,7 +210,13 @@ class Metrics:
         else:
             # The claim's type is the client's word, yet one of three: it tells which proxies are turned away.
             proxy_type = NONE if trail.claimed is None else trail.claimed.type.value
-            self._decisions.labels(outcome, reason or NONE, proxy_type, trail.form or NONE).inc()
+            labels = outcome, reason, proxy_type, trail.form or NONE
+            series = self._refusals.get(labels)
+            if series is None:
+                series = self._refusals[labels] = self._decisions.labels(
+                    outcome, reason or NONE, proxy_type, trail.form or NONE
+                )
+            series.inc()
         self._seconds_by_outcome[outcome].observe(seconds)
         # A text that is presented again has grown older, and tells nothing new of its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
@@ -231,20 +240,13 @@ class Metrics:
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
         """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""
         self._last_outcomes[upstream] = outcome
-        if outcome == "ok":
-            self._count_ok(upstream, region)
-        else:
-            self._upstream_calls.labels(upstream, outcome, region).inc()
+        series = self._calls.get((upstream, outcome, region))
+        if series is None:
+            series = self._calls[upstream, outcome, region] = self._upstream_calls.labels(upstream, outcome, region)
+        series.inc()
         self._seconds_by_upstream[upstream].observe(seconds)
         if outcome in (Reason.STS_THROTTLED, Reason.IAM_THROTTLED):
             self._throttles_by_upstream[upstream].inc()
-
-    def _count_ok(self, upstream: Upstream, region: str) -> None:
-        # Looking a series up by its labels takes a lock and three texts: the usual ones are looked up once.
-        series = self._ok_calls.get((upstream, region))
-        if series is None:
-            series = self._ok_calls[upstream, region] = self._upstream_calls.labels(upstream, "ok", region)
-        series.inc()
 
     def last_outcomes(self) -> dict[Upstream, str]:
         """Return the outcome of the last call to each upstream, for ``/ready``."""

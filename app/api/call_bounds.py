@@ -136,5 +136,7 @@ def _marks_outside_strings(body: bytes) -> bytes:
     Without ``\\`` and ``\"``, every second piece between quotation marks is outside strings. Two marks with nothing between
     them are left out first: each piece stays inside or outside, and few are left.
     """
-    marks = body.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_MARKS)
+    if b"\\" in body:  # nearly no body has one, and to look for one byte takes a hundredth of the time of two
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    marks = body.translate(None, _NO_MARKS)
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])
