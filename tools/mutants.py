@@ -35,12 +35,15 @@ EQUIVALENT: Final = {
         "key_account",
         "140737488355200 with 140737488355201 for 140737488355200",
     ): "the lowest bit of the mask is shifted away",
-    ("presigned", "never: name in encoded"): "the library decodes the same; it is for speed",
+    (
+        "presigned",
+        "never: _CANONICAL.fullmatch(query) and query.count('=') == len(PARAMETERS)",
+    ): "the values are decoded and encoded anew; it is for speed",
     ("presigned", "never: '%' not in value"): "what is replaced is not there; it is for speed",
     (
         "forwarding",
-        "without the operand encoded.get(name)",
-    ): "the value is encoded to the same text; it is for speed",
+        "without the operand request.encoded",
+    ): "each value is encoded to the same text; it is for speed",
     ("signed_request", "_URL.fullmatch → _URL.match"): "the pattern takes any rest, and line breaks are refused before",
 }
 

@@ -83,10 +83,8 @@ def rebuild(
 
 def _query(request: SignedRequest) -> str:
     """Write the parameters in SigV4's canonical encoding; equal values give equal signatures."""
-    encoded = request.encoded
-    return "&".join(
-        [f"{name}={encoded.get(name) or _percent_encode(value)}" for name, value in sorted(request.parameters.items())]
-    )
+    encoded = request.encoded or {name: _percent_encode(value) for name, value in request.parameters.items()}
+    return "&".join([f"{name}={value}" for name, value in sorted(encoded.items())])
 
 
 def _percent_encode(value: str) -> str:

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from app.core.signed_request import CredentialForm, SignedRequest, UnverifiedUrl, parse_url
+from app.core.signed_request import CredentialForm, SignedRequest, parse_url
 from app.core.sigv4 import parse_signature, require_security_token
 from app.errors import CredentialError
 from app.reasons import Reason
@@ -24,9 +24,10 @@ PARAMETERS: Final = frozenset(
     }
 )
 
-# What SigV4's canonical percent-encoding makes of a token, a scope and SignedHeaders: RFC 3986 unreserved characters, and
-# "/", "+", "=" and ";" as escapes in upper case. Nearly all signers write all values so. No text has two such spellings.
-_CANONICAL: Final = re.compile(r"[A-Za-z0-9._~-]*+(?:%(?:2[BF]|3[BD])[A-Za-z0-9._~-]*+)*+", re.ASCII)
+# A query whose values are in SigV4's canonical percent-encoding: RFC 3986 unreserved characters, and the reserved ones of a
+# token, a scope and SignedHeaders ("/", "+", "=" and ";") as escapes in upper case. No value has two such spellings, and
+# nearly all signers use this one.
+_CANONICAL: Final = re.compile(r"[A-Za-z0-9._~=&-]*+(?:%(?:2[BF]|3[BD])[A-Za-z0-9._~=&-]*+)*+", re.ASCII)
 # RFC 3986 unreserved characters, whole percent escapes, and the few reserved ones that signers leave bare in a value.
 # A bare "+" is refused: some parsers read it as a blank, others do not.
 # Possessive quantifiers: it never backtracks, and is ten times as fast on a session token as an alternation.
@@ -41,12 +42,13 @@ def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
         CredentialError: ``credential_malformed``.
     """
     url = parse_url(text)
-    texts = _parse_query(url)
-    encoded = {name: text for name, text in texts.items() if _CANONICAL.fullmatch(text)}
-    parameters = {
-        name: _decode_canonical(text) if name in encoded else _percent_decode(name, text)
-        for name, text in texts.items()
-    }
+    query = url.query or ""
+    texts = _parse_query(query)
+    # With one equals sign for each name, none is in a value.
+    if _CANONICAL.fullmatch(query) and query.count("=") == len(PARAMETERS):
+        parameters, encoded = {name: _decode_canonical(text) for name, text in texts.items()}, texts
+    else:
+        parameters, encoded = {name: _percent_decode(name, text) for name, text in texts.items()}, {}
     signature = parse_signature(
         algorithm=parameters["X-Amz-Algorithm"],
         credential=parameters["X-Amz-Credential"],
@@ -68,10 +70,10 @@ def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
     )
 
 
-def _parse_query(url: UnverifiedUrl) -> dict[str, str]:
+def _parse_query(query: str) -> dict[str, str]:
     """Return the texts of the nine parameters by name; an unknown, missing, doubled or case-twisted one is refused (I3)."""
     texts: dict[str, str] = {}
-    for pair in (url.query or "").split("&"):
+    for pair in query.split("&"):
         name, equals, value = pair.partition("=")
         if not equals or name not in PARAMETERS:
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the query holds a parameter that does not belong there")

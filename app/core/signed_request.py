@@ -77,8 +77,8 @@ class SignedRequest:
         amz_date: the text of ``X-Amz-Date``.
         expires: the text of ``X-Amz-Expires``; a presigned URL has it, an envelope never.
         security_token: the session token; secret.
-        encoded: the texts of those parameters that the URL already has in SigV4's canonical percent-encoding, by name.
-            It is the text that `app.core.forwarding` would write for the decoded value, so it says nothing new.
+        encoded: the parameters in SigV4's canonical percent-encoding, by name, where the URL has all of them in it; else
+            empty. They are the texts that `app.core.forwarding` would write for the decoded values.
     """
 
     form: CredentialForm
