@@ -27,6 +27,7 @@ _MAX_VALUES_READ_TWICE: Final = 4096
 # Unicode's category Cc. The audit line and Kuma's own names have no use for one.
 CONTROL_CHARACTERS: Final = r"\x00-\x1f\x7f-\x9f"
 _CONTROL: Final = re.compile(f"[{CONTROL_CHARACTERS}]")
+_CONTAINERS: Final = (list, dict)
 _NO_MARKS: Final = bytes(set(range(256)) - set(b'"[{:,'))
 
 
@@ -84,7 +85,7 @@ def _require_bounded(proxy: dict[str, Any]) -> None:
             if len(member) > MAX_LABELS:
                 _refuse("proxy.labels", f"more than {MAX_LABELS} labels")
             _require_texts("proxy.labels", [*member, *member.values()])
-        elif isinstance(member, list | dict) and len(member) > MAX_VALUES_OF_A_TAG:
+        elif isinstance(member, _CONTAINERS) and len(member) > MAX_VALUES_OF_A_TAG:
             field = "proxy.listeners" if name == "listeners" else "proxy"
             _refuse(field, f"a member with more than {MAX_VALUES_OF_A_TAG} values")
 
@@ -123,9 +124,11 @@ def _count_members(members: dict[str, Any], levels: int = MAX_NESTING) -> int:
     """
     if not levels:
         _refuse("the body", f"objects nested in more than {MAX_NESTING} levels")
-    return len(members) + sum(
-        _count_members(value, levels - 1) for value in members.values() if isinstance(value, dict)
-    )
+    count = len(members)
+    for value in members.values():
+        if isinstance(value, dict):
+            count += _count_members(value, levels - 1)
+    return count
 
 
 def _marks_outside_strings(body: bytes) -> bytes:

@@ -82,6 +82,7 @@ class ProxyClaim(_Closed):
 
     def to_core(self) -> ProxyRequest:
         """Return the claim in the core's type."""
+        tags, labels = self.tags or {}, self.labels or {}
         return ProxyRequest(
             type=self.type,
             mesh=self.mesh,
@@ -90,11 +91,11 @@ class ProxyClaim(_Closed):
             # The rest decides nothing, and would be held while a decision waits.
             # Two different values decide as much as ten thousand, and the audit line shows some.
             tags={
-                key: frozenset(itertools.islice(dict.fromkeys(values), MAX_VALUES))
-                for key, values in (self.tags or {}).items()
-                if key in _DECIDING
+                key: frozenset(itertools.islice(dict.fromkeys(tags[key]), MAX_VALUES))
+                for key in _DECIDING
+                if key in tags
             },
-            labels={key: value for key, value in (self.labels or {}).items() if key in _DECIDING},
+            labels={key: labels[key] for key in _DECIDING if key in labels},
             listeners=frozenset(self.listeners or ()),
         )
 

@@ -91,8 +91,7 @@ def read_error_code(body: bytes) -> str | None:
 
 def _identity_from_json(body: bytes) -> IdentityDocument:
     result = _object(_object(_json(body), "GetCallerIdentityResponse"), "GetCallerIdentityResult")
-    texts = {name: result.get(name) for name in ("Account", "Arn", "UserId")}
-    account, arn, user_id = texts.values()
+    account, arn, user_id = result.get("Account"), result.get("Arn"), result.get("UserId")
     if not (isinstance(account, str) and isinstance(arn, str) and isinstance(user_id, str)):
         raise DocumentError("a field of the identity is missing")
     return IdentityDocument(account=account, arn=arn, user_id=user_id)
