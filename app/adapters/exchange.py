@@ -13,8 +13,7 @@ from app.errors import OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 
 _SERVER_ERRORS: Final = range(500, 600)
-# How many attempts are left during each of them: there are two.
-_ATTEMPTS_LEFT: Final = (1, 0)
+_ATTEMPTS: Final = 2
 
 
 class Exchange:
@@ -60,7 +59,7 @@ class Exchange:
         seconds = seconds or self._options.total_timeout
         loop = asyncio.get_running_loop()
         had_its_time = False
-        for attempts_left in _ATTEMPTS_LEFT:
+        for attempts_left in reversed(range(_ATTEMPTS)):
             until = loop.time() + seconds
             had_its_time |= deadline >= until
             try:

@@ -17,6 +17,11 @@ def test_a_new_id_names_its_account(account: str, kind: str) -> None:
     assert account_of_key_id(new_access_key_id(kind, account)) == account
 
 
+@given(ACCOUNTS, st.text("AQZ27", min_size=1, max_size=4))
+def test_an_id_with_further_letters_tells_nothing(account: str, further: str) -> None:
+    assert account_of_key_id(new_access_key_id("ASIA", account) + further) is None
+
+
 def test_a_published_id_names_its_account() -> None:
     """The example that is published with the layout."""
     assert account_of_key_id("ASIAQNZGKIQY56JQ7WML") == "029608264753"
