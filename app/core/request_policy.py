@@ -25,7 +25,6 @@ MAX_LIFETIME: Final = timedelta(minutes=15)
 MAX_TARGET_CHARS: Final = 15_000
 MAX_FUTURE_SKEW: Final = timedelta(minutes=5)
 
-_MAX_EXPIRES: Final = MAX_LIFETIME.total_seconds()
 _EXPIRES: Final = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 
 
@@ -186,7 +185,9 @@ def _require_scope(request: SignedRequest, policy: RequestPolicy) -> None:
 
 def _require_time_grammar(request: SignedRequest, _policy: RequestPolicy) -> None:
     parse_amz_date(request.amz_date)
-    if request.expires is not None and (not _EXPIRES.fullmatch(request.expires) or int(request.expires) > _MAX_EXPIRES):
+    if request.expires is not None and (
+        not _EXPIRES.fullmatch(request.expires) or timedelta(seconds=int(request.expires)) > MAX_LIFETIME
+    ):
         raise _malformed("X-Amz-Expires is not 1 to 900 seconds")
 
 
