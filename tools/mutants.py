@@ -44,6 +44,7 @@ EQUIVALENT: Final = {
         "forwarding",
         "without the operand request.encoded",
     ): "each value is encoded to the same text; it is for speed",
+    ("sigv4", "_AMZ_DATE.fullmatch → _AMZ_DATE.match"): "datetime.fromisoformat takes nothing behind the Z",
     ("signed_request", "_URL.fullmatch → _URL.match"): "the pattern takes any rest, and line breaks are refused before",
 }
 
