@@ -1,0 +1,194 @@
+"""The queues in front of one budget of AWS: a first-in, first-out queue for each endpoint and priority, and one rate limiter.
+
+Known and new calls take turns when both wait, and so do the queues of one priority. So a flood of new calls delays the next
+known call of the same account by one turn.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from enum import IntEnum
+from typing import Final
+
+from app.calls.circuits import Circuit
+from app.calls.pacing import Pace
+
+
+class Priority(IntEnum):
+    """Whose call it is."""
+
+    KNOWN = 0
+    """AWS has vouched for whoever the call is about before."""
+    NEW = 1
+    """All other calls; anybody can cause them."""
+
+
+# Calls that had their turn and waited for other replicas since: a third kind of queue, before both priorities.
+_RETURNING: Final = 2
+
+
+class Call:
+    """One call to an upstream, from the moment when it is queued to its end.
+
+    Attributes:
+        owner: whose queue places it takes: an AWS account, as far as that is known.
+        budget: the key of its rate limiter.
+        circuit: the key of the endpoint that it goes to.
+        priority: whether it is known or new.
+        doubtful: whether the same call was made in vain a while ago. Such calls have a queue of their own.
+        is_abandoned: whether no decision waits for it any more.
+    """
+
+    __slots__ = ("budget", "circuit", "doubtful", "is_abandoned", "line", "number", "owner", "places", "priority")
+
+    def __init__(
+        self, *, owner: Hashable, budget: Hashable, circuit: Hashable, priority: Priority, doubtful: bool = False
+    ) -> None:
+        self.owner = owner
+        self.budget = budget
+        self.circuit = circuit
+        self.priority = priority
+        self.doubtful = doubtful
+        self.is_abandoned = False
+        # Set by `CallOrder`: the queue that it waits in, its number there, and the concurrency limits that it counts against.
+        self.line: Line | None = None
+        self.number = 0
+        self.places: tuple[Places, ...] | None = None
+
+
+class Places:
+    """A concurrency limit, and the queues whose next call waits for it."""
+
+    __slots__ = ("in_flight", "most", "waiting")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.in_flight = 0
+        self.waiting: deque[Line] = deque()
+
+    def has_room(self, _now: float) -> bool:
+        """Whether one more call may go out."""
+        return self.in_flight < self.most
+
+
+class Line:
+    """A first-in, first-out queue of calls of one budget, priority and endpoint."""
+
+    __slots__ = ("budget", "calls", "circuit", "is_listed", "is_parked", "key", "kind", "limits", "numbers")
+
+    def __init__(
+        self, budget: "Budget", circuit: Circuit, kind: int, key: Hashable, limits: tuple[Places, ...]
+    ) -> None:
+        self.budget = budget
+        self.circuit = circuit
+        self.kind = kind
+        self.key = key
+        self.limits = limits
+        self.calls: OrderedDict[Call, None] = OrderedDict()
+        self.numbers = 0
+        self.is_listed = False
+        # It waits for a place or for its circuit, and is kept even while it is empty.
+        self.is_parked = False
+
+    def append(self, call: Call) -> None:
+        """Put a call at the end."""
+        self.numbers += 1
+        call.number = self.numbers
+        call.line = self
+        self.calls[call] = None
+
+    def ahead_of(self, call: Call | None) -> int:
+        """Return how many calls of this queue come before a call; None: before one that comes now."""
+        if not self.calls:
+            return 0
+        if call is None or call.line is not self:
+            return len(self.calls)
+        return min(len(self.calls) - 1, call.number - next(iter(self.calls)).number)
+
+
+class Budget:
+    """The state of one budget.
+
+    Attributes:
+        pace: its rate limiter.
+        all_places: the limit on its calls in flight.
+        new_places: the limit on its new calls among them.
+        lines: its queues that hold calls.
+        lanes: for each priority, and for returning calls, those of its queues whose next call may go out when the budget
+            allows it, in the order of their turns. The others wait for a place or for a circuit.
+        listed: how many calls those queues hold.
+        last: the priority that had the last turn.
+        due: when `CallOrder` looks at it next.
+        promised: the last moment for which `Retry-After` promised a place of a full queue.
+    """
+
+    __slots__ = ("all_places", "due", "key", "lanes", "last", "lines", "listed", "new_places", "pace", "promised")
+
+    def __init__(self, key: Hashable, pace: Pace, in_flight: int, new_in_flight: int) -> None:
+        self.key = key
+        self.pace = pace
+        self.all_places = Places(in_flight)
+        self.new_places = Places(new_in_flight)
+        self.lines: dict[Hashable, Line] = {}
+        self.lanes: tuple[OrderedDict[Line, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self.listed = [0, 0, 0]
+        self.last = Priority.NEW
+        self.due = float("inf")
+        self.promised = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be forgotten with it."""
+        return not self.lines and not self.all_places.in_flight and self.pace.is_whole
+
+    def append(self, line: Line, call: Call) -> None:
+        """Put a call at the end of a queue."""
+        line.append(call)
+        if line.is_listed:
+            self.listed[line.kind] += 1
+        elif not line.is_parked:
+            self._list(line)
+
+    def take(self, line: Line, call: Call) -> None:
+        """Remove a call from its queue."""
+        del line.calls[call]
+        call.line = None
+        if line.is_listed:
+            self.listed[line.kind] -= 1
+        if not line.calls and not line.is_parked:
+            self._forget(line)
+
+    def park(self, line: Line) -> None:
+        """Take a queue out of the turns until it can have a place."""
+        line.is_listed, line.is_parked = False, True
+        del self.lanes[line.kind][line]
+        self.listed[line.kind] -= len(line.calls)
+
+    def unpark(self, line: Line) -> None:
+        """Let a queue take part in the turns again."""
+        line.is_parked = False
+        if line.calls:
+            self._list(line)
+        else:
+            self._forget(line)
+
+    def _list(self, line: Line) -> None:
+        line.is_listed = True
+        self.lanes[line.kind][line] = None
+        self.listed[line.kind] += len(line.calls)
+
+    def _forget(self, line: Line) -> None:
+        if line.is_listed:
+            line.is_listed = False
+            del self.lanes[line.kind][line]
+        del self.lines[line.key]
+        line.circuit.queues -= 1
+
+    def turns_before(self, line: Line, call: Call | None) -> int:
+        """Return how many turns of this budget come before a call has its own, as far as can be told now."""
+        if line.kind == _RETURNING:
+            return 0
+        ahead = line.ahead_of(call)
+        own = len(line.calls) if line.is_listed else 0
+        rivals = len(self.lanes[line.kind]) - line.is_listed
+        ahead += min(self.listed[line.kind] - own, rivals * (ahead + 1))
+        return ahead + min(self.listed[1 - line.kind], ahead + 1) + self.listed[_RETURNING]

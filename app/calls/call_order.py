@@ -1,0 +1,378 @@
+"""The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
+
+It combines a rate limiter for each budget (`app.calls.pacing`), concurrency limits, a circuit breaker for each endpoint
+(`app.calls.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads no clock but
+the one that it is given and waits for nothing. Every operation takes constant or logarithmic amortised time.
+"""
+
+import heapq
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from app.calls.budget import Budget, Call, Line, Places, Priority
+from app.calls.circuits import Circuit
+from app.calls.pacing import Pace, Timer
+from app.calls.queue_share import QueueShare
+
+MAX_BUDGETS: Final = 10_000
+MAX_CIRCUITS: Final = 10_000
+# So many budgets or circuits are looked at for an idle one before another one is added.
+_LOOK_AT: Final = 8
+_RETURNING: Final = 2
+
+_Kept = TypeVar("_Kept", Budget, Circuit)
+
+
+class QueueFullError(Exception):
+    """The queue has no place for a call.
+
+    Attributes:
+        seconds: until a place is expected.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """The limits on the calls to one upstream.
+
+    Attributes:
+        rate: calls a second of one budget.
+        burst: calls of one budget that may go out at once after a pause.
+        in_flight: calls of one budget at once.
+        new_in_flight: new calls among them.
+        circuit_in_flight: calls to one endpoint at once.
+        total_in_flight: calls at once in all.
+        total_new_in_flight: new calls among them.
+        total_unproven_in_flight: calls at once to endpoints that do not answer, in all. They count against none of the other
+            limits, so that they take no place of calls to endpoints that answer.
+        queued: known calls that wait.
+        new_queued: new calls that wait.
+        failures_to_open: failures in a row that open an endpoint's circuit.
+    """
+
+    rate: float
+    burst: float
+    in_flight: int
+    new_in_flight: int
+    circuit_in_flight: int
+    total_in_flight: int
+    total_new_in_flight: int
+    total_unproven_in_flight: int
+    queued: int
+    new_queued: int
+    failures_to_open: int
+
+
+class CallOrder:
+    """The calls to one upstream that wait or are in flight."""
+
+    def __init__(self, limits: CallLimits, timer: Timer) -> None:
+        self._limits = limits
+        self._timer = timer
+        self._budgets: OrderedDict[Hashable, Budget] = OrderedDict()
+        self._circuits: OrderedDict[Hashable, Circuit] = OrderedDict()
+        self._shares: tuple[QueueShare[Call], ...] = (QueueShare(limits.queued), QueueShare(limits.new_queued))
+        self._all = Places(limits.total_in_flight)
+        self._new = Places(limits.total_new_in_flight)
+        self._unproven = (Places(limits.total_unproven_in_flight),)
+        # What got room while queues waited for it, and the moments to look at budgets and open circuits again.
+        self._roomy: deque[Places | Circuit] = deque()
+        self._timed: list[tuple[float, int, Budget | Circuit]] = []
+        self._ticket = itertools.count()
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether a call waits."""
+        return any(line.calls for budget in self._budgets.values() for line in budget.lines.values())
+
+    def queued(self, priority: Priority) -> int:
+        """Return how many calls of a priority wait."""
+        return len(self._shares[priority])
+
+    def has_place(self, owner: Hashable, priority: Priority) -> bool:
+        """Whether a call of this owner would find a place in the queue."""
+        return self._shares[priority].has_place(owner)
+
+    def seconds_to_place(self, owner: Hashable, budget: Hashable, priority: Priority) -> float:
+        """Return the seconds until a full queue has a place for a call that is refused now.
+
+        Calls that are refused one after the other are given later places, the last of them when the owner's queue is empty.
+        """
+        known = self._budget(budget)
+        now, drained = self._timer(), known.pace.wait() + self._shares[priority].calls_of(owner) / known.pace.rate
+        known.promised = min(max(known.promised, now) + 1 / known.pace.rate, now + drained)
+        return known.promised - now
+
+    def add(self, call: Call) -> Call | None:
+        """Queue a call.
+
+        Returns:
+            The call of another owner that lost its place for it, if one did.
+
+        Raises:
+            QueueFullError: there is no place.
+        """
+        share = self._shares[call.priority]
+        victim = None
+        if not share.has_place(call.owner):
+            victim = self._replaceable(call)
+            if victim is None:
+                raise QueueFullError(self.seconds_to_place(call.owner, call.budget, call.priority))
+        victim = victim or share.victim(call.owner)
+        if victim is not None:
+            self.drop(victim)
+        share.add(call)
+        self._enter(call, call.priority)
+        return victim
+
+    def drop(self, call: Call) -> None:
+        """Forget a call that waits."""
+        line = call.line
+        if line is not None:
+            line.budget.take(line, call)
+            self._shares[call.priority].remove(call)
+
+    def mark(self, call: Call, *, is_abandoned: bool) -> None:
+        """Note whether a decision waits for a call; abandoned ones lose their places first."""
+        if call.line is not None and call.line.kind != _RETURNING:
+            self._shares[call.priority].mark(call, is_abandoned=is_abandoned)
+
+    def wait(self, call: Call) -> float:
+        """Return the seconds until a queued call has its turn, as far as can be told; 0 for one that is not queued."""
+        line = call.line
+        if line is None:
+            return 0.0
+        pace = line.budget.pace
+        return pace.wait() + line.budget.turns_before(line, call) / pace.rate
+
+    def next(self) -> Call | None:
+        """Return a call that goes out now; its end is told by `ended` or `set_aside`."""
+        now = self._timer()
+        call = self._next_with_room(now)
+        while call is None and self._timed and self._timed[0][0] <= now:
+            due, _, timed = heapq.heappop(self._timed)
+            if isinstance(timed, Circuit):
+                timed.is_timed = False
+                self._roomy.append(timed)
+                call = self._next_with_room(now)
+                continue
+            if due == timed.due:
+                timed.due = float("inf")
+            call = self._begin_from(timed, now)
+        return call
+
+    def seconds_to_next(self) -> float | None:
+        """Return the seconds until `next` may return a call although none ends before; None: it will not."""
+        return max(0.0, self._timed[0][0] - self._timer()) if self._timed else None
+
+    def ended(self, call: Call, *, called: bool) -> None:
+        """Note that a call from `next` ended. ``called``: it went out; else its turn is given back."""
+        self._leave_places(call)
+        if not called:
+            self._budget(call.budget).pace.give_back()
+
+    def set_aside(self, call: Call) -> None:
+        """Take a call from `next` out of its places while it waits for other replicas. It keeps its turn."""
+        self._leave_places(call)
+
+    def put_back(self, call: Call) -> None:
+        """Queue a call that was set aside: it goes out before all others of its budget, and needs no other turn."""
+        self._enter(call, _RETURNING)
+
+    def give_back(self, call: Call) -> None:
+        """Give back the turn of a call that was set aside and will not be made."""
+        self._budget(call.budget).pace.give_back()
+
+    def hold(self, budget: Hashable, seconds: float) -> None:
+        """Let no call of a budget go out for so many seconds, but those that had their turn."""
+        self._budget(budget).pace.hold(seconds)
+
+    def throttled(self, budget: Hashable) -> None:
+        """Slow a budget down: AWS throttled one of its calls."""
+        self._budget(budget).pace.throttled()
+
+    def rate(self, budget: Hashable) -> float:
+        """Return how many calls a second a budget has while AWS does not throttle."""
+        return self._budget(budget).pace.base
+
+    def answered(self, circuit: Hashable) -> None:
+        """Note that an endpoint answered, whatever it said."""
+        known = self._circuit(circuit)
+        known.answered()
+        if known.waiting:
+            self._roomy.append(known)
+
+    def failed(self, circuit: Hashable) -> bool:
+        """Note that an endpoint did not answer, or failed inside; return whether that opened its circuit."""
+        return self._circuit(circuit).failed(self._timer())
+
+    def is_open(self, circuit: Hashable) -> bool:
+        """Whether an endpoint failed so often in a row that only probes go out."""
+        return self._circuit(circuit).is_open
+
+    def is_failing(self, circuit: Hashable, seconds: float) -> bool:
+        """Whether the last call to an endpoint failed, or its calls have had no answer for so many seconds."""
+        known = self._circuit(circuit)
+        return known.failures > 0 or known.is_silent(self._timer(), seconds)
+
+    def is_silent(self, circuit: Hashable, seconds: float) -> bool:
+        """Whether the calls to an endpoint that did not answer before have had no answer for so many seconds."""
+        return self._circuit(circuit).is_silent(self._timer(), seconds)
+
+    def take_all(self) -> Iterator[Call]:
+        """Remove and yield every call that waits."""
+        for budget in self._budgets.values():
+            for line in list(budget.lines.values()):
+                for call in list(line.calls):
+                    budget.take(line, call)
+                    if line.kind != _RETURNING:
+                        self._shares[call.priority].remove(call)
+                    yield call
+
+    def _next_with_room(self, now: float) -> Call | None:
+        """Return a call of a queue that waited for a place or for a circuit, if there is room now."""
+        while self._roomy:
+            resource = self._roomy[0]
+            while resource.waiting and resource.has_room(now):
+                line = resource.waiting.popleft()
+                line.budget.unpark(line)
+                call = self._begin_from(line.budget, now)
+                if call is not None:
+                    return call
+            self._roomy.popleft()
+            if resource.waiting and isinstance(resource, Circuit):
+                self._look_again(resource)
+        return None
+
+    def _replaceable(self, call: Call) -> Call | None:
+        """Return a call of the same owner that waits for a dead endpoint, where this one goes to a live one."""
+        last = self._shares[call.priority].last_abandoned(call.owner)
+        if last is None or self.is_open(call.circuit) or not self.is_open(last.circuit):
+            return None
+        return last
+
+    def _enter(self, call: Call, kind: int) -> None:
+        budget = self._budget(call.budget)
+        key = (kind, call.circuit, call.doubtful, call.priority)
+        line = budget.lines.get(key)
+        if line is None:
+            limits: tuple[Places, ...] = (self._all, budget.all_places)
+            if call.priority is Priority.NEW:
+                limits = (self._new, budget.new_places, *limits)
+            line = budget.lines[key] = Line(budget, self._circuit(call.circuit), kind, key, limits)
+            line.circuit.queues += 1
+        budget.append(line, call)
+        self._schedule(budget)
+
+    def _begin_from(self, budget: Budget, now: float) -> Call | None:
+        """Take the next call of a budget, if its rate and the limits allow one. Queues that have no room wait for it."""
+        for kind in (_RETURNING, 1 - budget.last, budget.last):
+            lane = budget.lanes[kind]
+            while lane:
+                if kind != _RETURNING and budget.pace.wait() > 0:
+                    self._schedule(budget)
+                    return None
+                line = next(iter(lane))
+                full = self._full(line, now)
+                if full is None:
+                    return self._begin(line, now)
+                budget.park(line)
+                full.waiting.append(line)
+                if isinstance(full, Circuit):
+                    self._look_again(full)
+        return None
+
+    def _begin(self, line: Line, now: float) -> Call:
+        budget, circuit = line.budget, line.circuit
+        call = next(iter(line.calls))
+        if line.kind != _RETURNING:
+            self._shares[call.priority].remove(call)
+            budget.pace.reserve()
+            budget.last = call.priority
+        call.places = line.limits if circuit.answers else self._unproven
+        for places in call.places:
+            places.in_flight += 1
+        circuit.began(now)
+        budget.take(line, call)
+        if line.is_listed:
+            budget.lanes[line.kind].move_to_end(line)
+        self._schedule(budget)
+        return call
+
+    def _full(self, line: Line, now: float) -> "Circuit | Places | None":
+        circuit = line.circuit
+        if not circuit.has_room(now):
+            return circuit
+        for places in line.limits if circuit.answers else self._unproven:
+            if places.in_flight >= places.most:
+                return places
+        return None
+
+    def _leave_places(self, call: Call) -> None:
+        if call.places is None:
+            raise ValueError("the call has no places")
+        for places in call.places:
+            places.in_flight -= 1
+            if places.waiting:
+                self._roomy.append(places)
+        call.places = None
+        circuit = self._circuit(call.circuit)
+        circuit.ended()
+        if circuit.waiting:
+            self._roomy.append(circuit)
+
+    def _schedule(self, budget: Budget) -> None:
+        """Look at a budget again when it allows the next call."""
+        if budget.lanes[_RETURNING]:
+            due = self._timer()
+        elif budget.lanes[0] or budget.lanes[1]:
+            due = self._timer() + budget.pace.wait()
+        else:
+            return
+        if due < budget.due:
+            budget.due = due
+            heapq.heappush(self._timed, (due, next(self._ticket), budget))
+
+    def _look_again(self, circuit: Circuit) -> None:
+        """Look at an open circuit again when its next probe may go out."""
+        if circuit.is_open and not circuit.is_timed and circuit.retry_at > self._timer():
+            circuit.is_timed = True
+            heapq.heappush(self._timed, (circuit.retry_at, next(self._ticket), circuit))
+
+    def _budget(self, key: Hashable) -> Budget:
+        limits = self._limits
+        return _kept(
+            self._budgets,
+            key,
+            MAX_BUDGETS,
+            lambda: Budget(
+                key, Pace(limits.rate, burst=limits.burst, timer=self._timer), limits.in_flight, limits.new_in_flight
+            ),
+        )
+
+    def _circuit(self, key: Hashable) -> Circuit:
+        limits = self._limits
+        return _kept(
+            self._circuits, key, MAX_CIRCUITS, lambda: Circuit(key, limits.circuit_in_flight, limits.failures_to_open)
+        )
+
+
+def _kept(kept: "OrderedDict[Any, _Kept]", key: Hashable, most: int, make: Callable[[], _Kept]) -> _Kept:
+    """Return what is kept under a key, or make it; an idle one may have to go."""
+    found = kept.get(key)
+    if found is None:
+        if len(kept) >= most:
+            for old in list(itertools.islice(kept, _LOOK_AT)):
+                if kept[old].is_idle:
+                    del kept[old]
+                    break
+                kept.move_to_end(old)
+        found = kept[key] = make()
+    return found
