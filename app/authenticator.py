@@ -15,10 +15,8 @@ The clock's part of 2, and 5, 7 and 8, run on every decision, whatever is rememb
 depend on the text, the settings and STS's answer alone: of a text that STS has vouched for they are remembered.
 """
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,15 +24,17 @@ from typing import Protocol
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential, know
-from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
+from app.core.known_credential import KnownCredential
+from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.trail import COALESCED, HIT, NONE, Trail
+from app.trail import HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
+# Evaluates a credential by the local rules. Its argument is called with the key id before the expensive ones, and may raise.
+Judge = Callable[[Callable[[str], None]], ForwardableRequest]
 
 
 class AccountList(Protocol):
@@ -57,28 +57,6 @@ class KnownTexts(Protocol):
     def recall(self, key: bytes) -> KnownCredential | None:
         """Return what is known of the text of this key."""
 
-    def is_introduced(self, key: bytes) -> bool:
-        """Whether somebody is finding out about this text at this moment."""
-
-    async def introduce(
-        self,
-        key: bytes,
-        find_out: Callable[[], Awaitable[KnownCredential]],
-        deadline: float,
-        places: Callable[[], AbstractContextManager[object] | None],
-    ) -> KnownCredential:
-        """Evaluate a text once for all decisions that present it at the same time (single flight).
-
-        Args:
-            key: of the text.
-            find_out: evaluates the text; bounds its own time.
-            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock.
-            places: returns the places that decisions waiting for this one take, as soon as its account is known.
-
-        Raises:
-            AuthError: as ``find_out`` does; the decisions that waited get the same error, and later ones do not (I19).
-        """
-
     def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
         """Cache a credential until its signature ends; return what is cached. It evicts no approved credential."""
 
@@ -87,7 +65,7 @@ class KnownTexts(Protocol):
 
 
 class IdentitySource(Protocol):
-    """STS, or what remembers its answers."""
+    """STS."""
 
     async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
         """Find out who signed, before ``trail.deadline``; fill in ``trail.sts``.
@@ -95,6 +73,26 @@ class IdentitySource(Protocol):
         Raises:
             AuthenticationError: STS does not vouch for it.
             UpstreamError: STS could not be asked.
+        """
+
+
+class Introductions(Protocol):
+    """Finds out who signed credentials that are not known."""
+
+    async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:
+        """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
+
+        Args:
+            key: of its text.
+            judge: evaluates it by the local rules. It is asked only where nobody else is finding out about the same text, and
+                asks in its turn whether a call with this key id would find a place.
+            trail: of the decision; ``trail.sts`` is filled in.
+
+        Raises:
+            CredentialError: as ``judge`` does.
+            AuthenticationError: STS does not vouch for it.
+            AuthorizationError: ``principal_not_a_role``.
+            UpstreamError: STS could not be asked before ``trail.deadline``.
         """
 
 
@@ -159,13 +157,13 @@ class Authenticator:
         self,
         policy: DecisionPolicy,
         known: KnownTexts,
-        identities: IdentitySource,
+        introductions: Introductions,
         roles: RoleSource,
         clock: Clock,
     ) -> None:
         self._policy = policy
         self._known = known
-        self._identities = identities
+        self._introductions = introductions
         self._roles = roles
         self._clock = clock
 
@@ -202,32 +200,14 @@ class Authenticator:
         known = self._known.recall(key)
         if known is not None:
             return known
-        introduction = self._known.introduce(
-            key, lambda: self._introduce(key, credential, trail), trail.deadline, lambda: trail.sts.share
-        )
-        if not self._known.is_introduced(key):
-            return await introduction
-        # The same proxy on its other stream.
-        trail.sts.cache = COALESCED
-        started = time.perf_counter()
-        known = await introduction
-        trail.sts.request_id, trail.sts.seconds = known.principal.request_id, time.perf_counter() - started
-        return known
+        return await self._introductions.introduce(
+            key, lambda require_room: self._judge(credential, trail, require_room), trail
+        )  # 3, 4
 
-    async def _introduce(self, key: bytes, credential: str, trail: Trail) -> KnownCredential:
-        """Judge a text that was not seen before, and ask STS about it."""
-        forwardable = self._judge(credential, trail)  # 1, 2
-        identity = await self._identities.identify(forwardable, trail)  # 3
-        principal = trail.principal = read_principal(identity)  # 4
-        known = know(forwardable, principal)
-        if principal.account in self._policy.accounts.current():
-            return self._known.remember(key, known)
-        return known
-
-    def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:
-        # A function of its own: what was decoded is let go with it, before anything is waited for.
+    def _judge(self, credential: str, trail: Trail, require_room: Callable[[str], None]) -> ForwardableRequest:
         signed = decode_credential(credential, self._policy.request.forms)  # 1
         trail.form = signed.form
+        require_room(signed.signature.scope.access_key_id)
         validated = validate(signed, self._policy.request)  # 2
         now = self._clock()
         trail.saw_signature(validated.form, validated.signed_at, now)

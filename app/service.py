@@ -14,7 +14,6 @@ from app.adapters.accounts import FileAccounts, FixedAccounts
 from app.adapters.bulkhead import MAX_WAITING_KNOWN, Bulkhead
 from app.adapters.iam import IamRoles
 from app.adapters.iam_guard import GuardedRoles, IamLanes
-from app.adapters.identity_cache import CachingIdentities
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.adapters.network import open_pool
@@ -22,7 +21,6 @@ from app.adapters.role_cache import CachingRoles
 from app.adapters.role_prefetch import RolePrefetch
 from app.adapters.store import NoStore, Store, open_store
 from app.adapters.sts import StsClient
-from app.adapters.sts_guard import GuardedIdentities
 from app.adapters.token_signer import SigningIssuer
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
@@ -31,6 +29,8 @@ from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenEndpoints
 from app.authenticator import Authenticator, Clock, Decider
 from app.callers import CallerTokenSource
+from app.calls.sts_calls import StsIntroductions
+from app.calls.waiting_places import WaitingPlaces
 from app.core.token_text import looks_like_token
 from app.metrics import Metrics
 from app.preparation import prepare
@@ -85,6 +85,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Build the service inside the running event loop; close its clients at the end."""
     metrics = metrics or Metrics()
+    places = WaitingPlaces()
     waiting = Bulkhead("AWS", MAX_WAITING_KNOWN)
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
@@ -117,13 +118,19 @@ async def open_service(
         )
         known = KnownCredentials(clock, metrics=metrics)
         policy = decision_policy(settings, accounts)
-        authenticator: Decider = Authenticator(
-            policy,
+        introductions = StsIntroductions(
+            sts,
             known,
-            _identities(settings, sts, accounts, clock, store, waiting),
-            roles,
+            KnownKeys(accounts),
+            accounts,
             clock,
+            rate=settings.sts_rate * own_share(settings),
+            store=None if settings.store is None else store,
+            places=places,
+            attempt_seconds=network_options(settings).total_timeout,
         )
+        resources.push_async_callback(introductions.close)
+        authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)
         prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
@@ -167,22 +174,6 @@ async def open_service(
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _identities(
-    settings: Settings,
-    sts: StsClient,
-    accounts: FixedAccounts | FileAccounts,
-    clock: Clock,
-    store: Store,
-    waiting: Bulkhead,
-) -> CachingIdentities:
-    """Put the guard and the cache in front of STS."""
-    rate = settings.sts_rate
-    keys = KnownKeys(accounts, rate=rate, known=waiting)
-    guarded = GuardedIdentities(sts, accounts, rate=rate, keys=keys, shared=store)
-    shared = None if settings.store is None else store
-    return CachingIdentities(guarded, accounts, clock, store=shared, waiting=keys)
 
 
 @contextlib.asynccontextmanager

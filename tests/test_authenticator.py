@@ -20,6 +20,7 @@ from app.core.signed_request import CredentialForm
 from app.errors import AuthenticationError, AuthError, AuthorizationError, CredentialError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
+from tests.support.introductions import new_introductions
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import FORMS, NOW, Recipe, default_policy
 from tests.support.world import DATAPLANE
@@ -80,7 +81,9 @@ POLICY = DecisionPolicy(
 
 
 def authenticator(ports: Ports, now: datetime = NOW, **changes: Any) -> Authenticator:
-    return Authenticator(replace(POLICY, **changes), KnownCredentials(lambda: now), ports, ports, lambda: now)
+    policy, known = replace(POLICY, **changes), KnownCredentials(lambda: now)
+    introductions = new_introductions(ports, known, policy.accounts, lambda: now)
+    return Authenticator(policy, known, introductions, ports, lambda: now)
 
 
 async def refusal(
@@ -200,8 +203,9 @@ class Moving:
 
     def __post_init__(self) -> None:
         policy = replace(POLICY, accounts=self)
-        known = KnownCredentials(lambda: NOW, lambda: 0.0)  # it never forgets by itself
-        self.decider = Authenticator(policy, known, self.ports, self.ports, lambda: self.now)
+        known = self.known = KnownCredentials(lambda: NOW, lambda: 0.0)  # it never forgets by itself
+        introductions = new_introductions(self.ports, known, self, lambda: self.now, timer=lambda: 0.0)
+        self.decider = Authenticator(policy, known, introductions, self.ports, lambda: self.now)
 
     def current(self) -> set[str]:
         return self.accounts
@@ -281,11 +285,12 @@ async def test_the_claim_beside_a_known_text_is_looked_at(moving: Moving) -> Non
     ids=["stranger", "root", "rejected", "unavailable"],
 )
 async def test_a_text_that_was_not_let_in_is_not_known(ports: Ports, changes: dict[str, Any], reason: Reason) -> None:
-    """Whoever may not come in takes no place, and an error never becomes a memory (I18)."""
+    """Whoever may not come in takes no place of those who may, and an outage never becomes a memory (I18)."""
     moving = Moving(replace(ports, **changes))
     for _ in range(2):
         assert await moving.refused() is reason
-    assert len(moving.ports.requests) == 2
+    assert len(moving.known) == 0
+    assert len(moving.ports.requests) == (2 if reason is Reason.STS_UNAVAILABLE else 1)
 
 
 async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None:

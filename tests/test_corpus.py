@@ -66,6 +66,7 @@ from tests.support.corpus import (
     load_cases,
 )
 from tests.support.iam_client import iam_options, open_roles
+from tests.support.introductions import new_introductions
 from tests.support.signing import every_endpoint, signature_holds
 from tests.support.tokens import token_verdicts
 from tests.support.wire import Respond, answering, hang_up, recording_server
@@ -406,7 +407,9 @@ async def assert_it_ends_as_it_should(
     if iam:
         roles, iam.server.answer, iam.server.requests = iam.client, scene.iam, 0
     known = KnownCredentials(lambda: scene.now)
-    authenticator = Authenticator(policy_of(case), known, identities, roles, lambda: scene.now)
+    policy = policy_of(case)
+    introductions = new_introductions(identities, known, policy.accounts, lambda: scene.now)
+    authenticator = Authenticator(policy, known, introductions, roles, lambda: scene.now)
     begin = log.tell()
     answer = await send(AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, Readiness(), 10.0), scene)
     log.seek(begin)

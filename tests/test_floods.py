@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from app.adapters import identity_cache, known_credentials
+from app.adapters import known_credentials
 from app.core.base64_text import decode_base64url
 from app.emulator import FaultKind
 from app.emulator.identities import new_access_key_id
@@ -119,7 +119,6 @@ async def test_credentials_of_roles_that_are_no_proxies_evict_none_that_was_appr
 ) -> None:
     """I20: STS vouches for every role of a listed account, and its owner can sign as often as they like."""
     monkeypatch.setattr(known_credentials, "MAX_KNOWN", 4)
-    monkeypatch.setattr(identity_cache, "MAX_IDENTITIES", 1)
     untagged = recipe_of(aws.session_of(aws.add_role(tags={})))
     approved = aws.credential()
     async with start_service() as service:

@@ -8,23 +8,19 @@ Credentials that were approved before are kept apart from all others. STS vouche
 for a role of no proxy; credentials of such roles never evict one that was approved.
 """
 
-import asyncio
 import hashlib
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 from app.adapters.expiring import ExpiringCache, Timer
 from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
-from app.errors import AuthError, OutOfTimeError
 from app.metrics import Metrics
-from app.reasons import Reason
 
 # About 900 bytes for each entry: 120 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
@@ -35,21 +31,6 @@ _KEY_BYTES: Final = 32
 _DIGEST_BYTES: Final = 32
 
 Clock = Callable[[], datetime]
-# Nothing: whoever was finding out was not told.
-_Outcome = KnownCredential | AuthError | None
-_Places = Callable[[], AbstractContextManager[object] | None]
-
-
-class _Introduction(NamedTuple):
-    """A single flight: one decision evaluates a text, and others with the same text wait for the outcome.
-
-    Attributes:
-        told: the outcome, once there is one.
-        places: returns the places that the waiting decisions take.
-    """
-
-    told: "asyncio.Future[_Outcome]"
-    places: _Places
 
 
 class KnownCredentials:
@@ -62,7 +43,6 @@ class KnownCredentials:
         self._unapproved: ExpiringCache[KnownCredential] = ExpiringCache(
             MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
         )
-        self._introductions: dict[bytes, _Introduction] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
@@ -95,71 +75,6 @@ class KnownCredentials:
         cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
         if self._metrics is not None:
             self._metrics.cache_size("identity", len(self))
-
-    def is_introduced(self, key: bytes) -> bool:
-        """Whether somebody is finding out about this text at this moment."""
-        return key in self._introductions
-
-    async def introduce(
-        self,
-        key: bytes,
-        find_out: Callable[[], Awaitable[KnownCredential]],
-        deadline: float,
-        places: _Places = nullcontext,
-    ) -> KnownCredential:
-        """Evaluate a text once for all decisions that present it at the same time (single flight, I19).
-
-        The first decision (the leader) runs ``find_out`` itself, without a task, since most texts come only once at a
-        time. If the leader times out or is cancelled, the decisions that wait for it start again.
-
-        Args:
-            key: of the text.
-            find_out: evaluates the text; bounds its own time.
-            deadline: until when to wait for another decision's outcome, in seconds of the event loop's clock. If this
-                decision becomes the leader itself, ``find_out`` bounds the time.
-            places: returns the places that decisions waiting for this one take, as soon as its account is known.
-
-        Raises:
-            AuthError: as ``find_out`` does; the decisions that waited get the same error, and later ones do not.
-            UpstreamError: ``overloaded``: there is no place to wait.
-        """
-        while (first := self._introductions.get(key)) is not None:
-            try:
-                with first.places() or nullcontext():
-                    async with asyncio.timeout_at(deadline):
-                        outcome = await asyncio.shield(first.told)
-                if isinstance(outcome, AuthError):
-                    raise outcome
-                if outcome is not None:
-                    return outcome
-            except TimeoutError:
-                detail = "somebody else was still finding out about this credential"
-                raise OutOfTimeError(Reason.STS_UNAVAILABLE, detail) from None
-            finally:
-                # A failure's traceback holds this frame: what holds the failure would be left to the collector.
-                first = outcome = None
-            # Told nothing: the first one who looks again finds out for the others.
-        return await self._introduce(key, find_out, places)
-
-    async def _introduce(
-        self, key: bytes, find_out: Callable[[], Awaitable[KnownCredential]], places: _Places
-    ) -> KnownCredential:
-        told: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self._introductions[key] = _Introduction(told, places)
-        outcome: _Outcome = None
-        try:
-            outcome = await find_out()
-        except OutOfTimeError:
-            raise  # it tells of one decision's time, and not of the credential
-        except AuthError as error:
-            outcome = error
-            raise
-        else:
-            return outcome
-        finally:
-            del self._introductions[key]
-            told.set_result(outcome)
-            del told, outcome  # likewise
 
 
 def _compact(key: bytes, known: KnownCredential) -> KnownCredential:

@@ -96,6 +96,11 @@ class CallOrder:
         """Return how many calls of a priority wait."""
         return len(self._shares[priority])
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a call may be without a place."""
+        return any(share.is_full for share in self._shares)
+
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
         """Whether a call of this owner would find a place in the queue."""
         return self._shares[priority].has_place(owner)
@@ -225,6 +230,10 @@ class CallOrder:
     def is_silent(self, circuit: Hashable, seconds: float) -> bool:
         """Whether the calls to an endpoint that did not answer before have had no answer for so many seconds."""
         return self._circuit(circuit).is_silent(self._timer(), seconds)
+
+    def is_unproven(self, call: Call) -> bool:
+        """Whether a call in flight goes to an endpoint that did not answer before."""
+        return call.places is self._unproven
 
     def take_all(self) -> Iterator[Call]:
         """Remove and yield every call that waits."""

@@ -62,6 +62,11 @@ class QueueShare(Generic[_Call]):
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_full(self) -> bool:
+        """Whether every place is taken."""
+        return self._count >= self._most
+
     def calls_of(self, owner: Hashable) -> int:
         """Return how many calls of an owner wait."""
         own = self._owners.get(owner)

@@ -4,10 +4,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from app.adapters.identity_cache import CachingIdentities, request_digest
 
 from app.adapters import identity_cache
 from app.adapters.accounts import FixedAccounts
-from app.adapters.identity_cache import CachingIdentities, request_digest
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm

@@ -3,6 +3,7 @@
 from collections.abc import Set as AbstractSet
 
 from app.adapters.known_keys import OTHERS, KnownKeys
+from app.calls.budget import Priority
 from app.emulator.identities import new_access_key_id
 
 ACCOUNT = "111122223333"
@@ -20,16 +21,18 @@ class ChangingList:
 
 
 def test_a_key_of_a_listed_account_is_known() -> None:
-    keys, key_id = KnownKeys(ChangingList(ACCOUNT), rate=1.0), new_access_key_id("ASIA", ACCOUNT)
+    keys, key_id = KnownKeys(ChangingList(ACCOUNT)), new_access_key_id("ASIA", ACCOUNT)
     assert keys.account_of(key_id) is None
     keys.vouch(key_id, ACCOUNT)
     assert keys.account_of(key_id) == ACCOUNT
+    assert keys.owner_of(key_id) == (ACCOUNT, Priority.KNOWN)
+    assert keys.owner_of(new_access_key_id("ASIA", ACCOUNT)) == (ACCOUNT, Priority.NEW)
 
 
 def test_a_key_of_an_account_that_was_taken_off_the_list_has_a_strangers_places() -> None:
     """I12: what was so when STS vouched for it must not keep places among those that may come in, for a day."""
     listed, key_id = ChangingList(ACCOUNT, OTHER_ACCOUNT), new_access_key_id("ASIA", ACCOUNT)
-    keys = KnownKeys(listed, rate=1.0)
+    keys = KnownKeys(listed)
     keys.vouch(key_id, ACCOUNT)
     listed.accounts.remove(ACCOUNT)
     assert keys.account_of(key_id) is None

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from app.adapters.identity_cache import CachingIdentities
+from app.adapters.sts_guard import GuardedIdentities
 
 from app.adapters import replicas
 from app.adapters.accounts import FixedAccounts
 from app.adapters.iam_guard import GuardedRoles, IamLanes
-from app.adapters.identity_cache import CachingIdentities
 from app.adapters.known_keys import KnownKeys
 from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.role_cache import CachingRoles
-from app.adapters.sts_guard import GuardedIdentities
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.request_policy import require_fresh

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from app.adapters.sts_guard import GuardedIdentities
 
 from app.adapters import breaker, host_bulkhead, sts_guard
 from app.adapters.accounts import FixedAccounts
 from app.adapters.sts_endpoints import load_sts_endpoints
-from app.adapters.sts_guard import GuardedIdentities
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest
 from app.core.request_policy import require_fresh

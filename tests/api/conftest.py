@@ -16,6 +16,7 @@ from app.core.proxy import ProxyType
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.service import utc_now
+from tests.support.introductions import new_introductions
 from tests.support.service import RunningService, listening
 from tests.support.signing import default_policy
 from tests.support.world import ACCOUNT
@@ -42,7 +43,8 @@ def api() -> ASGIApp:
     metrics = Metrics()
     readiness = Readiness(credentials_obtained=True)
     known = KnownCredentials(utc_now)
-    authenticator = Authenticator(policy, known, _Nobody(), _Nobody(), utc_now)
+    introductions = new_introductions(_Nobody(), known, policy.accounts, utc_now)
+    authenticator = Authenticator(policy, known, introductions, _Nobody(), utc_now)
     endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True)
 

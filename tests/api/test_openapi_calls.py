@@ -4,6 +4,7 @@ STS and IAM are in memory and say what the example tells them to, so that every 
 the same in every run.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -43,6 +44,7 @@ from app.errors import AuthenticationError, AuthError, AuthorizationError, Upstr
 from app.metrics import Metrics
 from app.readiness import Readiness
 from app.reasons import EXPLANATIONS, Reason
+from tests.support.introductions import new_introductions
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW, Recipe, default_policy
 from tests.support.world import DATAPLANE, EGRESS, INGRESS
@@ -139,7 +141,10 @@ def application(upstreams: Upstreams) -> ASGIApp:
     )
     metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
     known = KnownCredentials(lambda: NOW)
-    authenticator = Authenticator(policy, known, upstreams, upstreams, lambda: NOW)
+    introductions = new_introductions(
+        upstreams, known, policy.accounts, lambda: NOW, timer=itertools.count(step=60).__next__
+    )
+    authenticator = Authenticator(policy, known, introductions, upstreams, lambda: NOW)
     endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True)
 

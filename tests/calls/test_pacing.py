@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.pacing import Pace
+from app.calls.pacing import Pace
 
 
 class Clock:

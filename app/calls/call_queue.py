@@ -1,0 +1,394 @@
+"""The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
+
+Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task and with a deadline
+of its own, and its answer is remembered whether or not a decision still waits for it. A decision whose turn would come after its
+deadline is refused at once and told when to come again; its call stays queued.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Hashable
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from app.adapters.ticks import TICKS
+from app.audit import get_logger
+from app.calls.budget import Call
+from app.calls.call_order import CallLimits, CallOrder, QueueFullError
+from app.calls.outcomes import Failure, Settled, overloaded
+from app.calls.replicas import ComeAgain, Found, ReplicaWait
+from app.calls.waiting_places import WaitingPlaces
+from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
+from app.reasons import Reason
+from app.trail import Trail
+
+# Of the event loop's timer: calls that are due within it go out together. Saved turns (`CallLimits.burst`) make up for it.
+_LEAST_PAUSE_SECONDS: Final = 0.005
+_THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
+_STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
+
+_Payload = TypeVar("_Payload")
+_Asked = TypeVar("_Asked", contravariant=True)
+_Answer = TypeVar("_Answer")
+
+
+class Upstream(Protocol[_Asked, _Answer]):
+    """What is called."""
+
+    @property
+    def name(self) -> str:
+        """Return its name, for details of errors."""
+
+    @property
+    def unavailable(self) -> Reason:
+        """Return the reason while it does not answer."""
+
+    @property
+    def attempt_seconds(self) -> float:
+        """Return how long one attempt may take before the upstream counts as failing."""
+
+    @property
+    def silence_seconds(self) -> float:
+        """Return how long the first calls to an endpoint may have no answer until the decisions that wait are told."""
+
+    @property
+    def patience(self) -> float | None:
+        """Return for how many seconds one call waits for other replicas; None if there are none."""
+
+    def seconds_for(self, payload: _Asked) -> float:
+        """Return how long a call may take."""
+
+    def recheck(self, payload: _Asked) -> _Answer | None:
+        """Check again, when its turn comes, that a call is of use; return an answer that came to be known meanwhile.
+
+        Raises:
+            AuthError: it is of no use any more.
+        """
+
+    async def ask_replicas(self, payload: _Asked, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
+        """Claim a call, or find another replica's answer, and remember that."""
+
+    async def take_shared_turn(self, payload: _Asked, wait: ReplicaWait) -> float:
+        """Take a turn in the budget that replicas share; return the seconds until it comes."""
+
+    def give_up_claim(self, payload: _Asked, wait: ReplicaWait) -> None:
+        """Let other replicas make a call that ended."""
+
+    async def call(self, payload: _Asked, trail: Trail, wait: ReplicaWait | None) -> _Answer:
+        """Make a call before ``trail.deadline``, and remember its answer; fill in the trail.
+
+        Raises:
+            AuthError: there is no answer, or it is a denial.
+        """
+
+
+class Pending(Call, Generic[_Payload, _Answer]):
+    """A call that has not ended.
+
+    Attributes:
+        key: equal keys are one call.
+        payload: what is asked.
+        askers: the decisions that wait for it; None if there are none.
+        began: when it went out, in seconds of the event loop's clock; None before.
+        wait: what it spent on waiting for replicas; None before its turn, or where there are none.
+        is_cleared: whether no replica has the answer, and the shared budget gave it a turn.
+        settled: how it ended.
+    """
+
+    __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
+
+    def __init__(self, key: Hashable, payload: _Payload, **call: Any) -> None:
+        super().__init__(**call)
+        self.key = key
+        self.payload = payload
+        self.askers: set[asyncio.Future[Settled[_Answer] | None]] | None = None
+        self.began: float | None = None
+        self.wait: ReplicaWait | None = None
+        self.is_cleared = False
+        self.settled: Settled[_Answer] | None = None
+
+
+class CallQueue(Generic[_Payload, _Answer]):
+    """The calls to one upstream that wait or are in flight."""
+
+    def __init__(self, upstream: Upstream[_Payload, _Answer], limits: CallLimits, places: WaitingPlaces) -> None:
+        """Begin with no call.
+
+        Args:
+            upstream: is called.
+            limits: on its calls.
+            places: of decisions that wait; shared by all upstreams.
+        """
+        self._upstream = upstream
+        self.order = CallOrder(limits, lambda: asyncio.get_running_loop().time())
+        self._places = places
+        self._pending: dict[Hashable, Pending[_Payload, _Answer]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        # How many decisions wait for each endpoint.
+        self._waiting: Counter[Hashable] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
+        """Return the call with this key that has not ended."""
+        return self._pending.get(key)
+
+    def submit(self, pending: Pending[_Payload, _Answer]) -> None:
+        """Queue a call; it may go out at once.
+
+        Raises:
+            UpstreamError: ``overloaded``: the queue has no place for it.
+        """
+        try:
+            lost = self.order.add(pending)
+        except QueueFullError as error:
+            raise self.full(error.seconds) from None
+        self._pending[pending.key] = pending
+        if lost is not None:
+            self._settle(lost, Settled(None, Failure.of(self.full(self.order.wait(pending)))))  # type: ignore[arg-type]
+        self._pump()
+
+    def full(self, seconds: float) -> UpstreamError:
+        """Return the error of a decision for whose call there is no place for so many seconds."""
+        return overloaded(f"the queue of {self._upstream.name} is full", seconds)
+
+    async def join(
+        self, pending: Pending[_Payload, _Answer], deadline: float, *, account: Hashable, is_new: bool
+    ) -> Settled[_Answer]:
+        """Wait for the end of a call.
+
+        Args:
+            pending: the call, from `get` or `submit`.
+            deadline: of the decision, in seconds of the event loop's clock.
+            account: whose waiting place the decision takes.
+            is_new: whether AWS has not vouched for the decision's caller before.
+
+        Raises:
+            AuthError: the call's failure.
+            UpstreamError: ``overloaded``, with the time until the call's turn: it is not before the deadline, or there is no
+                place to wait. The reason of an outage: its endpoint does not answer.
+        """
+        settled = pending.settled
+        if settled is None:
+            self._require_worth_waiting(pending, deadline)
+            if not self._places.enter(account, is_new=is_new):
+                self._abandon(pending)
+                raise overloaded(f"no place to wait for {self._upstream.name}", self.order.wait(pending))
+            try:
+                settled = await self._wait(pending, deadline)
+            finally:
+                self._places.leave(account, is_new=is_new)
+        if settled.failure is not None:
+            raise settled.failure.error()
+        return settled
+
+    async def close(self) -> None:
+        """End every call; decisions that still wait are told that the service stops."""
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in self.order.take_all():
+            pass
+        for pending in list(self._pending.values()):
+            self._settle(pending, Settled(None, _STOPPING))
+
+    def _require_worth_waiting(self, pending: Pending[_Payload, _Answer], deadline: float) -> None:
+        """Refuse at once a decision that would wait in vain, and leave its call in the queue."""
+        if pending.began is not None:
+            return
+        if self.order.is_open(pending.circuit) or self._is_silent(pending.circuit):
+            self._abandon(pending)
+            raise self._unavailable().error()
+        wait = self.order.wait(pending)
+        if asyncio.get_running_loop().time() + wait > deadline:
+            self._abandon(pending)
+            raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
+
+    async def _wait(self, pending: Pending[_Payload, _Answer], deadline: float) -> Settled[_Answer]:
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Settled[_Answer] | None] = loop.create_future()
+        if pending.askers is None:
+            pending.askers = set()
+            self.order.mark(pending, is_abandoned=False)
+        pending.askers.add(told)
+        self._waiting[pending.circuit] += 1
+        timer = loop.call_at(deadline, _tell, told, None)
+        try:
+            settled = await told
+        finally:
+            timer.cancel()
+            self._waiting[pending.circuit] -= 1
+            if not self._waiting[pending.circuit]:
+                del self._waiting[pending.circuit]
+            if pending.askers is not None:
+                pending.askers.discard(told)
+                self._abandon(pending)
+        return settled or Settled(None, self._out_of_time(pending))
+
+    def _out_of_time(self, pending: Pending[_Payload, _Answer]) -> Failure:
+        """Return why a decision has no answer at its deadline: the upstream's fault, or too many calls before this one."""
+        upstream, now = self._upstream, asyncio.get_running_loop().time()
+        is_late = pending.began is not None and now - pending.began >= upstream.attempt_seconds
+        if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
+            return Failure(UpstreamError, upstream.unavailable, f"no answer of {upstream.name} before the deadline")
+        wait = self.order.wait(pending)
+        return Failure.of(
+            overloaded(f"no answer of {upstream.name} before the deadline, after a wait in its queue", wait)
+        )
+
+    def _unavailable(self) -> Failure:
+        upstream = self._upstream
+        detail = f"{upstream.name} is not asked: its last calls failed or had no answer"
+        return Failure(UpstreamError, upstream.unavailable, detail)
+
+    def _is_silent(self, circuit: Hashable) -> bool:
+        return self.order.is_silent(circuit, self._upstream.silence_seconds)
+
+    def _abandon(self, pending: Pending[_Payload, _Answer]) -> None:
+        """Note that no decision waits for a call any more; it stays queued."""
+        if not pending.askers:
+            pending.askers = None
+            self.order.mark(pending, is_abandoned=True)
+
+    def _pump(self) -> None:
+        """Let every call go out that may, and look again when the next one may."""
+        while (call := self.order.next()) is not None:
+            self._begin(call)  # type: ignore[arg-type]
+        seconds = self.order.seconds_to_next()
+        if self._timer is not None:
+            if seconds is not None and self._timer.when() <= self._now() + seconds:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            pause = max(seconds, _LEAST_PAUSE_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(pause, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._pump()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _begin(self, pending: Pending[_Payload, _Answer]) -> None:
+        try:
+            answer = self._upstream.recheck(pending.payload)
+        except AuthError as error:
+            self.order.ended(pending, called=False)
+            self._settle(pending, Settled(None, Failure.of(error)))
+            return
+        if answer is not None:
+            self.order.ended(pending, called=False)
+            self._settle(pending, Settled(answer, None))
+        elif self._upstream.patience is not None and not pending.is_cleared:
+            self.order.set_aside(pending)
+            self._start(self._ask_others(pending, self._upstream.patience))
+        else:
+            pending.began = self._now()
+            if self.order.is_unproven(pending):
+                self._watch(pending.circuit, TICKS)
+            self._start(self._run(pending))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask_others(self, pending: Pending[_Payload, _Answer], patience: float) -> None:
+        """Wait for other replicas, without a place; then let the call go out before all others of its budget."""
+        upstream, payload = self._upstream, pending.payload
+        wait = pending.wait = ReplicaWait(patience)
+        try:
+            while (result := await upstream.ask_replicas(payload, wait)) is not None:
+                if isinstance(result, Found):
+                    self.order.give_back(pending)
+                    self._settle(pending, Settled(result.answer, None, is_shared=True))
+                    self._pump()
+                    return
+                await asyncio.sleep(result.seconds)
+        except AuthError as error:
+            self.order.give_back(pending)
+            self._settle(pending, Settled(None, Failure.of(error)))
+            return
+        seconds = await upstream.take_shared_turn(payload, wait)
+        if seconds > 0:
+            self.order.hold(pending.budget, seconds)
+            await asyncio.sleep(seconds)
+        pending.is_cleared = True
+        self.order.put_back(pending)
+        self._pump()
+
+    async def _run(self, pending: Pending[_Payload, _Answer]) -> None:
+        """Make a call that has its turn and its places."""
+        upstream, payload = self._upstream, pending.payload
+        trail = Trail(request_id="", deadline=self._now() + upstream.seconds_for(payload))
+        failure, answer = None, None
+        try:
+            answer = await upstream.call(payload, trail, pending.wait)
+        except AuthError as error:
+            failure = self._learn_from(error, pending)
+        except Exception as bug:  # noqa: BLE001 - fail closed, and let the queue go on (I21)
+            get_logger().error("call not made", upstream=upstream.name, problem=type(bug).__name__)
+            failure = Failure(AuthError, Reason.INTERNAL_ERROR, f"a bug of ours: {type(bug).__name__}")
+        else:
+            self.order.answered(pending.circuit)
+        finally:
+            self.order.ended(pending, called=True)
+            if pending.wait is not None:
+                upstream.give_up_claim(payload, pending.wait)
+        self._settle(pending, Settled(answer, failure, trail))
+        self._pump()
+
+    def _learn_from(self, error: AuthError, pending: Pending[_Payload, _Answer]) -> Failure:
+        """Tell the order what an error says about the endpoint and the budget."""
+        if isinstance(error, OutOfTimeError):
+            # Our own event loop was late: it tells nothing about the upstream.
+            return Failure.of(overloaded(error.detail, 0.0))
+        if isinstance(error, UpstreamDownError):
+            if self.order.failed(pending.circuit):
+                self._tell_those_who_wait(pending.circuit)
+        else:
+            # A denial, throttling and an odd answer all show that somebody answers.
+            self.order.answered(pending.circuit)
+            if error.reason in _THROTTLED:
+                self.order.throttled(pending.budget)
+        return Failure.of(error)
+
+    def _watch(self, circuit: Hashable, ticks: int) -> None:
+        """Tell the decisions that wait for an endpoint when its first calls have been without an answer for a while.
+
+        In ticks of the event loop: while it is busy, answers may have arrived that it has not read yet.
+        """
+        if ticks:
+            pause = self._upstream.silence_seconds / TICKS
+            asyncio.get_running_loop().call_later(pause, self._watch, circuit, ticks - 1)
+        elif self._is_silent(circuit):
+            self._tell_those_who_wait(circuit)
+
+    def _tell_those_who_wait(self, circuit: Hashable) -> None:
+        """Let no decision wait for a dead endpoint; the calls stay queued, and go out as probes or when it answers again."""
+        if circuit not in self._waiting:
+            return
+        told = Settled[_Answer](None, self._unavailable())
+        for pending in self._pending.values():
+            if pending.circuit == circuit and pending.askers and pending.began is None:
+                for asker in pending.askers:
+                    _tell(asker, told)
+
+    def _settle(self, pending: Pending[_Payload, _Answer], settled: Settled[_Answer]) -> None:
+        del self._pending[pending.key]
+        pending.settled = settled
+        askers, pending.askers = pending.askers, None
+        for asker in askers or ():
+            _tell(asker, settled)
+
+
+def _tell(asker: "asyncio.Future[Settled[_Answer] | None]", settled: Settled[_Answer] | None) -> None:
+    if not asker.done():
+        asker.set_result(settled)

@@ -1,0 +1,66 @@
+"""How a call to an upstream ended, as it is handed to every decision that waits for it."""
+
+import math
+import random
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from app.errors import AuthError, UpstreamError
+from app.reasons import Reason
+from app.trail import Trail
+
+_Answer = TypeVar("_Answer")
+
+MAX_RETRY_SECONDS: Final = 300
+# Retries are spread over one second, or over this part of a longer wait, so that they do not return together.
+_SPREAD: Final = 0.05
+
+
+class Failure(NamedTuple):
+    """An error as a value: each decision raises a copy of its own.
+
+    One shared exception would collect the traceback of every decision that raises it, and hold their frames in memory.
+    """
+
+    kind: type[AuthError]
+    reason: Reason
+    detail: str
+    retry_after: int | None = None
+
+    @classmethod
+    def of(cls, error: AuthError) -> "Failure":
+        """Keep what tells the error from others, without its traceback."""
+        return cls(type(error), error.reason, error.detail, getattr(error, "retry_after", None))
+
+    def error(self, more: str = "") -> AuthError:
+        """Return a new error. ``more`` is added to its detail."""
+        detail = self.detail + more
+        if issubclass(self.kind, UpstreamError):
+            return self.kind(self.reason, detail, retry_after=self.retry_after)
+        return self.kind(self.reason, detail)
+
+
+class Settled(NamedTuple, Generic[_Answer]):
+    """The end of a call.
+
+    Attributes:
+        answer: what the upstream answered; None after a failure.
+        failure: why there is no answer; None where there is one.
+        trail: what the call saw; None if none was made.
+        is_shared: whether another replica had the answer.
+    """
+
+    answer: _Answer | None
+    failure: Failure | None
+    trail: Trail | None = None
+    is_shared: bool = False
+
+
+def overloaded(detail: str, wait: float) -> UpstreamError:
+    """Return the error of a decision that is told to come again after so many seconds."""
+    return UpstreamError(Reason.OVERLOADED, detail, retry_after=retry_seconds(wait))
+
+
+def retry_seconds(wait: float) -> int:
+    """Return whole seconds for ``Retry-After``: not before a turn is expected, and spread."""
+    spread = random.random() * max(1.0, wait * _SPREAD)  # noqa: S311 - no secret
+    return max(1, min(MAX_RETRY_SECONDS, math.ceil(wait + spread)))

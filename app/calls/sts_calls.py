@@ -1,0 +1,168 @@
+"""The calls to STS: who signed a credential is found out once, and remembered by the credential's text.
+
+A call holds the rebuilt request and not the text. Before STS has answered, the account of a credential is a hint out of its key
+id (`app.adapters.known_keys`). The hint chooses limits and a budget, and decides nothing else.
+"""
+
+import time
+from typing import Final
+
+from app.adapters.expiring import Timer
+from app.adapters.known_credentials import KnownCredentials
+from app.adapters.known_keys import OTHERS, KnownKeys
+from app.adapters.store import Store
+from app.authenticator import AccountList, Clock, IdentitySource, Judge
+from app.calls.budget import Priority
+from app.calls.call_order import CallLimits
+from app.calls.call_queue import CallQueue, Pending
+from app.calls.sts_upstream import Question, StsUpstream
+from app.calls.waiting_places import WaitingPlaces
+from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import KnownCredential
+from app.trail import COALESCED, HIT, MISS, SHARED, Trail
+
+# For one account in one region. At 500 calls a second this is enough for answers of 190 ms, and of 128 ms for new keys.
+STS_IN_FLIGHT: Final = 96
+STS_NEW_IN_FLIGHT: Final = 64
+STS_HOST_IN_FLIGHT: Final = 160
+STS_TOTAL_IN_FLIGHT: Final = 384
+STS_TOTAL_NEW_IN_FLIGHT: Final = 256
+# As many as two to each host of the largest partition.
+STS_TOTAL_UNPROVEN_IN_FLIGHT: Final = 320
+STS_QUEUED: Final = 8_192
+# After a restart every key is new: the queue takes a storm of 30,000 credentials, some 3 KiB each.
+STS_NEW_QUEUED: Final = 32_768
+# Saved up in a pause, as seconds of the budget.
+STS_BURST_SECONDS: Final = 0.05
+STS_FAILURES: Final = 5
+ATTEMPT_SECONDS: Final = 4.0
+
+
+class StsIntroductions:
+    """Finds out who signed a credential; see `app.authenticator.Introductions`."""
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        known: KnownCredentials,
+        keys: KnownKeys,
+        accounts: AccountList,
+        clock: Clock,
+        *,
+        rate: float,
+        timer: Timer = time.monotonic,
+        store: Store | None = None,
+        places: WaitingPlaces | None = None,
+        attempt_seconds: float = ATTEMPT_SECONDS,
+    ) -> None:
+        """Stand in front of STS.
+
+        Args:
+            source: asks STS itself.
+            known: remembers credentials that STS vouched for.
+            keys: remembers keys that STS vouched for.
+            accounts: whose credentials are remembered.
+            clock: tells the age of a credential when its turn comes.
+            rate: calls a second, of one account in one region (``KMESH_AWSIAM_STS_RATE``).
+            timer: seconds of a monotonic clock, for what is remembered.
+            store: what replicas know; None if there are none.
+            places: of decisions that wait; None: places of its own.
+            attempt_seconds: how long one attempt may take.
+        """
+        limits = CallLimits(
+            rate=rate,
+            burst=max(1.0, rate * STS_BURST_SECONDS),
+            in_flight=STS_IN_FLIGHT,
+            new_in_flight=STS_NEW_IN_FLIGHT,
+            circuit_in_flight=STS_HOST_IN_FLIGHT,
+            total_in_flight=STS_TOTAL_IN_FLIGHT,
+            total_new_in_flight=STS_TOTAL_NEW_IN_FLIGHT,
+            total_unproven_in_flight=STS_TOTAL_UNPROVEN_IN_FLIGHT,
+            queued=STS_QUEUED,
+            new_queued=STS_NEW_QUEUED,
+            failures_to_open=STS_FAILURES,
+        )
+        self._upstream = StsUpstream(source, known, keys, accounts, clock, limits, timer, store, attempt_seconds)
+        self._queue: CallQueue[Question, KnownCredential] = CallQueue(self._upstream, limits, places or WaitingPlaces())
+        self._keys = keys
+
+    async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:
+        """Return who signed the credential whose text has this key; see `app.authenticator.Introductions`."""
+        remembered = self._upstream.recall(key)
+        if remembered is not None:
+            trail.sts.cache = HIT
+            if isinstance(remembered, KnownCredential):
+                return remembered
+            trail.saw_signature(remembered.form, remembered.signed_at, self._upstream.clock())
+            raise remembered.failure.error(" (remembered)")
+        pending = self._queue.get(key)
+        is_first = pending is None
+        if pending is None:
+            made = self._pending(key, judge(self.require_room))
+            trail.sts.cache = MISS
+            shared = None if self._upstream.replicas is None else await self._upstream.look(made.payload)
+            if shared is not None:
+                trail.sts.cache, trail.sts.request_id = SHARED, shared.principal.request_id
+                return shared
+            pending = self._queue.get(key)
+            if pending is None:
+                pending = made
+                self._queue.submit(made)
+        else:
+            trail.sts.cache = COALESCED
+            request = pending.payload.request.request
+            trail.saw_signature(request.form, request.signed_at, self._upstream.clock())
+        return await self._join(pending, trail, is_first=is_first)
+
+    def require_room(self, key_id: str) -> None:
+        """Refuse a new credential whose call would find no place in the queue.
+
+        This is the place to ask before a credential is judged, with a key id that may be wrong or invented.
+
+        Raises:
+            UpstreamError: ``overloaded``.
+        """
+        if not self._queue.order.is_full:
+            return
+        account, priority = self._keys.owner_of(key_id)
+        if not self._queue.order.has_place(account, priority):
+            raise self._queue.full(self._queue.order.seconds_to_place(account, (account, ""), priority))
+
+    async def close(self) -> None:
+        """End every call."""
+        await self._queue.close()
+
+    def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[Question, KnownCredential]:
+        endpoint = request.request.endpoint
+        account, priority = self._keys.owner_of(request.request.access_key_id)
+        # One budget, wherever they go: strangers together get the pace of one account.
+        region = "all regions" if account == OTHERS else endpoint.region
+        return Pending(
+            key,
+            Question(key, request, account, region),
+            owner=account,
+            budget=(account, region),
+            circuit=endpoint.host,
+            priority=priority,
+        )
+
+    async def _join(
+        self, pending: Pending[Question, KnownCredential], trail: Trail, *, is_first: bool
+    ) -> KnownCredential:
+        started = time.perf_counter()
+        is_new = pending.priority is Priority.NEW
+        settled = None
+        try:
+            settled = await self._queue.join(pending, trail.deadline, account=pending.owner, is_new=is_new)
+        finally:
+            made = pending.settled
+            if made is not None and made.trail is not None:
+                seen, sts = made.trail.sts, trail.sts
+                sts.request_id, sts.region = seen.request_id, seen.region
+                sts.seconds = seen.seconds if is_first else time.perf_counter() - started
+        if settled.is_shared and is_first:
+            trail.sts.cache = SHARED
+        if settled.answer is None:
+            raise AssertionError("unreachable: a call that has not failed has an answer")
+        trail.sts.request_id = settled.answer.principal.request_id
+        return settled.answer

@@ -1,0 +1,217 @@
+"""STS behind its queue: what a call asks, what is checked again when its turn comes, and what is remembered of the answer.
+
+Verdicts of AWS are remembered, never decisions; errors never are (I18), but STS's definite denials of one exact credential are,
+for a short time. The key is that of the credential's text (I16), which gives nothing away.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.adapters.expiring import ExpiringCache, Timer
+from app.adapters.known_credentials import KnownCredentials
+from app.adapters.known_keys import KnownKeys
+from app.adapters.store import Store
+from app.authenticator import AccountList, Clock, IdentitySource
+from app.calls.call_order import CallLimits
+from app.calls.outcomes import Failure
+from app.calls.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
+from app.core.caller_identity import CallerIdentity
+from app.core.forwarding import ForwardableRequest, ValidatedRequest
+from app.core.known_credential import KnownCredential, know
+from app.core.principal import read_principal
+from app.core.records import RecordError, decode_identity, encode_identity
+from app.core.request_policy import require_fresh
+from app.core.signed_request import CredentialForm
+from app.errors import AuthenticationError, AuthorizationError
+from app.reasons import Reason
+from app.sealing import Opened
+from app.trail import Trail
+
+# Of one call with both of its attempts.
+STS_CALL_SECONDS: Final = 8.0
+# The time of two attempts to connect to a host that cannot be reached.
+STS_SILENCE_SECONDS: Final = 2.0
+
+MAX_DENIALS: Final = 20_000
+# STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
+DENIAL_SECONDS: Final = 10.0
+MAX_STRANGERS: Final = 10_000
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """What makes a credential one of nobody that may come in, as STS said so.
+
+    Attributes:
+        failure: the error of a decision about it.
+        form: how the credential is written.
+        signed_at: when it was signed.
+    """
+
+    failure: Failure
+    form: CredentialForm
+    signed_at: datetime
+
+
+@dataclass(slots=True)
+class Question:
+    """What a call to STS asks.
+
+    Attributes:
+        key: of the credential's text.
+        request: the rebuilt request.
+        account: whose limits it counts against, as far as that is known.
+        region: the region of its budget.
+    """
+
+    key: bytes
+    request: ForwardableRequest
+    account: str
+    region: str
+
+
+class StsUpstream:
+    """STS as `app.calls.call_queue` calls it."""
+
+    name: Final = "STS"
+    unavailable: Final = Reason.STS_UNAVAILABLE
+    silence_seconds: Final = STS_SILENCE_SECONDS
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        known: KnownCredentials,
+        keys: KnownKeys,
+        accounts: AccountList,
+        clock: Clock,
+        limits: CallLimits,
+        timer: Timer,
+        store: Store | None,
+        attempt_seconds: float,
+    ) -> None:
+        self.clock = clock
+        self.attempt_seconds = attempt_seconds
+        self.replicas: Replicas[CallerIdentity] | None = (
+            None if store is None else Replicas(store, "identity", STS_PATIENCE_SECONDS)
+        )
+        self.patience = None if self.replicas is None else self.replicas.patience
+        self._source = source
+        self._known = known
+        self._keys = keys
+        self._accounts = accounts
+        self._limits = limits
+        self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, timer)
+        # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
+        # of their own.
+        self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, timer)
+
+    def recall(self, key: bytes) -> KnownCredential | Denial | None:
+        """Return what is remembered of a text that is none of the known credentials."""
+        denial = self._denials.get(key)
+        if denial is not None:
+            return denial
+        found = self._strangers.get(key)
+        if isinstance(found, KnownCredential) and found.principal.account in self._accounts.current():
+            # The account was added to the list since.
+            self._strangers.drop(key)
+            return self._known.remember(key, found)
+        return found
+
+    def seconds_for(self, _question: Question) -> float:
+        """See `Upstream`."""
+        return STS_CALL_SECONDS
+
+    def recheck(self, question: Question) -> KnownCredential | None:
+        """Check the age again (I7): the call may have waited for a minute."""
+        require_fresh(question.request.request, self.clock())
+        return None
+
+    async def look(self, question: Question) -> KnownCredential | None:
+        """Return what another replica was answered, and remember it."""
+        if self.replicas is None:
+            return None
+        identity = await self.replicas.look(request_digest(question.request.request), _reader(question))
+        return None if identity is None else self._remember(question, identity)
+
+    async def ask_replicas(self, question: Question, wait: ReplicaWait) -> Found[KnownCredential] | ComeAgain | None:
+        """See `Upstream`."""
+        if self.replicas is None:
+            return None
+        result = await self.replicas.ask(request_digest(question.request.request), _reader(question), wait)
+        return Found(self._remember(question, result.answer)) if isinstance(result, Found) else result
+
+    async def take_shared_turn(self, question: Question, wait: ReplicaWait) -> float:
+        """See `Upstream`."""
+        if self.replicas is None:
+            return 0.0
+        budget = f"STS ({question.account}, {question.region})"
+        return await self.replicas.take_turn(budget, self._limits.rate, self._limits.burst, wait)
+
+    def give_up_claim(self, question: Question, wait: ReplicaWait) -> None:
+        """See `Upstream`."""
+        if self.replicas is not None:
+            self.replicas.give_up_claim(request_digest(question.request.request), wait)
+
+    async def call(self, question: Question, trail: Trail, wait: ReplicaWait | None) -> KnownCredential:
+        """Ask STS, and remember the answer or the denial (I18)."""
+        try:
+            identity = await self._source.identify(question.request, trail)
+        except AuthenticationError as error:
+            self._denials.put(question.key, _denial(question, error), DENIAL_SECONDS, owner=question.account)
+            raise
+        known = self._remember(question, identity)
+        if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
+            digest, left = request_digest(question.request.request), self._seconds_left(question)
+            self.replicas.share(digest, encode_identity(identity), left, wait)
+        return known
+
+    def _remember(self, question: Question, identity: CallerIdentity) -> KnownCredential:
+        left = self._seconds_left(question)
+        try:
+            principal = read_principal(identity)
+        except AuthorizationError as error:
+            self._strangers.put(question.key, _denial(question, error), left)
+            raise
+        self._keys.vouch(question.request.request.access_key_id, identity.account)
+        known = know(question.request, principal)
+        if principal.account in self._accounts.current():
+            return self._known.remember(question.key, known)
+        self._strangers.put(question.key, known, left)
+        return known
+
+    def _seconds_left(self, question: Question) -> float:
+        return (question.request.expires_at - self.clock()).total_seconds()
+
+
+def _denial(question: Question, error: AuthenticationError | AuthorizationError) -> Denial:
+    request = question.request.request
+    return Denial(Failure.of(error), request.form, request.signed_at)
+
+
+def _reader(question: Question) -> Callable[[Opened], CallerIdentity | None]:
+    partition = question.request.request.endpoint.partition
+
+    def read(opened: Opened) -> CallerIdentity | None:
+        try:
+            return decode_identity(opened.payload, partition=partition)
+        except RecordError:
+            return None
+
+    return read
+
+
+def request_digest(request: ValidatedRequest) -> bytes:
+    """Digest every byte of a rebuilt request, behind the lengths of its parts: no two requests share a digest (I16).
+
+    It is the same on every replica.
+    """
+    parts = [request.form.value, request.method, request.endpoint.host, request.target]
+    for header in request.headers:
+        parts += header
+    lengths = ",".join(map(str, map(len, parts)))
+    data = "\n".join((lengths, *parts)).encode() + b"\n" + request.body
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
