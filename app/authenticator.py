@@ -84,7 +84,7 @@ class Introductions(Protocol):
 
         Args:
             key: of its text.
-            judge: evaluates it by the local rules. It is asked only where nobody else is finding out about the same text, and
+            judge: evaluates it by the local rules. It is asked only if nobody else is finding out about the same text, and
                 asks in its turn whether a call with this key id would find a place.
             trail: of the decision; ``trail.sts`` is filled in.
 

@@ -5,21 +5,19 @@ import contextlib
 import functools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from starlette.types import ASGIApp
 
 from app.adapters.accounts import FileAccounts, FixedAccounts
-from app.adapters.bulkhead import MAX_WAITING_KNOWN, Bulkhead
 from app.adapters.iam import IamRoles
-from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.adapters.network import open_pool
-from app.adapters.role_cache import CachingRoles
+from app.adapters.role_cache import RoleTable
 from app.adapters.role_prefetch import RolePrefetch
-from app.adapters.store import NoStore, Store, open_store
+from app.adapters.store import Store, open_store
 from app.adapters.sts import StsClient
 from app.adapters.token_signer import SigningIssuer
 from app.api.application import Guard, build_api, build_diagnostics
@@ -29,6 +27,8 @@ from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenEndpoints
 from app.authenticator import Authenticator, Clock, Decider
 from app.callers import CallerTokenSource
+from app.calls.iam_calls import Roles
+from app.calls.options import CallOptions
 from app.calls.sts_calls import StsIntroductions
 from app.calls.waiting_places import WaitingPlaces
 from app.core.token_text import looks_like_token
@@ -85,8 +85,6 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Build the service inside the running event loop; close its clients at the end."""
     metrics = metrics or Metrics()
-    places = WaitingPlaces()
-    waiting = Bulkhead("AWS", MAX_WAITING_KNOWN)
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
@@ -103,35 +101,28 @@ async def open_service(
         watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
         sts, iam = await resources.enter_async_context(_open_clients(settings, metrics))
-        store: Store = NoStore()
+        store: Store | None = None
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
             store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
-        lanes = IamLanes(settings.iam_rate, store)
-        roles = CachingRoles(
-            GuardedRoles(iam, lanes),
-            metrics,
-            ttl=settings.role_ttl,
-            max_stale=settings.role_max_stale,
+        places = WaitingPlaces()
+        options = CallOptions(
+            rate=settings.iam_rate,
+            attempt_seconds=network_options(settings).total_timeout,
             store=store,
-            waiting=waiting,
+            places=places,
         )
+        table = RoleTable(metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale)
+        roles = Roles(iam, iam, table, accounts, options)
+        resources.push_async_callback(roles.close)
         known = KnownCredentials(clock, metrics=metrics)
         policy = decision_policy(settings, accounts)
         introductions = StsIntroductions(
-            sts,
-            known,
-            KnownKeys(accounts),
-            accounts,
-            clock,
-            rate=settings.sts_rate * own_share(settings),
-            store=None if settings.store is None else store,
-            places=places,
-            attempt_seconds=network_options(settings).total_timeout,
+            sts, known, KnownKeys(accounts), accounts, clock, replace(options, rate=settings.sts_rate)
         )
         resources.push_async_callback(introductions.close)
         authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)
-        prefetch = RolePrefetch(iam, roles, lanes, accounts, partition=settings.partition, ttl=settings.role_ttl)
+        prefetch = RolePrefetch(roles, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
         endpoint = AuthenticateEndpoint(

@@ -1,9 +1,8 @@
 """What one decision saw, filled in as it goes. The audit line and the metrics are made of it, in one place each."""
 
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from app.core.principal import Principal
 from app.core.proxy import ProxyIdentity, ProxyRequest
@@ -26,36 +25,7 @@ REUSED: Final = "reused"
 PRESENTED: Final = "presented"
 TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
 
-# What this process knows about a role before it asks IAM: nothing, an old record, or that the role was not found a while
-# ago.
-RoleHistory = Literal["new", "known", "missing"]
-NEW: Final = "new"
-KNOWN: Final = "known"
-MISSING: Final = "missing"
-
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
-# How long one decision waits for other replicas and shared budgets, over all of its steps (docs/decisions/0012).
-MAX_SHARED_WAIT_SECONDS: Final = 2.0
-
-
-@dataclass(slots=True)
-class SharedWait:
-    """The seconds that one decision may still wait for the claims of other replicas and for shared budgets.
-
-    Whoever can write to the store controls how long such a wait takes, so one bound applies to all of them together.
-    """
-
-    left: float = MAX_SHARED_WAIT_SECONDS
-
-
-class Elsewhere(Protocol):
-    """Checks, while a call waits, whether it is still needed: another replica may have the answer already."""
-
-    async def before_queue(self) -> None:
-        """Claim the question, or wait for the replica that has claimed it. Runs before the call takes any place."""
-
-    async def before_turn(self) -> None:
-        """Raise what ends the waiting, before a turn is spent."""
 
 
 @dataclass(slots=True)
@@ -68,18 +38,12 @@ class UpstreamCall:
         request_id: AWS's request id; that of the cached answer on a hit.
         seconds: time spent waiting for it.
         region: of the STS endpoint; empty for IAM.
-        elsewhere: checks, while the call waits, whether another replica has the answer.
-        share: the places for waiting decisions of the same account; each decision that waits for this answer takes one.
-        role: what is known about the role that the call is about: ``new``, ``known`` or ``missing``.
     """
 
     cache: str = NONE
     request_id: str = ""
     seconds: float = 0.0
     region: str = ""
-    elsewhere: Elsewhere | None = None
-    share: AbstractContextManager[object] | None = None
-    role: RoleHistory = NEW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +79,6 @@ class Trail:
         token: what was issued for it, or presented as the credential.
         sts: the call to STS.
         iam: the call to IAM.
-        shared_wait: what is left of the time to wait for other replicas.
     """
 
     request_id: str
@@ -129,7 +92,6 @@ class Trail:
     token: TokenNote | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
-    shared_wait: SharedWait = field(default_factory=SharedWait)
 
     def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
         """Note when the credential was signed, and what that tells of the signer's clock."""

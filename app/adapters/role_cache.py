@@ -1,29 +1,21 @@
-"""What IAM answered, for the role's time to live: a caching version of its port, and nothing else knows.
+"""What IAM said about roles, and for how long it may be used. A table: it asks nobody.
 
 Roles are remembered, never decisions. Of the errors two are remembered (I18), for a short time and for exactly one role id:
 `iam_access_denied`, 30 s as undecided, and `role_not_found`, 10 s. The key holds the role's unique id and its name; a record
 of another role than the key's is kept in a separate cache, and briefly.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
-from app.adapters.bulkhead import MAX_WAITING_KNOWN, Bulkhead, Share
 from app.adapters.expiring import ExpiringCache, Timer
-from app.adapters.flights import Flights
-from app.adapters.replicas import AnsweredElsewhereError, Question
-from app.adapters.store import NoStore, Store
-from app.authenticator import RoleSource
-from app.core.principal import AdmittedPrincipal, Principal
-from app.core.records import RecordError, decode_role, encode_role, frame
+from app.core.principal import Principal
+from app.core.records import frame
 from app.core.role_tags import RoleRecord, require_same_record, require_same_role
-from app.errors import AuthorizationError, OutOfTimeError, UpstreamError
+from app.errors import AuthError, AuthorizationError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
-from app.sealing import Opened
-from app.trail import COALESCED, HIT, KNOWN, MISS, MISSING, NEW, SHARED, STALE, RoleHistory, Trail
 
 MAX_ROLES: Final = 10_000
 MAX_UNREADABLE_ROLES: Final = 10_000
@@ -37,14 +29,12 @@ MISMATCH_SECONDS: Final = 10.0
 # A session outlives its role by hours, and each try of its proxies would cost a call. Short, since a role that was made a
 # moment ago may not be visible yet.
 NOT_FOUND_SECONDS: Final = 10.0
-# For this time, a role that was not found waits in the second queue, which gets every second turn of new roles.
+# For this time, a role that was not found waits in a queue of its own, which gets every second turn of new roles.
 MISSING_SECONDS: Final = 600.0
 # A role that is asked for after so much of its time is read again, while nobody waits for it.
 REFRESH_AFTER: Final = 0.75
 # If that fails, the next try comes after so much of its time.
 REFRESH_PAUSE: Final = 0.05
-# Shorter than a decision's time: nobody waits for it, and there is another try.
-REFRESH_SECONDS: Final = 3.0
 
 
 class RoleKey(NamedTuple):
@@ -55,108 +45,84 @@ class RoleKey(NamedTuple):
     role_id: str
     name: str
 
+    @classmethod
+    def of(cls, principal: Principal) -> "RoleKey":
+        """Return the key of a caller's role."""
+        return cls(principal.partition, principal.account, principal.role_id, principal.role)
+
     def digest(self) -> bytes:
         """Return it as bytes that no other role has."""
         return frame(*self)
 
 
 @dataclass(slots=True)
-class _KnownRole:
+class _Known:
     role: RoleRecord
     fresh_until: float
     refresh_at: float
 
 
-class _MissingRole(NamedTuple):
+class _Missing(NamedTuple):
     detail: str
     answered_until: float
 
 
-class CachingRoles:
-    """A `RoleSource` that remembers roles for a time, which is the delay of a tag change (I17).
+class RoleTable:
+    """Roles, each for the time to live, which is the delay of a tag change (I17).
 
-    Roles in use are read again before that time is over, so that no decision waits for it. While IAM is down a known role is
-    believed longer, up to ``max_stale``: the bound of a revocation in an outage. What IAM decides (no such role, no access)
-    ends that at once.
+    While IAM is down a known role may be used longer, up to ``max_stale``: the bound of a revocation in an outage. What IAM
+    decides (no such role, no access) ends that at once.
     """
 
-    def __init__(
-        self,
-        source: RoleSource,
-        metrics: Metrics,
-        *,
-        ttl: float,
-        max_stale: float,
-        timer: Timer = time.monotonic,
-        store: Store | None = None,
-        waiting: Bulkhead | None = None,
-    ) -> None:
-        """Stand in front of a source.
+    def __init__(self, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic) -> None:
+        """Make an empty table.
 
         Args:
-            source: is asked what is not known.
             metrics: shows the size.
             ttl: seconds for which a role is believed.
             max_stale: seconds for which it is believed while IAM cannot be asked; at least ``ttl``.
             timer: seconds of a monotonic clock.
-            store: what replicas know.
-            waiting: the places of decisions about callers that STS has vouched for; None: places of its own.
         """
-        self._source = source
+        self.ttl = ttl
+        self.max_stale = max(ttl, max_stale)
         self._metrics = metrics
-        self._ttl = ttl
-        self._max_stale = max(ttl, max_stale)
         self._timer = timer
-        self._store = store or NoStore()
-        self._cache: ExpiringCache[_KnownRole] = ExpiringCache(MAX_ROLES, timer)
+        self._known: ExpiringCache[_Known] = ExpiringCache(MAX_ROLES, timer)
         self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
         self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
-        self._missing: ExpiringCache[_MissingRole] = ExpiringCache(MAX_MISSING_ROLES, timer)
-        self._flights: Flights[RoleRecord] = Flights()
-        self._waiting = waiting or Bulkhead("IAM", MAX_WAITING_KNOWN)
+        self._missing: ExpiringCache[_Missing] = ExpiringCache(MAX_MISSING_ROLES, timer)
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
-        """See `app.authenticator.RoleSource`."""
-        principal = admitted.principal
-        key = RoleKey(principal.partition, principal.account, principal.role_id, principal.role)
-        known, now = self._cache.get(key), self._timer()
-        if known is not None and now < known.fresh_until:
-            if now >= known.refresh_at:
-                self._refresh(key, admitted, known)
-            remembered: RoleRecord | None = known.role
-        else:
-            remembered = self._mismatched.get(key)
-        if remembered is not None:
-            trail.iam.cache = HIT
-            trail.iam.request_id = remembered.request_id
-            return remembered
-        self._raise_remembered(key, trail)
-        try:
-            with Share(self._waiting, key.account):
-                return await self._join(key, admitted, trail)
-        except UpstreamError as error:
-            known = None if error.reason is Reason.IAM_ACCESS_DENIED else self._cache.get(key)
-            if known is None:
-                raise
-            trail.iam.cache = STALE
-            trail.iam.request_id = known.role.request_id
+    def fresh(self, key: RoleKey) -> RoleRecord | None:
+        """Return what IAM said within the time to live: the role, or for a moment another one of its name."""
+        known = self._known.get(key)
+        if known is not None and self._timer() < known.fresh_until:
             return known.role
+        return self._mismatched.get(key)
 
-    def _raise_remembered(self, key: RoleKey, trail: Trail) -> None:
-        """Raise what IAM said of this role a moment ago, if that was an error."""
+    def stale(self, key: RoleKey) -> RoleRecord | None:
+        """Return a role that may be used while IAM cannot be asked."""
+        known = self._known.get(key)
+        return None if known is None else known.role
+
+    def failure(self, key: RoleKey) -> AuthError | None:
+        """Return what IAM said of this role a moment ago, if that was an error."""
         missing = self._missing.get(key)
         if missing is not None and self._timer() < missing.answered_until:
-            trail.iam.cache = HIT
-            raise AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
+            return AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
         detail = self._unreadable.get(key)
-        if detail is not None:
-            trail.iam.cache = HIT
-            raise UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+        return None if detail is None else UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
 
-    def _history_of(self, key: RoleKey) -> RoleHistory:
-        if self._cache.get(key) is not None:
-            return KNOWN
-        return NEW if self._missing.get(key) is None else MISSING
+    def is_missing(self, key: RoleKey) -> bool:
+        """Whether IAM did not find this role a while ago."""
+        return self._missing.get(key) is not None
+
+    def begin_refresh(self, key: RoleKey) -> bool:
+        """Whether it is time to read a fresh role again. The next time comes after a pause."""
+        known, now = self._known.get(key), self._timer()
+        if known is None or not known.refresh_at <= now < known.fresh_until:
+            return False
+        known.refresh_at = now + self.ttl * REFRESH_PAUSE
+        return True
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
         """Remember a role that was read without anybody asking for it.
@@ -165,104 +131,48 @@ class CachingRoles:
             AuthorizationError: ``role_id_mismatch``: it is not the key's.
         """
         require_same_record(key.partition, key.account, key.name, key.role_id, role)
-        self._put(key, role, age=0.0)
+        self.put(key, role, age=0.0)
 
-    async def _join(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
-        is_first = key not in self._flights
-        trail.iam.cache = MISS if is_first else COALESCED
-        started = time.perf_counter()
-        try:
-            role = await self._wait(key, admitted, trail)
-        except OutOfTimeError:
-            if is_first:
-                raise
-            # It was the time of whoever asked; once more, with ours.
-            role = await self._wait(key, admitted, trail)
-        trail.iam.request_id = role.request_id
-        if not is_first:
-            trail.iam.seconds = time.perf_counter() - started
-        return role
-
-    async def _wait(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
-        try:
-            return await self._flights.join(
-                key, lambda: self._ask(key, admitted, trail, max_age=self._ttl), trail.deadline
-            )
-        except TimeoutError as error:
-            raise UpstreamError(Reason.IAM_UNAVAILABLE, "no answer of IAM before the deadline") from error
-
-    def _refresh(self, key: RoleKey, admitted: AdmittedPrincipal, known: _KnownRole) -> None:
-        """Read a role again while it is still believed."""
-        known.refresh_at = self._timer() + self._ttl * REFRESH_PAUSE
-        trail = Trail(request_id="", deadline=asyncio.get_running_loop().time() + REFRESH_SECONDS)
-        self._flights.start(key, lambda: self._ask(key, admitted, trail, max_age=self._ttl * REFRESH_AFTER))
-
-    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail, *, max_age: float) -> RoleRecord:
-        question = Question(
-            self._store,
-            "role",
-            key.digest(),
-            lambda opened: self._read(opened, key, admitted.principal, max_age),
-            trail.shared_wait,
-        )
-        trail.iam.elsewhere = question
-        trail.iam.role = self._history_of(key)
-        try:
-            await question.look()
-            role = await self._source.fetch_role(admitted, trail)
-        except AnsweredElsewhereError as found:
-            trail.iam.cache = SHARED
-            return cast("RoleRecord", found.answer)
-        except UpstreamError as error:
-            if error.reason is Reason.IAM_ACCESS_DENIED:
-                await self._forget(key)
-                self._unreadable.put(key, error.detail, ACCESS_DENIED_SECONDS, owner=key.account)
-            raise
-        except AuthorizationError as error:
-            await self._forget(key)
-            missing = _MissingRole(error.detail, self._timer() + NOT_FOUND_SECONDS)
-            self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
-            raise
-        else:
-            if await self._is_of(key, admitted.principal, role):
-                self._put(key, role, age=0.0)
-                self._store.put("role", key.digest(), encode_role(role), self._max_stale)
-                question.answered()
-            return role
-        finally:
-            question.end()
-
-    async def _is_of(self, key: RoleKey, principal: Principal, role: RoleRecord) -> bool:
-        try:
-            require_same_role(principal, role)
-        except AuthorizationError:  # step 7 says so as well, of what is returned
-            await self._forget(key)
-            self._mismatched.put(key, role, min(MISMATCH_SECONDS, self._ttl), owner=key.account)
-            return False
-        return True
-
-    def _read(self, opened: Opened, key: RoleKey, principal: Principal, max_age: float) -> RoleRecord | None:
-        """Return what a replica was answered, if it is no older than that; keep an older one for an outage."""
-        try:
-            role = decode_role(opened.payload)
-            require_same_role(principal, role)
-        except (RecordError, AuthorizationError):
-            return None
-        age = max(0.0, opened.opened_at - opened.written_at)
-        known = self._cache.get(key)
-        if known is None or self._timer() + self._ttl - age > known.fresh_until:
-            self._put(key, role, age=age)
-        return role if age < max_age else None
-
-    def _put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
+    def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
+        """Remember a role that IAM sent so many seconds ago, unless a newer record of it is known."""
         written = self._timer() - age
-        known = _KnownRole(role, fresh_until=written + self._ttl, refresh_at=written + self._ttl * REFRESH_AFTER)
-        self._cache.put(key, known, self._max_stale - age, owner=key.account)
+        known = self._known.get(key)
+        if known is not None and written + self.ttl < known.fresh_until:
+            return
+        entry = _Known(role, fresh_until=written + self.ttl, refresh_at=written + self.ttl * REFRESH_AFTER)
+        self._known.put(key, entry, self.max_stale - age, owner=key.account)
         for error in (self._mismatched, self._unreadable, self._missing):
             error.drop(key)
-        self._metrics.cache_size("role", len(self._cache))
+        self._show_size()
 
-    async def _forget(self, key: RoleKey) -> None:
-        self._cache.drop(key)
-        self._metrics.cache_size("role", len(self._cache))
-        await self._store.delete("role", key.digest())
+    def note_unreadable(self, key: RoleKey, detail: str) -> None:
+        """Remember that IAM denies access to a role, which ends what was known of it."""
+        self._forget(key)
+        self._unreadable.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
+
+    def note_missing(self, key: RoleKey, detail: str) -> None:
+        """Remember that IAM does not find a role, which ends what was known of it."""
+        self._forget(key)
+        missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
+        self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
+
+    def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
+        """Remember that IAM answered with another role, which ends what was known of this one."""
+        self._forget(key)
+        self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
+
+    def _forget(self, key: RoleKey) -> None:
+        self._known.drop(key)
+        self._show_size()
+
+    def _show_size(self) -> None:
+        self._metrics.cache_size("role", len(self._known))
+
+
+def is_of(principal: Principal, role: RoleRecord) -> bool:
+    """Whether a record is that of the caller's role (I13)."""
+    try:
+        require_same_role(principal, role)
+    except AuthorizationError:
+        return False
+    return True

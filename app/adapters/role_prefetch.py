@@ -1,25 +1,23 @@
 """Roles read by pages, before anybody asks: a page holds what would take hundreds of ``GetRole`` calls.
 
-It goes through the same lanes as everything else towards IAM, in the background. Where the permission is missing, or IAM is
+Pages wait in the same queue as everything else towards IAM, in the background. Where the permission is missing, or IAM is
 away, nothing is lost: the roles are read one by one when their proxies come.
 """
 
 import asyncio
 import time
-from typing import Final, Protocol
+from typing import Final
 
 from app.adapters.expiring import Timer
-from app.adapters.iam_guard import IamLanes
-from app.adapters.role_cache import REFRESH_AFTER, CachingRoles, RoleKey
+from app.adapters.role_cache import REFRESH_AFTER, RoleKey
 from app.audit import get_logger
 from app.authenticator import AccountList
+from app.calls.iam_calls import Roles
+from app.calls.iam_upstream import PAGE_SECONDS
 from app.core.iam_documents import RolePage
 from app.errors import AuthorizationError, UpstreamError
 from app.reasons import Reason
-from app.trail import NEW, SharedWait
 
-# For a page: its turn, and the answer.
-PAGE_SECONDS: Final = 30.0
 # An account whose policy does not allow it is asked again after this time.
 DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
@@ -27,38 +25,19 @@ ACCOUNTS_AT_ONCE: Final = 4
 MAX_PAGES: Final = 100
 
 
-async def _nothing() -> None:
-    """Let the call go out."""
-
-
-class RolePages(Protocol):
-    """IAM, page by page."""
-
-    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read the page that begins at a marker, before a moment of the event loop's clock.
-
-        Raises:
-            UpstreamError: IAM could not be asked.
-        """
-
-
 class RolePrefetch:
     """Keeps the roles of every listed account known."""
 
     def __init__(
         self,
-        pages: RolePages,
-        roles: CachingRoles,
-        lanes: IamLanes,
+        roles: Roles,
         accounts: AccountList,
         *,
         partition: str,
         ttl: float,
         timer: Timer = time.monotonic,
     ) -> None:
-        self._pages = pages
         self._roles = roles
-        self._lanes = lanes
         self._accounts = accounts
         self._partition = partition
         self._pause = ttl * REFRESH_AFTER
@@ -114,14 +93,7 @@ class RolePrefetch:
 
     async def _read_page(self, account: str, marker: str | None) -> RolePage:
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
-        lane = self._lanes.of(account)
-        async with lane.reading(NEW, deadline, _nothing, SharedWait()):
-            try:
-                return await self._pages.read_page(account, marker, deadline)
-            except UpstreamError as error:
-                if error.reason is Reason.IAM_THROTTLED:
-                    lane.pace.throttled()
-                raise
+        return await self._roles.read_page(account, marker, deadline)
 
     def _learn(self, account: str, page: RolePage) -> int:
         """Keep the roles that are the account's; return how many."""

@@ -1,4 +1,4 @@
-"""The queues in front of one budget of AWS: a first-in, first-out queue for each endpoint and priority, and one rate limiter.
+"""The queues in front of one budget of AWS: a first-in, first-out queue for each endpoint and priority, one rate limiter.
 
 Known and new calls take turns when both wait, and so do the queues of one priority. So a flood of new calls delays the next
 known call of the same account by one turn.
@@ -49,7 +49,7 @@ class Call:
         self.priority = priority
         self.doubtful = doubtful
         self.is_abandoned = False
-        # Set by `CallOrder`: the queue that it waits in, its number there, and the concurrency limits that it counts against.
+        # Set by `CallOrder`: the queue that it waits in, its number there, and the limits that it counts against.
         self.line: Line | None = None
         self.number = 0
         self.places: tuple[Places, ...] | None = None

@@ -1,8 +1,8 @@
 """The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
 
 It combines a rate limiter for each budget (`app.calls.pacing`), concurrency limits, a circuit breaker for each endpoint
-(`app.calls.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads no clock but
-the one that it is given and waits for nothing. Every operation takes constant or logarithmic amortised time.
+(`app.calls.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads only the
+clock that it is given, and waits for nothing. Every operation takes constant or logarithmic amortised time.
 """
 
 import heapq

@@ -1,8 +1,8 @@
 """The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
 
-Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task and with a deadline
-of its own, and its answer is remembered whether or not a decision still waits for it. A decision whose turn would come after its
-deadline is refused at once and told when to come again; its call stays queued.
+Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and with
+a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn would come
+after its deadline is refused at once and told when to come again; its call stays queued.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ _THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
 _STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
 
 _Payload = TypeVar("_Payload")
-_Asked = TypeVar("_Asked", contravariant=True)
+_Asked_contra = TypeVar("_Asked_contra", contravariant=True)
 _Answer = TypeVar("_Answer")
 
 
-class Upstream(Protocol[_Asked, _Answer]):
+class Upstream(Protocol[_Asked_contra, _Answer]):
     """What is called."""
 
     @property
@@ -54,26 +54,26 @@ class Upstream(Protocol[_Asked, _Answer]):
     def patience(self) -> float | None:
         """Return for how many seconds one call waits for other replicas; None if there are none."""
 
-    def seconds_for(self, payload: _Asked) -> float:
+    def seconds_for(self, payload: _Asked_contra) -> float:
         """Return how long a call may take."""
 
-    def recheck(self, payload: _Asked) -> _Answer | None:
+    def recheck(self, payload: _Asked_contra) -> _Answer | None:
         """Check again, when its turn comes, that a call is of use; return an answer that came to be known meanwhile.
 
         Raises:
             AuthError: it is of no use any more.
         """
 
-    async def ask_replicas(self, payload: _Asked, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
+    async def ask_replicas(self, payload: _Asked_contra, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
         """Claim a call, or find another replica's answer, and remember that."""
 
-    async def take_shared_turn(self, payload: _Asked, wait: ReplicaWait) -> float:
+    async def take_shared_turn(self, payload: _Asked_contra, wait: ReplicaWait) -> float:
         """Take a turn in the budget that replicas share; return the seconds until it comes."""
 
-    def give_up_claim(self, payload: _Asked, wait: ReplicaWait) -> None:
+    def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
         """Let other replicas make a call that ended."""
 
-    async def call(self, payload: _Asked, trail: Trail, wait: ReplicaWait | None) -> _Answer:
+    async def call(self, payload: _Asked_contra, trail: Trail, wait: ReplicaWait | None) -> _Answer:
         """Make a call before ``trail.deadline``, and remember its answer; fill in the trail.
 
         Raises:

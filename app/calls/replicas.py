@@ -1,8 +1,9 @@
 """What replicas share about one kind of call: the answers of the others, their claims, and a common budget.
 
-A replica claims a call when its turn comes, so that the others wait for its answer instead of making the call as well. A claim
-promises nothing: whoever can write to the store can make one, and a replica can end before it asks. The same holds for the
-common budget. So each call waits for both together no longer than its patience, without a place in any concurrency limit.
+A replica claims a call when its turn comes, so that the others wait for its answer instead of making the call as well. A
+claim promises nothing: whoever can write to the store can make one, and a replica can end before it asks. The same holds for
+the common budget. So each call waits for both together no longer than its patience, without a place in any concurrency
+limit.
 """
 
 import asyncio

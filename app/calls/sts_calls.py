@@ -1,22 +1,20 @@
 """The calls to STS: who signed a credential is found out once, and remembered by the credential's text.
 
-A call holds the rebuilt request and not the text. Before STS has answered, the account of a credential is a hint out of its key
-id (`app.adapters.known_keys`). The hint chooses limits and a budget, and decides nothing else.
+A call holds the rebuilt request and not the text. Before STS has answered, the account of a credential is a hint out of its
+key id (`app.adapters.known_keys`). The hint chooses limits and a budget, and decides nothing else.
 """
 
 import time
 from typing import Final
 
-from app.adapters.expiring import Timer
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import OTHERS, KnownKeys
-from app.adapters.store import Store
 from app.authenticator import AccountList, Clock, IdentitySource, Judge
 from app.calls.budget import Priority
 from app.calls.call_order import CallLimits
 from app.calls.call_queue import CallQueue, Pending
+from app.calls.options import CallOptions
 from app.calls.sts_upstream import Question, StsUpstream
-from app.calls.waiting_places import WaitingPlaces
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import KnownCredential
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
@@ -35,7 +33,6 @@ STS_NEW_QUEUED: Final = 32_768
 # Saved up in a pause, as seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
-ATTEMPT_SECONDS: Final = 4.0
 
 
 class StsIntroductions:
@@ -48,12 +45,7 @@ class StsIntroductions:
         keys: KnownKeys,
         accounts: AccountList,
         clock: Clock,
-        *,
-        rate: float,
-        timer: Timer = time.monotonic,
-        store: Store | None = None,
-        places: WaitingPlaces | None = None,
-        attempt_seconds: float = ATTEMPT_SECONDS,
+        options: CallOptions,
     ) -> None:
         """Stand in front of STS.
 
@@ -63,15 +55,11 @@ class StsIntroductions:
             keys: remembers keys that STS vouched for.
             accounts: whose credentials are remembered.
             clock: tells the age of a credential when its turn comes.
-            rate: calls a second, of one account in one region (``KMESH_AWSIAM_STS_RATE``).
-            timer: seconds of a monotonic clock, for what is remembered.
-            store: what replicas know; None if there are none.
-            places: of decisions that wait; None: places of its own.
-            attempt_seconds: how long one attempt may take.
+            options: the rate, and what is shared.
         """
         limits = CallLimits(
-            rate=rate,
-            burst=max(1.0, rate * STS_BURST_SECONDS),
+            rate=options.rate,
+            burst=max(1.0, options.rate * STS_BURST_SECONDS),
             in_flight=STS_IN_FLIGHT,
             new_in_flight=STS_NEW_IN_FLIGHT,
             circuit_in_flight=STS_HOST_IN_FLIGHT,
@@ -82,8 +70,8 @@ class StsIntroductions:
             new_queued=STS_NEW_QUEUED,
             failures_to_open=STS_FAILURES,
         )
-        self._upstream = StsUpstream(source, known, keys, accounts, clock, limits, timer, store, attempt_seconds)
-        self._queue: CallQueue[Question, KnownCredential] = CallQueue(self._upstream, limits, places or WaitingPlaces())
+        self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
+        self._queue: CallQueue[Question, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
 
     async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:

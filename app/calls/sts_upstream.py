@@ -1,6 +1,6 @@
 """STS behind its queue: what a call asks, what is checked again when its turn comes, and what is remembered of the answer.
 
-Verdicts of AWS are remembered, never decisions; errors never are (I18), but STS's definite denials of one exact credential are,
+Verdicts of AWS are remembered, never decisions. Errors are not (I18), except STS's definite denial of one exact credential,
 for a short time. The key is that of the credential's text (I16), which gives nothing away.
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from app.adapters.expiring import ExpiringCache, Timer
+from app.adapters.expiring import ExpiringCache
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
-from app.adapters.store import Store
 from app.authenticator import AccountList, Clock, IdentitySource
 from app.calls.call_order import CallLimits
+from app.calls.options import CallOptions
 from app.calls.outcomes import Failure
 from app.calls.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.core.caller_identity import CallerIdentity
@@ -88,15 +88,13 @@ class StsUpstream:
         keys: KnownKeys,
         accounts: AccountList,
         clock: Clock,
+        options: CallOptions,
         limits: CallLimits,
-        timer: Timer,
-        store: Store | None,
-        attempt_seconds: float,
     ) -> None:
         self.clock = clock
-        self.attempt_seconds = attempt_seconds
+        self.attempt_seconds = options.attempt_seconds
         self.replicas: Replicas[CallerIdentity] | None = (
-            None if store is None else Replicas(store, "identity", STS_PATIENCE_SECONDS)
+            None if options.store is None else Replicas(options.store, "identity", STS_PATIENCE_SECONDS)
         )
         self.patience = None if self.replicas is None else self.replicas.patience
         self._source = source
@@ -104,10 +102,10 @@ class StsUpstream:
         self._keys = keys
         self._accounts = accounts
         self._limits = limits
-        self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, timer)
+        self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, options.timer)
         # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
         # of their own.
-        self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, timer)
+        self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, options.timer)
 
     def recall(self, key: bytes) -> KnownCredential | Denial | None:
         """Return what is remembered of a text that is none of the known credentials."""

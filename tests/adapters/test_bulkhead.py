@@ -4,10 +4,10 @@ import contextlib
 from collections import Counter
 
 import pytest
+from app.adapters.bulkhead import MAX_WAITING_KNOWN, MAX_WAITING_UNKNOWN, Bulkhead, Share
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.bulkhead import MAX_WAITING_KNOWN, MAX_WAITING_UNKNOWN, Bulkhead, Share
 from app.api.authenticate import MAX_DECISIONS
 from app.errors import UpstreamError
 from app.reasons import Reason

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-
-from app.adapters import limits
 from app.adapters.gate import Gate
 from app.adapters.limits import Lane, Lanes, LocalBudget, retry_seconds
 from app.adapters.pacing import Pace
+
+from app.adapters import limits
 from app.adapters.store_budget import MAX_WAIT_SECONDS
 from app.errors import UpstreamError
 from app.reasons import Reason

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.identity_cache import CachingIdentities
+from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.sts_guard import GuardedIdentities
 
 from app.adapters import replicas
 from app.adapters.accounts import FixedAccounts
-from app.adapters.iam_guard import GuardedRoles, IamLanes
 from app.adapters.known_keys import KnownKeys
-from app.adapters.replicas import AnsweredElsewhereError, Question
 from app.adapters.role_cache import CachingRoles
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal

@@ -10,14 +10,12 @@ from structlog.typing import EventDict
 
 from app.adapters.accounts import FixedAccounts
 from app.adapters.iam import IamRoles
-from app.adapters.iam_guard import GuardedRoles, IamLanes
-from app.adapters.role_cache import CachingRoles
 from app.adapters.role_prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.core.iam_documents import RolePage
 from app.emulator import FaultKind, Role
-from app.metrics import Metrics
 from tests.adapters.conftest import new_trail
 from tests.support.principals import admitted
+from tests.support.roles import new_roles
 from tests.support.upstreams import Upstream
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
 
@@ -30,13 +28,11 @@ class Ahead:
 
     def __init__(self, iam: IamRoles, *accounts: str) -> None:
         self.seconds = 0.0
-        lanes = IamLanes(1000.0)
-        self.roles = CachingRoles(GuardedRoles(iam, lanes), Metrics(), ttl=300.0, max_stale=0.0)
+        listed = FixedAccounts(frozenset(accounts))
+        self.roles = new_roles(iam, pages=iam, accounts=listed, rate=1000.0)
         self.prefetch = RolePrefetch(
-            iam,
             self.roles,
-            lanes,
-            FixedAccounts(frozenset(accounts)),
+            listed,
             partition="aws",
             ttl=300.0,
             timer=lambda: self.seconds,
@@ -101,9 +97,9 @@ class Endless:
     ],
 )
 async def test_pages_are_not_followed_for_ever(markers: Iterator[str], calls: int) -> None:
-    pages, lanes = Endless(markers), IamLanes(1e6)
-    roles = CachingRoles(GuardedRoles(Upstream(), lanes), Metrics(), ttl=300.0, max_stale=0.0)
-    prefetch = RolePrefetch(pages, roles, lanes, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
+    pages = Endless(markers)
+    roles = new_roles(Upstream(), pages=pages)
+    prefetch = RolePrefetch(roles, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
     with capture_logs() as log:
         async with asyncio.timeout(30):
             await prefetch.read_all()

@@ -8,6 +8,7 @@ from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.adapters.store import Store
 from app.authenticator import AccountList, IdentitySource
+from app.calls.options import CallOptions
 from app.calls.sts_calls import StsIntroductions
 from app.calls.waiting_places import WaitingPlaces
 
@@ -25,6 +26,5 @@ def new_introductions(
     places: WaitingPlaces | None = None,
 ) -> StsIntroductions:
     """Return calls to STS with hardly a limit on their rate."""
-    return StsIntroductions(
-        source, known, keys or KnownKeys(accounts), accounts, clock, rate=rate, timer=timer, store=store, places=places
-    )
+    options = CallOptions(rate=rate, timer=timer, store=store, places=places or WaitingPlaces())
+    return StsIntroductions(source, known, keys or KnownKeys(accounts), accounts, clock, options)

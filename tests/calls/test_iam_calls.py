@@ -1,26 +1,33 @@
 """What is remembered of IAM's answers, for how long, and for whom."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from app.adapters import role_cache
-from app.adapters.bulkhead import Bulkhead
-from app.adapters.role_cache import CachingRoles, RoleKey
+from app.adapters.accounts import FixedAccounts
+from app.adapters.role_cache import RoleKey
+from app.calls.iam_calls import IAM_FAILURES, Roles
+from app.calls.iam_upstream import IAM_CALL_SECONDS
+from app.calls.waiting_places import WaitingPlaces
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord, read_grant
-from app.errors import AuthError, AuthorizationError, OutOfTimeError, UpstreamError
+from app.errors import AuthError, AuthorizationError, UpstreamDownError, UpstreamError
 from app.metrics import Metrics
 from app.reasons import Reason
+from app.sealing import Kind
 from app.trail import Trail
 from tests.support.exposition import read_samples, value
 from tests.support.policies import POLICY
 from tests.support.ports import Iam, SharedStore, Time, new_trail
 from tests.support.principals import PRINCIPAL
+from tests.support.roles import new_roles
 from tests.support.upstreams import settle
+from tests.support.virtual_time import run_in_virtual_time
 
 ROLE_TTL = 300.0
+ACCOUNT, OTHER = "111122223333", "444455556666"
 
 
 @pytest.fixture
@@ -39,7 +46,7 @@ def admitted(**changes: str) -> AdmittedPrincipal:
 
 async def test_fetch_role_asks_once_within_the_ttl(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first, second = new_trail(), new_trail()
     record = await roles.fetch_role(admitted(), first)
     time.passed = ROLE_TTL - 0.001
@@ -52,7 +59,7 @@ async def test_fetch_role_asks_once_within_the_ttl(time: Time, metrics: Metrics)
 async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics) -> None:
     """The TTL is the delay of a tag change, so it must hold for a role that is asked for all the time."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, ROLE_TTL / 2, ROLE_TTL - 1):
         await roles.fetch_role(admitted(), new_trail())
     assert iam.asked == 1
@@ -72,7 +79,7 @@ async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics
 async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes: dict[str, str]) -> None:
     """I16; a role made anew under its name has another id."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail())
     second = await roles.fetch_role(admitted(**changes), new_trail())
     assert iam.asked == 2
@@ -82,7 +89,7 @@ async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes
 async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metrics) -> None:
     """The session's name is anybody's choice: it must not make a question of its own."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for session in ("task-1", "task-2"):
         await roles.fetch_role(admitted(session=session), new_trail())
     assert iam.asked == 1
@@ -91,7 +98,7 @@ async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metric
 async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: Time, metrics: Metrics) -> None:
     """Contract, section 4: a role outside the policy's path costs one call, not one per proxy and reconnect."""
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "GetRole answered AccessDenied"))
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 1.0, 29.999):
         trail = new_trail()
         with pytest.raises(UpstreamError) as raised:
@@ -106,7 +113,7 @@ async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: 
 async def test_an_access_denied_of_one_role_is_none_of_another(time: Time, metrics: Metrics) -> None:
     """I18: one principal cannot make a denial for another."""
     iam = Iam(errors={"unreadable": UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")})
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     with pytest.raises(UpstreamError):
         await roles.fetch_role(admitted(role="unreadable"), new_trail())
     assert (await roles.fetch_role(admitted(), new_trail())).name == "demo-app"
@@ -114,7 +121,7 @@ async def test_an_access_denied_of_one_role_is_none_of_another(time: Time, metri
 
 async def test_a_known_role_stays_known_while_iam_denies(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     record = await roles.fetch_role(admitted(), new_trail())
     iam.error = UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")
     assert await roles.fetch_role(admitted(), new_trail()) is record
@@ -123,7 +130,7 @@ async def test_a_known_role_stays_known_while_iam_denies(time: Time, metrics: Me
 async def test_no_record_is_used_after_its_end_when_iam_is_away(time: Time, metrics: Metrics) -> None:
     """I17: not even when AWS is down."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed, iam.error = ROLE_TTL, UpstreamError(Reason.IAM_UNAVAILABLE, "seen")
     with pytest.raises(UpstreamError):
@@ -138,7 +145,7 @@ async def test_a_known_role_is_believed_while_iam_is_away_up_to_the_bound(
     time: Time, metrics: Metrics, error: UpstreamError
 ) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     record = await roles.fetch_role(admitted(), new_trail())
     iam.error = error
     for seconds in (ROLE_TTL, 3599.9):
@@ -154,7 +161,7 @@ async def test_a_known_role_is_believed_while_iam_is_away_up_to_the_bound(
 
 async def test_a_stale_role_is_fresh_again_when_iam_is_back(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed = ROLE_TTL
     assert (await roles.fetch_role(admitted(), new_trail())).tags == (("k", "2"),)
@@ -168,7 +175,7 @@ DECIDED = [AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"), UpstreamError(Reas
 async def test_what_iam_says_of_a_role_ends_a_stale_one_at_once(time: Time, metrics: Metrics, error: AuthError) -> None:
     """A role outside a policy's path is answered as AccessDenied when it is deleted: an outage must not hide that."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed, iam.error = ROLE_TTL, error
     with pytest.raises(AuthError):
@@ -188,11 +195,11 @@ PASSING = [
 @pytest.mark.parametrize("error", PASSING, ids=[error.reason for error in PASSING])
 async def test_any_other_error_of_iam_is_never_remembered(time: Time, metrics: Metrics, error: AuthError) -> None:
     iam = Iam(error=error)
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for _ in range(2):
         with pytest.raises(AuthError) as raised:
             await roles.fetch_role(admitted(), new_trail())
-        assert raised.value is error
+        assert raised.value.reason is error.reason
     assert iam.asked == 2
 
 
@@ -202,7 +209,7 @@ NOT_FOUND = AuthorizationError(Reason.ROLE_NOT_FOUND, "GetRole answered NoSuchEn
 async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(time: Time, metrics: Metrics) -> None:
     """Sessions outlive their role by hours, and each try of their proxies would cost one of a few calls to IAM."""
     iam = Iam(error=NOT_FOUND)
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 1.0, 9.999):
         trail = new_trail()
         with pytest.raises(AuthorizationError) as raised:
@@ -220,7 +227,7 @@ async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(
 async def test_a_role_that_was_not_found_is_none_of_another_id(time: Time, metrics: Metrics) -> None:
     """I18: the sessions of a deleted role cannot deny the one that was made anew under its name."""
     iam = Iam(error=NOT_FOUND)
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     with pytest.raises(AuthorizationError):
         await roles.fetch_role(admitted(), new_trail())
     iam.error = None
@@ -234,7 +241,7 @@ async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(
     monkeypatch.setattr(role_cache, "MAX_ROLES", 1)
     monkeypatch.setattr(role_cache, "MAX_MISSING_ROLES", 3)
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     iam.error = NOT_FOUND
     for number in (*range(10), 0):
@@ -250,7 +257,7 @@ async def test_the_roles_of_one_account_evict_none_of_another(
 ) -> None:
     monkeypatch.setattr(role_cache, "MAX_ROLES", 4)
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(account="444455556666"), new_trail())
     for number in range(10):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
@@ -261,7 +268,7 @@ async def test_the_roles_of_one_account_evict_none_of_another(
 
 async def test_one_accounts_wait_for_iam_leaves_places_to_another(time: Time, metrics: Metrics) -> None:
     iam = Iam(released=asyncio.Event())
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, waiting=Bulkhead("x", 4))
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, places=WaitingPlaces(4))
     tasks = [asyncio.create_task(roles.fetch_role(admitted(session=f"task-{n}"), new_trail())) for n in range(10)]
     other = asyncio.create_task(roles.fetch_role(admitted(account="444455556666"), new_trail()))
     await settle()
@@ -290,7 +297,7 @@ async def test_another_role_than_the_callers_is_remembered_for_ten_seconds_alone
 ) -> None:
     """A new role's proxies must not wait for the TTL, and the old one's must not cost a call for each try."""
     iam = Iam(changes=changes)
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     for time.passed in (0.0, 1.0, 9.999):
         trail = new_trail()
         record = await roles.fetch_role(admitted(), trail)
@@ -307,7 +314,7 @@ async def test_another_role_than_the_callers_is_remembered_for_ten_seconds_alone
 
 async def test_another_role_ends_a_stale_one_at_once(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed, iam.changes = ROLE_TTL, {"role_id": "AROAEXAMPLEEXAMPLE002"}
     await roles.fetch_role(admitted(), new_trail())
@@ -318,7 +325,7 @@ async def test_another_role_ends_a_stale_one_at_once(time: Time, metrics: Metric
 
 async def test_another_role_is_not_remembered_longer_than_the_ttl(time: Time, metrics: Metrics) -> None:
     iam = Iam(changes={"name": "another"})
-    roles = CachingRoles(iam, metrics, ttl=1.0, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=1.0, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 0.999, 1.0):
         await roles.fetch_role(admitted(), new_trail())
     assert iam.asked == 2
@@ -327,7 +334,7 @@ async def test_another_role_is_not_remembered_longer_than_the_ttl(time: Time, me
 async def test_another_role_of_one_caller_is_none_of_another(time: Time, metrics: Metrics) -> None:
     """I18: the old role's credentials cannot make a denial for the new one's."""
     iam = Iam(changes={"role_id": "AROAEXAMPLEEXAMPLE002"})
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     trail = new_trail()
     await roles.fetch_role(admitted(role_id="AROAEXAMPLEEXAMPLE002"), trail)
@@ -340,7 +347,7 @@ async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(
     monkeypatch.setattr(role_cache, "MAX_ROLES", 1)
     monkeypatch.setattr(role_cache, "MAX_MISMATCHED_ROLES", 3)
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     iam.changes = {"role_id": "AROAEXAMPLEEXAMPLE002"}
     for number in (*range(10), 0):
@@ -352,7 +359,7 @@ async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(
 
 async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role_cache, "MAX_ROLES", 3)
-    roles = CachingRoles(Iam(), metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(Iam(), metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for number in range(10):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="role") == 3
@@ -361,7 +368,7 @@ async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pyte
 async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(role_cache, "MAX_UNREADABLE_ROLES", 3)
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "seen"))
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for number in (*range(10), 0):
         with pytest.raises(UpstreamError):
             await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
@@ -373,7 +380,7 @@ async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics, monkey
 
 async def test_a_role_in_use_is_read_again_and_nobody_waits_for_it(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail())
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER
     iam.released = asyncio.Event()
@@ -391,7 +398,7 @@ async def test_a_role_in_use_is_read_again_and_nobody_waits_for_it(time: Time, m
 
 async def test_a_role_that_nobody_uses_is_not_read_again(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER - 0.001
     await roles.fetch_role(admitted(), new_trail())
@@ -404,7 +411,7 @@ async def test_a_refresh_that_fails_changes_nothing_and_is_tried_again_after_a_p
 ) -> None:
     """I17: it lengthens nobody's time either."""
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail())
     iam.error = UpstreamError(Reason.IAM_THROTTLED, "seen")
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER
@@ -428,7 +435,7 @@ async def test_a_refresh_that_fails_changes_nothing_and_is_tried_again_after_a_p
 )
 async def test_a_refresh_that_is_denied_ends_the_role(time: Time, metrics: Metrics, error: AuthError) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail())
     iam.error = error
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER
@@ -441,7 +448,7 @@ async def test_a_refresh_that_is_denied_ends_the_role(time: Time, metrics: Metri
 
 async def test_proxies_of_one_role_that_come_together_cost_one_call(time: Time, metrics: Metrics) -> None:
     iam = Iam(released=asyncio.Event())
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     trails = [new_trail() for _ in range(5)]
     tasks = [
         asyncio.create_task(roles.fetch_role(admitted(session=f"task-{number}"), trail))
@@ -457,35 +464,10 @@ async def test_proxies_of_one_role_that_come_together_cost_one_call(time: Time, 
     assert {trail.iam.request_id for trail in trails} == {"iam-1"}
 
 
-class Hurried(Iam):
-    """The first one who asked had no time left; the next one has."""
-
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
-        if self.asked == 0:
-            self.asked = 1
-            assert self.released is not None
-            await self.released.wait()
-            raise OutOfTimeError(Reason.OVERLOADED, "no turn before its deadline")
-        return await super().fetch_role(admitted, trail)
-
-
-async def test_somebody_elses_deadline_ends_nobody_who_has_time_left(time: Time, metrics: Metrics) -> None:
-    """I19."""
-    iam = Hurried(released=asyncio.Event())
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
-    first, second = (asyncio.create_task(roles.fetch_role(admitted(), new_trail())) for _ in range(2))
-    await settle()
-    assert iam.released is not None
-    iam.released.set()
-    with pytest.raises(OutOfTimeError):
-        await first
-    assert (await second).request_id == "iam-2"
-
-
 async def test_proxies_of_two_roles_never_meet(time: Time, metrics: Metrics) -> None:
     """I19."""
     iam = Iam(released=asyncio.Event())
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     tasks = [asyncio.create_task(roles.fetch_role(admitted(role=name), new_trail())) for name in ("a", "b", "a", "b")]
     await settle()
     assert iam.released is not None
@@ -496,7 +478,7 @@ async def test_proxies_of_two_roles_never_meet(time: Time, metrics: Metrics) -> 
 
 async def test_a_waiter_whose_time_is_over_takes_the_role_of_before(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = CachingRoles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail())
     time.passed, iam.released = ROLE_TTL, asyncio.Event()
     trail = new_trail(-1.0)
@@ -509,8 +491,8 @@ async def test_a_waiter_whose_time_is_over_takes_the_role_of_before(time: Time, 
 # What replicas share.
 
 
-def replica(iam: Iam, time: Time, store: SharedStore, max_stale: float = 3600) -> CachingRoles:
-    return CachingRoles(iam, Metrics(), ttl=ROLE_TTL, max_stale=max_stale, timer=time.timer, store=store)
+def replica(iam: Iam, time: Time, store: SharedStore, max_stale: float = 3600) -> Roles:
+    return new_roles(iam, Metrics(), ttl=ROLE_TTL, max_stale=max_stale, timer=time.timer, store=store)
 
 
 async def test_what_one_replica_read_another_knows_for_the_rest_of_its_time(time: Time) -> None:
@@ -534,6 +516,7 @@ async def test_a_refresh_by_one_replica_serves_the_others(time: Time) -> None:
     for each in roles:
         await each.fetch_role(admitted(), new_trail())
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER
+    store.claims.clear()  # they end after 10 s
     for each in roles:
         await each.fetch_role(admitted(), new_trail())
         await settle()
@@ -579,3 +562,237 @@ async def test_a_record_of_another_role_is_not_believed(time: Time) -> None:
     trail = new_trail()
     record = await replica(iam, time, store).fetch_role(admitted(), trail)
     assert (record.role_id, trail.iam.cache, iam.asked) == (PRINCIPAL.role_id, "miss", 1)
+
+
+# How the turns of one account are shared between roles that are new, known, and missing.
+
+
+@dataclass
+class Slow:
+    """An IAM that takes a moment, does not find some roles, hangs in some accounts, and notes what it was asked."""
+
+    missing: frozenset[str] = frozenset()
+    hanging: frozenset[str] = frozenset()
+    error: AuthError | None = None
+    seconds: float = 0.01
+    asked: list[str] = field(default_factory=list)
+    at_once: int = 0
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        principal = admitted.principal
+        self.asked.append(principal.role)
+        self.at_once += 1
+        try:
+            if principal.account in self.hanging:
+                await asyncio.sleep(trail.deadline - asyncio.get_running_loop().time())
+                raise UpstreamDownError(Reason.IAM_UNAVAILABLE, "no answer")
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.at_once -= 1
+        if self.error is not None:
+            raise self.error
+        if principal.role in self.missing:
+            raise AuthorizationError(Reason.ROLE_NOT_FOUND, "seen")
+        arn = f"arn:aws:iam::{principal.account}:role/{principal.role}"
+        return RoleRecord(arn=arn, role_id=principal.role_id, name=principal.role, tags=(), request_id="r")
+
+
+def named(name: str, account: str = ACCOUNT) -> AdmittedPrincipal:
+    role_id = f"AROA{name.upper().replace('-', ''):X<17}"
+    return AdmittedPrincipal(replace(PRINCIPAL, role=name, role_id=role_id, account=account))
+
+
+async def reason_of(roles: Roles, admitted: AdmittedPrincipal, seconds: float = 10.0) -> Reason | None:
+    try:
+        await roles.fetch_role(admitted, new_trail(seconds))
+    except AuthError as error:
+        return error.reason
+    return None
+
+
+async def end(tasks: list[asyncio.Task[Reason | None]], roles: Roles) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await roles.close()
+
+
+def test_known_roles_are_read_again_while_many_new_ones_wait() -> None:
+    """Sessions of a hundred roles that nobody read before cost each known one a turn at most."""
+
+    async def scene() -> None:
+        time, iam = Time(), Slow()
+        roles = new_roles(iam, ttl=100.0, max_stale=3600.0, timer=time.timer, rate=50.0)
+        known = [f"known-{number}" for number in range(5)]
+        await asyncio.gather(*(reason_of(roles, named(name)) for name in known))
+        flood = [asyncio.create_task(reason_of(roles, named(f"new-{number}"))) for number in range(100)]
+        await settle()
+        time.passed = 100.0
+        iam.asked.clear()
+        await asyncio.gather(*(reason_of(roles, named(name)) for name in known))
+        assert len(iam.asked) <= 2 * len(known) + 1
+        await end(flood, roles)
+
+    run_in_virtual_time(scene())
+
+
+def test_roles_that_were_not_found_keep_no_new_one_waiting() -> None:
+    async def scene() -> None:
+        time = Time()
+        deleted = [f"deleted-{number}" for number in range(100)]
+        iam = Slow(missing=frozenset(deleted))
+        roles = new_roles(iam, ttl=100.0, timer=time.timer, rate=100.0)
+        await asyncio.gather(*(reason_of(roles, named(name)) for name in deleted))
+        time.passed = 10.0
+        flood = [asyncio.create_task(reason_of(roles, named(name))) for name in deleted]
+        await settle()
+        iam.asked.clear()
+        await reason_of(roles, named("new"))
+        assert len(iam.asked) <= 4
+        await end(flood, roles)
+
+    run_in_virtual_time(scene())
+
+
+def test_an_accounts_budget_is_its_own() -> None:
+    async def scene() -> None:
+        roles = new_roles(Slow(), rate=0.1)
+        for account in (ACCOUNT, OTHER):
+            for number in range(2):
+                assert await reason_of(roles, named(f"role-{number}", account)) is None
+            trail = new_trail(5.0)
+            with pytest.raises(UpstreamError) as raised:
+                await roles.fetch_role(named("role-2", account), trail)
+            assert raised.value.reason is Reason.OVERLOADED
+            assert raised.value.retry_after in (10, 11)
+        await roles.close()
+
+    run_in_virtual_time(scene())
+
+
+@pytest.mark.parametrize("hanging", [1, 16], ids=["one-of-sixteen", "all"])
+def test_an_account_whose_iam_hangs_holds_nobody_else_up(hanging: int) -> None:
+    async def scene() -> None:
+        accounts = [f"{number:012}" for number in range(300_000_000_001, 300_000_000_017)]
+        iam = Slow(hanging=frozenset(accounts[:hanging]))
+        roles = new_roles(iam, accounts=FixedAccounts(frozenset(accounts)), rate=8.0)
+        clock = asyncio.get_running_loop().time
+        asked = {
+            account: [
+                asyncio.create_task(reason_of(roles, named(f"role-{number}", account), 10.0)) for number in range(8)
+            ]
+            for account in accounts
+        }
+        for account in accounts[hanging:]:
+            assert {await task for task in asked[account]} == {None}
+        assert hanging == 16 or clock() < 1.5
+        for account in accounts[:hanging]:
+            assert {await task for task in asked[account]} == {Reason.IAM_UNAVAILABLE}
+        assert clock() <= 10.0
+        await asyncio.sleep(IAM_CALL_SECONDS)
+        await roles.close()
+        assert iam.at_once == 0, "nothing is left in flight after its deadline"
+
+    run_in_virtual_time(scene())
+
+
+def test_throttling_slows_the_account_down() -> None:
+    async def scene() -> None:
+        iam = Slow(error=UpstreamError(Reason.IAM_THROTTLED, "seen"), seconds=0.0)
+        roles = new_roles(iam, rate=1.0)
+        assert await reason_of(roles, named("a")) is Reason.IAM_THROTTLED
+        iam.error = None
+        # Nothing is saved up any more.
+        assert await reason_of(roles, named("b"), 0.9) is Reason.OVERLOADED
+        assert await reason_of(roles, named("b"), 2.1) is None
+
+    run_in_virtual_time(scene())
+
+
+def test_a_dead_iam_of_one_account_is_not_asked_and_that_of_another_is() -> None:
+    async def scene() -> None:
+        iam = Slow(error=UpstreamDownError(Reason.IAM_UNAVAILABLE, "seen"))
+        roles = new_roles(iam, rate=100.0)
+        for number in range(IAM_FAILURES + 3):
+            assert await reason_of(roles, named(f"role-{number}")) is Reason.IAM_UNAVAILABLE
+        assert len(iam.asked) == IAM_FAILURES
+        iam.error = None
+        assert await reason_of(roles, named("a", OTHER)) is None
+        await asyncio.sleep(2.5)
+        assert await reason_of(roles, named("role-6")) is None
+        assert len(iam.asked) == IAM_FAILURES + 1 + 3, "each call that was refused went out once"
+
+    run_in_virtual_time(scene())
+
+
+async def test_a_role_of_an_account_that_left_the_list_is_not_asked_about() -> None:
+    """I12: the list is looked at again when the turn of a call comes."""
+
+    class Changing:
+        accounts = frozenset({ACCOUNT})
+
+        def current(self) -> frozenset[str]:
+            return self.accounts
+
+    accounts, iam = Changing(), Iam(released=asyncio.Event())
+    roles = new_roles(iam, accounts=accounts)
+    tasks = [asyncio.create_task(reason_of(roles, named(f"role-{number}"))) for number in range(3)]
+    await settle()
+    accounts.accounts = frozenset()
+    assert iam.released is not None
+    iam.released.set()
+    assert [await task for task in tasks] == [None, None, Reason.ACCOUNT_NOT_AUTHORIZED]
+    assert iam.asked == 2
+
+
+async def test_a_call_goes_on_for_later_decisions_when_nobody_waits_for_it() -> None:
+    iam = Iam(released=asyncio.Event())
+    roles = new_roles(iam)
+    leaving = asyncio.create_task(roles.fetch_role(admitted(), new_trail()))
+    await settle()
+    leaving.cancel()
+    await settle()
+    assert iam.released is not None
+    iam.released.set()
+    await settle()
+    trail = new_trail()
+    await roles.fetch_role(admitted(), trail)
+    assert (iam.asked, trail.iam.cache) == (1, "hit")
+
+
+# Whoever can write to the store that replicas share, and has no key.
+
+
+@dataclass
+class Intruded(SharedStore):
+    """A store that says of every call that a replica has claimed it, and of every budget that it is spent."""
+
+    wait: float = 0.0
+    is_claimed: bool = True
+
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:  # noqa: ARG002 - the port's parameters
+        return not self.is_claimed
+
+    async def take(self, budget: str, rate: float, burst: float) -> float:  # noqa: ARG002 - likewise
+        return self.wait
+
+
+@pytest.mark.parametrize(
+    ("wait", "is_claimed"), [(0.0, True), (2.0, False), (1.9, True)], ids=["claims", "budgets", "both"]
+)
+def test_whoever_writes_to_the_store_keeps_no_new_caller_out(wait: float, *, is_claimed: bool) -> None:
+    """ADR 12: each is delayed by its patience at most, all of them at the same time."""
+
+    async def scene() -> None:
+        time, iam = Time(), Slow()
+        store = Intruded(time, wait=wait, is_claimed=is_claimed)
+        roles = new_roles(iam, ttl=100.0, timer=time.timer, store=store, rate=40.0)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        reasons = await asyncio.gather(*(reason_of(roles, named(f"new-{number}")) for number in range(40)))
+        assert set(reasons) == {None}
+        assert len(iam.asked) == 40
+        # Forty turns at half of the pace, and twice the patience of a call.
+        assert clock() - began < 2.0 + 3.0
+
+    run_in_virtual_time(scene())

@@ -1,0 +1,172 @@
+"""IAM behind its queue: what a call asks, what is checked when its turn comes, and what is remembered of the answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from app.adapters.role_cache import RoleKey, RoleTable, is_of
+from app.authenticator import AccountList, RoleSource
+from app.calls.call_order import CallLimits
+from app.calls.options import CallOptions
+from app.calls.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
+from app.core.iam_documents import RolePage
+from app.core.principal import AdmittedPrincipal, admit
+from app.core.records import RecordError, decode_role, encode_role
+from app.core.role_tags import RoleRecord
+from app.errors import AuthorizationError, UpstreamError
+from app.reasons import Reason
+from app.sealing import Opened
+from app.trail import Trail
+
+# Of one GetRole with both of its attempts, and of one page.
+IAM_CALL_SECONDS: Final = 8.0
+PAGE_SECONDS: Final = 30.0
+
+
+class RolePages(Protocol):
+    """IAM, page by page."""
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+        """Read the page that begins at a marker, before a moment of the event loop's clock.
+
+        Raises:
+            UpstreamError: IAM could not be asked.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RoleQuestion:
+    """One GetRole.
+
+    Attributes:
+        key: of the role.
+        admitted: whose role it is.
+        max_age: seconds; an older record of another replica is no answer.
+    """
+
+    key: RoleKey
+    admitted: AdmittedPrincipal
+    max_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuestion:
+    """One page of an account's roles."""
+
+    account: str
+    marker: str | None
+
+
+Question = RoleQuestion | PageQuestion
+Answer = RoleRecord | RolePage
+
+
+class IamUpstream:
+    """IAM as `app.calls.call_queue` calls it."""
+
+    name: Final = "IAM"
+    unavailable: Final = Reason.IAM_UNAVAILABLE
+
+    def __init__(
+        self,
+        source: RoleSource,
+        pages: RolePages | None,
+        table: RoleTable,
+        accounts: AccountList,
+        options: CallOptions,
+        limits: CallLimits,
+    ) -> None:
+        self.attempt_seconds = self.silence_seconds = options.attempt_seconds
+        store = self._store = options.store
+        self.replicas: Replicas[RoleRecord] | None = (
+            None if store is None else Replicas(store, "role", IAM_PATIENCE_SECONDS)
+        )
+        self.patience = None if self.replicas is None else self.replicas.patience
+        self._source = source
+        self._pages = pages
+        self._table = table
+        self._accounts = accounts
+        self._limits = limits
+
+    def seconds_for(self, question: Question) -> float:
+        """See `Upstream`."""
+        return IAM_CALL_SECONDS if isinstance(question, RoleQuestion) else PAGE_SECONDS
+
+    def recheck(self, question: Question) -> Answer | None:
+        """Check that the account is still listed (I12), and that the role was not read ahead meanwhile."""
+        if isinstance(question, PageQuestion):
+            return None
+        admit(question.admitted.principal, self._accounts.current())
+        return self._table.fresh(question.key) if question.max_age >= self._table.ttl else None
+
+    async def look(self, question: RoleQuestion) -> RoleRecord | None:
+        """Return what another replica was answered, and remember it."""
+        if self.replicas is None:
+            return None
+        return await self.replicas.look(question.key.digest(), self._reader(question))
+
+    async def ask_replicas(self, question: Question, wait: ReplicaWait) -> Found[Answer] | ComeAgain | None:
+        """See `Upstream`. Pages are no questions of replicas."""
+        if self.replicas is None or isinstance(question, PageQuestion):
+            return None
+        result = await self.replicas.ask(question.key.digest(), self._reader(question), wait)
+        return Found(result.answer) if isinstance(result, Found) else result
+
+    async def take_shared_turn(self, question: Question, wait: ReplicaWait) -> float:
+        """See `Upstream`."""
+        if self.replicas is None:
+            return 0.0
+        account = question.account if isinstance(question, PageQuestion) else question.key.account
+        return await self.replicas.take_turn(f"IAM in {account}", self._limits.rate, self._limits.burst, wait)
+
+    def give_up_claim(self, question: Question, wait: ReplicaWait) -> None:
+        """See `Upstream`."""
+        if self.replicas is not None and isinstance(question, RoleQuestion):
+            self.replicas.give_up_claim(question.key.digest(), wait)
+
+    async def call(self, question: Question, trail: Trail, wait: ReplicaWait | None) -> Answer:
+        """Ask IAM, and remember the role, or what it said instead (I18)."""
+        if isinstance(question, PageQuestion):
+            if self._pages is None:
+                raise TypeError("roles cannot be read by pages")
+            return await self._pages.read_page(question.account, question.marker, trail.deadline)
+        key = question.key
+        try:
+            role = await self._source.fetch_role(question.admitted, trail)
+        except UpstreamError as error:
+            if error.reason is Reason.IAM_ACCESS_DENIED:
+                self._table.note_unreadable(key, error.detail)
+                await self._delete(key)
+            raise
+        except AuthorizationError as error:
+            self._table.note_missing(key, error.detail)
+            await self._delete(key)
+            raise
+        if not is_of(question.admitted.principal, role):
+            # Step 7 of `app.authenticator` says so as well, of what is returned.
+            self._table.note_mismatched(key, role)
+            await self._delete(key)
+            return role
+        self._table.put(key, role, age=0.0)
+        if self.replicas is not None and wait is not None:
+            self.replicas.share(key.digest(), encode_role(role), self._table.max_stale, wait)
+        return role
+
+    async def _delete(self, key: RoleKey) -> None:
+        if self._store is not None:
+            await self._store.delete("role", key.digest())
+
+    def _reader(self, question: RoleQuestion) -> Callable[[Opened], RoleRecord | None]:
+        def read(opened: Opened) -> RoleRecord | None:
+            """Return what a replica was answered, if it is no older than that; keep an older one for an outage."""
+            try:
+                role = decode_role(opened.payload)
+            except RecordError:
+                return None
+            if not is_of(question.admitted.principal, role):
+                return None
+            age = max(0.0, opened.opened_at - opened.written_at)
+            self._table.put(question.key, role, age=age)
+            return role if age < question.max_age else None
+
+        return read

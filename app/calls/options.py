@@ -1,0 +1,30 @@
+"""What the calls to an upstream are made with, beside the upstream itself."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.adapters.expiring import Timer
+from app.adapters.store import Store
+from app.calls.waiting_places import WaitingPlaces
+
+ATTEMPT_SECONDS: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """The settings of the calls to one upstream, and what it shares with others.
+
+    Attributes:
+        rate: calls a second of one budget (``KMESH_AWSIAM_STS_RATE``, ``KMESH_AWSIAM_IAM_RATE``).
+        attempt_seconds: how long one attempt may take; a call has two.
+        store: what replicas know; None if there are none.
+        places: of decisions that wait, for all upstreams together.
+        timer: seconds of a monotonic clock, for what is remembered.
+    """
+
+    rate: float
+    attempt_seconds: float = ATTEMPT_SECONDS
+    store: Store | None = None
+    places: WaitingPlaces = field(default_factory=WaitingPlaces)
+    timer: Timer = time.monotonic
