@@ -50,5 +50,5 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 def run_in_virtual_time(work: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a coroutine to its end on such a loop."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(debug=False, loop_factory=VirtualTimeLoop) as runner:
         return runner.run(work)

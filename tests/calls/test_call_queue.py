@@ -1,0 +1,264 @@
+"""Calls belong to the service: what becomes of one when those who asked for it go, and of those when it ends."""
+
+import asyncio
+import contextlib
+import gc
+from dataclasses import dataclass, field
+
+import pytest
+
+from app.calls.budget import Priority
+from app.calls.call_order import CallLimits
+from app.calls.call_queue import CallQueue, Pending
+from app.calls.outcomes import MAX_RETRY_SECONDS, Failure, Settled, retry_seconds
+from app.calls.replicas import ComeAgain, Found, ReplicaWait
+from app.calls.waiting_places import WaitingPlaces
+from app.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
+from app.reasons import Reason
+from app.trail import Trail
+from tests.support.upstreams import settle
+from tests.support.virtual_time import run_in_virtual_time
+
+LIMITS = CallLimits(
+    rate=10.0,
+    burst=1.0,
+    in_flight=4,
+    new_in_flight=4,
+    circuit_in_flight=4,
+    total_in_flight=8,
+    total_new_in_flight=8,
+    total_unproven_in_flight=4,
+    queued=100,
+    new_queued=100,
+    failures_to_open=3,
+)
+
+
+@dataclass
+class Echo:
+    """An upstream that answers with the payload, after a moment."""
+
+    name: str = "X"
+    unavailable: Reason = Reason.STS_UNAVAILABLE
+    attempt_seconds: float = 4.0
+    silence_seconds: float = 2.0
+    patience: float | None = None
+    seconds: float = 0.01
+    error: Exception | None = None
+    known: dict[str, str] = field(default_factory=dict)
+    useless: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    def seconds_for(self, _payload: str) -> float:
+        return 8.0
+
+    def recheck(self, payload: str) -> str | None:
+        if payload in self.useless:
+            raise CredentialError(Reason.CREDENTIAL_EXPIRED, "seen")
+        return self.known.get(payload)
+
+    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:
+        raise AssertionError("there are no replicas")
+
+    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:
+        raise AssertionError("there are no replicas")
+
+    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:
+        raise AssertionError("there are no replicas")
+
+    async def call(self, payload: str, trail: Trail, wait: ReplicaWait | None) -> str:  # noqa: ARG002 - the port's
+        self.asked.append(payload)
+        await asyncio.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+        return payload
+
+
+class Askers:
+    """Decisions that ask one upstream."""
+
+    def __init__(self, upstream: Echo | None = None, places: WaitingPlaces | None = None) -> None:
+        self.upstream = upstream or Echo()
+        self.queue: CallQueue[str, str] = CallQueue(self.upstream, LIMITS, places or WaitingPlaces())
+
+    def submit(self, key: str, account: str = "a") -> Pending[str, str]:
+        pending = self.queue.get(key)
+        if pending is None:
+            pending = Pending(key, key, owner=account, budget=account, circuit="host", priority=Priority.NEW)
+            self.queue.submit(pending)
+        return pending
+
+    async def ask(self, key: str, seconds: float = 10.0, account: str = "a") -> Settled[str]:
+        pending = self.submit(key, account)
+        deadline = asyncio.get_running_loop().time() + seconds
+        return await self.queue.join(pending, deadline, account=account, is_new=True)
+
+    async def refused(self, key: str, seconds: float = 10.0, account: str = "a") -> AuthError:
+        with pytest.raises(AuthError) as raised:
+            await self.ask(key, seconds, account)
+        return raised.value
+
+
+def start(askers: Askers, *keys: str, seconds: float = 10.0) -> list[asyncio.Task[Settled[str]]]:
+    return [asyncio.create_task(askers.ask(key, seconds)) for key in keys]
+
+
+async def test_equal_calls_at_the_same_time_are_one() -> None:
+    askers = Askers()
+    answers = await asyncio.gather(*start(askers, "x", "x", "y", "x"))
+    assert [answer.answer for answer in answers] == ["x", "x", "y", "x"]
+    assert askers.upstream.asked == ["x", "y"]
+    assert len(askers.queue) == 0
+
+
+async def test_an_asker_that_is_cancelled_harms_no_other_and_not_the_call() -> None:
+    """I19."""
+    askers = Askers()
+    leaving, staying = start(askers, "x", "x")
+    await settle()
+    leaving.cancel()
+    assert (await staying).answer == "x"
+    [alone] = start(askers, "y")
+    await settle()
+    alone.cancel()
+    await asyncio.gather(alone, return_exceptions=True)
+    pending = askers.queue.get("y")
+    assert pending is not None
+    assert (await askers.ask("y")).answer == "y"
+    assert askers.upstream.asked == ["x", "y"]
+
+
+def test_a_turn_after_the_deadline_is_refused_at_once_and_the_call_goes_out_all_the_same() -> None:
+    async def scene() -> None:
+        askers, clock = Askers(), asyncio.get_running_loop().time
+        waiting = start(askers, *(str(number) for number in range(30)), seconds=100.0)
+        await settle()
+        began = clock()
+        error = await askers.refused("late", seconds=1.0)
+        assert clock() == began
+        assert isinstance(error, UpstreamError)
+        assert error.reason is Reason.OVERLOADED
+        assert error.retry_after in (3, 4)
+        await asyncio.gather(*waiting)
+        await asyncio.sleep(float(error.retry_after or 0) - clock())
+        assert "late" in askers.upstream.asked
+
+    run_in_virtual_time(scene())
+
+
+def test_a_decision_whose_place_in_the_queue_was_lost_is_told() -> None:
+    async def scene() -> None:
+        askers = Askers()
+        mine = start(askers, *(str(number) for number in range(110)), seconds=60.0)
+        await settle()
+        [other] = [asyncio.create_task(askers.ask("other", account="b"))]
+        assert (await other).answer == "other"
+        reasons = await asyncio.gather(*mine, return_exceptions=True)
+        refused = [reason for reason in reasons if isinstance(reason, UpstreamError)]
+        # Beside the one in flight a hundred had places, and one of those was lost.
+        assert len(refused) == 10
+        assert {error.reason for error in refused} == {Reason.OVERLOADED}
+        assert all(error.retry_after for error in refused)
+
+    run_in_virtual_time(scene())
+
+
+def test_without_a_place_to_wait_a_decision_is_refused_and_its_call_is_made() -> None:
+    async def scene() -> None:
+        askers = Askers(places=WaitingPlaces(4, 4, 4))
+        tasks = start(askers, *"abcde")
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(answer, UpstreamError) for answer in answers) == 3
+        await asyncio.sleep(1.0)
+        assert sorted(askers.upstream.asked) == list("abcde")
+
+    run_in_virtual_time(scene())
+
+
+def test_a_decision_that_runs_out_of_time_is_overload_unless_the_upstream_is_late() -> None:
+    async def scene() -> None:
+        askers = Askers(Echo(seconds=6.0))
+        askers.queue.order.answered("host")
+        hurried, patient = start(askers, "x", seconds=1.0), start(askers, "x", seconds=5.0)
+        errors = await asyncio.gather(*hurried, *patient, return_exceptions=True)
+        assert [getattr(error, "reason", None) for error in errors] == [Reason.OVERLOADED, Reason.STS_UNAVAILABLE]
+        assert (await askers.ask("x")).answer == "x"
+        assert askers.upstream.asked == ["x"]
+
+    run_in_virtual_time(scene())
+
+
+async def test_a_call_that_is_of_no_use_when_its_turn_comes_is_not_made() -> None:
+    askers = Askers(Echo(useless={"old"}, known={"told": "meanwhile"}))
+    error = await askers.refused("old")
+    assert isinstance(error, CredentialError)
+    assert (await askers.ask("told")).answer == "meanwhile"
+    # Their turns were given back: the next one need not wait.
+    await asyncio.wait_for(askers.ask("new"), 5.0)
+    assert askers.upstream.asked == ["new"]
+
+
+def test_an_open_circuit_answers_at_once_and_its_calls_go_out_when_it_closes() -> None:
+    async def scene() -> None:
+        askers = Askers(Echo(error=UpstreamDownError(Reason.STS_UNAVAILABLE, "seen")))
+        clock = asyncio.get_running_loop().time
+        tasks = start(askers, *"abcdef")
+        for task in tasks:
+            with pytest.raises(UpstreamError) as raised:
+                await task
+            assert raised.value.reason is Reason.STS_UNAVAILABLE
+        assert clock() < 1.0
+        assert len(askers.upstream.asked) == LIMITS.failures_to_open
+        askers.upstream.error = None
+        await asyncio.sleep(4.0)
+        assert sorted(askers.upstream.asked) == list("abcdef")
+
+    run_in_virtual_time(scene())
+
+
+@pytest.mark.parametrize("askers_of_one", [1, 3])
+async def test_a_failure_leaves_nothing_for_the_garbage_collector(askers_of_one: int) -> None:
+    """A flood of forged credentials would otherwise hold everybody up, for tens of milliseconds a second."""
+    askers = Askers(Echo(error=AuthenticationError(Reason.STS_REJECTED, "of the collector's test"), seconds=0.0))
+
+    async def present(number: int) -> None:
+        with contextlib.suppress(AuthError):
+            await askers.ask(f"{number}", seconds=60.0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        await asyncio.gather(*(present(number) for number in range(5) for _ in range(askers_of_one)))
+        askers.upstream.error = None
+        await settle()
+        failures = [found for found in gc.get_objects() if isinstance(found, AuthenticationError)]
+        assert [failure for failure in failures if failure.detail == "of the collector's test"] == []
+    finally:
+        gc.enable()
+
+
+async def test_each_decision_raises_an_error_of_its_own() -> None:
+    askers = Askers(Echo(error=AuthenticationError(Reason.STS_REJECTED, "seen")))
+    errors = await asyncio.gather(*start(askers, "x", "x"), return_exceptions=True)
+    assert [str(error) for error in errors] == ["sts_rejected: seen"] * 2
+    assert errors[0] is not errors[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamError(Reason.OVERLOADED, "seen", retry_after=7),
+        UpstreamDownError(Reason.STS_UNAVAILABLE, "seen"),
+        CredentialError(Reason.CREDENTIAL_EXPIRED, "seen"),
+    ],
+)
+def test_a_failure_keeps_all_that_an_error_says(error: AuthError) -> None:
+    again = Failure.of(error).error()
+    assert (type(again), again.reason, again.detail) == (type(error), error.reason, error.detail)
+    assert getattr(again, "retry_after", None) == getattr(error, "retry_after", None)
+
+
+@pytest.mark.parametrize(("wait", "least", "most"), [(0.0, 1, 1), (2.5, 3, 4), (100.0, 100, 105), (1e9, 300, 300)])
+def test_retry_after_is_not_before_the_turn_and_spread(wait: float, least: int, most: int) -> None:
+    seconds = {retry_seconds(wait) for _ in range(200)}
+    assert least <= min(seconds) <= max(seconds) <= most <= MAX_RETRY_SECONDS
