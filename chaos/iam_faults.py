@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from app.adapters.iam_guard import IAM_FAILURES
+from app.calls.iam_calls import IAM_FAILURES
 from app.emulator import FaultKind
 from chaos import liar
 from chaos.aws import HOME, OTHERS

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from app.adapters.breaker import BREAKER_FAILURES
-from app.adapters.bulkhead import MAX_WAITING_KNOWN
-from app.adapters.sts_guard import STS_AT_ONCE_PER_ACCOUNT
+from app.calls.sts_calls import STS_FAILURES, STS_IN_FLIGHT
+from app.calls.waiting_places import MAX_WAITING
 from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
 from chaos.aws import HOME, OTHERS
@@ -22,7 +21,7 @@ _ACTION: Final = "GetCallerIdentity"
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
 # More than may wait for one account; all have one account.
-_STORM: Final = MAX_WAITING_KNOWN + 300
+_STORM: Final = MAX_WAITING + 300
 # The deadline, and what so many connections take at both ends.
 _STORM_SECONDS: Final = DEADLINE + 3
 _LATENT: Final = 3.0
@@ -83,9 +82,7 @@ def rows() -> Iterator[Row]:
     )
     yield Row(
         fault="STS hangs, and proxies keep coming",
-        promise=Promise(
-            outcomes=(UNAVAILABLE,), words=f"after {BREAKER_FAILURES} failures at once, and without a call"
-        ),
+        promise=Promise(outcomes=(UNAVAILABLE,), words=f"after {STS_FAILURES} failures at once, and without a call"),
         play=_breaker,
     )
     yield Row(
@@ -131,7 +128,7 @@ def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
 
 def _slow(stage: Stage, promise: Promise) -> Seen:
     stage.emulator.faults.sts.latency = _LATENT
-    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(2 * BREAKER_FAILURES)))
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(2 * STS_FAILURES)))
     stage.emulator.faults.clear()
     seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
     return seen
@@ -141,7 +138,7 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
     known = stage.known()
     faults, calls = stage.emulator.faults.sts, stage.emulator.calls
     faults.inject(FaultKind.HANG, action=_ACTION)
-    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(BREAKER_FAILURES)))
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential() for _ in range(STS_FAILURES)))
     before = calls.count("sts", _ACTION)
     at_once = stage.caller.ask_all(stage.tasks.credential() for _ in range(20))
     seen.expect(max(answer.seconds for answer in at_once) < _AT_ONCE_SECONDS, "the breaker did not open")
@@ -160,7 +157,7 @@ def _storm(stage: Stage, promise: Promise) -> Seen:
     stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
     with stage.probing() as probe, ThreadPoolExecutor(1) as threads:
         storm = threads.submit(stage.caller.storm, credentials)
-        stage.emulator.calls.wait_for(STS_AT_ONCE_PER_ACCOUNT)
+        stage.emulator.calls.wait_for(STS_IN_FLIGHT)
         time.sleep(_QUICK_SECONDS)
         turned_away = [stage.caller.ask(credential) for credential in late]
         seen = Seen([*storm.result(), *turned_away])
@@ -189,7 +186,7 @@ def _hostile_refusals(stage: Stage, promise: Promise) -> Seen:
     seen = Seen()
     stage.emulator.faults.sts.inject(FaultKind.UNKNOWN_CODE, account=OTHERS[0], action=_ACTION)
     for _ in range(2):
-        hostile = [stage.caller.ask(stage.tasks.credential(OTHERS[0])) for _ in range(BREAKER_FAILURES)]
+        hostile = [stage.caller.ask(stage.tasks.credential(OTHERS[0])) for _ in range(STS_FAILURES)]
         seen.expect({answer.outcome for answer in hostile} == {UNAVAILABLE}, "the unknown code was taken for an answer")
         seen.answers.append(stage.caller.ask(stage.tasks.credential()))
     stage.emulator.faults.clear()

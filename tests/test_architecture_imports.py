@@ -26,7 +26,17 @@ MAY_IMPORT = {
 MUST_NOT_IMPORT = {
     "app.authenticator": {"app.adapters", "app.api", "app.cli", "app.demo", "app.emulator", "app.settings"},
     "app.adapters": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server", "app.settings"},
-    "app.api": {"app.adapters", "app.cli", "app.demo", "app.emulator", "app.service", "app.server", "app.settings"},
+    "app.calls": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server", "app.settings"},
+    "app.api": {
+        "app.adapters",
+        "app.calls",
+        "app.cli",
+        "app.demo",
+        "app.emulator",
+        "app.service",
+        "app.server",
+        "app.settings",
+    },
     "app.settings": {"app.api", "app.cli", "app.demo", "app.emulator", "app.service", "app.server"},
     "app.service": {"app.cli", "app.demo", "app.emulator"},
     "app.server": {"app.cli", "app.demo", "app.emulator"},

@@ -42,7 +42,7 @@ ELSEWHERE: Final = {
     Reason.NOT_FOUND: "api/test_application.py::test_an_unknown_path_is_a_problem",
     Reason.METHOD_NOT_ALLOWED: "api/test_authenticate.py::test_another_method_is_not_allowed",
     Reason.INTERNAL_ERROR: "api/test_authenticate.py::test_a_bug_of_ours_is_a_bare_500",
-    Reason.OVERLOADED: "adapters/test_sts_guard.py::test_a_full_queue_towards_sts_is_overload_and_asks_nobody",
+    Reason.OVERLOADED: "calls/test_sts_calls.py::test_a_full_queue_refuses_before_the_credential_is_judged",
     Reason.CALLER_NOT_AUTHENTICATED: "test_callers.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
     Reason.ACCOUNTS_UNAVAILABLE: "adapters/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
     Reason.TOKEN_REJECTED: "test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",

@@ -32,8 +32,8 @@ from app.trail import Trail
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
 MAX_BODY_BYTES: Final = 64 * 1024
-# A waiting decision takes some 20 KiB: 160 MiB when full. Waiting decisions have lower limits, one for each
-# account (`app.adapters.bulkhead`). The limit on connections bounds the calls whose body is still arriving.
+# A decision takes some 20 KiB: 160 MiB when full. Decisions that wait for AWS have lower limits, in all and for each
+# account (`app.calls.waiting_places`). The limit on connections bounds the calls whose body is still arriving.
 MAX_DECISIONS: Final = 8192
 
 # Of a Content-Length: int() refuses to read thousands of them.

@@ -1,8 +1,8 @@
 """The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
 
-Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and with
-a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn would come
-after its deadline is refused at once and told when to come again; its call stays queued.
+Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
+with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn would
+come after its deadline is refused at once and told when to come again; its call stays queued.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ _Answer = TypeVar("_Answer")
 
 MAX_RETRY_SECONDS: Final = 300
 # Retries are spread over one second, or over this part of a longer wait, so that they do not return together.
-_SPREAD: Final = 0.05
+RETRY_SPREAD_SHARE: Final = 0.05
 
 
 class Failure(NamedTuple):
@@ -62,5 +62,5 @@ def overloaded(detail: str, wait: float) -> UpstreamError:
 
 def retry_seconds(wait: float) -> int:
     """Return whole seconds for ``Retry-After``: not before a turn is expected, and spread."""
-    spread = random.random() * max(1.0, wait * _SPREAD)  # noqa: S311 - no secret
+    spread = random.random() * max(1.0, wait * RETRY_SPREAD_SHARE)  # noqa: S311 - no secret
     return max(1, min(MAX_RETRY_SECONDS, math.ceil(wait + spread)))

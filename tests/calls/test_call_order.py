@@ -2,7 +2,6 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -366,8 +365,7 @@ class Model:
 
     def apply(self, action: tuple[object, ...]) -> None:
         kind, *arguments = action
-        method: Callable[..., None] = getattr(self, f"do_{str(kind).replace('-', '_')}")
-        method(*arguments)
+        getattr(self, f"do_{str(kind).replace('-', '_')}")(*arguments)
         while (call := self.run.order.next()) is not None:
             self.waiting.remove(call)
             self.out.append(call)
@@ -381,8 +379,7 @@ class Model:
         call = Call(owner=account, budget=account, circuit=host, priority=priority, doubtful=doubtful)
         try:
             lost = self.run.order.add(call)
-        except QueueFullError as error:
-            assert error.seconds > 0
+        except QueueFullError:
             return
         if lost is not None:
             self.waiting.remove(lost)

@@ -57,13 +57,13 @@ class Echo:
             raise CredentialError(Reason.CREDENTIAL_EXPIRED, "seen")
         return self.known.get(payload)
 
-    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:
+    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:  # noqa: ARG002 - the port's
         raise AssertionError("there are no replicas")
 
-    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:
+    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:  # noqa: ARG002 - likewise
         raise AssertionError("there are no replicas")
 
-    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:
+    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:  # noqa: ARG002 - likewise
         raise AssertionError("there are no replicas")
 
     async def call(self, payload: str, trail: Trail, wait: ReplicaWait | None) -> str:  # noqa: ARG002 - the port's

@@ -44,16 +44,22 @@ def test_throttling_halves_the_rate_and_saves_nothing_up() -> None:
     assert [round(pace.reserve(), 6) for _ in range(3)] == [0, 0.2, 0.4]
 
 
-def test_half_of_the_calls_go_out_for_a_while_and_then_all_of_them() -> None:
+def test_a_budget_that_is_held_gives_no_turn_until_then() -> None:
     clock = Clock()
     pace = Pace(10, burst=1, timer=clock)
-    pace.halve_for(2.0)
-    assert pace.rate == 5
+    pace.hold(2.0)
+    pace.hold(1.0)
+    assert pace.wait() == pytest.approx(2.0)
     clock.now += 2.0
-    assert pace.rate == 10
-    pace.halve_for(2.0)
-    pace.halve_for(0.0)
-    assert pace.rate == 10
+    assert [round(pace.reserve(), 6) for _ in range(2)] == [0, 0.1]
+
+
+def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
+    pace = Pace(10, burst=1, timer=Clock())
+    pace.reserve()
+    pace.reserve()
+    pace.give_back()
+    assert pace.wait() == pytest.approx(0.1)
 
 
 def test_answers_to_what_went_out_together_are_one_sign() -> None:

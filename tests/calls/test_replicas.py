@@ -39,7 +39,8 @@ async def wait_for(replica: Replicas[bytes], wait: ReplicaWait) -> bytes | None:
     """Ask as `app.calls.call_queue` does."""
     while (result := await replica.ask(KEY, read, wait)) is not None:
         if isinstance(result, Found):
-            return result.answer
+            answer: bytes = result.answer
+            return answer
         await asyncio.sleep(result.seconds)
     return None
 
@@ -98,7 +99,7 @@ async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_the_patien
 
 @dataclass
 class FarAway(SharedStore):
-    """A store whose every answer takes 30 ms, in which each call is claimed, and whose budgets give one wait after the other."""
+    """A store whose every answer takes 30 ms. Each call is claimed there, and the budgets give one wait after the other."""
 
     waits: list[float] = field(default_factory=list)
 
