@@ -1,8 +1,8 @@
 """The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
 
 Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
-with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn would
-come after its deadline is refused at once and told when to come again; its call stays queued.
+with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn comes
+after its deadline is refused at once and told when to come again; its call stays queued.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from app.adapters.ticks import TICKS
 from app.audit import get_logger
-from app.calls.budget import Call
+from app.calls.budget import Call, Priority
 from app.calls.call_order import CallLimits, CallOrder, QueueFullError
 from app.calls.outcomes import Failure, Settled, overloaded
 from app.calls.replicas import ComeAgain, Found, ReplicaWait
@@ -96,8 +96,18 @@ class Pending(Call, Generic[_Payload, _Answer]):
 
     __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
 
-    def __init__(self, key: Hashable, payload: _Payload, **call: Any) -> None:
-        super().__init__(**call)
+    def __init__(  # noqa: PLR0913 - those of a call, and two
+        self,
+        key: Hashable,
+        payload: _Payload,
+        *,
+        owner: Hashable,
+        budget: Hashable,
+        circuit: Hashable,
+        priority: Priority,
+        doubtful: bool = False,
+    ) -> None:
+        super().__init__(owner=owner, budget=budget, circuit=circuit, priority=priority, doubtful=doubtful)
         self.key = key
         self.payload = payload
         self.askers: set[asyncio.Future[Settled[_Answer] | None]] | None = None
@@ -119,11 +129,13 @@ class CallQueue(Generic[_Payload, _Answer]):
             places: of decisions that wait; shared by all upstreams.
         """
         self._upstream = upstream
-        self.order = CallOrder(limits, lambda: asyncio.get_running_loop().time())
+        self.order = CallOrder(limits, self._now)
         self._places = places
         self._pending: dict[Hashable, Pending[_Payload, _Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        # Known from the first call on: the queue can be made before the event loop runs.
+        self._loop: asyncio.AbstractEventLoop | None = None
         # How many decisions wait for each endpoint.
         self._waiting: Counter[Hashable] = Counter()
 
@@ -204,7 +216,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._abandon(pending)
             raise self._unavailable().error()
         wait = self.order.wait(pending)
-        if asyncio.get_running_loop().time() + wait > deadline:
+        if self._now() + wait > deadline:
             self._abandon(pending)
             raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
 
@@ -272,9 +284,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._timer = None
         self._pump()
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+    def _now(self) -> float:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
 
     def _begin(self, pending: Pending[_Payload, _Answer]) -> None:
         try:
