@@ -508,11 +508,6 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         "those of keys that STS has not vouched for",
         count,
     ),
-    "app.calls.waiting_places.MAX_WAITING_NEW_OF_ACCOUNT": (
-        "A call to the API",
-        "those of keys that STS has not vouched for",
-        count,
-    ),
     "app.calls.outcomes.MAX_RETRY_SECONDS": ("STS", "`Retry-After` of a call that has to wait", seconds),
     "app.calls.outcomes.RETRY_SPREAD_SHARE": ("STS", "spread of `Retry-After`, as part of it", percent),
     "app.calls.sts_calls.STS_IN_FLIGHT": ("STS", "calls in flight, for each account and region", count),

@@ -5,48 +5,38 @@ from collections.abc import Hashable
 from typing import Final
 
 # A waiting decision takes some 10 KiB. In all, below `app.api.authenticate.MAX_DECISIONS`, so that waiting decisions never
-# take the last place of those that need not wait.
-MAX_WAITING: Final = 4_096
-MAX_WAITING_NEW: Final = 3_072
-MAX_WAITING_NEW_OF_ACCOUNT: Final = 1_024
+# take the last place of those that need not wait. A decision that is refused costs more processor time than one that waits:
+# its connection brings the next one at once, and it comes again itself.
+MAX_WAITING: Final = 7_168
+MAX_WAITING_NEW: Final = 4_096
+# An account may hold so many times the free places.
+_PART: Final = 2
 
 
 class WaitingPlaces:
     """Counts the decisions that wait, in all and for each account.
 
-    An account may take a place while it holds fewer places than are free, so one account holds at most one half of them.
-    Where ``n`` accounts take all that they can get, each holds one of ``n + 1`` equal shares, and the last share stays free
-    for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on Networking 6:2, 1998).
-    New decisions, which anybody can cause, have a limit of their own, so that known ones always find places.
+    An account may take a place while it holds fewer than twice as many places as are free, so one account holds at most two
+    thirds of them. Where ``n`` accounts take all that they can get, each holds two of ``2 n + 1`` equal shares, and the last
+    share stays free for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on
+    Networking 6:2, 1998). New decisions, which anybody can cause, have a limit of their own, so that known ones always find
+    places.
     """
 
-    def __init__(
-        self,
-        most: int = MAX_WAITING,
-        most_new: int = MAX_WAITING_NEW,
-        most_new_of_one: int = MAX_WAITING_NEW_OF_ACCOUNT,
-    ) -> None:
+    def __init__(self, most: int = MAX_WAITING, most_new: int = MAX_WAITING_NEW) -> None:
         self._free = most
         self._free_new = most_new
-        self._most_new_of_one = most_new_of_one
         self._held: Counter[Hashable] = Counter()
         self._held_new: Counter[Hashable] = Counter()
 
     def enter(self, account: Hashable, *, is_new: bool) -> bool:
         """Take a place, which `leave` gives back; return False if this account may have none now."""
-        if is_new:
-            held = self._held_new[account]
-            if held >= min(self._free_new, self._most_new_of_one):
-                return False
-            if self._free <= 0:
-                return False
-            self._held_new[account] += 1
-            self._free_new -= 1
-        elif self._held[account] >= self._free:
+        held, free = (self._held_new, self._free_new) if is_new else (self._held, self._free)
+        if held[account] >= _PART * min(free, self._free):
             return False
-        else:
-            self._held[account] += 1
+        held[account] += 1
         self._free -= 1
+        self._free_new -= is_new
         return True
 
     def leave(self, account: Hashable, *, is_new: bool) -> None:

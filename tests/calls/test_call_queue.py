@@ -165,7 +165,7 @@ def test_a_decision_whose_place_in_the_queue_was_lost_is_told() -> None:
 
 def test_without_a_place_to_wait_a_decision_is_refused_and_its_call_is_made() -> None:
     async def scene() -> None:
-        askers = Askers(places=WaitingPlaces(4, 4, 4))
+        askers = Askers(places=WaitingPlaces(3, 3))
         tasks = start(askers, *"abcde")
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert sum(isinstance(answer, UpstreamError) for answer in answers) == 3

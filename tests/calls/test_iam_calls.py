@@ -268,7 +268,7 @@ async def test_the_roles_of_one_account_evict_none_of_another(
 
 async def test_one_accounts_wait_for_iam_leaves_places_to_another(time: Time, metrics: Metrics) -> None:
     iam = Iam(released=asyncio.Event())
-    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, places=WaitingPlaces(4))
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, places=WaitingPlaces(3))
     tasks = [asyncio.create_task(roles.fetch_role(admitted(session=f"task-{n}"), new_trail())) for n in range(10)]
     other = asyncio.create_task(roles.fetch_role(admitted(account="444455556666"), new_trail()))
     await settle()
