@@ -1,7 +1,7 @@
 """The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
 
 Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
-with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn comes
+with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn is
 after its deadline is refused at once and told when to come again; its call stays queued.
 """
 
@@ -96,7 +96,7 @@ class Pending(Call, Generic[_Payload, _Answer]):
 
     __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
 
-    def __init__(  # noqa: PLR0913 - those of a call, and two
+    def __init__(
         self,
         key: Hashable,
         payload: _Payload,
