@@ -20,8 +20,8 @@ _ACTION: Final = "GetCallerIdentity"
 # Fewer than open the breaker, so that each row finds it closed.
 _AT_ONCE: Final = 3
 _AT_ONCE_SECONDS: Final = 0.5
-# More than may wait for one account; all have one account.
-_STORM: Final = MAX_WAITING + 300
+# More than two thirds, which may wait for one account; all have one account.
+_STORM: Final = MAX_WAITING * 2 // 3 + 300
 # The deadline, and what so many connections take at both ends.
 _STORM_SECONDS: Final = DEADLINE + 3
 _LATENT: Final = 3.0

@@ -19,7 +19,7 @@ from app.audit import get_logger
 from app.core.sts_documents import AssumedRole
 from app.errors import AuthError
 
-# As many accounts as have lanes to IAM.
+# As many accounts as have a budget towards IAM.
 MAX_SESSIONS: Final = 10_000
 # After so much of its life a session is renewed; then at most so often.
 REFRESH_AFTER: Final = 0.75

@@ -1,4 +1,4 @@
-"""The queues in front of one budget of AWS: a first-in, first-out queue for each endpoint and priority, one rate limiter.
+"""The queues in front of one budget of AWS: a rate limiter, and a first-in, first-out queue for each endpoint and priority.
 
 Known and new calls take turns when both wait, and so do the queues of one priority. So a flood of new calls delays the next
 known call of the same account by one turn.
@@ -38,7 +38,7 @@ class Call:
         is_abandoned: whether no decision waits for it any more.
     """
 
-    __slots__ = ("budget", "circuit", "doubtful", "is_abandoned", "line", "number", "owner", "places", "priority")
+    __slots__ = ("budget", "circuit", "doubtful", "is_abandoned", "number", "owner", "places", "priority", "queue")
 
     def __init__(
         self, *, owner: Hashable, budget: Hashable, circuit: Hashable, priority: Priority, doubtful: bool = False
@@ -50,7 +50,7 @@ class Call:
         self.doubtful = doubtful
         self.is_abandoned = False
         # Set by `CallOrder`: the queue that it waits in, its number there, and the limits that it counts against.
-        self.line: Line | None = None
+        self.queue: Queue | None = None
         self.number = 0
         self.places: tuple[Places, ...] | None = None
 
@@ -63,14 +63,14 @@ class Places:
     def __init__(self, most: int) -> None:
         self.most = most
         self.in_flight = 0
-        self.waiting: deque[Line] = deque()
+        self.waiting: deque[Queue] = deque()
 
     def has_room(self, _now: float) -> bool:
         """Whether one more call may go out."""
         return self.in_flight < self.most
 
 
-class Line:
+class Queue:
     """A first-in, first-out queue of calls of one budget, priority and endpoint."""
 
     __slots__ = ("budget", "calls", "circuit", "is_listed", "is_parked", "key", "kind", "limits", "numbers")
@@ -93,14 +93,14 @@ class Line:
         """Put a call at the end."""
         self.numbers += 1
         call.number = self.numbers
-        call.line = self
+        call.queue = self
         self.calls[call] = None
 
     def ahead_of(self, call: Call | None) -> int:
         """Return how many calls of this queue come before a call; None: before one that comes now."""
         if not self.calls:
             return 0
-        if call is None or call.line is not self:
+        if call is None or call.queue is not self:
             return len(self.calls)
         return min(len(self.calls) - 1, call.number - next(iter(self.calls)).number)
 
@@ -112,8 +112,8 @@ class Budget:
         pace: its rate limiter.
         all_places: the limit on its calls in flight.
         new_places: the limit on its new calls among them.
-        lines: its queues that hold calls.
-        lanes: for each priority, and for returning calls, those of its queues whose next call may go out when the budget
+        queues: its queues that hold calls.
+        ready: for each priority, and for returning calls, those of its queues whose next call may go out when the budget
             allows it, in the order of their turns. The others wait for a place or for a circuit.
         listed: how many calls those queues hold.
         last: the priority that had the last turn.
@@ -121,15 +121,15 @@ class Budget:
         promised: the last moment for which `Retry-After` promised a place of a full queue.
     """
 
-    __slots__ = ("all_places", "due", "key", "lanes", "last", "lines", "listed", "new_places", "pace", "promised")
+    __slots__ = ("all_places", "due", "key", "last", "listed", "new_places", "pace", "promised", "queues", "ready")
 
     def __init__(self, key: Hashable, pace: Pace, in_flight: int, new_in_flight: int) -> None:
         self.key = key
         self.pace = pace
         self.all_places = Places(in_flight)
         self.new_places = Places(new_in_flight)
-        self.lines: dict[Hashable, Line] = {}
-        self.lanes: tuple[OrderedDict[Line, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
+        self.queues: dict[Hashable, Queue] = {}
+        self.ready: tuple[OrderedDict[Queue, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
         self.listed = [0, 0, 0]
         self.last = Priority.NEW
         self.due = float("inf")
@@ -138,57 +138,57 @@ class Budget:
     @property
     def is_idle(self) -> bool:
         """Whether nothing would be forgotten with it."""
-        return not self.lines and not self.all_places.in_flight and self.pace.is_whole
+        return not self.queues and not self.all_places.in_flight and self.pace.is_whole
 
-    def append(self, line: Line, call: Call) -> None:
+    def append(self, queue: Queue, call: Call) -> None:
         """Put a call at the end of a queue."""
-        line.append(call)
-        if line.is_listed:
-            self.listed[line.kind] += 1
-        elif not line.is_parked:
-            self._list(line)
+        queue.append(call)
+        if queue.is_listed:
+            self.listed[queue.kind] += 1
+        elif not queue.is_parked:
+            self._list(queue)
 
-    def take(self, line: Line, call: Call) -> None:
+    def take(self, queue: Queue, call: Call) -> None:
         """Remove a call from its queue."""
-        del line.calls[call]
-        call.line = None
-        if line.is_listed:
-            self.listed[line.kind] -= 1
-        if not line.calls and not line.is_parked:
-            self._forget(line)
+        del queue.calls[call]
+        call.queue = None
+        if queue.is_listed:
+            self.listed[queue.kind] -= 1
+        if not queue.calls and not queue.is_parked:
+            self._forget(queue)
 
-    def park(self, line: Line) -> None:
+    def park(self, queue: Queue) -> None:
         """Take a queue out of the turns until it can have a place."""
-        line.is_listed, line.is_parked = False, True
-        del self.lanes[line.kind][line]
-        self.listed[line.kind] -= len(line.calls)
+        queue.is_listed, queue.is_parked = False, True
+        del self.ready[queue.kind][queue]
+        self.listed[queue.kind] -= len(queue.calls)
 
-    def unpark(self, line: Line) -> None:
+    def unpark(self, queue: Queue) -> None:
         """Let a queue take part in the turns again."""
-        line.is_parked = False
-        if line.calls:
-            self._list(line)
+        queue.is_parked = False
+        if queue.calls:
+            self._list(queue)
         else:
-            self._forget(line)
+            self._forget(queue)
 
-    def _list(self, line: Line) -> None:
-        line.is_listed = True
-        self.lanes[line.kind][line] = None
-        self.listed[line.kind] += len(line.calls)
+    def _list(self, queue: Queue) -> None:
+        queue.is_listed = True
+        self.ready[queue.kind][queue] = None
+        self.listed[queue.kind] += len(queue.calls)
 
-    def _forget(self, line: Line) -> None:
-        if line.is_listed:
-            line.is_listed = False
-            del self.lanes[line.kind][line]
-        del self.lines[line.key]
-        line.circuit.queues -= 1
+    def _forget(self, queue: Queue) -> None:
+        if queue.is_listed:
+            queue.is_listed = False
+            del self.ready[queue.kind][queue]
+        del self.queues[queue.key]
+        queue.circuit.queues -= 1
 
-    def turns_before(self, line: Line, call: Call | None) -> int:
+    def turns_before(self, queue: Queue, call: Call | None) -> int:
         """Return how many turns of this budget come before a call has its own, as far as can be told now."""
-        if line.kind == _RETURNING:
+        if queue.kind == _RETURNING:
             return 0
-        ahead = line.ahead_of(call)
-        own = len(line.calls) if line.is_listed else 0
-        rivals = len(self.lanes[line.kind]) - line.is_listed
-        ahead += min(self.listed[line.kind] - own, rivals * (ahead + 1))
-        return ahead + min(self.listed[1 - line.kind], ahead + 1) + self.listed[_RETURNING]
+        ahead = queue.ahead_of(call)
+        own = len(queue.calls) if queue.is_listed else 0
+        rivals = len(self.ready[queue.kind]) - queue.is_listed
+        ahead += min(self.listed[queue.kind] - own, rivals * (ahead + 1))
+        return ahead + min(self.listed[1 - queue.kind], ahead + 1) + self.listed[_RETURNING]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from app.calls.budget import Budget, Call, Line, Places, Priority
+from app.calls.budget import Budget, Call, Places, Priority, Queue
 from app.calls.circuits import Circuit
 from app.calls.pacing import Pace, Timer
 from app.calls.queue_share import QueueShare
@@ -90,7 +90,7 @@ class CallOrder:
     @property
     def has_queued(self) -> bool:
         """Whether a call waits."""
-        return any(line.calls for budget in self._budgets.values() for line in budget.lines.values())
+        return any(queue.calls for budget in self._budgets.values() for queue in budget.queues.values())
 
     def queued(self, priority: Priority) -> int:
         """Return how many calls of a priority wait."""
@@ -139,23 +139,23 @@ class CallOrder:
 
     def drop(self, call: Call) -> None:
         """Forget a call that waits."""
-        line = call.line
-        if line is not None:
-            line.budget.take(line, call)
+        queue = call.queue
+        if queue is not None:
+            queue.budget.take(queue, call)
             self._shares[call.priority].remove(call)
 
     def mark(self, call: Call, *, is_abandoned: bool) -> None:
         """Note whether a decision waits for a call; abandoned ones lose their places first."""
-        if call.line is not None and call.line.kind != _RETURNING:
+        if call.queue is not None and call.queue.kind != _RETURNING:
             self._shares[call.priority].mark(call, is_abandoned=is_abandoned)
 
     def wait(self, call: Call) -> float:
         """Return the seconds until a queued call has its turn, as far as can be told; 0 for one that is not queued."""
-        line = call.line
-        if line is None:
+        queue = call.queue
+        if queue is None:
             return 0.0
-        pace = line.budget.pace
-        return pace.wait() + line.budget.turns_before(line, call) / pace.rate
+        pace = queue.budget.pace
+        return pace.wait() + queue.budget.turns_before(queue, call) / pace.rate
 
     def next(self) -> Call | None:
         """Return a call that goes out now; its end is told by `ended` or `set_aside`."""
@@ -238,10 +238,10 @@ class CallOrder:
     def take_all(self) -> Iterator[Call]:
         """Remove and yield every call that waits."""
         for budget in self._budgets.values():
-            for line in list(budget.lines.values()):
-                for call in list(line.calls):
-                    budget.take(line, call)
-                    if line.kind != _RETURNING:
+            for queue in list(budget.queues.values()):
+                for call in list(queue.calls):
+                    budget.take(queue, call)
+                    if queue.kind != _RETURNING:
                         self._shares[call.priority].remove(call)
                     yield call
 
@@ -250,9 +250,9 @@ class CallOrder:
         while self._roomy:
             resource = self._roomy[0]
             while resource.waiting and resource.has_room(now):
-                line = resource.waiting.popleft()
-                line.budget.unpark(line)
-                call = self._begin_from(line.budget, now)
+                queue = resource.waiting.popleft()
+                queue.budget.unpark(queue)
+                call = self._begin_from(queue.budget, now)
                 if call is not None:
                     return call
             self._roomy.popleft()
@@ -270,56 +270,56 @@ class CallOrder:
     def _enter(self, call: Call, kind: int) -> None:
         budget = self._budget(call.budget)
         key = (kind, call.circuit, call.doubtful, call.priority)
-        line = budget.lines.get(key)
-        if line is None:
+        queue = budget.queues.get(key)
+        if queue is None:
             limits: tuple[Places, ...] = (self._all, budget.all_places)
             if call.priority is Priority.NEW:
                 limits = (self._new, budget.new_places, *limits)
-            line = budget.lines[key] = Line(budget, self._circuit(call.circuit), kind, key, limits)
-            line.circuit.queues += 1
-        budget.append(line, call)
+            queue = budget.queues[key] = Queue(budget, self._circuit(call.circuit), kind, key, limits)
+            queue.circuit.queues += 1
+        budget.append(queue, call)
         self._schedule(budget)
 
     def _begin_from(self, budget: Budget, now: float) -> Call | None:
         """Take the next call of a budget, if its rate and the limits allow one. Queues that have no room wait for it."""
         for kind in (_RETURNING, 1 - budget.last, budget.last):
-            lane = budget.lanes[kind]
-            while lane:
+            ready = budget.ready[kind]
+            while ready:
                 if kind != _RETURNING and budget.pace.wait() > 0:
                     self._schedule(budget)
                     return None
-                line = next(iter(lane))
-                full = self._full(line, now)
+                queue = next(iter(ready))
+                full = self._full(queue, now)
                 if full is None:
-                    return self._begin(line, now)
-                budget.park(line)
-                full.waiting.append(line)
+                    return self._begin(queue, now)
+                budget.park(queue)
+                full.waiting.append(queue)
                 if isinstance(full, Circuit):
                     self._look_again(full)
         return None
 
-    def _begin(self, line: Line, now: float) -> Call:
-        budget, circuit = line.budget, line.circuit
-        call = next(iter(line.calls))
-        if line.kind != _RETURNING:
+    def _begin(self, queue: Queue, now: float) -> Call:
+        budget, circuit = queue.budget, queue.circuit
+        call = next(iter(queue.calls))
+        if queue.kind != _RETURNING:
             self._shares[call.priority].remove(call)
             budget.pace.reserve()
             budget.last = call.priority
-        call.places = line.limits if circuit.answers else self._unproven
+        call.places = queue.limits if circuit.answers else self._unproven
         for places in call.places:
             places.in_flight += 1
         circuit.began(now)
-        budget.take(line, call)
-        if line.is_listed:
-            budget.lanes[line.kind].move_to_end(line)
+        budget.take(queue, call)
+        if queue.is_listed:
+            budget.ready[queue.kind].move_to_end(queue)
         self._schedule(budget)
         return call
 
-    def _full(self, line: Line, now: float) -> "Circuit | Places | None":
-        circuit = line.circuit
+    def _full(self, queue: Queue, now: float) -> "Circuit | Places | None":
+        circuit = queue.circuit
         if not circuit.has_room(now):
             return circuit
-        for places in line.limits if circuit.answers else self._unproven:
+        for places in queue.limits if circuit.answers else self._unproven:
             if places.in_flight >= places.most:
                 return places
         return None
@@ -339,9 +339,9 @@ class CallOrder:
 
     def _schedule(self, budget: Budget) -> None:
         """Look at a budget again when it allows the next call."""
-        if budget.lanes[_RETURNING]:
+        if budget.ready[_RETURNING]:
             due = self._timer()
-        elif budget.lanes[0] or budget.lanes[1]:
+        elif budget.ready[0] or budget.ready[1]:
             due = self._timer() + budget.pace.wait()
         else:
             return

@@ -328,6 +328,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         except AuthError as error:
             self.order.give_back(pending)
             self._settle(pending, Settled(None, Failure.of(error)))
+            self._pump()
             return
         seconds = await upstream.take_shared_turn(payload, wait)
         if seconds > 0:

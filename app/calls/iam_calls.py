@@ -8,7 +8,7 @@ from app.authenticator import AccountList, RoleSource
 from app.calls.budget import Priority
 from app.calls.call_order import CallLimits
 from app.calls.call_queue import CallQueue, Pending
-from app.calls.iam_upstream import Answer, IamUpstream, PageQuestion, Question, RolePages, RoleQuestion
+from app.calls.iam_upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
 from app.calls.options import CallOptions
 from app.core.iam_documents import RolePage
 from app.core.principal import AdmittedPrincipal
@@ -63,7 +63,7 @@ class Roles:
         )
         self._table = table
         self._upstream = IamUpstream(source, pages, table, accounts, options, limits)
-        self._queue: CallQueue[Question, Answer] = CallQueue(self._upstream, limits, options.places)
+        self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
         """See `app.authenticator.RoleSource`."""
@@ -101,7 +101,7 @@ class Roles:
         Raises:
             UpstreamError: IAM could not be asked before the deadline.
         """
-        page = PageQuestion(account, marker)
+        page = PageQuery(account, marker)
         pending = self._queue.get(page)
         if pending is None:
             pending = self._pending(page, page, account, Priority.NEW)
@@ -121,12 +121,12 @@ class Roles:
         is_first = pending is None
         trail.iam.cache = MISS if is_first else COALESCED
         if pending is None:
-            question = RoleQuestion(key, admitted, self._table.ttl)
-            shared = None if self._upstream.replicas is None else await self._upstream.look(question)
+            query = RoleQuery(key, admitted, self._table.ttl)
+            shared = None if self._upstream.replicas is None else await self._upstream.look(query)
             if shared is not None:
                 trail.iam.cache, trail.iam.request_id = SHARED, shared.request_id
                 return shared
-            pending = self._queue.get(key) or self._submit(question)
+            pending = self._queue.get(key) or self._submit(query)
         try:
             settled = await self._queue.join(pending, trail.deadline, account=key.account, is_new=False)
         finally:
@@ -146,26 +146,24 @@ class Roles:
         """Read a role again while it is still believed; nobody waits for that."""
         if self._queue.get(key) is None:
             try:
-                self._submit(RoleQuestion(key, admitted, self._table.ttl * REFRESH_AFTER))
+                self._submit(RoleQuery(key, admitted, self._table.ttl * REFRESH_AFTER))
             except UpstreamError:
                 return  # the queue is full: another try comes after a pause
 
-    def _submit(self, question: RoleQuestion) -> Pending[Question, Answer]:
-        priority = Priority.NEW if self._table.stale(question.key) is None else Priority.KNOWN
+    def _submit(self, query: RoleQuery) -> Pending[IamQuery, Answer]:
+        priority = Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN
         pending = self._pending(
-            question.key,
-            question,
-            question.key.account,
+            query.key,
+            query,
+            query.key.account,
             priority,
-            doubtful=self._table.is_missing(question.key),
+            doubtful=self._table.is_missing(query.key),
         )
         self._queue.submit(pending)
         return pending
 
     @staticmethod
     def _pending(
-        key: RoleKey | PageQuestion, question: Question, account: str, priority: Priority, *, doubtful: bool = False
-    ) -> Pending[Question, Answer]:
-        return Pending(
-            key, question, owner=account, budget=account, circuit=account, priority=priority, doubtful=doubtful
-        )
+        key: RoleKey | PageQuery, query: IamQuery, account: str, priority: Priority, *, doubtful: bool = False
+    ) -> Pending[IamQuery, Answer]:
+        return Pending(key, query, owner=account, budget=account, circuit=account, priority=priority, doubtful=doubtful)

@@ -35,7 +35,7 @@ class RolePages(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RoleQuestion:
+class RoleQuery:
     """One GetRole.
 
     Attributes:
@@ -50,14 +50,14 @@ class RoleQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class PageQuestion:
+class PageQuery:
     """One page of an account's roles."""
 
     account: str
     marker: str | None
 
 
-Question = RoleQuestion | PageQuestion
+IamQuery = RoleQuery | PageQuery
 Answer = RoleRecord | RolePage
 
 
@@ -88,51 +88,51 @@ class IamUpstream:
         self._accounts = accounts
         self._limits = limits
 
-    def seconds_for(self, question: Question) -> float:
+    def seconds_for(self, query: IamQuery) -> float:
         """See `Upstream`."""
-        return IAM_CALL_SECONDS if isinstance(question, RoleQuestion) else PAGE_SECONDS
+        return IAM_CALL_SECONDS if isinstance(query, RoleQuery) else PAGE_SECONDS
 
-    def recheck(self, question: Question) -> Answer | None:
+    def recheck(self, query: IamQuery) -> Answer | None:
         """Check that the account is still listed (I12), and that the role was not read ahead meanwhile."""
-        if isinstance(question, PageQuestion):
+        if isinstance(query, PageQuery):
             return None
-        admit(question.admitted.principal, self._accounts.current())
-        return self._table.fresh(question.key) if question.max_age >= self._table.ttl else None
+        admit(query.admitted.principal, self._accounts.current())
+        return self._table.fresh(query.key) if query.max_age >= self._table.ttl else None
 
-    async def look(self, question: RoleQuestion) -> RoleRecord | None:
+    async def look(self, query: RoleQuery) -> RoleRecord | None:
         """Return what another replica was answered, and remember it."""
         if self.replicas is None:
             return None
-        return await self.replicas.look(question.key.digest(), self._reader(question))
+        return await self.replicas.look(query.key.digest(), self._reader(query))
 
-    async def ask_replicas(self, question: Question, wait: ReplicaWait) -> Found[Answer] | ComeAgain | None:
-        """See `Upstream`. Pages are no questions of replicas."""
-        if self.replicas is None or isinstance(question, PageQuestion):
+    async def ask_replicas(self, query: IamQuery, wait: ReplicaWait) -> Found[Answer] | ComeAgain | None:
+        """See `Upstream`. Replicas do not share pages."""
+        if self.replicas is None or isinstance(query, PageQuery):
             return None
-        result = await self.replicas.ask(question.key.digest(), self._reader(question), wait)
+        result = await self.replicas.ask(query.key.digest(), self._reader(query), wait)
         return Found(result.answer) if isinstance(result, Found) else result
 
-    async def take_shared_turn(self, question: Question, wait: ReplicaWait) -> float:
+    async def take_shared_turn(self, query: IamQuery, wait: ReplicaWait) -> float:
         """See `Upstream`."""
         if self.replicas is None:
             return 0.0
-        account = question.account if isinstance(question, PageQuestion) else question.key.account
+        account = query.account if isinstance(query, PageQuery) else query.key.account
         return await self.replicas.take_turn(f"IAM in {account}", self._limits.rate, self._limits.burst, wait)
 
-    def give_up_claim(self, question: Question, wait: ReplicaWait) -> None:
+    def give_up_claim(self, query: IamQuery, wait: ReplicaWait) -> None:
         """See `Upstream`."""
-        if self.replicas is not None and isinstance(question, RoleQuestion):
-            self.replicas.give_up_claim(question.key.digest(), wait)
+        if self.replicas is not None and isinstance(query, RoleQuery):
+            self.replicas.give_up_claim(query.key.digest(), wait)
 
-    async def call(self, question: Question, trail: Trail, wait: ReplicaWait | None) -> Answer:
+    async def call(self, query: IamQuery, trail: Trail, wait: ReplicaWait | None) -> Answer:
         """Ask IAM, and remember the role, or what it said instead (I18)."""
-        if isinstance(question, PageQuestion):
+        if isinstance(query, PageQuery):
             if self._pages is None:
                 raise TypeError("roles cannot be read by pages")
-            return await self._pages.read_page(question.account, question.marker, trail.deadline)
-        key = question.key
+            return await self._pages.read_page(query.account, query.marker, trail.deadline)
+        key = query.key
         try:
-            role = await self._source.fetch_role(question.admitted, trail)
+            role = await self._source.fetch_role(query.admitted, trail)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
                 self._table.note_unreadable(key, error.detail)
@@ -142,7 +142,7 @@ class IamUpstream:
             self._table.note_missing(key, error.detail)
             await self._delete(key)
             raise
-        if not is_of(question.admitted.principal, role):
+        if not is_of(query.admitted.principal, role):
             # Step 7 of `app.authenticator` says so as well, of what is returned.
             self._table.note_mismatched(key, role)
             await self._delete(key)
@@ -156,17 +156,17 @@ class IamUpstream:
         if self._store is not None:
             await self._store.delete("role", key.digest())
 
-    def _reader(self, question: RoleQuestion) -> Callable[[Opened], RoleRecord | None]:
+    def _reader(self, query: RoleQuery) -> Callable[[Opened], RoleRecord | None]:
         def read(opened: Opened) -> RoleRecord | None:
             """Return what a replica was answered, if it is no older than that; keep an older one for an outage."""
             try:
                 role = decode_role(opened.payload)
             except RecordError:
                 return None
-            if not is_of(question.admitted.principal, role):
+            if not is_of(query.admitted.principal, role):
                 return None
             age = max(0.0, opened.opened_at - opened.written_at)
-            self._table.put(question.key, role, age=age)
-            return role if age < question.max_age else None
+            self._table.put(query.key, role, age=age)
+            return role if age < query.max_age else None
 
         return read

@@ -14,7 +14,7 @@ from app.calls.budget import Priority
 from app.calls.call_order import CallLimits
 from app.calls.call_queue import CallQueue, Pending
 from app.calls.options import CallOptions
-from app.calls.sts_upstream import Question, StsUpstream
+from app.calls.sts_upstream import IdentityQuery, StsUpstream
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import KnownCredential
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
@@ -71,7 +71,7 @@ class StsIntroductions:
             failures_to_open=STS_FAILURES,
         )
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
-        self._queue: CallQueue[Question, KnownCredential] = CallQueue(self._upstream, limits, options.places)
+        self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
 
     async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:
@@ -120,14 +120,14 @@ class StsIntroductions:
         """End every call."""
         await self._queue.close()
 
-    def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[Question, KnownCredential]:
+    def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
         endpoint = request.request.endpoint
         account, priority = self._keys.owner_of(request.request.access_key_id)
         # One budget, wherever they go: strangers together get the pace of one account.
         region = "all regions" if account == OTHERS else endpoint.region
         return Pending(
             key,
-            Question(key, request, account, region),
+            IdentityQuery(key, request, account, region),
             owner=account,
             budget=(account, region),
             circuit=endpoint.host,
@@ -135,7 +135,7 @@ class StsIntroductions:
         )
 
     async def _join(
-        self, pending: Pending[Question, KnownCredential], trail: Trail, *, is_first: bool
+        self, pending: Pending[IdentityQuery, KnownCredential], trail: Trail, *, is_first: bool
     ) -> KnownCredential:
         started = time.perf_counter()
         is_new = pending.priority is Priority.NEW

@@ -58,7 +58,7 @@ class Denial:
 
 
 @dataclass(slots=True)
-class Question:
+class IdentityQuery:
     """What a call to STS asks.
 
     Attributes:
@@ -119,79 +119,79 @@ class StsUpstream:
             return self._known.remember(key, found)
         return found
 
-    def seconds_for(self, _question: Question) -> float:
+    def seconds_for(self, _question: IdentityQuery) -> float:
         """See `Upstream`."""
         return STS_CALL_SECONDS
 
-    def recheck(self, question: Question) -> KnownCredential | None:
+    def recheck(self, query: IdentityQuery) -> KnownCredential | None:
         """Check the age again (I7): the call may have waited for a minute."""
-        require_fresh(question.request.request, self.clock())
+        require_fresh(query.request.request, self.clock())
         return None
 
-    async def look(self, question: Question) -> KnownCredential | None:
+    async def look(self, query: IdentityQuery) -> KnownCredential | None:
         """Return what another replica was answered, and remember it."""
         if self.replicas is None:
             return None
-        identity = await self.replicas.look(request_digest(question.request.request), _reader(question))
-        return None if identity is None else self._remember(question, identity)
+        identity = await self.replicas.look(request_digest(query.request.request), _reader(query))
+        return None if identity is None else self._remember(query, identity)
 
-    async def ask_replicas(self, question: Question, wait: ReplicaWait) -> Found[KnownCredential] | ComeAgain | None:
+    async def ask_replicas(self, query: IdentityQuery, wait: ReplicaWait) -> Found[KnownCredential] | ComeAgain | None:
         """See `Upstream`."""
         if self.replicas is None:
             return None
-        result = await self.replicas.ask(request_digest(question.request.request), _reader(question), wait)
-        return Found(self._remember(question, result.answer)) if isinstance(result, Found) else result
+        result = await self.replicas.ask(request_digest(query.request.request), _reader(query), wait)
+        return Found(self._remember(query, result.answer)) if isinstance(result, Found) else result
 
-    async def take_shared_turn(self, question: Question, wait: ReplicaWait) -> float:
+    async def take_shared_turn(self, query: IdentityQuery, wait: ReplicaWait) -> float:
         """See `Upstream`."""
         if self.replicas is None:
             return 0.0
-        budget = f"STS ({question.account}, {question.region})"
+        budget = f"STS ({query.account}, {query.region})"
         return await self.replicas.take_turn(budget, self._limits.rate, self._limits.burst, wait)
 
-    def give_up_claim(self, question: Question, wait: ReplicaWait) -> None:
+    def give_up_claim(self, query: IdentityQuery, wait: ReplicaWait) -> None:
         """See `Upstream`."""
         if self.replicas is not None:
-            self.replicas.give_up_claim(request_digest(question.request.request), wait)
+            self.replicas.give_up_claim(request_digest(query.request.request), wait)
 
-    async def call(self, question: Question, trail: Trail, wait: ReplicaWait | None) -> KnownCredential:
+    async def call(self, query: IdentityQuery, trail: Trail, wait: ReplicaWait | None) -> KnownCredential:
         """Ask STS, and remember the answer or the denial (I18)."""
         try:
-            identity = await self._source.identify(question.request, trail)
+            identity = await self._source.identify(query.request, trail)
         except AuthenticationError as error:
-            self._denials.put(question.key, _denial(question, error), DENIAL_SECONDS, owner=question.account)
+            self._denials.put(query.key, _denial(query, error), DENIAL_SECONDS, owner=query.account)
             raise
-        known = self._remember(question, identity)
+        known = self._remember(query, identity)
         if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
-            digest, left = request_digest(question.request.request), self._seconds_left(question)
+            digest, left = request_digest(query.request.request), self._seconds_left(query)
             self.replicas.share(digest, encode_identity(identity), left, wait)
         return known
 
-    def _remember(self, question: Question, identity: CallerIdentity) -> KnownCredential:
-        left = self._seconds_left(question)
+    def _remember(self, query: IdentityQuery, identity: CallerIdentity) -> KnownCredential:
+        left = self._seconds_left(query)
         try:
             principal = read_principal(identity)
         except AuthorizationError as error:
-            self._strangers.put(question.key, _denial(question, error), left)
+            self._strangers.put(query.key, _denial(query, error), left)
             raise
-        self._keys.vouch(question.request.request.access_key_id, identity.account)
-        known = know(question.request, principal)
+        self._keys.vouch(query.request.request.access_key_id, identity.account)
+        known = know(query.request, principal)
         if principal.account in self._accounts.current():
-            return self._known.remember(question.key, known)
-        self._strangers.put(question.key, known, left)
+            return self._known.remember(query.key, known)
+        self._strangers.put(query.key, known, left)
         return known
 
-    def _seconds_left(self, question: Question) -> float:
-        return (question.request.expires_at - self.clock()).total_seconds()
+    def _seconds_left(self, query: IdentityQuery) -> float:
+        return (query.request.expires_at - self.clock()).total_seconds()
 
 
-def _denial(question: Question, error: AuthenticationError | AuthorizationError) -> Denial:
-    request = question.request.request
+def _denial(query: IdentityQuery, error: AuthenticationError | AuthorizationError) -> Denial:
+    request = query.request.request
     return Denial(Failure.of(error), request.form, request.signed_at)
 
 
-def _reader(question: Question) -> Callable[[Opened], CallerIdentity | None]:
-    partition = question.request.request.endpoint.partition
+def _reader(query: IdentityQuery) -> Callable[[Opened], CallerIdentity | None]:
+    partition = query.request.request.endpoint.partition
 
     def read(opened: Opened) -> CallerIdentity | None:
         try:

@@ -174,7 +174,7 @@ def test_an_open_circuit_keeps_its_calls_and_lets_one_probe_out_in_each_pause() 
     while run.out:
         run.end(run.out[0], fails=True)
         assert run.begin() == []
-    left = sum(call.line is not None for call in calls)
+    left = sum(call.queue is not None for call in calls)
     assert run.order.seconds_to_next() == pytest.approx(BREAKER_PAUSE_SECONDS)
     for number in range(3):
         run.clock.now += BREAKER_PAUSE_SECONDS
@@ -311,7 +311,7 @@ def test_calls_for_a_dead_endpoint_give_their_places_to_calls_of_the_same_accoun
         run.add(circuit="alive")
     run.order.mark(dead[0], is_abandoned=True)
     alive = run.add(circuit="alive")
-    assert dead[0].line is None
+    assert dead[0].queue is None
     assert run.begin() == [alive]
 
 
@@ -447,7 +447,7 @@ class Model:
         assert len(new) <= limits.total_new_in_flight
         assert all(count <= limits.in_flight for count in Counter(call.budget for call in proven).values())
         assert all(count <= limits.new_in_flight for count in Counter(call.budget for call in new).values())
-        assert all(call.line is not None for call in self.waiting), "no call is lost"
+        assert all(call.queue is not None for call in self.waiting), "no call is lost"
         for priority in Priority:
             usual = [call for call in self.waiting if call.priority is priority and call not in self.returning]
             assert len(usual) == self.run.order.queued(priority) <= 8
