@@ -615,7 +615,7 @@ NO_BOUNDS: Final = {
     "app.calls.replicas._FIRST_PAUSE_SECONDS": "how often a waiting replica looks at first",
     "app.calls.replicas._LAST_PAUSE_SECONDS": "how often it looks later",
     "app.calls.call_queue._LEAST_PAUSE_SECONDS": "how exactly the rate is kept; saved turns make up for it",
-    "app.calls.call_order._LOOK_AT": "how many idle budgets are looked for",
+    "app.calls.kept._LOOK_AT": "how many idle budgets are looked for",
     "app.calls.options.ATTEMPT_SECONDS": "a default that the service replaces with the one of its connections",
     "app.adapters.breaker.MAX_CIRCUITS": "the store has one circuit",
     "app.metrics._SECONDS": "the buckets of a histogram",

@@ -7,67 +7,20 @@ clock that it is given, and waits for nothing. Every operation takes constant or
 
 import heapq
 import itertools
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from collections import deque
+from collections.abc import Hashable, Iterator
+from typing import Final
 
 from app.calls.budget import Budget, Call, Places, Priority, Queue
 from app.calls.circuits import Circuit
+from app.calls.kept import Kept
+from app.calls.limits import CallLimits, QueueFullError
 from app.calls.pacing import Pace, Timer
 from app.calls.queue_share import QueueShare
 
 MAX_BUDGETS: Final = 10_000
 MAX_CIRCUITS: Final = 10_000
-# So many budgets or circuits are looked at for an idle one before another one is added.
-_LOOK_AT: Final = 8
 _RETURNING: Final = 2
-
-_Kept = TypeVar("_Kept", Budget, Circuit)
-
-
-class QueueFullError(Exception):
-    """The queue has no place for a call.
-
-    Attributes:
-        seconds: until a place is expected.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallLimits:
-    """The limits on the calls to one upstream.
-
-    Attributes:
-        rate: calls a second of one budget.
-        burst: calls of one budget that may go out at once after a pause.
-        in_flight: calls of one budget at once.
-        new_in_flight: new calls among them.
-        circuit_in_flight: calls to one endpoint at once.
-        total_in_flight: calls at once in all.
-        total_new_in_flight: new calls among them.
-        total_unproven_in_flight: calls at once to endpoints that do not answer, in all. They count against none of the other
-            limits, so that they take no place of calls to endpoints that answer.
-        queued: known calls that wait.
-        new_queued: new calls that wait.
-        failures_to_open: failures in a row that open an endpoint's circuit.
-    """
-
-    rate: float
-    burst: float
-    in_flight: int
-    new_in_flight: int
-    circuit_in_flight: int
-    total_in_flight: int
-    total_new_in_flight: int
-    total_unproven_in_flight: int
-    queued: int
-    new_queued: int
-    failures_to_open: int
 
 
 class CallOrder:
@@ -76,8 +29,8 @@ class CallOrder:
     def __init__(self, limits: CallLimits, timer: Timer) -> None:
         self._limits = limits
         self._timer = timer
-        self._budgets: OrderedDict[Hashable, Budget] = OrderedDict()
-        self._circuits: OrderedDict[Hashable, Circuit] = OrderedDict()
+        self._budgets = Kept(self._new_budget, MAX_BUDGETS)
+        self._circuits = Kept(lambda key: Circuit(key, limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS)
         self._shares: tuple[QueueShare[Call], ...] = (QueueShare(limits.queued), QueueShare(limits.new_queued))
         self._all = Places(limits.total_in_flight)
         self._new = Places(limits.total_new_in_flight)
@@ -110,7 +63,7 @@ class CallOrder:
 
         Calls that are refused one after the other are given later places, the last of them when the owner's queue is empty.
         """
-        known = self._budget(budget)
+        known = self._budgets.of(budget)
         now, drained = self._timer(), known.pace.wait() + self._shares[priority].calls_of(owner) / known.pace.rate
         known.promised = min(max(known.promised, now) + 1 / known.pace.rate, now + drained)
         return known.promised - now
@@ -178,10 +131,11 @@ class CallOrder:
         return max(0.0, self._timed[0][0] - self._timer()) if self._timed else None
 
     def ended(self, call: Call, *, called: bool) -> None:
-        """Note that a call from `next` ended. ``called``: it went out; else its turn is given back."""
-        self._leave_places(call)
+        """Note the end of a call from `next`, or of one set aside. If it was not ``called``, its turn is given back."""
+        if call.places is not None:
+            self._leave_places(call)
         if not called:
-            self._budget(call.budget).pace.give_back()
+            self._budgets.of(call.budget).pace.give_back()
 
     def set_aside(self, call: Call) -> None:
         """Take a call from `next` out of its places while it waits for other replicas. It keeps its turn."""
@@ -191,45 +145,37 @@ class CallOrder:
         """Queue a call that was set aside: it goes out before all others of its budget, and needs no other turn."""
         self._enter(call, _RETURNING)
 
-    def give_back(self, call: Call) -> None:
-        """Give back the turn of a call that was set aside and will not be made."""
-        self._budget(call.budget).pace.give_back()
-
     def hold(self, budget: Hashable, seconds: float) -> None:
         """Let no call of a budget go out for so many seconds, but those that had their turn."""
-        self._budget(budget).pace.hold(seconds)
+        self._budgets.of(budget).pace.hold(seconds)
 
     def throttled(self, budget: Hashable) -> None:
         """Slow a budget down: AWS throttled one of its calls."""
-        self._budget(budget).pace.throttled()
-
-    def rate(self, budget: Hashable) -> float:
-        """Return how many calls a second a budget has while AWS does not throttle."""
-        return self._budget(budget).pace.base
+        self._budgets.of(budget).pace.throttled()
 
     def answered(self, circuit: Hashable) -> None:
         """Note that an endpoint answered, whatever it said."""
-        known = self._circuit(circuit)
+        known = self._circuits.of(circuit)
         known.answered()
         if known.waiting:
             self._roomy.append(known)
 
     def failed(self, circuit: Hashable) -> bool:
         """Note that an endpoint did not answer, or failed inside; return whether that opened its circuit."""
-        return self._circuit(circuit).failed(self._timer())
+        return self._circuits.of(circuit).failed(self._timer())
 
     def is_open(self, circuit: Hashable) -> bool:
         """Whether an endpoint failed so often in a row that only probes go out."""
-        return self._circuit(circuit).is_open
+        return self._circuits.of(circuit).is_open
 
     def is_failing(self, circuit: Hashable, seconds: float) -> bool:
         """Whether the last call to an endpoint failed, or its calls have had no answer for so many seconds."""
-        known = self._circuit(circuit)
+        known = self._circuits.of(circuit)
         return known.failures > 0 or known.is_silent(self._timer(), seconds)
 
     def is_silent(self, circuit: Hashable, seconds: float) -> bool:
         """Whether the calls to an endpoint that did not answer before have had no answer for so many seconds."""
-        return self._circuit(circuit).is_silent(self._timer(), seconds)
+        return self._circuits.of(circuit).is_silent(self._timer(), seconds)
 
     def is_unproven(self, call: Call) -> bool:
         """Whether a call in flight goes to an endpoint that did not answer before."""
@@ -268,14 +214,14 @@ class CallOrder:
         return last
 
     def _enter(self, call: Call, kind: int) -> None:
-        budget = self._budget(call.budget)
+        budget = self._budgets.of(call.budget)
         key = (kind, call.circuit, call.doubtful, call.priority)
         queue = budget.queues.get(key)
         if queue is None:
             limits: tuple[Places, ...] = (self._all, budget.all_places)
             if call.priority is Priority.NEW:
                 limits = (self._new, budget.new_places, *limits)
-            queue = budget.queues[key] = Queue(budget, self._circuit(call.circuit), kind, key, limits)
+            queue = budget.queues[key] = Queue(budget, self._circuits.of(call.circuit), kind, key, limits)
             queue.circuit.queues += 1
         budget.append(queue, call)
         self._schedule(budget)
@@ -325,14 +271,12 @@ class CallOrder:
         return None
 
     def _leave_places(self, call: Call) -> None:
-        if call.places is None:
-            raise ValueError("the call has no places")
-        for places in call.places:
+        for places in call.places or ():
             places.in_flight -= 1
             if places.waiting:
                 self._roomy.append(places)
         call.places = None
-        circuit = self._circuit(call.circuit)
+        circuit = self._circuits.of(call.circuit)
         circuit.ended()
         if circuit.waiting:
             self._roomy.append(circuit)
@@ -355,33 +299,7 @@ class CallOrder:
             circuit.is_timed = True
             heapq.heappush(self._timed, (circuit.retry_at, next(self._ticket), circuit))
 
-    def _budget(self, key: Hashable) -> Budget:
+    def _new_budget(self, key: Hashable) -> Budget:
         limits = self._limits
-        return _kept(
-            self._budgets,
-            key,
-            MAX_BUDGETS,
-            lambda: Budget(
-                key, Pace(limits.rate, burst=limits.burst, timer=self._timer), limits.in_flight, limits.new_in_flight
-            ),
-        )
-
-    def _circuit(self, key: Hashable) -> Circuit:
-        limits = self._limits
-        return _kept(
-            self._circuits, key, MAX_CIRCUITS, lambda: Circuit(key, limits.circuit_in_flight, limits.failures_to_open)
-        )
-
-
-def _kept(kept: "OrderedDict[Any, _Kept]", key: Hashable, most: int, make: Callable[[], _Kept]) -> _Kept:
-    """Return what is kept under a key, or make it; an idle one may have to go."""
-    found = kept.get(key)
-    if found is None:
-        if len(kept) >= most:
-            for old in list(itertools.islice(kept, _LOOK_AT)):
-                if kept[old].is_idle:
-                    del kept[old]
-                    break
-                kept.move_to_end(old)
-        found = kept[key] = make()
-    return found
+        pace = Pace(limits.rate, burst=limits.burst, timer=self._timer)
+        return Budget(key, pace, limits.in_flight, limits.new_in_flight)

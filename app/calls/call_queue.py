@@ -8,14 +8,15 @@ after its deadline is refused at once and told when to come again; its call stay
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Hashable
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from app.adapters.ticks import TICKS
 from app.audit import get_logger
-from app.calls.budget import Call, Priority
-from app.calls.call_order import CallLimits, CallOrder, QueueFullError
-from app.calls.outcomes import Failure, Settled, overloaded
-from app.calls.replicas import ComeAgain, Found, ReplicaWait
+from app.calls.call_order import CallOrder
+from app.calls.limits import CallLimits, QueueFullError
+from app.calls.outcomes import Failure, Settled, no_answer, not_asked, overloaded
+from app.calls.replicas import Found, ReplicaWait
+from app.calls.upstream import Asker, Pending, Upstream
 from app.calls.waiting_places import WaitingPlaces
 from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
@@ -27,94 +28,7 @@ _THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
 _STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
 
 _Payload = TypeVar("_Payload")
-_Asked_contra = TypeVar("_Asked_contra", contravariant=True)
 _Answer = TypeVar("_Answer")
-
-
-class Upstream(Protocol[_Asked_contra, _Answer]):
-    """What is called."""
-
-    @property
-    def name(self) -> str:
-        """Return its name, for details of errors."""
-
-    @property
-    def unavailable(self) -> Reason:
-        """Return the reason while it does not answer."""
-
-    @property
-    def attempt_seconds(self) -> float:
-        """Return how long one attempt may take before the upstream counts as failing."""
-
-    @property
-    def silence_seconds(self) -> float:
-        """Return how long the first calls to an endpoint may have no answer until the decisions that wait are told."""
-
-    @property
-    def patience(self) -> float | None:
-        """Return for how many seconds one call waits for other replicas; None if there are none."""
-
-    def seconds_for(self, payload: _Asked_contra) -> float:
-        """Return how long a call may take."""
-
-    def recheck(self, payload: _Asked_contra) -> _Answer | None:
-        """Check again, when its turn comes, that a call is of use; return an answer that came to be known meanwhile.
-
-        Raises:
-            AuthError: it is of no use any more.
-        """
-
-    async def ask_replicas(self, payload: _Asked_contra, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Claim a call, or find another replica's answer, and remember that."""
-
-    async def take_shared_turn(self, payload: _Asked_contra, wait: ReplicaWait) -> float:
-        """Take a turn in the budget that replicas share; return the seconds until it comes."""
-
-    def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
-        """Let other replicas make a call that ended."""
-
-    async def call(self, payload: _Asked_contra, trail: Trail, wait: ReplicaWait | None) -> _Answer:
-        """Make a call before ``trail.deadline``, and remember its answer; fill in the trail.
-
-        Raises:
-            AuthError: there is no answer, or it is a denial.
-        """
-
-
-class Pending(Call, Generic[_Payload, _Answer]):
-    """A call that has not ended.
-
-    Attributes:
-        key: equal keys are one call.
-        payload: what is asked.
-        askers: the decisions that wait for it; None if there are none.
-        began: when it went out, in seconds of the event loop's clock; None before.
-        wait: what it spent on waiting for replicas; None before its turn, or where there are none.
-        is_cleared: whether no replica has the answer, and the shared budget gave it a turn.
-        settled: how it ended.
-    """
-
-    __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
-
-    def __init__(
-        self,
-        key: Hashable,
-        payload: _Payload,
-        *,
-        owner: Hashable,
-        budget: Hashable,
-        circuit: Hashable,
-        priority: Priority,
-        doubtful: bool = False,
-    ) -> None:
-        super().__init__(owner=owner, budget=budget, circuit=circuit, priority=priority, doubtful=doubtful)
-        self.key = key
-        self.payload = payload
-        self.askers: set[asyncio.Future[Settled[_Answer] | None]] | None = None
-        self.began: float | None = None
-        self.wait: ReplicaWait | None = None
-        self.is_cleared = False
-        self.settled: Settled[_Answer] | None = None
 
 
 class CallQueue(Generic[_Payload, _Answer]):
@@ -214,7 +128,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             return
         if self.order.is_open(pending.circuit) or self._is_silent(pending.circuit):
             self._abandon(pending)
-            raise self._unavailable().error()
+            raise not_asked(self._upstream.name, self._upstream.unavailable).error()
         wait = self.order.wait(pending)
         if self._now() + wait > deadline:
             self._abandon(pending)
@@ -222,7 +136,7 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     async def _wait(self, pending: Pending[_Payload, _Answer], deadline: float) -> Settled[_Answer]:
         loop = asyncio.get_running_loop()
-        told: asyncio.Future[Settled[_Answer] | None] = loop.create_future()
+        told: Asker = loop.create_future()
         if pending.askers is None:
             pending.askers = set()
             self.order.mark(pending, is_abandoned=False)
@@ -243,19 +157,11 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     def _out_of_time(self, pending: Pending[_Payload, _Answer]) -> Failure:
         """Return why a decision has no answer at its deadline: the upstream's fault, or too many calls before this one."""
-        upstream, now = self._upstream, asyncio.get_running_loop().time()
-        is_late = pending.began is not None and now - pending.began >= upstream.attempt_seconds
-        if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
-            return Failure(UpstreamError, upstream.unavailable, f"no answer of {upstream.name} before the deadline")
-        wait = self.order.wait(pending)
-        return Failure.of(
-            overloaded(f"no answer of {upstream.name} before the deadline, after a wait in its queue", wait)
-        )
-
-    def _unavailable(self) -> Failure:
         upstream = self._upstream
-        detail = f"{upstream.name} is not asked: its last calls failed or had no answer"
-        return Failure(UpstreamError, upstream.unavailable, detail)
+        is_late = pending.began is not None and self._now() - pending.began >= upstream.attempt_seconds
+        if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
+            return no_answer(upstream.name, upstream.unavailable)
+        return Failure.of(overloaded(f"no turn towards {upstream.name} before the deadline", self.order.wait(pending)))
 
     def _is_silent(self, circuit: Hashable) -> bool:
         return self.order.is_silent(circuit, self._upstream.silence_seconds)
@@ -281,6 +187,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._timer = asyncio.get_running_loop().call_later(pause, self._on_timer)
 
     def _on_timer(self) -> None:
+        # Before the next look: a timer can fire a little before its time, and would then count as one that is still to come.
         self._timer = None
         self._pump()
 
@@ -320,13 +227,13 @@ class CallQueue(Generic[_Payload, _Answer]):
         try:
             while (result := await upstream.ask_replicas(payload, wait)) is not None:
                 if isinstance(result, Found):
-                    self.order.give_back(pending)
+                    self.order.ended(pending, called=False)
                     self._settle(pending, Settled(result.answer, None, is_shared=True))
                     self._pump()
                     return
                 await asyncio.sleep(result.seconds)
         except AuthError as error:
-            self.order.give_back(pending)
+            self.order.ended(pending, called=False)
             self._settle(pending, Settled(None, Failure.of(error)))
             self._pump()
             return
@@ -389,7 +296,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         """Let no decision wait for a dead endpoint; the calls stay queued, and go out as probes or when it answers again."""
         if circuit not in self._waiting:
             return
-        told = Settled[_Answer](None, self._unavailable())
+        told = Settled[_Answer](None, not_asked(self._upstream.name, self._upstream.unavailable))
         for pending in self._pending.values():
             if pending.circuit == circuit and pending.askers and pending.began is None:
                 for asker in pending.askers:
@@ -403,6 +310,6 @@ class CallQueue(Generic[_Payload, _Answer]):
             _tell(asker, settled)
 
 
-def _tell(asker: "asyncio.Future[Settled[_Answer] | None]", settled: Settled[_Answer] | None) -> None:
+def _tell(asker: Asker, settled: Settled[_Answer] | None) -> None:
     if not asker.done():
         asker.set_result(settled)

@@ -6,10 +6,11 @@ from typing import Final
 from app.adapters.role_cache import REFRESH_AFTER, RoleKey, RoleTable
 from app.authenticator import AccountList, RoleSource
 from app.calls.budget import Priority
-from app.calls.call_order import CallLimits
-from app.calls.call_queue import CallQueue, Pending
+from app.calls.call_queue import CallQueue
 from app.calls.iam_upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
+from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
+from app.calls.upstream import Pending
 from app.core.iam_documents import RolePage
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord

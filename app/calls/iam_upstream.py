@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from app.adapters.role_cache import RoleKey, RoleTable, is_of
 from app.authenticator import AccountList, RoleSource
-from app.calls.call_order import CallLimits
+from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.core.iam_documents import RolePage

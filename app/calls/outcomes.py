@@ -60,6 +60,16 @@ def overloaded(detail: str, wait: float) -> UpstreamError:
     return UpstreamError(Reason.OVERLOADED, detail, retry_after=retry_seconds(wait))
 
 
+def not_asked(name: str, unavailable: Reason) -> Failure:
+    """Return why a decision does not wait for an endpoint that is dead."""
+    return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed or had no answer")
+
+
+def no_answer(name: str, unavailable: Reason) -> Failure:
+    """Return why a decision has no answer at its deadline where that is the upstream's fault."""
+    return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline")
+
+
 def retry_seconds(wait: float) -> int:
     """Return whole seconds for ``Retry-After``: not before a turn is expected, and spread."""
     spread = random.random() * max(1.0, wait * RETRY_SPREAD_SHARE)  # noqa: S311 - no secret

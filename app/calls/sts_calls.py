@@ -11,10 +11,11 @@ from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import OTHERS, KnownKeys
 from app.authenticator import AccountList, Clock, IdentitySource, Judge
 from app.calls.budget import Priority
-from app.calls.call_order import CallLimits
-from app.calls.call_queue import CallQueue, Pending
+from app.calls.call_queue import CallQueue
+from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.sts_upstream import IdentityQuery, StsUpstream
+from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import KnownCredential
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail

@@ -14,7 +14,7 @@ from app.adapters.expiring import ExpiringCache
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.authenticator import AccountList, Clock, IdentitySource
-from app.calls.call_order import CallLimits
+from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.outcomes import Failure
 from app.calls.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.calls.budget import Call, Priority
-from app.calls.call_order import CallLimits, CallOrder, QueueFullError
+from app.calls.call_order import CallOrder
 from app.calls.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
+from app.calls.limits import CallLimits, QueueFullError
 
 KNOWN, NEW = Priority.KNOWN, Priority.NEW
 LIMITS = CallLimits(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.calls.budget import Priority
-from app.calls.call_order import CallLimits
-from app.calls.call_queue import CallQueue, Pending
+from app.calls.call_queue import CallQueue
+from app.calls.limits import CallLimits
 from app.calls.outcomes import MAX_RETRY_SECONDS, Failure, Settled, retry_seconds
 from app.calls.replicas import ComeAgain, Found, ReplicaWait
+from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
 from app.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
 from app.reasons import Reason

@@ -1,0 +1,52 @@
+"""What is kept for each budget and endpoint: bounded, and never forgotten while it is in use."""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, Protocol, TypeVar
+
+# So many are looked at for an idle one before another one is added.
+_LOOK_AT: Final = 8
+
+
+class Idle(Protocol):
+    """What tells whether it is in use."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing would be forgotten with it."""
+
+
+_Value = TypeVar("_Value", bound=Idle)
+
+
+class Kept(Generic[_Value]):
+    """Values by key, made when they are needed. Beyond so many an idle one goes for each new one."""
+
+    def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
+        self._make = make
+        self._most = most
+        self._values: OrderedDict[Hashable, _Value] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def of(self, key: Hashable) -> _Value:
+        """Return the value of a key."""
+        value = self._values.get(key)
+        if value is None:
+            if len(self._values) >= self._most:
+                self._drop_idle()
+            value = self._values[key] = self._make(key)
+        return value
+
+    def values(self) -> list[_Value]:
+        """Return all of them."""
+        return list(self._values.values())
+
+    def _drop_idle(self) -> None:
+        for key in list(itertools.islice(self._values, _LOOK_AT)):
+            if self._values[key].is_idle:
+                del self._values[key]
+                return
+            self._values.move_to_end(key)

@@ -1,0 +1,47 @@
+"""The limits on the calls to one upstream."""
+
+from dataclasses import dataclass
+
+
+class QueueFullError(Exception):
+    """The queue has no place for a call.
+
+    Attributes:
+        seconds: until a place is expected.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimits:
+    """The limits on the calls to one upstream.
+
+    Attributes:
+        rate: calls a second of one budget.
+        burst: calls of one budget that may go out at once after a pause.
+        in_flight: calls of one budget at once.
+        new_in_flight: new calls among them.
+        circuit_in_flight: calls to one endpoint at once.
+        total_in_flight: calls at once in all.
+        total_new_in_flight: new calls among them.
+        total_unproven_in_flight: calls at once to endpoints that do not answer, in all. They count against none of the other
+            limits, so that they take no place of calls to endpoints that answer.
+        queued: known calls that wait.
+        new_queued: new calls that wait.
+        failures_to_open: failures in a row that open an endpoint's circuit.
+    """
+
+    rate: float
+    burst: float
+    in_flight: int
+    new_in_flight: int
+    circuit_in_flight: int
+    total_in_flight: int
+    total_new_in_flight: int
+    total_unproven_in_flight: int
+    queued: int
+    new_queued: int
+    failures_to_open: int
