@@ -45,10 +45,6 @@ class CallOrder:
         """Whether a call waits."""
         return any(queue.calls for budget in self._budgets.values() for queue in budget.queues.values())
 
-    def queued(self, priority: Priority) -> int:
-        """Return how many calls of a priority wait."""
-        return len(self._shares[priority])
-
     @property
     def is_full(self) -> bool:
         """Whether a call may be without a place."""
@@ -157,8 +153,7 @@ class CallOrder:
         """Note that an endpoint answered, whatever it said."""
         known = self._circuits.of(circuit)
         known.answered()
-        if known.waiting:
-            self._roomy.append(known)
+        self._roomy.append(known)
 
     def failed(self, circuit: Hashable) -> bool:
         """Note that an endpoint did not answer, or failed inside; return whether that opened its circuit."""

@@ -14,9 +14,9 @@ from app.adapters.ticks import TICKS
 from app.audit import get_logger
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
-from app.calls.outcomes import Failure, Settled, no_answer, not_asked, overloaded
+from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
 from app.calls.replicas import Found, ReplicaWait
-from app.calls.upstream import Asker, Pending, Upstream
+from app.calls.upstream import Asker, Pending, Upstream, tell
 from app.calls.waiting_places import WaitingPlaces
 from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
@@ -24,8 +24,6 @@ from app.trail import Trail
 
 # Of the event loop's timer: calls that are due within it go out together. Saved turns (`CallLimits.burst`) make up for it.
 _LEAST_PAUSE_SECONDS: Final = 0.005
-_THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
-_STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
 
 _Payload = TypeVar("_Payload")
 _Answer = TypeVar("_Answer")
@@ -52,9 +50,6 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._loop: asyncio.AbstractEventLoop | None = None
         # How many decisions wait for each endpoint.
         self._waiting: Counter[Hashable] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._pending)
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
         """Return the call with this key that has not ended."""
@@ -120,7 +115,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         for _ in self.order.take_all():
             pass
         for pending in list(self._pending.values()):
-            self._settle(pending, Settled(None, _STOPPING))
+            self._settle(pending, Settled(None, STOPPING))
 
     def _require_worth_waiting(self, pending: Pending[_Payload, _Answer], deadline: float) -> None:
         """Refuse at once a decision that would wait in vain, and leave its call in the queue."""
@@ -142,7 +137,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self.order.mark(pending, is_abandoned=False)
         pending.askers.add(told)
         self._waiting[pending.circuit] += 1
-        timer = loop.call_at(deadline, _tell, told, None)
+        timer = loop.call_at(deadline, tell, told, None)
         try:
             settled = await told
         finally:
@@ -198,14 +193,12 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     def _begin(self, pending: Pending[_Payload, _Answer]) -> None:
         try:
-            answer = self._upstream.recheck(pending.payload)
+            settled = Settled(self._upstream.recheck(pending.payload), None)
         except AuthError as error:
+            settled = Settled(None, Failure.of(error))
+        if settled.answer is not None or settled.failure is not None:
             self.order.ended(pending, called=False)
-            self._settle(pending, Settled(None, Failure.of(error)))
-            return
-        if answer is not None:
-            self.order.ended(pending, called=False)
-            self._settle(pending, Settled(answer, None))
+            self._settle(pending, settled)
         elif self._upstream.patience is not None and not pending.is_cleared:
             self.order.set_aside(pending)
             self._start(self._ask_others(pending, self._upstream.patience))
@@ -277,7 +270,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         else:
             # A denial, throttling and an odd answer all show that somebody answers.
             self.order.answered(pending.circuit)
-            if error.reason in _THROTTLED:
+            if error.reason in THROTTLED:
                 self.order.throttled(pending.budget)
         return Failure.of(error)
 
@@ -300,16 +293,11 @@ class CallQueue(Generic[_Payload, _Answer]):
         for pending in self._pending.values():
             if pending.circuit == circuit and pending.askers and pending.began is None:
                 for asker in pending.askers:
-                    _tell(asker, told)
+                    tell(asker, told)
 
     def _settle(self, pending: Pending[_Payload, _Answer], settled: Settled[_Answer]) -> None:
         del self._pending[pending.key]
         pending.settled = settled
         askers, pending.askers = pending.askers, None
         for asker in askers or ():
-            _tell(asker, settled)
-
-
-def _tell(asker: Asker, settled: Settled[_Answer] | None) -> None:
-    if not asker.done():
-        asker.set_result(settled)
+            tell(asker, settled)

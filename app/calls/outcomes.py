@@ -39,6 +39,11 @@ class Failure(NamedTuple):
         return self.kind(self.reason, detail)
 
 
+STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
+# AWS answered that its quota is used up.
+THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
+
+
 class Settled(NamedTuple, Generic[_Answer]):
     """The end of a call.
 

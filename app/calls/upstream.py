@@ -102,3 +102,9 @@ class Pending(Call, Generic[_Payload, _Answer]):
         self.wait: ReplicaWait | None = None
         self.is_cleared = False
         self.settled: Settled[_Answer] | None = None
+
+
+def tell(asker: Asker, settled: Settled[Any] | None) -> None:
+    """Tell a decision the end of its call, unless it was told before; None: its deadline came first."""
+    if not asker.done():
+        asker.set_result(settled)

@@ -451,7 +451,7 @@ class Model:
         assert all(call.queue is not None for call in self.waiting), "no call is lost"
         for priority in Priority:
             usual = [call for call in self.waiting if call.priority is priority and call not in self.returning]
-            assert len(usual) == self.run.order.queued(priority) <= 8
+            assert len(usual) == len(self.run.order._shares[priority]) <= 8
         for moments in self.began.values():
             for start in moments[-20:]:
                 assert sum(start <= moment < start + 1 for moment in moments) <= limits.rate + limits.burst
