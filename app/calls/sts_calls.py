@@ -81,6 +81,7 @@ class StsIntroductions:
         if remembered is not None:
             trail.sts.cache = HIT
             if isinstance(remembered, KnownCredential):
+                trail.sts.request_id = remembered.principal.request_id
                 return remembered
             trail.saw_signature(remembered.form, remembered.signed_at, self._upstream.clock())
             raise remembered.failure.error(" (remembered)")

@@ -309,7 +309,7 @@ async def test_strangers_are_remembered_apart_and_evict_nobody(monkeypatch: pyte
     for number in range(10):
         await caller.ask(renewed(number))
     assert len(caller.known) == (10 if account == ACCOUNT else 0)
-    await caller.ask(renewed(9))
+    assert (await caller.ask(renewed(9))).principal.request_id == "sts-10"
     assert caller.sts.asked == 10
     await caller.ask(renewed(0))
     assert caller.sts.asked == (10 if account == ACCOUNT else 11)
