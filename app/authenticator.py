@@ -34,7 +34,7 @@ from app.trail import HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
 # Evaluates a credential by the local rules. Its argument is called with the key id before the expensive ones, and may raise.
-Judge = Callable[[Callable[[str], None]], ForwardableRequest]
+Judge = Callable[[], ForwardableRequest]
 
 
 class AccountList(Protocol):
@@ -79,13 +79,14 @@ class IdentitySource(Protocol):
 class Introductions(Protocol):
     """Finds out who signed credentials that are not known."""
 
-    async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:
+    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
         """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
 
         Args:
             key: of its text.
+            credential: its text.
             judge: evaluates it by the local rules. It is asked only if nobody else is finding out about the same text, and
-                asks in its turn whether a call with this key id would find a place.
+                the call has a chance of a place.
             trail: of the decision; ``trail.sts`` is filled in.
 
         Raises:
@@ -201,13 +202,12 @@ class Authenticator:
         if known is not None:
             return known
         return await self._introductions.introduce(
-            key, lambda require_room: self._judge(credential, trail, require_room), trail
+            key, credential, lambda: self._judge(credential, trail), trail
         )  # 3, 4
 
-    def _judge(self, credential: str, trail: Trail, require_room: Callable[[str], None]) -> ForwardableRequest:
+    def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:
         signed = decode_credential(credential, self._policy.request.forms)  # 1
         trail.form = signed.form
-        require_room(signed.signature.scope.access_key_id)
         validated = validate(signed, self._policy.request)  # 2
         now = self._clock()
         trail.saw_signature(validated.form, validated.signed_at, now)

@@ -534,6 +534,12 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         count,
     ),
     "app.calls.sts_calls.STS_QUEUED": ("STS", "calls that wait, of keys that STS has vouched for", count),
+    "app.calls.allowance.MIN_ALLOWED": (
+        "STS",
+        "the same of one account, while STS rejects most of its new keys",
+        count,
+    ),
+    "app.calls.allowance.MAX_RESTRICTED": ("STS", "accounts with such a shorter queue", count),
     "app.calls.sts_calls.STS_NEW_QUEUED": ("STS", "calls that wait, of all other keys", count),
     "app.calls.sts_calls.STS_BURST_SECONDS": ("STS", "calls saved up in a pause, as time at the rate", seconds),
     "app.calls.sts_calls.STS_FAILURES": ("STS", "failures in a row that open the circuit of a host", count),

@@ -54,6 +54,10 @@ class CallOrder:
         """Whether a call of this owner would find a place in the queue."""
         return self._shares[priority].has_place(owner)
 
+    def calls_of(self, owner: Hashable, priority: Priority) -> int:
+        """Return how many calls of an owner wait."""
+        return self._shares[priority].calls_of(owner)
+
     def seconds_to_place(self, owner: Hashable, budget: Hashable, priority: Priority) -> float:
         """Return the seconds until a full queue has a place for a call that is refused now.
 

@@ -5,6 +5,7 @@ key id (`app.adapters.known_keys`). The hint chooses limits and a budget, and de
 """
 
 import time
+from collections.abc import Hashable
 from typing import Final
 
 from app.adapters.known_credentials import KnownCredentials
@@ -17,6 +18,7 @@ from app.calls.options import CallOptions
 from app.calls.sts_upstream import IdentityQuery, StsUpstream
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
+from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential
 from app.trail import COALESCED, HIT, MISS, SHARED, Trail
 
@@ -75,7 +77,7 @@ class StsIntroductions:
         self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
 
-    async def introduce(self, key: bytes, judge: Judge, trail: Trail) -> KnownCredential:
+    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.authenticator.Introductions`."""
         remembered = self._upstream.recall(key)
         if remembered is not None:
@@ -88,7 +90,9 @@ class StsIntroductions:
         pending = self._queue.get(key)
         is_first = pending is None
         if pending is None:
-            made = self._pending(key, judge(self.require_room))
+            self._require_room_by_hint(credential)
+            made = self._pending(key, judge())
+            self._require_room(made.owner, made.budget, made.priority)
             trail.sts.cache = MISS
             shared = None if self._upstream.replicas is None else await self._upstream.look(made.payload)
             if shared is not None:
@@ -104,23 +108,30 @@ class StsIntroductions:
             trail.saw_signature(request.form, request.signed_at, self._upstream.clock())
         return await self._join(pending, trail, is_first=is_first)
 
-    def require_room(self, key_id: str) -> None:
-        """Refuse a new credential whose call would find no place in the queue.
+    async def close(self) -> None:
+        """End every call."""
+        await self._queue.close()
 
-        This is the place to ask before a credential is judged, with a key id that may be wrong or invented.
+    def _require_room_by_hint(self, credential: str) -> None:
+        """Refuse a credential before it is judged, where calls with keys like its own find no place.
 
         Raises:
             UpstreamError: ``overloaded``.
         """
-        if not self._queue.order.is_full:
+        if not (self._queue.order.is_full or self._upstream.allowances):
             return
-        account, priority = self._keys.owner_of(key_id)
-        if not self._queue.order.has_place(account, priority):
-            raise self._queue.full(self._queue.order.seconds_to_place(account, (account, ""), priority))
+        key_id = hint_key_id(credential)
+        if key_id is not None:
+            account, priority = self._keys.owner_of(key_id)
+            self._require_room(account, (account, ""), priority)
 
-    async def close(self) -> None:
-        """End every call."""
-        await self._queue.close()
+    def _require_room(self, account: Hashable, budget: Hashable, priority: Priority) -> None:
+        order = self._queue.order
+        has_place = order.has_place(account, priority)
+        if has_place and priority is Priority.NEW:
+            has_place = order.calls_of(account, priority) < self._upstream.allowances.of(account)
+        if not has_place:
+            raise self._queue.full(order.seconds_to_place(account, budget, priority))
 
     def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
         endpoint = request.request.endpoint

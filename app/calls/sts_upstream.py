@@ -14,6 +14,7 @@ from app.adapters.expiring import ExpiringCache
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.authenticator import AccountList, Clock, IdentitySource
+from app.calls.allowance import Allowances
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.outcomes import Failure
@@ -102,6 +103,7 @@ class StsUpstream:
         self._keys = keys
         self._accounts = accounts
         self._limits = limits
+        self.allowances = Allowances(limits.new_queued)
         self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, options.timer)
         # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
         # of their own.
@@ -159,8 +161,10 @@ class StsUpstream:
         try:
             identity = await self._source.identify(query.request, trail)
         except AuthenticationError as error:
+            self.allowances.rejected(query.account)
             self._denials.put(query.key, _denial(query, error), DENIAL_SECONDS, owner=query.account)
             raise
+        self.allowances.vouched(query.account)
         known = self._remember(query, identity)
         if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
             digest, left = request_digest(query.request.request), self._seconds_left(query)

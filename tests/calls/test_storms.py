@@ -95,7 +95,9 @@ class Service:
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
         trail = Trail(request_id="r", deadline=clock() + DECISION_SECONDS)
-        known = self.known.recall(sidecar.key) or await self.introductions.introduce(sidecar.key, sidecar.judged, trail)
+        known = self.known.recall(sidecar.key) or await self.introductions.introduce(
+            sidecar.key, sidecar.request.access_key_id, sidecar.judged, trail
+        )
         await self.roles.fetch_role(AdmittedPrincipal(known.principal), trail)
 
     async def close(self) -> None:
@@ -112,8 +114,7 @@ class Sidecar:
         key_id = new_access_key_id("ASIA", account)
         self.request = replace(REQUEST, access_key_id=key_id, target=f"{account}/{role}/task-{number}")
 
-    def judged(self, require_room: object) -> ForwardableRequest:
-        require_room(self.request.access_key_id)  # type: ignore[operator]
+    def judged(self) -> ForwardableRequest:
         return require_fresh(self.request, NOW)
 
 

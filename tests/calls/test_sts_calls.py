@@ -12,7 +12,7 @@ from app.adapters.accounts import FixedAccounts
 from app.adapters.known_credentials import KnownCredentials
 from app.adapters.known_keys import KnownKeys
 from app.adapters.sts_endpoints import load_sts_endpoints
-from app.calls import sts_calls, sts_upstream
+from app.calls import allowance, sts_calls, sts_upstream
 from app.calls.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
 from app.calls.sts_calls import STS_FAILURES, STS_NEW_IN_FLIGHT
 from app.calls.sts_upstream import request_digest
@@ -52,6 +52,7 @@ class Caller:
     def __init__(self, sts: Any, time: Time | None = None, accounts: Any = LISTED, **options: Any) -> None:
         self.time = time or Time()
         self.sts = sts
+        self.judged = 0
         self.known = KnownCredentials(self.time.clock, self.time.timer)
         self.keys = KnownKeys(accounts, self.time.timer)
         self.calls = new_introductions(
@@ -69,14 +70,14 @@ class Caller:
         if found is not None:
             return found
 
-        def judged(require_room: Any) -> ForwardableRequest:
+        def judged() -> ForwardableRequest:
+            self.judged += 1
             request = judge(text)
-            require_room(request.access_key_id)
             return require_fresh(
                 request if host is None else replace(request, endpoint=endpoint_of(host)), self.time.clock()
             )
 
-        return await self.calls.introduce(key, judged, trail or new_trail())
+        return await self.calls.introduce(key, text, judged, trail or new_trail())
 
     async def refused(self, recipe: Recipe = RECIPE, trail: Trail | None = None, **more: Any) -> AuthError:
         with pytest.raises(AuthError) as raised:
@@ -397,12 +398,43 @@ def test_a_full_queue_refuses_before_the_credential_is_judged(monkeypatch: pytes
         caller = Caller(Sts(released=asyncio.Event()), rate=1.0)
         flood = [asyncio.create_task(caller.refused(new_key(), new_trail(3.0))) for _ in range(8)]
         await settle()
-        key_id = new_access_key_id("ASIA", ACCOUNT)
-        with pytest.raises(UpstreamError) as raised:
-            caller.calls.require_room(key_id)
-        assert raised.value.reason is Reason.OVERLOADED
-        caller.calls.require_room(new_access_key_id("ASIA", OTHER))
+        judged = caller.judged
+        assert (await caller.refused(new_key())).reason is Reason.OVERLOADED
+        assert caller.judged == judged
+        assert (await caller.refused(new_key(OTHER), new_trail(0.5))).reason is Reason.OVERLOADED
+        assert caller.judged == judged + 1
         await asyncio.gather(*flood)
+        await caller.calls.close()
+
+    run_in_virtual_time(scene())
+
+
+def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real new task of that account waits behind few invented keys, and what finds no place is not even judged."""
+    monkeypatch.setattr(allowance, "MIN_ALLOWED", 20)
+
+    async def scene() -> None:
+        sts = Sts(error=AuthenticationError(Reason.STS_REJECTED, "seen"))
+        caller = Caller(sts, rate=1000.0)
+        for _ in range(10):
+            await asyncio.gather(*(caller.refused(new_key()) for _ in range(100)))
+        sts.released = asyncio.Event()
+        flood = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(200)]
+        await settle()
+        judged = caller.judged
+        assert (await caller.refused(new_key())).reason is Reason.OVERLOADED
+        assert caller.judged == judged
+        await asyncio.gather(*flood)
+        sts.released.set()
+        await settle()
+        sts.error = None
+        for _ in range(10):
+            await asyncio.gather(*(caller.ask(new_key()) for _ in range(15)))
+        sts.released = asyncio.Event()
+        storm = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(500)]
+        await settle()
+        assert caller.judged >= judged + 150 + 500
+        await asyncio.gather(*storm)
         await caller.calls.close()
 
     run_in_virtual_time(scene())
