@@ -45,7 +45,7 @@ from bench.service import ACCOUNT, OWN_ROLE, service_environment, start_service
 ATTACKS_A_SECOND: Final = 1_000
 STS_LATENCY: Final = 0.02
 LONG_SECONDS: Final = 60.0
-SHORT_SECONDS: Final = 15.0
+SHORT_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 15.0
 PAUSE_SECONDS: Final = 3.0
 MOST_MILLISECONDS: Final = 60.0

@@ -10,10 +10,10 @@ from collections.abc import Hashable
 from typing import Final
 
 MIN_ALLOWED: Final = 256
-# A rejected key takes a 64th, a vouched one gives a 16th: where a fifth of the new keys are real, the queue stays open. It
-# takes 300 rejected keys to close it, and 80 vouched ones to open it again, less than a second each at the default rate.
-_REJECTED: Final = 1 - 1 / 64
-_VOUCHED: Final = 1 + 1 / 16
+# A rejected key takes a 16th, a vouched one gives a quarter: where a quarter of the new keys are real, the queue stays open.
+# It takes 75 rejected keys to close it, and 22 vouched ones to open it again.
+_REJECTED: Final = 1 - 1 / 16
+_VOUCHED: Final = 1 + 1 / 4
 # Accounts with less than the whole allowance that are remembered; the one that was seen first is forgotten.
 MAX_RESTRICTED: Final = 10_000
 
@@ -37,6 +37,11 @@ class Allowances:
     def of(self, owner: Hashable) -> int:
         """Return how many calls of an owner may wait."""
         return int(self._restricted.get(owner, self._most))
+
+    def is_doubtful(self, owner: Hashable) -> bool:
+        """Whether most new keys of an owner were rejected of late."""
+        allowed = self._restricted.get(owner)
+        return allowed is not None and allowed <= MIN_ALLOWED
 
     def rejected(self, owner: Hashable) -> None:
         """Note that AWS does not know the key of a call."""

@@ -4,6 +4,7 @@ A call holds the rebuilt request and not the text. Before STS has answered, the 
 key id (`app.adapters.known_keys`). The hint chooses limits and a budget, and decides nothing else.
 """
 
+import asyncio
 import time
 from collections.abc import Hashable
 from typing import Final
@@ -15,6 +16,7 @@ from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
+from app.calls.pacing import Pace
 from app.calls.sts_upstream import IdentityQuery, StsUpstream
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
@@ -76,6 +78,8 @@ class StsIntroductions:
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
         self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
+        # All accounts whose new keys STS mostly rejects get the pace of one account: a flood may name fifty of them.
+        self._doubtful = Pace(options.rate, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time())
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.authenticator.Introductions`."""
@@ -102,6 +106,8 @@ class StsIntroductions:
             if pending is None:
                 pending = made
                 self._queue.submit(made)
+                if made.priority is Priority.NEW and self._upstream.allowances.is_doubtful(made.owner):
+                    self._doubtful.reserve()
         else:
             trail.sts.cache = COALESCED
             request = pending.payload.request.request
@@ -129,7 +135,10 @@ class StsIntroductions:
         order = self._queue.order
         has_place = order.has_place(account, priority)
         if has_place and priority is Priority.NEW:
-            has_place = order.calls_of(account, priority) < self._upstream.allowances.of(account)
+            allowances = self._upstream.allowances
+            has_place = order.calls_of(account, priority) < allowances.of(account)
+            if has_place and allowances.is_doubtful(account):
+                has_place = self._doubtful.wait() == 0
         if not has_place:
             raise self._queue.full(order.seconds_to_place(account, budget, priority))
 

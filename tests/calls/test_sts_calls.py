@@ -440,6 +440,28 @@ def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue(monkeypatch:
     run_in_virtual_time(scene())
 
 
+def test_all_accounts_whose_new_keys_are_rejected_have_the_pace_of_one() -> None:
+    """A flood can name every listed account; each of them has a budget of its own towards STS."""
+
+    async def scene() -> None:
+        sts = Sts(error=AuthenticationError(Reason.STS_REJECTED, "seen"))
+        caller = Caller(sts, rate=100.0)
+        for _ in range(2):
+            await asyncio.gather(
+                *(caller.refused(new_key(account)) for _ in range(100) for account in (ACCOUNT, OTHER))
+            )
+        await asyncio.sleep(10.0)
+        before = sts.asked
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < began + 10.0:
+            await asyncio.gather(*(caller.refused(new_key(account)) for account in (ACCOUNT, OTHER)))
+            await asyncio.sleep(0.005)
+        assert 900 <= sts.asked - before <= 1_100
+        await caller.calls.close()
+
+    run_in_virtual_time(scene())
+
+
 # Hosts of STS that hang, or fail.
 
 
