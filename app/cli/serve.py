@@ -31,9 +31,10 @@ def serve() -> None:
     """
     # Until the server has its own: as the first process of a container it would ignore the signal.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    # structlog imports rich where it is installed. It is no dependency of the service, which writes no line with it, and it
-    # takes 3.8 MB. None makes an import of it fail.
-    cast("dict[str, Any]", sys.modules).setdefault("rich", None)
+    # Other packages import these where they are installed, and do without where they are not: structlog rich, for its colours
+    # (3.8 MB), and FastAPI pydantic's old interface, to refuse models of it (1.5 MB). None makes an import of them fail.
+    for name in ("rich", "pydantic.v1"):
+        cast("dict[str, Any]", sys.modules).setdefault(name, None)
     # Imported here: the other commands need none of it, and start in a third of the time.
     from app.server import run  # noqa: PLC0415
     from app.sockets import ListenError  # noqa: PLC0415

@@ -194,7 +194,7 @@ def assert_each_was_asked_about_once(aws: Aws, sidecars: int, roles: int) -> Non
     assert (len(aws.iam), sum(aws.iam.values())) == (roles, roles)
 
 
-@pytest.mark.parametrize(("connections", "count"), [(1_000, 1), (4_000, 1), (8_000, 1), (4_000, 3)])
+@pytest.mark.parametrize(("connections", "count"), [(1_000, 1), (8_000, 3)])
 def test_a_storm_costs_one_call_for_each_credential_and_role_and_takes_its_bound(connections: int, count: int) -> None:
     async def scene() -> None:
         aws, accounts = Aws(), accounts_of(count)
@@ -325,7 +325,7 @@ def test_the_end_of_the_service_ends_every_call_and_tells_who_waits() -> None:
 
 
 def test_a_flood_of_invented_keys_slows_no_other_account_and_no_renewal() -> None:
-    """I20: 1,000 a second of one named account, for 60 s; they fill its queue, and then are refused."""
+    """I20: 1,000 a second of one named account, for 20 s; they fill its queue, and then are refused."""
 
     async def scene() -> None:
         aws, accounts = Aws(), accounts_of(2)
@@ -346,7 +346,7 @@ def test_a_flood_of_invented_keys_slows_no_other_account_and_no_renewal() -> Non
                 failed.append(reason)
 
         tasks: list[asyncio.Task[object]] = []
-        for number in range(60_000):
+        for number in range(20_000):
             if number % 200 == 0:
                 renewed = Sidecar(2_000_000 + number, attacked, "role-0")
                 renewed.request = replace(renewed.request, access_key_id=renewing.request.access_key_id)
