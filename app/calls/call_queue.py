@@ -6,7 +6,7 @@ after its deadline is refused at once and told when to come again; its call stay
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
@@ -50,8 +50,8 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._timer: asyncio.TimerHandle | None = None
         # Known from the first call on: the queue can be made before the event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # How many decisions wait for each endpoint.
-        self._waiting: Counter[Hashable] = Counter()
+        # The decisions that wait for each endpoint.
+        self._waiting: dict[Hashable, dict[Asker, Pending[_Payload, _Answer]]] = {}
         self._to_tell: deque[Asker] = deque()
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
@@ -139,14 +139,15 @@ class CallQueue(Generic[_Payload, _Answer]):
             pending.askers = set()
             self.order.mark(pending, is_abandoned=False)
         pending.askers.add(told)
-        self._waiting[pending.circuit] += 1
+        waiting = self._waiting.setdefault(pending.circuit, {})
+        waiting[told] = pending
         timer = loop.call_at(deadline, tell, told, None)
         try:
             settled = await told
         finally:
             timer.cancel()
-            self._waiting[pending.circuit] -= 1
-            if not self._waiting[pending.circuit]:
+            del waiting[told]
+            if not waiting:
                 del self._waiting[pending.circuit]
             if pending.askers is not None:
                 pending.askers.discard(told)
@@ -290,12 +291,9 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     def _tell_those_who_wait(self, circuit: Hashable) -> None:
         """Let no decision wait for a dead endpoint; the calls stay queued, and go out as probes or when it answers again."""
-        if circuit not in self._waiting:
-            return
         is_telling = bool(self._to_tell)
-        for pending in self._pending.values():
-            if pending.circuit == circuit and pending.askers and pending.began is None:
-                self._to_tell.extend(pending.askers)
+        waiting = self._waiting.get(circuit, {})
+        self._to_tell.extend(asker for asker, pending in waiting.items() if pending.began is None)
         if not is_telling:
             self._tell_some()
 
