@@ -626,6 +626,7 @@ NO_BOUNDS: Final = {
     "app.calls.replicas._FIRST_PAUSE_SECONDS": "how often a waiting replica looks at first",
     "app.calls.replicas._LAST_PAUSE_SECONDS": "how often it looks later",
     "app.calls.call_queue._LEAST_PAUSE_SECONDS": "how exactly the rate is kept; saved turns make up for it",
+    "app.calls.sts_calls.STS_DOUBTFUL_SHARE": "the half of the rate that the row of shorter queues names",
     "app.calls.allowance._VOUCHED": "how fast a short queue becomes long again",
     "app.calls.kept._LOOK_AT": "how many idle budgets are looked for",
     "app.calls.options.ATTEMPT_SECONDS": "a default that the service replaces with the one of its connections",

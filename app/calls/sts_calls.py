@@ -38,6 +38,9 @@ STS_NEW_QUEUED: Final = 32_768
 # Saved up in a pause, as seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
+# The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
+# millisecond of the processor if its call is made, and a quarter of that if it is refused.
+STS_DOUBTFUL_SHARE: Final = 0.5
 
 
 class StsIntroductions:
@@ -78,8 +81,10 @@ class StsIntroductions:
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
         self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
-        # All accounts whose new keys STS mostly rejects get the pace of one account: a flood may name fifty of them.
-        self._doubtful = Pace(options.rate, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time())
+        # All accounts whose new keys STS mostly rejects share one pace: a flood may name fifty of them.
+        self._doubtful = Pace(
+            options.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
+        )
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.authenticator.Introductions`."""
@@ -149,7 +154,7 @@ class StsIntroductions:
         region = "all regions" if account == OTHERS else endpoint.region
         return Pending(
             key,
-            IdentityQuery(key, request, account, region),
+            IdentityQuery(key, request, account, region, is_new=priority is Priority.NEW),
             owner=account,
             budget=(account, region),
             circuit=endpoint.host,

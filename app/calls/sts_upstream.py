@@ -67,12 +67,14 @@ class IdentityQuery:
         request: the rebuilt request.
         account: whose limits it counts against, as far as that is known.
         region: the region of its budget.
+        is_new: whether STS has not vouched for its key before.
     """
 
     key: bytes
     request: ForwardableRequest
     account: str
     region: str
+    is_new: bool
 
 
 class StsUpstream:
@@ -161,10 +163,12 @@ class StsUpstream:
         try:
             identity = await self._source.identify(query.request, trail)
         except AuthenticationError as error:
-            self.allowances.rejected(query.account)
+            if query.is_new:
+                self.allowances.rejected(query.account)
             self._denials.put(query.key, _denial(query, error), DENIAL_SECONDS, owner=query.account)
             raise
-        self.allowances.vouched(query.account)
+        if query.is_new:
+            self.allowances.vouched(query.account)
         known = self._remember(query, identity)
         if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
             digest, left = request_digest(query.request.request), self._seconds_left(query)
