@@ -10,10 +10,10 @@ from collections.abc import Hashable
 from typing import Final
 
 MIN_ALLOWED: Final = 256
-# A rejected key takes a 16th, a vouched one gives a quarter: where a quarter of the new keys are real, the queue stays open.
-# It takes 75 rejected keys to close it, and 22 vouched ones to open it again.
-_REJECTED: Final = 1 - 1 / 16
-_VOUCHED: Final = 1 + 1 / 4
+# A rejected key takes a quarter, and a vouched one gives back what three take: where a quarter of the new keys are real, the
+# queue stays open. It takes 17 rejected keys in a row to close it, and 6 vouched ones to open it again.
+_REJECTED: Final = 3 / 4
+_VOUCHED: Final = 1 / _REJECTED**3
 # Accounts with less than the whole allowance that are remembered; the one that was seen first is forgotten.
 MAX_RESTRICTED: Final = 10_000
 
