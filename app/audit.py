@@ -30,7 +30,7 @@ DECISION: Final = "decision"
 _MAX_TEXT: Final = 256
 _MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-# Every key of a decision is a text. To allow for others takes orjson twice the time.
+# Every key in the line of a decision is a str. With OPT_NON_STR_KEYS orjson takes twice the time.
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 

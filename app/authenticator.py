@@ -33,7 +33,7 @@ from app.core.role_tags import RoleRecord, read_grant
 from app.trail import HIT, NONE, Trail
 
 Clock = Callable[[], datetime]
-# Evaluates a credential by the local rules. Its argument is called with the key id before the expensive ones, and may raise.
+# Evaluates one credential by the local rules, and raises `CredentialError` if it breaks one.
 Judge = Callable[[], ForwardableRequest]
 
 

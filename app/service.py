@@ -80,11 +80,9 @@ def utc_now() -> datetime:
 
 
 @contextlib.asynccontextmanager
-async def open_service(
-    settings: Settings, clock: Clock = utc_now, metrics: Metrics | None = None
-) -> AsyncIterator[Service]:
+async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Service]:
     """Build the service inside the running event loop; close its clients at the end."""
-    metrics = metrics or Metrics()
+    metrics = Metrics()
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)

@@ -154,7 +154,7 @@ def parse_zone(text: str) -> str:
 
 
 def parse_workers(text: str) -> int:
-    """Accept the one value of ``KMESH_AWSIAM_WORKERS`` that says what is so in any case."""
+    """Accept 1, the only number of processes that ``KMESH_AWSIAM_WORKERS`` may still name."""
     if text.strip() != "1":
         raise ValueError(
             "several processes are not there any more: one serves thousands of calls a second, and AWS's quotas are reached "

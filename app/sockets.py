@@ -34,12 +34,6 @@ class Sockets:
     api: socket.socket
     diagnostics: socket.socket | None
 
-    def close(self) -> None:
-        """Close them in this process; another one that has them goes on."""
-        self.api.close()
-        if self.diagnostics is not None:
-            self.diagnostics.close()
-
 
 @contextlib.contextmanager
 def listening(settings: Settings) -> Iterator[Sockets]:

@@ -540,7 +540,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         count,
     ),
     "app.calls.allowance.MAX_RESTRICTED": ("STS", "accounts with such a shorter queue", count),
-    "app.calls.call_queue.TOLD_AT_ONCE": (
+    "app.calls.waiting_decisions.TOLD_AT_ONCE": (
         "STS",
         "waiting decisions that are told in one turn of the event loop that a host is dead",
         count,
@@ -625,8 +625,9 @@ NO_BOUNDS: Final = {
     "app.adapters.own_credentials.LOOK_PAUSE_SECONDS": "how often the end of credentials is looked at",
     "app.calls.replicas._FIRST_PAUSE_SECONDS": "how often a waiting replica looks at first",
     "app.calls.replicas._LAST_PAUSE_SECONDS": "how often it looks later",
+    "app.calls.call_queue._BEGUN_AT_ONCE": "calls that go out in one turn of the event loop; the others do in the next",
     "app.calls.call_queue._LEAST_PAUSE_SECONDS": "how exactly the rate is kept; saved turns make up for it",
-    "app.calls.sts_calls.STS_DOUBTFUL_SHARE": "the half of the rate that the row of shorter queues names",
+    "app.calls.sts_upstream.STS_DOUBTFUL_SHARE": "the half of the rate that the row of shorter queues names",
     "app.calls.allowance._VOUCHED": "how fast a short queue becomes long again",
     "app.calls.kept._LOOK_AT": "how many idle budgets are looked for",
     "app.calls.options.ATTEMPT_SECONDS": "a default that the service replaces with the one of its connections",

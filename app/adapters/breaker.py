@@ -8,8 +8,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from app.errors import AuthError, OutOfTimeError, UpstreamDownError
-
 Timer = Callable[[], float]
 
 # So many failures in a row, then a pause before the next try.
@@ -41,11 +39,6 @@ class Breaker:
         self._timer = timer
         self._states: dict[Hashable, _State] = {}
 
-    def is_worth_waiting(self, key: Hashable) -> bool:
-        """Whether a call that has to queue first may be let through afterwards. It lets none through by itself."""
-        state = self._states.get(key)
-        return state is None or state.failures < self._threshold or self._timer() >= state.retry_at
-
     def allows(self, key: Hashable) -> bool:
         """Whether a call may go out now. While open, one is let through a pause: whoever asks first."""
         state = self._states.get(key)
@@ -67,10 +60,3 @@ class Breaker:
         state = self._states.setdefault(key, _State())
         state.failures += 1
         state.retry_at = self._timer() + self._pause
-
-    def learn(self, key: Hashable, error: AuthError) -> None:
-        """Count an outage as a failure. A denial, throttling and an odd answer show that somebody answers."""
-        if isinstance(error, UpstreamDownError):
-            self.failed(key)
-        elif not isinstance(error, OutOfTimeError):
-            self.succeeded(key)

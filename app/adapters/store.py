@@ -72,31 +72,6 @@ class Store(Protocol):
         """
 
 
-class NoStore:
-    """A `Store` that is not there: nothing is shared, and nobody waits for anybody else."""
-
-    async def get(self, kind: Kind, key: bytes) -> Opened | None:  # noqa: ARG002 - the port's parameters
-        """See `Store`."""
-        return None
-
-    def put(self, kind: Kind, key: bytes, payload: bytes, seconds: float) -> None:
-        """See `Store`."""
-
-    async def delete(self, kind: Kind, key: bytes) -> None:
-        """See `Store`."""
-
-    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:  # noqa: ARG002 - likewise
-        """See `Store`."""
-        return True
-
-    def release(self, kind: Kind, key: bytes) -> None:
-        """See `Store`."""
-
-    async def take(self, budget: str, rate: float, burst: float) -> float:  # noqa: ARG002 - likewise
-        """See `Store`."""
-        return 0.0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
     """How the store is reached, and how long records may live.

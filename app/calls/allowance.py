@@ -9,39 +9,45 @@ task of that account waits behind few of them.
 from collections.abc import Hashable
 from typing import Final
 
+from app.calls.pacing import Pace
+
 MIN_ALLOWED: Final = 256
-# A rejected key takes a quarter, and a vouched one gives back what three take: where a quarter of the new keys are real, the
-# queue stays open. It takes 17 rejected keys in a row to close it, and 6 vouched ones to open it again.
+# Each rejected key shortens the queue by a quarter, and each key that STS vouches for undoes three rejections. So where a
+# quarter of the new keys are real, the queue keeps its length. 17 rejected keys in a row shorten 32,768 places to 256, and
+# 6 keys that STS vouches for restore them.
 _REJECTED: Final = 3 / 4
 _VOUCHED: Final = 1 / _REJECTED**3
-# Accounts with less than the whole allowance that are remembered; the one that was seen first is forgotten.
+# At most so many accounts with a shorter queue are remembered. Beyond, the one that was added first is forgotten.
 MAX_RESTRICTED: Final = 10_000
 
 
 class Allowances:
     """The number of calls of each owner that may wait in a queue."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, pace: Pace) -> None:
         """Allow every owner the whole queue.
 
         Args:
             most: the length of the queue.
+            pace: of the calls that all owners with the shortest queue may add together: a flood may name fifty accounts.
         """
         self._most = most
+        self._pace = pace
         self._restricted: dict[Hashable, float] = {}
 
     def __bool__(self) -> bool:
         """Whether some owner is allowed less than the whole queue."""
         return bool(self._restricted)
 
-    def of(self, owner: Hashable) -> int:
-        """Return how many calls of an owner may wait."""
-        return int(self._restricted.get(owner, self._most))
-
-    def is_doubtful(self, owner: Hashable) -> bool:
-        """Whether most new keys of an owner were rejected of late."""
+    def has_room(self, owner: Hashable, waiting: int) -> bool:
+        """Whether another call of an owner may wait, beside so many that wait already."""
         allowed = self._restricted.get(owner)
-        return allowed is not None and allowed <= MIN_ALLOWED
+        return allowed is None or (waiting < allowed and (allowed > MIN_ALLOWED or self._pace.wait() == 0))
+
+    def added(self, owner: Hashable) -> None:
+        """Count a call that is about to wait."""
+        if self._restricted.get(owner, self._most) <= MIN_ALLOWED:
+            self._pace.reserve()
 
     def rejected(self, owner: Hashable) -> None:
         """Note that AWS does not know the key of a call."""

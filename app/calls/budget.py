@@ -14,16 +14,16 @@ from app.calls.pacing import Pace
 
 
 class Priority(IntEnum):
-    """Whose call it is."""
+    """The priority of a call."""
 
     KNOWN = 0
-    """AWS has vouched for whoever the call is about before."""
+    """STS has vouched for the access key within the last 24 hours, or the role was read before and is remembered."""
     NEW = 1
     """All other calls; anybody can cause them."""
 
 
-# Calls that had their turn and waited for other replicas since: a third kind of queue, before both priorities.
-_RETURNING: Final = 2
+# The kind of queue for calls that had their turn and have waited for other replicas since. They go out before all others.
+RETURNING: Final = 2
 
 
 class Call:
@@ -34,7 +34,7 @@ class Call:
         budget: the key of its rate limiter.
         circuit: the key of the endpoint that it goes to.
         priority: whether it is known or new.
-        doubtful: whether the same call was made in vain a while ago. Such calls have a queue of their own.
+        doubtful: whether IAM did not find the same role in the last 10 minutes. Such calls have a queue of their own.
         is_abandoned: whether no decision waits for it any more.
     """
 
@@ -86,7 +86,7 @@ class Queue:
         self.calls: OrderedDict[Call, None] = OrderedDict()
         self.numbers = 0
         self.is_listed = False
-        # It waits for a place or for its circuit, and is kept even while it is empty.
+        # True while the queue waits for a place or for its circuit. Such a queue is kept even while it is empty.
         self.is_parked = False
 
     def append(self, call: Call) -> None:
@@ -96,12 +96,8 @@ class Queue:
         call.queue = self
         self.calls[call] = None
 
-    def ahead_of(self, call: Call | None) -> int:
-        """Return how many calls of this queue come before a call; None: before one that comes now."""
-        if not self.calls:
-            return 0
-        if call is None or call.queue is not self:
-            return len(self.calls)
+    def ahead_of(self, call: Call) -> int:
+        """Return how many calls of this queue come before one of them, at most."""
         return min(len(self.calls) - 1, call.number - next(iter(self.calls)).number)
 
 
@@ -121,10 +117,9 @@ class Budget:
         promised: the last moment for which `Retry-After` promised a place of a full queue.
     """
 
-    __slots__ = ("all_places", "due", "key", "last", "listed", "new_places", "pace", "promised", "queues", "ready")
+    __slots__ = ("all_places", "due", "last", "listed", "new_places", "pace", "promised", "queues", "ready")
 
-    def __init__(self, key: Hashable, pace: Pace, in_flight: int, new_in_flight: int) -> None:
-        self.key = key
+    def __init__(self, pace: Pace, in_flight: int, new_in_flight: int) -> None:
         self.pace = pace
         self.all_places = Places(in_flight)
         self.new_places = Places(new_in_flight)
@@ -137,7 +132,7 @@ class Budget:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing would be forgotten with it."""
+        """Whether the budget can be deleted without a loss of state."""
         return not self.queues and not self.all_places.in_flight and self.pace.is_whole
 
     def append(self, queue: Queue, call: Call) -> None:
@@ -183,12 +178,12 @@ class Budget:
         del self.queues[queue.key]
         queue.circuit.queues -= 1
 
-    def turns_before(self, queue: Queue, call: Call | None) -> int:
+    def turns_before(self, queue: Queue, call: Call) -> int:
         """Return how many turns of this budget come before a call has its own, as far as can be told now."""
-        if queue.kind == _RETURNING:
+        if queue.kind == RETURNING:
             return 0
         ahead = queue.ahead_of(call)
         own = len(queue.calls) if queue.is_listed else 0
         rivals = len(self.ready[queue.kind]) - queue.is_listed
         ahead += min(self.listed[queue.kind] - own, rivals * (ahead + 1))
-        return ahead + min(self.listed[1 - queue.kind], ahead + 1) + self.listed[_RETURNING]
+        return ahead + min(self.listed[1 - queue.kind], ahead + 1) + self.listed[RETURNING]

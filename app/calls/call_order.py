@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from typing import Final
 
-from app.calls.budget import Budget, Call, Places, Priority, Queue
+from app.calls.budget import RETURNING, Budget, Call, Places, Priority, Queue
 from app.calls.circuits import Circuit
 from app.calls.kept import Kept
 from app.calls.limits import CallLimits, QueueFullError
@@ -20,7 +20,6 @@ from app.calls.queue_share import QueueShare
 
 MAX_BUDGETS: Final = 10_000
 MAX_CIRCUITS: Final = 10_000
-_RETURNING: Final = 2
 
 
 class CallOrder:
@@ -30,24 +29,20 @@ class CallOrder:
         self._limits = limits
         self._timer = timer
         self._budgets = Kept(self._new_budget, MAX_BUDGETS)
-        self._circuits = Kept(lambda key: Circuit(key, limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS)
+        self._circuits = Kept(lambda _key: Circuit(limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS)
         self._shares: tuple[QueueShare[Call], ...] = (QueueShare(limits.queued), QueueShare(limits.new_queued))
         self._all = Places(limits.total_in_flight)
         self._new = Places(limits.total_new_in_flight)
         self._unproven = (Places(limits.total_unproven_in_flight),)
-        # What got room while queues waited for it, and the moments to look at budgets and open circuits again.
+        # The limits and circuits that got room while queues waited for them; the times at which budgets and open circuits
+        # are examined again.
         self._roomy: deque[Places | Circuit] = deque()
         self._timed: list[tuple[float, int, Budget | Circuit]] = []
         self._ticket = itertools.count()
 
     @property
-    def has_queued(self) -> bool:
-        """Whether a call waits."""
-        return any(queue.calls for budget in self._budgets.values() for queue in budget.queues.values())
-
-    @property
     def is_full(self) -> bool:
-        """Whether a call may be without a place."""
+        """Whether a queue is full, so that a new call may find no place in it."""
         return any(share.is_full for share in self._shares)
 
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
@@ -58,15 +53,19 @@ class CallOrder:
         """Return how many calls of an owner wait."""
         return self._shares[priority].calls_of(owner)
 
-    def seconds_to_place(self, owner: Hashable, budget: Hashable, priority: Priority) -> float:
-        """Return the seconds until a full queue has a place for a call that is refused now.
+    def seconds_to_place(self, owner: Hashable, priority: Priority) -> float:
+        """Return the seconds until there is a place for a call of an owner that is refused now.
 
         Calls that are refused one after the other are given later places, the last of them when the owner's queue is empty.
         """
-        known = self._budgets.of(budget)
-        now, drained = self._timer(), known.pace.wait() + self._shares[priority].calls_of(owner) / known.pace.rate
-        known.promised = min(max(known.promised, now) + 1 / known.pace.rate, now + drained)
-        return known.promised - now
+        share = self._shares[priority]
+        last = share.last(owner)
+        if last is None or last.queue is None:
+            return 0.0
+        budget, now = last.queue.budget, self._timer()
+        drained = budget.pace.wait() + share.calls_of(owner) / budget.pace.rate
+        budget.promised = min(max(budget.promised, now) + 1 / budget.pace.rate, now + drained)
+        return budget.promised - now
 
     def add(self, call: Call) -> Call | None:
         """Queue a call.
@@ -82,7 +81,7 @@ class CallOrder:
         if not share.has_place(call.owner):
             victim = self._replaceable(call)
             if victim is None:
-                raise QueueFullError(self.seconds_to_place(call.owner, call.budget, call.priority))
+                raise QueueFullError(self.seconds_to_place(call.owner, call.priority))
         victim = victim or share.victim(call.owner)
         if victim is not None:
             self.drop(victim)
@@ -99,7 +98,7 @@ class CallOrder:
 
     def mark(self, call: Call, *, is_abandoned: bool) -> None:
         """Note whether a decision waits for a call; abandoned ones lose their places first."""
-        if call.queue is not None and call.queue.kind != _RETURNING:
+        if call.queue is not None and call.queue.kind != RETURNING:
             self._shares[call.priority].mark(call, is_abandoned=is_abandoned)
 
     def wait(self, call: Call) -> float:
@@ -111,7 +110,7 @@ class CallOrder:
         return pace.wait() + queue.budget.turns_before(queue, call) / pace.rate
 
     def next(self) -> Call | None:
-        """Return a call that goes out now; its end is told by `ended` or `set_aside`."""
+        """Return a call that goes out now. The caller reports the end of that call through `ended` or `set_aside`."""
         now = self._timer()
         call = self._next_with_room(now)
         while call is None and self._timed and self._timed[0][0] <= now:
@@ -127,7 +126,7 @@ class CallOrder:
         return call
 
     def seconds_to_next(self) -> float | None:
-        """Return the seconds until `next` may return a call although none ends before; None: it will not."""
+        """Return the seconds until `next` may return a call even if no call in flight ends; None if it cannot."""
         return max(0.0, self._timed[0][0] - self._timer()) if self._timed else None
 
     def ended(self, call: Call, *, called: bool) -> None:
@@ -136,6 +135,9 @@ class CallOrder:
             self._leave_places(call)
         if not called:
             self._budgets.of(call.budget).pace.give_back()
+            circuit = self._circuits.of(call.circuit)
+            circuit.not_called()
+            self._roomy.append(circuit)
 
     def set_aside(self, call: Call) -> None:
         """Take a call from `next` out of its places while it waits for other replicas. It keeps its turn."""
@@ -143,10 +145,10 @@ class CallOrder:
 
     def put_back(self, call: Call) -> None:
         """Queue a call that was set aside: it goes out before all others of its budget, and needs no other turn."""
-        self._enter(call, _RETURNING)
+        self._enter(call, RETURNING)
 
     def hold(self, budget: Hashable, seconds: float) -> None:
-        """Let no call of a budget go out for so many seconds, but those that had their turn."""
+        """Let no call of a budget go out for so many seconds, except calls that already had their turn."""
         self._budgets.of(budget).pace.hold(seconds)
 
     def throttled(self, budget: Hashable) -> None:
@@ -186,7 +188,7 @@ class CallOrder:
             for queue in list(budget.queues.values()):
                 for call in list(queue.calls):
                     budget.take(queue, call)
-                    if queue.kind != _RETURNING:
+                    if queue.kind != RETURNING:
                         self._shares[call.priority].remove(call)
                     yield call
 
@@ -227,10 +229,10 @@ class CallOrder:
 
     def _begin_from(self, budget: Budget, now: float) -> Call | None:
         """Take the next call of a budget, if its rate and the limits allow one. Queues that have no room wait for it."""
-        for kind in (_RETURNING, 1 - budget.last, budget.last):
+        for kind in (RETURNING, 1 - budget.last, budget.last):
             ready = budget.ready[kind]
             while ready:
-                if kind != _RETURNING and budget.pace.wait() > 0:
+                if kind != RETURNING and budget.pace.wait() > 0:
                     self._schedule(budget)
                     return None
                 queue = next(iter(ready))
@@ -246,7 +248,7 @@ class CallOrder:
     def _begin(self, queue: Queue, now: float) -> Call:
         budget, circuit = queue.budget, queue.circuit
         call = next(iter(queue.calls))
-        if queue.kind != _RETURNING:
+        if queue.kind != RETURNING:
             self._shares[call.priority].remove(call)
             budget.pace.reserve()
             budget.last = call.priority
@@ -262,12 +264,11 @@ class CallOrder:
 
     def _full(self, queue: Queue, now: float) -> "Circuit | Places | None":
         circuit = queue.circuit
-        if not circuit.has_room(now):
+        # A returning call had its turn: while the circuit is open, it is the probe of the pause in which it was set aside.
+        if not circuit.has_room(float("inf") if queue.kind == RETURNING else now):
             return circuit
-        for places in queue.limits if circuit.answers else self._unproven:
-            if places.in_flight >= places.most:
-                return places
-        return None
+        limits = queue.limits if circuit.answers else self._unproven
+        return next((places for places in limits if not places.has_room(now)), None)
 
     def _leave_places(self, call: Call) -> None:
         for places in call.places or ():
@@ -282,7 +283,7 @@ class CallOrder:
 
     def _schedule(self, budget: Budget) -> None:
         """Look at a budget again when it allows the next call."""
-        if budget.ready[_RETURNING]:
+        if budget.ready[RETURNING]:
             due = self._timer()
         elif budget.ready[0] or budget.ready[1]:
             due = self._timer() + budget.pace.wait()
@@ -298,7 +299,7 @@ class CallOrder:
             circuit.is_timed = True
             heapq.heappush(self._timed, (circuit.retry_at, next(self._ticket), circuit))
 
-    def _new_budget(self, key: Hashable) -> Budget:
+    def _new_budget(self, _key: Hashable) -> Budget:
         limits = self._limits
         pace = Pace(limits.rate, burst=limits.burst, timer=self._timer)
-        return Budget(key, pace, limits.in_flight, limits.new_in_flight)
+        return Budget(pace, limits.in_flight, limits.new_in_flight)

@@ -1,12 +1,11 @@
-"""The calls to one upstream: each is made once, in its turn, and belongs to the service and not to whoever asked for it.
+"""The calls to one upstream. The service makes each call once, in its turn, even if no decision waits for it any more.
 
 Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
-with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose turn is
-after its deadline is refused at once and told when to come again; its call stays queued.
+with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose
+call has its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
@@ -15,17 +14,17 @@ from app.audit import get_logger
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
 from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
-from app.calls.replicas import Found, ReplicaWait
+from app.calls.replicas import ComeAgain, ReplicaWait
 from app.calls.upstream import Asker, Pending, Upstream, tell
+from app.calls.waiting_decisions import WaitingDecisions
 from app.calls.waiting_places import WaitingPlaces
 from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
 
-# Of the event loop's timer: calls that are due within it go out together. Saved turns (`CallLimits.burst`) make up for it.
+# The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
 _LEAST_PAUSE_SECONDS: Final = 0.005
-# Of the decisions that wait for an endpoint when it turns out to be dead; to answer one takes 0.3 ms.
-TOLD_AT_ONCE: Final = 2
+_BEGUN_AT_ONCE: Final = 64
 
 _Payload = TypeVar("_Payload")
 _Answer = TypeVar("_Answer")
@@ -48,11 +47,11 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pending: dict[Hashable, Pending[_Payload, _Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        # Known from the first call on: the queue can be made before the event loop runs.
+        # Set by the first call, since the queue can be made before the event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
-        # The decisions that wait for each endpoint.
-        self._waiting: dict[Hashable, dict[Asker, Pending[_Payload, _Answer]]] = {}
-        self._to_tell: deque[Asker] = deque()
+        dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
+        self._waiting = WaitingDecisions(dead)
+        self._is_closing = False
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
         """Return the call with this key that has not ended."""
@@ -64,17 +63,20 @@ class CallQueue(Generic[_Payload, _Answer]):
         Raises:
             UpstreamError: ``overloaded``: the queue has no place for it.
         """
+        if self._is_closing:
+            raise STOPPING.error()
         try:
             lost = self.order.add(pending)
         except QueueFullError as error:
             raise self.full(error.seconds) from None
         self._pending[pending.key] = pending
         if lost is not None:
-            self._settle(lost, Settled(None, Failure.of(self.full(self.order.wait(pending)))))  # type: ignore[arg-type]
+            seconds = self.order.seconds_to_place(lost.owner, lost.priority)
+            self._settle(lost, Settled(None, Failure.of(self.full(seconds))))  # type: ignore[arg-type]
         self._pump()
 
     def full(self, seconds: float) -> UpstreamError:
-        """Return the error of a decision for whose call there is no place for so many seconds."""
+        """Return the error of a decision whose call finds no place in the queue; one is expected in so many seconds."""
         return overloaded(f"the queue of {self._upstream.name} is full", seconds)
 
     async def join(
@@ -90,8 +92,8 @@ class CallQueue(Generic[_Payload, _Answer]):
 
         Raises:
             AuthError: the call's failure.
-            UpstreamError: ``overloaded``, with the time until the call's turn: it is not before the deadline, or there is no
-                place to wait. The reason of an outage: its endpoint does not answer.
+            UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is not before the deadline or no
+                waiting place is free. ``sts_unavailable`` or ``iam_unavailable`` if the endpoint does not answer.
         """
         settled = pending.settled
         if settled is None:
@@ -109,6 +111,7 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     async def close(self) -> None:
         """End every call; decisions that still wait are told that the service stops."""
+        self._is_closing = True
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)
@@ -139,20 +142,18 @@ class CallQueue(Generic[_Payload, _Answer]):
             pending.askers = set()
             self.order.mark(pending, is_abandoned=False)
         pending.askers.add(told)
-        waiting = self._waiting.setdefault(pending.circuit, {})
-        waiting[told] = pending
+        self._waiting.add(told, pending)
         timer = loop.call_at(deadline, tell, told, None)
         try:
             settled = await told
         finally:
             timer.cancel()
-            del waiting[told]
-            if not waiting:
-                del self._waiting[pending.circuit]
+            self._waiting.remove(told, pending)
             if pending.askers is not None:
                 pending.askers.discard(told)
                 self._abandon(pending)
-        return settled or Settled(None, self._out_of_time(pending))
+        # The answer may have come in the same turn of the event loop as the deadline.
+        return settled or pending.settled or Settled(None, self._out_of_time(pending))
 
     def _out_of_time(self, pending: Pending[_Payload, _Answer]) -> Failure:
         """Return why a decision has no answer at its deadline: the upstream's fault, or too many calls before this one."""
@@ -160,7 +161,8 @@ class CallQueue(Generic[_Payload, _Answer]):
         is_late = pending.began is not None and self._now() - pending.began >= upstream.attempt_seconds
         if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
             return no_answer(upstream.name, upstream.unavailable)
-        return Failure.of(overloaded(f"no turn towards {upstream.name} before the deadline", self.order.wait(pending)))
+        missing = "turn towards" if pending.began is None else "answer of"
+        return Failure.of(overloaded(f"no {missing} {upstream.name} before the deadline", self.order.wait(pending)))
 
     def _is_silent(self, circuit: Hashable) -> bool:
         return self.order.is_silent(circuit, self._upstream.silence_seconds)
@@ -173,20 +175,27 @@ class CallQueue(Generic[_Payload, _Answer]):
 
     def _pump(self) -> None:
         """Let every call go out that may, and look again when the next one may."""
-        while (call := self.order.next()) is not None:
+        for _ in range(_BEGUN_AT_ONCE):
+            call = None if self._is_closing else self.order.next()
+            if call is None:
+                break
             self._begin(call)  # type: ignore[arg-type]
+        else:
+            # After an outage thousands of calls may have expired, which end here; others are served in between.
+            asyncio.get_running_loop().call_soon(self._pump)
+            return
         seconds = self.order.seconds_to_next()
         if self._timer is not None:
             if seconds is not None and self._timer.when() <= self._now() + seconds:
                 return
             self._timer.cancel()
             self._timer = None
-        if seconds is not None:
+        if seconds is not None and not self._is_closing:
             pause = max(seconds, _LEAST_PAUSE_SECONDS)
             self._timer = asyncio.get_running_loop().call_later(pause, self._on_timer)
 
     def _on_timer(self) -> None:
-        # Before the next look: a timer can fire a little before its time, and would then count as one that is still to come.
+        # Cleared before `_pump`: a timer can fire a little early, and `_pump` would then take it for one that is pending.
         self._timer = None
         self._pump()
 
@@ -198,8 +207,8 @@ class CallQueue(Generic[_Payload, _Answer]):
     def _begin(self, pending: Pending[_Payload, _Answer]) -> None:
         try:
             settled = Settled(self._upstream.recheck(pending.payload), None)
-        except AuthError as error:
-            settled = Settled(None, Failure.of(error))
+        except Exception as error:  # noqa: BLE001 - a bug ends one call, and not the queue (I21)
+            settled = Settled(None, self._failure_of(error))
         if settled.answer is not None or settled.failure is not None:
             self.order.ended(pending, called=False)
             self._settle(pending, settled)
@@ -218,28 +227,28 @@ class CallQueue(Generic[_Payload, _Answer]):
         task.add_done_callback(self._tasks.discard)
 
     async def _ask_others(self, pending: Pending[_Payload, _Answer], patience: float) -> None:
-        """Wait for other replicas, without a place; then let the call go out before all others of its budget."""
+        """Wait for other replicas without counting against a limit; then put the call ahead of all others of its budget."""
         upstream, payload = self._upstream, pending.payload
         wait = pending.wait = ReplicaWait(patience)
+        settled: Settled[_Answer] | None = None
         try:
-            while (result := await upstream.ask_replicas(payload, wait)) is not None:
-                if isinstance(result, Found):
-                    self.order.ended(pending, called=False)
-                    self._settle(pending, Settled(result.answer, None, is_shared=True))
-                    self._pump()
-                    return
+            result = await upstream.ask_replicas(payload, wait)
+            while isinstance(result, ComeAgain):
                 await asyncio.sleep(result.seconds)
-        except AuthError as error:
+                result = await upstream.ask_replicas(payload, wait)
+            if result is not None:
+                settled = Settled(result.answer, None, is_shared=True)
+            elif (seconds := await upstream.take_shared_turn(payload, wait)) > 0:
+                self.order.hold(pending.budget, seconds)
+                await asyncio.sleep(seconds)
+        except Exception as error:  # noqa: BLE001 - likewise
+            settled = Settled(None, self._failure_of(error))
+        if settled is None:
+            pending.is_cleared = True
+            self.order.put_back(pending)
+        else:
             self.order.ended(pending, called=False)
-            self._settle(pending, Settled(None, Failure.of(error)))
-            self._pump()
-            return
-        seconds = await upstream.take_shared_turn(payload, wait)
-        if seconds > 0:
-            self.order.hold(pending.budget, seconds)
-            await asyncio.sleep(seconds)
-        pending.is_cleared = True
-        self.order.put_back(pending)
+            self._settle(pending, settled)
         self._pump()
 
     async def _run(self, pending: Pending[_Payload, _Answer]) -> None:
@@ -251,17 +260,22 @@ class CallQueue(Generic[_Payload, _Answer]):
             answer = await upstream.call(payload, trail, pending.wait)
         except AuthError as error:
             failure = self._learn_from(error, pending)
-        except Exception as bug:  # noqa: BLE001 - fail closed, and let the queue go on (I21)
-            get_logger().error("call not made", upstream=upstream.name, problem=type(bug).__name__)
-            failure = Failure(AuthError, Reason.INTERNAL_ERROR, f"a bug of ours: {type(bug).__name__}")
+        except Exception as error:  # noqa: BLE001 - likewise
+            failure = self._failure_of(error)
         else:
             self.order.answered(pending.circuit)
         finally:
             self.order.ended(pending, called=True)
-            if pending.wait is not None:
-                upstream.give_up_claim(payload, pending.wait)
         self._settle(pending, Settled(answer, failure, trail))
         self._pump()
+
+    def _failure_of(self, error: Exception) -> Failure:
+        """Return what the decisions are told of a call that was not made; what is no `AuthError` is a bug (fail closed)."""
+        if isinstance(error, AuthError):
+            return Failure.of(error)
+        bug = type(error).__name__
+        get_logger().error("call not made", upstream=self._upstream.name, problem=bug)
+        return Failure(AuthError, Reason.INTERNAL_ERROR, f"a bug of ours: {bug}")
 
     def _learn_from(self, error: AuthError, pending: Pending[_Payload, _Answer]) -> Failure:
         """Tell the order what an error says about the endpoint and the budget."""
@@ -270,7 +284,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             return Failure.of(overloaded(error.detail, 0.0))
         if isinstance(error, UpstreamDownError):
             if self.order.failed(pending.circuit):
-                self._tell_those_who_wait(pending.circuit)
+                self._waiting.tell_of(pending.circuit)
         else:
             # A denial, throttling and an odd answer all show that somebody answers.
             self.order.answered(pending.circuit)
@@ -287,27 +301,13 @@ class CallQueue(Generic[_Payload, _Answer]):
             pause = self._upstream.silence_seconds / TICKS
             asyncio.get_running_loop().call_later(pause, self._watch, circuit, ticks - 1)
         elif self._is_silent(circuit):
-            self._tell_those_who_wait(circuit)
-
-    def _tell_those_who_wait(self, circuit: Hashable) -> None:
-        """Let no decision wait for a dead endpoint; the calls stay queued, and go out as probes or when it answers again."""
-        is_telling = bool(self._to_tell)
-        waiting = self._waiting.get(circuit, {})
-        self._to_tell.extend(asker for asker, pending in waiting.items() if pending.began is None)
-        if not is_telling:
-            self._tell_some()
-
-    def _tell_some(self) -> None:
-        """Tell a few of them in each turn of the event loop, so that other callers are answered in between."""
-        told = Settled[_Answer](None, not_asked(self._upstream.name, self._upstream.unavailable))
-        for _ in range(min(TOLD_AT_ONCE, len(self._to_tell))):
-            tell(self._to_tell.popleft(), told)
-        if self._to_tell:
-            asyncio.get_running_loop().call_soon(self._tell_some)
+            self._waiting.tell_of(circuit)
 
     def _settle(self, pending: Pending[_Payload, _Answer], settled: Settled[_Answer]) -> None:
         del self._pending[pending.key]
         pending.settled = settled
+        if pending.wait is not None:
+            self._upstream.give_up_claim(pending.payload, pending.wait)
         askers, pending.askers = pending.askers, None
         for asker in askers or ():
             tell(asker, settled)

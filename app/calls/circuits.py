@@ -5,7 +5,6 @@ circuit opens: its calls stay queued, and one of them goes out as a probe in eac
 """
 
 from collections import deque
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ class Circuit:
     """What is known about one endpoint.
 
     Attributes:
-        key: names the endpoint.
         most: calls in flight while it answers.
         failures_to_open: failures in a row that open the circuit.
         failures: failures in a row so far.
@@ -32,7 +30,6 @@ class Circuit:
         is_timed: whether `CallOrder` looks at it again at ``retry_at``.
     """
 
-    key: Hashable
     most: int
     failures_to_open: int
     failures: int = 0
@@ -51,7 +48,7 @@ class Circuit:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing would be forgotten with it but that it answers."""
+        """Whether the circuit can be deleted; only the knowledge that its endpoint answers is lost."""
         return not (self.in_flight or self.queues or self.failures)
 
     def has_room(self, now: float) -> bool:
@@ -77,6 +74,11 @@ class Circuit:
         self.in_flight -= 1
         if not self.in_flight:
             self.unanswered_since = None
+
+    def not_called(self) -> None:
+        """Let another call be the probe of this pause: the one that was taken out for it did not go out."""
+        if self.is_open:
+            self.retry_at = float("-inf")
 
     def answered(self) -> None:
         """Close the circuit: somebody answers there, whatever the answer was."""

@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from app.adapters.role_cache import REFRESH_AFTER, RoleKey, RoleTable
+from app.adapters.role_cache import RoleKey, RoleTable
 from app.authenticator import AccountList, RoleSource
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
@@ -19,13 +19,13 @@ from app.reasons import Reason
 from app.trail import COALESCED, HIT, MISS, SHARED, STALE, Trail
 
 IAM_IN_FLIGHT: Final = 4
-# In all accounts together: more than 60 accounts whose IAM hangs hold.
+# In all accounts together. 60 accounts whose IAM begins to hang hold 240 of them.
 IAM_TOTAL_IN_FLIGHT: Final = 256
 IAM_TOTAL_UNPROVEN_IN_FLIGHT: Final = 128
 IAM_QUEUED: Final = 20_000
 # Saved up in a pause, as calls.
 IAM_BURST: Final = 2
-# Those that are in flight at once: they tell the same.
+# As many calls as an account has in flight at once, since those fail together.
 IAM_FAILURES: Final = IAM_IN_FLIGHT
 
 
@@ -122,12 +122,16 @@ class Roles:
         is_first = pending is None
         trail.iam.cache = MISS if is_first else COALESCED
         if pending is None:
-            query = RoleQuery(key, admitted, self._table.ttl)
+            query = RoleQuery(key, admitted)
             shared = None if self._upstream.replicas is None else await self._upstream.look(query)
             if shared is not None:
                 trail.iam.cache, trail.iam.request_id = SHARED, shared.request_id
                 return shared
-            pending = self._queue.get(key) or self._submit(query)
+            pending = self._queue.get(key)
+            if pending is None:
+                pending = self._submit(query)
+            else:
+                is_first, trail.iam.cache = False, COALESCED
         try:
             settled = await self._queue.join(pending, trail.deadline, account=key.account, is_new=False)
         finally:
@@ -147,7 +151,7 @@ class Roles:
         """Read a role again while it is still believed; nobody waits for that."""
         if self._queue.get(key) is None:
             try:
-                self._submit(RoleQuery(key, admitted, self._table.ttl * REFRESH_AFTER))
+                self._submit(RoleQuery(key, admitted, is_refresh=True))
             except UpstreamError:
                 return  # the queue is full: another try comes after a pause
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from app.adapters.role_cache import RoleKey, RoleTable, is_of
+from app.adapters.role_cache import REFRESH_AFTER, RoleKey, RoleTable, is_of
 from app.authenticator import AccountList, RoleSource
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
@@ -41,12 +41,12 @@ class RoleQuery:
     Attributes:
         key: of the role.
         admitted: whose role it is.
-        max_age: seconds; an older record of another replica is no answer.
+        is_refresh: whether the role is still believed, and is read ahead of the end of its time.
     """
 
     key: RoleKey
     admitted: AdmittedPrincipal
-    max_age: float
+    is_refresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class IamUpstream:
         if isinstance(query, PageQuery):
             return None
         admit(query.admitted.principal, self._accounts.current())
-        return self._table.fresh(query.key) if query.max_age >= self._table.ttl else None
+        return None if query.is_refresh else self._table.fresh(query.key)
 
     async def look(self, query: RoleQuery) -> RoleRecord | None:
         """Return what another replica was answered, and remember it."""
@@ -143,7 +143,7 @@ class IamUpstream:
             await self._delete(key)
             raise
         if not is_of(query.admitted.principal, role):
-            # Step 7 of `app.authenticator` says so as well, of what is returned.
+            # Step 7 of `app.authenticator` rejects the returned role for the same reason.
             self._table.note_mismatched(key, role)
             await self._delete(key)
             return role
@@ -167,6 +167,8 @@ class IamUpstream:
                 return None
             age = max(0.0, opened.opened_at - opened.written_at)
             self._table.put(query.key, role, age=age)
-            return role if age < query.max_age else None
+            # A record that has to be read again itself is no answer to a call that reads one again.
+            max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
+            return role if age < max_age else None
 
         return read

@@ -1,27 +1,27 @@
-"""What is kept for each budget and endpoint: bounded, and never forgotten while it is in use."""
+"""A bounded map with one value for each budget or endpoint. A value in use is never deleted."""
 
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
-# So many are looked at for an idle one before another one is added.
+# A search for an idle value examines at most so many values.
 _LOOK_AT: Final = 8
 
 
 class Idle(Protocol):
-    """What tells whether it is in use."""
+    """A value that tells whether it is in use."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing would be forgotten with it."""
+        """Whether the value can be deleted without a loss of state."""
 
 
 _Value = TypeVar("_Value", bound=Idle)
 
 
 class Kept(Generic[_Value]):
-    """Values by key, made when they are needed. Beyond so many an idle one goes for each new one."""
+    """Values by key, made at their first use. Beyond ``most`` values, an idle one is deleted for each new one."""
 
     def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
         self._make = make

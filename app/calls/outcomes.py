@@ -28,7 +28,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: AuthError) -> "Failure":
-        """Keep what tells the error from others, without its traceback."""
+        """Keep the type, the reason, the detail and the retry time of an error, and not its traceback."""
         return cls(type(error), error.reason, error.detail, getattr(error, "retry_after", None))
 
     def error(self, more: str = "") -> AuthError:

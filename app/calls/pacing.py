@@ -34,7 +34,7 @@ class Pace:
             burst: calls that may go out at once after a pause.
             timer: seconds of a monotonic clock.
         """
-        self.base = rate
+        self._base = rate
         self._interval = 1 / rate
         self._saved = max(0.0, burst - 1) / rate
         self._timer = timer
@@ -46,7 +46,7 @@ class Pace:
     @property
     def rate(self) -> float:
         """Calls a second, as they are let through at this moment."""
-        return self.base * self._share(self._timer())
+        return self._base * self._share(self._timer())
 
     @property
     def is_whole(self) -> bool:
@@ -76,7 +76,7 @@ class Pace:
         self._held_until = max(self._held_until, self._timer() + seconds)
 
     def throttled(self) -> None:
-        """Slow down: AWS said that it was too much. The budget comes back by and by."""
+        """Halve the rate: AWS throttled a call. The rate recovers by 5 % of its base value per second."""
         now = self._timer()
         if now - self._throttled_at < _SAME_SIGN_SECONDS:
             return

@@ -1,7 +1,7 @@
 """The places of a queue, divided between the owners of the calls that wait in it, such as AWS accounts.
 
-One owner may take all places while nobody else needs them: a storm has one owner. When the queue is full, a call of an owner
-with fewer calls takes the place of the last call of the owner with the most.
+One owner may take all places while no other owner needs them, since a whole storm can come from one account. When the queue
+is full, a call of an owner with fewer calls takes the place of the last call of the owner with the most.
 """
 
 from collections import OrderedDict
@@ -82,6 +82,11 @@ class QueueShare(Generic[_Call]):
             return None
         largest = next(iter(self._by_size[self._largest]))
         return self._owners[largest].last()
+
+    def last(self, owner: Hashable) -> _Call | None:
+        """Return the call of an owner that would lose its place first."""
+        own = self._owners.get(owner)
+        return None if own is None else own.last()
 
     def last_abandoned(self, owner: Hashable) -> _Call | None:
         """Return the newest call of an owner that no decision waits for."""

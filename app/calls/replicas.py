@@ -3,14 +3,14 @@
 A replica claims a call when its turn comes, so that the others wait for its answer instead of making the call as well. A
 claim promises nothing: whoever can write to the store can make one, and a replica can end before it asks. The same holds for
 the common budget. So each call waits for both together no longer than its patience, without a place in any concurrency
-limit.
+limit. A request to the store counts with no more than the store may take: what is beyond is this process, which is late.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from app.adapters.store import Store
+from app.adapters.store import ANSWER_SECONDS, Store
 from app.sealing import Kind, Opened
 
 # STS answers within 20 to 100 ms. A claim outlives a call and its second attempt.
@@ -87,11 +87,12 @@ class Replicas(Generic[_Answer]):
         wait.is_claimed = wait.is_claimed or await self._store.claim(self._kind, key, CLAIM_SECONDS)
         # Looked at after the claim: the replica that had it before leaves its answer first.
         answer = await self.look(key, read)
-        wait.left -= clock() - began
+        took = min(clock() - began, 2 * ANSWER_SECONDS)
+        wait.left -= took
         if answer is not None:
             return Found(answer)
         # The next look takes about as long as this one did, and has to end in time.
-        if wait.is_claimed or wait.left <= clock() - began:
+        if wait.is_claimed or wait.left <= took:
             return None
         again = ComeAgain(min(wait.pause, wait.left))
         wait.left -= again.seconds
@@ -101,8 +102,8 @@ class Replicas(Generic[_Answer]):
     async def take_turn(self, budget: str, rate: float, burst: float, wait: ReplicaWait) -> float:
         """Take a turn in the budget that replicas share; return the seconds until it comes.
 
-        The wait can only delay a call, and never beyond its patience. A budget that uses it up spends nothing, or replicas
-        spend far more than it has: for a while this replica's own rate counts alone.
+        The wait can only delay a call, and never beyond its patience. If the budget uses that up, somebody else has
+        written to it, or far more is asked for than it has. Then only this replica's own rate counts, for 30 s.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -110,7 +111,7 @@ class Replicas(Generic[_Answer]):
             return 0.0
         self._disbelieved_until.pop(budget, None)
         seconds = await self._store.take(budget, rate, burst)
-        wait.left -= clock() - began
+        wait.left -= min(clock() - began, ANSWER_SECONDS)
         if seconds < wait.left:
             wait.left -= seconds
             return seconds
@@ -119,12 +120,12 @@ class Replicas(Generic[_Answer]):
         return seconds
 
     def share(self, key: bytes, payload: bytes, seconds: float, wait: ReplicaWait) -> None:
-        """Leave an answer for the others. The claim ends by itself: whoever looks finds the answer."""
+        """Store an answer for the other replicas. The claim stays until it expires, since they find the answer first."""
         self._store.put(self._kind, key, payload, seconds)
         wait.is_claimed = False
 
     def give_up_claim(self, key: bytes, wait: ReplicaWait) -> None:
-        """Let others make a call that brought no answer for them."""
+        """Release the claim of a call that stored no answer, so that other replicas can make the call."""
         if wait.is_claimed:
             self._store.release(self._kind, key)
             wait.is_claimed = False

@@ -4,7 +4,6 @@ A call holds the rebuilt request and not the text. Before STS has answered, the 
 key id (`app.adapters.known_keys`). The hint chooses limits and a budget, and decides nothing else.
 """
 
-import asyncio
 import time
 from collections.abc import Hashable
 from typing import Final
@@ -16,7 +15,6 @@ from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
-from app.calls.pacing import Pace
 from app.calls.sts_upstream import IdentityQuery, StsUpstream
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
@@ -38,9 +36,6 @@ STS_NEW_QUEUED: Final = 32_768
 # Saved up in a pause, as seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
-# The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
-# millisecond of the processor if its call is made, and a quarter of that if it is refused.
-STS_DOUBTFUL_SHARE: Final = 0.5
 
 
 class StsIntroductions:
@@ -81,10 +76,6 @@ class StsIntroductions:
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
         self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
         self._keys = keys
-        # All accounts whose new keys STS mostly rejects share one pace: a flood may name fifty of them.
-        self._doubtful = Pace(
-            options.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
-        )
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.authenticator.Introductions`."""
@@ -101,7 +92,9 @@ class StsIntroductions:
         if pending is None:
             self._require_room_by_hint(credential)
             made = self._pending(key, judge())
-            self._require_room(made.owner, made.budget, made.priority)
+            self._require_room(made.owner, made.priority)
+            if made.priority is Priority.NEW:
+                self._upstream.allowances.added(made.owner)
             trail.sts.cache = MISS
             shared = None if self._upstream.replicas is None else await self._upstream.look(made.payload)
             if shared is not None:
@@ -111,8 +104,8 @@ class StsIntroductions:
             if pending is None:
                 pending = made
                 self._queue.submit(made)
-                if made.priority is Priority.NEW and self._upstream.allowances.is_doubtful(made.owner):
-                    self._doubtful.reserve()
+            else:
+                is_first, trail.sts.cache = False, COALESCED
         else:
             trail.sts.cache = COALESCED
             request = pending.payload.request.request
@@ -133,24 +126,20 @@ class StsIntroductions:
             return
         key_id = hint_key_id(credential)
         if key_id is not None:
-            account, priority = self._keys.owner_of(key_id)
-            self._require_room(account, (account, ""), priority)
+            self._require_room(*self._keys.owner_of(key_id))
 
-    def _require_room(self, account: Hashable, budget: Hashable, priority: Priority) -> None:
+    def _require_room(self, account: Hashable, priority: Priority) -> None:
         order = self._queue.order
         has_place = order.has_place(account, priority)
-        if has_place and priority is Priority.NEW:
-            allowances = self._upstream.allowances
-            has_place = order.calls_of(account, priority) < allowances.of(account)
-            if has_place and allowances.is_doubtful(account):
-                has_place = self._doubtful.wait() == 0
+        if priority is Priority.NEW:
+            has_place = has_place and self._upstream.allowances.has_room(account, order.calls_of(account, priority))
         if not has_place:
-            raise self._queue.full(order.seconds_to_place(account, budget, priority))
+            raise self._queue.full(order.seconds_to_place(account, priority))
 
     def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
         endpoint = request.request.endpoint
         account, priority = self._keys.owner_of(request.request.access_key_id)
-        # One budget, wherever they go: strangers together get the pace of one account.
+        # All keys that name no listed account share one budget over all regions, with the rate of one account.
         region = "all regions" if account == OTHERS else endpoint.region
         return Pending(
             key,

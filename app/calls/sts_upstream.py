@@ -4,6 +4,7 @@ Verdicts of AWS are remembered, never decisions. Errors are not (I18), except ST
 for a short time. The key is that of the credential's text (I16), which gives nothing away.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from app.calls.allowance import Allowances
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.outcomes import Failure
+from app.calls.pacing import Pace
 from app.calls.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.core.caller_identity import CallerIdentity
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
@@ -36,6 +38,10 @@ STS_CALL_SECONDS: Final = 8.0
 # The time of two attempts to connect to a host that cannot be reached.
 STS_SILENCE_SECONDS: Final = 2.0
 
+# The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
+# millisecond of the processor if its call is made, and a quarter of that if it is refused.
+STS_DOUBTFUL_SHARE: Final = 0.5
+
 MAX_DENIALS: Final = 20_000
 # STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
 DENIAL_SECONDS: Final = 10.0
@@ -45,7 +51,7 @@ _DIGEST_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """What makes a credential one of nobody that may come in, as STS said so.
+    """Why STS's answer makes a credential unacceptable: STS denies it, or names a principal that is no role.
 
     Attributes:
         failure: the error of a decision about it.
@@ -105,14 +111,18 @@ class StsUpstream:
         self._keys = keys
         self._accounts = accounts
         self._limits = limits
-        self.allowances = Allowances(limits.new_queued)
+        # A flood may name fifty accounts: all whose new keys STS mostly rejects share one pace.
+        pace = Pace(
+            limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
+        )
+        self.allowances = Allowances(limits.new_queued, pace)
         self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, options.timer)
         # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
         # of their own.
         self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, options.timer)
 
     def recall(self, key: bytes) -> KnownCredential | Denial | None:
-        """Return what is remembered of a text that is none of the known credentials."""
+        """Return the remembered denial of a credential, or the remembered identity of an account that was not listed."""
         denial = self._denials.get(key)
         if denial is not None:
             return denial

@@ -31,8 +31,8 @@ def serve() -> None:
     """
     # Until the server has its own: as the first process of a container it would ignore the signal.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    # Other packages import these where they are installed, and do without where they are not: structlog rich, for colours
-    # (3.8 MB), and FastAPI pydantic's old interface, to refuse models of it (1.5 MB). None makes an import of them fail.
+    # structlog imports rich for colours (3.8 MB), and FastAPI imports pydantic.v1 to reject its models (1.5 MB).
+    # Both work without them. None in sys.modules makes an import fail.
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
     # Imported here: the other commands need none of it, and start in a third of the time.

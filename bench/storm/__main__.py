@@ -27,7 +27,7 @@ from bench.storm.catalogue import chosen
 from bench.storm.options import changes_of, read_options
 from bench.storm.outcome import Outcome
 from bench.storm.plots import write_plots
-from bench.storm.promises import UNKNOWN_SHARE, own_bound, promises, rate_needed
+from bench.storm.promises import own_bound, promises, rate_needed
 from bench.storm.report import details, tables
 from bench.storm.sampler import emulator_seconds
 from bench.storm.scenarios import play_all
@@ -94,9 +94,8 @@ def _report(outcomes: Sequence[Outcome], settings: Mapping[str, str], plot: Path
         own = own_bound(settings, shape)
         print(f"  {shape}: {own.credentials:,} take {own.sts:.1f} s of STS, {own.roles:,} take {own.iam:.1f} s of IAM")
     print(
-        f"Calls a second and account: the service's budgets are {own_bound(settings, Shape()).sts_rate:g} STS (for keys not "
-        f"vouched for yet: {UNKNOWN_SHARE:.0%} of KMESH_AWSIAM_STS_RATE) and {own_bound(settings, Shape()).iam_rate:g} IAM; "
-        f"AWS's quotas {STS_QUOTA:g} and {IAM_QUOTA:g}.\n"
+        f"Calls a second and account: the service's budgets are {own_bound(settings, Shape()).sts_rate:g} STS and "
+        f"{own_bound(settings, Shape()).iam_rate:g} IAM; AWS's quotas {STS_QUOTA:g} and {IAM_QUOTA:g}.\n"
     )
     print(tables(outcomes, settings))
     print()

@@ -18,7 +18,7 @@ examples (make bench-storm B="..."):
   --only one-4k --gives-up-after 2 --tls    the same with callers that give up, and TLS to AWS
   --all --plot build/storms                 every storm (15 to 20 minutes), and their plots
 
-The bound of a storm is the larger of roles / KMESH_AWSIAM_IAM_RATE and credentials / (0.9 x KMESH_AWSIAM_STS_RATE) of the
+The bound of a storm is the larger of roles / KMESH_AWSIAM_IAM_RATE and credentials / KMESH_AWSIAM_STS_RATE of the
 fullest account. A storm may take 1.25 times its bound; 1.5 times where callers give up or ignore Retry-After.
 """
 

@@ -10,8 +10,6 @@ from bench.storm.outcome import Outcome
 from bench.storm.shape import Shape
 from bench.storm.stage import IAM_QUOTA, STS_QUOTA, Seen
 
-# Of an account's budget towards STS, for keys that STS has not vouched for: in a storm all of them.
-UNKNOWN_SHARE: Final = 0.9
 REFUSED_SECONDS: Final = 1.0
 MOST_MEMORY_MB: Final = 200.0
 # Under TLS each connection must carry at least so many calls on average, else they are not reused.
@@ -61,7 +59,7 @@ def own_bound(settings: Mapping[str, str], shape: Shape) -> Bound:
     credentials, roles = shape.most_in_one_account()
     sts = settings.get("KMESH_AWSIAM_STS_RATE")
     iam = float(settings.get("KMESH_AWSIAM_IAM_RATE", IAM_QUOTA))
-    return Bound(credentials, roles, STS_QUOTA if sts is None else float(sts) * UNKNOWN_SHARE, iam)
+    return Bound(credentials, roles, STS_QUOTA if sts is None else float(sts), iam)
 
 
 def quota_bound(shape: Shape) -> Bound:

@@ -39,12 +39,6 @@ async def undecided(iam: IamRoles, aws: Aws, seconds: float = 10.0) -> Reason:
     return raised.value.reason
 
 
-async def know_own_account(iam: IamRoles) -> None:
-    """Ask until the answer comes within a timeout that is short for a busy machine."""
-    while await iam.own_account() is None:
-        pass
-
-
 async def test_fetch_role_reads_tags_and_unique_id_of_the_own_account(iam: IamRoles, aws: Aws) -> None:
     role = aws.emulator.world.find_role(ACCOUNT, "demo-app")
     assert role is not None

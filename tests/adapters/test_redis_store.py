@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from app.adapters.redis_store import LOG_SECONDS, MAX_RECORD_BYTES
-from app.adapters.store import ANSWER_SECONDS, NoStore, Store, StoreOptions, open_store
+from app.adapters.store import ANSWER_SECONDS, StoreOptions, open_store
 from app.metrics import Metrics
 from app.sealing import MAX_IDENTITY_SECONDS, MAX_SKEW_SECONDS
 from app.store_url import StoreAddress, parse_store_url
@@ -628,11 +628,3 @@ async def test_the_service_opens_and_closes_it(open_replica: OpenReplica, server
         await store.delete("role", KEY)
     assert await one.payload("identity", KEY) == PAYLOAD
     assert await store.get("identity", KEY) is None
-
-
-async def test_no_store_is_a_store_that_knows_nothing() -> None:
-    store: Store = NoStore()
-    store.put("identity", KEY, PAYLOAD, 600)
-    assert await store.get("identity", KEY) is None
-    await store.delete("identity", KEY)
-    assert await store.take("sts", 1, 1) == 0.0

@@ -104,10 +104,10 @@ def test_the_least_time_is_that_of_the_slower_upstream() -> None:
 
 
 def test_bounds_are_of_the_services_budgets_and_of_awss_quotas() -> None:
-    """Of an account's budget towards STS nine tenths are for keys that STS has not vouched for."""
+    """In a storm keys that STS has not vouched for may use the whole budget of their account."""
     shape = Shape(accounts=1, roles=60, sidecars=3_000)
     own, aws = own_bound({"KMESH_AWSIAM_STS_RATE": "500", "KMESH_AWSIAM_IAM_RATE": "8"}, shape), quota_bound(shape)
-    assert [own.sts, own.iam] == pytest.approx([3_000 / 450, 7.5])
+    assert [own.sts, own.iam] == pytest.approx([3_000 / 500, 7.5])
     assert (aws.sts, aws.iam) == (5.0, 6.0)
     assert own_bound({}, shape) == aws
 

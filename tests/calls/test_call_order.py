@@ -30,7 +30,7 @@ LIMITS = CallLimits(
 
 
 class Clock:
-    """A timer that stands still until it is moved."""
+    """A clock whose time changes only when the test changes it."""
 
     now = 0.0
 
@@ -199,6 +199,36 @@ def test_a_probe_that_hangs_lets_another_one_out_after_the_pause() -> None:
     assert run.begin() == [], "no more than two calls to an endpoint that does not answer"
 
 
+def open_circuit(**changes: float) -> Run:
+    """An endpoint that failed too often; its next probe may go out."""
+    run = Run(burst=100.0, **changes)
+    for _ in range(LIMITS.failures_to_open):
+        run.order.failed("host")
+    run.clock.now += BREAKER_PAUSE_SECONDS
+    return run
+
+
+def test_a_call_that_is_not_made_after_all_is_no_probe() -> None:
+    """Else each credential that has expired in an outage would keep an endpoint closed for another pause."""
+    run = open_circuit()
+    expired, *others = (run.add(KNOWN) for _ in range(3))
+    assert run.begin() == [expired]
+    run.order.ended(expired, called=False)
+    assert run.begin() == others[:1]
+
+
+def test_a_probe_that_was_set_aside_goes_out_in_the_pause_that_it_was_taken_for() -> None:
+    run = open_circuit()
+    probe, _ = run.add(KNOWN), run.add(KNOWN)
+    assert run.begin() == [probe]
+    run.order.set_aside(probe)
+    run.clock.now += 0.1
+    assert run.begin() == []
+    run.order.put_back(probe)
+    assert run.begin() == [probe]
+    assert run.begin() == []
+
+
 def test_an_endpoint_without_an_answer_for_a_while_is_silent() -> None:
     run = Run()
     run.add()
@@ -335,7 +365,7 @@ def test_all_calls_can_be_taken_at_the_end() -> None:
     run = Run()
     calls = [run.add(priority, circuit=host) for priority in Priority for host in "ab" for _ in range(3)]
     assert set(run.order.take_all()) == set(calls)
-    assert not run.order.has_queued
+    assert list(run.order.take_all()) == []
     assert run.begin() == []
 
 
@@ -467,8 +497,8 @@ class Model:
             if not self.waiting and not self.out:
                 break
         assert (self.waiting, self.out) == ([], [])
-        assert not self.run.order.has_queued
         order = self.run.order
+        assert list(order.take_all()) == []
         assert [places.in_flight for places in (order._all, order._new, *order._unproven)] == [0, 0, 0]
         assert all(circuit.in_flight == 0 for circuit in order._circuits.values())
 
@@ -489,7 +519,7 @@ def test_the_announced_wait_is_no_shorter_than_the_real_one(calls: list[tuple[st
     added = [run.add(priority, account=account) for account, priority in calls]
     announced = {call: run.order.wait(call) for call in added}
     due: list[tuple[float, int]] = []
-    while run.order.has_queued:
+    while len(due) < len(added):
         for call in run.begin():
             heapq.heappush(due, (run.clock.now, id(call)))
             assert run.clock.now <= announced[call] + 1e-6

@@ -17,6 +17,7 @@ from app.calls.waiting_places import WaitingPlaces
 from app.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
 from app.reasons import Reason
 from app.trail import Trail
+from tests.support.service import until
 from tests.support.upstreams import settle
 from tests.support.virtual_time import run_in_virtual_time
 
@@ -75,6 +76,28 @@ class Echo:
         return payload
 
 
+@dataclass
+class Shared(Echo):
+    """An upstream whose calls are claimed in a store that replicas share."""
+
+    patience: float | None = 0.5
+    store_error: Exception | None = None
+    released: list[str] = field(default_factory=list)
+
+    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:  # noqa: ARG002 - likewise
+        if self.store_error is not None:
+            raise self.store_error
+        wait.is_claimed = True
+        return None
+
+    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:  # noqa: ARG002 - likewise
+        return 0.0
+
+    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:
+        if wait.is_claimed:
+            self.released.append(payload)
+
+
 class Askers:
     """Decisions that ask one upstream."""
 
@@ -100,8 +123,8 @@ class Askers:
         return raised.value
 
 
-def start(askers: Askers, *keys: str, seconds: float = 10.0) -> list[asyncio.Task[Settled[str]]]:
-    return [asyncio.create_task(askers.ask(key, seconds)) for key in keys]
+def start(askers: Askers, *keys: str, seconds: float = 10.0, account: str = "a") -> list[asyncio.Task[Settled[str]]]:
+    return [asyncio.create_task(askers.ask(key, seconds, account)) for key in keys]
 
 
 async def test_equal_calls_at_the_same_time_are_one() -> None:
@@ -236,6 +259,61 @@ async def test_a_failure_leaves_nothing_for_the_garbage_collector(askers_of_one:
         assert [failure for failure in failures if failure.detail == "of the collector's test"] == []
     finally:
         gc.enable()
+
+
+async def test_a_bug_ends_one_call_and_not_the_queue() -> None:
+    """Fail closed (I21): a call that stayed behind would keep its credential out for ever."""
+    upstream = Shared(store_error=ValueError("a bug"))
+    askers = Askers(upstream)
+    assert (await askers.refused("x")).reason is Reason.INTERNAL_ERROR
+    upstream.store_error = None
+    assert (await askers.ask("x")).answer == "x"
+    upstream.error = ValueError("another one")
+    assert (await askers.refused("y")).reason is Reason.INTERNAL_ERROR
+
+
+async def test_a_claim_ends_with_its_call_however_that_ends() -> None:
+    """Other replicas would wait for it."""
+    upstream = Shared(seconds=0.0)
+    askers = Askers(upstream)
+    await askers.ask("answered")
+    upstream.error = AuthenticationError(Reason.STS_REJECTED, "seen")
+    await askers.refused("denied")
+    upstream.seconds = 1_000.0
+    under_way = start(askers, "under way")
+    await until(lambda: "under way" in upstream.asked)
+    await askers.queue.close()
+    await asyncio.gather(*under_way, return_exceptions=True)
+    assert upstream.released == ["answered", "denied", "under way"]
+
+
+async def test_once_it_is_closed_no_call_begins() -> None:
+    askers = Askers()
+    await askers.queue.close()
+    assert (await askers.refused("x")).reason is Reason.OVERLOADED
+    assert askers.upstream.asked == []
+    assert askers.queue.get("x") is None
+
+
+def test_calls_that_lose_their_places_are_told_when_their_own_account_has_places_again() -> None:
+    """One after the other, at its rate; and not how soon the account that took them has its turns."""
+
+    async def scene() -> None:
+        askers = Askers()
+        askers.queue.order.answered("host")
+        long = [asyncio.create_task(askers.refused(f"{number}", 30.0)) for number in range(LIMITS.new_queued + 1)]
+        await settle()
+        others = start(askers, *(f"other {number}" for number in range(40)), account="b")
+        await settle()
+        lost = [task.result() for task in long if task.done() and "is full" in task.result().detail]
+        told = [error.retry_after for error in lost if isinstance(error, UpstreamError) and error.retry_after]
+        assert len(told) == len(lost) >= 30
+        assert max(told) >= len(lost) / LIMITS.rate
+        await asyncio.gather(*others)
+        await askers.queue.close()
+        await asyncio.gather(*long, return_exceptions=True)
+
+    run_in_virtual_time(scene())
 
 
 async def test_each_decision_raises_an_error_of_its_own() -> None:

@@ -1,0 +1,52 @@
+"""The decisions that wait for each endpoint, and how they are told that it is dead."""
+
+import asyncio
+from collections import deque
+from collections.abc import Hashable
+from typing import Any, Final
+
+from app.calls.outcomes import Settled
+from app.calls.upstream import Asker, Pending, tell
+
+# When an endpoint fails, so many waiting decisions are answered in each turn of the event loop. Each answer takes 0.3 ms.
+TOLD_AT_ONCE: Final = 2
+
+
+class WaitingDecisions:
+    """The decisions that wait for the calls to one upstream, by the endpoint of the call."""
+
+    def __init__(self, dead: Settled[Any]) -> None:
+        """Begin with none.
+
+        Args:
+            dead: what a decision is told whose endpoint is dead.
+        """
+        self._dead = dead
+        self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
+        self._to_tell: deque[Asker] = deque()
+
+    def add(self, asker: Asker, pending: Pending[Any, Any]) -> None:
+        """Note that a decision waits for a call."""
+        self._waiting.setdefault(pending.circuit, {})[asker] = pending
+
+    def remove(self, asker: Asker, pending: Pending[Any, Any]) -> None:
+        """Forget a decision that does not wait any more."""
+        waiting = self._waiting[pending.circuit]
+        del waiting[asker]
+        if not waiting:
+            del self._waiting[pending.circuit]
+
+    def tell_of(self, circuit: Hashable) -> None:
+        """Let no decision wait for a dead endpoint, unless its call is in flight."""
+        is_telling = bool(self._to_tell)
+        waiting = self._waiting.get(circuit, {})
+        self._to_tell.extend(asker for asker, pending in waiting.items() if pending.began is None)
+        if not is_telling:
+            self._tell_some()
+
+    def _tell_some(self) -> None:
+        """Tell a few of them in each turn of the event loop, so that other callers are answered in between."""
+        for _ in range(min(TOLD_AT_ONCE, len(self._to_tell))):
+            tell(self._to_tell.popleft(), self._dead)
+        if self._to_tell:
+            asyncio.get_running_loop().call_soon(self._tell_some)
