@@ -157,8 +157,8 @@ def parse_workers(text: str) -> int:
     """Accept 1, the only number of processes that ``KMESH_AWSIAM_WORKERS`` may still name."""
     if text.strip() != "1":
         raise ValueError(
-            "several processes are not there any more: one serves thousands of calls a second, and AWS's quotas are reached "
-            "before its core is full; unset it, and if one is not enough run more replicas, with KMESH_AWSIAM_STORE"
+            "several processes are not supported any more: unset it; if one core is not enough, run more replicas that "
+            "share what they know (KMESH_AWSIAM_STORE)"
         )
     return 1
 
