@@ -10,45 +10,45 @@ from datetime import UTC, datetime
 
 from starlette.types import ASGIApp
 
-from app.adapters.accounts import FileAccounts, FixedAccounts
-from app.adapters.iam import IamRoles
-from app.adapters.known_credentials import KnownCredentials
-from app.adapters.known_keys import KnownKeys
-from app.adapters.network import open_pool
-from app.adapters.role_cache import RoleTable
-from app.adapters.role_prefetch import RolePrefetch
-from app.adapters.store import Store, open_store
-from app.adapters.sts import StsClient
-from app.adapters.token_signer import SigningIssuer
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
 from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenEndpoints
-from app.authenticator import Authenticator, Clock, Decider
-from app.callers import CallerTokenSource
-from app.calls.iam_calls import Roles
 from app.calls.options import CallOptions
-from app.calls.sts_calls import StsIntroductions
 from app.calls.waiting_places import WaitingPlaces
-from app.core.token_text import looks_like_token
-from app.metrics import Metrics
-from app.preparation import prepare
-from app.readiness import Readiness
-from app.service_options import (
+from app.decision.authenticator import Authenticator, Clock, Decider
+from app.http.network import open_pool
+from app.iam.calls import Roles
+from app.iam.client import IamRoles
+from app.iam.prefetch import RolePrefetch
+from app.iam.preparation import prepare
+from app.iam.role_cache import RoleTable
+from app.local.caller_tokens import CallerTokenSource
+from app.local.tls import ServerTls
+from app.settings.accounts import FileAccounts, FixedAccounts
+from app.settings.environment import Settings
+from app.settings.options import (
     decision_policy,
     iam_options,
     network_options,
     store_options,
     token_options,
 )
-from app.settings import Settings
-from app.settings_values import TcpAddress
-from app.store_keys import StoreKeySource
-from app.tls import ServerTls
-from app.token_authenticator import TokenAuthenticator
-from app.token_key_files import SigningKeySource
-from app.watch import FileWatch, watch_files
+from app.settings.values import TcpAddress
+from app.settings.watch import FileWatch, watch_files
+from app.store.keys import StoreKeySource
+from app.store.port import Store, open_store
+from app.sts.calls import StsIntroductions
+from app.sts.client import StsClient
+from app.sts.known_credentials import KnownCredentials
+from app.sts.known_keys import KnownKeys
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
+from app.tokens.authenticator import TokenAuthenticator
+from app.tokens.codec import looks_like_token
+from app.tokens.key_files import SigningKeySource
+from app.tokens.signer import SigningIssuer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

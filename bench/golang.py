@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.endpoints import select_endpoints
+from app.sts.endpoints import load_sts_endpoints
 from bench.load import PATH, Load
 from bench.processes import Process, on_core, start, wait_until_ready
 

@@ -31,11 +31,11 @@ import httptools
 import uvloop
 from botocore.credentials import ReadOnlyCredentials
 
-from app.adapters.signer import find_endpoint, presign
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.base64_text import decode_base64url
 from app.core.credential import encode_native
 from app.emulator.server import Emulator
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint, presign
 from bench.load import post, run_load
 from bench.processes import cpu_seconds, end, memory_mb, raise_open_files
 from bench.service import service_environment, start_service

@@ -31,12 +31,12 @@ from typing import Any, Final, Self, cast
 import httptools
 import uvloop
 
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.base64_text import decode_base64url
 from app.core.credential import encode_native
 from app.emulator import Emulator
 from app.emulator.identities import new_access_key_id
 from app.emulator.world import World
+from app.sts.endpoints import load_sts_endpoints
 from bench.credentials import HOST, LONGEST, PER_SESSION, REGION, Signer, call_of, claim_of
 from bench.load import PATH, post
 from bench.processes import cores, cpu_seconds, end, free_port, memory_mb, on_core, raise_open_files

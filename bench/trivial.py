@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.server import uvicorn_config
+from app.server.process import uvicorn_config
 
 _BODY = b'{"identity":{"type":"dataplane","mesh":"default","service":"demo-app","workload":null,"zone":null}}'
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]

@@ -10,12 +10,12 @@ from botocore.auth import SIGV4_TIMESTAMP, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from app.adapters.signer import find_endpoint
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.base64_text import decode_base64url
 from app.core.credential import NATIVE_PREFIX, encode_native
 from app.core.header_rules import ACTION, VERSION
 from app.emulator.world import World
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint
 
 HOME: Final = "111122223333"
 """The account of the service itself."""

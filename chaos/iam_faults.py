@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from app.calls.iam_calls import IAM_FAILURES
 from app.emulator import FaultKind
+from app.iam.calls import IAM_FAILURES
 from chaos import liar
 from chaos.aws import HOME, OTHERS
 from chaos.liar import Lie

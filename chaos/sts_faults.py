@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from app.calls.sts_calls import STS_FAILURES, STS_IN_FLIGHT
 from app.calls.waiting_places import MAX_WAITING
 from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
+from app.sts.calls import STS_FAILURES, STS_IN_FLIGHT
 from chaos.aws import HOME, OTHERS
 from chaos.row import DEADLINE, Promise, Row, Seen
 from chaos.stage import Stage

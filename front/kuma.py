@@ -8,8 +8,8 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from app.control_plane_config import public_pem
 from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
+from app.tokens.control_plane_config import public_pem
 
 NO_TOKEN: Final = "no token"  # noqa: S105 - words for a table
 _NAMING: Final = ("Name", "Mesh", "Tags", "Workload", "Zone", "Scope")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.core.proxy import SERVICE_TAG
+from app.core.reasons import Reason
 from app.demo.stage import CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT
 from app.emulator.fault_kinds import FaultKind
-from app.reasons import Reason
 from front.control_plane import ADS, DELTA, HDS
 from front.kuma import NO_TOKEN, shape_of
 from front.stage import Front

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from app.adapters.signer import find_endpoint, presign
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.credential import encode_jwt_clothes
 from app.demo.stage import AUDIENCE, Stage, open_stage
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint, presign
 from front.certificates import Authority
 from front.control_plane import ControlPlane, Seen, open_control_plane
 from front.envoy import Envoy, Upstreams, running_envoy

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from app.core.base64_text import Base64TextError, decode_base64url
-from app.sealing import NONCE_BYTES, seal
+from app.store.sealing import NONCE_BYTES, seal
 from fuzz.targets import ACCOUNT, AUDIENCE, CALLER_TOKEN, NOW, STORE_KEY
 from tests.support.corpus import Scene, every_scene
 from tests.support.signing import FORMS, PRESIGNED_FORMS, Recipe

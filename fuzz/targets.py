@@ -19,11 +19,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from app.adapters.http1 import MAX_REPLY_BYTES, Connection, HttpError, HttpReply
-from app.adapters.http_pool import Origin
-from app.adapters.sts_endpoints import load_sts_endpoints, make_sts_endpoints
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
-from app.callers import CallerTokenFile, CallerTokens, CallerTokenSource
 from app.cli.shape import explain
 from app.core.arn import ArnError, parse_arn
 from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
@@ -31,6 +27,7 @@ from app.core.caller_identity import CallerIdentity, StsReply, read_caller_ident
 from app.core.credential import JWT_HEADER, decode_credential, encode_jwt_clothes, encode_native
 from app.core.endpoints import StsEndpoint, select_endpoints
 from app.core.envelope import decode_envelope
+from app.core.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
 from app.core.forwarding import ValidatedRequest
 from app.core.header_rules import AUDIENCE_HEADERS
 from app.core.key_account import account_of_key_id
@@ -45,12 +42,10 @@ from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
-from app.core.token_claims import TokenKind, write_claims
-from app.core.token_reading import read_claims_of_token
-from app.core.token_text import parse_token, require_current
-from app.errors import AuthenticationError, AuthorizationError, CredentialError, RequestError, UpstreamError
-from app.sealing import SealError, derive_key, open_sealed
-from app.settings_values import (
+from app.http.http1 import MAX_REPLY_BYTES, Connection, HttpError, HttpReply
+from app.http.pool import Origin
+from app.local.caller_tokens import CallerTokenFile, CallerTokens, CallerTokenSource
+from app.settings.values import (
     TcpAddress,
     mask_url,
     parse_account_meshes,
@@ -65,6 +60,11 @@ from app.settings_values import (
     parse_regions,
     parse_role_name,
 )
+from app.store.sealing import SealError, derive_key, open_sealed
+from app.sts.endpoints import load_sts_endpoints, make_sts_endpoints
+from app.tokens.claims import TokenKind, write_claims
+from app.tokens.codec import parse_token, require_current
+from app.tokens.reading import read_claims_of_token
 
 NOW: Final = datetime(2026, 11, 24, 5, 15, tzinfo=UTC)
 AUDIENCE: Final = "audience-of-the-fuzzer"

@@ -5,7 +5,7 @@ import sys
 import atheris
 
 # Only what is fuzzed: what the properties are checked with would drown it.
-INSTRUMENTED = ["app.core", "app.api", "app.callers", "app.cli.shape", "app.settings_values"]
+INSTRUMENTED = ["app.core", "app.api", "app.local.caller_tokens", "app.cli.shape", "app.settings.values"]
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from botocore.loaders import JSONFileLoader
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from app.adapters.trust import client_context
 from app.emulator import Emulator
-from app.settings import Settings, load_settings
+from app.local.trust import client_context
+from app.settings.environment import Settings, load_settings
 from tests.support.service import RunningService, running_service
 from tests.support.world import Aws, make_world
 
@@ -52,7 +52,7 @@ def _keys_and_authorities_are_read_once() -> Iterator[None]:
     """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, for each of a thousand services."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialization, "load_pem_private_key", functools.cache(load_pem_private_key))
-        patch.setattr("app.adapters.network.client_context", functools.cache(client_context))
+        patch.setattr("app.http.network.client_context", functools.cache(client_context))
         yield
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
+from app.core.reasons import EXPLANATIONS, Reason
 from app.emulator import FaultKind
-from app.reasons import EXPLANATIONS, Reason
 from chaos.calls import ALLOWED, Answer
 from chaos.row import Promise, Row, Seen, judge
 from chaos.table import lanes

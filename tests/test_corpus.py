@@ -24,33 +24,33 @@ import pytest
 import structlog
 from starlette.types import ASGIApp, Message
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.iam import IamRoles
-from app.adapters.known_credentials import KnownCredentials
-from app.adapters.network import NetworkOptions, open_pool
-from app.adapters.sts import StsClient
-from app.adapters.sts_endpoints import make_sts_endpoints
 from app.api.authenticate import PATH, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
-from app.audit import configure_logging
-from app.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
 from app.core import header_rules, request_policy
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.credential import decode_credential
 from app.core.endpoints import select_endpoints
+from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal, admit, read_principal
 from app.core.proxy import ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
 from app.core.request_policy import RequestPolicy, require_fresh, validate
 from app.core.role_grant import match
 from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm, SignedRequest
-from app.errors import AuthError
-from app.metrics import Metrics
-from app.readiness import Readiness
-from app.reasons import EXPLANATIONS, Reason
-from app.trail import Trail
+from app.decision.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
+from app.decision.trail import Trail
+from app.http.network import NetworkOptions, open_pool
+from app.iam.client import IamRoles
+from app.settings.accounts import FixedAccounts
+from app.sts.client import StsClient
+from app.sts.endpoints import make_sts_endpoints
+from app.sts.known_credentials import KnownCredentials
+from app.telemetry.audit import configure_logging
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 from fuzz.seeds import seeds_of, words_of
 from fuzz.targets import TARGETS
 from tests.support.corpus import (
@@ -84,7 +84,7 @@ ELSEWHERE: Final = frozenset(
         Reason.NOT_FOUND,
         Reason.CALLER_NOT_AUTHENTICATED,
         Reason.ACCOUNTS_UNAVAILABLE,
-        # Of tokens (test_tokens.py).
+        # Of tokens (tokens/test_tokens.py).
         Reason.TOKEN_REJECTED,
         Reason.ROLE_ZONE_MISSING,
         Reason.PROXY_NAME_MISMATCH,
@@ -569,7 +569,7 @@ UNHEARD: Final = (
     "a member is no text",
     "the tags are no list",
     "a tag is no pair of texts",
-    # Of a token, whose claims then are not those of ours (core/test_token_reading.py).
+    # Of a token, whose claims then are not those of ours (tokens/test_reading.py).
     "a token names its mesh or its zone, and no claim of it is empty",
     "not a text",
     "not whole seconds since the epoch",

@@ -15,8 +15,10 @@ import pytest
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.endpoints import select_endpoints
+from app.core.errors import AuthError
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
 from app.core.proxy import ProxyRequest, ProxyType
+from app.core.reasons import Reason
 from app.core.request_policy import RequestPolicy, require_fresh
 from app.core.role_grant import RoleGrant, match
 from app.core.role_tags import RoleRecord, read_grant
@@ -24,8 +26,6 @@ from app.core.signed_request import CredentialForm
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError
 from app.core.sts_documents import read_identity_document
-from app.errors import AuthError
-from app.reasons import Reason
 from tests.support.mutations import (
     append_parameter,
     change_query,

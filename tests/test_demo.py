@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 from app.cli.demo import Table
+from app.core.reasons import EXPLANATIONS, Reason
 from app.demo.kuma import CHECKS
 from app.demo.sidecars import SIDECARS, Sidecar
-from app.reasons import EXPLANATIONS, Reason
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, Done, clean_environment, run_program, stop_group
 

@@ -12,14 +12,14 @@ import pytest
 
 from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.runner import FORWARDED
-from app.audit import decision_fields
 from app.cli import main
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
+from app.decision.trail import FRESH, TokenNote, Trail
 from app.emulator.fault_kinds import LIES, FaultKind
-from app.metrics import Metrics, outcome_of
-from app.reasons import EXPLANATIONS, Reason
-from app.settings import Settings
-from app.trail import FRESH, TokenNote, Trail
+from app.settings.environment import Settings
+from app.telemetry.audit import decision_fields
+from app.telemetry.metrics import Metrics, outcome_of
 from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW

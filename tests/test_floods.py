@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from app.adapters import known_credentials
 from app.core.base64_text import decode_base64url
 from app.emulator import FaultKind
 from app.emulator.identities import new_access_key_id
+from app.sts import known_credentials
 from tests.conftest import StartService
 from tests.support.service import AUTHENTICATE, RunningService
 from tests.support.signing import base64url

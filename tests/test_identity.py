@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from tests.tokens.test_tokens import ask, control_plane, exchange, now
 
 from app.core.proxy import ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
 from app.demo.kuma_validator import DataplaneResource, RefusedError
-from app.reasons import EXPLANATIONS, Reason
 from tests.conftest import StartService
 from tests.support.keys import KeyFiles, rsa_key
 from tests.support.service import RunningService
@@ -24,7 +25,6 @@ from tests.support.tokens import (
     make_token,
 )
 from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, PROXY, Aws, recipe_of
-from tests.test_tokens import ask, control_plane, exchange, now
 
 LABEL: Final = "kuma.io/workload"
 EGRESS: Final = {"kuma.io/type": "egress", "kuma.io/mesh": "default"}

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import pytest
 
+from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
 from app.emulator import FaultKind, Role, SessionCredentials
-from app.metrics import outcome_of
-from app.reasons import EXPLANATIONS, Reason
+from app.telemetry.metrics import outcome_of
 from tests.conftest import StartService
 from tests.support import mutations as mutate
 from tests.support.exposition import grown
@@ -42,14 +42,14 @@ ELSEWHERE: Final = {
     Reason.NOT_FOUND: "api/test_application.py::test_an_unknown_path_is_a_problem",
     Reason.METHOD_NOT_ALLOWED: "api/test_authenticate.py::test_another_method_is_not_allowed",
     Reason.INTERNAL_ERROR: "api/test_authenticate.py::test_a_bug_of_ours_is_a_bare_500",
-    Reason.OVERLOADED: "calls/test_sts_calls.py::test_a_full_queue_refuses_before_the_credential_is_judged",
-    Reason.CALLER_NOT_AUTHENTICATED: "test_callers.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
-    Reason.ACCOUNTS_UNAVAILABLE: "adapters/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
-    Reason.TOKEN_REJECTED: "test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
-    Reason.PROXY_NAME_MISMATCH: "test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",
+    Reason.OVERLOADED: "sts/test_calls.py::test_a_full_queue_refuses_before_the_credential_is_judged",
+    Reason.CALLER_NOT_AUTHENTICATED: "local/test_caller_tokens.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
+    Reason.ACCOUNTS_UNAVAILABLE: "settings/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
+    Reason.TOKEN_REJECTED: "tokens/test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
+    Reason.PROXY_NAME_MISMATCH: "tokens/test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",
     Reason.PROXY_NAME_MISSING: "test_identity.py::test_a_token_for_every_name_is_never_issued_where_names_are_asked_for",
-    Reason.ROLE_ZONE_MISSING: "test_tokens.py::test_a_zone_proxy_needs_a_zone",
-    Reason.SIGNING_KEY_MISSING: "test_tokens.py::test_a_kind_or_mesh_without_a_key_is_undecided",
+    Reason.ROLE_ZONE_MISSING: "tokens/test_tokens.py::test_a_zone_proxy_needs_a_zone",
+    Reason.SIGNING_KEY_MISSING: "tokens/test_tokens.py::test_a_kind_or_mesh_without_a_key_is_undecided",
 }
 
 Sign = Callable[[Recipe], str]

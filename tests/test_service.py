@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app import preparation
 from app.emulator import FaultKind
+from app.iam import preparation
 from app.service import Service, open_service, utc_now
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value

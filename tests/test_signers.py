@@ -24,12 +24,12 @@ from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from app.core.credential import decode_credential
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.request_policy import require_fresh, validate
 from app.core.signed_request import CredentialForm
 from app.core.sigv4 import parse_amz_date
 from app.emulator import SessionCredentials
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.process import AWS, Done, Served, run, run_program, served, socket_address
 from tests.support.service import RunningService
 from tests.support.signing import AUDIENCE, Recipe, base64url, default_policy, signature_holds

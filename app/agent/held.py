@@ -15,11 +15,11 @@ from typing import Final, Literal
 from app.agent.schedule import near_end
 from app.core.base64_text import Base64TextError, decode_base64url
 from app.core.credential import MAX_CREDENTIAL_CHARS, decode_credential
+from app.core.errors import CredentialError
 from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 from app.core.sigv4 import parse_amz_date
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.token_claims import BACKDATED_SECONDS
-from app.errors import CredentialError
+from app.tokens.claims import BACKDATED_SECONDS
 
 # A signed JWT in compact form (RFC 7515, section 7.1).
 _SIGNED_JWT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)

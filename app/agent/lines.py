@@ -1,6 +1,6 @@
 """The agent's log: one JSON object a line, with the members of the service's own lines (docs/reference/agent.md).
 
-Not `app.audit`: structlog, orjson and what they bring are a fifth of the agent's memory, for a line every few minutes.
+Not `app.telemetry.audit`: structlog, orjson and what they bring are a fifth of the agent's memory, for a line every few minutes.
 A line holds no credential, no token and no URL of one: it is made of moments, kinds, reasons and fixed sentences.
 """
 

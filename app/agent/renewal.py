@@ -10,7 +10,7 @@ from app.agent.held import HeldError, read_held
 from app.agent.lines import Clock, Log
 from app.agent.schedule import believed_end, is_hopeless, renewal_at, retry_pause
 from app.agent.sources import Fresh, Source
-from app.secret_file import OWNER_ALONE, write_secret_file
+from app.local.secret_file import OWNER_ALONE, write_secret_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

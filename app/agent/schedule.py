@@ -7,7 +7,7 @@ deployment in the same second.
 from datetime import datetime, timedelta
 from typing import Final
 
-from app.core.token_claims import MAX_VALIDITY_SECONDS
+from app.tokens.claims import MAX_VALIDITY_SECONDS
 
 # A credential costs nothing to renew: early, so that ten of fifteen minutes are left when it cannot be.
 CREDENTIAL_SHARE: Final = 1 / 3

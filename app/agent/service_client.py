@@ -21,8 +21,8 @@ from typing import Any, Final
 from app.agent.bounded_socket import bound_by
 from app.agent.errors import Failure, RenewalError
 from app.agent.service_address import ServiceAddress
-from app.callers import read_tokens
 from app.core.strict_json import StrictJsonError, parse_object
+from app.local.caller_tokens import read_tokens
 
 # Of a call as a whole: a service that sends a byte now and then would else hold up every renewal to come. The service's own
 # deadline is 10 s, or what it was set to, at most 60.

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from app.adapters.signer import CredentialsUnavailableError, RoleSession, SessionKeys, SigningError, presign
 from app.agent.errors import Failure, RenewalError
 from app.agent.held import Held, HeldError, parse_held
 from app.agent.schedule import CREDENTIAL_SHARE, TOKEN_SHARE
@@ -16,6 +15,7 @@ from app.agent.service_client import Reply, ServiceClient
 from app.core.credential import encode_jwt_clothes, encode_native
 from app.core.endpoints import StsEndpoint
 from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
+from app.sts.signer import CredentialsUnavailableError, RoleSession, SessionKeys, SigningError, presign
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 

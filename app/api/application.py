@@ -16,10 +16,10 @@ from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
 from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenEndpoints, is_ext_authz
-from app.callers import OWN_HEADER
-from app.metrics import Metrics
-from app.readiness import Readiness
-from app.reasons import EXPLANATIONS, Reason
+from app.core.reasons import EXPLANATIONS, Reason
+from app.local.caller_tokens import OWN_HEADER
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 
 _DESCRIPTION: Final = (
     "A signed `sts:GetCallerIdentity` request in, an authorized Kuma proxy identity out. 401 and 403 are decisions; 503 "

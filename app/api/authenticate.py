@@ -16,18 +16,18 @@ from typing import Any, Final, Protocol
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api import protocol
 from app.api.answer import Answer
 from app.api.known_calls import Credential, KnownCalls
 from app.api.problems import problem_answer, reason_answer
-from app.audit import get_logger, write_decision
-from app.authenticator import Decider, Decision
+from app.core.errors import AuthError, RequestError, UpstreamError
 from app.core.proxy import ProxyRequest
-from app.errors import AuthError, RequestError, UpstreamError
-from app.metrics import Metrics
-from app.readiness import Readiness
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.reasons import Reason
+from app.decision.authenticator import Decider, Decision
+from app.decision.trail import Trail
+from app.server import protocol
+from app.telemetry.audit import get_logger, write_decision
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 
 PATH: Final = "/v1/authenticate"
 # A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.

@@ -10,9 +10,9 @@ from typing import Any, Final, NoReturn
 
 import orjson
 
+from app.core.errors import RequestError
+from app.core.reasons import Reason
 from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
-from app.errors import RequestError
-from app.reasons import Reason
 
 MAX_TAGS: Final = 256
 MAX_LABELS: Final = 256

@@ -13,10 +13,10 @@ from app.api.answer import Answer
 from app.api.authenticate import Headers, request_id_of
 from app.api.problems import reason_answer
 from app.api.tokens import is_ext_authz
-from app.audit import get_logger
-from app.callers import CallerTokenSource
-from app.metrics import CallerCheck, Metrics
-from app.reasons import Reason
+from app.core.reasons import Reason
+from app.local.caller_tokens import CallerTokenSource
+from app.telemetry.audit import get_logger
+from app.telemetry.metrics import CallerCheck, Metrics
 
 CHALLENGE: Final = b'Bearer realm="kuma-aws-iam"'
 LOG_SECONDS: Final = 10.0

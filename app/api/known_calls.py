@@ -10,9 +10,9 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from app.api.schemas import parse_call
-from app.authenticator import KnownTexts
 from app.core.known_credential import KnownCredential
 from app.core.proxy import ProxyRequest
+from app.decision.authenticator import KnownTexts
 
 # About 900 bytes each: 18 MB when full.
 MAX_CALLS: Final = 20_000

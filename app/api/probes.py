@@ -10,9 +10,9 @@ from app.api.authenticate import request_id_of
 from app.api.metrics_page import MetricsPage
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import Problem
-from app.metrics import CONTENT_TYPE, Metrics
-from app.readiness import Readiness
-from app.reasons import Reason
+from app.core.reasons import Reason
+from app.telemetry.metrics import CONTENT_TYPE, Metrics
+from app.telemetry.readiness import Readiness
 
 
 class Health(BaseModel):

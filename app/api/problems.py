@@ -1,12 +1,12 @@
-"""`AuthError` → problem+json. One table, `app.reasons.EXPLANATIONS`, gives everything but the request id (I24)."""
+"""`AuthError` → problem+json. One table, `app.core.reasons.EXPLANATIONS`, gives everything but the request id (I24)."""
 
 from typing import Final
 
 import orjson
 
 from app.api.answer import Answer
-from app.errors import AuthError, RequestError, UpstreamError
-from app.reasons import EXPLANATIONS, Reason
+from app.core.errors import AuthError, RequestError, UpstreamError
+from app.core.reasons import EXPLANATIONS, Reason
 
 MEDIA_TYPE: Final = "application/problem+json"
 

@@ -12,9 +12,9 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from app.api.call_bounds import CONTROL_CHARACTERS, MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
+from app.core.errors import RequestError
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
-from app.errors import RequestError
-from app.reasons import Reason
+from app.core.reasons import Reason
 
 _NO_CONTROL: Final = f"^[^{CONTROL_CHARACTERS}]*$"
 # Kuma's names have at most 253 characters.

@@ -11,12 +11,12 @@ from starlette.types import Receive, Scope, Send
 from app.api.answer import Answer
 from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
 from app.api.known_calls import Credential
-from app.authenticator import Decision
+from app.core.errors import AuthError, AuthorizationError, CredentialError, RequestError
 from app.core.proxy import ProxyRequest
-from app.errors import AuthError, AuthorizationError, CredentialError, RequestError
-from app.reasons import Reason
-from app.token_issuer import IssuedToken, TokenIssuer
-from app.trail import Trail
+from app.core.reasons import Reason
+from app.decision.authenticator import Decision
+from app.decision.trail import Trail
+from app.tokens.issuer import IssuedToken, TokenIssuer
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 EXT_AUTHZ_PREFIX: Final = "/v1/ext-authz/"

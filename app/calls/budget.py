@@ -9,8 +9,8 @@ from collections.abc import Hashable
 from enum import IntEnum
 from typing import Final
 
-from app.calls.circuits import Circuit
-from app.calls.pacing import Pace
+from app.limits.circuits import Circuit
+from app.limits.pacing import Pace
 
 
 class Priority(IntEnum):

@@ -1,7 +1,7 @@
 """The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
 
-It combines a rate limiter for each budget (`app.calls.pacing`), concurrency limits, a circuit breaker for each endpoint
-(`app.calls.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads only the
+It combines a rate limiter for each budget (`app.limits.pacing`), concurrency limits, a circuit breaker for each endpoint
+(`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads only the
 clock that it is given, and waits for nothing. Every operation takes constant or logarithmic amortised time.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Hashable, Iterator
 from typing import Final
 
 from app.calls.budget import RETURNING, Budget, Call, Places, Priority, Queue
-from app.calls.circuits import Circuit
-from app.calls.kept import Kept
 from app.calls.limits import CallLimits, QueueFullError
-from app.calls.pacing import Pace, Timer
 from app.calls.queue_share import QueueShare
+from app.limits.circuits import Circuit
+from app.limits.kept import Kept
+from app.limits.pacing import Pace, Timer
 
 MAX_BUDGETS: Final = 10_000
 MAX_CIRCUITS: Final = 10_000

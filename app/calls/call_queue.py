@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
-from app.adapters.ticks import TICKS
-from app.audit import get_logger
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
 from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
-from app.calls.replicas import ComeAgain, ReplicaWait
 from app.calls.upstream import Asker, Pending, Upstream, tell
 from app.calls.waiting_decisions import WaitingDecisions
 from app.calls.waiting_places import WaitingPlaces
-from app.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
+from app.core.reasons import Reason
+from app.decision.trail import Trail
+from app.limits.ticks import TICKS
+from app.store.replicas import ComeAgain, ReplicaWait
+from app.telemetry.audit import get_logger
 
 # The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
 _LEAST_PAUSE_SECONDS: Final = 0.005

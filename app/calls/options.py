@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from app.adapters.expiring import Timer
-from app.adapters.store import Store
 from app.calls.waiting_places import WaitingPlaces
+from app.limits.expiring import Timer
+from app.store.port import Store
 
 ATTEMPT_SECONDS: Final = 4.0
 

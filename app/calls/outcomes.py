@@ -4,9 +4,9 @@ import math
 import random
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from app.errors import AuthError, UpstreamError
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.errors import AuthError, UpstreamError
+from app.core.reasons import Reason
+from app.decision.trail import Trail
 
 _Answer = TypeVar("_Answer")
 

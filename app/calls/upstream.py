@@ -6,9 +6,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from app.calls.budget import Call, Priority
 from app.calls.outcomes import Settled
-from app.calls.replicas import ComeAgain, Found, ReplicaWait
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.reasons import Reason
+from app.decision.trail import Trail
+from app.store.replicas import ComeAgain, Found, ReplicaWait
 
 _Payload = TypeVar("_Payload")
 _Asked_contra = TypeVar("_Asked_contra", contravariant=True)

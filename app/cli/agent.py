@@ -17,7 +17,7 @@ from app.agent.lines import LineLog, utc_now
 from app.agent.service_address import ServiceAddress, parse_service_url
 from app.cli.claim import claim_options
 from app.cli.options import fail, require_region, sts_endpoints, token_file_option, where_options
-from app.unix_socket import parse_socket_group
+from app.local.unix_socket import parse_socket_group
 
 _MODE: Final = re.compile(r"0?o?([0-7]{3})", re.ASCII)
 _GIVE_UP_AFTER: Final = 600
@@ -146,11 +146,11 @@ def agent(  # noqa: PLR0913 - one parameter an option
     _check_file(token_file)
 
     # What follows is needed by no health check, which runs every few seconds beside every proxy.
-    from app.adapters.signer import SigningError, find_endpoint  # noqa: PLC0415
     from app.agent.renewal import Renewals, TokenFile  # noqa: PLC0415
     from app.agent.runner import run_agent  # noqa: PLC0415
     from app.agent.service_client import ServiceAccess, ServiceClient  # noqa: PLC0415
     from app.agent.sources import CredentialSource, Signer, Source, TokenSource  # noqa: PLC0415
+    from app.sts.signer import SigningError, find_endpoint  # noqa: PLC0415
 
     try:
         signer = Signer(find_endpoint(sts_endpoints(), require_region(region)), audience)

@@ -21,9 +21,9 @@ from app.cli.options import (
 )
 from app.cli.shape import explain as explain_shape
 from app.cli.shape import utc_now
+from app.core.reasons import Reason
 from app.core.strict_json import StrictJsonError, parse_object
-from app.reasons import Reason
-from app.settings_values import ListenAddress
+from app.settings.values import ListenAddress
 
 _OK = 200
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from app.adapters.signer import MAX_EXPIRES
 from app.cli.options import make_credential, signing_options, write_secret
+from app.sts.signer import MAX_EXPIRES
 
 
 @click.command(short_help="Make a credential with the ambient AWS credentials.")

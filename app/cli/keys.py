@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from app.cli.options import fail
-from app.control_plane_config import control_plane_yaml, public_pem
 from app.core.role_grant import ANY_MESH
-from app.core.token_claims import TokenKind
-from app.core.token_text import is_key_id
-from app.settings_checks import DATAPLANE_KEYS, ZONE_KEYS
-from app.token_key_files import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh
+from app.settings.checks import DATAPLANE_KEYS, ZONE_KEYS
+from app.tokens.claims import TokenKind
+from app.tokens.codec import is_key_id
+from app.tokens.control_plane_config import control_plane_yaml, public_pem
+from app.tokens.key_files import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh
 
 _EXPONENT: Final = 65537
 _PRIVATE_MODE: Final = 0o600

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 from click.core import ParameterSource
 
-from app.callers import read_tokens
 from app.core.credential import encode_jwt_clothes, encode_native
-from app.secret_file import write_secret_file
-from app.settings_checks import CALLER_TOKENS, DEFAULT_LISTEN, EXTRA_REGIONS, TLS_CERT, TLS_KEY
-from app.settings_values import ListenAddress, TcpAddress, parse_audience, parse_extra_regions, parse_listen_address
+from app.local.caller_tokens import read_tokens
+from app.local.secret_file import write_secret_file
+from app.settings.checks import CALLER_TOKENS, DEFAULT_LISTEN, EXTRA_REGIONS, TLS_CERT, TLS_KEY
+from app.settings.values import ListenAddress, TcpAddress, parse_audience, parse_extra_regions, parse_listen_address
 
 if TYPE_CHECKING:
     import httpx
@@ -116,7 +116,7 @@ def require_region(region: str | None) -> str:
 
 def sts_endpoints() -> "tuple[StsEndpoint, ...]":
     """Return every endpoint of STS: those that botocore knows, and those of --extra-regions."""
-    from app.adapters.sts_endpoints import load_sts_endpoints, make_sts_endpoints  # noqa: PLC0415 - it brings botocore
+    from app.sts.endpoints import load_sts_endpoints, make_sts_endpoints  # noqa: PLC0415 - it brings botocore
 
     text: str | None = click.get_current_context().meta[_EXTRA]
     try:
@@ -128,7 +128,7 @@ def sts_endpoints() -> "tuple[StsEndpoint, ...]":
 
 def make_credential(*, audience: str, region: str | None, form: str, expires: int | None = None) -> str:
     """Sign with the ambient AWS credentials; ends the command with a sentence when that cannot be."""
-    from app.adapters.signer import (  # noqa: PLC0415 - it brings botocore
+    from app.sts.signer import (  # noqa: PLC0415 - it brings botocore
         MAX_EXPIRES,
         SigningError,
         ambient_credentials,

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, cast
 
 import click
 
-from app.settings import Settings, SettingsError, discard_ignored_environment, load_settings
+from app.settings.environment import Settings, SettingsError, discard_ignored_environment, load_settings
 
 _USAGE = 2
 
@@ -36,8 +36,8 @@ def serve() -> None:
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
     # Imported here: the other commands need none of it, and start in a third of the time.
-    from app.server import run  # noqa: PLC0415
-    from app.sockets import ListenError  # noqa: PLC0415
+    from app.server.process import run  # noqa: PLC0415
+    from app.server.sockets import ListenError  # noqa: PLC0415
 
     settings = _load()
     discard_ignored_environment()

@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.credential import EKS_PREFIX, NATIVE_PREFIX, decode_credential
 from app.core.endpoints import StsEndpoint
+from app.core.errors import CredentialError
 from app.core.header_rules import AUDIENCE_HEADERS, HEADER_RULES
 from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 from app.core.signed_request import SignedRequest
 from app.core.sigv4 import ALGORITHM, parse_amz_date
-from app.errors import CredentialError
+from app.sts.endpoints import load_sts_endpoints
 
 Line = tuple[str, str]
 Hosts = Mapping[str, StsEndpoint]

@@ -7,10 +7,10 @@ from typing import Final
 from app.core.arn import Arn, ArnError, parse_arn
 from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES, THROTTLING_CODES
 from app.core.endpoints import StsEndpoint
+from app.core.errors import AuthenticationError, AuthError, UpstreamError
+from app.core.reasons import Reason
 from app.core.strict_xml import DocumentError
 from app.core.sts_documents import IdentityDocument, read_error_code, read_identity_document
-from app.errors import AuthenticationError, AuthError, UpstreamError
-from app.reasons import Reason
 
 _OK: Final = 200
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)

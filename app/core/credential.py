@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64url, encode_base64url
 from app.core.envelope import ENVELOPE_FORMS, decode_envelope
+from app.core.errors import CredentialError
 from app.core.presigned import decode_presigned_url
+from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.strict_json import StrictJsonError, parse_object
-from app.errors import CredentialError
-from app.reasons import Reason
 
 # Session tokens reach 4 KB, and base64 of percent-encoding doubles them (contract, section 1).
 MAX_CREDENTIAL_CHARS: Final = 12 * 1024

@@ -1,6 +1,6 @@
 """The finite set of STS hosts that a credential may be signed for (invariant I1).
 
-The set is generated from botocore's data by ``app.adapters.sts_endpoints``; this module only holds and narrows it. A
+The set is generated from botocore's data by ``app.sts.endpoints``; this module only holds and narrows it. A
 host is looked up as a whole: prefix, suffix and pattern tests are how CVE-2025-49827 and ``sts.<bucket>.s3...`` came by.
 """
 

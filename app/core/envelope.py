@@ -5,11 +5,11 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, parse_url, require_form
 from app.core.sigv4 import parse_authorization, require_security_token
 from app.core.strict_json import StrictJsonError, parse_object
-from app.errors import CredentialError
-from app.reasons import Reason
 
 ENVELOPE_FORMS: Final = frozenset({CredentialForm.ENVELOPE, CredentialForm.PLAIN_ENVELOPE})
 

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import SignedRequest
-from app.errors import CredentialError
-from app.reasons import Reason
 
 ACTION: Final = "GetCallerIdentity"
 VERSION: Final = "2011-06-15"

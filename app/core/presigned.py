@@ -4,10 +4,10 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, SignedRequest, parse_url
 from app.core.sigv4 import parse_signature, require_security_token
-from app.errors import CredentialError
-from app.reasons import Reason
 
 # Contract, section 3: exactly these, each once, in exactly this spelling. CVE-2022-2385 came of folding case here.
 PARAMETERS: Final = frozenset(

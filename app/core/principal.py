@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.core.caller_identity import CallerIdentity
-from app.errors import AuthorizationError
-from app.reasons import Reason
+from app.core.errors import AuthorizationError
+from app.core.reasons import Reason
 
 # Role name and session name: https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html and
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. A colon is in neither, which keeps out EC2's

@@ -1,6 +1,6 @@
 """What AWS answered ↔ bytes, for a store that replicas share.
 
-The bytes come out of a store that others may be able to write to. `app.sealing` says whether a replica of ours wrote them;
+The bytes come out of a store that others may be able to write to. `app.store.sealing` says whether a replica of ours wrote them;
 here they are read as strictly as AWS's own answers nevertheless: by the same parsers, every member once, and no other.
 """
 

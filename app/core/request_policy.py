@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.core.endpoints import StsEndpoint, StsEndpoints
+from app.core.errors import CredentialError
 from app.core.forwarding import ForwardableRequest, ValidatedRequest, rebuild
 from app.core.header_rules import ACTION, AUDIENCE_HEADERS, HEADER_RULES, POST_BODY, VERSION
+from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.sigv4 import ALGORITHM, STS_SERVICE, TERMINATOR, parse_amz_date
-from app.errors import CredentialError
-from app.reasons import Reason
 
 # STS's own window (https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html); it ignores X-Amz-Expires.
 MAX_LIFETIME: Final = timedelta(minutes=15)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from app.core.errors import AuthorizationError
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
-from app.errors import AuthorizationError
-from app.reasons import Reason
+from app.core.reasons import Reason
 
 # Instead of a list of meshes: every mesh, and zone proxies too.
 ANY_MESH: Final = "*"

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from app.core.arn import ArnError, parse_arn
+from app.core.errors import AuthorizationError
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType
+from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
-from app.errors import AuthorizationError
-from app.reasons import Reason
 
 TYPE_TAG: Final = "kuma.io/type"
 MESH_TAG: Final = "kuma.io/mesh"

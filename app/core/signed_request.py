@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.sigv4 import Signature
-from app.errors import CredentialError
-from app.reasons import Reason
 
 
 class CredentialForm(StrEnum):

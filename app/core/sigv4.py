@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from app.errors import CredentialError
-from app.reasons import Reason
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 TERMINATOR: Final = "aws4_request"

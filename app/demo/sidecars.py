@@ -10,15 +10,15 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from app.adapters.signer import find_endpoint, presign
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.base64_text import encode_base64url
 from app.core.credential import EKS_PREFIX, encode_jwt_clothes, encode_native
 from app.core.endpoints import StsEndpoint
 from app.core.header_rules import POST_BODY
+from app.core.reasons import Reason
 from app.demo.stage import AUDIENCE, CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Stage
 from app.emulator.fault_kinds import FaultKind
-from app.reasons import Reason
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint, presign
 
 _REGION: Final = "us-east-1"
 _ALLOWED_STATUS: Final = 200

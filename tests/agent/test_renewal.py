@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from app.adapters.signer import find_endpoint
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.agent.errors import Failure
 from app.agent.held import parse_held
 from app.agent.renewal import Due, Finished, Renewals, TokenFile
@@ -24,6 +22,8 @@ from app.agent.service_client import ServiceAccess, ServiceClient
 from app.agent.sources import CredentialSource, Signer, TokenSource
 from app.core.credential import decode_credential
 from app.core.signed_request import CredentialForm
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint
 from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.signing import judge, make_policy

@@ -19,7 +19,7 @@ from app.agent.schedule import (
     renewal_at,
     retry_pause,
 )
-from app.core.token_claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
+from app.tokens.claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 FLOOR = timedelta(seconds=MIN_RENEWAL_SECONDS)

@@ -6,16 +6,16 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.known_credentials import KnownCredentials
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
-from app.authenticator import Authenticator, DecisionPolicy
 from app.core.proxy import ProxyType
-from app.metrics import Metrics
-from app.readiness import Readiness
+from app.decision.authenticator import Authenticator, DecisionPolicy
 from app.service import utc_now
+from app.settings.accounts import FixedAccounts
+from app.sts.known_credentials import KnownCredentials
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 from tests.support.introductions import new_introductions
 from tests.support.service import RunningService, listening
 from tests.support.signing import default_policy

@@ -12,18 +12,18 @@ import pytest
 from starlette.types import Message
 from structlog.testing import capture_logs
 
-from app.adapters.known_credentials import KnownCredentials
 from app.api import authenticate as module
-from app.api import protocol
 from app.api.application import build_api
 from app.api.authenticate import MAX_BODY_BYTES, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateAnswer, Problem
-from app.authenticator import Authenticator, Decision
+from app.decision.authenticator import Authenticator, Decision
 from app.emulator import FaultKind
-from app.metrics import Metrics
-from app.readiness import Readiness
+from app.server import protocol
 from app.service import utc_now
+from app.sts.known_credentials import KnownCredentials
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 from tests.api.conftest import Client
 from tests.support.exposition import read_samples, value
 from tests.support.patience import PATIENCE

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from app.api.authenticate import MAX_BODY_BYTES
 from app.api.call_bounds import MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
 from app.api.schemas import MAX_VALUES, parse_call
+from app.core.errors import RequestError
 from app.core.proxy import SERVICE_TAG, ProxyRequest
-from app.errors import RequestError
-from app.reasons import Reason
+from app.core.reasons import Reason
 
 PROXY = {"type": "dataplane", "mesh": "default"}
 

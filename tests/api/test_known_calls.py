@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.known_credentials import KnownCredentials
 from app.api import known_calls
 from app.api.call_bounds import MAX_VALUES_OF_A_TAG
 from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
+from app.core.errors import RequestError
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
-from app.errors import RequestError
+from app.sts.known_credentials import KnownCredentials
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from app.core.proxy import ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
 from app.emulator import FaultKind
-from app.reasons import EXPLANATIONS, Reason
 from tests.api.conftest import Client
 from tests.support.openapi import require_valid, validator
 from tests.support.service import AUTHENTICATE, RunningService

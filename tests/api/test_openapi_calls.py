@@ -28,22 +28,22 @@ from schemathesis.specs.openapi.checks import (
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.known_credentials import KnownCredentials
 from app.api import metrics_page
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
-from app.authenticator import Authenticator, DecisionPolicy
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthenticationError, AuthError, AuthorizationError, UpstreamError
 from app.core.proxy import ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
-from app.errors import AuthenticationError, AuthError, AuthorizationError, UpstreamError
-from app.metrics import Metrics
-from app.readiness import Readiness
-from app.reasons import EXPLANATIONS, Reason
+from app.decision.authenticator import Authenticator, DecisionPolicy
+from app.settings.accounts import FixedAccounts
+from app.sts.known_credentials import KnownCredentials
+from app.telemetry.metrics import Metrics
+from app.telemetry.readiness import Readiness
 from tests.support.introductions import new_introductions
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW, Recipe, default_policy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.callers import OWN_HEADER
+from app.local.caller_tokens import OWN_HEADER
 from tests.conftest import StartService
 from tests.support.keys import KeyFiles
 from tests.support.openapi import require_valid, validator

@@ -7,8 +7,8 @@ import pytest
 
 from app.api.problems import MEDIA_TYPE, problem_answer, reason_answer
 from app.api.schemas import Problem
-from app.errors import CredentialError, RequestError
-from app.reasons import EXPLANATIONS, Reason
+from app.core.errors import CredentialError, RequestError
+from app.core.reasons import EXPLANATIONS, Reason
 
 STATUSES = {400, 401, 403, 404, 405, 413, 415, 500, 503}
 

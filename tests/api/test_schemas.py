@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from app.api.schemas import AuthenticateCall, parse_call
+from app.core.errors import RequestError
 from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
-from app.errors import RequestError
-from app.reasons import Reason
+from app.core.reasons import Reason
 
 FULL = {
     "type": "dataplane",

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from botocore.credentials import ReadOnlyCredentials
 
-from app.adapters.signer import find_endpoint, presign
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.credential import decode_credential
+from app.sts.endpoints import load_sts_endpoints
+from app.sts.signer import find_endpoint, presign
 from bench.credentials import Signer, call_of, claim_of
 from bench.service import AUDIENCE
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.calls.budget import Call, Priority
 from app.calls.call_order import CallOrder
-from app.calls.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
 from app.calls.limits import CallLimits, QueueFullError
+from app.limits.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
 
 KNOWN, NEW = Priority.KNOWN, Priority.NEW
 LIMITS = CallLimits(

@@ -11,12 +11,12 @@ from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.outcomes import MAX_RETRY_SECONDS, Failure, Settled, retry_seconds
-from app.calls.replicas import ComeAgain, Found, ReplicaWait
 from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
-from app.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
+from app.core.reasons import Reason
+from app.decision.trail import Trail
+from app.store.replicas import ComeAgain, Found, ReplicaWait
 from tests.support.service import until
 from tests.support.upstreams import settle
 from tests.support.virtual_time import run_in_virtual_time

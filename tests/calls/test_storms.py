@@ -7,25 +7,25 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.known_credentials import KnownCredentials
-from app.adapters.known_keys import KnownKeys
-from app.adapters.role_cache import RoleTable
-from app.calls.iam_calls import Roles
 from app.calls.options import CallOptions
-from app.calls.sts_calls import StsIntroductions
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthError, UpstreamDownError, UpstreamError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
+from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
+from app.decision.trail import Trail
 from app.emulator.identities import new_access_key_id
-from app.errors import AuthError, UpstreamDownError, UpstreamError
-from app.metrics import Metrics
-from app.reasons import Reason
-from app.trail import Trail
+from app.iam.calls import Roles
+from app.iam.role_cache import RoleTable
+from app.settings.accounts import FixedAccounts
+from app.sts.calls import StsIntroductions
+from app.sts.known_credentials import KnownCredentials
+from app.sts.known_keys import KnownKeys
+from app.telemetry.metrics import Metrics
 from tests.support.ports import Time
 from tests.support.signing import NOW, Recipe, judge
 from tests.support.virtual_time import run_in_virtual_time

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.settings import Settings
+from app.settings.environment import Settings
 from tests.cli.conftest import Invoke
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
 

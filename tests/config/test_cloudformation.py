@@ -10,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.cli import main
-from app.settings import Settings, load_settings
+from app.settings.environment import Settings, load_settings
 from tests.config.test_config_files import FARGATE_MEMORY
 from tests.support.keys import KeyFiles
 from tests.support.tls import make_certificate

@@ -11,10 +11,10 @@ import botocore.validate
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from app.metrics import CACHES, STORE_RESULTS
-from app.reasons import Reason
-from app.settings import Settings, load_settings
-from app.trail import CACHE_RESULTS
+from app.core.reasons import Reason
+from app.decision.trail import CACHE_RESULTS
+from app.settings.environment import Settings, load_settings
+from app.telemetry.metrics import CACHES, STORE_RESULTS
 
 CONFIG = Path(__file__).parents[2] / "config"
 

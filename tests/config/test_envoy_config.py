@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from app.api.protocol import MAX_HEAD_BYTES
 from app.api.tokens import EXT_AUTHZ_PREFIX
-from app.callers import OWN_HEADER, read_caller_token_file
 from app.core.credential import MAX_CREDENTIAL_CHARS
-from app.listener import MAX_CONNECTIONS
-from app.server import _KEEP_ALIVE_SECONDS
+from app.local.caller_tokens import OWN_HEADER, read_caller_token_file
+from app.server.listener import MAX_CONNECTIONS
+from app.server.process import _KEEP_ALIVE_SECONDS
+from app.server.protocol import MAX_HEAD_BYTES
 from tests.conftest import LoadSettings
 from tests.support.world import NEW_GENERATION
 

@@ -6,8 +6,8 @@ import pytest
 from app.core.arn import Arn
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.endpoints import StsEndpoint
-from app.errors import AuthenticationError, AuthError, UpstreamError
-from app.reasons import Reason
+from app.core.errors import AuthenticationError, AuthError, UpstreamError
+from app.core.reasons import Reason
 
 ENDPOINT = StsEndpoint(
     host="sts.us-east-1.amazonaws.com", partition="aws", region="us-east-1", signing_region="us-east-1"

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from app.core.credential import decode_credential, encode_jwt_clothes, encode_native
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.signing import FORMS, POSTED_FORMS, PRESIGNED_FORMS, Recipe, base64url, jwt
 
 NATIVE = Recipe(form=CredentialForm.NATIVE).sign()

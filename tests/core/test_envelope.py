@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from app.core.envelope import decode_envelope
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, SignedRequest
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.mutations import drop_header, replace_in_authorization, set_header
 from tests.support.signing import AUDIENCE, BODY, POSTED_FORMS, TOKEN, Recipe, base64
 

@@ -4,10 +4,10 @@ from hashlib import sha256
 import pytest
 
 from app.core.credential import decode_credential
+from app.core.errors import CredentialError
 from app.core.header_rules import HEADER_RULES
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.mutations import (
     drop_header,
     replace_in_authorization,

@@ -3,10 +3,10 @@ from urllib.parse import quote
 
 import pytest
 
+from app.core.errors import CredentialError
 from app.core.presigned import PARAMETERS, decode_presigned_url
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, SignedRequest
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.mutations import (
     append_parameter,
     change_query,

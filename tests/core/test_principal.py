@@ -4,9 +4,9 @@ import pytest
 
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthorizationError
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.errors import AuthorizationError
-from app.reasons import Reason
+from app.core.reasons import Reason
 
 ACCOUNT = "111122223333"
 TASK = "4f1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e"

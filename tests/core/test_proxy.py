@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
+from app.core.errors import AuthorizationError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant, match
-from app.errors import AuthorizationError
-from app.reasons import Reason
 from tests.support.policies import EVERY_TYPE, POLICY
 
 DATAPLANE = RoleGrant(type=ProxyType.DATAPLANE, mesh="default")

@@ -7,11 +7,11 @@ import pytest
 
 from app.core.credential import decode_credential
 from app.core.endpoints import AWS_GLOBAL, select_endpoints
+from app.core.errors import CredentialError
 from app.core.forwarding import ForwardableRequest
+from app.core.reasons import Reason
 from app.core.request_policy import RequestPolicy, require_fresh, validate
 from app.core.signed_request import CredentialForm
-from app.errors import CredentialError
-from app.reasons import Reason
 from tests.support.mutations import (
     parameter,
     replace_in_authorization,

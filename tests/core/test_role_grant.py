@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import AuthorizationError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant, match, require_permitted
-from app.errors import AuthorizationError
-from app.reasons import Reason
 from tests.support.policies import POLICY
 
 DATAPLANE = RoleGrant(type=ProxyType.DATAPLANE, mesh="default")

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import AuthorizationError
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
 from app.core.role_tags import RoleRecord, read_grant
-from app.errors import AuthorizationError
-from app.reasons import Reason
 from tests.support.policies import POLICY
 
 ACCOUNT = "111122223333"

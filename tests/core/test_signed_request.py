@@ -1,8 +1,8 @@
 import pytest
 
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, UnverifiedUrl, parse_url
-from app.errors import CredentialError
-from app.reasons import Reason
 
 
 @pytest.mark.parametrize(

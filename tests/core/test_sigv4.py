@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from app.core.errors import CredentialError
+from app.core.reasons import Reason
 from app.core.sigv4 import (
     Scope,
     Signature,
@@ -11,8 +13,6 @@ from app.core.sigv4 import (
     parse_signature,
     require_security_token,
 )
-from app.errors import CredentialError
-from app.reasons import Reason
 
 AUTHORIZATION = (
     "AWS4-HMAC-SHA256 Credential=ASIAEXAMPLEEXAMPLE01/20261124/us-east-1/sts/aws4_request, "

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.reasons import Reason
+from app.core.reasons import Reason
 from tests.support.envoy import find_envoy
 from tests.support.process import Done, run_program
 

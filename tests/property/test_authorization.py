@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from app.core.arn import Arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthorizationError, UpstreamError
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
 from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, RoleGrant, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.errors import AuthorizationError, UpstreamError
-from app.reasons import Reason
 from tests.support.policies import POLICY
 
 bounded = settings(max_examples=200, deadline=None)

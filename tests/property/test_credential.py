@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.credential import decode_credential, encode_jwt_clothes, encode_native
+from app.core.errors import CredentialError
 from app.core.forwarding import ValidatedRequest
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.errors import CredentialError
 from tests.support.signing import (
     AUDIENCE,
     FORMS,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.credential import decode_credential
+from app.core.errors import CredentialError
 from app.core.key_id_hint import hint_key_id
 from app.core.signed_request import CredentialForm
-from app.errors import CredentialError
 from tests.support.corpus import every_scene
 from tests.support.signing import ACCESS_KEY_ID, FORMS, PRESIGNED_FORMS, Recipe, base64, base64url, jwt
 

@@ -11,13 +11,13 @@ from app.core.arn import ArnError, parse_arn
 from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
 from app.core.caller_identity import StsReply, read_caller_identity
 from app.core.endpoints import StsEndpoint
+from app.core.errors import AuthenticationError, CredentialError, UpstreamError
 from app.core.iam_documents import read_role, read_role_page
 from app.core.signed_request import parse_url
 from app.core.sigv4 import parse_amz_date, parse_authorization, parse_signature
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError
 from app.core.sts_documents import IdentityDocument, read_assumed_role, read_error_code, read_identity_document
-from app.errors import AuthenticationError, CredentialError, UpstreamError
 
 bounded = settings(max_examples=200, deadline=None)
 

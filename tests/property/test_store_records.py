@@ -17,8 +17,8 @@ from app.core.records import (
     frame,
 )
 from app.core.role_tags import RoleRecord
-from app.sealing import NONCE_BYTES, SECRET_BYTES, Kind, SealError, derive_key, open_sealed, seal
-from app.store_url import parse_store_url
+from app.store.sealing import NONCE_BYTES, SECRET_BYTES, Kind, SealError, derive_key, open_sealed, seal
+from app.store.url import parse_store_url
 
 bounded = settings(max_examples=200, deadline=None)
 

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.errors import AuthorizationError, CredentialError, RequestError
 from app.core.principal import AdmittedPrincipal
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType
+from app.core.reasons import Reason
 from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_grant
-from app.core.token_claims import (
+from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
+from app.tokens.claims import (
     BACKDATED_SECONDS,
     TokenKind,
     TokenLife,
@@ -20,11 +23,8 @@ from app.core.token_claims import (
     subject_of,
     write_claims,
 )
-from app.core.token_reading import read_claims_of_token
-from app.core.token_text import parse_token, require_current
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
-from app.errors import AuthorizationError, CredentialError, RequestError
-from app.reasons import Reason
+from app.tokens.codec import parse_token, require_current
+from app.tokens.reading import read_claims_of_token
 from tests.support.keys import public_pem, rsa_key
 from tests.support.policies import POLICY
 from tests.support.principals import PRINCIPAL

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from xml.sax.saxutils import escape
 
+from app.core.reasons import EXPLANATIONS, Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
-from app.reasons import EXPLANATIONS, Reason
 from tests.support import mutations
 from tests.support.signing import (
     FORMS,

@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from app.adapters.iam import IamRoles
-from app.adapters.iam_access import IamOptions
-from app.adapters.network import NetworkOptions, open_pool
-from app.adapters.own_endpoints import find_own_endpoint
-from app.metrics import Metrics
+from app.aws.own_endpoints import find_own_endpoint
+from app.http.network import NetworkOptions, open_pool
+from app.iam.access import IamOptions
+from app.iam.client import IamRoles
+from app.telemetry.metrics import Metrics
 
 
 def iam_options(url: str, **changes: object) -> IamOptions:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from app.adapters.known_credentials import KnownCredentials
-from app.adapters.known_keys import KnownKeys
-from app.authenticator import AccountList, IdentitySource
 from app.calls.options import CallOptions
-from app.calls.sts_calls import StsIntroductions
+from app.decision.authenticator import AccountList, IdentitySource
+from app.sts.calls import StsIntroductions
+from app.sts.known_credentials import KnownCredentials
+from app.sts.known_keys import KnownKeys
 
 
 def new_introductions(

@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.errors import AuthError
-from app.sealing import Kind, Opened
-from app.trail import Trail
+from app.decision.trail import Trail
+from app.store.sealing import Kind, Opened
 from tests.support.signing import NOW
 
 
@@ -87,7 +87,7 @@ def new_trail(seconds: float = 60.0) -> Trail:
 
 @dataclass
 class SharedStore:
-    """A `Store` in memory, which several caches share. It believes what it holds; `app.sealing` is tested apart."""
+    """A `Store` in memory, which several caches share. It believes what it holds; `app.store.sealing` is tested apart."""
 
     time: Time
     records: dict[tuple[str, bytes], Opened] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from app.store_url import StoreAddress, parse_store_url
+from app.store.url import StoreAddress, parse_store_url
 from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.tls import Authority, Certificate

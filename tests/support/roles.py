@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.role_cache import RoleTable
-from app.authenticator import AccountList, RoleSource
-from app.calls.iam_calls import Roles
-from app.calls.iam_upstream import RolePages
 from app.calls.options import CallOptions
-from app.metrics import Metrics
+from app.decision.authenticator import AccountList, RoleSource
+from app.iam.calls import Roles
+from app.iam.role_cache import RoleTable
+from app.iam.upstream import RolePages
+from app.settings.accounts import FixedAccounts
+from app.telemetry.metrics import Metrics
 
 LISTED = FixedAccounts(frozenset({"111122223333", "444455556666", "999999999999"}))
 

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.authenticator import Clock
-from app.listener import MAX_CONNECTIONS
-from app.server import _Server, uvicorn_config
+from app.decision.authenticator import Clock
+from app.server.listener import MAX_CONNECTIONS
+from app.server.process import _Server, uvicorn_config
 from app.service import Service, open_service, utc_now
-from app.settings import Settings
+from app.settings.environment import Settings
 from tests.support.exposition import Samples, read_samples
 from tests.support.patience import PATIENCE
 from tests.support.world import Aws

@@ -11,12 +11,12 @@ from typing import Final
 
 import redis
 
-from app.adapters.redis_store import RedisStore
-from app.adapters.store import StoreOptions
-from app.metrics import Metrics
-from app.sealing import Kind
-from app.store_keys import StoreKeySource, read_store_key_file
-from app.store_url import StoreAddress
+from app.store.keys import StoreKeySource, read_store_key_file
+from app.store.port import StoreOptions
+from app.store.redis_store import RedisStore
+from app.store.sealing import Kind
+from app.store.url import StoreAddress
+from app.telemetry.metrics import Metrics
 from tests.support.exposition import Labels, read_samples
 from tests.support.patience import PATIENCE
 from tests.support.redis_server import RedisServer, write_key_file

@@ -18,12 +18,12 @@ from botocore.auth import SIGV4_TIMESTAMP, SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from app.adapters.sts_endpoints import load_sts_endpoints
 from app.core.credential import decode_credential
 from app.core.endpoints import StsEndpoint, select_endpoints
 from app.core.forwarding import ValidatedRequest
 from app.core.request_policy import RequestPolicy, validate
 from app.core.signed_request import CredentialForm
+from app.sts.endpoints import load_sts_endpoints
 
 NOW: Final = datetime(2026, 11, 24, 5, 15, tzinfo=UTC)
 AUDIENCE: Final = "kuma-control-plane"

@@ -5,22 +5,22 @@ from typing import Any
 
 import pytest
 
-from app.adapters.accounts import FixedAccounts
-from app.adapters.known_credentials import KnownCredentials
-from app.adapters.known_keys import KnownKeys
-from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential
-from app.core.request_policy import require_fresh
-from app.core.signed_request import CredentialForm
-from app.emulator.identities import new_access_key_id
-from app.errors import (
+from app.core.errors import (
     AuthenticationError,
     AuthError,
     UpstreamDownError,
     UpstreamError,
 )
-from app.reasons import Reason
-from app.trail import Trail
+from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import KnownCredential
+from app.core.reasons import Reason
+from app.core.request_policy import require_fresh
+from app.core.signed_request import CredentialForm
+from app.decision.trail import Trail
+from app.emulator.identities import new_access_key_id
+from app.settings.accounts import FixedAccounts
+from app.sts.known_credentials import KnownCredentials
+from app.sts.known_keys import KnownKeys
 from tests.support.introductions import new_introductions
 from tests.support.ports import Time, new_trail
 from tests.support.signing import Recipe, endpoint_of, judge
@@ -53,7 +53,7 @@ class Caller:
     async def ask(
         self, recipe: Recipe = RECIPE, trail: Trail | None = None, *, host: str | None = None, text: str | None = None
     ) -> KnownCredential:
-        """Find out about a credential, as `app.authenticator` does."""
+        """Find out about a credential, as `app.decision.authenticator` does."""
         text = text or recipe.credential()
         # The endpoint of the signature decides; a test may name another one for the same text.
         key = self.known.key_of(f"{text}{host}")

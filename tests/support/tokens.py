@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from app.core.errors import AuthError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
-from app.core.token_claims import TokenKind, subject_of
-from app.core.token_reading import read_claims_of_token
-from app.core.token_subject import limit, require_name
-from app.core.token_text import parse_token, require_current
-from app.errors import AuthError
-from app.reasons import Reason
+from app.core.reasons import Reason
+from app.tokens.claims import TokenKind, subject_of
+from app.tokens.codec import parse_token, require_current
+from app.tokens.reading import read_claims_of_token
+from app.tokens.subject import limit, require_name
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, rsa_key
 from tests.support.policies import POLICY
 from tests.support.principals import PRINCIPAL

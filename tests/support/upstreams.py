@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.errors import AuthError
-from app.trail import Trail
+from app.decision.trail import Trail
 
 ACCOUNT = "111122223333"
 HANGING_ACCOUNT = "999999999999"

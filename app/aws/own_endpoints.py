@@ -1,0 +1,53 @@
+"""Where the service's own calls go, out of botocore's own partition and endpoint data.
+
+Explicitly: neither ``~/.aws/config`` nor ``~/.aws/models`` nor AWS_DATA_PATH can lead them elsewhere.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.endpoint_provider import EndpointProvider
+
+from app.aws.sdk_data import new_loader
+
+ServiceName = Literal["iam", "sts"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEndpoint:
+    """Where a service is asked, and what requests to it are signed for.
+
+    Attributes:
+        service: its name in the scope of signatures.
+        url: scheme, host and perhaps port, without a path.
+        signing_region: the region in the scope.
+    """
+
+    service: ServiceName
+    url: str
+    signing_region: str
+
+
+def find_own_endpoint(
+    service: ServiceName, region: str, *, fips: bool = False, dual_stack: bool = False, url: str | None = None
+) -> OwnEndpoint:
+    """Return the endpoint of a service for the callers of a region. IAM has one for all regions of a partition.
+
+    Args:
+        service: IAM or STS.
+        region: a region that the settings have checked: the data is a template, and takes any text for one.
+        fips: the FIPS endpoint (``AWS_USE_FIPS_ENDPOINT``).
+        dual_stack: the one with IPv6 (``AWS_USE_DUALSTACK_ENDPOINT``).
+        url: the operator's own choice instead, whose name is signed then (``AWS_ENDPOINT_URL_IAM``, ``…_STS``).
+    """
+    global_sts = {"UseGlobalEndpoint": False} if service == "sts" else {}
+    found = _provider(service).resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack, **global_sts)
+    schemes: list[dict[str, str]] = found.properties.get("authSchemes", [])
+    signing_region = schemes[0]["signingRegion"] if schemes else region
+    return OwnEndpoint(service=service, url=url or found.url, signing_region=signing_region)
+
+
+def _provider(service: ServiceName) -> EndpointProvider:
+    loader = new_loader()
+    partitions: dict[str, Any] = loader.load_data("partitions")
+    return EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), partitions)

@@ -1,0 +1,30 @@
+"""The one way to AWS: TLS, the proxy and the trusted certificates of every call to STS and IAM (invariant I9)."""
+
+from dataclasses import dataclass, field
+
+from app.http.pool import HttpPool
+from app.local.trust import client_context
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkOptions:
+    """How AWS is reached.
+
+    Attributes:
+        proxy_url: one explicit proxy (``KMESH_AWSIAM_HTTPS_PROXY``).
+        ca_file: trust these certificates instead of certifi's (``AWS_CA_BUNDLE``).
+        connect_timeout: seconds for DNS, TCP, the proxy's tunnel and TLS.
+        total_timeout: seconds for one attempt, the connection included.
+    """
+
+    proxy_url: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    connect_timeout: float = 1.0
+    total_timeout: float = 4.0
+
+
+def open_pool(options: NetworkOptions) -> HttpPool:
+    """Make the pool of connections; call it inside the event loop, and close the pool at the end."""
+    return HttpPool(
+        client_context(options.ca_file), proxy_url=options.proxy_url, connect_timeout=options.connect_timeout
+    )

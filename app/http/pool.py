@@ -1,0 +1,213 @@
+"""Connections to a few hosts, kept open: found or opened, lent for one exchange, and ended when their time is over.
+
+Why not a library: the calls to STS are most of what a decision costs, and of the well-kept clients the fastest took three to
+four times the processor time of all that is here (docs/decisions/0017-own-client-for-sts.md). Nothing is read from
+the environment: no proxy, no netrc, no certificates (I9). Nothing is followed, decoded or stored.
+"""
+
+import asyncio
+import base64
+import contextlib
+import socket
+import ssl
+import time
+from collections import deque
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from app.http.http1 import MAX_REPLY_BYTES, Connection, DisconnectedError, HttpReply
+from app.limits.expiring import ExpiringCache
+from app.limits.flights import Flights
+from app.limits.ticks import within
+
+# Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
+MAX_CONNECTIONS: Final = 256
+# AWS closes an idle connection after about a minute; a load balancer or proxy on the way may do so sooner.
+IDLE_SECONDS: Final = 20.0
+DNS_SECONDS: Final = 10.0
+MAX_NAMES: Final = 256
+# How late an exchange may be ended: one clock for all of them.
+_SWEEP_SECONDS: Final = 0.05
+_PORTS: Final = {"https": 443, "http": 80}
+
+
+class Origin(NamedTuple):
+    """Where requests are sent: scheme, host and port."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> "Origin":
+        """Read it from a URL that the settings have checked."""
+        parts = urlsplit(url)
+        return cls(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as CONNECT wants them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class HttpPool:
+    """Open connections by origin. The one that was used last is used next, so that those that are not needed grow old."""
+
+    def __init__(self, context: ssl.SSLContext, *, proxy_url: str | None = None, connect_timeout: float) -> None:
+        """Begin; call it inside the event loop.
+
+        Args:
+            context: verifies whoever is spoken to over TLS.
+            proxy_url: every connection goes through this proxy, in a tunnel.
+            connect_timeout: seconds for DNS, TCP, the tunnel and TLS.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._context = context
+        self._proxy = None if proxy_url is None else Origin.of(proxy_url)
+        self._proxy_authorization = None if proxy_url is None else _basic(proxy_url)
+        self._connect_timeout = connect_timeout
+        self._idle: dict[Origin, deque[Connection]] = {}
+        self._busy: set[Connection] = set()
+        self._addresses: ExpiringCache[list[str]] = ExpiringCache(MAX_NAMES, time.monotonic)
+        self._lookups: Flights[list[str]] = Flights()
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def exchange(
+        self, origin: Origin, request: bytes, due: float, *, fresh: bool = False, max_bytes: int = MAX_REPLY_BYTES
+    ) -> HttpReply:
+        """Send a request and read its answer.
+
+        Args:
+            origin: where to.
+            request: its bytes, from the request line on.
+            due: when it must be over, in seconds of the event loop's clock.
+            fresh: on a connection of its own: one that was kept may have ended at the other side.
+            max_bytes: of the answer's body; on the wire, with all that is around it, four times as many.
+
+        Raises:
+            TimeoutError: there is no answer by then, or no connection in time.
+            OSError: no connection, or it ended first (`DisconnectedError`).
+            HttpError: what came cannot be read.
+        """
+        if self._loop.time() >= due:
+            raise TimeoutError
+        connection = None if fresh else self._take(origin)
+        if connection is None:
+            until = min(due, self._loop.time() + self._connect_timeout)
+            connection = await within(until - self._loop.time(), self._open(origin, until))
+        self._busy.add(connection)
+        self._sweep_later()
+        try:
+            return await connection.exchange(request, due, max_bytes)
+        finally:
+            self._busy.discard(connection)
+            self._keep(origin, connection)
+
+    async def close(self) -> None:
+        """Close all of them."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in [*self._busy, *(connection for kept in self._idle.values() for connection in kept)]:
+            connection.fail(DisconnectedError("the pool was closed"))
+        self._idle.clear()
+        # The loop closes the sockets in its next turn; it may have none after this.
+        await asyncio.sleep(0)
+
+    def _take(self, origin: Origin) -> Connection | None:
+        kept = self._idle.get(origin)
+        while kept:
+            connection = kept.pop()
+            if connection.is_reusable:
+                return connection
+        return None
+
+    def _keep(self, origin: Origin, connection: Connection) -> None:
+        if not connection.is_reusable:
+            connection.close()
+            return
+        connection.idle_since = self._loop.time()
+        kept = self._idle.setdefault(origin, deque())
+        kept.append(connection)
+        if sum(map(len, self._idle.values())) > MAX_CONNECTIONS:
+            # The longest unused one of all hosts: credentials name the host, and there are more than a hundred.
+            oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
+            oldest.popleft().close()
+
+    async def _open(self, origin: Origin, until: float) -> Connection:
+        if self._proxy is None:
+            return await self._connect(origin, until)
+        connection = await self._connect(self._proxy, until)
+        try:
+            await connection.open_tunnel(origin.authority, self._proxy_authorization, float("inf"))
+            if origin.scheme == "https":
+                await connection.start_tls(self._context, origin.host)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _connect(self, origin: Origin, until: float) -> Connection:
+        """Try the addresses of a name one after the other, each but the last with half of the time that is left."""
+        *others, last = await self._resolve(origin.host)
+        for address in others:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout((until - self._loop.time()) / 2):
+                    return await self._connect_to(address, origin)
+        try:
+            return await self._connect_to(last, origin)
+        except OSError:
+            # Nobody is there any more: the name is looked up again.
+            self._addresses.drop(origin.host)
+            raise
+
+    async def _connect_to(self, address: str, origin: Origin) -> Connection:
+        is_tls = origin.scheme == "https"
+        _, connection = await self._loop.create_connection(
+            lambda: Connection(self._loop),
+            address,
+            origin.port,
+            ssl=self._context if is_tls else None,
+            server_hostname=origin.host if is_tls else None,
+        )
+        return connection
+
+    async def _resolve(self, host: str) -> list[str]:
+        """Return the addresses of a name: remembered for a moment, since a storm opens hundreds of connections at once."""
+        known = self._addresses.get(host)
+        if known is None:
+            # The caller's time to connect is bounded; the lookup goes on for other callers.
+            known = await asyncio.shield(self._lookups.start(host, lambda: self._look_up(host)))
+        return known
+
+    async def _look_up(self, host: str) -> list[str]:
+        found = await self._loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        self._addresses.put(host, addresses, DNS_SECONDS)
+        return addresses
+
+    def _sweep_later(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what is late, and what was not used for long. The clock stops when nothing is left to watch."""
+        self._sweeper = None
+        now = self._loop.time()
+        for connection in [connection for connection in self._busy if connection.due <= now]:
+            connection.fail(TimeoutError())
+        for origin, kept in list(self._idle.items()):
+            while kept and (kept[0].idle_since + IDLE_SECONDS <= now or not kept[0].is_reusable):
+                kept.popleft().close()
+            if not kept:
+                del self._idle[origin]
+        if self._busy or self._idle:
+            self._sweep_later()
+
+
+def _basic(url: str) -> str | None:
+    """Return the credentials of a proxy's URL as it wants them."""
+    user, separator, _ = urlsplit(url).netloc.rpartition("@")
+    if not separator:
+        return None
+    name, _, password = user.partition(":")
+    return "Basic " + base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode("ascii")

@@ -1,0 +1,145 @@
+"""Whose credentials read the roles of an account: the service's own, or the account's reader role's (I13, I25).
+
+``iam:GetRole`` takes a name and answers for the account of whoever asks. So the account picks the credentials, and they are
+never shared between accounts: that was CVE-2025-11621 and CVE-2025-59048.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from botocore.credentials import ReadOnlyCredentials
+
+from app.aws.own_credentials import OwnCredentials
+from app.aws.own_endpoints import OwnEndpoint
+from app.aws.signed_query import Query, SignedQueries
+from app.core.arn import ArnError, parse_arn
+from app.core.errors import UpstreamError
+from app.core.reasons import Reason
+from app.core.strict_xml import DocumentError
+from app.core.sts_documents import AssumedRole, read_assumed_role, read_identity_document
+from app.http.network import NetworkOptions
+from app.http.pool import HttpPool
+from app.iam.own_account import OwnAccount, OwnAccountError, read_own_account
+from app.iam.reader_roles import ReaderRoles
+from app.limits.expiring import Timer
+
+# Shown in the other account's CloudTrail.
+_SESSION_NAME: Final = "kuma-aws-iam"
+_IDENTITY_MEDIA_TYPE: Final = "text/xml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IamOptions:
+    """How IAM is reached, and as whom.
+
+    Attributes:
+        partition: the partition of every role; it stands in the reader role's ARN.
+        region: of the service itself.
+        sts: where AssumeRole and the service's own GetCallerIdentity go.
+        iam: where GetRole goes.
+        reader_role_name: the role to assume in other accounts, path included.
+        reader_external_id: its external id.
+    """
+
+    partition: str
+    region: str
+    sts: OwnEndpoint
+    iam: OwnEndpoint
+    reader_role_name: str | None = None
+    reader_external_id: str | None = field(default=None, repr=False)
+
+    def reader_role_arn(self, account: str) -> str:
+        """Return the ARN of the reader role in an account."""
+        return f"arn:{self.partition}:iam::{account}:role/{self.reader_role_name}"
+
+
+class NoReaderRoleError(Exception):
+    """A role is in another account than the service, and no reader role is named."""
+
+
+class IamAccess:
+    """Finds credentials on first use and keeps them. Belongs to one event loop."""
+
+    def __init__(
+        self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic
+    ) -> None:
+        """Find nothing yet."""
+        self._options = options
+        self._sts = SignedQueries(options.sts, pool, network)
+        self._credentials = OwnCredentials(options.region, timer)
+        self._account = OwnAccount(self._ask_own_account, timer)
+        self._readers = ReaderRoles(self._assume, timer)
+
+    def close(self) -> None:
+        """Look for no credentials any more."""
+        self._credentials.close()
+
+    async def obtain_credentials(self, deadline: float) -> None:
+        """Find the service's own credentials.
+
+        Raises:
+            UpstreamError: there are none before the deadline, in seconds of the event loop's clock.
+        """
+        await self._credentials.get(deadline)
+
+    async def own_account(self, deadline: float) -> str:
+        """Return the account of the service's own credentials, asking STS the first time.
+
+        Raises:
+            TimeoutError: not before the deadline, in seconds of the event loop's clock.
+            RefusedError, UpstreamError: STS could not be asked, or is not believed; it is asked again the next time.
+        """
+        return await self._account.get(deadline)
+
+    def doubt_own_account(self) -> None:
+        """See `OwnAccount.doubt`."""
+        self._account.doubt()
+
+    async def credentials_for(self, account: str, deadline: float) -> ReadOnlyCredentials:
+        """Return the credentials that read roles of an account.
+
+        Raises:
+            NoReaderRoleError: it is another account than ours, and no reader role is named.
+            TimeoutError: not before the deadline, in seconds of the event loop's clock.
+            RefusedError, UpstreamError: STS could not be asked, or is not believed.
+        """
+        if account == await self._account.get(deadline):
+            return await self._credentials.get(deadline)
+        if self._options.reader_role_name is None:
+            raise NoReaderRoleError(
+                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset"
+            )
+        return await self._readers.get(account, deadline)
+
+    def replace(self, account: str, expired: ReadOnlyCredentials) -> None:
+        """Forget credentials of `credentials_for` that AWS calls expired."""
+        self._readers.drop(account, expired)
+        self._credentials.replace(expired)
+
+    async def _ask_own_account(self, deadline: float) -> str:
+        credentials = await self._credentials.get(deadline)
+        reply = await self._sts.ask(Query(action="GetCallerIdentity", parameters={}), credentials, deadline)
+        try:
+            return read_own_account(read_identity_document(_IDENTITY_MEDIA_TYPE, reply.body), self._options.partition)
+        except (DocumentError, OwnAccountError) as error:
+            raise _not_believed(error) from error
+
+    async def _assume(self, account: str, deadline: float) -> AssumedRole:
+        parameters = {"RoleArn": self._options.reader_role_arn(account), "RoleSessionName": _SESSION_NAME}
+        if self._options.reader_external_id is not None:
+            parameters["ExternalId"] = self._options.reader_external_id
+        credentials = await self._credentials.get(deadline)
+        reply = await self._sts.ask(Query(action="AssumeRole", parameters=parameters), credentials, deadline)
+        try:
+            role = read_assumed_role(reply.body)
+            arn = parse_arn(role.arn)
+        except (DocumentError, ArnError) as error:
+            raise _not_believed(error) from error
+        if (arn.partition, arn.account) != (self._options.partition, account):
+            raise _not_believed("a role of another account or partition")
+        return role
+
+
+def _not_believed(why: object) -> UpstreamError:
+    return UpstreamError(Reason.IAM_UNAVAILABLE, f"the answer of STS is not believed: {why}")

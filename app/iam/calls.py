@@ -1,0 +1,174 @@
+"""The calls to IAM: a role is read once for all decisions that need it, and again before its time is over."""
+
+import time
+from typing import Final
+
+from app.calls.budget import Priority
+from app.calls.call_queue import CallQueue
+from app.calls.limits import CallLimits
+from app.calls.options import CallOptions
+from app.calls.upstream import Pending
+from app.core.errors import UpstreamError
+from app.core.iam_documents import RolePage
+from app.core.principal import AdmittedPrincipal
+from app.core.reasons import Reason
+from app.core.role_tags import RoleRecord
+from app.decision.authenticator import AccountList, RoleSource
+from app.decision.trail import COALESCED, HIT, MISS, SHARED, STALE, Trail
+from app.iam.role_cache import RoleKey, RoleTable
+from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
+
+IAM_IN_FLIGHT: Final = 4
+# In all accounts together. 60 accounts whose IAM begins to hang hold 240 of them.
+IAM_TOTAL_IN_FLIGHT: Final = 256
+IAM_TOTAL_UNPROVEN_IN_FLIGHT: Final = 128
+IAM_QUEUED: Final = 20_000
+# Saved up in a pause, as calls.
+IAM_BURST: Final = 2
+# As many calls as an account has in flight at once, since those fail together.
+IAM_FAILURES: Final = IAM_IN_FLIGHT
+
+
+class Roles:
+    """A `RoleSource` that remembers, and asks IAM within bounds."""
+
+    def __init__(
+        self,
+        source: RoleSource,
+        pages: RolePages | None,
+        table: RoleTable,
+        accounts: AccountList,
+        options: CallOptions,
+    ) -> None:
+        """Stand in front of IAM.
+
+        Args:
+            source: asks IAM itself for one role.
+            pages: asks IAM itself for a page of roles; None: they are not read ahead.
+            table: remembers what IAM said.
+            accounts: whose roles are read.
+            options: the rate, and what is shared.
+        """
+        limits = CallLimits(
+            rate=options.rate,
+            burst=IAM_BURST,
+            in_flight=IAM_IN_FLIGHT,
+            new_in_flight=IAM_IN_FLIGHT,
+            circuit_in_flight=IAM_IN_FLIGHT,
+            total_in_flight=IAM_TOTAL_IN_FLIGHT,
+            total_new_in_flight=IAM_TOTAL_IN_FLIGHT,
+            total_unproven_in_flight=IAM_TOTAL_UNPROVEN_IN_FLIGHT,
+            queued=IAM_QUEUED,
+            new_queued=IAM_QUEUED,
+            failures_to_open=IAM_FAILURES,
+        )
+        self._table = table
+        self._upstream = IamUpstream(source, pages, table, accounts, options, limits)
+        self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
+
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        """See `app.decision.authenticator.RoleSource`."""
+        key = RoleKey.of(admitted.principal)
+        role = self._table.fresh(key)
+        if role is not None:
+            if self._table.begin_refresh(key):
+                self._refresh(key, admitted)
+            trail.iam.cache, trail.iam.request_id = HIT, role.request_id
+            return role
+        failure = self._table.failure(key)
+        if failure is not None:
+            trail.iam.cache = HIT
+            raise failure
+        try:
+            return await self._ask(key, admitted, trail)
+        except UpstreamError as error:
+            stale = None if error.reason is Reason.IAM_ACCESS_DENIED else self._table.stale(key)
+            if stale is None:
+                raise
+            trail.iam.cache, trail.iam.request_id = STALE, stale.request_id
+            return stale
+
+    def learn(self, key: RoleKey, role: RoleRecord) -> None:
+        """Remember a role that was read ahead.
+
+        Raises:
+            AuthorizationError: ``role_id_mismatch``: it is not the key's.
+        """
+        self._table.learn(key, role)
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+        """Read some of an account's roles at a time, in turn with the calls for single roles.
+
+        Raises:
+            UpstreamError: IAM could not be asked before the deadline.
+        """
+        page = PageQuery(account, marker)
+        pending = self._queue.get(page)
+        if pending is None:
+            pending = self._pending(page, page, account, Priority.NEW)
+            self._queue.submit(pending)
+        settled = await self._queue.join(pending, deadline, account=account, is_new=False)
+        if not isinstance(settled.answer, RolePage):
+            raise AssertionError("unreachable: a page is answered with a page")  # noqa: TRY004 - no value of a caller's
+        return settled.answer
+
+    async def close(self) -> None:
+        """End every call."""
+        await self._queue.close()
+
+    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        started = time.perf_counter()
+        pending = self._queue.get(key)
+        is_first = pending is None
+        trail.iam.cache = MISS if is_first else COALESCED
+        if pending is None:
+            query = RoleQuery(key, admitted)
+            shared = None if self._upstream.replicas is None else await self._upstream.look(query)
+            if shared is not None:
+                trail.iam.cache, trail.iam.request_id = SHARED, shared.request_id
+                return shared
+            pending = self._queue.get(key)
+            if pending is None:
+                pending = self._submit(query)
+            else:
+                is_first, trail.iam.cache = False, COALESCED
+        try:
+            settled = await self._queue.join(pending, trail.deadline, account=key.account, is_new=False)
+        finally:
+            made = pending.settled
+            if made is not None and made.trail is not None:
+                seen = made.trail.iam
+                trail.iam.request_id = seen.request_id
+                trail.iam.seconds = seen.seconds if is_first else time.perf_counter() - started
+        if not isinstance(settled.answer, RoleRecord):
+            raise AssertionError("unreachable: a role is answered with a role")  # noqa: TRY004 - no value of a caller's
+        if settled.is_shared and is_first:
+            trail.iam.cache = SHARED
+        trail.iam.request_id = settled.answer.request_id
+        return settled.answer
+
+    def _refresh(self, key: RoleKey, admitted: AdmittedPrincipal) -> None:
+        """Read a role again while it is still believed; nobody waits for that."""
+        if self._queue.get(key) is None:
+            try:
+                self._submit(RoleQuery(key, admitted, is_refresh=True))
+            except UpstreamError:
+                return  # the queue is full: another try comes after a pause
+
+    def _submit(self, query: RoleQuery) -> Pending[IamQuery, Answer]:
+        priority = Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN
+        pending = self._pending(
+            query.key,
+            query,
+            query.key.account,
+            priority,
+            doubtful=self._table.is_missing(query.key),
+        )
+        self._queue.submit(pending)
+        return pending
+
+    @staticmethod
+    def _pending(
+        key: RoleKey | PageQuery, query: IamQuery, account: str, priority: Priority, *, doubtful: bool = False
+    ) -> Pending[IamQuery, Answer]:
+        return Pending(key, query, owner=account, budget=account, circuit=account, priority=priority, doubtful=doubtful)

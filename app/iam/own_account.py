@@ -1,0 +1,95 @@
+"""The service's own account, from what STS answers the service itself. It picks the credentials of every call to IAM.
+
+https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from app.core.arn import ArnError, parse_arn
+from app.core.sts_documents import IdentityDocument
+from app.limits.expiring import Timer
+from app.limits.flights import Flights
+from app.telemetry.audit import get_logger
+
+# Between two calls to STS about whose credentials ours are; see `OwnAccount.doubt`.
+DOUBT_SECONDS: Final = 30.0
+# The deadline of one call: it covers the search for credentials and two attempts.
+ASK_SECONDS: Final = 12.0
+
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+
+
+class OwnAccountError(Exception):
+    """The answer does not agree with itself or with the partition. The message holds nothing of it."""
+
+
+def read_own_account(identity: IdentityDocument, partition: str) -> str:
+    """Return the 12-digit account of a GetCallerIdentity answer.
+
+    Args:
+        identity: what STS answered.
+        partition: of every role, and so of ourselves.
+
+    Raises:
+        OwnAccountError: no account of 12 digits, or an ARN of another account or partition.
+    """
+    if not _ACCOUNT.fullmatch(identity.account):
+        raise OwnAccountError("STS answered the service itself without an account")
+    try:
+        arn = parse_arn(identity.arn)
+    except ArnError as error:
+        raise OwnAccountError("STS answered the service itself without an ARN") from error
+    if (arn.partition, arn.account) != (partition, identity.account):
+        raise OwnAccountError("STS answered the service itself with an ARN of another account or partition")
+    return identity.account
+
+
+class OwnAccount:
+    """Asks STS once, and remembers the account for as long as nothing speaks against it."""
+
+    def __init__(self, ask: Callable[[float], Awaitable[str]], timer: Timer = time.monotonic) -> None:
+        """Know nothing yet.
+
+        Args:
+            ask: asks STS before a moment of the event loop's clock, and raises when its answer is not believed.
+            timer: seconds of a monotonic clock.
+        """
+        self._ask = ask
+        self._timer = timer
+        self._account: str | None = None
+        self._doubt_from = 0.0
+        self._flights: Flights[str] = Flights()
+
+    async def get(self, deadline: float) -> str:
+        """Return the account, asking STS the first time.
+
+        Raises:
+            TimeoutError: not before the deadline, in seconds of the event loop's clock; the call goes on.
+            Exception: what ``ask`` raises.
+        """
+        if self._account is None:
+            return await self._flights.join(None, self._learn, deadline)
+        return self._account
+
+    def doubt(self) -> None:
+        """Ask STS again for the account of our credentials: IAM's answers suggest another account.
+
+        STS may have told us another's account once, and all that follows of it is wrong: which roles the service's own
+        credentials read, and which a reader role. At most once in `DOUBT_SECONDS`, so that IAM's answers cannot make us
+        press STS; and what is known stays until STS says otherwise, so that an outage of STS takes nothing from us.
+        Nobody waits for it.
+        """
+        if self._account is not None and self._timer() >= self._doubt_from:
+            self._flights.start(None, self._learn)
+
+    async def _learn(self) -> str:
+        self._doubt_from = self._timer() + DOUBT_SECONDS
+        account = await self._ask(asyncio.get_running_loop().time() + ASK_SECONDS)
+        if self._account is not None and account != self._account:
+            get_logger().info("own account", account=account)
+        self._account = account
+        return account

@@ -1,0 +1,120 @@
+"""Roles read by pages, before anybody asks: a page holds what would take hundreds of ``GetRole`` calls.
+
+Pages wait in the same queue as everything else towards IAM, in the background. Where the permission is missing, or IAM is
+away, nothing is lost: the roles are read one by one when their proxies come.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from app.core.errors import AuthorizationError, UpstreamError
+from app.core.iam_documents import RolePage
+from app.core.reasons import Reason
+from app.decision.authenticator import AccountList
+from app.iam.calls import Roles
+from app.iam.role_cache import REFRESH_AFTER, RoleKey
+from app.iam.upstream import PAGE_SECONDS
+from app.limits.expiring import Timer
+from app.telemetry.audit import get_logger
+
+# An account whose policy does not allow it is asked again after this time.
+DENIED_SECONDS: Final = 3600.0
+ACCOUNTS_AT_ONCE: Final = 4
+# An account has at most 5,000 roles, which are 25 full pages; IAM may make a page shorter.
+MAX_PAGES: Final = 100
+
+
+class RolePrefetch:
+    """Keeps the roles of every listed account known."""
+
+    def __init__(
+        self,
+        roles: Roles,
+        accounts: AccountList,
+        *,
+        partition: str,
+        ttl: float,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        self._roles = roles
+        self._accounts = accounts
+        self._partition = partition
+        self._pause = ttl * REFRESH_AFTER
+        self._timer = timer
+        self._denied_until: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Read all of them again and again, before their time to live is over, until it is cancelled."""
+        while True:
+            await self.read_all()
+            await asyncio.sleep(self._pause)
+
+    async def read_all(self) -> None:
+        """Read the roles of every listed account once."""
+        at_once = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
+
+        async def read(account: str) -> None:
+            async with at_once:
+                await self._read_account(account)
+
+        try:
+            accounts = sorted(self._accounts.current())
+        except UpstreamError:  # the file of accounts is bad, which is said elsewhere
+            return
+        await asyncio.gather(*(read(account) for account in accounts))
+
+    async def _read_account(self, account: str) -> None:
+        if self._timer() < self._denied_until.get(account, 0.0):
+            return
+        calls = kept = 0
+        marker: str | None = None
+        seen: set[str] = set()
+        try:
+            while calls == 0 or marker is not None:
+                page = await self._read_page(account, marker)
+                calls, marker = calls + 1, page.marker
+                kept += self._learn(account, page)
+                if marker is not None:
+                    _require_progress(marker, seen, calls)
+        except UpstreamError as error:
+            if error.reason is Reason.IAM_ACCESS_DENIED:
+                self._denied_until[account] = self._timer() + DENIED_SECONDS
+            get_logger().info(
+                "roles not read ahead",
+                account=account,
+                reason=error.reason.value,
+                detail=error.detail,
+                remedy="none is needed: each role is read when its proxies come; iam:GetAccountAuthorizationDetails would "
+                "allow to read all of them at once",
+            )
+        else:
+            get_logger().info("roles read ahead", account=account, roles=kept, calls=calls)
+
+    async def _read_page(self, account: str, marker: str | None) -> RolePage:
+        deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
+        return await self._roles.read_page(account, marker, deadline)
+
+    def _learn(self, account: str, page: RolePage) -> int:
+        """Keep the roles that are the account's; return how many."""
+        kept = 0
+        for role in page.roles:
+            try:
+                self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role)
+            except AuthorizationError:
+                continue
+            kept += 1
+        return kept
+
+
+def _require_progress(marker: str, seen: set[str], calls: int) -> None:
+    """Refuse to follow repeated markers for ever.
+
+    Raises:
+        UpstreamError: ``iam_unavailable``: the marker came before, or there are more pages than an account has roles for.
+    """
+    if marker in seen:
+        raise UpstreamError(Reason.IAM_UNAVAILABLE, f"IAM repeated the marker of a page, after {calls} pages")
+    if calls >= MAX_PAGES:
+        raise UpstreamError(Reason.IAM_UNAVAILABLE, f"IAM has more than {MAX_PAGES} pages of roles")
+    seen.add(marker)

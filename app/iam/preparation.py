@@ -1,0 +1,40 @@
+"""What the service does for itself once it listens: find its credentials and its account, and read roles ahead."""
+
+import asyncio
+from typing import Final
+
+from app.iam.client import IamRoles
+from app.iam.prefetch import RolePrefetch
+from app.settings.environment import Settings
+from app.telemetry.audit import get_logger
+from app.telemetry.readiness import Readiness
+
+# Looking for our own credentials and account: at once, then less and less often.
+_FIRST_RETRY_SECONDS: Final = 1.0
+_LAST_RETRY_SECONDS: Final = 30.0
+
+
+async def prepare(settings: Settings, iam: IamRoles, readiness: Readiness, prefetch: RolePrefetch) -> None:
+    """Obtain our own credentials, then warn about accounts that we will not be able to read. AWS may come up later."""
+    log = get_logger()
+    pause = _FIRST_RETRY_SECONDS
+    while not await iam.obtain_credentials():
+        log.warning("no AWS credentials yet", remedy=readiness.explain(), retry_seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LAST_RETRY_SECONDS)
+    readiness.credentials_obtained = True
+    pause = _FIRST_RETRY_SECONDS
+    while (own_account := await iam.own_account()) is None:
+        log.warning("the service's own account could not be found out", retry_seconds=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LAST_RETRY_SECONDS)
+    log.info("own account", account=own_account)
+    others = sorted(settings.authorized_accounts - {own_account})
+    if others and settings.reader_role_name is None:
+        log.warning(
+            "listed accounts cannot be read",
+            accounts=others,
+            remedy="set KMESH_AWSIAM_READER_ROLE_NAME to a role in each of them that this service may assume",
+        )
+    if settings.role_prefetch:
+        await prefetch.run()

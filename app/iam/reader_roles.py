@@ -1,0 +1,99 @@
+"""The reader roles of other accounts: an entry an account, assumed with the service's own credentials (I13, I25).
+
+An entry is some 3 kB: the credentials and their end. It is renewed after three quarters of its life while it still signs.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from botocore.credentials import ReadOnlyCredentials
+
+from app.aws.signed_query import RefusedError
+from app.core.errors import AuthError
+from app.core.sts_documents import AssumedRole
+from app.limits.expiring import ExpiringCache, Timer
+from app.limits.flights import Flights
+from app.telemetry.audit import get_logger
+
+# As many accounts as have a budget towards IAM.
+MAX_SESSIONS: Final = 10_000
+# After so much of its life a session is renewed; then at most so often.
+REFRESH_AFTER: Final = 0.75
+RENEW_PAUSE_SECONDS: Final = 10.0
+# The deadline of one AssumeRole: it covers the search for the service's own credentials and two attempts.
+ASSUME_SECONDS: Final = 12.0
+
+Clock = Callable[[], datetime]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Session:
+    credentials: ReadOnlyCredentials
+    renew_at: float
+
+
+class ReaderRoles:
+    """The sessions, each of which is assumed once for all who wait for it."""
+
+    def __init__(
+        self,
+        assume: Callable[[str, float], Awaitable[AssumedRole]],
+        timer: Timer = time.monotonic,
+        clock: Clock = _utc_now,
+    ) -> None:
+        """Assume nothing yet.
+
+        Args:
+            assume: assumes the role of an account before a moment of the event loop's clock, or raises.
+            timer: seconds of a monotonic clock.
+            clock: the time of day, which AWS tells the end of a session in.
+        """
+        self._assume = assume
+        self._timer = timer
+        self._clock = clock
+        self._sessions: ExpiringCache[_Session] = ExpiringCache(MAX_SESSIONS, timer)
+        self._flights: Flights[ReadOnlyCredentials] = Flights()
+
+    async def get(self, account: str, deadline: float) -> ReadOnlyCredentials:
+        """Return credentials of an account's reader role.
+
+        Raises:
+            TimeoutError: not before the deadline, in seconds of the event loop's clock; the call goes on.
+            Exception: what ``assume`` raises.
+        """
+        session = self._sessions.get(account)
+        if session is None:
+            return await self._flights.join(account, lambda: self._begin(account), deadline)
+        if self._timer() >= session.renew_at:
+            session.renew_at = self._timer() + RENEW_PAUSE_SECONDS
+            self._flights.start(account, lambda: self._renew(account))
+        return session.credentials
+
+    def drop(self, account: str, expired: ReadOnlyCredentials) -> None:
+        """Forget a session that AWS calls expired, whatever it said about its end."""
+        session = self._sessions.get(account)
+        if session is not None and session.credentials is expired:
+            self._sessions.drop(account)
+
+    async def _begin(self, account: str) -> ReadOnlyCredentials:
+        role = await self._assume(account, asyncio.get_running_loop().time() + ASSUME_SECONDS)
+        credentials = ReadOnlyCredentials(role.access_key_id, role.secret_access_key, role.session_token)
+        life = (role.expires_at - self._clock()).total_seconds()
+        self._sessions.put(account, _Session(credentials, self._timer() + life * REFRESH_AFTER), life)
+        return credentials
+
+    async def _renew(self, account: str) -> ReadOnlyCredentials:
+        try:
+            return await self._begin(account)
+        except (AuthError, RefusedError) as error:
+            # Nobody is refused yet, but somebody will be.
+            get_logger().warning("reader role not renewed", account=account, detail=str(error))
+            raise

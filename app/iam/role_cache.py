@@ -1,0 +1,178 @@
+"""What IAM said about roles, and for how long it may be used. A table: it asks nobody.
+
+Roles are remembered, never decisions. Of the errors two are remembered (I18), for a short time and for exactly one role id:
+`iam_access_denied`, 30 s as undecided, and `role_not_found`, 10 s. The key holds the role's unique id and its name; a record
+of another role than the key's is kept in a separate cache, and briefly.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from app.core.errors import AuthError, AuthorizationError, UpstreamError
+from app.core.principal import Principal
+from app.core.reasons import Reason
+from app.core.records import frame
+from app.core.role_tags import RoleRecord, require_same_record, require_same_role
+from app.limits.expiring import ExpiringCache, Timer
+from app.telemetry.metrics import Metrics
+
+MAX_ROLES: Final = 10_000
+MAX_UNREADABLE_ROLES: Final = 10_000
+MAX_MISMATCHED_ROLES: Final = 10_000
+MAX_MISSING_ROLES: Final = 10_000
+# A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
+ACCESS_DENIED_SECONDS: Final = 30.0
+# IAM answered with another role than the caller's: one that was made anew under its name, which IAM may tell with a delay.
+# Short, since the caller may be the new one; but not nothing, or each try of the old one's proxies would cost a call.
+MISMATCH_SECONDS: Final = 10.0
+# A session outlives its role by hours, and each try of its proxies would cost a call. Short, since a role that was made a
+# moment ago may not be visible yet.
+NOT_FOUND_SECONDS: Final = 10.0
+# For this time, a role that was not found waits in a queue of its own, which gets every second turn of new roles.
+MISSING_SECONDS: Final = 600.0
+# A role that is asked for after so much of its time is read again, while nobody waits for it.
+REFRESH_AFTER: Final = 0.75
+# If that fails, the next try comes after so much of its time.
+REFRESH_PAUSE: Final = 0.05
+
+
+class RoleKey(NamedTuple):
+    """One role for ever. The id alone is unique in AWS, but the record must be that of the name as well (I16)."""
+
+    partition: str
+    account: str
+    role_id: str
+    name: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> "RoleKey":
+        """Return the key of a caller's role."""
+        return cls(principal.partition, principal.account, principal.role_id, principal.role)
+
+    def digest(self) -> bytes:
+        """Return it as bytes that no other role has."""
+        return frame(*self)
+
+
+@dataclass(slots=True)
+class _Known:
+    role: RoleRecord
+    fresh_until: float
+    refresh_at: float
+
+
+class _Missing(NamedTuple):
+    detail: str
+    answered_until: float
+
+
+class RoleTable:
+    """Roles, each for the time to live, which is the delay of a tag change (I17).
+
+    While IAM is down a known role may be used longer, up to ``max_stale``: the bound of a revocation in an outage. What IAM
+    decides (no such role, no access) ends that at once.
+    """
+
+    def __init__(self, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic) -> None:
+        """Make an empty table.
+
+        Args:
+            metrics: shows the size.
+            ttl: seconds for which a role is believed.
+            max_stale: seconds for which it is believed while IAM cannot be asked; at least ``ttl``.
+            timer: seconds of a monotonic clock.
+        """
+        self.ttl = ttl
+        self.max_stale = max(ttl, max_stale)
+        self._metrics = metrics
+        self._timer = timer
+        self._known: ExpiringCache[_Known] = ExpiringCache(MAX_ROLES, timer)
+        self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
+        self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
+        self._missing: ExpiringCache[_Missing] = ExpiringCache(MAX_MISSING_ROLES, timer)
+
+    def fresh(self, key: RoleKey) -> RoleRecord | None:
+        """Return what IAM said within the time to live: the role, or for a moment another one of its name."""
+        known = self._known.get(key)
+        if known is not None and self._timer() < known.fresh_until:
+            return known.role
+        return self._mismatched.get(key)
+
+    def stale(self, key: RoleKey) -> RoleRecord | None:
+        """Return a role that may be used while IAM cannot be asked."""
+        known = self._known.get(key)
+        return None if known is None else known.role
+
+    def failure(self, key: RoleKey) -> AuthError | None:
+        """Return what IAM said of this role a moment ago, if that was an error."""
+        missing = self._missing.get(key)
+        if missing is not None and self._timer() < missing.answered_until:
+            return AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
+        detail = self._unreadable.get(key)
+        return None if detail is None else UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+
+    def is_missing(self, key: RoleKey) -> bool:
+        """Whether IAM did not find this role a while ago."""
+        return self._missing.get(key) is not None
+
+    def begin_refresh(self, key: RoleKey) -> bool:
+        """Whether it is time to read a fresh role again. The next time comes after a pause."""
+        known, now = self._known.get(key), self._timer()
+        if known is None or not known.refresh_at <= now < known.fresh_until:
+            return False
+        known.refresh_at = now + self.ttl * REFRESH_PAUSE
+        return True
+
+    def learn(self, key: RoleKey, role: RoleRecord) -> None:
+        """Remember a role that was read without anybody asking for it.
+
+        Raises:
+            AuthorizationError: ``role_id_mismatch``: it is not the key's.
+        """
+        require_same_record(key.partition, key.account, key.name, key.role_id, role)
+        self.put(key, role, age=0.0)
+
+    def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
+        """Remember a role that IAM sent so many seconds ago, unless a newer record of it is known."""
+        written = self._timer() - age
+        known = self._known.get(key)
+        if known is not None and written + self.ttl < known.fresh_until:
+            return
+        entry = _Known(role, fresh_until=written + self.ttl, refresh_at=written + self.ttl * REFRESH_AFTER)
+        self._known.put(key, entry, self.max_stale - age, owner=key.account)
+        for error in (self._mismatched, self._unreadable, self._missing):
+            error.drop(key)
+        self._show_size()
+
+    def note_unreadable(self, key: RoleKey, detail: str) -> None:
+        """Remember that IAM denies access to a role, which ends what was known of it."""
+        self._forget(key)
+        self._unreadable.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
+
+    def note_missing(self, key: RoleKey, detail: str) -> None:
+        """Remember that IAM does not find a role, which ends what was known of it."""
+        self._forget(key)
+        missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
+        self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
+
+    def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
+        """Remember that IAM answered with another role, which ends what was known of this one."""
+        self._forget(key)
+        self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
+
+    def _forget(self, key: RoleKey) -> None:
+        self._known.drop(key)
+        self._show_size()
+
+    def _show_size(self) -> None:
+        self._metrics.cache_size("role", len(self._known))
+
+
+def is_of(principal: Principal, role: RoleRecord) -> bool:
+    """Whether a record is that of the caller's role (I13)."""
+    try:
+        require_same_role(principal, role)
+    except AuthorizationError:
+        return False
+    return True

@@ -1,0 +1,149 @@
+"""Who may call the API: the bearer tokens of a file, compared in constant time.
+
+The file is UTF-8, one token a line, with ``#`` comments. It holds one token, or two while one is exchanged for the other.
+What stays in memory are digests; no error and no ``repr`` holds a token (I22).
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from app.local.trusted_files import find_exposures, read_trusted_lines
+
+MIN_TOKEN_LENGTH: Final = 32
+MAX_TOKEN_LENGTH: Final = 512
+MAX_TOKENS: Final = 2
+
+# Visible ASCII without "#": a token that holds one would be cut by whoever takes the rest for a comment.
+_TOKEN: Final = re.compile(r"[!\"$-~]+", re.ASCII)
+# RFC 9110, section 11.4: the scheme is case-insensitive, one or more blanks follow.
+_BEARER: Final = re.compile(rb"bearer +([!-~]{1,512})", re.ASCII | re.IGNORECASE)
+
+_BARE: Final = re.compile(rb"([!-~]{1,512})", re.ASCII)
+# Where a caller's token stands in a call whose ``authorization`` is a proxy's. Envoy adds it to its question, and never to
+# what it lets through.
+OWN_HEADER: Final = b"x-kuma-aws-iam-caller-token"
+
+Fault = Literal["no token", "not one bearer token", "unknown token"]
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTokens:
+    """The tokens that are accepted at this moment.
+
+    Attributes:
+        digests: of SHA-256, so that every comparison is of equal lengths.
+    """
+
+    digests: tuple[bytes, ...] = field(repr=False)
+
+    def accept(self, presented: bytes) -> bool:
+        """Whether it is one of them. The time that it takes depends on neither token, nor on which one it is."""
+        digest = hashlib.sha256(presented).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self.digests]
+        return any(matches)
+
+
+@dataclass(frozen=True, slots=True)
+class CallerTokenFile:
+    """A file of caller tokens, and what stood in it."""
+
+    path: Path
+    tokens: CallerTokens
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def warnings(self) -> Iterator[str]:
+        """Return warnings about other users who can read or write the file."""
+        return find_exposures(self.path)
+
+
+class CallerTokenSource:
+    """The tokens of a file that is read again when it changes (`app.settings.watch`)."""
+
+    def __init__(self, file: CallerTokenFile) -> None:
+        self.path = file.path
+        self.warnings = file.warnings
+        self._tokens = file.tokens
+
+    def load(self) -> None:
+        """Read the file again; the tokens of before stay accepted when it does not do.
+
+        Raises:
+            ValueError: with a sentence and its remedy.
+        """
+        self._tokens = read_caller_token_file(str(self.path)).tokens
+
+    def find_fault(self, headers: Iterable[tuple[bytes, bytes]], *, in_own_header: bool = False) -> Fault | None:
+        """Look for one accepted token in a request's headers; None when it is there.
+
+        Args:
+            headers: of the request, names in lower case.
+            in_own_header: it stands in `OWN_HEADER`, by itself, and in no other: ``authorization`` is the proxy's there.
+        """
+        header = OWN_HEADER if in_own_header else b"authorization"
+        values = [value for name, value in headers if name == header]
+        if not values:
+            return "no token"
+        token = (_BARE if in_own_header else _BEARER).fullmatch(values[0]) if len(values) == 1 else None
+        if token is None:
+            return "not one bearer token"
+        return None if self._tokens.accept(token[1]) else "unknown token"
+
+
+def read_caller_token_file(text: str) -> CallerTokenFile:
+    """Read the tokens that the service accepts; only their digests are kept.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of the file.
+    """
+    path = Path(text)
+    digests = (hashlib.sha256(token.encode("ascii")).digest() for token in _tokens_of(read_trusted_lines(path)))
+    return CallerTokenFile(path, CallerTokens(tuple(digests)))
+
+
+def read_tokens(path: Path) -> tuple[str, ...]:
+    """Read the tokens themselves, for a client that has to send one; also from a pipe, whoever owns the pipe.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of the file.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
+        ) from error
+    return _tokens_of(lines)
+
+
+def _tokens_of(lines: list[str]) -> tuple[str, ...]:
+    tokens = tuple(token for number, line in enumerate(lines, start=1) if (token := _token_of(line, number)))
+    if not 1 <= len(tokens) <= MAX_TOKENS:
+        raise ValueError(
+            f"it must hold one token, or two while one is exchanged for the other, each on a line of its own; it holds "
+            f"{len(tokens)}"
+        )
+    return tokens
+
+
+def _token_of(line: str, number: int) -> str:
+    words = line.split(maxsplit=1)
+    if not words or words[0].startswith("#"):
+        return ""
+    token, *rest = words
+    if (
+        (rest and not rest[0].startswith("#"))
+        or not _TOKEN.fullmatch(token)
+        or not MIN_TOKEN_LENGTH <= len(token) <= MAX_TOKEN_LENGTH
+    ):
+        raise ValueError(
+            f"line {number}: a token is {MIN_TOKEN_LENGTH} to {MAX_TOKEN_LENGTH} characters of visible ASCII without blanks "
+            "and #; make one with: openssl rand -base64 32"
+        )
+    return token

@@ -1,0 +1,211 @@
+"""TLS of the API's listener: the server's certificate, and the authorities whose certificates callers must show.
+
+The files are read again when they change. Each handshake takes the context of its moment, and connections that stand keep
+theirs. A new context also has session caches of its own: a session that was begun under another client CA is not resumed.
+"""
+
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from app.local.pem import require_one_private_key
+from app.local.trusted_files import find_exposures, read_trusted
+
+# TLS 1.2 with forward secrecy and authenticated encryption alone; OpenSSL's list for 1.3 is of that kind by itself.
+_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+_NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+
+TlsPart = Literal["cert", "key", "client_ca"]
+Fault = Literal["no certificate", "unknown certificate"]
+OnUnknownCaller = Callable[[Fault], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Files in PEM.
+
+    Attributes:
+        cert: the server's certificate, and those that lead to a root behind it.
+        key: its private key, not encrypted.
+        client_ca: authorities; every certificate that one of them issued for a client is a caller. None asks for none.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that there is."""
+        return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
+
+    def warnings(self) -> Iterator[str]:
+        """Return warnings about other users who can read or write the key."""
+        return find_exposures(self.key)
+
+
+class TlsFileError(ValueError):
+    """A file does not do; ``part`` says which one."""
+
+    def __init__(self, part: TlsPart, remedy: str) -> None:
+        super().__init__(remedy)
+        self.part = part
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.remedy}"
+
+
+def find_problems(files: TlsFiles) -> Iterator[TlsFileError]:
+    """Look into every file, and yield what is wrong with each."""
+    checks: tuple[Callable[[ssl.SSLContext], None], ...] = (
+        lambda context: _load_server_certificate(context, files),
+        lambda context: None if files.client_ca is None else _load_client_authorities(context, files.client_ca),
+    )
+    for check in checks:
+        try:
+            check(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        except TlsFileError as error:
+            yield error
+
+
+class ServerTls:
+    """What the listener is served with."""
+
+    def __init__(self, files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> None:
+        """Read the files.
+
+        Args:
+            files: where they are.
+            on_unknown_caller: called in a handshake that ends because the client shows no certificate, or an unknown one.
+
+        Raises:
+            TlsFileError: one of them does not do.
+        """
+        self.files = files
+        self._on_unknown_caller = on_unknown_caller
+        self.context = _CurrentContext(ssl.PROTOCOL_TLS_SERVER)
+        self.load()
+
+    def load(self) -> None:
+        """Read the files again; the ones of before stay in force when they do not do.
+
+        Raises:
+            TlsFileError: one of them does not do.
+        """
+        self.context.current = new_server_context(self.files, self._on_unknown_caller)
+
+
+class _CurrentContext(ssl.SSLContext):
+    """Hands every handshake to the context of its moment; by itself it has no certificate and serves nobody.
+
+    An SNI callback could exchange the context too, but too late: OpenSSL has looked for the session to resume by then, and
+    keeps the verify mode of the first one.
+    """
+
+    current: ssl.SSLContext
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """Begin a connection; asyncio and uvloop do so for each that is accepted."""
+        return self.current.wrap_bio(*args, **kwargs)
+
+
+def new_server_context(files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> ssl.SSLContext:
+    """Make a context out of the files.
+
+    Raises:
+        TlsFileError: one of them does not do.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols(["http/1.1"])
+    # No tickets: their key would live as long as the context, and a session outlive the certificate that began it.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    context.sslobject_class = _accounting(on_unknown_caller)
+    _load_server_certificate(context, files)
+    if files.client_ca is not None:
+        _load_client_authorities(context, files.client_ca)
+    return context
+
+
+def _load_server_certificate(context: ssl.SSLContext, files: TlsFiles) -> None:
+    _require_certificates("cert", files.cert)
+    _require_own_key(files.key)
+    try:
+        context.load_cert_chain(files.cert, files.key, password=_refuse_to_ask)
+    except (ssl.SSLError, ValueError) as error:
+        raise TlsFileError(
+            "key",
+            "it must be the private key of the first certificate in KMESH_AWSIAM_TLS_CERT_FILE, in PEM and not encrypted "
+            f"({_name_of(error)})",
+        ) from error
+
+
+def _load_client_authorities(context: ssl.SSLContext, path: Path) -> None:
+    _require_certificates("client_ca", path)
+    context.load_verify_locations(cafile=path)
+    if not context.get_ca_certs():
+        raise TlsFileError(
+            "client_ca", "it holds no certificate of an authority (CA:TRUE); name the CA, not a client's"
+        )
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
+def _require_certificates(part: TlsPart, path: Path) -> None:
+    _require_readable(part, path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=path)
+    except ssl.SSLError as error:
+        raise TlsFileError(part, f"no certificate in PEM can be read from it ({_name_of(error)})") from error
+
+
+def _require_own_key(path: Path) -> None:
+    try:
+        require_one_private_key(read_trusted(path))
+    except OSError as error:
+        raise _unreadable("key", error) from error
+    except ValueError as error:
+        raise TlsFileError("key", str(error)) from error
+
+
+def _require_readable(part: TlsPart, path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise _unreadable(part, error) from error
+
+
+def _unreadable(part: TlsPart, error: OSError) -> TlsFileError:
+    return TlsFileError(part, f"it cannot be read ({type(error).__name__}); check path and mode")
+
+
+def _refuse_to_ask() -> str:
+    """Keep OpenSSL from asking the terminal for a password."""
+    raise ValueError("encrypted")
+
+
+def _name_of(error: Exception) -> str:
+    return error.reason or type(error).__name__ if isinstance(error, ssl.SSLError) else str(error)
+
+
+def _accounting(on_unknown_caller: OnUnknownCaller) -> type[ssl.SSLObject]:
+    class Handshake(ssl.SSLObject):
+        """Tells of callers that are turned away: nobody else sees why a handshake ended."""
+
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except ssl.SSLCertVerificationError:
+                on_unknown_caller("unknown certificate")
+                raise
+            except ssl.SSLError as error:
+                if error.reason == _NO_CERTIFICATE:
+                    on_unknown_caller("no certificate")
+                raise
+
+    return Handshake

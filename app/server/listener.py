@@ -1,0 +1,207 @@
+"""Accepting connections: many at a time, up to a bound, and with a short rest where there is nothing to accept them with.
+
+The event loop's own server accepts one connection each time that the loop looks. Whoever comes behind a flood of
+connections would wait for as many of its rounds, each with the work of all other connections in it.
+"""
+
+import asyncio
+import contextlib
+import heapq
+import math
+import resource
+import socket
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sized
+from typing import Any, Final, Protocol
+
+from app.telemetry.audit import get_logger
+
+# One whose body is on its way holds up to 64 KiB of it and 15 KiB beside: 650 MB if all of them do, 60 MB if all are silent.
+MAX_CONNECTIONS: Final = 8192
+# More would hold up those that stand: each costs some 100 us.
+MAX_ACCEPTED_AT_ONCE: Final = 64
+# As long as this nothing is accepted after an error, or at the bound.
+PAUSE_SECONDS: Final = 0.1
+# What is so all the time is said once in a while.
+LOG_SECONDS: Final = 10.0
+
+# File descriptors that are not for callers: 384 connections to STS, 288 to STS hosts that do not answer, 64 to IAM, 1024 to
+# the listener of the diagnostics, DNS, the log.
+MAX_RESERVED_FILES: Final = 2048
+MAX_OPEN_FILES: Final = 65_536
+
+Begin = Callable[[socket.socket], Coroutine[Any, Any, object]]
+
+
+class Connection(Protocol):
+    """An established connection."""
+
+    @property
+    def idleness(self) -> tuple[int, float] | None:
+        """The order in which idle connections are closed for new ones, lowest first; None while the connection is needed."""
+
+    def make_room(self) -> None:
+        """Close at once, and leave the collection of established connections."""
+
+
+def find_idle(connections: Iterable[Connection]) -> list[Connection]:
+    """Return a few connections that can be closed for new ones, in the order to close them. Iterates over all of them."""
+    ranks = ((connection.idleness, connection) for connection in connections)
+    idle = [(rank, connection) for rank, connection in ranks if rank is not None]
+    return [connection for _, connection in heapq.nsmallest(MAX_ACCEPTED_AT_ONCE, idle, key=lambda each: each[0])]
+
+
+class Listener:
+    """Accepts connections until it is closed. It offers what uvicorn wants of a server."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        begin: Begin,
+        connections: Sized,
+        most: int,
+        find_idle: Callable[[], Iterable[Connection]] = tuple,
+        most_beginning: int = MAX_CONNECTIONS,
+    ) -> None:
+        """Begin to accept, in the running event loop.
+
+        Args:
+            listening: the socket, which listens. Whoever made it closes it, after `close`.
+            begin: takes over an accepted connection, also if it fails. A handshake that fails because of the client raises
+                an `OSError`, which is not logged. It may call `stands` before it ends.
+            connections: the established connections. `begin` must add its connection before it ends, and the connection must
+                leave when it is lost.
+            most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
+            find_idle: returns some idle connections, in the order to close them; called at most once a pause.
+            most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest.
+        """
+        self._listening = listening
+        self._begin = begin
+        self._connections = connections
+        self._most = most
+        self._find_idle = find_idle
+        self._idle: Iterator[Connection] = iter(())
+        self._find_idle_at = -math.inf
+        self._most_beginning = most_beginning
+        self._loop = asyncio.get_running_loop()
+        # In the order in which they began.
+        self._beginning: dict[asyncio.Task[object], None] = {}
+        self._pause: asyncio.TimerHandle | None = None
+        self._logged_at = -math.inf
+        listening.setblocking(False)
+        self._go_on()
+
+    def close(self) -> None:
+        """Accept no more. Connections that stand are left alone, also those in a handshake."""
+        self._loop.remove_reader(self._listening)
+        if self._pause is not None:
+            self._pause.cancel()
+
+    async def wait_closed(self) -> None:
+        """End the handshakes that are still under way: there is no call in them."""
+        if self._beginning:
+            for task in self._beginning:
+                task.cancel()
+            await asyncio.wait(self._beginning)
+
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._listening, self._accept)
+
+    def _rest(self, why: str) -> None:
+        """Look away for a moment: the waiting connections would wake the loop up all the time."""
+        self._loop.remove_reader(self._listening)
+        self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        if self._may_log():
+            get_logger().warning("not accepting", problem=why)
+
+    def _may_log(self) -> bool:
+        now = self._loop.time()
+        if now - self._logged_at < LOG_SECONDS:
+            return False
+        self._logged_at = now
+        return True
+
+    def _next_idle(self) -> Connection | None:
+        """Return an idle connection to close. Each pause allows only a few, since closing and accepting delays callers."""
+        if self._loop.time() >= self._find_idle_at:
+            self._find_idle_at = self._loop.time() + PAUSE_SECONDS
+            self._idle = iter(self._find_idle())
+        # A call may have come over one since it was found, or it may be closed.
+        return next((connection for connection in self._idle if connection.idleness is not None), None)
+
+    def _accept(self) -> None:
+        """Accept what waits, up to so many: the loop comes again if there are more."""
+        for number in range(MAX_ACCEPTED_AT_ONCE):
+            standing = len(self._connections) + len(self._beginning)
+            # At the bound of those that begin the oldest of them makes room, and nobody who stands has to.
+            is_full = standing >= self._most and len(self._beginning) < self._most_beginning
+            if is_full and number:
+                return  # if no further connection waits, none has to be closed
+            idle = self._next_idle() if is_full else None
+            if is_full and idle is None:
+                self._rest(f"{self._most} connections stand")
+                return
+            if not self._accept_one(idle):
+                return
+
+    def _accept_one(self, idle: Connection | None) -> bool:
+        """Accept one connection, closing an idle one at the limit; return whether another one may wait."""
+        try:
+            connection, _ = self._listening.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True  # the client disconnected while it waited
+        except OSError as error:
+            # For example, no file descriptor or no memory is left; some becomes free when connections end.
+            self._rest(f"{type(error).__name__}: {error.strerror}")
+            return False
+        connection.setblocking(False)
+        if idle is not None:
+            idle.make_room()
+            if self._may_log():
+                get_logger().warning("closing idle connections", problem=f"{self._most} connections stand")
+        self._start(connection)
+        return True
+
+    def _start(self, connection: socket.socket) -> None:
+        if len(self._beginning) >= self._most_beginning:
+            oldest = next(iter(self._beginning))
+            oldest.cancel()
+            del self._beginning[oldest]
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning[task] = None
+        task.add_done_callback(self._begun)
+
+    def stands(self, task: asyncio.Task[object] | None) -> None:
+        """Count an established connection no longer as beginning, so that it does not count twice for a moment.
+
+        Args:
+            task: the task in which the connection began.
+        """
+        if task is not None:
+            self._beginning.pop(task, None)
+
+    def _begun(self, task: asyncio.Task[object]) -> None:
+        self._beginning.pop(task, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):
+            self._loop.call_exception_handler({"message": "a connection could not be begun", "exception": error})
+
+
+def raise_open_files() -> None:
+    """Raise the soft limit of open files towards the hard one, as Go's runtime does: ECS sets the soft one to 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    # Some kernels and sandboxes allow less than they say; then the bound of connections is a lower one.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections() -> int:
+    """Return the bound of connections in this process: `MAX_CONNECTIONS`, or what its open files allow."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return min(MAX_CONNECTIONS, max(soft - MAX_RESERVED_FILES, soft // 2))

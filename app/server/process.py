@@ -1,0 +1,197 @@
+"""A process that serves: uvicorn on its sockets, and the signals that stop it."""
+
+import asyncio
+import contextlib
+import functools
+import gc
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from app.local.tls import TlsFileError
+from app.server.bounded_reads import BoundedReads, new_buffer
+from app.server.listener import (
+    MAX_CONNECTIONS,
+    Connection,
+    Listener,
+    find_idle,
+    most_connections,
+)
+from app.server.protocol import BoundedHttpProtocol
+from app.server.sockets import BACKLOG, ListenError, Sockets, listening
+from app.service import Service, open_service
+from app.settings.environment import Settings
+from app.telemetry.audit import get_logger
+
+_KEEP_ALIVE_SECONDS: Final = 75
+# After SIGTERM: how long callers and probes may still see that it stops.
+_NOTICE_SECONDS: Final = 0.5
+# A connection has as long for its TLS handshake as for a request's head; asyncio itself would wait for a minute.
+_HANDSHAKE_SECONDS: Final = 10.0
+# A client that keeps an idle connection may not hear that it ends: the process does not wait for its answer at the end.
+_TLS_END_SECONDS: Final = 2.0
+# A client that does not finish its handshake has a place until then. At the limit, a new handshake ends the oldest one.
+_MAX_HANDSHAKES: Final = 1024
+# With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
+# sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
+_MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
+# Only probes and metrics, from the reserved file descriptors. 1024 idle connections take 7 MB.
+_MAX_DIAGNOSTICS: Final = 1024
+_MAX_DIAGNOSTICS_SHARE: Final = 0.25
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without its own signal handling (the process has one, for every listener), and with bounds on connections."""
+
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None, most: int = MAX_CONNECTIONS) -> None:
+        super().__init__(config)
+        self._tls = tls
+        self._most = most
+        self._read_buffer = new_buffer()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept."""
+        await super().startup(sockets=[])
+        listeners = [self._listen(listening) for listening in sockets or ()]
+        # uvicorn closes them at the end, before it closes the sockets.
+        self.servers.extend(cast("list[asyncio.Server]", listeners))
+
+    def _listen(self, listening: socket.socket) -> Listener:
+        listener = Listener(
+            listening,
+            lambda connection: self._begin(connection, listener),
+            self.server_state.connections,
+            self._most,
+            find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
+            # Half of few: whoever cannot end a handshake must not take the places of all who can. Without TLS none lasts.
+            most_beginning=MAX_CONNECTIONS if self._tls is None else min(_MAX_HANDSHAKES, max(1, self._most // 2)),
+        )
+        return listener
+
+    async def _begin(self, connection: socket.socket, listener: Listener) -> None:
+        """Speak HTTP over an accepted connection, after its TLS handshake if there is one."""
+        if self._tls is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MAX_TLS_RECEIVE_BYTES)
+        stands = functools.partial(listener.stands, asyncio.current_task())
+
+        def connected() -> BoundedReads:
+            protocol = BoundedHttpProtocol(
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return BoundedReads(protocol, self._read_buffer, stands)
+
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            connected,
+            connection,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if self._tls is None else _TLS_END_SECONDS,
+        )
+        if self._tls is not None:
+            cast("Any", transport).set_read_buffer_limits(_MAX_TLS_RECEIVE_BYTES)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ListenError: an address cannot be listened on.
+    """
+    with listening(settings) as sockets:
+        try:
+            uvloop.run(_serve(settings, sockets))
+        except TlsFileError as error:
+            raise ListenError(f"a file of KMESH_AWSIAM_TLS_* has changed since it was checked: {error}") from error
+    get_logger().info("stopped")
+
+
+async def _serve(settings: Settings, sockets: Sockets) -> None:
+    grace = int(settings.decision_timeout) + 1
+    async with open_service(settings) as service:
+        config = uvicorn_config(service.api, grace_seconds=grace)
+        servers = [(_Server(config, service.tls, most_connections()), sockets.api)]
+        if sockets.diagnostics is not None and service.diagnostics is not None:
+            config = uvicorn_config(service.diagnostics, grace_seconds=grace)
+            # If there are few file descriptors, most of them are for callers.
+            most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
+            servers.append((_Server(config, most=most), sockets.diagnostics))
+        _handle_signals([server for server, _ in servers], service, grace)
+        _spare_long_collections()
+        await asyncio.gather(*(server.serve(sockets=[listener]) for server, listener in servers))
+
+
+def _spare_long_collections() -> None:
+    """Keep the garbage collector from holding up every caller.
+
+    By default it visits all objects that live, again and again: 90 to 150 ms under load, in which nobody is answered. What
+    was built for the start is never garbage, so it is not visited any more; and only young objects are visited as a rule.
+    Next to everything is freed by its reference count anyway.
+
+    It costs memory: garbage in cycles waits until 50,000 objects are there, some 10 MB; and what was in use at the moment
+    of two collections is hardly looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 1000)
+
+
+def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
+    """Return how uvicorn serves an application here; the benchmark's trivial handler is served alike."""
+    return uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        loop="uvloop",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+    )
+
+
+def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> None:
+    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again."""
+    loop = asyncio.get_running_loop()
+    draining: list[asyncio.Task[None]] = []
+
+    def stop() -> None:
+        if draining:
+            _end(servers, at_once=True)
+            return
+        get_logger().info("draining")
+        service.readiness.draining = True
+        draining.append(loop.create_task(_drain(servers, service, loop.time() + grace_seconds)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+
+
+async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
+    """Turn new calls away and show it on ``/ready``, let those under way finish, then end."""
+    await asyncio.sleep(_NOTICE_SECONDS)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout_at(deadline):
+            await service.wait_until_idle()
+    _end(servers)
+
+
+def _end(servers: list[_Server], *, at_once: bool = False) -> None:
+    for server in servers:
+        server.should_exit = True
+        server.force_exit = server.force_exit or at_once

@@ -1,0 +1,77 @@
+"""The list of authorized accounts, of the variable or of a file that is read again when it changes (I12).
+
+A file that becomes unreadable or invalid never widens access and never empties the list at once: the last good list holds
+for a bounded time, loudly. After that nothing can be decided.
+"""
+
+import time
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from app.core.errors import UpstreamError
+from app.core.reasons import Reason
+from app.settings.values import AccountsFile, read_accounts_file
+from app.settings.watch import FileWatch, Timer
+from app.telemetry.audit import get_logger
+from app.telemetry.metrics import Metrics
+
+# A list that could not be read for an hour is no list.
+MAX_STALE_SECONDS: Final = 3600.0
+
+Check = Callable[[AbstractSet[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedAccounts:
+    """The list of the variable."""
+
+    accounts: AbstractSet[str]
+
+    def current(self) -> AbstractSet[str]:
+        """Return the list."""
+        return self.accounts
+
+
+class FileAccounts:
+    """The list of a file.
+
+    Attributes:
+        watch: looks for a change; `app.service` has it checked every few seconds and on SIGHUP.
+    """
+
+    def __init__(self, file: AccountsFile, metrics: Metrics, check: Check, timer: Timer = time.monotonic) -> None:
+        """Start with what was read with the settings.
+
+        Args:
+            file: the path, and the list that stood in it at start.
+            metrics: counts what cannot be read.
+            check: raises ValueError for a list that does not fit the other settings.
+            timer: of the bound on the last good list.
+        """
+        self._path = file.path
+        self._accounts = file.accounts
+        self._check = check
+        self.watch = FileWatch("accounts", [file.path], self._load, metrics, timer)
+
+    def current(self) -> AbstractSet[str]:
+        """Return the last good list.
+
+        Raises:
+            UpstreamError: ``accounts_unavailable``: the file has been bad for an hour.
+        """
+        if self.watch.bad_for() > MAX_STALE_SECONDS:
+            raise UpstreamError(Reason.ACCOUNTS_UNAVAILABLE, "the file of accounts has been unreadable for an hour")
+        return self._accounts
+
+    def _load(self) -> None:
+        try:
+            accounts = read_accounts_file(str(self._path)).accounts
+            self._check(accounts)
+        except ValueError as error:
+            raise ValueError(f"{error}; after {MAX_STALE_SECONDS:.0f} s of this nothing is decided") from error
+        if accounts != self._accounts:
+            added, removed = sorted(accounts - self._accounts), sorted(self._accounts - accounts)
+            get_logger().info("accounts changed", file=str(self._path), added=added, removed=removed)
+        self._accounts = accounts

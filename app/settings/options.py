@@ -1,0 +1,73 @@
+"""Settings → the options of each part. Nothing is decided here but which setting goes where."""
+
+from app.core.request_policy import RequestPolicy
+from app.decision.authenticator import AccountList, DecisionPolicy
+from app.http.network import NetworkOptions
+from app.iam.access import IamOptions
+from app.settings.environment import Settings
+from app.store.port import StoreOptions
+from app.tokens.signer import TokenOptions
+
+
+def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy:
+    """Return what a decision depends on."""
+    return DecisionPolicy(
+        request=RequestPolicy(
+            endpoints=settings.accepted_endpoints,
+            audience=settings.audience,
+            allow_unbound=settings.allow_unbound,
+            forms=settings.credential_forms,
+        ),
+        accounts=accounts,
+        enabled_types=settings.enabled_types,
+        require_service=settings.require_service_tag,
+        require_workload=settings.require_workload_tag,
+        allow_unbound_workloads=settings.allow_unbound_workloads,
+        role_path_prefix=settings.role_path_prefix,
+        account_meshes=settings.account_meshes,
+        zone=settings.zone,
+    )
+
+
+def network_options(settings: Settings) -> NetworkOptions:
+    """Return how AWS is reached: both attempts of a call fit into a decision."""
+    defaults = NetworkOptions()
+    return NetworkOptions(
+        proxy_url=settings.https_proxy,
+        ca_file=settings.ca_bundle,
+        connect_timeout=min(defaults.connect_timeout, settings.decision_timeout / 4),
+        total_timeout=min(defaults.total_timeout, settings.decision_timeout / 2),
+    )
+
+
+def iam_options(settings: Settings) -> IamOptions:
+    """Return where IAM is asked, and as whom."""
+    return IamOptions(
+        partition=settings.partition,
+        region=settings.own_region,
+        sts=settings.own_sts_endpoint,
+        iam=settings.own_iam_endpoint,
+        reader_role_name=settings.reader_role_name,
+        reader_external_id=settings.reader_external_id,
+    )
+
+
+def store_options(settings: Settings) -> StoreOptions | None:
+    """Return how replicas share what they know, if they do."""
+    if settings.store is None:
+        return None
+    return StoreOptions(
+        address=settings.store,
+        ca_file=settings.store_ca_file,
+        max_role_seconds=max(settings.role_ttl, settings.role_max_stale),
+    )
+
+
+def token_options(settings: Settings) -> TokenOptions:
+    """Return how tokens for the control plane are made."""
+    return TokenOptions(
+        audience=settings.audience,
+        validity=settings.token_validity,
+        with_names=settings.token_names,
+        default_zone=settings.zone,
+    )

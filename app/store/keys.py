@@ -1,0 +1,107 @@
+"""The keys of the shared store: one or two secrets of a file, which every replica has.
+
+The file is UTF-8, one secret a line, with ``#`` comments: 32 random bytes in base64 or hex. The first seals, both open, so
+that one can be exchanged for the other while replicas run. No error and no ``repr`` holds a secret (I22).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from app.core.base64_text import Base64TextError, decode_base64
+from app.local.trusted_files import find_exposures, read_trusted_lines
+from app.store.sealing import SECRET_BYTES, SealingKey, derive_key
+
+MAX_STORE_KEYS: Final = 2
+# Random bytes repeat themselves, but never so much: 32 of them have fewer than 16 values once in 10^16 times.
+_MIN_DIFFERENT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKeyFile:
+    """A file of store keys, and what stood in it."""
+
+    path: Path
+    secrets: tuple[bytes, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def warnings(self) -> Iterator[str]:
+        """Return warnings about other users who can read or write the file."""
+        return find_exposures(self.path)
+
+
+class StoreKeySource:
+    """The keys of a file that is read again when it changes (`app.settings.watch`)."""
+
+    def __init__(self, file: StoreKeyFile) -> None:
+        self.path = file.path
+        self.warnings = file.warnings
+        self._keys = _derive(file)
+
+    @property
+    def keys(self) -> tuple[SealingKey, ...]:
+        """One or two keys. The first one seals."""
+        return self._keys
+
+    def load(self) -> None:
+        """Read the file again; the keys of before stay in force when it does not do.
+
+        Raises:
+            ValueError: with a sentence and its remedy.
+        """
+        self._keys = _derive(read_store_key_file(str(self.path)))
+
+
+def read_store_key_file(text: str) -> StoreKeyFile:
+    """Read the secrets of a file.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of the file.
+    """
+    path = Path(text)
+    file = StoreKeyFile(path, tuple(_secrets_of(read_trusted_lines(path))))
+    if not 1 <= len(file.secrets) <= MAX_STORE_KEYS:
+        raise ValueError(
+            "it must hold one key, or two while one is exchanged for the other, each on a line of its own; it holds "
+            f"{len(file.secrets)}; make one with: openssl rand -base64 32"
+        )
+    if len(set(file.secrets)) != len(file.secrets):
+        raise ValueError("it holds the same key twice; remove one line, or make another key: openssl rand -base64 32")
+    _derive(file)
+    return file
+
+
+def _derive(file: StoreKeyFile) -> tuple[SealingKey, ...]:
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - large, and not every service has a store
+
+    try:
+        return tuple(derive_key(secret) for secret in file.secrets)
+    except UnsupportedAlgorithm as error:
+        raise ValueError(
+            "the package cryptography has no AES-GCM-SIV here, since its OpenSSL is older than 3.2; install its wheel"
+        ) from error
+
+
+def _secrets_of(lines: list[str]) -> Iterator[bytes]:
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        secret = _decode(text)
+        if len(secret) != SECRET_BYTES or len(set(secret)) < _MIN_DIFFERENT_BYTES:
+            raise ValueError(
+                f"line {number}: a key is {SECRET_BYTES} random bytes in base64 or hex; make one with: "
+                "openssl rand -base64 32"
+            )
+        yield secret
+
+
+def _decode(text: str) -> bytes:
+    """Decode either; 64 characters are hex, since 32 bytes are 44 characters of base64. Nothing else is 32 bytes long."""
+    try:
+        return bytes.fromhex(text) if len(text) == 2 * SECRET_BYTES else decode_base64(text)
+    except (Base64TextError, ValueError):
+        return b""

@@ -1,0 +1,63 @@
+"""STS: a request that is signed already, by somebody else (I25), sent as it was rebuilt, and the answer read.
+
+TLS is verified, nothing is redirected, and all is bounded in size and time (`app.http.pool`).
+"""
+
+import time
+
+from app.aws.exchange import Exchange, request_bytes
+from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
+from app.core.errors import AuthError
+from app.core.forwarding import ForwardableRequest, ValidatedRequest
+from app.core.reasons import Reason
+from app.decision.trail import Trail
+from app.http.network import NetworkOptions
+from app.http.pool import HttpPool, Origin
+from app.telemetry.metrics import Metrics
+
+
+class StsClient:
+    """The `IdentitySource` that asks STS itself."""
+
+    def __init__(self, pool: HttpPool, options: NetworkOptions, metrics: Metrics, endpoint_url: str | None) -> None:
+        """Ask over a pool of connections.
+
+        Args:
+            pool: has them.
+            options: the deadlines of one attempt.
+            metrics: counts calls.
+            endpoint_url: where to send instead of the signed host (``AWS_ENDPOINT_URL_STS``), without a trailing slash.
+        """
+        self._metrics = metrics
+        self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
+        self._origin = None if endpoint_url is None else Origin.of(endpoint_url)
+
+    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        """Forward the request and read the answer; see `app.decision.authenticator.IdentitySource`."""
+        endpoint = request.request.endpoint
+        trail.sts.region = endpoint.region
+        started = time.perf_counter()
+        outcome = "ok"
+        try:
+            reply = await self._forward(request.request, trail.deadline)
+            trail.sts.request_id = reply.request_id
+            return read_caller_identity(reply, endpoint)
+        except AuthError as error:
+            outcome = error.reason.value
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            trail.sts.seconds += seconds
+            self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
+
+    async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
+        """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second try is safe."""
+        origin = self._origin or Origin("https", request.endpoint.host, 443)
+        sent = request_bytes(f"{request.method} {request.target} HTTP/1.1", [*request.headers], request.body)
+        reply = await self._exchange.ask(origin, lambda: sent, deadline)
+        return StsReply(
+            status=reply.status,
+            content_type=reply.header(b"content-type"),
+            body=reply.body,
+            request_id=reply.request_id,
+        )

@@ -1,0 +1,105 @@
+"""Every STS host that exists, out of botocore's own partition and endpoint data (invariants I1, I8).
+
+The resolver is a template: it resolves any region, and ``us-east-1.evil.com/`` to another host. So the service passes to
+it only the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar, once at
+start. The host that a client names is then looked up in the resulting table.
+"""
+
+import functools
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from botocore.endpoint_provider import EndpointProvider
+
+from app.aws.sdk_data import new_loader
+from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
+
+# Commercial only; signed as us-east-1 since ever.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html
+_GLOBAL_ENDPOINT: Final = StsEndpoint(
+    host="sts.amazonaws.com", partition="aws", region=AWS_GLOBAL, signing_region="us-east-1"
+)
+
+
+@functools.cache
+def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
+    """Generate the endpoints of all partitions: regional, FIPS, dual-stack and both, and the global one.
+
+    It costs about 0.2 s and reads files alone; call it once.
+    """
+    partitions, provider = _load_data()
+    endpoints = {_GLOBAL_ENDPOINT.host: _GLOBAL_ENDPOINT}
+    for partition in partitions["partitions"]:
+        for region in partition["regions"]:
+            # Drops the pseudo-regions, aws-global and its kin, which would resolve to hosts that do not exist.
+            if not re.match(partition["regionRegex"], region):
+                continue
+            for endpoint in _regional(provider, partition["id"], region):
+                # GovCloud's FIPS host is its plain one: the first wins, and they are equal.
+                endpoints.setdefault(endpoint.host, endpoint)
+    return tuple(endpoints.values())
+
+
+@functools.cache
+def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
+    """Generate the endpoints of a region, also one that botocore does not know, from the templates of its partition.
+
+    Args:
+        region: the operator's text, never a client's.
+
+    Raises:
+        ValueError: it is the name of a region in no partition.
+    """
+    partition = partition_of(region)
+    if partition is None:
+        raise ValueError(f"{region!r} is the name of a region in no partition of AWS")
+    _, provider = _load_data()
+    return tuple(_regional(provider, partition, region))
+
+
+def partition_of(region: str) -> str | None:
+    """Return the partition whose pattern a region's name matches; None if there is none.
+
+    botocore itself matches only the beginning of the name, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at
+    the end pass.
+    """
+    if not can_be_region(region):
+        return None
+    partitions: dict[str, Any] = new_loader().load_data("partitions")
+    return next(
+        (str(p["id"]) for p in partitions["partitions"] if re.fullmatch(p["regionRegex"], region, re.ASCII)), None
+    )
+
+
+def implicit_region(partition: str) -> str:
+    """Return the region that botocore takes for a partition's global services: ``us-east-1`` for ``aws``."""
+    partitions: dict[str, Any] = new_loader().load_data("partitions")
+    return next(str(p["outputs"]["implicitGlobalRegion"]) for p in partitions["partitions"] if p["id"] == partition)
+
+
+def _load_data() -> tuple[dict[str, Any], EndpointProvider]:
+    loader = new_loader()
+    partitions: dict[str, Any] = loader.load_data("partitions")
+    return partitions, EndpointProvider(loader.load_service_model("sts", "endpoint-rule-set-1"), partitions)
+
+
+def _regional(provider: EndpointProvider, partition: str, region: str) -> Iterator[StsEndpoint]:
+    for host in _hosts(provider, region):
+        yield StsEndpoint(host=host, partition=partition, region=region, signing_region=region)
+
+
+def _hosts(provider: EndpointProvider, region: str) -> list[str]:
+    return [
+        host
+        for fips in (False, True)
+        for dual_stack in (False, True)
+        if (
+            host := urlsplit(
+                provider.resolve_endpoint(
+                    Region=region, UseFIPS=fips, UseDualStack=dual_stack, UseGlobalEndpoint=False
+                ).url
+            ).hostname
+        )
+    ]

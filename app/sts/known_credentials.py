@@ -1,0 +1,93 @@
+"""Credentials by their exact text, so that what depends on their bytes alone is found out once.
+
+A proxy presents the same text again at each stream that it opens. The key is a keyed digest of all of it (I16): it gives
+nothing away, and nobody can make two texts that share one. What is remembered ends with the signature (I17), and says who
+signed, never what was decided: time, accounts, tags and claim are looked at on every decision.
+
+Credentials that were approved before are kept apart from all others. STS vouches for every role of a listed account, even
+for a role of no proxy; credentials of such roles never evict one that was approved.
+"""
+
+import hashlib
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from app.core.known_credential import KnownCredential
+from app.core.principal import Principal
+from app.limits.expiring import ExpiringCache, Timer
+from app.telemetry.metrics import Metrics
+
+# About 900 bytes for each entry: 120 MB when both caches are full. A proxy has one credential at a time.
+MAX_KNOWN: Final = 100_000
+# Credentials that were not approved, or not yet: in a storm they wait for their roles, and must not cost another STS call.
+MAX_UNAPPROVED: Final = 30_000
+MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
+_KEY_BYTES: Final = 32
+_DIGEST_BYTES: Final = 32
+
+Clock = Callable[[], datetime]
+
+
+class KnownCredentials:
+    """A bounded memory of credentials that STS has vouched for."""
+
+    def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._approved: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
+        self._unapproved: ExpiringCache[KnownCredential] = ExpiringCache(
+            MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
+        )
+        self._key = secrets.token_bytes(_KEY_BYTES)
+
+    def __len__(self) -> int:
+        return len(self._approved) + len(self._unapproved)
+
+    def key_of(self, credential: str) -> bytes:
+        """Return the key of a text: a keyed digest of all of it."""
+        # Text that is no Unicode, as JSON can hold it, is no credential; it has a key all the same.
+        data = credential.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
+
+    def recall(self, key: bytes) -> KnownCredential | None:
+        """Return what is known of the text of this key."""
+        return self._approved.get(key) or self._unapproved.get(key)
+
+    def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
+        """Cache a credential until its signature ends, apart from approved ones; return what is cached."""
+        kept = _compact(key, known)
+        self._keep(kept)
+        return kept
+
+    def approve(self, known: KnownCredential) -> None:
+        """Move a cached credential to the cache of approved ones."""
+        self._unapproved.drop(known.key)
+        self._keep(replace(known, is_approved=True))
+
+    def _keep(self, known: KnownCredential) -> None:
+        left = known.signed_at + known.lifetime - self._clock()
+        cache = self._approved if known.is_approved else self._unapproved
+        cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
+        if self._metrics is not None:
+            self._metrics.cache_size("identity", len(self))
+
+
+def _compact(key: bytes, known: KnownCredential) -> KnownCredential:
+    """Share the texts that thousands of sessions of one role have in common."""
+    principal = known.principal
+    shared = Principal(
+        partition=sys.intern(principal.partition),
+        account=sys.intern(principal.account),
+        role=sys.intern(principal.role),
+        role_id=sys.intern(principal.role_id),
+        session=principal.session,
+        request_id=principal.request_id,
+    )
+    return KnownCredential(
+        form=known.form, signed_at=known.signed_at, lifetime=known.lifetime, principal=shared, key=key
+    )

@@ -1,0 +1,57 @@
+"""Access key ids that STS has vouched for, and the account whose limits a call to STS counts against.
+
+Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint chooses the limits
+and the budget that the call counts against, and decides nothing else. A key id that STS has vouched for is better
+evidence: a proxy signs with the key of its session for hours, and an attacker who invents key ids does not know that key.
+"""
+
+import time
+from typing import Final
+
+from app.calls.budget import Priority
+from app.core.key_account import account_of_key_id
+from app.decision.authenticator import AccountList
+from app.limits.expiring import ExpiringCache, Timer
+
+VOUCHED_KEYS: Final = 100_000
+VOUCHED_SECONDS: Final = 24 * 3600.0
+# All keys that name no listed account and that STS has not vouched for: together they get what one account gets.
+OTHERS: Final = "others"
+
+
+class KnownKeys:
+    """Remembers the account of each key that STS has vouched for."""
+
+    def __init__(self, accounts: AccountList, timer: Timer = time.monotonic) -> None:
+        """Begin with no key.
+
+        Args:
+            accounts: each listed account has limits of its own.
+            timer: seconds of a monotonic clock.
+        """
+        self._accounts = accounts
+        self._keys: ExpiringCache[str] = ExpiringCache(VOUCHED_KEYS, timer)
+
+    def vouch(self, key_id: str, account: str) -> None:
+        """Remember that STS has vouched for a key.
+
+        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for
+        known keys.
+        """
+        if account in self._accounts.current():
+            self._keys.put(key_id, account, VOUCHED_SECONDS, owner=account)
+
+    def account_of(self, key_id: str) -> str | None:
+        """Return the listed account of a key that STS has vouched for; the list may have changed since then."""
+        account = self._keys.get(key_id)
+        return account if account in self._accounts.current() else None
+
+    def hint_of(self, key_id: str) -> str:
+        """Return the listed account that a key id names, or `OTHERS`."""
+        hint = account_of_key_id(key_id)
+        return OTHERS if hint is None or hint not in self._accounts.current() else hint
+
+    def owner_of(self, key_id: str) -> tuple[str, Priority]:
+        """Return the account whose limits a call with this key counts against, and whether STS has vouched for the key."""
+        account = self.account_of(key_id)
+        return (self.hint_of(key_id), Priority.NEW) if account is None else (account, Priority.KNOWN)

@@ -1,0 +1,130 @@
+"""Signing ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials, ReadOnlyCredentials
+
+from app.aws.sdk_data import new_session
+from app.core.endpoints import StsEndpoint
+from app.core.header_rules import ACTION, VERSION
+from app.core.request_policy import MAX_LIFETIME
+
+MAX_EXPIRES: Final = int(MAX_LIFETIME.total_seconds())
+
+
+class SigningError(Exception):
+    """A credential cannot be made here; the message says what to do."""
+
+
+class CredentialsUnavailableError(SigningError):
+    """Whoever hands out the AWS credentials does not do so at this moment."""
+
+
+def ambient_credentials() -> ReadOnlyCredentials:
+    """Return credentials as an ECS task finds them: the SDK's chain, which ends in the task role's endpoint.
+
+    Raises:
+        SigningError: there are none, or they are a user's long-term keys.
+    """
+    return RoleSession().current().keys
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """The keys of a role's session, and when it ends; None where the SDK does not know (keys out of variables)."""
+
+    keys: ReadOnlyCredentials = field(repr=False)
+    ends_at: datetime | None
+
+
+class RoleSession:
+    """The session of the ambient role, kept by the SDK and renewed by it before its end: for a process that lives on."""
+
+    def __init__(self) -> None:
+        self._credentials: Credentials | None = None
+
+    def current(self) -> SessionKeys:
+        """Return the keys that hold at this moment.
+
+        Raises:
+            SigningError: there are none, or they are a user's long-term keys.
+        """
+        try:
+            if self._credentials is None:
+                # botocore's session and not boto3's: the chain is the same one, with less around it in memory.
+                self._credentials = new_session().get_credentials()
+            frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
+        except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
+            told = _ended(self._credentials, error) or f"the AWS credentials could not be fetched: {error}"
+            raise CredentialsUnavailableError(told) from error
+        # It has no public name; a test holds that it is there.
+        ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)
+        if ends_at is None:
+            self._credentials = None  # nothing that renews itself: look again the next time
+        if frozen is None:
+            raise SigningError(
+                "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
+            )
+        if not frozen.token:
+            raise SigningError(
+                "these AWS credentials are the long-term keys of an IAM user; only an assumed role is a workload: use the "
+                "task role, or assume a role first"
+            )
+        return SessionKeys(frozen, ends_at)
+
+
+def _ended(credentials: Credentials | None, error: Exception) -> str | None:
+    """Return the error for fetched credentials that had ended already: this host's clock is probably ahead."""
+    ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
+    # botocore has no type of its own for it; what its fetchers raise are others.
+    if type(error) is not RuntimeError or ends_at is None:
+        return None
+    seconds = (datetime.now(UTC) - ends_at).total_seconds()
+    return (
+        f"the AWS credentials that were fetched ended {seconds:.0f} s ago by this host's clock: is it ahead? Set the clock "
+        "(NTP); if it is right, restart what hands out the credentials"
+    )
+
+
+def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:
+    """Return the plain endpoint of a region, or of ``aws-global``.
+
+    Raises:
+        SigningError: AWS has no such region.
+    """
+    for endpoint in endpoints:
+        # botocore's data yields the plain host of a region before its FIPS and dual-stack ones.
+        if endpoint.region == region:
+            return endpoint
+    raise SigningError(
+        f"{region!r} is no region of AWS that botocore knows; correct --region or AWS_REGION; or, if it is newer, "
+        "name it in KMESH_AWSIAM_EXTRA_REGIONS, here (--extra-regions) and at the service"
+    )
+
+
+def presign(
+    credentials: ReadOnlyCredentials,
+    endpoint: StsEndpoint,
+    *,
+    audience: str,
+    audience_header: str = "x-kuma-audience",
+    expires: int = MAX_EXPIRES,
+) -> str:
+    """Return the presigned URL that a native credential holds; the audience is signed and not in it.
+
+    It is always signed for AWS's own host, whatever ``AWS_ENDPOINT_URL*`` says.
+    """
+    request = AWSRequest(
+        method="GET",
+        url=f"https://{endpoint.host}/",
+        params={"Action": ACTION, "Version": VERSION},
+        headers={audience_header: audience},
+    )
+    SigV4QueryAuth(credentials, "sts", endpoint.signing_region, expires=expires).add_auth(request)
+    url: str = request.prepare().url
+    return url

@@ -1,0 +1,233 @@
+"""STS behind its queue: what a call asks, what is checked again when its turn comes, and what is remembered of the answer.
+
+Verdicts of AWS are remembered, never decisions. Errors are not (I18), except STS's definite denial of one exact credential,
+for a short time. The key is that of the credential's text (I16), which gives nothing away.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from app.calls.limits import CallLimits
+from app.calls.options import CallOptions
+from app.calls.outcomes import Failure
+from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthenticationError, AuthorizationError
+from app.core.forwarding import ForwardableRequest, ValidatedRequest
+from app.core.known_credential import KnownCredential, know
+from app.core.principal import read_principal
+from app.core.reasons import Reason
+from app.core.records import RecordError, decode_identity, encode_identity
+from app.core.request_policy import require_fresh
+from app.core.signed_request import CredentialForm
+from app.decision.authenticator import AccountList, Clock, IdentitySource
+from app.decision.trail import Trail
+from app.limits.expiring import ExpiringCache
+from app.limits.pacing import Pace
+from app.store.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
+from app.store.sealing import Opened
+from app.sts.allowance import Allowances
+from app.sts.known_credentials import KnownCredentials
+from app.sts.known_keys import KnownKeys
+
+# Of one call with both of its attempts.
+STS_CALL_SECONDS: Final = 8.0
+# The time of two attempts to connect to a host that cannot be reached.
+STS_SILENCE_SECONDS: Final = 2.0
+
+# The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
+# millisecond of the processor if its call is made, and a quarter of that if it is refused.
+STS_DOUBTFUL_SHARE: Final = 0.5
+
+MAX_DENIALS: Final = 20_000
+# STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
+DENIAL_SECONDS: Final = 10.0
+MAX_STRANGERS: Final = 10_000
+_DIGEST_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why STS's answer makes a credential unacceptable: STS denies it, or names a principal that is no role.
+
+    Attributes:
+        failure: the error of a decision about it.
+        form: how the credential is written.
+        signed_at: when it was signed.
+    """
+
+    failure: Failure
+    form: CredentialForm
+    signed_at: datetime
+
+
+@dataclass(slots=True)
+class IdentityQuery:
+    """What a call to STS asks.
+
+    Attributes:
+        key: of the credential's text.
+        request: the rebuilt request.
+        account: whose limits it counts against, as far as that is known.
+        region: the region of its budget.
+        is_new: whether STS has not vouched for its key before.
+    """
+
+    key: bytes
+    request: ForwardableRequest
+    account: str
+    region: str
+    is_new: bool
+
+
+class StsUpstream:
+    """STS as `app.calls.call_queue` calls it."""
+
+    name: Final = "STS"
+    unavailable: Final = Reason.STS_UNAVAILABLE
+    silence_seconds: Final = STS_SILENCE_SECONDS
+
+    def __init__(
+        self,
+        source: IdentitySource,
+        known: KnownCredentials,
+        keys: KnownKeys,
+        accounts: AccountList,
+        clock: Clock,
+        options: CallOptions,
+        limits: CallLimits,
+    ) -> None:
+        self.clock = clock
+        self.attempt_seconds = options.attempt_seconds
+        self.replicas: Replicas[CallerIdentity] | None = (
+            None if options.store is None else Replicas(options.store, "identity", STS_PATIENCE_SECONDS)
+        )
+        self.patience = None if self.replicas is None else self.replicas.patience
+        self._source = source
+        self._known = known
+        self._keys = keys
+        self._accounts = accounts
+        self._limits = limits
+        # A flood may name fifty accounts: all whose new keys STS mostly rejects share one pace.
+        pace = Pace(
+            limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
+        )
+        self.allowances = Allowances(limits.new_queued, pace)
+        self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, options.timer)
+        # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
+        # of their own.
+        self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, options.timer)
+
+    def recall(self, key: bytes) -> KnownCredential | Denial | None:
+        """Return the remembered denial of a credential, or the remembered identity of an account that was not listed."""
+        denial = self._denials.get(key)
+        if denial is not None:
+            return denial
+        found = self._strangers.get(key)
+        if isinstance(found, KnownCredential) and found.principal.account in self._accounts.current():
+            # The account was added to the list since.
+            self._strangers.drop(key)
+            return self._known.remember(key, found)
+        return found
+
+    def seconds_for(self, _question: IdentityQuery) -> float:
+        """See `Upstream`."""
+        return STS_CALL_SECONDS
+
+    def recheck(self, query: IdentityQuery) -> KnownCredential | None:
+        """Check the age again (I7): the call may have waited for a minute."""
+        require_fresh(query.request.request, self.clock())
+        return None
+
+    async def look(self, query: IdentityQuery) -> KnownCredential | None:
+        """Return what another replica was answered, and remember it."""
+        if self.replicas is None:
+            return None
+        identity = await self.replicas.look(request_digest(query.request.request), _reader(query))
+        return None if identity is None else self._remember(query, identity)
+
+    async def ask_replicas(self, query: IdentityQuery, wait: ReplicaWait) -> Found[KnownCredential] | ComeAgain | None:
+        """See `Upstream`."""
+        if self.replicas is None:
+            return None
+        result = await self.replicas.ask(request_digest(query.request.request), _reader(query), wait)
+        return Found(self._remember(query, result.answer)) if isinstance(result, Found) else result
+
+    async def take_shared_turn(self, query: IdentityQuery, wait: ReplicaWait) -> float:
+        """See `Upstream`."""
+        if self.replicas is None:
+            return 0.0
+        budget = f"STS ({query.account}, {query.region})"
+        return await self.replicas.take_turn(budget, self._limits.rate, self._limits.burst, wait)
+
+    def give_up_claim(self, query: IdentityQuery, wait: ReplicaWait) -> None:
+        """See `Upstream`."""
+        if self.replicas is not None:
+            self.replicas.give_up_claim(request_digest(query.request.request), wait)
+
+    async def call(self, query: IdentityQuery, trail: Trail, wait: ReplicaWait | None) -> KnownCredential:
+        """Ask STS, and remember the answer or the denial (I18)."""
+        try:
+            identity = await self._source.identify(query.request, trail)
+        except AuthenticationError as error:
+            if query.is_new:
+                self.allowances.rejected(query.account)
+            self._denials.put(query.key, _denial(query, error), DENIAL_SECONDS, owner=query.account)
+            raise
+        if query.is_new:
+            self.allowances.vouched(query.account)
+        known = self._remember(query, identity)
+        if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
+            digest, left = request_digest(query.request.request), self._seconds_left(query)
+            self.replicas.share(digest, encode_identity(identity), left, wait)
+        return known
+
+    def _remember(self, query: IdentityQuery, identity: CallerIdentity) -> KnownCredential:
+        left = self._seconds_left(query)
+        try:
+            principal = read_principal(identity)
+        except AuthorizationError as error:
+            self._strangers.put(query.key, _denial(query, error), left)
+            raise
+        self._keys.vouch(query.request.request.access_key_id, identity.account)
+        known = know(query.request, principal)
+        if principal.account in self._accounts.current():
+            return self._known.remember(query.key, known)
+        self._strangers.put(query.key, known, left)
+        return known
+
+    def _seconds_left(self, query: IdentityQuery) -> float:
+        return (query.request.expires_at - self.clock()).total_seconds()
+
+
+def _denial(query: IdentityQuery, error: AuthenticationError | AuthorizationError) -> Denial:
+    request = query.request.request
+    return Denial(Failure.of(error), request.form, request.signed_at)
+
+
+def _reader(query: IdentityQuery) -> Callable[[Opened], CallerIdentity | None]:
+    partition = query.request.request.endpoint.partition
+
+    def read(opened: Opened) -> CallerIdentity | None:
+        try:
+            return decode_identity(opened.payload, partition=partition)
+        except RecordError:
+            return None
+
+    return read
+
+
+def request_digest(request: ValidatedRequest) -> bytes:
+    """Digest every byte of a rebuilt request, behind the lengths of its parts: no two requests share a digest (I16).
+
+    It is the same on every replica.
+    """
+    parts = [request.form.value, request.method, request.endpoint.host, request.target]
+    for header in request.headers:
+        parts += header
+    lengths = ",".join(map(str, map(len, parts)))
+    data = "\n".join((lengths, *parts)).encode() + b"\n" + request.body
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()

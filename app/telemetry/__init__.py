@@ -1,0 +1,1 @@
+"""What the service says of itself: the audit line, the metrics and readiness."""

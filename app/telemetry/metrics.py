@@ -1,0 +1,273 @@
+"""Every metric and every label, declared once. Label values come from closed sets (invariant I23).
+
+The page docs/reference/metrics.md is compared with this module by a test.
+"""
+
+import platform
+from collections.abc import Callable, Mapping
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from app import __version__
+from app.core.proxy import ProxyType
+from app.core.reasons import EXPLANATIONS, Reason
+from app.core.signed_request import CredentialForm
+from app.decision.trail import (
+    CACHE_RESULTS,
+    HIT,
+    NONE,
+    TOKEN_FORM,
+    TOKEN_ORIGINS,
+    PresentedForm,
+    TokenOrigin,
+    Trail,
+)
+from app.tokens.claims import TokenKind
+
+Upstream = Literal["sts", "iam"]
+Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]
+CallerCheck = Literal["token", "certificate"]
+StoreOperation = Literal["get", "put", "delete", "claim", "take"]
+StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
+RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token", "store_key", "signing_keys")
+CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
+CACHES: Final = ("identity", "role")
+FORMS: Final[tuple[PresentedForm, ...]] = (*CredentialForm, TOKEN_FORM)
+# By operation: how it can end.
+STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
+    "get": ("hit", "miss", "rejected", "failed", "skipped"),
+    "put": ("done", "rejected", "failed", "skipped"),
+    "delete": ("done", "rejected", "failed", "skipped"),
+    "claim": ("done", "miss", "rejected", "failed", "skipped"),
+    "take": ("done", "rejected", "failed", "skipped"),
+}
+
+# A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# Seconds by which a signature's date was ahead (positive) or old (negative): 15 minutes is the end of its life.
+_SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
+
+
+def outcome_of(reason: Reason | None) -> str:
+    """Return ``allowed``, ``denied`` (a decision) or ``error`` (there was none), for a reason or its absence."""
+    if reason is None:
+        return "allowed"
+    return "denied" if EXPLANATIONS[reason].status in (401, 403) else "error"
+
+
+class Metrics:
+    """The service's metrics in a registry of their own, so that two services in one process do not mix."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._last_outcomes: dict[Upstream, str] = dict.fromkeys(UPSTREAMS, NONE)
+        registry = self._registry
+        self._decisions = Counter(
+            "kuma_aws_iam_decisions",
+            "Decisions by outcome (allowed, denied, error), reason, the role's proxy type and the credential's form.",
+            ("outcome", "reason", "proxy_type", "form"),
+            registry=registry,
+        )
+        self._decision_seconds = Histogram(
+            "kuma_aws_iam_decision_seconds",
+            "Time from the whole body to the answer, in seconds, by outcome.",
+            ("outcome",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._upstream_calls = Counter(
+            "kuma_aws_iam_upstream_calls",
+            "Calls to STS and IAM by outcome (ok or a reason) and region (global for IAM).",
+            ("upstream", "outcome", "region"),
+            registry=registry,
+        )
+        self._upstream_seconds = Histogram(
+            "kuma_aws_iam_upstream_call_seconds",
+            "Time of calls to STS and IAM, retries included, in seconds.",
+            ("upstream",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._throttles = Counter(
+            "kuma_aws_iam_upstream_throttles", "Throttling answers of STS and IAM.", ("upstream",), registry=registry
+        )
+        self._cache_requests = Counter(
+            "kuma_aws_iam_cache_requests",
+            "Look-ups in the caches of verified identities and roles, by result (hit, miss, coalesced, shared or stale).",
+            ("cache", "result"),
+            registry=registry,
+        )
+        self._cache_entries = Gauge(
+            "kuma_aws_iam_cache_entries",
+            "Entries in the caches, expired ones included.",
+            ("cache",),
+            registry=registry,
+        )
+        self._reload_failures = Counter(
+            "kuma_aws_iam_reload_failures",
+            "Files that changed and could not be taken over, by what they hold.",
+            ("what",),
+            registry=registry,
+        )
+        self._store_requests = Counter(
+            "kuma_aws_iam_store_requests",
+            "Requests to the store that replicas share, by operation and result.",
+            ("operation", "result"),
+            registry=registry,
+        )
+        self._unknown_callers = Counter(
+            "kuma_aws_iam_unknown_callers",
+            "Callers turned away before anything was read or decided, by the check that they did not pass.",
+            ("check",),
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "kuma_aws_iam_tokens_issued",
+            "Tokens handed out by kind, and by origin: signed for the call, signed before, or presented as the credential.",
+            ("kind", "origin"),
+            registry=registry,
+        )
+        self._signing_seconds = Histogram(
+            "kuma_aws_iam_token_signing_seconds",
+            "Time to sign a token, in seconds, the wait for a thread included.",
+            ("kind",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._audit_lines_lost = Counter(
+            "kuma_aws_iam_audit_lines_lost",
+            "Decisions whose line standard output did not take.",
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "kuma_aws_iam_in_flight_decisions",
+            "Decisions under way at this moment.",
+            registry=registry,
+        )
+        self._skew = Histogram(
+            "kuma_aws_iam_client_clock_skew_seconds",
+            "Date of the signature less this service's clock, in seconds; above zero the signer's clock is ahead.",
+            buckets=_SKEW,
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "kuma_aws_iam_ready",
+            "1 while /ready answers 200, else 0.",
+            registry=registry,
+        )
+        build = Gauge(
+            "kuma_aws_iam_build_info",
+            "Always 1; the labels tell the build.",
+            ("version", "python"),
+            registry=registry,
+        )
+        build.labels(__version__, platform.python_version()).set(1)
+        # A series that exists from the start can be alerted on: rate() of a series that appears with its first fault is 0.
+        self._seconds_by_outcome = {
+            outcome: self._decision_seconds.labels(outcome) for outcome in ("allowed", "denied", "error")
+        }
+        self._seconds_by_upstream = {upstream: self._upstream_seconds.labels(upstream) for upstream in UPSTREAMS}
+        self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
+        self._reload_failures_by_file = {what: self._reload_failures.labels(what) for what in RELOADABLES}
+        self._unknown_callers_by_check = {check: self._unknown_callers.labels(check) for check in CALLER_CHECKS}
+        self._store_results = {
+            (operation, result): self._store_requests.labels(operation, result)
+            for operation, results in STORE_RESULTS.items()
+            for result in results
+        }
+        self._cache_results = {
+            (cache, result): self._cache_requests.labels(cache, result) for cache in CACHES for result in CACHE_RESULTS
+        }
+        self._entries_by_cache = {cache: self._cache_entries.labels(cache) for cache in CACHES}
+        # Looking a series up by its labels takes a lock and three texts: each one that occurs is looked up once. All labels
+        # come from closed sets, so these stay small.
+        self._calls: dict[tuple[Upstream, str, str], Counter] = {}
+        self._refusals: dict[tuple[str, Reason | None, str, str], Counter] = {}
+        self._allowed = {
+            (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
+            for proxy_type in ProxyType
+            for form in FORMS
+        }
+        self._tokens_by_kind = {
+            (kind, origin): self._tokens.labels(kind, origin) for kind in TokenKind for origin in TOKEN_ORIGINS
+        }
+        self._signing_by_kind = {kind: self._signing_seconds.labels(kind) for kind in TokenKind}
+
+    def watch_in_flight(self, under_way: Callable[[], int]) -> None:
+        """Take the number of decisions under way from whoever counts them, when it is asked for."""
+        self._in_flight.set_function(under_way)
+
+    def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
+        """Count a decision by what its trail saw."""
+        outcome = outcome_of(reason)
+        if reason is None and trail.granted is not None and trail.form is not None:
+            self._allowed[trail.granted.type, trail.form].inc()
+        else:
+            # The claim's type is the client's word, yet one of three: it tells which proxies are turned away.
+            proxy_type = NONE if trail.claimed is None else trail.claimed.type.value
+            labels = outcome, reason, proxy_type, trail.form or NONE
+            series = self._refusals.get(labels)
+            if series is None:
+                series = self._refusals[labels] = self._decisions.labels(
+                    outcome, reason or NONE, proxy_type, trail.form or NONE
+                )
+            series.inc()
+        self._seconds_by_outcome[outcome].observe(seconds)
+        # A text that is presented again has grown older, and tells nothing new of its signer's clock.
+        if trail.skew is not None and trail.sts.cache != HIT:
+            self._skew.observe(trail.skew)
+        for cache, call in (("identity", trail.sts), ("role", trail.iam)):
+            if call.cache != NONE:
+                self._cache_results[cache, call.cache].inc()
+
+    def token_issued(self, kind: TokenKind, origin: TokenOrigin) -> None:
+        """Count a token that is handed out."""
+        self._tokens_by_kind[kind, origin].inc()
+
+    def token_signed(self, kind: TokenKind, seconds: float) -> None:
+        """Count the time of a signature."""
+        self._signing_by_kind[kind].observe(seconds)
+
+    def audit_line_lost(self) -> None:
+        """Count a decision whose line could not be written."""
+        self._audit_lines_lost.inc()
+
+    def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
+        """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""
+        self._last_outcomes[upstream] = outcome
+        series = self._calls.get((upstream, outcome, region))
+        if series is None:
+            series = self._calls[upstream, outcome, region] = self._upstream_calls.labels(upstream, outcome, region)
+        series.inc()
+        self._seconds_by_upstream[upstream].observe(seconds)
+        if outcome in (Reason.STS_THROTTLED, Reason.IAM_THROTTLED):
+            self._throttles_by_upstream[upstream].inc()
+
+    def last_outcomes(self) -> dict[Upstream, str]:
+        """Return the outcome of the last call to each upstream, for ``/ready``."""
+        return dict(self._last_outcomes)
+
+    def reload_failed(self, what: Reloadable) -> None:
+        """Count a file that could not be taken over."""
+        self._reload_failures_by_file[what].inc()
+
+    def unknown_caller(self, check: CallerCheck) -> None:
+        """Count a caller that was turned away; it is no decision about a proxy."""
+        self._unknown_callers_by_check[check].inc()
+
+    def store_request(self, operation: StoreOperation, result: StoreResult) -> None:
+        """Count what became of a request to the shared store; ``skipped``: it was not asked."""
+        self._store_results[operation, result].inc()
+
+    def cache_size(self, cache: str, entries: int) -> None:
+        """Set how many entries a cache holds."""
+        self._entries_by_cache[cache].set(entries)
+
+    def expose(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        return generate_latest(self._registry)

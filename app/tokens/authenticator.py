@@ -1,0 +1,63 @@
+"""The use case where keys are configured: a token that this service issued is a credential too, and costs no call to AWS.
+
+The steps of `app.decision.authenticator`, with what a token already proves left out::
+
+    1 parse     text            -> key id and claims    core.token_text
+    2 verify    claims          -> what a key signed    app.tokens.signing, offline
+      read      claims          -> TokenSubject         core.token_reading; its time by core.token_text
+    5 admit     Principal       -> AdmittedPrincipal    core.principal, by the list as it is now
+    7 limit     TokenSubject    -> RoleGrant            core.token_subject, by the settings as they are now
+    8 match     RoleGrant       -> ProxyIdentity        core.role_grant
+
+Steps 3, 4 and 6, the answers of STS and IAM, are as old as the token: a change of the role's tags takes effect at its end.
+"""
+
+from collections.abc import Callable
+
+from app.core.known_credential import KnownCredential
+from app.core.principal import admit
+from app.core.proxy import ProxyRequest
+from app.core.role_grant import match
+from app.decision.authenticator import Clock, Decider, Decision, DecisionPolicy
+from app.decision.trail import PRESENTED, TOKEN_FORM, TokenNote, Trail
+from app.tokens.codec import end_of, looks_like_token, require_current
+from app.tokens.issuer import IssuedToken, TokenDecision
+from app.tokens.keys import SigningKeys
+from app.tokens.reading import read_claims_of_token
+from app.tokens.signing import verify
+from app.tokens.subject import limit, require_name
+
+
+class TokenAuthenticator:
+    """A `Decider` that decides about tokens itself, and leaves everything else to another one."""
+
+    def __init__(
+        self, credentials: Decider, policy: DecisionPolicy, keys: Callable[[], SigningKeys], clock: Clock
+    ) -> None:
+        self._credentials = credentials
+        self._policy = policy
+        self._keys = keys
+        self._clock = clock
+
+    async def authenticate(
+        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+    ) -> Decision:
+        """Decide about one credential, a token or another, and what its proxy says it is; see `Authenticator`."""
+        if not isinstance(credential, str) or not looks_like_token(credential):
+            return await self._credentials.authenticate(credential, claimed, trail)
+        return self._decide(credential, claimed, trail)
+
+    def _decide(self, text: str, claimed: ProxyRequest | None, trail: Trail) -> TokenDecision:
+        trail.claimed, trail.form = claimed, TOKEN_FORM
+        policy = self._policy
+        key, signed = verify(text, self._keys())  # 1, 2
+        subject, life = read_claims_of_token(signed, key.kind, policy.request.audience)
+        trail.token = TokenNote(jti=life.jti, kid=key.kid, expires_at=end_of(life), origin=PRESENTED)
+        expires_at = require_current(life, self._clock())
+        principal = trail.principal = subject.principal
+        admit(principal, policy.accounts.current())  # 5
+        grant = limit(subject, policy)  # 7
+        require_name(subject, claimed)
+        granted = trail.granted = match(grant, claimed, policy)  # 8
+        presented = IssuedToken(token=text, kind=key.kind, kid=key.kid, jti=life.jti, expires_at=expires_at)
+        return TokenDecision(identity=granted, principal=principal, expires_at=expires_at, token=presented)

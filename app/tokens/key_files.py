@@ -1,0 +1,188 @@
+"""Signing keys in PEM files, which are named line by line in a file of each kind.
+
+A data plane's line is ``KID MESH PATH``, where MESH is a mesh or ``*`` (every mesh without a line of its own); a zone
+proxy's is ``KID PATH``. Of the lines of a mesh the first one signs; all verify, so that keys can be exchanged while proxies
+run. No error holds a key (I22).
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from app.local.pem import require_one_private_key
+from app.local.trusted_files import find_exposures, read_trusted, read_trusted_lines
+from app.tokens.claims import TokenKind
+from app.tokens.codec import is_key_id
+from app.tokens.keys import HOW_TO, SigningKey, SigningKeys, require_apart
+
+# Imported where it is used: `cryptography` takes 7 MB, and a service that issues no tokens does without.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+MIN_KEY_BITS: Final = 2048
+MAX_KEY_BITS: Final = 8192
+# Each is parsed and checked when files change; a mesh has one key, and two while they are exchanged.
+MAX_SIGNING_KEYS: Final = 1000
+_MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyFile:
+    """A file of keys, and what stood in it; ``paths`` are the file and those that it names."""
+
+    path: Path
+    keys: tuple[SigningKey, ...] = field(repr=False)
+    paths: tuple[Path, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def warnings(self) -> Iterator[str]:
+        """Return warnings about files that other users can read or write; the file that names the keys is no secret."""
+        for path in dict.fromkeys(self.paths):
+            yield from find_exposures(path, is_secret=path != self.path)
+
+
+class SigningKeySource:
+    """The keys of both files, which are read again when they change (`app.settings.watch`)."""
+
+    def __init__(self, dataplane: SigningKeyFile | None, zone: SigningKeyFile | None) -> None:
+        self._readers: list[tuple[Path, Callable[[str], SigningKeyFile]]] = []
+        if dataplane is not None:
+            self._readers.append((dataplane.path, read_dataplane_key_file))
+        if zone is not None:
+            self._readers.append((zone.path, read_zone_key_file))
+        self._take([file for file in (dataplane, zone) if file is not None])
+
+    @property
+    def keys(self) -> SigningKeys:
+        """The keys as they are now."""
+        return self._keys
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that they come from, as of now."""
+        return self._paths
+
+    def warnings(self) -> Iterator[str]:
+        """Return warnings about files that other users can read or write."""
+        for file in self._files:
+            yield from file.warnings()
+
+    def load(self) -> None:
+        """Read everything again; the keys of before stay in force when it does not do.
+
+        Raises:
+            ValueError: with a sentence and its remedy.
+        """
+        self._take([read(str(path)) for path, read in self._readers])
+
+    def _take(self, files: list[SigningKeyFile]) -> None:
+        self._keys = SigningKeys(key for file in files for key in file.keys)
+        self._files = files
+        self._paths = tuple(path for file in files for path in file.paths)
+
+
+def read_dataplane_key_file(text: str) -> SigningKeyFile:
+    """Read a file of ``KID MESH PATH`` lines, and the keys that it names.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of a key.
+    """
+    return _read(Path(text), TokenKind.DATAPLANE)
+
+
+def read_zone_key_file(text: str) -> SigningKeyFile:
+    """Read a file of ``KID PATH`` lines, and the keys that it names.
+
+    Raises:
+        ValueError: with a sentence and its remedy, and no text of a key.
+    """
+    return _read(Path(text), TokenKind.ZONE)
+
+
+def is_mesh(text: str) -> bool:
+    """Whether a line can say it of its key: a mesh's name, or ``*``."""
+    return _MESH.fullmatch(text) is not None
+
+
+def public_half(private: "RSAPrivateKey") -> "RSAPublicKey":
+    """Return the public key, after a look at its size.
+
+    Raises:
+        ValueError: it is too small or too large.
+    """
+    if not MIN_KEY_BITS <= private.key_size <= MAX_KEY_BITS:
+        raise ValueError(f"an RSA key of {private.key_size} bits; it needs {MIN_KEY_BITS} to {MAX_KEY_BITS}; {HOW_TO}")
+    return private.public_key()
+
+
+def _read(path: Path, kind: TokenKind) -> SigningKeyFile:
+    keys: list[SigningKey] = []
+    paths = [path]
+    for number, words in _lines_of(path):
+        try:
+            key, file = _key_of(words, kind, path.parent)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        keys.append(key)
+        paths.append(file)
+        if len(keys) > MAX_SIGNING_KEYS:
+            raise ValueError(f"it holds more than {MAX_SIGNING_KEYS} keys; remove those that sign nothing any more")
+    if not keys:
+        raise ValueError(f"it holds no key; write a line, or unset the variable; {HOW_TO}")
+    require_apart(keys)
+    return SigningKeyFile(path, tuple(keys), tuple(paths))
+
+
+def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(read_trusted_lines(path), start=1):
+        words = line.partition("#")[0].split()
+        if words:
+            yield number, words
+
+
+def _key_of(words: list[str], kind: TokenKind, folder: Path) -> tuple[SigningKey, Path]:
+    grammar = "KID MESH PATH" if kind is TokenKind.DATAPLANE else "KID PATH"
+    if len(words) != len(grammar.split()):
+        raise ValueError(f"it must be {grammar}, with blanks between and none in the path")
+    kid, mesh, path = words[0], words[1] if kind is TokenKind.DATAPLANE else None, folder / words[-1]
+    if not is_key_id(kid):
+        raise ValueError(
+            "a key's id is 1 to 64 letters, digits and ._-, and not a number alone: the control plane numbers its own keys"
+        )
+    if mesh is not None and not is_mesh(mesh):
+        raise ValueError(
+            "a mesh is 1 to 253 characters of 0-9 a-z . _ -, or * for every mesh without a line of its own"
+        )
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # noqa: PLC0415 - see above
+
+    private = _load_pem(path)
+    public = public_half(private)
+    fingerprint = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return SigningKey(kid=kid, kind=kind, mesh=mesh, private=private, public=public, fingerprint=fingerprint), path
+
+
+def _load_pem(path: Path) -> "RSAPrivateKey":
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415 - likewise
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - likewise
+
+    try:
+        pem = read_trusted(path)
+    except OSError as error:
+        raise ValueError(f"the key file cannot be read ({type(error).__name__}); check path and mode") from error
+    require_one_private_key(pem)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # its text could hold a part of the file
+        raise ValueError(f"the key file holds no unencrypted private key in PEM (PKCS#8 or PKCS#1); {HOW_TO}") from None
+    if not isinstance(key, RSAPrivateKey):
+        # pkg/core/tokens/validator.go takes RS256 alone of a configured key.
+        raise ValueError(  # noqa: TRY004 - a file's fault
+            f"the key is not RSA, and the control plane takes no other; {HOW_TO}"
+        )
+    return key

@@ -1,0 +1,84 @@
+"""The keys that tokens for the control plane are signed with, each for one kind of token. No ``repr`` holds a key (I22)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from app.core.role_grant import ANY_MESH
+from app.tokens.claims import TokenKind
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+HOW_TO: Final = "make one with: kuma-aws-iam keys generate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """One key, and what it may sign.
+
+    Attributes:
+        kid: its id, in the header of its tokens and in the control plane's configuration.
+        kind: of its tokens; never of the other.
+        mesh: whose data planes' tokens it signs, or ``*``; None for zone proxies.
+        private: signs.
+        public: verifies.
+        fingerprint: tells whether two keys are one, whatever their files and ids.
+    """
+
+    kid: str
+    kind: TokenKind
+    mesh: str | None
+    private: "RSAPrivateKey" = field(repr=False, compare=False)
+    public: "RSAPublicKey" = field(repr=False, compare=False)
+    fingerprint: bytes = field(repr=False)
+
+    def signs_for(self, mesh: str | None) -> bool:
+        """Whether it may sign for this mesh."""
+        return self.mesh in (mesh, ANY_MESH)
+
+
+class SigningKeys:
+    """The keys of both kinds, which have no key and no id in common."""
+
+    def __init__(self, keys: Iterable[SigningKey]) -> None:
+        """Take the keys of both kinds, in the order of their files.
+
+        Raises:
+            ValueError: an id stands twice, or one key is of both kinds.
+        """
+        self._keys = tuple(keys)
+        self._by_kid = {key.kid: key for key in self._keys}
+        # Backwards, so that the first line stays.
+        self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
+        require_apart(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find_signer(self, kind: TokenKind, mesh: str | None) -> SigningKey | None:
+        """Return the key that signs for a mesh, or for zone proxies: its first own one, else the first one of ``*``."""
+        return self._signers.get((kind, mesh)) or self._signers.get((kind, ANY_MESH))
+
+    def find(self, kid: str) -> SigningKey | None:
+        """Return the key of an id."""
+        return self._by_kid.get(kid)
+
+
+def require_apart(keys: Iterable[SigningKey]) -> None:
+    """Keep the two kinds apart: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh.
+
+    Raises:
+        ValueError: an id stands twice, or one key is of both kinds.
+    """
+    kids: set[str] = set()
+    kinds: dict[bytes, TokenKind] = {}
+    for key in keys:
+        if key.kid in kids:
+            raise ValueError(f"the key id {key.kid} stands twice; give each key an id of its own")
+        kids.add(key.kid)
+        if kinds.setdefault(key.fingerprint, key.kind) is not key.kind:
+            raise ValueError(
+                f"the key of {key.kid} is for data planes and for zone proxies: a token of the one kind would pass for the "
+                f"other; {HOW_TO}"
+            )

@@ -1,0 +1,106 @@
+"""The claims of a token that came back → `TokenSubject` and `TokenLife`. Their signature holds; what they say is judged."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from app.core.arn import Arn
+from app.core.caller_identity import CallerIdentity
+from app.core.errors import AuthorizationError, CredentialError
+from app.core.principal import Principal, read_principal
+from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyType
+from app.core.reasons import Reason
+from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenKind, TokenLife, TokenSubject, write_claims
+
+# Of the year 9999: what a datetime can hold.
+_LAST_SECOND: Final = 253_402_300_799
+_PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
+
+# The grammars of what this service writes. Claims are signed, but another signer may use the same key: without this check,
+# a text outside its grammar would reach the audit line, the answer and the comparison with the proxy.
+# str(uuid.uuid4()): RFC 9562, section 5.4.
+_TOKEN_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+_PARTITION: Final = re.compile(r"aws(?:-[a-z]{1,16}){0,4}", re.ASCII)
+_ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
+# The same grammars as in `app.core.role_tags` and `app.tokens.claims`; a test compares them.
+_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
+_SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}", re.ASCII)
+_WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
+
+
+def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: str) -> tuple[TokenSubject, TokenLife]:
+    """Read the claims of a token whose signature a key of this kind has verified.
+
+    What `write_claims` would not write in every member is refused, so a token of another issuer, kind or form is none. Hence
+    what is read on the way need not look at every shape: one that is read as another is not written so.
+
+    Raises:
+        CredentialError: ``audience_mismatch`` or ``token_rejected``.
+    """
+    if claims.get("iss") == ISSUER and claims.get("aud") != audience:
+        raise CredentialError(Reason.AUDIENCE_MISMATCH, "the token is for another audience")
+    try:
+        subject = _read_zone(claims) if kind is TokenKind.ZONE else _read_dataplane(claims)
+        life = TokenLife(
+            jti=_text(claims["jti"], _TOKEN_ID),
+            issued_at=_seconds(claims["iat"]) + BACKDATED_SECONDS,
+            expires_at=_seconds(claims["exp"]),
+        )
+        _seconds(claims["nbf"])  # 1.0 equals 1, so the comparison below does not see a fraction
+    except (LookupError, TypeError, ValueError, AuthorizationError) as error:
+        raise CredentialError(Reason.TOKEN_REJECTED, f"it has not the claims of a {kind} token of ours") from error
+    if write_claims(subject, life, audience) != claims:
+        raise CredentialError(Reason.TOKEN_REJECTED, f"a claim is not as in a {kind} token of ours")
+    return subject, life
+
+
+def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
+    [scope] = claims["Scope"]
+    # A data plane without a mesh is no subject.
+    identity = ProxyIdentity(
+        type=ProxyType(scope), mesh=None, service=None, workload=None, zone=_text(claims["Zone"], _NAME)
+    )
+    return TokenSubject(identity=identity, principal=_read_principal(claims["principal"]))
+
+
+def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
+    [service] = claims["Tags"][SERVICE_TAG] if "Tags" in claims else [None]
+    identity = ProxyIdentity(
+        type=ProxyType(claims["Type"]),
+        mesh=_text(claims["Mesh"], _NAME),
+        service=_optional(service, _SERVICE),
+        workload=_optional(claims.get("Workload"), _WORKLOAD),
+        zone=_optional(claims.get("Zone"), _NAME),
+    )
+    principal = _read_principal(claims["principal"])
+    return TokenSubject(identity=identity, principal=principal, name=_optional(claims.get("Name"), _NAME))
+
+
+def _read_principal(value: Any) -> Principal:
+    """Read the principal as step 4 reads what STS answers, so that both have one grammar."""
+    partition, account, role, role_id, session = (value[member] for member in _PRINCIPAL_MEMBERS)
+    arn = Arn(
+        partition=_text(partition, _PARTITION),
+        service="sts",
+        region="",
+        account=_text(account, _ACCOUNT),
+        resource=f"assumed-role/{role}/{session}",
+    )
+    return read_principal(CallerIdentity(arn=arn, user_id=f"{role_id}:{session}", request_id=""))
+
+
+def _text(value: Any, grammar: re.Pattern[str]) -> str:
+    if not isinstance(value, str) or not grammar.fullmatch(value):
+        raise ValueError("not a text of this claim's grammar")
+    return value
+
+
+def _optional(value: Any, grammar: re.Pattern[str]) -> str | None:
+    return None if value is None else _text(value, grammar)
+
+
+def _seconds(value: Any) -> int:
+    # True is an int, and 1.0 equals 1.
+    if type(value) is not int or not 0 <= value <= _LAST_SECOND:
+        raise ValueError("not whole seconds since the epoch")
+    return value

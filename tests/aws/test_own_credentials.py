@@ -1,0 +1,160 @@
+"""The service's own credentials, from a stand-in of the ECS agent over HTTP, through the SDK's whole chain."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from app.aws.own_credentials import LOOK_PAUSE_SECONDS, RENEW_PAUSE_SECONDS, OwnCredentials
+from app.core.errors import OutOfTimeError, UpstreamDownError
+from tests.support.service import until
+from tests.support.wire import answering, recording_server
+
+HOURS = timedelta(hours=6)
+# Within botocore's time for renewing them, and good for now.
+MINUTES = timedelta(minutes=5)
+
+
+@dataclass
+class Agent:
+    """It hands out a key after the other, fails, or waits; and it has the service's clock."""
+
+    life: timedelta = HOURS
+    seconds: float = 0.0
+    is_away: bool = False
+    asked: int = 0
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def respond(self, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
+        number = self.asked
+        await self.released.wait()
+        body = {
+            "AccessKeyId": f"ASIA{number}",
+            "SecretAccessKey": "secret",
+            "Token": "token",
+            "Expiration": f"{datetime.now(UTC) + self.life:%Y-%m-%dT%H:%M:%SZ}",
+        }
+        status = "403 Forbidden" if self.is_away else "200 OK"
+        await answering(status, {"Content-Type": "application/json"}, json.dumps(body).encode())(writer)
+
+
+@pytest.fixture
+async def agent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Agent]:
+    agent = Agent()
+    agent.released.set()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    async with recording_server(agent.respond) as server:
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/credentials")
+        yield agent
+        agent.released.set()
+
+
+@pytest.fixture
+def own(agent: Agent) -> OwnCredentials:
+    return OwnCredentials("us-east-1", lambda: agent.seconds)
+
+
+async def key(own: OwnCredentials, seconds: float = 10.0) -> str:
+    return str((await own.get(asyncio.get_running_loop().time() + seconds)).access_key)
+
+
+async def test_they_are_looked_for_once(own: OwnCredentials, agent: Agent) -> None:
+    assert await asyncio.gather(*(key(own) for _ in range(5))) == ["ASIA1"] * 5
+    agent.seconds += LOOK_PAUSE_SECONDS
+    assert await key(own) == "ASIA1"
+    assert agent.asked == 1
+
+
+async def test_there_may_be_none_and_then_some(own: OwnCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+        with pytest.raises(UpstreamDownError, match="no AWS credentials of its own"):
+            await key(own)
+    assert await key(own) == "ASIA1"
+
+
+async def test_they_sign_while_they_are_renewed_and_nobody_waits(own: OwnCredentials, agent: Agent) -> None:
+    agent.life = MINUTES
+    first = await key(own)
+    asked = agent.asked
+    agent.released.clear()
+    agent.seconds += RENEW_PAUSE_SECONDS
+    assert [await key(own, seconds=0.0) for _ in range(3)] == [first] * 3
+    await until(lambda: agent.asked == asked + 1)
+    agent.released.set()
+    await until(lambda: own._search is None)
+    assert await key(own) == f"ASIA{asked + 1}" != first
+
+
+async def test_they_are_renewed_once_in_ten_seconds(own: OwnCredentials, agent: Agent) -> None:
+    agent.life = MINUTES
+    asked = []
+    await key(own)
+    before = agent.asked
+    for agent.seconds in (RENEW_PAUSE_SECONDS - 0.001, RENEW_PAUSE_SECONDS, RENEW_PAUSE_SECONDS + 5.0):
+        await key(own)
+        await until(lambda: own._search is None)
+        asked.append(agent.asked - before)
+    assert asked == [0, 1, 1]
+
+
+async def test_they_sign_to_their_end_where_they_cannot_be_renewed(own: OwnCredentials, agent: Agent) -> None:
+    agent.life = timedelta(seconds=3)
+    first = await key(own)
+    agent.is_away = True
+    agent.seconds += RENEW_PAUSE_SECONDS
+    with capture_logs() as log:
+        assert await key(own, seconds=0.0) == first
+        await until(lambda: own._search is None)
+    assert [(event["event"], event["log_level"]) for event in log] == [("own credentials not renewed", "warning")]
+    await asyncio.sleep(3)
+    agent.seconds += LOOK_PAUSE_SECONDS
+    with pytest.raises(UpstreamDownError):
+        await key(own, seconds=30.0)
+
+
+async def test_whoever_has_too_little_time_learns_nothing(own: OwnCredentials, agent: Agent) -> None:
+    agent.released.clear()
+    with pytest.raises(OutOfTimeError):
+        await key(own, seconds=0.05)
+    agent.released.set()
+    assert await key(own) == "ASIA1"
+    assert agent.asked == 1
+
+
+async def test_a_search_that_hangs_holds_one_thread_and_no_waiter_for_long(
+    own: OwnCredentials, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.aws.own_credentials.FIND_SECONDS", 0.05)
+    agent.released.clear()
+    for _ in range(3):
+        with pytest.raises(UpstreamDownError, match="not found in time"):
+            await key(own)
+    assert sum(thread.name.startswith("credentials") and thread.is_alive() for thread in threading.enumerate()) >= 1
+    assert agent.asked == 1
+
+
+async def test_credentials_that_aws_calls_expired_are_looked_for_anew_once_in_ten_seconds(
+    own: OwnCredentials, agent: Agent
+) -> None:
+    deadline = asyncio.get_running_loop().time() + 10
+    first = await own.get(deadline)
+    own.replace(first)
+    second = await own.get(deadline)
+    own.replace(first)  # by somebody who was slower
+    own.replace(second)
+    assert await own.get(deadline) is second
+    agent.seconds += RENEW_PAUSE_SECONDS
+    own.replace(second)
+    assert (await own.get(deadline)).access_key == "ASIA3"
+    assert agent.asked == 3

@@ -1,0 +1,52 @@
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from app.aws.own_endpoints import find_own_endpoint
+from app.decision.trail import Trail
+from app.http.network import NetworkOptions
+from app.iam.client import IamRoles
+from app.telemetry.metrics import Metrics
+from tests.support.iam_client import iam_options, open_roles
+from tests.support.world import EXTERNAL_ID, READER_ROLE, Aws
+
+OpenIam = Callable[..., Awaitable[IamRoles]]
+_NETWORK = frozenset({"proxy_url", "ca_file", "connect_timeout", "total_timeout"})
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def open_iam(aws: Aws, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenIam]:
+    """Open the adapter as the service's own role, with a reader role for other accounts, and some options changed."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    reader = {"reader_role_name": READER_ROLE, "reader_external_id": EXTERNAL_ID}
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def opened(**options: object) -> IamRoles:
+            network = NetworkOptions(**{name: options.pop(name) for name in _NETWORK & options.keys()})  # type: ignore[arg-type]
+            for service in ("sts", "iam"):
+                if f"{service}_url" in options:
+                    url = options.pop(f"{service}_url")
+                    options[service] = find_own_endpoint(service, "us-east-1", url=None if url is None else str(url))
+            return await stack.enter_async_context(
+                open_roles(iam_options(aws.emulator.url, **{**reader, **options}), network, metrics)
+            )
+
+        yield opened
+        aws.emulator.faults.clear()
+
+
+@pytest.fixture
+async def iam(open_iam: OpenIam) -> IamRoles:
+    return await open_iam()
+
+
+def new_trail(seconds: float = 10.0) -> Trail:
+    return Trail(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)

@@ -1,0 +1,162 @@
+"""Roles that are read by pages, from an emulated IAM over HTTP, before anybody asks for them."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from app.core.iam_documents import RolePage
+from app.emulator import FaultKind, Role
+from app.iam.client import IamRoles
+from app.iam.prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
+from app.settings.accounts import FixedAccounts
+from tests.iam.conftest import new_trail
+from tests.support.principals import admitted
+from tests.support.roles import new_roles
+from tests.support.upstreams import Upstream
+from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
+
+ACTION = "GetAccountAuthorizationDetails"
+UNPREPARED_ACCOUNT = "222233334444"  # nobody made a reader role there
+
+
+class Ahead:
+    """The roles, and what reads them ahead."""
+
+    def __init__(self, iam: IamRoles, *accounts: str) -> None:
+        self.seconds = 0.0
+        listed = FixedAccounts(frozenset(accounts))
+        self.roles = new_roles(iam, pages=iam, accounts=listed, rate=1000.0)
+        self.prefetch = RolePrefetch(
+            self.roles,
+            listed,
+            partition="aws",
+            ttl=300.0,
+            timer=lambda: self.seconds,
+        )
+
+    async def read(self) -> list[EventDict]:
+        with capture_logs() as log:
+            await self.prefetch.read_all()
+        return [line for line in log if line["event"].startswith("roles")]
+
+    async def is_known(self, role: Role) -> bool:
+        trail = new_trail()
+        record = await self.roles.fetch_role(admitted(role), trail)
+        assert (record.arn, record.role_id) == (role.arn, role.role_id)
+        return trail.iam.cache == "hit"
+
+
+async def test_a_role_of_a_proxy_is_known_before_anybody_asks(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role()
+    ahead = Ahead(iam, ACCOUNT)
+    [line] = await ahead.read()
+    assert (line["event"], line["account"], line["calls"]) == ("roles read ahead", ACCOUNT, 1)
+    assert line["roles"] >= 1
+    assert await ahead.is_known(role)
+    assert aws.emulator.calls.count("iam", "GetRole") == 0
+
+
+async def test_a_role_that_is_no_proxys_is_not_kept(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role(tags={"team": "payments"})
+    ahead = Ahead(iam, ACCOUNT)
+    await ahead.read()
+    assert not await ahead.is_known(role)
+
+
+async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.iam.client.PAGE_ROLES", 2)
+    roles = [aws.add_role() for _ in range(5)]
+    ahead = Ahead(iam, ACCOUNT)
+    [line] = await ahead.read()
+    assert line["calls"] == aws.emulator.calls.count("iam", ACTION) > 2
+    assert all([await ahead.is_known(role) for role in roles])
+
+
+class Endless:
+    """An IAM that leads from page to page and never to a last one."""
+
+    def __init__(self, markers: Iterator[str]) -> None:
+        self.markers = markers
+        self.calls = 0
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:  # noqa: ARG002
+        self.calls += 1
+        return RolePage((), next(self.markers))
+
+
+@pytest.mark.parametrize(
+    ("markers", "calls"),
+    [
+        pytest.param(itertools.repeat("same"), 2, id="the-same-marker"),
+        pytest.param(itertools.cycle("abc"), 4, id="a-circle"),
+        pytest.param(map(str, itertools.count()), MAX_PAGES, id="always-another"),
+    ],
+)
+async def test_pages_are_not_followed_for_ever(markers: Iterator[str], calls: int) -> None:
+    pages = Endless(markers)
+    roles = new_roles(Upstream(), pages=pages)
+    prefetch = RolePrefetch(roles, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
+    with capture_logs() as log:
+        async with asyncio.timeout(30):
+            await prefetch.read_all()
+    assert pages.calls == calls
+    assert [line["event"] for line in log] == ["roles not read ahead"]
+
+
+async def test_another_account_is_read_through_its_reader_role(iam: IamRoles, aws: Aws) -> None:
+    roles = [aws.add_role(), aws.add_role(account=OTHER_ACCOUNT)]
+    ahead = Ahead(iam, ACCOUNT, OTHER_ACCOUNT)
+    assert [line["event"] for line in await ahead.read()] == ["roles read ahead"] * 2
+    assert all([await ahead.is_known(role) for role in roles])
+
+
+async def test_without_the_permission_roles_are_read_one_by_one_as_before(iam: IamRoles, aws: Aws) -> None:
+    """It is asked for again after an hour, not all the time."""
+    role = aws.add_role()
+    aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED, action=ACTION)
+    ahead = Ahead(iam, ACCOUNT)
+    [line] = await ahead.read()
+    assert (line["event"], line["reason"]) == ("roles not read ahead", "iam_access_denied")
+    assert "iam:GetAccountAuthorizationDetails" in line["remedy"]
+    assert not await ahead.is_known(role)
+    assert await ahead.read() == []
+    ahead.seconds = DENIED_SECONDS
+    aws.emulator.faults.clear()
+    assert [each["event"] for each in await ahead.read()] == ["roles read ahead"]
+
+
+async def test_an_account_that_cannot_be_read_keeps_no_other_from_it(iam: IamRoles, aws: Aws) -> None:
+    role = aws.add_role()
+    ahead = Ahead(iam, ACCOUNT, UNPREPARED_ACCOUNT)
+    lines = {line["account"]: line["event"] for line in await ahead.read()}
+    assert lines == {ACCOUNT: "roles read ahead", UNPREPARED_ACCOUNT: "roles not read ahead"}
+    assert await ahead.is_known(role)
+
+
+@pytest.mark.parametrize("kind", [FaultKind.THROTTLE, FaultKind.INTERNAL_FAILURE, FaultKind.RESET])
+async def test_while_iam_is_away_nothing_is_lost(iam: IamRoles, aws: Aws, kind: FaultKind) -> None:
+    aws.emulator.faults.iam.inject(kind, action=ACTION)
+    role = aws.add_role()
+    ahead = Ahead(iam, ACCOUNT)
+    [line] = await ahead.read()
+    assert line["event"] == "roles not read ahead"
+    aws.emulator.faults.clear()
+    assert not await ahead.is_known(role)
+    assert [each["event"] for each in await ahead.read()] == ["roles read ahead"]
+
+
+async def test_a_role_made_anew_under_its_name_is_another_one(iam: IamRoles, aws: Aws) -> None:
+    """I13: what was read ahead is the new role, under its own id; the old one is looked for and not found."""
+    old = aws.add_role()
+    ahead = Ahead(iam, ACCOUNT)
+    await ahead.read()
+    assert await ahead.is_known(old)
+    aws.emulator.world.delete_role(ACCOUNT, old.name)
+    new = aws.add_named_role(ACCOUNT, old.name)
+    await ahead.read()
+    assert new.role_id != old.role_id
+    assert await ahead.is_known(old), "its own record holds for its time to live, and is no other's"

@@ -1,0 +1,120 @@
+"""Equal questions at the same time are asked once."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from app.limits.flights import Flights
+
+
+def soon() -> float:
+    return asyncio.get_running_loop().time() + 60
+
+
+class Question:
+    """Counts how often it is asked; answers when it is released."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.asked = 0
+        self.error = error
+        self.released = asyncio.Event()
+
+    async def __call__(self) -> int:
+        self.asked += 1
+        await self.released.wait()
+        if self.error is not None:
+            raise self.error
+        return self.asked
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def waiting(flights: Flights[int], key: str, ask: Callable[[], Awaitable[int]], number: int) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(flights.join(key, ask, soon())) for _ in range(number)]
+
+
+async def test_who_comes_later_waits_for_the_answer_that_is_on_its_way() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    tasks = waiting(flights, "a", question, 3)
+    await settle()
+    assert "a" in flights
+    question.released.set()
+    assert await asyncio.gather(*tasks) == [1, 1, 1]
+    await settle()
+    assert len(flights) == 0
+    assert await flights.join("a", question, soon()) == 2
+
+
+async def test_a_failure_ends_with_those_who_waited() -> None:
+    flights: Flights[int] = Flights()
+    question = Question(ValueError("seen"))
+    tasks = waiting(flights, "a", question, 2)
+    await settle()
+    question.released.set()
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [question.error] * 2
+    question.error = None
+    assert await flights.join("a", question, soon()) == 2
+
+
+async def test_when_all_have_gone_the_answer_still_comes() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    for task in waiting(flights, "a", question, 2):
+        await settle()
+        task.cancel()
+    await settle()
+    assert "a" in flights
+    question.released.set()
+    await settle()
+    assert (question.asked, len(flights)) == (1, 0)
+
+
+async def test_a_deadline_is_that_of_the_one_who_waits() -> None:
+    flights: Flights[int] = Flights()
+    question = Question()
+    patient = waiting(flights, "a", question, 1)
+    await settle()
+    with pytest.raises(TimeoutError):
+        await flights.join("a", question, asyncio.get_running_loop().time() - 1)
+    question.released.set()
+    assert await asyncio.gather(*patient) == [1]
+    assert question.asked == 1
+
+
+async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None:
+    """The event loop logs an exception that nobody took; a question without waiters is none."""
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    flights: Flights[int] = Flights()
+    question = Question(ValueError("seen"))
+    flights.start("a", question)
+    question.released.set()
+    await settle()
+    gc.collect()
+    assert (len(flights), reported) == (0, [])
+
+
+async def test_a_failure_leaves_nothing_for_the_collector() -> None:
+    """A flood of forged credentials is a flood of failures; what only the collector frees makes everybody wait for it."""
+    flights: Flights[int] = Flights()
+
+    async def ask() -> int:
+        raise ValueError("seen")
+
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(10):
+            with contextlib.suppress(ValueError):
+                await flights.join(number, ask, soon())
+        await settle()
+        assert gc.collect() < 10
+    finally:
+        gc.enable()
