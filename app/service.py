@@ -6,7 +6,6 @@ import functools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from starlette.types import ASGIApp
 
@@ -17,14 +16,16 @@ from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenEndpoints
 from app.calls.options import CallOptions
 from app.calls.waiting_places import WaitingPlaces
-from app.decision.authenticator import Authenticator, Clock, Decider
+from app.decision.authenticator import Authenticator, Decider
 from app.http.network import open_pool
 from app.iam.calls import Roles
 from app.iam.client import IamRoles
 from app.iam.prefetch import RolePrefetch
 from app.iam.preparation import prepare
 from app.iam.role_cache import RoleTable
+from app.local.addresses import TcpAddress
 from app.local.caller_tokens import CallerTokenSource
+from app.local.clock import Clock, utc_now
 from app.local.tls import ServerTls
 from app.settings.accounts import FileAccounts, FixedAccounts
 from app.settings.environment import Settings
@@ -35,7 +36,6 @@ from app.settings.options import (
     store_options,
     token_options,
 )
-from app.settings.values import TcpAddress
 from app.settings.watch import FileWatch, watch_files
 from app.store.keys import StoreKeySource
 from app.store.port import Store, open_store
@@ -72,11 +72,6 @@ class Service:
     reload: Callable[[], None]
     tls: ssl.SSLContext | None
     watches: tuple[FileWatch, ...]
-
-
-def utc_now() -> datetime:
-    """Return the clock of this host."""
-    return datetime.now(UTC)
 
 
 @contextlib.asynccontextmanager
@@ -139,7 +134,14 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             token_endpoints = TokenEndpoints(endpoint, issuer)
             forget.append(issuer.forget)
         own_diagnostics = settings.diagnostics_listen is not None
-        tasks = [asyncio.create_task(prepare(settings, iam, readiness, prefetch))]
+        preparing = prepare(
+            iam,
+            readiness,
+            prefetch if settings.role_prefetch else None,
+            accounts=settings.authorized_accounts,
+            has_reader_role=settings.reader_role_name is not None,
+        )
+        tasks = [asyncio.create_task(preparing)]
         if watches:
             tasks.append(asyncio.create_task(watch_files(watches)))
         try:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from app.server.protocol import BODY_TIMEOUT_SECONDS, HEAD_TIMEOUT_SECONDS
+from app.api.call_bounds import BODY_TIMEOUT_SECONDS
+from app.server.protocol import HEAD_TIMEOUT_SECONDS
 from chaos.calls import PATH
 from chaos.row import Promise, Row, Seen
 from chaos.stage import Service, Stage

@@ -42,11 +42,12 @@ from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest
 from app.core.sigv4 import parse_authorization
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.sts_documents import read_error_code
+from app.core.token_kind import TokenKind
 from app.http.http1 import MAX_REPLY_BYTES, Connection, HttpError, HttpReply
 from app.http.pool import Origin
+from app.local.addresses import TcpAddress, parse_listen_address
 from app.local.caller_tokens import CallerTokenFile, CallerTokens, CallerTokenSource
 from app.settings.values import (
-    TcpAddress,
     mask_url,
     parse_account_meshes,
     parse_accounts,
@@ -55,14 +56,13 @@ from app.settings.values import (
     parse_external_id,
     parse_extra_regions,
     parse_forms,
-    parse_listen_address,
     parse_proxy_url,
     parse_regions,
     parse_role_name,
 )
 from app.store.sealing import SealError, derive_key, open_sealed
 from app.sts.endpoints import load_sts_endpoints, make_sts_endpoints
-from app.tokens.claims import TokenKind, write_claims
+from app.tokens.claims import write_claims
 from app.tokens.codec import parse_token, require_current
 from app.tokens.reading import read_claims_of_token
 

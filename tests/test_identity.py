@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from tests.tokens.test_tokens import ask, control_plane, exchange, now
 
 from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
@@ -25,6 +24,7 @@ from tests.support.tokens import (
     make_token,
 )
 from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, PROXY, Aws, recipe_of
+from tests.tokens.test_tokens import ask, control_plane, exchange, now
 
 LABEL: Final = "kuma.io/workload"
 EGRESS: Final = {"kuma.io/type": "egress", "kuma.io/mesh": "default"}

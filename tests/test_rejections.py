@@ -43,7 +43,9 @@ ELSEWHERE: Final = {
     Reason.METHOD_NOT_ALLOWED: "api/test_authenticate.py::test_another_method_is_not_allowed",
     Reason.INTERNAL_ERROR: "api/test_authenticate.py::test_a_bug_of_ours_is_a_bare_500",
     Reason.OVERLOADED: "sts/test_calls.py::test_a_full_queue_refuses_before_the_credential_is_judged",
-    Reason.CALLER_NOT_AUTHENTICATED: "local/test_caller_tokens.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision",
+    Reason.CALLER_NOT_AUTHENTICATED: (
+        "local/test_caller_tokens.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision"
+    ),
     Reason.ACCOUNTS_UNAVAILABLE: "settings/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
     Reason.TOKEN_REJECTED: "tokens/test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
     Reason.PROXY_NAME_MISMATCH: "tokens/test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",

@@ -9,7 +9,8 @@ from structlog.typing import EventDict
 
 from app.emulator import FaultKind
 from app.iam import preparation
-from app.service import Service, open_service, utc_now
+from app.local.clock import utc_now
+from app.service import Service, open_service
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
 from tests.support.patience import PATIENCE

@@ -292,7 +292,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
         seconds,
     ),
     "app.api.authenticate.MAX_BODY_BYTES": ("A call to the API", "body", kib),
-    "app.server.protocol.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
+    "app.api.call_bounds.BODY_TIMEOUT_SECONDS": ("A call to the API", "time for the body", seconds),
     "app.api.authenticate.MAX_DECISIONS": (
         "A call to the API",
         "decisions under way, from the end of the body to the answer",
@@ -657,7 +657,7 @@ NO_BOUNDS: Final = {
     "app.calls.options.ATTEMPT_SECONDS": "a default that the service replaces with the one of its connections",
     "app.limits.breaker.MAX_CIRCUITS": "the store has one circuit",
     "app.telemetry.metrics._SECONDS": "the buckets of a histogram",
-    "app.settings.values._MAX_PORT": "what a port is",
+    "app.local.addresses._MAX_PORT": "what a port is",
     "app.agent.service_address._MAX_PORT": "what a port is",
     "app.local.unix_socket._MAX_GID": "what a group's number is",
     "app.agent.sources._MAX_TEXT_CHARS": "how much of a stranger's sentence is logged",

@@ -1,6 +1,7 @@
 """The agent's log: one JSON object a line, with the members of the service's own lines (docs/reference/agent.md).
 
-Not `app.telemetry.audit`: structlog, orjson and what they bring are a fifth of the agent's memory, for a line every few minutes.
+Not `app.telemetry.audit`: structlog, orjson and what they bring are a fifth of the agent's memory, for a line every few
+minutes.
 A line holds no credential, no token and no URL of one: it is made of moments, kinds, reasons and fixed sentences.
 """
 
@@ -8,11 +9,10 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-Clock = Callable[[], datetime]
+from app.local.clock import Clock
 
 
 class Log(Protocol):
@@ -53,11 +53,6 @@ class LineLog:
         with self._lock, contextlib.suppress(OSError):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
-
-
-def utc_now() -> datetime:
-    """Return the clock of this host."""
-    return datetime.now(UTC)
 
 
 def iso_time(moment: datetime) -> str:

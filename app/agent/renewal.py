@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.agent.errors import EXIT_STATUSES, Failure, RenewalError
 from app.agent.held import HeldError, read_held
-from app.agent.lines import Clock, Log
+from app.agent.lines import Log
 from app.agent.schedule import believed_end, is_hopeless, renewal_at, retry_pause
 from app.agent.sources import Fresh, Source
+from app.local.clock import Clock
 from app.local.secret_file import OWNER_ALONE, write_secret_file
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from app.settings.values import is_loopback
+from app.local.addresses import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65535

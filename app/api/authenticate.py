@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api import call_bounds
 from app.api.answer import Answer
 from app.api.known_calls import Credential, KnownCalls
 from app.api.problems import problem_answer, reason_answer
@@ -24,7 +25,6 @@ from app.core.proxy import ProxyRequest
 from app.core.reasons import Reason
 from app.decision.authenticator import Decider, Decision
 from app.decision.trail import Trail
-from app.server import protocol
 from app.telemetry.audit import get_logger, write_decision
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -304,6 +304,6 @@ async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
             raise RequestError(Reason.REQUEST_TOO_LARGE, "the body")
         if not message.get("more_body", False):
             return body
-        if time.monotonic() - began >= protocol.BODY_TIMEOUT_SECONDS:
+        if time.monotonic() - began >= call_bounds.BODY_TIMEOUT_SECONDS:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body did not arrive within 5 s")
         message = await receive()

@@ -14,6 +14,8 @@ from app.core.errors import RequestError
 from app.core.reasons import Reason
 from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
 
+# The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
+BODY_TIMEOUT_SECONDS: Final = 5.0
 MAX_TAGS: Final = 256
 MAX_LABELS: Final = 256
 MAX_VALUES_OF_A_TAG: Final = 64

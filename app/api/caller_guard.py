@@ -4,7 +4,7 @@ That is no decision about a proxy: it is counted and logged apart, and the log i
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -15,14 +15,13 @@ from app.api.problems import reason_answer
 from app.api.tokens import is_ext_authz
 from app.core.reasons import Reason
 from app.local.caller_tokens import CallerTokenSource
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import CallerCheck, Metrics
 
 CHALLENGE: Final = b'Bearer realm="kuma-aws-iam"'
 LOG_SECONDS: Final = 10.0
 PROBES: Final = frozenset({"/healthy", "/ready", "/metrics"})
-
-Timer = Callable[[], float]
 
 
 class UnknownCallers:

@@ -16,7 +16,7 @@ from botocore.exceptions import NoCredentialsError
 from app.aws.sdk_data import new_session
 from app.core.errors import OutOfTimeError, UpstreamDownError
 from app.core.reasons import Reason
-from app.limits.expiring import Timer
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
 # Whoever has no credentials at all waits so long for them.

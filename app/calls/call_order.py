@@ -16,7 +16,8 @@ from app.calls.limits import CallLimits, QueueFullError
 from app.calls.queue_share import QueueShare
 from app.limits.circuits import Circuit
 from app.limits.kept import Kept
-from app.limits.pacing import Pace, Timer
+from app.limits.pacing import Pace
+from app.local.clock import Timer
 
 MAX_BUDGETS: Final = 10_000
 MAX_CIRCUITS: Final = 10_000

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.calls.waiting_places import WaitingPlaces
-from app.limits.expiring import Timer
+from app.local.clock import Timer
 from app.store.port import Store
 
 ATTEMPT_SECONDS: Final = 4.0

@@ -13,10 +13,11 @@ import click
 
 from app.agent.errors import RenewalError
 from app.agent.held import find_fault
-from app.agent.lines import LineLog, utc_now
+from app.agent.lines import LineLog
 from app.agent.service_address import ServiceAddress, parse_service_url
 from app.cli.claim import claim_options
 from app.cli.options import fail, require_region, sts_endpoints, token_file_option, where_options
+from app.local.clock import utc_now
 from app.local.unix_socket import parse_socket_group
 
 _MODE: Final = re.compile(r"0?o?([0-7]{3})", re.ASCII)

@@ -20,10 +20,10 @@ from app.cli.options import (
     sts_endpoints,
 )
 from app.cli.shape import explain as explain_shape
-from app.cli.shape import utc_now
 from app.core.reasons import Reason
 from app.core.strict_json import StrictJsonError, parse_object
-from app.settings.values import ListenAddress
+from app.local.addresses import ListenAddress
+from app.local.clock import utc_now
 
 _OK = 200
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from app.cli.options import ListenAddressType, fail
-from app.settings.values import ListenAddress, TcpAddress
+from app.local.addresses import ListenAddress, TcpAddress
 
 
 @click.command(short_help="Run a local AWS that really verifies SigV4.")

@@ -4,7 +4,7 @@ import click
 from click.core import ParameterSource
 
 from app.cli.options import Access, access_options, diagnostics_option, fail, service_client, service_option
-from app.settings.values import ListenAddress
+from app.local.addresses import ListenAddress
 
 _OK = 200
 

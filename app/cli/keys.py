@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from app.cli.options import fail
 from app.core.role_grant import ANY_MESH
+from app.core.token_kind import TokenKind
 from app.settings.checks import DATAPLANE_KEYS, ZONE_KEYS
-from app.tokens.claims import TokenKind
 from app.tokens.codec import is_key_id
 from app.tokens.control_plane_config import control_plane_yaml, public_pem
 from app.tokens.key_files import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh

@@ -18,10 +18,11 @@ import click
 from click.core import ParameterSource
 
 from app.core.credential import encode_jwt_clothes, encode_native
+from app.local.addresses import ListenAddress, TcpAddress, parse_listen_address
 from app.local.caller_tokens import read_tokens
 from app.local.secret_file import write_secret_file
 from app.settings.checks import CALLER_TOKENS, DEFAULT_LISTEN, EXTRA_REGIONS, TLS_CERT, TLS_KEY
-from app.settings.values import ListenAddress, TcpAddress, parse_audience, parse_extra_regions, parse_listen_address
+from app.settings.values import parse_audience, parse_extra_regions
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -171,8 +171,3 @@ def _any_base64(text: str) -> str | None:
         return base64.b64decode(padded + "=" * (-len(padded) % 4), validate=True).decode("ascii") if padded else None
     except (ValueError, binascii.Error):
         return None
-
-
-def utc_now() -> datetime:
-    """Return the clock of this host."""
-    return datetime.now(UTC)

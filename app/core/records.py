@@ -1,7 +1,7 @@
 """What AWS answered ↔ bytes, for a store that replicas share.
 
-The bytes come out of a store that others may be able to write to. `app.store.sealing` says whether a replica of ours wrote them;
-here they are read as strictly as AWS's own answers nevertheless: by the same parsers, every member once, and no other.
+Others may be able to write to that store. `app.store.sealing` tells whether a replica of ours wrote the bytes. Here they are
+read as strictly as AWS's own answers: by the same parsers, every member once, and no other.
 """
 
 import json

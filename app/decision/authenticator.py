@@ -31,8 +31,8 @@ from app.core.request_policy import RequestPolicy, require_age, require_fresh, v
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
 from app.decision.trail import HIT, NONE, Trail
+from app.local.clock import Clock
 
-Clock = Callable[[], datetime]
 # Evaluates one credential by the local rules, and raises `CredentialError` if it breaks one.
 Judge = Callable[[], ForwardableRequest]
 

@@ -22,7 +22,7 @@ from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.own_account import OwnAccount, OwnAccountError, read_own_account
 from app.iam.reader_roles import ReaderRoles
-from app.limits.expiring import Timer
+from app.local.clock import Timer
 
 # Shown in the other account's CloudTrail.
 _SESSION_NAME: Final = "kuma-aws-iam"

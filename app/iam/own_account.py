@@ -11,8 +11,8 @@ from typing import Final
 
 from app.core.arn import ArnError, parse_arn
 from app.core.sts_documents import IdentityDocument
-from app.limits.expiring import Timer
 from app.limits.flights import Flights
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
 # Between two calls to STS about whose credentials ours are; see `OwnAccount.doubt`.

@@ -15,7 +15,7 @@ from app.decision.authenticator import AccountList
 from app.iam.calls import Roles
 from app.iam.role_cache import REFRESH_AFTER, RoleKey
 from app.iam.upstream import PAGE_SECONDS
-from app.limits.expiring import Timer
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
 # An account whose policy does not allow it is asked again after this time.

@@ -5,7 +5,6 @@ from typing import Final
 
 from app.iam.client import IamRoles
 from app.iam.prefetch import RolePrefetch
-from app.settings.environment import Settings
 from app.telemetry.audit import get_logger
 from app.telemetry.readiness import Readiness
 
@@ -14,8 +13,23 @@ _FIRST_RETRY_SECONDS: Final = 1.0
 _LAST_RETRY_SECONDS: Final = 30.0
 
 
-async def prepare(settings: Settings, iam: IamRoles, readiness: Readiness, prefetch: RolePrefetch) -> None:
-    """Obtain our own credentials, then warn about accounts that we will not be able to read. AWS may come up later."""
+async def prepare(
+    iam: IamRoles,
+    readiness: Readiness,
+    prefetch: RolePrefetch | None,
+    *,
+    accounts: frozenset[str],
+    has_reader_role: bool,
+) -> None:
+    """Obtain our own credentials, then warn about accounts that cannot be read. AWS may come up later.
+
+    Args:
+        iam: the client.
+        readiness: is told when there are credentials.
+        prefetch: reads roles ahead; None: they are not.
+        accounts: that are listed.
+        has_reader_role: whether a role is configured that reads the roles of other accounts.
+    """
     log = get_logger()
     pause = _FIRST_RETRY_SECONDS
     while not await iam.obtain_credentials():
@@ -29,12 +43,12 @@ async def prepare(settings: Settings, iam: IamRoles, readiness: Readiness, prefe
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LAST_RETRY_SECONDS)
     log.info("own account", account=own_account)
-    others = sorted(settings.authorized_accounts - {own_account})
-    if others and settings.reader_role_name is None:
+    others = sorted(accounts - {own_account})
+    if others and not has_reader_role:
         log.warning(
             "listed accounts cannot be read",
             accounts=others,
             remedy="set KMESH_AWSIAM_READER_ROLE_NAME to a role in each of them that this service may assume",
         )
-    if settings.role_prefetch:
+    if prefetch is not None:
         await prefetch.run()

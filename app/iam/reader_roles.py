@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from botocore.credentials import ReadOnlyCredentials
@@ -15,8 +14,9 @@ from botocore.credentials import ReadOnlyCredentials
 from app.aws.signed_query import RefusedError
 from app.core.errors import AuthError
 from app.core.sts_documents import AssumedRole
-from app.limits.expiring import ExpiringCache, Timer
+from app.limits.expiring import ExpiringCache
 from app.limits.flights import Flights
+from app.local.clock import Clock, Timer, utc_now
 from app.telemetry.audit import get_logger
 
 # As many accounts as have a budget towards IAM.
@@ -26,12 +26,6 @@ REFRESH_AFTER: Final = 0.75
 RENEW_PAUSE_SECONDS: Final = 10.0
 # The deadline of one AssumeRole: it covers the search for the service's own credentials and two attempts.
 ASSUME_SECONDS: Final = 12.0
-
-Clock = Callable[[], datetime]
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -47,7 +41,7 @@ class ReaderRoles:
         self,
         assume: Callable[[str, float], Awaitable[AssumedRole]],
         timer: Timer = time.monotonic,
-        clock: Clock = _utc_now,
+        clock: Clock = utc_now,
     ) -> None:
         """Assume nothing yet.
 

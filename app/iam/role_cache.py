@@ -14,7 +14,8 @@ from app.core.principal import Principal
 from app.core.reasons import Reason
 from app.core.records import frame
 from app.core.role_tags import RoleRecord, require_same_record, require_same_role
-from app.limits.expiring import ExpiringCache, Timer
+from app.limits.expiring import ExpiringCache
+from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
 
 MAX_ROLES: Final = 10_000

@@ -4,11 +4,11 @@ Closed, it lets all through. After some failures in a row it opens, and every ca
 through: if that one succeeds it closes, else it opens again. It never turns a failure into an answer.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-Timer = Callable[[], float]
+from app.local.clock import Timer
 
 # So many failures in a row, then a pause before the next try.
 BREAKER_FAILURES: Final = 5

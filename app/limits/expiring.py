@@ -1,11 +1,12 @@
 """A bounded cache whose entries expire, and in which an owner with more than its share evicts its own entries."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from itertools import islice
 from typing import Final, Generic, NamedTuple, TypeVar
 
-Timer = Callable[[], float]
+from app.local.clock import Timer
+
 _Value = TypeVar("_Value")
 # The keys of one owner, the least recently used one first.
 _Order = OrderedDict[Hashable, None]

@@ -5,10 +5,9 @@ says, or changes its rate while calls wait (docs/decisions/0013-own-pacing.md). 
 number holds the whole state, the moment at which the next call would be due.
 """
 
-from collections.abc import Callable
 from typing import Final
 
-Timer = Callable[[], float]
+from app.local.clock import Timer
 
 # Of the budget that is left after AWS has throttled, and of the whole budget that comes back each second.
 _CUT: Final = 0.5

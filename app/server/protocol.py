@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.api import call_bounds
 from app.server.joined_writes import JoinedWrites, Turn
 
 MAX_HEAD_BYTES: Final = 32 * 1024
@@ -20,8 +21,6 @@ MAX_AROUND_BODY_BYTES: Final = 512 * 1024
 # Requests of one connection that wait for the answer to an earlier one.
 MAX_PIPELINED: Final = 16
 HEAD_TIMEOUT_SECONDS: Final = 10.0
-# The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
-BODY_TIMEOUT_SECONDS: Final = 5.0
 # Whoever reads looks at a clock of its own, which may have begun a moment later.
 _WAKE_AGAIN_SECONDS: Final = 0.1
 
@@ -103,7 +102,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle is not None and not cycle.response_complete
         if waiting and self._body_timer is None and not self._in_head and self._has_more_body(cycle):
-            self._body_timer = self.loop.call_later(BODY_TIMEOUT_SECONDS, self._wake_reader)
+            self._body_timer = self.loop.call_later(call_bounds.BODY_TIMEOUT_SECONDS, self._wake_reader)
         # A head that came at once, as nearly all do, needs no clock.
         if self._head_timer is None and (self._in_head or not waiting) and not self.transport.is_closing():
             self._start_head_timer()

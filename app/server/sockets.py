@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from app import __version__
+from app.local.addresses import ListenAddress, TcpAddress
 from app.local.unix_socket import SocketGroupError, open_unix_socket
 from app.server.listener import raise_open_files
 from app.settings.environment import Settings
-from app.settings.values import ListenAddress, TcpAddress
 from app.telemetry.audit import configure_logging, get_logger
 
 # A control plane's restart brings every proxy at once.

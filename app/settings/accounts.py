@@ -12,8 +12,9 @@ from typing import Final
 
 from app.core.errors import UpstreamError
 from app.core.reasons import Reason
+from app.local.clock import Timer
 from app.settings.values import AccountsFile, read_accounts_file
-from app.settings.watch import FileWatch, Timer
+from app.settings.watch import FileWatch
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 

@@ -14,8 +14,9 @@ from app.core.endpoints import StsEndpoint
 from app.core.proxy import ProxyType
 from app.core.role_grant import AccountMeshes
 from app.core.signed_request import CredentialForm
+from app.local.addresses import UnixAddress, parse_listen_address
 from app.local.unix_socket import DEFAULT_MODE, parse_socket_mode
-from app.settings.values import UnixAddress, parse_extra_regions, parse_listen_address
+from app.settings.values import parse_extra_regions
 
 AUTH_TYPE: Final = "KUMA_DP_SERVER_AUTH_TYPE"
 DP_PROXY_TYPE: Final = "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE"

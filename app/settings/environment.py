@@ -20,6 +20,7 @@ from app.core.endpoints import StsEndpoint, StsEndpoints, select_endpoints
 from app.core.proxy import ProxyType
 from app.core.role_grant import AccountMeshes
 from app.core.signed_request import ALL_FORMS, CredentialForm
+from app.local.addresses import ListenAddress, UnixAddress, parse_listen_address
 from app.local.caller_tokens import CallerTokenFile, read_caller_token_file
 from app.local.tls import TlsFiles, TlsPart, find_problems
 from app.local.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
@@ -62,8 +63,6 @@ from app.settings.checks import (
 )
 from app.settings.values import (
     AccountsFile,
-    ListenAddress,
-    UnixAddress,
     mask_url,
     parse_account_meshes,
     parse_accounts,
@@ -73,7 +72,6 @@ from app.settings.values import (
     parse_external_id,
     parse_extra_regions,
     parse_forms,
-    parse_listen_address,
     parse_proxy_url,
     parse_regions,
     parse_role_name,

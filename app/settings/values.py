@@ -1,6 +1,5 @@
 """The values that a variable can hold, each parsed once. A parser raises `ValueError` with a sentence and its remedy."""
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from app.core.endpoints import can_be_region
 from app.core.signed_request import CredentialForm
+from app.local.addresses import is_loopback
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
@@ -19,9 +19,6 @@ _NETLOC: Final = re.compile(
     re.ASCII,
 )
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
-_IPV6: Final = 6
-_MAX_PORT: Final = 65535
 # A header value: visible ASCII, with blanks only within.
 _AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may stand before the name.
@@ -29,66 +26,6 @@ _ROLE_NAME: Final = re.compile(r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}", 
 # https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without what would look like a pattern.
 _ROLE_PATH: Final = re.compile(r"/(?:[!-)+->@-~]{1,510}/)?", re.ASCII)
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """A host and port to listen on."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this host, or this ECS task, can reach it."""
-        return is_loopback(self.host)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    """The path of a Unix socket to listen on; only processes that share the file system can reach it."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"unix:{self.path}"
-
-
-ListenAddress = TcpAddress | UnixAddress
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host names this machine: an address of a loopback range, or ``localhost``."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def parse_listen_address(text: str) -> ListenAddress:
-    """Parse ``host:port``, ``[v6]:port`` or ``unix:/path``."""
-    if text.startswith("unix:"):
-        path = Path(text.removeprefix("unix:"))
-        if not path.is_absolute():
-            raise ValueError("a Unix socket needs an absolute path: unix:/run/kuma-aws-iam/api.sock")
-        return UnixAddress(path)
-    host, _, port = text.rpartition(":")
-    if not (_is_host(host) and port.isascii() and port.isdigit()) or int(port) > _MAX_PORT:
-        raise ValueError("it is neither host:port nor unix:/path; write for example 127.0.0.1:5690 or [::1]:5690")
-    return TcpAddress(host.strip("[]"), int(port))
-
-
-def _is_host(text: str) -> bool:
-    """Whether it is a name, an IPv4 address, or an IPv6 address in brackets."""
-    if not text.startswith("["):
-        return _HOST_NAME.fullmatch(text) is not None
-    try:
-        return text.endswith("]") and ipaddress.ip_address(text[1:-1]).version == _IPV6
-    except ValueError:
-        return False
 
 
 def parse_accounts(text: str) -> frozenset[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics, Reloadable
 
@@ -18,7 +19,6 @@ INTERVAL_SECONDS: Final = 2.0
 # Without a check that came to its end, for so long.
 SILENT_SECONDS: Final = 60.0
 
-Timer = Callable[[], float]
 _Stamp = tuple[int, ...] | None
 
 

@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from app.limits.breaker import Breaker
 from app.limits.ticks import within
+from app.local.clock import Timer
 from app.store.port import ANSWER_SECONDS
 from app.store.redis_connection import Answer, Command, exchange, explain, log_in
 from app.telemetry.audit import get_logger
@@ -29,8 +30,6 @@ RETRY_SECONDS: Final = 0.25
 # The failure in a row that makes a log line.
 _LINE_AT: Final = 2
 _STORE: Final = "store"
-
-Timer = Callable[[], float]
 
 
 class NoReply(Enum):

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from app.decision.authenticator import Clock
+from app.local.clock import Clock
 from app.store.keys import StoreKeySource
 from app.store.sealing import Kind, Opened
 from app.store.url import StoreAddress

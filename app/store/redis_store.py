@@ -12,10 +12,10 @@ from typing import Final
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from app.decision.authenticator import Clock
+from app.local.clock import Clock, Timer
 from app.store.budget import SCRIPT, SCRIPT_ID, read_wait, script_arguments
 from app.store.keys import StoreKeySource
-from app.store.link import NoReply, Reply, StoreLink, Timer
+from app.store.link import NoReply, Reply, StoreLink
 from app.store.port import StoreOptions
 from app.store.redis_connection import connection_factory
 from app.store.sealing import (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from app.settings.values import is_loopback
+from app.local.addresses import is_loopback
 
 _DEFAULT_PORT: Final = 6379
 _HIGHEST_PORT: Final = 65535

@@ -16,8 +16,9 @@ from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
 from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential
-from app.decision.authenticator import AccountList, Clock, IdentitySource, Judge
+from app.decision.authenticator import AccountList, IdentitySource, Judge
 from app.decision.trail import COALESCED, HIT, MISS, SHARED, Trail
+from app.local.clock import Clock
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
 from app.sts.upstream import IdentityQuery, StsUpstream

@@ -12,14 +12,13 @@ import hashlib
 import secrets
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from typing import Final
 
 from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
-from app.limits.expiring import ExpiringCache, Timer
+from app.limits.expiring import ExpiringCache
+from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 
 # About 900 bytes for each entry: 120 MB when both caches are full. A proxy has one credential at a time.
@@ -29,8 +28,6 @@ MAX_UNAPPROVED: Final = 30_000
 MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
 _KEY_BYTES: Final = 32
 _DIGEST_BYTES: Final = 32
-
-Clock = Callable[[], datetime]
 
 
 class KnownCredentials:

@@ -11,7 +11,8 @@ from typing import Final
 from app.calls.budget import Priority
 from app.core.key_account import account_of_key_id
 from app.decision.authenticator import AccountList
-from app.limits.expiring import ExpiringCache, Timer
+from app.limits.expiring import ExpiringCache
+from app.local.clock import Timer
 
 VOUCHED_KEYS: Final = 100_000
 VOUCHED_SECONDS: Final = 24 * 3600.0

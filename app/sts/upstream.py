@@ -23,10 +23,11 @@ from app.core.reasons import Reason
 from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.authenticator import AccountList, Clock, IdentitySource
+from app.decision.authenticator import AccountList, IdentitySource
 from app.decision.trail import Trail
 from app.limits.expiring import ExpiringCache
 from app.limits.pacing import Pace
+from app.local.clock import Clock
 from app.store.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
 from app.sts.allowance import Allowances

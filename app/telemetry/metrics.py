@@ -14,6 +14,7 @@ from app import __version__
 from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
+from app.core.token_kind import TokenKind
 from app.decision.trail import (
     CACHE_RESULTS,
     HIT,
@@ -24,7 +25,6 @@ from app.decision.trail import (
     TokenOrigin,
     Trail,
 )
-from app.tokens.claims import TokenKind
 
 Upstream = Literal["sts", "iam"]
 Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]

@@ -18,8 +18,9 @@ from app.core.known_credential import KnownCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyRequest
 from app.core.role_grant import match
-from app.decision.authenticator import Clock, Decider, Decision, DecisionPolicy
+from app.decision.authenticator import Decider, Decision, DecisionPolicy
 from app.decision.trail import PRESENTED, TOKEN_FORM, TokenNote, Trail
+from app.local.clock import Clock
 from app.tokens.codec import end_of, looks_like_token, require_current
 from app.tokens.issuer import IssuedToken, TokenDecision
 from app.tokens.keys import SigningKeys

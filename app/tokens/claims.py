@@ -12,7 +12,6 @@ and no audience); they make the token a credential that leads back to the very s
 
 import re
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Final
 
 from app.core.errors import AuthorizationError, RequestError
@@ -20,6 +19,7 @@ from app.core.principal import Principal
 from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyRequest
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
+from app.core.token_kind import TokenKind
 
 ISSUER: Final = "kuma-aws-iam"
 MIN_VALIDITY_SECONDS: Final = 60
@@ -30,13 +30,6 @@ BACKDATED_SECONDS: Final = 300
 
 # Kuma's: names of resources and zones are DNS-like. Nothing else of a proxy's own words is signed.
 _RESOURCE_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
-
-
-class TokenKind(StrEnum):
-    """What a token's key is for. A closed set: it labels metrics."""
-
-    DATAPLANE = "dataplane"
-    ZONE = "zone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

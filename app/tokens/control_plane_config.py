@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.core.role_grant import ANY_MESH
-from app.tokens.claims import TokenKind
+from app.core.token_kind import TokenKind
 
 # By kind: the section of dpServer.authn, and the type of authentication in it.
 _SECTIONS: Final = {TokenKind.DATAPLANE: ("dpProxy", "dpToken"), TokenKind.ZONE: ("zoneProxy", "zoneToken")}

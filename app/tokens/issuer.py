@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from app.core.proxy import ProxyRequest
+from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
 from app.decision.trail import Trail
-from app.tokens.claims import TokenKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from app.core.token_kind import TokenKind
 from app.local.pem import require_one_private_key
 from app.local.trusted_files import find_exposures, read_trusted, read_trusted_lines
-from app.tokens.claims import TokenKind
 from app.tokens.codec import is_key_id
 from app.tokens.keys import HOW_TO, SigningKey, SigningKeys, require_apart
 

@@ -10,7 +10,8 @@ from app.core.errors import AuthorizationError, CredentialError
 from app.core.principal import Principal, read_principal
 from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
-from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenKind, TokenLife, TokenSubject, write_claims
+from app.core.token_kind import TokenKind
+from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenLife, TokenSubject, write_claims
 
 # Of the year 9999: what a datetime can hold.
 _LAST_SECOND: Final = 253_402_300_799

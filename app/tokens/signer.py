@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from app.core.errors import UpstreamError
@@ -22,8 +21,9 @@ from app.core.proxy import ProxyRequest
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
 from app.decision.trail import FRESH, PRESENTED, REUSED, TokenNote, TokenOrigin, Trail
-from app.limits.expiring import ExpiringCache, Timer
+from app.limits.expiring import ExpiringCache
 from app.limits.flights import Flights
+from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 from app.tokens.claims import TokenLife, TokenSubject, subject_of, write_claims
 from app.tokens.codec import end_of, seconds_of
@@ -42,8 +42,6 @@ MAX_SIGNATURES: Final = 4096
 # A proxy with a known credential can ask for another subject with each call, by its name or zone, and waits for nobody. So a
 # role holds up the others by 0.2 s at most; those of its tasks that find no place come again after a second.
 MAX_SIGNATURES_OF_A_ROLE: Final = 256
-
-Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.core.errors import CredentialError
 from app.core.reasons import Reason
-from app.tokens.claims import TokenKind
+from app.core.token_kind import TokenKind
 from app.tokens.codec import ALGORITHM, TYPE, parse_token
 from app.tokens.keys import SigningKey, SigningKeys
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.agent.service_address import ServiceAddress, parse_service_url
-from app.settings.values import is_loopback
+from app.local.addresses import is_loopback
 
 
 @pytest.mark.parametrize(

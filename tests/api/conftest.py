@@ -11,7 +11,7 @@ from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.core.proxy import ProxyType
 from app.decision.authenticator import Authenticator, DecisionPolicy
-from app.service import utc_now
+from app.local.clock import utc_now
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.metrics import Metrics

@@ -13,14 +13,14 @@ from starlette.types import Message
 from structlog.testing import capture_logs
 
 from app.api import authenticate as module
+from app.api import call_bounds
 from app.api.application import build_api
 from app.api.authenticate import MAX_BODY_BYTES, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateAnswer, Problem
 from app.decision.authenticator import Authenticator, Decision
 from app.emulator import FaultKind
-from app.server import protocol
-from app.service import utc_now
+from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -282,7 +282,7 @@ async def test_a_credential_that_is_no_ascii_is_the_credentials_fault(client: Cl
 
 @pytest.fixture
 def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "BODY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(call_bounds, "BODY_TIMEOUT_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("_short_patience")
@@ -310,7 +310,7 @@ async def test_the_time_of_a_body_begins_with_the_call(
     wakings: list[Message] = []
 
     async def receive() -> Message:
-        now[0] += protocol.BODY_TIMEOUT_SECONDS
+        now[0] += call_bounds.BODY_TIMEOUT_SECONDS
         wakings.append({"type": "http.request", "body": b"", "more_body": True})
         return wakings[-1]
 

@@ -11,9 +11,9 @@ from starlette.types import ASGIApp
 from app.api import metrics_page
 from app.api.application import build_diagnostics
 from app.api.metrics_page import MAX_SCRAPES, PAUSE_SECONDS, RENDERINGS_AT_ONCE, MetricsPage
+from app.core.token_kind import TokenKind
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
-from app.tokens.claims import TokenKind
 from tests.support.exposition import read_samples, value
 from tests.support.service import listening
 

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.local.tls import ServerTls, TlsFiles
+from app.server import listener as module
 from app.server.listener import (
     MAX_ACCEPTED_AT_ONCE,
     MAX_CONNECTIONS,
@@ -27,7 +28,6 @@ from app.server.listener import (
     most_connections,
     raise_open_files,
 )
-from app.server import listener as module
 from tests.support.patience import PATIENCE
 from tests.support.process import socket_address
 from tests.support.service import listening, until

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from app.cli import main
+from app.local.addresses import TcpAddress
 from app.local.unix_socket import (
     SocketGroup,
     SocketGroupError,
@@ -27,7 +28,6 @@ from app.local.unix_socket import (
 )
 from app.server.sockets import ListenError, _open, _require_loopback
 from app.settings.environment import SettingsError
-from app.settings.values import TcpAddress
 from tests.conftest import LoadSettings
 from tests.support.exposition import read_samples, value
 from tests.support.process import free_address, run, served, socket_address

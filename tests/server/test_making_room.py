@@ -15,9 +15,9 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from app.local.tls import ServerTls, TlsFiles
-from app.server.listener import MAX_ACCEPTED_AT_ONCE, Connection, Listener, find_idle
 from app.server import listener as module
 from app.server import process as server
+from app.server.listener import MAX_ACCEPTED_AT_ONCE, Connection, Listener, find_idle
 from tests.support.process import connect, free_address, served, socket_address
 from tests.support.service import listening, until
 from tests.support.tls import Authority

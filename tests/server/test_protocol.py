@@ -10,9 +10,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from app.api import call_bounds
 from app.api.authenticate import MAX_BODY_BYTES
 from app.emulator import FaultKind
-from app.server import protocol, uvicorn_config
+from app.server import protocol
+from app.server.process import uvicorn_config
 from app.server.protocol import (
     HEAD_TIMEOUT_SECONDS,
     MAX_AROUND_BODY_BYTES,
@@ -89,8 +91,8 @@ async def connection(address: tuple[str, int]) -> AsyncIterator[Connection]:
 @pytest.fixture
 def no_clock_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ends a connection is then no timeout, however slow the machine is."""
-    for name in ("HEAD_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
-        monkeypatch.setattr(protocol, name, 10 * PATIENCE)
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 10 * PATIENCE)
+    monkeypatch.setattr(call_bounds, "BODY_TIMEOUT_SECONDS", 10 * PATIENCE)
 
 
 def is_bad_request(answer: bytes) -> bool:

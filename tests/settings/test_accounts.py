@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 
 from app.core.errors import UpstreamError
 from app.core.reasons import Reason
-from app.settings.accounts import FileAccounts
 from app.settings import accounts
+from app.settings.accounts import FileAccounts
 from app.settings.values import read_accounts_file
 from app.telemetry.metrics import Metrics
 from tests.support.exposition import read_samples, value

@@ -6,9 +6,9 @@ import pytest
 
 from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
+from app.local.addresses import TcpAddress, UnixAddress
 from app.local.unix_socket import SocketGroup, SocketMode
 from app.settings.environment import Settings, SettingsError
-from app.settings.values import TcpAddress, UnixAddress
 from tests.conftest import LoadSettings
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
 
@@ -278,8 +278,8 @@ def test_load_settings_names_the_one_variable_at_fault_and_what_to_do(
 
 
 def test_every_variable_has_a_good_and_a_bad_value_here() -> None:
-    # Read in tests of their own: the old generation's type, files (server/test_listeners.py has those of the listener), the store
-    # (settings/test_store_settings.py), and what needs a second variable.
+    # Read in tests of their own: the old generation's type, files (those of the listener in server/test_listeners.py), the
+    # store (settings/test_store_settings.py), and what needs a second variable.
     files = {variable for variable in _variables() if variable.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
     assert _variables() - {case[0] for case in GOOD} == {
         *(AUTH_TYPE, EXTERNAL_ID, "KMESH_AWSIAM_STORE"),

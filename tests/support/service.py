@@ -13,10 +13,10 @@ from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.decision.authenticator import Clock
+from app.local.clock import Clock, utc_now
 from app.server.listener import MAX_CONNECTIONS
 from app.server.process import _Server, uvicorn_config
-from app.service import Service, open_service, utc_now
+from app.service import Service, open_service
 from app.settings.environment import Settings
 from tests.support.exposition import Samples, read_samples
 from tests.support.patience import PATIENCE

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from app.core.errors import AuthError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.reasons import Reason
-from app.tokens.claims import TokenKind, subject_of
+from app.core.token_kind import TokenKind
+from app.tokens.claims import subject_of
 from app.tokens.codec import parse_token, require_current
 from app.tokens.reading import read_claims_of_token
 from app.tokens.subject import limit, require_name

@@ -21,7 +21,7 @@ from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Decision
 from app.decision.trail import Trail, UpstreamCall
-from app.service import utc_now
+from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
 from app.telemetry.metrics import Metrics

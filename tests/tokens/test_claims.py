@@ -7,10 +7,10 @@ import pytest
 from app.core.errors import AuthorizationError, RequestError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
 from app.core.reasons import Reason
+from app.core.token_kind import TokenKind
 from app.tokens.claims import (
     MAX_VALIDITY_SECONDS,
     MIN_VALIDITY_SECONDS,
-    TokenKind,
     TokenLife,
     TokenSubject,
     subject_of,

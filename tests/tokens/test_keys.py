@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from app.core.token_kind import TokenKind
 from app.settings.environment import SettingsError
 from app.settings.watch import FileWatch
 from app.telemetry.metrics import Metrics
-from app.tokens.claims import TokenKind
 from app.tokens.key_files import SigningKeySource, read_dataplane_key_file, read_zone_key_file
 from app.tokens.keys import SigningKey
 from tests.conftest import LoadSettings

@@ -4,7 +4,7 @@ import pytest
 
 from app.core.errors import AuthError, CredentialError
 from app.core.reasons import Reason
-from app.tokens.claims import TokenKind
+from app.core.token_kind import TokenKind
 from app.tokens.reading import read_claims_of_token
 from tests.support.signing import AUDIENCE
 from tests.support.tokens import DATAPLANE_CLAIMS, HOSTILE, ZONE_CLAIMS, Hostile, core_verdict, make_token

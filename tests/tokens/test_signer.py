@@ -13,12 +13,12 @@ import pytest
 from app.core.errors import UpstreamError
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.reasons import Reason
+from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
 from app.decision.trail import Trail
 from app.demo.kuma_validator import DataplaneResource, KumaValidator
 from app.telemetry.metrics import Metrics
 from app.tokens import signer as token_signer
-from app.tokens.claims import TokenKind
 from app.tokens.issuer import IssuedToken, TokenDecision
 from app.tokens.key_files import read_dataplane_key_file
 from app.tokens.keys import SigningKeys
