@@ -38,7 +38,7 @@ from app.settings.options import (
 )
 from app.settings.watch import FileWatch, watch_files
 from app.store.keys import StoreKeySource
-from app.store.port import Store, open_store
+from app.store.port import Store
 from app.sts.calls import StsIntroductions
 from app.sts.client import StsClient
 from app.sts.known_credentials import KnownCredentials
@@ -97,6 +97,9 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         store: Store | None = None
         sharing = store_options(settings)
         if sharing is not None and keys is not None:
+            # Imported here: who shares nothing needs no client of Redis, nor the time to load it.
+            from app.store.redis_store import open_store  # noqa: PLC0415
+
             store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
         places = WaitingPlaces()
         options = CallOptions(

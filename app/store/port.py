@@ -4,16 +4,11 @@ What comes out is AWS's answers and nothing that was decided. None of its method
 and each comes back within a bound: without a store, or without an answer, the caches work as if they were alone.
 """
 
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from app.local.clock import Clock
-from app.store.keys import StoreKeySource
 from app.store.sealing import Kind, Opened
 from app.store.url import StoreAddress
-from app.telemetry.metrics import Metrics
 
 ANSWER_SECONDS: Final = 0.1
 
@@ -87,22 +82,3 @@ class StoreOptions:
     ca_file: str | None = None
     max_role_seconds: float
     answer_seconds: float = ANSWER_SECONDS
-
-
-@contextlib.asynccontextmanager
-async def open_store(
-    options: StoreOptions, keys: StoreKeySource, metrics: Metrics, clock: Clock
-) -> AsyncIterator[Store]:
-    """Connect inside the running event loop, and wait a moment for it: the first decisions profit most.
-
-    It comes back without the store as well, and goes on trying.
-    """
-    # Imported here: who shares nothing needs no client of Redis, nor the time to load it.
-    from app.store.redis_store import RedisStore  # noqa: PLC0415
-
-    store = RedisStore(options, keys, metrics, clock)
-    await store.start()
-    try:
-        yield store
-    finally:
-        await store.aclose()

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from redis.exceptions import NoScriptError, ResponseError
@@ -16,7 +16,7 @@ from app.local.clock import Clock, Timer
 from app.store.budget import SCRIPT, SCRIPT_ID, read_wait, script_arguments
 from app.store.keys import StoreKeySource
 from app.store.link import NoReply, Reply, StoreLink
-from app.store.port import StoreOptions
+from app.store.port import Store, StoreOptions
 from app.store.redis_connection import connection_factory
 from app.store.sealing import (
     MAX_IDENTITY_SECONDS,
@@ -215,3 +215,19 @@ def _failure_of(reply: Reply) -> StoreResult:
     if reply is NoReply.SKIPPED:
         return "skipped"
     return "failed" if isinstance(reply, NoReply | ResponseError) else "rejected"
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    options: StoreOptions, keys: StoreKeySource, metrics: Metrics, clock: Clock
+) -> AsyncIterator[Store]:
+    """Connect inside the running event loop, and wait a moment for it: the first decisions profit most.
+
+    It comes back without the store as well, and goes on trying.
+    """
+    store = RedisStore(options, keys, metrics, clock)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.aclose()

@@ -10,8 +10,8 @@ from typing import Protocol
 import pytest
 from structlog.testing import capture_logs
 
-from app.store.port import ANSWER_SECONDS, StoreOptions, open_store
-from app.store.redis_store import LOG_SECONDS, MAX_RECORD_BYTES
+from app.store.port import ANSWER_SECONDS, StoreOptions
+from app.store.redis_store import LOG_SECONDS, MAX_RECORD_BYTES, open_store
 from app.store.sealing import MAX_IDENTITY_SECONDS, MAX_SKEW_SECONDS
 from app.store.url import StoreAddress, parse_store_url
 from app.telemetry.metrics import Metrics
