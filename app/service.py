@@ -94,13 +94,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
         sts, iam = await resources.enter_async_context(_open_clients(settings, metrics))
-        store: Store | None = None
-        sharing = store_options(settings)
-        if sharing is not None and keys is not None:
-            # Imported here: who shares nothing needs no client of Redis, nor the time to load it.
-            from app.store.redis_store import open_store  # noqa: PLC0415
-
-            store = await resources.enter_async_context(open_store(sharing, keys, metrics, clock))
+        store = await resources.enter_async_context(_open_store(settings, keys, metrics, clock))
         places = WaitingPlaces()
         options = CallOptions(
             rate=settings.iam_rate,
@@ -168,6 +162,21 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _open_store(
+    settings: Settings, keys: StoreKeySource | None, metrics: Metrics, clock: Clock
+) -> AsyncIterator[Store | None]:
+    sharing = store_options(settings)
+    if sharing is None or keys is None:
+        yield None
+        return
+    # Imported here: who shares nothing needs no client of Redis, nor the time to load it.
+    from app.store.redis_store import open_store  # noqa: PLC0415
+
+    async with open_store(sharing, keys, metrics, clock) as store:
+        yield store
 
 
 @contextlib.asynccontextmanager
