@@ -134,3 +134,19 @@ def test_a_decoded_credential_shows_no_secret_in_its_repr() -> None:
         shown = repr(request)
         assert "EXAMPLE" not in shown
         assert request.signature.value not in shown
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_decode_credential_rejects_a_form_that_is_not_accepted(form: CredentialForm) -> None:
+    text = Recipe(form=form).credential()
+    assert decode_credential(text, {form}).form is form
+    with pytest.raises(CredentialError) as raised:
+        decode_credential(text, set(FORMS) - {form})
+    assert raised.value.reason is Reason.CREDENTIAL_MALFORMED
+
+
+@pytest.mark.parametrize("form", POSTED_FORMS)
+def test_decode_credential_rejects_an_envelope_where_both_envelopes_are_off(form: CredentialForm) -> None:
+    with pytest.raises(CredentialError) as raised:
+        decode_credential(Recipe(form=form).credential(), set(PRESIGNED_FORMS))
+    assert raised.value.reason is Reason.CREDENTIAL_MALFORMED

@@ -1,6 +1,6 @@
 import pytest
 
-from app.core.endpoints import AWS_GLOBAL, StsEndpoint, select_endpoints
+from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region, select_endpoints
 from tests.support.signing import every_endpoint
 
 GLOBAL = StsEndpoint(host="sts.amazonaws.com", partition="aws", region=AWS_GLOBAL, signing_region="us-east-1")
@@ -48,3 +48,23 @@ def test_partitions_share_no_host() -> None:
     """I1: a host tells its partition, so an ARN of another one is a lie."""
     endpoints = every_endpoint()
     assert len({endpoint.host for endpoint in endpoints}) == len(endpoints)
+
+
+@pytest.mark.parametrize("name", ["a", "us-east-1", "moon-north-9", "a" * 32])
+def test_can_be_region_accepts_what_a_host_name_can_hold(name: str) -> None:
+    assert can_be_region(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("a" * 33, id="33-characters"),
+        pytest.param("US-EAST-1", id="capitals"),
+        pytest.param("us.east", id="two-labels"),
+        pytest.param("us-east-1\n", id="line-break-behind"),
+        pytest.param("us-east-\u0661", id="digit-beyond-ascii"),
+    ],
+)
+def test_can_be_region_rejects_what_would_make_another_host(name: str) -> None:
+    assert not can_be_region(name)

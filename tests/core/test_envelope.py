@@ -157,6 +157,7 @@ def test_decode_envelope_rejects_headers_that_are_no_object(headers: object) -> 
         pytest.param(lambda text: text.rstrip("=") + "\n", id="line-break"),
         pytest.param(lambda text: text + "=", id="padding-too-much"),
         pytest.param(lambda text: "*" + text[1:], id="foreign-character"),
+        pytest.param(lambda text: '{"Host":"' + text + '"}', id="json"),
     ],
 )
 def test_decode_envelope_rejects_a_vault_member_that_is_no_base64(member: str, change: Any) -> None:

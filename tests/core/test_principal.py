@@ -28,6 +28,7 @@ def identity(arn: str = ARN, user_id: str = USER_ID) -> CallerIdentity:
 
 def test_read_principal_reads_the_role_of_an_ecs_task() -> None:
     assert read_principal(identity()) == PRINCIPAL
+    assert PRINCIPAL.arn == ARN
 
 
 @pytest.mark.parametrize("session", ["ab", "a" * 64, "i-0123456789abcdef0", "user@example.com", "a_+=,.@-b"])

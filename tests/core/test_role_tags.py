@@ -8,7 +8,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
-from app.core.role_tags import RoleRecord, read_grant
+from app.core.role_tags import RoleRecord, read_grant, require_same_role
 from tests.support.policies import POLICY
 
 ACCOUNT = "111122223333"
@@ -130,6 +130,13 @@ def test_read_grant_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> N
 def test_read_grant_looks_at_the_role_before_its_tags() -> None:
     """What a foreign role is tagged with must not be told."""
     assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
+
+
+def test_require_same_role_passes_the_role_that_sts_vouched_for_and_no_other() -> None:
+    require_same_role(PRINCIPAL, ROLE)
+    with pytest.raises(AuthorizationError) as raised:
+        require_same_role(PRINCIPAL, replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02"))
+    assert raised.value.reason is Reason.ROLE_ID_MISMATCH
 
 
 def test_read_grant_denies_a_role_without_a_type() -> None:
