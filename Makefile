@@ -25,7 +25,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test install-pythons test-pythons check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons check run lint types format audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of E
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
 
+coverage: $(STAMP) ## Fail if a branch of app/core is not covered by the tests in tests/core
+	$(BIN)/python -m pytest --quiet -p no:cacheprovider --cov --cov-report=term tests/core
+
 # Each Python gets a virtual environment inside the project's own, with the same pinned packages.
 for-other-pythons = pythons=$$($(BIN)/python -m tools.interpreters) || exit 1; for python in $$pythons; do \
 	$(MAKE) --no-print-directory VENV="$(VENV)/$$(basename "$$python")" PYTHON="$$python" $(1) || exit 1; done
@@ -61,7 +64,7 @@ install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test)
 
-check: install-envoy lint types test test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
+check: install-envoy lint types test coverage test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
