@@ -69,13 +69,14 @@ check: install-envoy lint types test coverage test-pythons demo demo-kuma demo-e
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
 
-lint: $(STAMP) ## Style, security rules and spelling
+lint: $(STAMP) ## Style, security rules and spelling, also of the Dockerfile, the templates and the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/validate-pyproject pyproject.toml
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
+	$(BIN)/zizmor --offline --quiet --strict-collection --pedantic .github
 
 types: $(STAMP) ## Strict type check
 	$(BIN)/mypy
