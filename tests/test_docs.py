@@ -27,7 +27,7 @@ from tests.support.world import NEW_GENERATION, OLD_GENERATION
 
 ROOT: Final = Path(__file__).parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
-PAGES: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "config" / "README.md"])
 
 _CELL: Final = re.compile(r"(?<!\\)\|")
 _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -92,10 +92,10 @@ def test_every_setting_has_a_meaning() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    """Decisions may speak of what is misspelt or gone, and examples in code blocks too."""
+    """Decisions and the changelog may speak of what is misspelt or gone, and examples in code blocks too."""
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
     for path in PAGES:
-        if path.parent.name != "decisions":
+        if path.parent.name != "decisions" and path.name != "CHANGELOG.md":
             text = _FENCE.sub("", path.read_text(encoding="utf-8"))
             assert set(re.findall(r"KMESH_AWSIAM_[A-Z_]*[A-Z]", text)) <= known, path.name
 
@@ -279,6 +279,29 @@ def test_documented_defaults_and_variables_of_options_are_the_codes(command: str
         assert re.findall(r"`([A-Z][A-Z_]+)`", row["Default"]) == variables
         if isinstance(option.default, str | int) and not option.is_flag:
             assert f"`{option.default}`" in row["Default"]
+
+
+# What contributors read.
+
+
+def test_targets_and_files_that_the_pages_for_contributors_name_exist() -> None:
+    """A path in code font is that of a file or folder; ``*`` stands for any name."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    for name in ("CONTRIBUTING.md", "SECURITY.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, flags=re.MULTILINE)) <= targets
+        paths = re.findall(r"(?<![\w/])((?:app|tests|config|docs|\.github)/[\w./*-]*|\.ci/run)", text)
+        assert [path for path in paths if not any(ROOT.glob(path))] == []
+
+
+def test_names_of_the_code_that_contributors_search_for_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py"))
+    for name in re.findall(r"git grep -n \"([^\"]+)\"", text):
+        assert re.search(name, source), f"{name} finds nothing"
+    for name in re.findall(r"`([A-Z][A-Za-z]+|RULES|EXPLANATIONS)`", text):
+        assert name == "ELSEWHERE" or re.search(rf"^(?:class {name}\b|{name}: Final)", source, re.MULTILINE), name
 
 
 # The emulator's faults, and every link.
