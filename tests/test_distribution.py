@@ -1,8 +1,9 @@
-"""What a release holds: the wheel as it is built from this tree, and one version in every place."""
+"""What a release holds: the packages as they are built from this tree, and one version in every place."""
 
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -17,15 +18,20 @@ RELEASE: Final = re.compile(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", re.
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(  # noqa: S603 - the pinned build backend, as in the Dockerfile
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", folder],
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("packages")
+    subprocess.run(  # noqa: S603 - the pinned build backend, as in the workflow of releases
+        [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--target", "wheel", "--directory", folder],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
-    (path,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> zipfile.ZipFile:
+    (path,) = built.glob("*.whl")
     return zipfile.ZipFile(path)
 
 
@@ -41,6 +47,13 @@ def test_the_wheel_holds_the_package_and_its_metadata_alone(wheel: zipfile.ZipFi
 def test_the_wheel_has_the_version_of_the_package(wheel: zipfile.ZipFile) -> None:
     metadata = message_from_bytes(wheel.read(f"kuma_aws_iam-{__version__}.dist-info/METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("kuma-aws-iam", __version__)
+
+
+def test_the_source_distribution_holds_what_the_wheel_is_built_from_and_the_changelog(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.split("/")[1] for name in archive.getnames()}
+    assert names - {".gitignore", "PKG-INFO"} == {"app", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"}
 
 
 def test_the_newest_release_of_the_changelog_is_this_version() -> None:
