@@ -163,3 +163,17 @@ def test_match_gives_no_identity_out_of_what_the_proxy_says() -> None:
     assert match(DATAPLANE, request, replace(POLICY, allow_unbound_workloads=True)) == ProxyIdentity(
         type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "mesh", "expected"),
+    [
+        pytest.param(ProxyType.INGRESS, "default", True, id="ingress-of-a-mesh"),
+        pytest.param(ProxyType.EGRESS, "default", True, id="egress-of-a-mesh"),
+        pytest.param(ProxyType.INGRESS, None, False, id="ingress-of-a-zone"),
+        pytest.param(ProxyType.DATAPLANE, "default", False, id="dataplane"),
+    ],
+)
+def test_a_zone_proxy_in_a_dataplane_is_one_of_a_mesh(kind: ProxyType, mesh: str | None, expected: bool) -> None:  # noqa: FBT001
+    identity = ProxyIdentity(type=kind, mesh=mesh, service=None, workload=None, zone=None)
+    assert identity.is_zone_proxy_in_dataplane is expected
