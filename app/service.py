@@ -108,7 +108,13 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         known = KnownCredentials(clock, metrics=metrics)
         policy = decision_policy(settings, accounts)
         introductions = StsIntroductions(
-            sts, known, KnownKeys(accounts), accounts, clock, replace(options, rate=settings.sts_rate)
+            sts,
+            known,
+            KnownKeys(accounts),
+            accounts,
+            clock,
+            replace(options, rate=settings.sts_rate),
+            roles.seconds_to_role,
         )
         resources.push_async_callback(introductions.close)
         authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)

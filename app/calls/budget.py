@@ -180,10 +180,16 @@ class Budget:
 
     def turns_before(self, queue: Queue, call: Call) -> int:
         """Return how many turns of this budget come before a call has its own, as far as can be told now."""
-        if queue.kind == RETURNING:
-            return 0
-        ahead = queue.ahead_of(call)
-        own = len(queue.calls) if queue.is_listed else 0
-        rivals = len(self.ready[queue.kind]) - queue.is_listed
-        ahead += min(self.listed[queue.kind] - own, rivals * (ahead + 1))
-        return ahead + min(self.listed[1 - queue.kind], ahead + 1) + self.listed[RETURNING]
+        return 0 if queue.kind == RETURNING else self._turns(queue.kind, queue, queue.ahead_of(call))
+
+    def turns_before_next(self, priority: Priority, key: Hashable) -> int:
+        """Return how many turns come before that of a call that would be added to the queue with this key now."""
+        queue = self.queues.get(key)
+        return self._turns(priority, queue, 0 if queue is None else len(queue.calls))
+
+    def _turns(self, kind: int, queue: Queue | None, ahead: int) -> int:
+        is_listed = queue is not None and queue.is_listed
+        own = len(queue.calls) if queue is not None and is_listed else 0
+        rivals = len(self.ready[kind]) - is_listed
+        ahead += min(self.listed[kind] - own, rivals * (ahead + 1))
+        return ahead + min(self.listed[1 - kind], ahead + 1) + self.listed[RETURNING]

@@ -110,6 +110,16 @@ class CallOrder:
         pace = queue.budget.pace
         return pace.wait() + queue.budget.turns_before(queue, call) / pace.rate
 
+    def wait_of_next(self, budget: Hashable, circuit: Hashable, priority: Priority) -> float:
+        """Return the seconds until a call that would be queued now would have its turn."""
+        known = self._budgets.get(budget)
+        if known is None:
+            return 0.0
+        return (
+            known.pace.wait()
+            + known.turns_before_next(priority, _queue_key(priority, circuit, priority)) / known.pace.rate
+        )
+
     def next(self) -> Call | None:
         """Return a call that goes out now. The caller reports the end of that call through `ended` or `set_aside`."""
         now = self._timer()
@@ -217,7 +227,7 @@ class CallOrder:
 
     def _enter(self, call: Call, kind: int) -> None:
         budget = self._budgets.of(call.budget)
-        key = (kind, call.circuit, call.doubtful, call.priority)
+        key = _queue_key(kind, call.circuit, call.priority, doubtful=call.doubtful)
         queue = budget.queues.get(key)
         if queue is None:
             limits: tuple[Places, ...] = (self._all, budget.all_places)
@@ -304,3 +314,7 @@ class CallOrder:
         limits = self._limits
         pace = Pace(limits.rate, burst=limits.burst, timer=self._timer)
         return Budget(pace, limits.in_flight, limits.new_in_flight)
+
+
+def _queue_key(kind: int, circuit: Hashable, priority: Priority, *, doubtful: bool = False) -> Hashable:
+    return kind, circuit, doubtful, priority

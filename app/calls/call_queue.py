@@ -2,7 +2,8 @@
 
 Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
 with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose
-call has its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued.
+call has its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued. The same
+holds where the next upstream would have its turn too late (`app.calls.next_upstream`).
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
+from app.calls.next_upstream import AnyPending, NextUpstream, SecondsToNext
 from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
 from app.calls.upstream import Asker, Pending, Upstream, tell
 from app.calls.waiting_decisions import WaitingDecisions
@@ -33,13 +35,20 @@ _Answer = TypeVar("_Answer")
 class CallQueue(Generic[_Payload, _Answer]):
     """The calls to one upstream that wait or are in flight."""
 
-    def __init__(self, upstream: Upstream[_Payload, _Answer], limits: CallLimits, places: WaitingPlaces) -> None:
+    def __init__(
+        self,
+        upstream: Upstream[_Payload, _Answer],
+        limits: CallLimits,
+        places: WaitingPlaces,
+        seconds_to_next: SecondsToNext = lambda _owner: 0.0,
+    ) -> None:
         """Begin with no call.
 
         Args:
             upstream: is called.
             limits: on its calls.
             places: of decisions that wait; shared by all upstreams.
+            seconds_to_next: until the upstream that decisions need after this one could be asked something new for an owner.
         """
         self._upstream = upstream
         self.order = CallOrder(limits, self._now)
@@ -51,6 +60,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._loop: asyncio.AbstractEventLoop | None = None
         dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
         self._waiting = WaitingDecisions(dead)
+        self._next = NextUpstream(seconds_to_next, self.order.wait, self._tell_too_late)
         self._is_closing = False
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
@@ -92,8 +102,9 @@ class CallQueue(Generic[_Payload, _Answer]):
 
         Raises:
             AuthError: the call's failure.
-            UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is not before the deadline or no
-                waiting place is free. ``sts_unavailable`` or ``iam_unavailable`` if the endpoint does not answer.
+            UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is not before the deadline, the
+                next upstream would have its turn too late, or no waiting place is free. ``sts_unavailable`` or
+                ``iam_unavailable`` if the endpoint does not answer.
         """
         settled = pending.settled
         if settled is None:
@@ -109,9 +120,14 @@ class CallQueue(Generic[_Payload, _Answer]):
             raise settled.failure.error()
         return settled
 
+    def is_dead(self, circuit: Hashable) -> bool:
+        """Whether an endpoint failed so often, or has been silent for so long, that no decision waits for it."""
+        return self.order.is_open(circuit) or self._is_silent(circuit)
+
     async def close(self) -> None:
         """End every call; decisions that still wait are told that the service stops."""
         self._is_closing = True
+        self._next.close()
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)
@@ -127,13 +143,28 @@ class CallQueue(Generic[_Payload, _Answer]):
         """Refuse at once a decision that would wait in vain, and leave its call in the queue."""
         if pending.began is not None:
             return
-        if self.order.is_open(pending.circuit) or self._is_silent(pending.circuit):
+        if self.is_dead(pending.circuit):
             self._abandon(pending)
             raise not_asked(self._upstream.name, self._upstream.unavailable).error()
         wait = self.order.wait(pending)
         if self._now() + wait > deadline:
             self._abandon(pending)
             raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
+        if self._next.is_too_late(pending, wait, deadline):
+            self._abandon(pending)
+            raise self._too_late(wait)
+
+    def _too_late(self, wait: float) -> UpstreamError:
+        """Return the error of a decision that has no turn in time at the upstream that it needs after this one.
+
+        When that turn is, it can be told in ``wait`` seconds, at its turn here.
+        """
+        return overloaded(f"no turn after {self._upstream.name} before the deadline", wait)
+
+    def _tell_too_late(self, askers: list[tuple[Asker, AnyPending]]) -> None:
+        self._waiting.tell_each(
+            askers, lambda pending: Settled(None, Failure.of(self._too_late(self.order.wait(pending))))
+        )
 
     async def _wait(self, pending: Pending[_Payload, _Answer], deadline: float) -> Settled[_Answer]:
         loop = asyncio.get_running_loop()
@@ -143,12 +174,14 @@ class CallQueue(Generic[_Payload, _Answer]):
             self.order.mark(pending, is_abandoned=False)
         pending.askers.add(told)
         self._waiting.add(told, pending)
+        self._next.add(told, pending, deadline)
         timer = loop.call_at(deadline, tell, told, None)
         try:
             settled = await told
         finally:
             timer.cancel()
             self._waiting.remove(told, pending)
+            self._next.remove(told, pending)
             if pending.askers is not None:
                 pending.askers.discard(told)
                 self._abandon(pending)

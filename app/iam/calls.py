@@ -1,6 +1,7 @@
 """The calls to IAM: a role is read once for all decisions that need it, and again before its time is over."""
 
 import time
+from collections.abc import Hashable
 from typing import Final
 
 from app.calls.budget import Priority
@@ -87,6 +88,14 @@ class Roles:
                 raise
             trail.iam.cache, trail.iam.request_id = STALE, stale.request_id
             return stale
+
+    def seconds_to_role(self, account: Hashable) -> float:
+        """Return the seconds until a role of an account could be read that was not asked for yet.
+
+        It is 0 while IAM does not answer, since a decision is to be told that, and not that it has to wait.
+        """
+        seconds = self._queue.order.wait_of_next(account, account, Priority.NEW)
+        return 0.0 if seconds and self._queue.is_dead(account) else seconds
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
         """Remember a role that was read ahead.

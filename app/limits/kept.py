@@ -40,6 +40,10 @@ class Kept(Generic[_Value]):
             value = self._values[key] = self._make(key)
         return value
 
+    def get(self, key: Hashable) -> _Value | None:
+        """Return the value of a key, if it was made."""
+        return self._values.get(key)
+
     def values(self) -> list[_Value]:
         """Return all of them."""
         return list(self._values.values())

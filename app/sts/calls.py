@@ -11,6 +11,7 @@ from typing import Final
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
+from app.calls.next_upstream import SecondsToNext
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
@@ -50,6 +51,7 @@ class StsIntroductions:
         accounts: AccountList,
         clock: Clock,
         options: CallOptions,
+        seconds_to_role: SecondsToNext = lambda _account: 0.0,
     ) -> None:
         """Stand in front of STS.
 
@@ -60,6 +62,7 @@ class StsIntroductions:
             accounts: whose credentials are remembered.
             clock: tells the age of a credential when its turn comes.
             options: the rate, and what is shared.
+            seconds_to_role: until a role of an account could be read that was not asked for yet.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -75,7 +78,9 @@ class StsIntroductions:
             failures_to_open=STS_FAILURES,
         )
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
-        self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(self._upstream, limits, options.places)
+        self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(
+            self._upstream, limits, options.places, seconds_to_role
+        )
         self._keys = keys
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:

@@ -90,7 +90,9 @@ class Service:
         )
         keys = KnownKeys(listed, clock.timer)
         sts_options = replace(options, rate=STS_RATE)
-        self.introductions = StsIntroductions(aws, self.known, keys, listed, clock.clock, sts_options)
+        self.introductions = StsIntroductions(
+            aws, self.known, keys, listed, clock.clock, sts_options, self.roles.seconds_to_role
+        )
 
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
@@ -125,12 +127,14 @@ class Result:
     Attributes:
         seconds: until every presentation was admitted.
         reasons: of all refusals.
-        slowest_refusal: seconds that a refusal with a reason of waiting took at most.
+        refused_at_once: refusals that took no time.
+        slowest_refusal: seconds that a refusal took at most.
     """
 
     seconds: float = 0.0
     reasons: Counter[Reason] = field(default_factory=Counter)
     refused_at_once: int = 0
+    slowest_refusal: float = 0.0
 
 
 async def storm(
@@ -169,6 +173,7 @@ async def storm(
                 except UpstreamError as error:
                     result.reasons[error.reason] += 1
                     result.refused_at_once += clock() == began
+                    result.slowest_refusal = max(result.slowest_refusal, clock() - began)
                     pause = every or error.retry_after or 1.0
             await asyncio.sleep(pause)
 

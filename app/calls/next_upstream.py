@@ -1,0 +1,103 @@
+"""The wait for the upstream that a decision needs next. Where that takes too long, the decision does not wait for this one.
+
+A decision about a new key needs a role of IAM, and only the answer of STS says which one. If a role that was not asked for
+yet has its turn after the deadline, the decision is told so now, and not after its turn at STS. The role may be known
+already, so a decision whose turn at STS is near waits for that.
+"""
+
+import asyncio
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+from app.calls.budget import Priority
+from app.calls.upstream import Asker, Pending
+
+# A turn within this time is near. It and the answer of a healthy STS come within a second.
+NEAR_SECONDS: Final = 0.5
+# Decisions that wait are examined so often.
+EXAMINED_EVERY_SECONDS: Final = 0.25
+
+# The seconds until the next upstream could be asked something new for an owner.
+SecondsToNext = Callable[[Hashable], float]
+AnyPending = Pending[Any, Any]
+
+
+class NextUpstream:
+    """The decisions that wait for a turn that is not near, and the wait for the next upstream that follows."""
+
+    def __init__(
+        self,
+        seconds_to: SecondsToNext,
+        seconds_to_turn: Callable[[AnyPending], float],
+        tell_each: Callable[[list[tuple[Asker, AnyPending]]], None],
+    ) -> None:
+        """Begin with no decision.
+
+        Args:
+            seconds_to: the wait for the next upstream.
+            seconds_to_turn: the wait for a call's turn at this one.
+            tell_each: tells decisions that their turn at the next upstream comes too late.
+        """
+        self._seconds_to = seconds_to
+        self._seconds_to_turn = seconds_to_turn
+        self._tell_each = tell_each
+        # By owner, in the order of their arrival and so of their deadlines.
+        self._waiting: dict[Hashable, dict[Asker, tuple[AnyPending, float]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def is_too_late(self, pending: AnyPending, seconds_to_turn: float, deadline: float) -> bool:
+        """Whether a decision should not wait for a call that has its turn in so many seconds."""
+        if pending.priority is not Priority.NEW or seconds_to_turn <= NEAR_SECONDS:
+            return False
+        return _now() + self._seconds_to(pending.owner) > deadline
+
+    def add(self, asker: Asker, pending: AnyPending, deadline: float) -> None:
+        """Note that a decision waits for a call."""
+        if pending.priority is Priority.NEW and self._seconds_to_turn(pending) > NEAR_SECONDS:
+            self._waiting.setdefault(pending.owner, {})[asker] = pending, deadline
+            self._look_again()
+
+    def remove(self, asker: Asker, pending: AnyPending) -> None:
+        """Forget a decision that does not wait any more."""
+        waiting = self._waiting.get(pending.owner)
+        if waiting is not None:
+            waiting.pop(asker, None)
+            if not waiting:
+                del self._waiting[pending.owner]
+
+    def close(self) -> None:
+        """Examine no decision any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look_again(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(EXAMINED_EVERY_SECONDS, self._examine)
+
+    def _examine(self) -> None:
+        """Tell the decisions that came to be too late while they waited. Each is examined so once, the others not at all."""
+        self._timer = None
+        for owner in list(self._waiting):
+            late = self._take_late(self._waiting[owner], _now() + self._seconds_to(owner))
+            if not self._waiting[owner]:
+                del self._waiting[owner]
+            self._tell_each(late)
+        if self._waiting:
+            self._look_again()
+
+    def _take_late(
+        self, waiting: dict[Asker, tuple[AnyPending, float]], next_turn: float
+    ) -> list[tuple[Asker, AnyPending]]:
+        late: list[tuple[Asker, AnyPending]] = []
+        while waiting:
+            asker, (pending, deadline) = next(iter(waiting.items()))
+            if next_turn <= deadline:
+                break
+            del waiting[asker]
+            if self._seconds_to_turn(pending) > NEAR_SECONDS:
+                late.append((asker, pending))
+        return late
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
