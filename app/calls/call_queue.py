@@ -26,6 +26,8 @@ from app.telemetry.audit import get_logger
 
 # The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
 _LEAST_PAUSE_SECONDS: Final = 0.005
+# A call that has to wait for its turn is expected to have its answer so long after that turn.
+ANSWER_SECONDS: Final = 0.25
 _BEGUN_AT_ONCE: Final = 64
 
 _Payload = TypeVar("_Payload")
@@ -147,7 +149,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._abandon(pending)
             raise not_asked(self._upstream.name, self._upstream.unavailable).error()
         wait = self.order.wait(pending)
-        if self._now() + wait > deadline:
+        if wait and self._now() + wait + ANSWER_SECONDS > deadline:
             self._abandon(pending)
             raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
         if self._next.is_too_late(pending, wait, deadline):
