@@ -114,7 +114,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             accounts,
             clock,
             replace(options, rate=settings.sts_rate),
-            roles.seconds_to_role,
+            roles,
         )
         resources.push_async_callback(introductions.close)
         authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)

@@ -7,7 +7,8 @@ already, so a decision whose turn at STS is near waits for that.
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 from app.calls.budget import Priority
 from app.calls.upstream import Asker, Pending
@@ -17,9 +18,22 @@ NEAR_SECONDS: Final = 0.5
 # Decisions that wait are examined so often.
 EXAMINED_EVERY_SECONDS: Final = 0.25
 
-# The seconds until the next upstream could be asked something new for an owner.
-SecondsToNext = Callable[[Hashable], float]
 AnyPending = Pending[Any, Any]
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class NextCalls(Generic[_Answer]):
+    """The calls to the upstream that decisions need next.
+
+    Attributes:
+        seconds_to: returns the seconds until something new could be asked there for an owner.
+        ask_ahead: asks there what an answer makes known, for a decision that does not wait any more but will be made again.
+            Raises nothing.
+    """
+
+    seconds_to: Callable[[Hashable], float]
+    ask_ahead: Callable[[_Answer], None]
 
 
 class NextUpstream:
@@ -27,7 +41,7 @@ class NextUpstream:
 
     def __init__(
         self,
-        seconds_to: SecondsToNext,
+        seconds_to: Callable[[Hashable], float],
         seconds_to_turn: Callable[[AnyPending], float],
         tell_each: Callable[[list[tuple[Asker, AnyPending]]], None],
     ) -> None:

@@ -1,5 +1,6 @@
 """The calls to IAM: a role is read once for all decisions that need it, and again before its time is over."""
 
+import contextlib
 import time
 from collections.abc import Hashable
 from typing import Final
@@ -9,9 +10,9 @@ from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
-from app.core.errors import UpstreamError
+from app.core.errors import AuthorizationError, UpstreamError
 from app.core.iam_documents import RolePage
-from app.core.principal import AdmittedPrincipal
+from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList, RoleSource
@@ -64,6 +65,7 @@ class Roles:
             failures_to_open=IAM_FAILURES,
         )
         self._table = table
+        self._accounts = accounts
         self._upstream = IamUpstream(source, pages, table, accounts, options, limits)
         self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
 
@@ -96,6 +98,24 @@ class Roles:
         """
         seconds = self._queue.order.wait_of_next(account, account, Priority.NEW)
         return 0.0 if seconds and self._queue.is_dead(account) else seconds
+
+    def read_ahead(self, principal: Principal) -> None:
+        """Have the role read of a caller whose decision does not wait any more, but will be made again.
+
+        This costs no more than a decision that waits. The account has to be listed (I12). A role is not read if it is known,
+        or if IAM denied it or did not find it a moment ago (I18).
+        """
+        key = RoleKey.of(principal)
+        if (
+            self._table.fresh(key) is not None
+            or self._table.failure(key) is not None
+            or self._queue.get(key) is not None
+        ):
+            return
+        with contextlib.suppress(AuthorizationError, UpstreamError):
+            # An `UpstreamError` means that the queue is full. The decision asks for the role when it is made again.
+            pending = self._submit(RoleQuery(key, admit(principal, self._accounts.current())))
+            self._queue.abandon(pending)
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
         """Remember a role that was read ahead.

@@ -6,17 +6,18 @@ key id (`app.sts.known_keys`). The hint chooses limits and a budget, and decides
 
 import time
 from collections.abc import Hashable
-from typing import Final
+from typing import Final, Protocol
 
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
-from app.calls.next_upstream import SecondsToNext
+from app.calls.next_upstream import NextCalls
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
 from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential
+from app.core.principal import Principal
 from app.decision.authenticator import AccountList, IdentitySource, Judge
 from app.decision.trail import COALESCED, HIT, MISS, SHARED, Trail
 from app.local.clock import Clock
@@ -40,6 +41,16 @@ STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
 
 
+class RolesAhead(Protocol):
+    """The roles that decisions need once STS has answered."""
+
+    def seconds_to_role(self, account: Hashable) -> float:
+        """Return the seconds until a role could be read that was not asked for yet; 0 while the account's IAM is dead."""
+
+    def read_ahead(self, principal: Principal) -> None:
+        """Have a caller's role read, if its account is listed and the role is not known; nobody waits for that."""
+
+
 class StsIntroductions:
     """Finds out who signed a credential; see `app.decision.authenticator.Introductions`."""
 
@@ -51,7 +62,7 @@ class StsIntroductions:
         accounts: AccountList,
         clock: Clock,
         options: CallOptions,
-        seconds_to_role: SecondsToNext = lambda _account: 0.0,
+        roles: RolesAhead | None = None,
     ) -> None:
         """Stand in front of STS.
 
@@ -62,7 +73,7 @@ class StsIntroductions:
             accounts: whose credentials are remembered.
             clock: tells the age of a credential when its turn comes.
             options: the rate, and what is shared.
-            seconds_to_role: until a role of an account could be read that was not asked for yet.
+            roles: which decisions need next; None: they need none.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -79,7 +90,12 @@ class StsIntroductions:
         )
         self._upstream = StsUpstream(source, known, keys, accounts, clock, options, limits)
         self._queue: CallQueue[IdentityQuery, KnownCredential] = CallQueue(
-            self._upstream, limits, options.places, seconds_to_role
+            self._upstream,
+            limits,
+            options.places,
+            None
+            if roles is None
+            else NextCalls(roles.seconds_to_role, lambda known: roles.read_ahead(known.principal)),
         )
         self._keys = keys
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
+from app.calls.next_upstream import EXAMINED_EVERY_SECONDS, NEAR_SECONDS, NextCalls
 from app.calls.outcomes import MAX_RETRY_SECONDS, Failure, Settled, retry_seconds
 from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
@@ -101,14 +103,20 @@ class Shared(Echo):
 class Askers:
     """Decisions that ask one upstream."""
 
-    def __init__(self, upstream: Echo | None = None, places: WaitingPlaces | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Echo | None = None,
+        places: WaitingPlaces | None = None,
+        next_calls: NextCalls[str] | None = None,
+    ) -> None:
         self.upstream = upstream or Echo()
-        self.queue: CallQueue[str, str] = CallQueue(self.upstream, LIMITS, places or WaitingPlaces())
+        self.queue: CallQueue[str, str] = CallQueue(self.upstream, LIMITS, places or WaitingPlaces(), next_calls)
 
     def submit(self, key: str, account: str = "a") -> Pending[str, str]:
         pending = self.queue.get(key)
         if pending is None:
-            pending = Pending(key, key, owner=account, budget=account, circuit="host", priority=Priority.NEW)
+            priority = Priority.KNOWN if key.startswith("known") else Priority.NEW
+            pending = Pending(key, key, owner=account, budget=account, circuit="host", priority=priority)
             self.queue.submit(pending)
         return pending
 
@@ -166,6 +174,94 @@ def test_a_turn_after_the_deadline_is_refused_at_once_and_the_call_goes_out_all_
         await asyncio.gather(*waiting)
         await asyncio.sleep(float(error.retry_after or 0) - clock())
         assert "late" in askers.upstream.asked
+
+    run_in_virtual_time(scene())
+
+
+@dataclass
+class Next:
+    """The upstream that decisions need next."""
+
+    turn: float = 0.0
+    """When it could be asked something new, in seconds of the event loop's clock."""
+    examined: int = 0
+    asked: list[str] = field(default_factory=list)
+
+    def seconds_to(self, _owner: Hashable) -> float:
+        self.examined += 1
+        return max(0.0, self.turn - asyncio.get_running_loop().time())
+
+    def calls(self) -> NextCalls[str]:
+        return NextCalls(self.seconds_to, self.asked.append)
+
+
+def test_whoever_has_no_turn_at_the_next_upstream_is_refused_at_once_unless_its_turn_here_is_near() -> None:
+    async def scene() -> None:
+        upcoming = Next(turn=11.0)
+        askers, clock = Askers(next_calls=upcoming.calls()), asyncio.get_running_loop().time
+        for number in range(30):
+            askers.submit(str(number))
+        error = await askers.refused("29")
+        assert clock() == 0.0
+        assert isinstance(error, UpstreamError)
+        assert error.reason is Reason.OVERLOADED
+        assert error.retry_after is not None
+        assert 3 <= error.retry_after <= 4, "its turn here, after which it can be told more"
+        assert (await askers.ask("4")).answer == "4"
+        assert clock() <= NEAR_SECONDS
+        upcoming.turn = 10.0
+        assert (await askers.ask("28")).answer == "28", "in time"
+        await asyncio.sleep(1.0)
+        assert len(askers.upstream.asked) == 30, "the call of the refused one is made"
+
+    run_in_virtual_time(scene())
+
+
+def test_decisions_that_wait_are_told_when_the_next_upstream_gets_too_busy_for_them() -> None:
+    async def scene() -> None:
+        upcoming = Next()
+        askers, clock = Askers(next_calls=upcoming.calls()), asyncio.get_running_loop().time
+        near = start(askers, *(str(number) for number in range(8)))
+        far = [asyncio.create_task(askers.refused(str(number))) for number in range(8, 79)]
+        later = start(askers, "79", seconds=50.0)
+        await settle()
+        upcoming.turn = 20.0
+        errors = await asyncio.gather(*far)
+        assert clock() == pytest.approx(EXAMINED_EVERY_SECONDS)
+        assert {error.reason for error in errors} == {Reason.OVERLOADED}
+        assert [task.done() for task in later] == [False], "its deadline is after its turn"
+        await asyncio.gather(*near, *later)
+        upcoming.examined = 0
+        await asyncio.sleep(10.0)
+        assert upcoming.examined == 0, "nothing is examined while nobody waits"
+
+    run_in_virtual_time(scene())
+
+
+def test_the_next_upstream_concerns_no_call_whose_caller_is_known() -> None:
+    async def scene() -> None:
+        askers = Askers(next_calls=Next(turn=1_000.0).calls())
+        known = start(askers, *(f"known {number}" for number in range(80)))
+        assert len(await asyncio.gather(*known)) == 80
+
+    run_in_virtual_time(scene())
+
+
+def test_what_an_answer_makes_known_is_asked_ahead_where_no_decision_waits() -> None:
+    async def scene() -> None:
+        upcoming = Next()
+        askers = Askers(next_calls=upcoming.calls())
+        askers.submit("alone")
+        [leaving, _] = start(askers, "left", "awaited")
+        await settle()
+        leaving.cancel()
+        await asyncio.sleep(1.0)
+        assert askers.upstream.asked == ["alone", "left", "awaited"]
+        assert upcoming.asked == ["alone", "left"]
+        askers.upstream.error = UpstreamError(Reason.STS_THROTTLED, "seen")
+        askers.submit("throttled")
+        await asyncio.sleep(1.0)
+        assert upcoming.asked == ["alone", "left"]
 
     run_in_virtual_time(scene())
 

@@ -90,9 +90,7 @@ class Service:
         )
         keys = KnownKeys(listed, clock.timer)
         sts_options = replace(options, rate=STS_RATE)
-        self.introductions = StsIntroductions(
-            aws, self.known, keys, listed, clock.clock, sts_options, self.roles.seconds_to_role
-        )
+        self.introductions = StsIntroductions(aws, self.known, keys, listed, clock.clock, sts_options, self.roles)
 
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time

@@ -10,6 +10,7 @@ from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.decision.trail import Trail
+from app.iam import calls as iam_calls
 from app.iam.calls import IAM_FAILURES, Roles
 from app.iam.upstream import IAM_CALL_SECONDS
 from app.settings.accounts import FixedAccounts
@@ -260,5 +261,83 @@ def test_whoever_writes_to_the_store_keeps_no_new_caller_out(wait: float, *, is_
         assert len(iam.asked) == 40
         # Forty turns at half of the pace, and twice the patience of a call.
         assert clock() - began < 2.0 + 3.0
+
+    run_in_virtual_time(scene())
+
+
+def test_the_wait_of_a_new_role_is_told_before_it_is_asked_for_unless_iam_is_dead() -> None:
+    async def scene() -> None:
+        iam = Slow()
+        roles = new_roles(iam, rate=10.0)
+        assert roles.seconds_to_role(ACCOUNT) == 0.0
+        tasks = [asyncio.create_task(reason_of(roles, named(f"role-{number}"), 100.0)) for number in range(200)]
+        await settle()
+        assert roles.seconds_to_role(ACCOUNT) == pytest.approx(19.9, abs=0.2)
+        assert roles.seconds_to_role(OTHER) == 0.0
+        iam.hanging = frozenset({ACCOUNT})
+        await asyncio.sleep(2 * IAM_CALL_SECONDS)
+        assert roles.seconds_to_role(ACCOUNT) == 0.0, "whoever asks is told that IAM does not answer"
+        await end(tasks, roles)
+
+    run_in_virtual_time(scene())
+
+
+async def test_a_role_that_is_read_ahead_costs_the_call_that_its_decision_would_have_made() -> None:
+    iam = Iam(released=asyncio.Event())
+    roles = new_roles(iam)
+    for session in ("task-1", "task-2"):
+        roles.read_ahead(replace(named("role-0").principal, session=session))
+    decision = asyncio.create_task(reason_of(roles, named("role-0")))
+    await settle()
+    assert iam.released is not None
+    iam.released.set()
+    assert await decision is None
+    roles.read_ahead(named("role-0").principal)
+    await settle()
+    assert iam.asked == 1
+    await roles.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"), UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")],
+    ids=lambda error: error.reason,
+)
+async def test_a_role_that_iam_denied_or_did_not_find_is_not_read_ahead_again(error: AuthError) -> None:
+    iam = Iam(error=error)
+    roles = new_roles(iam)
+    for _ in range(3):
+        roles.read_ahead(named("role-0").principal)
+        await settle()
+    assert iam.asked == 1
+    assert await reason_of(roles, named("role-0")) is error.reason
+    await roles.close()
+
+
+async def test_no_role_of_an_account_that_is_not_listed_is_read_ahead() -> None:
+    """I12: STS vouches for anybody."""
+    iam = Iam()
+    roles = new_roles(iam)
+    roles.read_ahead(named("role-0", account="222222222222").principal)
+    await settle()
+    assert iam.asked == 0
+    await roles.close()
+
+
+def test_roles_that_are_read_ahead_lose_their_places_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iam_calls, "IAM_QUEUED", 10)
+
+    async def scene() -> None:
+        iam = Slow()
+        roles = new_roles(iam, rate=1.0)
+        for number in range(7):
+            roles.read_ahead(named(f"ahead-{number}").principal)
+        last = [asyncio.create_task(reason_of(roles, named(f"last-{number}"), 100.0)) for number in range(4)]
+        await settle()
+        other = [asyncio.create_task(reason_of(roles, named(f"role-{number}", OTHER), 100.0)) for number in range(7)]
+        assert [await task for task in (*last, *other)] == [None] * 11
+        await asyncio.sleep(100.0)
+        assert sum(name.startswith("ahead") for name in iam.asked) == 3, "two at once, and one that kept its place"
+        await end([], roles)
 
     run_in_virtual_time(scene())
