@@ -197,7 +197,7 @@ def assert_each_was_asked_about_once(aws: Aws, sidecars: int, roles: int) -> Non
     assert (len(aws.iam), sum(aws.iam.values())) == (roles, roles)
 
 
-@pytest.mark.parametrize(("connections", "count"), [(1_000, 1), (8_000, 3)])
+@pytest.mark.parametrize(("connections", "count"), [(1_000, 1), (4_000, 1), (8_000, 1), (8_000, 3)])
 def test_a_storm_costs_one_call_for_each_credential_and_role_and_takes_its_bound(connections: int, count: int) -> None:
     async def scene() -> None:
         aws, accounts = Aws(), accounts_of(count)
@@ -206,6 +206,7 @@ def test_a_storm_costs_one_call_for_each_credential_and_role_and_takes_its_bound
         assert_each_was_asked_about_once(aws, 10_000, 200)
         assert set(result.reasons) <= {Reason.OVERLOADED}
         assert result.seconds <= 1.25 * bound_of(10_000, 200, count)
+        assert result.slowest_refusal <= 1.0
         await service.close()
 
     run_in_virtual_time(scene())
@@ -219,6 +220,7 @@ def test_a_storm_of_thirty_thousand_is_held_as_a_whole() -> None:
         assert_each_was_asked_about_once(aws, 30_000, 1_000)
         assert set(result.reasons) == {Reason.OVERLOADED}
         assert result.seconds <= 1.25 * bound_of(30_000, 1_000, 5)
+        assert result.slowest_refusal <= 1.0
         await service.close()
 
     run_in_virtual_time(scene())
@@ -231,6 +233,7 @@ def test_callers_that_give_up_cost_no_second_call() -> None:
         result = await storm(service, sidecars_of(5_000, 200, accounts), connections=4_000, gives_up=5.0)
         assert_each_was_asked_about_once(aws, 5_000, 200)
         assert result.seconds <= 1.5 * bound_of(5_000, 200, 1)
+        assert result.slowest_refusal <= 1.0
         await service.close()
 
     run_in_virtual_time(scene())
@@ -244,6 +247,61 @@ def test_callers_that_ignore_retry_after_cost_no_second_call() -> None:
         assert_each_was_asked_about_once(aws, 5_000, 200)
         assert set(result.reasons) == {Reason.OVERLOADED}
         assert result.seconds <= 1.5 * bound_of(5_000, 200, 1)
+        assert result.slowest_refusal <= 1.0
+        await service.close()
+
+    run_in_virtual_time(scene())
+
+
+def test_callers_that_come_again_late_find_every_role() -> None:
+    """An Envoy does not know ``Retry-After``, and its backoff can be half a minute."""
+
+    async def scene() -> None:
+        aws, accounts = Aws(), accounts_of(1)
+        service = Service(aws, accounts)
+        callers = asyncio.create_task(storm(service, sidecars_of(5_000, 200, accounts), connections=4_000, every=30.0))
+        await asyncio.sleep(1.1 * bound_of(5_000, 200, 1))
+        assert_each_was_asked_about_once(aws, 5_000, 200)
+        result = await callers
+        assert result.seconds <= 31.0, "each is refused once"
+        await service.close()
+
+    run_in_virtual_time(scene())
+
+
+def test_a_new_task_of_a_known_role_is_admitted_beside_a_thousand_new_roles() -> None:
+    """At once where STS has a turn soon, and otherwise at its turn."""
+
+    async def scene() -> None:
+        aws, [account], clock = Aws(), accounts_of(1), asyncio.get_running_loop().time
+        service = Service(aws, [account])
+        await service.decide(Sidecar(0, account, "known"))
+        others = [
+            asyncio.create_task(refusal(service, Sidecar(number, account, f"new-{number}")))
+            for number in range(1, 1_001)
+        ]
+        await asyncio.sleep(5.0)
+        assert service.roles.seconds_to_role(account) > 100.0
+        began = clock()
+        await service.decide(Sidecar(2_000, account, "known"))
+        assert clock() - began <= 0.1
+
+        others += [
+            asyncio.create_task(refusal(service, Sidecar(number, account, f"new-{number % 1_000}")))
+            for number in range(3_000, 5_000)
+        ]
+        await asyncio.sleep(0)
+        sidecar, began = Sidecar(6_000, account, "known"), clock()
+        with pytest.raises(UpstreamError) as raised:
+            await service.decide(sidecar)
+        assert raised.value.reason is Reason.OVERLOADED
+        assert clock() == began
+        assert raised.value.retry_after is not None
+        assert 4 <= raised.value.retry_after <= 6
+        await asyncio.sleep(raised.value.retry_after)
+        await service.decide(sidecar)
+        assert clock() == began + raised.value.retry_after
+        await asyncio.gather(*others)
         await service.close()
 
     run_in_virtual_time(scene())
