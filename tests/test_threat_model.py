@@ -566,9 +566,20 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.sts.allowance.MAX_RESTRICTED": ("STS", "accounts with such a shorter queue", count),
     "app.calls.waiting_decisions.TOLD_AT_ONCE": (
         "STS",
-        "waiting decisions that are told in one turn of the event loop that a host is dead",
+        "waiting decisions that are told in one turn of the event loop that they wait in vain",
         count,
     ),
+    "app.calls.next_upstream.NEAR_SECONDS": (
+        "STS",
+        "a turn of a key that STS has not vouched for, for which a decision waits whatever its account's wait for IAM",
+        seconds,
+    ),
+    "app.calls.next_upstream.EXAMINED_EVERY_SECONDS": (
+        "STS",
+        "time between two looks at the wait for IAM of decisions that wait for STS",
+        seconds,
+    ),
+    "app.calls.call_queue.ANSWER_SECONDS": ("STS", "time for the answer to a call that had to wait", seconds),
     "app.sts.calls.STS_NEW_QUEUED": ("STS", "calls that wait, of all other keys", count),
     "app.sts.calls.STS_BURST_SECONDS": ("STS", "calls saved up in a pause, as time at the rate", seconds),
     "app.sts.calls.STS_FAILURES": ("STS", "failures in a row that open the circuit of a host", count),
