@@ -662,6 +662,7 @@ NO_BOUNDS: Final = {
     "app.store.replicas._LAST_PAUSE_SECONDS": "how often it looks later",
     "app.calls.call_queue._BEGUN_AT_ONCE": "calls that go out in one turn of the event loop; the others do in the next",
     "app.calls.call_queue._LEAST_PAUSE_SECONDS": "how exactly the rate is kept; saved turns make up for it",
+    "app.calls.waiting_decisions._ANSWER_SECONDS": "how the half of a turn that its row names is estimated",
     "app.sts.upstream.STS_DOUBTFUL_SHARE": "the half of the rate that the row of shorter queues names",
     "app.sts.allowance._VOUCHED": "how fast a short queue becomes long again",
     "app.limits.kept._LOOK_AT": "how many idle budgets are looked for",

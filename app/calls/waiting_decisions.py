@@ -8,8 +8,10 @@ from typing import Any, Final
 from app.calls.outcomes import Settled
 from app.calls.upstream import Asker, Pending, tell
 
-# So many decisions that wait in vain are answered in each turn of the event loop. Each answer takes 0.3 ms.
+# So many decisions that wait in vain are answered in each turn of the event loop, at least.
 TOLD_AT_ONCE: Final = 2
+# The processor time of each answer. In a storm a turn of the event loop can take a second; then the answers take half of it.
+_ANSWER_SECONDS: Final = 0.0003
 
 
 class WaitingDecisions:
@@ -57,12 +59,19 @@ class WaitingDecisions:
         is_telling = bool(self._to_tell)
         self._to_tell.extend((asker, pending, settled) for asker, pending in askers)
         if not is_telling:
-            self._tell_some()
+            self._tell_some(asyncio.get_running_loop().time())
 
-    def _tell_some(self) -> None:
-        """Tell a few of them in each turn of the event loop, so that other callers are answered in between."""
-        for _ in range(min(TOLD_AT_ONCE, len(self._to_tell))):
+    def _tell_some(self, last: float) -> None:
+        """Tell some of them in each turn of the event loop, so that other callers are answered in between.
+
+        Args:
+            last: when this was done before, in seconds of the event loop's clock.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        count = max(TOLD_AT_ONCE, int((now - last) / 2 / _ANSWER_SECONDS))
+        for _ in range(min(count, len(self._to_tell))):
             asker, pending, settled = self._to_tell.popleft()
             tell(asker, settled(pending))
         if self._to_tell:
-            asyncio.get_running_loop().call_soon(self._tell_some)
+            loop.call_soon(self._tell_some, now)

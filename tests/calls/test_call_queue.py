@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -21,7 +21,7 @@ from app.decision.trail import Trail
 from app.store.replicas import ComeAgain, Found, ReplicaWait
 from tests.support.service import until
 from tests.support.upstreams import settle
-from tests.support.virtual_time import run_in_virtual_time
+from tests.support.virtual_time import VirtualTimeLoop, run_in_virtual_time
 
 LIMITS = CallLimits(
     rate=10.0,
@@ -108,9 +108,12 @@ class Askers:
         upstream: Echo | None = None,
         places: WaitingPlaces | None = None,
         next_calls: NextCalls[str] | None = None,
+        queued: int = 100,
     ) -> None:
         self.upstream = upstream or Echo()
-        self.queue: CallQueue[str, str] = CallQueue(self.upstream, LIMITS, places or WaitingPlaces(), next_calls)
+        self.queue: CallQueue[str, str] = CallQueue(
+            self.upstream, replace(LIMITS, new_queued=queued), places or WaitingPlaces(), next_calls
+        )
 
     def submit(self, key: str, account: str = "a") -> Pending[str, str]:
         pending = self.queue.get(key)
@@ -234,6 +237,25 @@ def test_decisions_that_wait_are_told_when_the_next_upstream_gets_too_busy_for_t
         upcoming.examined = 0
         await asyncio.sleep(10.0)
         assert upcoming.examined == 0, "nothing is examined while nobody waits"
+
+    run_in_virtual_time(scene())
+
+
+def test_decisions_are_told_within_a_second_on_an_event_loop_that_is_busy() -> None:
+    async def scene() -> None:
+        upcoming, loop = Next(), asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        upstream = Echo(seconds=100.0)
+        askers = Askers(upstream, next_calls=upcoming.calls(), queued=1_000)
+        far = [asyncio.create_task(askers.refused(str(number), seconds=200.0)) for number in range(1_000)]
+        await settle()
+        upcoming.turn = 300.0
+        while not all(task.done() for task in far[10:]):
+            loop.work(0.05)
+            await asyncio.sleep(0)
+        assert loop.time() <= 1.0
+        await askers.queue.close()
+        await asyncio.gather(*far)
 
     run_in_virtual_time(scene())
 

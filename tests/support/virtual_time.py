@@ -47,6 +47,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now
 
+    def work(self, seconds: float) -> None:
+        """Let time pass as if a callback had taken it."""
+        self._virtual.now += seconds
+
 
 def run_in_virtual_time(work: Coroutine[Any, Any, _Result]) -> _Result:
     """Run a coroutine to its end on such a loop."""
