@@ -19,7 +19,7 @@ class KnownCredential:
         signed_at: the moment of signing, by the signer's clock.
         lifetime: how long after ``signed_at`` it may be used.
         principal: the role that signed it.
-        key: its key in the cache; empty while it is not cached.
+        key: the key of its text.
         is_approved: whether an earlier decision approved it. This chooses the cache, and decides nothing.
     """
 
@@ -27,13 +27,19 @@ class KnownCredential:
     signed_at: datetime
     lifetime: timedelta
     principal: Principal
-    key: bytes = field(default=b"", compare=False, repr=False)
+    key: bytes = field(compare=False, repr=False)
     is_approved: bool = field(default=False, compare=False)
 
 
-def know(request: ForwardableRequest, principal: Principal) -> KnownCredential:
-    """Keep what later decisions need of a request that STS has vouched for."""
+def know(key: bytes, request: ForwardableRequest, principal: Principal) -> KnownCredential:
+    """Keep what later decisions need of a request that STS has vouched for.
+
+    Args:
+        key: of the credential's text.
+        request: what the text says.
+        principal: whom STS named.
+    """
     validated = request.request
     return KnownCredential(
-        form=validated.form, signed_at=validated.signed_at, lifetime=validated.lifetime, principal=principal
+        form=validated.form, signed_at=validated.signed_at, lifetime=validated.lifetime, principal=principal, key=key
     )

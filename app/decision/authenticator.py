@@ -57,8 +57,8 @@ class KnownTexts(Protocol):
     def recall(self, key: bytes) -> KnownCredential | None:
         """Return what is known of the text of this key."""
 
-    def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
-        """Cache a credential until its signature ends; return what is cached. It evicts no approved credential."""
+    def remember(self, known: KnownCredential) -> None:
+        """Cache a credential until its signature ends. It evicts no approved credential."""
 
     def approve(self, known: KnownCredential) -> None:
         """Move a cached credential to the approved ones, which no other credential evicts."""

@@ -86,12 +86,12 @@ class RoleTable:
         """
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
-        self._metrics = metrics
         self._timer = timer
         self._known: ExpiringCache[_Known] = ExpiringCache(MAX_ROLES, timer)
         self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
         self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
         self._missing: ExpiringCache[_Missing] = ExpiringCache(MAX_MISSING_ROLES, timer)
+        metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
         """Return what IAM said within the time to live: the role, or for a moment another one of its name."""
@@ -144,30 +144,22 @@ class RoleTable:
         self._known.put(key, entry, self.max_stale - age, owner=key.account)
         for error in (self._mismatched, self._unreadable, self._missing):
             error.drop(key)
-        self._show_size()
 
     def note_unreadable(self, key: RoleKey, detail: str) -> None:
         """Remember that IAM denies access to a role, which ends what was known of it."""
-        self._forget(key)
+        self._known.drop(key)
         self._unreadable.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
 
     def note_missing(self, key: RoleKey, detail: str) -> None:
         """Remember that IAM does not find a role, which ends what was known of it."""
-        self._forget(key)
+        self._known.drop(key)
         missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
         self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
 
     def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
         """Remember that IAM answered with another role, which ends what was known of this one."""
-        self._forget(key)
-        self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
-
-    def _forget(self, key: RoleKey) -> None:
         self._known.drop(key)
-        self._show_size()
-
-    def _show_size(self) -> None:
-        self._metrics.cache_size("role", len(self._known))
+        self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
 
 
 def is_of(principal: Principal, role: RoleRecord) -> bool:

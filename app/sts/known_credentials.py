@@ -10,13 +10,11 @@ for a role of no proxy; credentials of such roles never evict one that was appro
 
 import hashlib
 import secrets
-import sys
 import time
 from dataclasses import replace
 from typing import Final
 
 from app.core.known_credential import KnownCredential
-from app.core.principal import Principal
 from app.limits.expiring import ExpiringCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
@@ -35,12 +33,13 @@ class KnownCredentials:
 
     def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
         self._clock = clock
-        self._metrics = metrics
         self._approved: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
         self._unapproved: ExpiringCache[KnownCredential] = ExpiringCache(
             MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
         )
         self._key = secrets.token_bytes(_KEY_BYTES)
+        if metrics is not None:
+            metrics.watch_cache("identity", self.__len__)
 
     def __len__(self) -> int:
         return len(self._approved) + len(self._unapproved)
@@ -55,11 +54,9 @@ class KnownCredentials:
         """Return what is known of the text of this key."""
         return self._approved.get(key) or self._unapproved.get(key)
 
-    def remember(self, key: bytes, known: KnownCredential) -> KnownCredential:
-        """Cache a credential until its signature ends, apart from approved ones; return what is cached."""
-        kept = _compact(key, known)
-        self._keep(kept)
-        return kept
+    def remember(self, known: KnownCredential) -> None:
+        """Cache a credential until its signature ends, apart from approved ones."""
+        self._keep(known)
 
     def approve(self, known: KnownCredential) -> None:
         """Move a cached credential to the cache of approved ones."""
@@ -70,21 +67,3 @@ class KnownCredentials:
         left = known.signed_at + known.lifetime - self._clock()
         cache = self._approved if known.is_approved else self._unapproved
         cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
-        if self._metrics is not None:
-            self._metrics.cache_size("identity", len(self))
-
-
-def _compact(key: bytes, known: KnownCredential) -> KnownCredential:
-    """Share the texts that thousands of sessions of one role have in common."""
-    principal = known.principal
-    shared = Principal(
-        partition=sys.intern(principal.partition),
-        account=sys.intern(principal.account),
-        role=sys.intern(principal.role),
-        role_id=sys.intern(principal.role_id),
-        session=principal.session,
-        request_id=principal.request_id,
-    )
-    return KnownCredential(
-        form=known.form, signed_at=known.signed_at, lifetime=known.lifetime, principal=shared, key=key
-    )

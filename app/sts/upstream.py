@@ -131,7 +131,7 @@ class StsUpstream:
         if isinstance(found, KnownCredential) and found.principal.account in self._accounts.current():
             # The account was added to the list since.
             self._strangers.drop(key)
-            return self._known.remember(key, found)
+            self._known.remember(found)
         return found
 
     def seconds_for(self, _question: IdentityQuery) -> float:
@@ -194,10 +194,11 @@ class StsUpstream:
             self._strangers.put(query.key, _denial(query, error), left)
             raise
         self._keys.vouch(query.request.request.access_key_id, identity.account)
-        known = know(query.request, principal)
+        known = know(query.key, query.request, principal)
         if principal.account in self._accounts.current():
-            return self._known.remember(query.key, known)
-        self._strangers.put(query.key, known, left)
+            self._known.remember(known)
+        else:
+            self._strangers.put(query.key, known, left)
         return known
 
     def _seconds_left(self, query: IdentityQuery) -> float:

@@ -183,7 +183,8 @@ class Metrics:
         self._cache_results = {
             (cache, result): self._cache_requests.labels(cache, result) for cache in CACHES for result in CACHE_RESULTS
         }
-        self._entries_by_cache = {cache: self._cache_entries.labels(cache) for cache in CACHES}
+        for cache in CACHES:
+            self._cache_entries.labels(cache)
         # Looking a series up by its labels takes a lock and three texts: each one that occurs is looked up once. All labels
         # come from closed sets, so these stay small.
         self._calls: dict[tuple[Upstream, str, str], Counter] = {}
@@ -201,6 +202,10 @@ class Metrics:
     def watch_in_flight(self, under_way: Callable[[], int]) -> None:
         """Take the number of decisions under way from whoever counts them, when it is asked for."""
         self._in_flight.set_function(under_way)
+
+    def watch_cache(self, cache: str, entries: Callable[[], int]) -> None:
+        """Take the number of a cache's entries from the cache, when it is asked for."""
+        self._cache_entries.labels(cache).set_function(entries)
 
     def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
         """Count a decision by what its trail saw."""
@@ -263,10 +268,6 @@ class Metrics:
     def store_request(self, operation: StoreOperation, result: StoreResult) -> None:
         """Count what became of a request to the shared store; ``skipped``: it was not asked."""
         self._store_results[operation, result].inc()
-
-    def cache_size(self, cache: str, entries: int) -> None:
-        """Set how many entries a cache holds."""
-        self._entries_by_cache[cache].set(entries)
 
     def expose(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

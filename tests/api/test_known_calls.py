@@ -20,7 +20,9 @@ from app.sts.known_credentials import KnownCredentials
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 
-KNOWN = KnownCredential(form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL)
+KNOWN = KnownCredential(
+    form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL, key=b""
+)
 
 
 def body(credential: str = "a credential", **proxy: Any) -> bytes:
@@ -35,6 +37,9 @@ class Memory:
         self.credentials = KnownCredentials(lambda: NOW, lambda: self.passed)
         self.calls = KnownCalls(self.credentials)
 
+    def know_the_credential(self) -> None:
+        self.credentials.remember(replace(KNOWN, key=self.credentials.key_of("a credential")))
+
 
 @pytest.fixture
 def memory() -> Memory:
@@ -48,7 +53,7 @@ def test_a_body_is_read_as_ever_until_its_credential_is_known(memory: Memory) ->
 
 
 def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) -> None:
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     _, claimed = parse_call(body())
     for _ in range(3):
         assert memory.calls.read(body()) == (KNOWN, claimed)
@@ -57,7 +62,7 @@ def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) ->
 
 def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
     """I15: a proxy's claim is what it says now."""
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     memory.calls.read(body(name="a"))
     memory.calls.read(body(name="a"))
     known, claimed = memory.calls.read(body(name="b"))
@@ -68,7 +73,7 @@ def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory
 
 def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
     """I17."""
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     memory.calls.read(body())
     memory.passed = 60.0
     assert memory.calls.read(body()) == parse_call(body())
@@ -77,7 +82,7 @@ def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
 
 def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
     """Two that differ decide as much, and a mismatch stays one."""
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(MAX_VALUES_OF_A_TAG)]})
     for _ in range(2):
         _, claimed = memory.calls.read(text)
@@ -87,7 +92,7 @@ def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
 
 def test_a_large_claim_is_read_anew_each_time(memory: Memory) -> None:
     """I20: one proxy can make up as many as are kept, and each can have thirty times the size of a usual one."""
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     for number in range(3):
         text = body(tags={"kuma.io/service": [f"{number}{value}".ljust(253, "x") for value in range(MAX_VALUES)]})
         assert memory.calls.read(text) == (KNOWN, parse_call(text)[1])
@@ -101,7 +106,7 @@ def test_a_service_that_stands_many_times_is_one(memory: Memory) -> None:
 
 
 def test_nothing_of_the_credential_is_held(memory: Memory) -> None:
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     memory.calls.read(body())
     assert "a credential" not in repr(vars(memory.calls))
 
@@ -117,7 +122,7 @@ def test_the_calls_are_bounded_and_the_least_recently_used_goes(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_calls, "MAX_CALLS", 3)
-    memory.credentials.remember(memory.credentials.key_of("a credential"), replace(KNOWN))
+    memory.know_the_credential()
     for number in range(10):
         memory.calls.read(body(name="used"))
         memory.calls.read(body(name=f"other-{number}"))
@@ -127,7 +132,7 @@ def test_the_calls_are_bounded_and_the_least_recently_used_goes(
 @given(st.binary(max_size=200))
 def test_a_body_that_was_never_read_gives_nothing_known(data: bytes) -> None:
     memory = Memory()
-    memory.credentials.remember(memory.credentials.key_of("a credential"), KNOWN)
+    memory.know_the_credential()
     memory.calls.read(body())
     try:
         credential, _ = memory.calls.read(data)

@@ -16,7 +16,9 @@ from tests.support.exposition import read_samples, value
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 
-KNOWN = KnownCredential(form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL)
+KNOWN = KnownCredential(
+    form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL, key=b""
+)
 
 
 class Time:
@@ -40,11 +42,17 @@ def memory(time: Time) -> KnownCredentials:
     return KnownCredentials(time.clock, time.timer)
 
 
+def remember(texts: KnownCredentials, text: str, known: KnownCredential = KNOWN) -> KnownCredential:
+    kept = replace(known, key=texts.key_of(text))
+    texts.remember(kept)
+    return kept
+
+
 def test_a_text_is_known_until_its_signature_ends(time: Time) -> None:
     """I17: counted from the moment of signing, not from that of remembering."""
     texts = memory(time)
     time.passed = 30.0
-    texts.remember(texts.key_of("text"), KNOWN)
+    remember(texts, "text")
     assert texts.recall(texts.key_of("text")) == KNOWN
     time.passed = 59.999
     assert texts.recall(texts.key_of("text")) == KNOWN
@@ -55,7 +63,7 @@ def test_a_text_is_known_until_its_signature_ends(time: Time) -> None:
 def test_what_has_ended_is_not_remembered(time: Time) -> None:
     texts = memory(time)
     time.passed = 60.0
-    texts.remember(texts.key_of("text"), KNOWN)
+    remember(texts, "text")
     assert len(texts) == 0
 
 
@@ -63,21 +71,21 @@ def test_what_has_ended_is_not_remembered(time: Time) -> None:
 def test_no_two_texts_share_an_entry(one: str, other: str) -> None:
     """I16, I19: not a byte may differ."""
     texts = memory(Time())
-    texts.remember(texts.key_of(one), KNOWN)
+    remember(texts, one)
     assert (texts.recall(texts.key_of(other)) == KNOWN) == (one == other)
 
 
 @pytest.mark.parametrize("other", ["text ", "Text", "tex", "", "text\0", "text\u0301"])
 def test_a_near_text_is_another(time: Time, other: str) -> None:
     texts = memory(time)
-    texts.remember(texts.key_of("text"), KNOWN)
+    remember(texts, "text")
     assert texts.recall(texts.key_of(other)) is None
 
 
 def test_two_memories_share_nothing_and_their_keys_give_nothing_away(time: Time) -> None:
     one, other = memory(time), memory(time)
-    one.remember(one.key_of("a secret text"), KNOWN)
-    other.remember(other.key_of("a secret text"), KNOWN)
+    remember(one, "a secret text")
+    remember(other, "a secret text")
     keys = [one.key_of("a secret text"), other.key_of("a secret text")]
     assert len(set(keys)) == 2
     assert one.recall(keys[1]) is None
@@ -86,26 +94,14 @@ def test_two_memories_share_nothing_and_their_keys_give_nothing_away(time: Time)
 
 def test_nothing_of_the_text_is_held(time: Time) -> None:
     texts = memory(time)
-    texts.remember(texts.key_of("a secret text"), KNOWN)
+    remember(texts, "a secret text")
     assert "secret" not in repr(vars(texts))
-
-
-def test_what_sessions_of_one_role_have_in_common_is_held_once(time: Time) -> None:
-    texts = memory(time)
-    for number in range(2):
-        principal = replace(PRINCIPAL, role=PRINCIPAL.role.encode().decode(), session=f"task-{number}")
-        texts.remember(texts.key_of(f"text {number}"), replace(KNOWN, principal=principal))
-    one, other = (texts.recall(texts.key_of(f"text {number}")) for number in range(2))
-    assert one is not None
-    assert other is not None
-    assert one.principal.session != other.principal.session
-    assert one.principal.role is other.principal.role
 
 
 def test_the_number_of_known_texts_is_shown(time: Time) -> None:
     metrics = Metrics()
     texts = KnownCredentials(time.clock, time.timer, metrics)
-    texts.remember(texts.key_of("text"), KNOWN)
+    remember(texts, "text")
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="identity") == 1
 
 
@@ -114,7 +110,7 @@ def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch, boun
     monkeypatch.setattr(known_credentials, bound, 3)
     texts = memory(time)
     for number in range(10):
-        known = texts.remember(texts.key_of(f"text {number}"), replace(KNOWN))
+        known = remember(texts, f"text {number}")
         if is_approved:
             texts.approve(known)
     assert len(texts) == 3
@@ -130,9 +126,9 @@ def test_what_was_not_approved_evicts_nothing_that_was(time: Time, monkeypatch: 
     monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED", 3)
     texts = memory(time)
     for name in ("a", "b"):
-        texts.approve(texts.remember(texts.key_of(name), KNOWN))
+        texts.approve(remember(texts, name))
     for number in range(10):
-        texts.remember(texts.key_of(f"text {number}"), KNOWN)
+        remember(texts, f"text {number}")
     assert [texts.recall(texts.key_of(name)) for name in ("a", "b")] == [KNOWN, KNOWN]
     assert len(texts) == 2 + 3
 
@@ -140,9 +136,9 @@ def test_what_was_not_approved_evicts_nothing_that_was(time: Time, monkeypatch: 
 def test_what_was_not_approved_is_bounded_for_each_account(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED_OF_ACCOUNT", 3)
     texts = memory(time)
-    texts.remember(texts.key_of("other"), of_account("444455556666"))
+    remember(texts, "other", of_account("444455556666"))
     for number in range(10):
-        texts.remember(texts.key_of(f"text {number}"), KNOWN)
+        remember(texts, f"text {number}")
     assert len(texts) == 1 + 3
     assert texts.recall(texts.key_of("other")) is not None
 
@@ -151,9 +147,9 @@ def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time, monk
     monkeypatch.setattr(known_credentials, "MAX_KNOWN", 4)
     texts = memory(time)
     for name in ("other a", "other b"):
-        texts.approve(texts.remember(texts.key_of(name), of_account("444455556666")))
+        texts.approve(remember(texts, name, of_account("444455556666")))
     for number in range(10):
-        texts.approve(texts.remember(texts.key_of(f"text {number}"), KNOWN))
+        texts.approve(remember(texts, f"text {number}"))
     assert all(texts.recall(texts.key_of(name)) is not None for name in ("other a", "other b"))
     assert len(texts) == 4
 
@@ -161,7 +157,7 @@ def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time, monk
 def test_what_is_approved_lives_no_longer_for_it(time: Time) -> None:
     """I17."""
     texts = memory(time)
-    known = texts.remember(texts.key_of("text"), KNOWN)
+    known = remember(texts, "text")
     time.passed = 30.0
     texts.approve(known)
     time.passed = 60.0
