@@ -107,7 +107,7 @@ class Budget:
     Attributes:
         pace: its rate limiter.
         all_places: the limit on its calls in flight.
-        new_places: the limit on its new calls among them.
+        limits: the limits that its calls count against, by their priority.
         queues: its queues that hold calls.
         ready: for each priority, and for returning calls, those of its queues whose next call may go out when the budget
             allows it, in the order of their turns. The others wait for a place or for a circuit.
@@ -117,12 +117,12 @@ class Budget:
         promised: the last moment for which `Retry-After` promised a place of a full queue.
     """
 
-    __slots__ = ("all_places", "due", "last", "listed", "new_places", "pace", "promised", "queues", "ready")
+    __slots__ = ("all_places", "due", "last", "limits", "listed", "pace", "promised", "queues", "ready")
 
-    def __init__(self, pace: Pace, in_flight: int, new_in_flight: int) -> None:
+    def __init__(self, pace: Pace, all_places: Places, limits: tuple[tuple[Places, ...], ...]) -> None:
         self.pace = pace
-        self.all_places = Places(in_flight)
-        self.new_places = Places(new_in_flight)
+        self.all_places = all_places
+        self.limits = limits
         self.queues: dict[Hashable, Queue] = {}
         self.ready: tuple[OrderedDict[Queue, None], ...] = (OrderedDict(), OrderedDict(), OrderedDict())
         self.listed = [0, 0, 0]

@@ -90,6 +90,26 @@ class CallOrder:
         self._enter(call, call.priority)
         return victim
 
+    def begin_at_once(self, call: Call) -> bool:
+        """Let a call go out without a place in the queue, if nothing that it needs is taken or waited for.
+
+        Returns:
+            Whether it goes out, as if `next` had returned it. Otherwise nothing has changed, and it needs to be queued.
+        """
+        budget, circuit, now = self._budgets.of(call.budget), self._circuits.of(call.circuit), self._timer()
+        limits = self._limits_of(call, budget, circuit)
+        if (
+            budget.queues
+            or circuit.waiting
+            or not circuit.has_room(now)
+            or any(places.waiting or not places.has_room(now) for places in limits)
+            or budget.pace.wait() > 0
+        ):
+            return False
+        self._take_turn(call, budget)
+        self._take_places(call, limits, circuit, now)
+        return True
+
     def drop(self, call: Call) -> None:
         """Forget a call that waits."""
         queue = call.queue
@@ -148,7 +168,7 @@ class CallOrder:
             self._budgets.of(call.budget).pace.give_back()
             circuit = self._circuits.of(call.circuit)
             circuit.not_called()
-            self._roomy.append(circuit)
+            self._note_room(circuit)
 
     def set_aside(self, call: Call) -> None:
         """Take a call from `next` out of its places while it waits for other replicas. It keeps its turn."""
@@ -170,7 +190,7 @@ class CallOrder:
         """Note that an endpoint answered, whatever it said."""
         known = self._circuits.of(circuit)
         known.answered()
-        self._roomy.append(known)
+        self._note_room(known)
 
     def failed(self, circuit: Hashable) -> bool:
         """Note that an endpoint did not answer, or failed inside; return whether that opened its circuit."""
@@ -230,10 +250,8 @@ class CallOrder:
         key = _queue_key(kind, call.circuit, call.priority, doubtful=call.doubtful)
         queue = budget.queues.get(key)
         if queue is None:
-            limits: tuple[Places, ...] = (self._all, budget.all_places)
-            if call.priority is Priority.NEW:
-                limits = (self._new, budget.new_places, *limits)
-            queue = budget.queues[key] = Queue(budget, self._circuits.of(call.circuit), kind, key, limits)
+            circuit = self._circuits.of(call.circuit)
+            queue = budget.queues[key] = Queue(budget, circuit, kind, key, budget.limits[call.priority])
             queue.circuit.queues += 1
         budget.append(queue, call)
         self._schedule(budget)
@@ -261,17 +279,29 @@ class CallOrder:
         call = next(iter(queue.calls))
         if queue.kind != RETURNING:
             self._shares[call.priority].remove(call)
-            budget.pace.reserve()
-            budget.last = call.priority
-        call.places = queue.limits if circuit.answers else self._unproven
-        for places in call.places:
-            places.in_flight += 1
-        circuit.began(now)
+            self._take_turn(call, budget)
+        self._take_places(call, self._limits_of(call, budget, circuit), circuit, now)
         budget.take(queue, call)
         if queue.is_listed:
             budget.ready[queue.kind].move_to_end(queue)
         self._schedule(budget)
         return call
+
+    def _limits_of(self, call: Call, budget: Budget, circuit: Circuit) -> tuple[Places, ...]:
+        """Return the limits that a call counts against if it goes out now."""
+        return budget.limits[call.priority] if circuit.answers else self._unproven
+
+    @staticmethod
+    def _take_turn(call: Call, budget: Budget) -> None:
+        budget.pace.reserve()
+        budget.last = call.priority
+
+    @staticmethod
+    def _take_places(call: Call, limits: tuple[Places, ...], circuit: Circuit, now: float) -> None:
+        call.places = limits
+        for places in limits:
+            places.in_flight += 1
+        circuit.began(now)
 
     def _full(self, queue: Queue, now: float) -> "Circuit | Places | None":
         circuit = queue.circuit
@@ -284,13 +314,15 @@ class CallOrder:
     def _leave_places(self, call: Call) -> None:
         for places in call.places or ():
             places.in_flight -= 1
-            if places.waiting:
-                self._roomy.append(places)
+            self._note_room(places)
         call.places = None
         circuit = self._circuits.of(call.circuit)
         circuit.ended()
-        if circuit.waiting:
-            self._roomy.append(circuit)
+        self._note_room(circuit)
+
+    def _note_room(self, resource: "Circuit | Places") -> None:
+        if resource.waiting:
+            self._roomy.append(resource)
 
     def _schedule(self, budget: Budget) -> None:
         """Look at a budget again when it allows the next call."""
@@ -313,7 +345,10 @@ class CallOrder:
     def _new_budget(self, _key: Hashable) -> Budget:
         limits = self._limits
         pace = Pace(limits.rate, burst=limits.burst, timer=self._timer)
-        return Budget(pace, limits.in_flight, limits.new_in_flight)
+        own = Places(limits.in_flight)
+        # By priority: of known calls, and of new ones.
+        known = (self._all, own)
+        return Budget(pace, own, (known, (self._new, Places(limits.new_in_flight), *known)))
 
 
 def _queue_key(kind: int, circuit: Hashable, priority: Priority, *, doubtful: bool = False) -> Hashable:

@@ -80,6 +80,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         """
         if self._is_closing:
             raise STOPPING.error()
+        if self.order.begin_at_once(pending):
+            self._pending[pending.key] = pending
+            self._begin(pending)
+            return
         try:
             lost = self.order.add(pending)
         except QueueFullError as error:

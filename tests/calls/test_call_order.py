@@ -83,6 +83,44 @@ class Run:
         return done
 
 
+def test_a_call_that_nothing_holds_up_needs_no_place_in_the_queue() -> None:
+    run = Run("host", queued=0, new_queued=0)
+    call = Call(owner="a", budget="a", circuit="host", priority=NEW)
+    assert run.order.begin_at_once(call)
+    assert run.order.next() is None
+    run.order.ended(call, called=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "before"),
+    [
+        ({}, 1),
+        ({"burst": 9.0}, 4),
+        ({"burst": 9.0, "circuit_in_flight": 2}, 2),
+        ({"burst": 9.0, "total_in_flight": 1}, 1),
+    ],
+    ids=["rate", "limit of the account", "limit of the endpoint", "limit of all accounts"],
+)
+def test_a_call_that_has_to_wait_does_not_go_out_at_once(changes: dict[str, float], before: int) -> None:
+    run = Run("host", **changes)
+    begun = [
+        run.order.begin_at_once(Call(owner="a", budget="a", circuit="host", priority=NEW)) for _ in range(before + 1)
+    ]
+    assert begun == [True] * before + [False]
+
+
+def test_a_call_goes_out_at_once_only_where_no_other_waits_for_the_same_place() -> None:
+    run = Run("host", "other", burst=9.0, circuit_in_flight=2)
+    for _ in range(3):
+        run.add()
+    first, _ = run.begin()
+    run.order.ended(first, called=True)
+    rival = Call(owner="b", budget="b", circuit="host", priority=NEW)
+    assert not run.order.begin_at_once(rival), "a call of another account waits for the free place"
+    assert not run.order.begin_at_once(Call(owner="a", budget="a", circuit="other", priority=NEW)), "likewise"
+    assert run.order.begin_at_once(Call(owner="b", budget="b", circuit="other", priority=NEW))
+
+
 def test_calls_of_a_budget_go_out_evenly() -> None:
     run = Run("host")
     calls = [run.add() for _ in range(10)]
@@ -386,7 +424,11 @@ def test_all_calls_can_be_taken_at_the_end() -> None:
 ACCOUNTS, HOSTS = "abc", "xyz"
 ACTIONS = st.one_of(
     st.tuples(
-        st.just("add"), st.sampled_from(ACCOUNTS), st.sampled_from(HOSTS), st.sampled_from(Priority), st.booleans()
+        st.sampled_from(["add", "add-or-begin"]),
+        st.sampled_from(ACCOUNTS),
+        st.sampled_from(HOSTS),
+        st.sampled_from(Priority),
+        st.booleans(),
     ),
     st.tuples(st.sampled_from(["answer", "fail", "not-made", "aside"]), st.integers(0, 20)),
     st.tuples(st.sampled_from(["back", "drop", "abandon"]), st.integers(0, 20)),
@@ -427,6 +469,15 @@ class Model:
         if lost is not None:
             self.waiting.remove(lost)
         self.waiting.append(call)
+
+    def do_add_or_begin(self, account: str, host: str, priority: Priority, doubtful: bool) -> None:  # noqa: FBT001
+        call = Call(owner=account, budget=account, circuit=host, priority=priority, doubtful=doubtful)
+        if not self.run.order.begin_at_once(call):
+            self.do_add(account, host, priority, doubtful)
+            return
+        assert not [waiting for waiting in self.waiting if waiting.budget == account], "it overtakes none"
+        self.out.append(call)
+        self.began[account].append(self.run.clock.now)
 
     def _end(self, number: int, *, called: bool) -> Call | None:
         if not self.out:
