@@ -5,13 +5,14 @@ there are two; the load and the emulated AWS share the other one. What counts is
 as the kernel accounts for it), so that a slow neighbour changes the wall time and not the result. Latencies are those of a
 closed loop: every connection asks again at once, so they are the queue of a server at its limit.
 
-A miss is measured three times more: by a service whose caches are full, by one that reaches STS over TLS, and by Go. Behind
-the table come the cold start, the memory, and what is promised. Exit status 1 when a promise did not hold.
+A miss is measured four times more: by a service whose caches are full, by one that reaches STS over TLS, by Go, and by a
+server in Python that makes the same call to STS and decides nothing (`bench.forwarder`). Behind the table come the cold start, the memory, and what is promised. Exit status 1 when a promise did not hold.
 """
 
 import argparse
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ from typing import Final
 from app.emulator import Emulator
 from bench import footprint, golang
 from bench.agree import require_agreement
+from bench.credentials import presigned_urls, target_of
 from bench.image_packages import development_modules
 from bench.load import Generator, PythonGenerator
 from bench.processes import cores, end, free_port, on_core, start, wait_until_ready
@@ -90,6 +92,19 @@ def _start_servers(
         stack.callback(end, trivial)
         wait_until_ready(port, trivial, "/")
         servers[name] = Server(trivial, port)
+    port = free_port()
+    forwarder = start(
+        [sys.executable, "-m", "bench.forwarder", str(port), emulator.url],
+        core,
+        environment=dict(os.environ),
+        stdin=subprocess.PIPE,
+    )
+    stack.callback(end, forwarder)
+    if forwarder.stdin is not None:
+        forwarder.stdin.write(target_of(next(presigned_urls(emulator, 1))).encode())
+        forwarder.stdin.close()
+    wait_until_ready(port, forwarder, "/")
+    servers["forwarder"] = Server(forwarder, port)
     servers["service"] = _start_service(emulator, core, extra, stack)
     servers["tokens"] = _start_service(emulator, core, {**extra, **signing_keys(folder)}, stack)
     upstream = stack.enter_context(open_upstream(emulator.world, folder, tls=True))

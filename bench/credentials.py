@@ -66,6 +66,11 @@ def presigned_urls(
             yield signer.sign(LONGEST - index)
 
 
+def target_of(url: str) -> str:
+    """Return what the service sends to STS for a presigned URL: path and query."""
+    return url.removeprefix(f"https://{HOST}")
+
+
 def claim_of(service: str = "demo-app", mesh: str = "default") -> dict[str, Any]:
     """Return what a data plane proxy of a service says it is."""
     return {"type": "dataplane", "mesh": mesh, "name": f"{service}-1", "tags": {"kuma.io/service": [service]}}

@@ -12,7 +12,7 @@ from typing import Final
 from app.core.base64_text import decode_base64url
 from app.emulator import EXAMPLE, Emulator
 from app.emulator.world import World
-from bench.credentials import HOST, Signer, call_of, claim_of, presigned_urls
+from bench.credentials import Signer, call_of, claim_of, presigned_urls, target_of
 from bench.load import PATH, Generator
 from bench.processes import Process, cpu_seconds, memory_mb, on_core
 from bench.rows import Row
@@ -61,6 +61,7 @@ def measure(
     overhead: list[float] = []
     for number in range(rounds):
         repeated = [bodies.hits[index % HIT_CREDENTIALS] for index in range(TRIVIAL_REQUESTS)]
+        _serve(rows["forwarder"], servers["forwarder"], repeated[:MISS_REQUESTS], generator)
         batches = {
             "hit": repeated[:HIT_REQUESTS],
             "miss": list(islice(bodies.misses, MISS_REQUESTS)),
@@ -93,6 +94,7 @@ def _rows(servers: Mapping[str, Server]) -> dict[str, Row]:
             rows[f"service {kind}"].rival = rows[f"go {kind}"]
         if kind == "miss":
             rows.update({f"{name} miss": Row(words) for name, words in OTHER_MISSES.items() if name in servers})
+            rows["forwarder"] = Row("  no decision: one STS call alone", rival=rows.get("go miss"))
     rows["reused token"], rows["fresh token"] = Row("token, known credential"), Row("  the same, signed anew")
     rows["aiohttp"], rows["httpx"] = Row("bare client: aiohttp"), Row("bare client: httpx, 64 at once")
     return rows
@@ -128,8 +130,7 @@ def _bare(row: Row, name: str, url: str, batch: list[bytes], core: int) -> None:
 
 def _target(body: bytes) -> str:
     """Return what the service sends to STS for a call: path and query."""
-    url = decode_base64url(json.loads(body)["credential"].partition(".")[2]).decode("ascii")
-    return url.removeprefix(f"https://{HOST}")
+    return target_of(decode_base64url(json.loads(body)["credential"].partition(".")[2]).decode("ascii"))
 
 
 def build_world(rounds: int) -> World:
