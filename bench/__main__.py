@@ -6,7 +6,8 @@ as the kernel accounts for it), so that a slow neighbour changes the wall time a
 closed loop: every connection asks again at once, so they are the queue of a server at its limit.
 
 A miss is measured four times more: by a service whose caches are full, by one that reaches STS over TLS, by Go, and by a
-server in Python that makes the same call to STS and decides nothing (`bench.forwarder`). Behind the table come the cold start, the memory, and what is promised. Exit status 1 when a promise did not hold.
+server in Python that makes the same call to STS and decides nothing (`bench.forwarder`). Behind the table come the cold
+start, the memory, and what is promised. Exit status 1 when a promise did not hold.
 """
 
 import argparse

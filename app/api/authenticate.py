@@ -18,9 +18,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api import call_bounds
 from app.api.answer import Answer
-from app.api.known_calls import Credential, KnownCalls
+from app.api.known_calls import KnownCalls
 from app.api.problems import problem_answer, reason_answer
 from app.core.errors import AuthError, RequestError, UpstreamError
+from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyRequest
 from app.core.reasons import Reason
 from app.decision.authenticator import Decider, Decision
@@ -52,7 +53,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Way(Protocol):
     """Another way through here: how its call is read, and what an approval is answered with."""
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
         """Read a call.
 
         Raises:
@@ -134,7 +135,7 @@ class AuthenticateEndpoint:
         """Come back when no call is under way, not even one whose body is on its way."""
         await self._idle.wait()
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
         _require_readable(headers)
         began = time.monotonic()
@@ -151,22 +152,22 @@ class AuthenticateEndpoint:
         self._require_room(credential)
         return credential, claimed
 
-    def recall(self, text: str) -> Credential:
-        """Return what is known of a credential that came without a body, or itself."""
+    def recall(self, text: str) -> PresentedCredential:
+        """Return what is known of a credential that came without a body, or the credential as a new one."""
         credential = self._known_calls.recall(text)
         self._require_room(credential)
         return credential
 
-    def _require_room(self, credential: Credential) -> None:
+    def _require_room(self, credential: PresentedCredential) -> None:
         # Not before the body is whole: whoever sends none must not take the place of those who do (I20). And not for those
         # who are known: whoever presents what STS has to be asked about must not take theirs.
-        if isinstance(credential, str) and self._decisions >= MAX_DECISIONS:
-            if self._waits_for_nobody is not None and self._waits_for_nobody(credential):
+        if isinstance(credential, NewCredential) and self._decisions >= MAX_DECISIONS:
+            if self._waits_for_nobody is not None and self._waits_for_nobody(credential.text):
                 return
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
 
     async def _decide(
-        self, credential: Credential, claimed: ProxyRequest | None, request_id: str, way: Way | None
+        self, credential: PresentedCredential, claimed: ProxyRequest | None, request_id: str, way: Way | None
     ) -> Answer:
         trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
         started = time.perf_counter()

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from app.api.schemas import parse_call
-from app.core.known_credential import KnownCredential
+from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyRequest
 from app.decision.authenticator import KnownTexts
 
@@ -20,8 +20,6 @@ MAX_CALLS: Final = 20_000
 # 620 MB with such claims; of those that are kept, 8 KB each.
 MAX_KEPT_CHARACTERS: Final = 1024
 _KEY_BYTES: Final = 32
-
-Credential = str | KnownCredential
 
 
 class _Call(NamedTuple):
@@ -40,12 +38,13 @@ class KnownCalls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    def recall(self, credential: str) -> Credential:
-        """Return what is known of a credential, or itself."""
-        return self._credentials.recall(self._credentials.key_of(credential)) or credential
+    def recall(self, text: str) -> PresentedCredential:
+        """Return what is known of a credential, or the credential as a new one."""
+        key = self._credentials.key_of(text)
+        return self._credentials.recall(key) or NewCredential(text, key)
 
-    def read(self, body: bytes) -> tuple[Credential, ProxyRequest | None]:
-        """Return the credential, or what is known of it, and what the proxy says it is.
+    def read(self, body: bytes) -> tuple[PresentedCredential, ProxyRequest | None]:
+        """Return what is known of the credential, or the credential as a new one, and what the proxy says it is.
 
         Raises:
             RequestError: ``malformed_request``.
@@ -58,17 +57,16 @@ class KnownCalls:
                 self._calls.move_to_end(key)
                 return known, call.claimed
             del self._calls[key]
-        credential, claimed = parse_call(body)
-        credential_key = self._credentials.key_of(credential)
-        known = self._credentials.recall(credential_key)
-        if known is None:
+        text, claimed = parse_call(body)
+        credential = self.recall(text)
+        if isinstance(credential, NewCredential):
             return credential, claimed
         if claimed is not None and _count_characters(claimed) > MAX_KEPT_CHARACTERS:
-            return known, claimed
+            return credential, claimed
         if len(self._calls) >= MAX_CALLS:
             self._calls.popitem(last=False)
-        self._calls[key] = _Call(credential_key, claimed)
-        return known, claimed
+        self._calls[key] = _Call(credential.key, claimed)
+        return credential, claimed
 
 
 def _count_characters(claimed: ProxyRequest) -> int:

@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answer import Answer
 from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
-from app.api.known_calls import Credential
 from app.core.errors import AuthError, AuthorizationError, CredentialError, RequestError
+from app.core.known_credential import PresentedCredential
 from app.core.proxy import ProxyRequest
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
@@ -34,7 +34,7 @@ class TokenWay:
         self._endpoint = endpoint
         self._issuer = issuer
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
         """Read the same JSON."""
         return await self._endpoint.read(headers, receive)
 
@@ -67,7 +67,7 @@ class ExtAuthzWay:
         self._endpoint = endpoint
         self._issuer = issuer
 
-    async def read(self, headers: Headers, _receive: Receive) -> tuple[Credential, ProxyRequest | None]:
+    async def read(self, headers: Headers, _receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
         """Take the credential out of the one ``authorization``; the body, if Envoy sends the stream's, is nothing to us.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What is left to know of a credential whose bytes were judged and vouched for before."""
+"""A credential as a decision finds it: new, or known since its bytes were judged and vouched for before."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -6,6 +6,19 @@ from datetime import datetime, timedelta
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import Principal
 from app.core.signed_request import CredentialForm
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A credential that is not known. Untrusted.
+
+    Attributes:
+        text: what the proxy presented; secret.
+        key: the key of its text.
+    """
+
+    text: str = field(repr=False)
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +42,9 @@ class KnownCredential:
     principal: Principal
     key: bytes = field(compare=False, repr=False)
     is_approved: bool = field(default=False, compare=False)
+
+
+PresentedCredential = NewCredential | KnownCredential
 
 
 def know(key: bytes, request: ForwardableRequest, principal: Principal) -> KnownCredential:

@@ -1,7 +1,6 @@
 """`CallerIdentity` → `Principal` → `AdmittedPrincipal`: the caller is an IAM role, and its account is in the list."""
 
 import re
-import sys
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -60,12 +59,11 @@ def read_principal(identity: CallerIdentity) -> Principal:
     user_id = _USER_ID.fullmatch(identity.user_id)
     if identity.arn.service != "sts" or identity.arn.region or resource is None or user_id is None:
         raise AuthorizationError(Reason.PRINCIPAL_NOT_A_ROLE, "STS answered another kind of principal than a role")
-    # Thousands of sessions of one role are cached, and have these texts in common.
     return Principal(
-        partition=sys.intern(identity.arn.partition),
-        account=sys.intern(identity.account),
-        role=sys.intern(resource["role"]),
-        role_id=sys.intern(user_id["role_id"]),
+        partition=identity.arn.partition,
+        account=identity.account,
+        role=resource["role"],
+        role_id=user_id["role_id"],
         session=resource["session"],
         request_id=identity.request_id,
     )

@@ -24,7 +24,7 @@ from typing import Protocol
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential
+from app.core.known_credential import KnownCredential, NewCredential, PresentedCredential
 from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
@@ -113,7 +113,7 @@ class Decider(Protocol):
     """What decides about credentials."""
 
     async def authenticate(
-        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
     ) -> "Decision":
         """Decide about one credential and what its proxy says it is; see `Authenticator.authenticate`."""
 
@@ -169,12 +169,12 @@ class Authenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
     ) -> Decision:
         """Decide about one credential and what its proxy says it is.
 
         Args:
-            credential: what the proxy presented; untrusted. Or what is known of exactly that text.
+            credential: what the proxy presented, or what is known of exactly that text at this moment.
             claimed: what the proxy says it is, or None for the identity alone.
             trail: filled in with what was seen, also when this raises.
 
@@ -182,7 +182,7 @@ class Authenticator:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
         trail.claimed = claimed
-        known = await self._find_out(credential, trail) if isinstance(credential, str) else credential
+        known = await self._introduce(credential, trail) if isinstance(credential, NewCredential) else credential
         if trail.sts.cache == NONE:
             trail.sts.cache = HIT
             trail.sts.request_id = known.principal.request_id
@@ -196,17 +196,14 @@ class Authenticator:
             self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
-    async def _find_out(self, credential: str, trail: Trail) -> KnownCredential:
-        key = self._known.key_of(credential)
-        known = self._known.recall(key)
-        if known is not None:
-            return known
+    async def _introduce(self, credential: NewCredential, trail: Trail) -> KnownCredential:
+        text = credential.text
         return await self._introductions.introduce(
-            key, credential, lambda: self._judge(credential, trail), trail
+            credential.key, text, lambda: self._judge(text, trail), trail
         )  # 3, 4
 
-    def _judge(self, credential: str, trail: Trail) -> ForwardableRequest:
-        signed = decode_credential(credential, self._policy.request.forms)  # 1
+    def _judge(self, text: str, trail: Trail) -> ForwardableRequest:
+        signed = decode_credential(text, self._policy.request.forms)  # 1
         trail.form = signed.form
         validated = validate(signed, self._policy.request)  # 2
         now = self._clock()

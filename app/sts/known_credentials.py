@@ -10,11 +10,13 @@ for a role of no proxy; credentials of such roles never evict one that was appro
 
 import hashlib
 import secrets
+import sys
 import time
 from dataclasses import replace
 from typing import Final
 
 from app.core.known_credential import KnownCredential
+from app.core.principal import Principal
 from app.limits.expiring import ExpiringCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
@@ -67,3 +69,15 @@ class KnownCredentials:
         left = known.signed_at + known.lifetime - self._clock()
         cache = self._approved if known.is_approved else self._unapproved
         cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
+
+
+def share_texts(principal: Principal) -> Principal:
+    """Return an equal principal that holds once in memory what thousands of sessions of one role have in common."""
+    return Principal(
+        partition=sys.intern(principal.partition),
+        account=sys.intern(principal.account),
+        role=sys.intern(principal.role),
+        role_id=sys.intern(principal.role_id),
+        session=principal.session,
+        request_id=principal.request_id,
+    )

@@ -23,7 +23,7 @@ from app.core.reasons import Reason
 from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.authenticator import AccountList, IdentitySource
+from app.decision.authenticator import AccountList, Clock, IdentitySource
 from app.decision.trail import Trail
 from app.limits.expiring import ExpiringCache
 from app.limits.pacing import Pace
@@ -31,7 +31,7 @@ from app.local.clock import Clock
 from app.store.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
 from app.sts.allowance import Allowances
-from app.sts.known_credentials import KnownCredentials
+from app.sts.known_credentials import KnownCredentials, share_texts
 from app.sts.known_keys import KnownKeys
 
 # Of one call with both of its attempts.
@@ -189,7 +189,7 @@ class StsUpstream:
     def _remember(self, query: IdentityQuery, identity: CallerIdentity) -> KnownCredential:
         left = self._seconds_left(query)
         try:
-            principal = read_principal(identity)
+            principal = share_texts(read_principal(identity))
         except AuthorizationError as error:
             self._strangers.put(query.key, _denial(query, error), left)
             raise

@@ -14,11 +14,11 @@ Steps 3, 4 and 6, the answers of STS and IAM, are as old as the token: a change 
 
 from collections.abc import Callable
 
-from app.core.known_credential import KnownCredential
+from app.core.known_credential import KnownCredential, PresentedCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyRequest
 from app.core.role_grant import match
-from app.decision.authenticator import Decider, Decision, DecisionPolicy
+from app.decision.authenticator import Clock, Decider, Decision, DecisionPolicy
 from app.decision.trail import PRESENTED, TOKEN_FORM, TokenNote, Trail
 from app.local.clock import Clock
 from app.tokens.codec import end_of, looks_like_token, require_current
@@ -41,12 +41,12 @@ class TokenAuthenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: str | KnownCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
     ) -> Decision:
         """Decide about one credential, a token or another, and what its proxy says it is; see `Authenticator`."""
-        if not isinstance(credential, str) or not looks_like_token(credential):
+        if isinstance(credential, KnownCredential) or not looks_like_token(credential.text):
             return await self._credentials.authenticate(credential, claimed, trail)
-        return self._decide(credential, claimed, trail)
+        return self._decide(credential.text, claimed, trail)
 
     def _decide(self, text: str, claimed: ProxyRequest | None, trail: Trail) -> TokenDecision:
         trail.claimed, trail.form = claimed, TOKEN_FORM

@@ -1,16 +1,19 @@
 """The numbered steps in their order: which ports are asked, with what, and what the trail saw."""
 
 import gc
+import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from app.api.known_calls import KnownCalls
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthenticationError, AuthError, AuthorizationError, CredentialError, UpstreamError
 from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import NewCredential
 from app.core.principal import AdmittedPrincipal
 from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
 from app.core.reasons import Reason
@@ -86,11 +89,15 @@ def authenticator(ports: Ports, now: datetime = NOW, **changes: Any) -> Authenti
     return Authenticator(policy, known, introductions, ports, lambda: now)
 
 
+def new(text: str) -> NewCredential:
+    return NewCredential(text, hashlib.sha256(text.encode()).digest())
+
+
 async def refusal(
     decider: Authenticator, credential: str, trail: Trail, claim: ProxyRequest | None = None
 ) -> AuthError:
     with pytest.raises(AuthError) as raised:
-        await decider.authenticate(credential, claim, trail)
+        await decider.authenticate(new(credential), claim, trail)
     return raised.value
 
 
@@ -98,20 +105,20 @@ async def refusal(
 async def test_authenticate_grants_what_the_role_and_the_proxy_agree_on(
     ports: Ports, trail: Trail, form: CredentialForm
 ) -> None:
-    decision = await authenticator(ports).authenticate(Recipe(form=form).credential(), CLAIM, trail)
+    decision = await authenticator(ports).authenticate(new(Recipe(form=form).credential()), CLAIM, trail)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
     assert decision == Decision(identity=identity, principal=PRINCIPAL, expires_at=NOW + timedelta(minutes=15))
     assert trail.form is form
 
 
 async def test_authenticate_answers_the_identity_alone_when_nothing_is_claimed(ports: Ports, trail: Trail) -> None:
-    decision = await authenticator(ports).authenticate(NATIVE.credential(), None, trail)
+    decision = await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
     assert decision.identity.service == "demo-app"
 
 
 async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: Trail) -> None:
     now = NOW + timedelta(seconds=20)
-    decision = await authenticator(ports, now).authenticate(NATIVE.credential(), CLAIM, trail)
+    decision = await authenticator(ports, now).authenticate(new(NATIVE.credential()), CLAIM, trail)
     assert (trail.form, trail.signed_at, trail.skew) == (CredentialForm.NATIVE, NOW, -20.0)
     assert (trail.claimed, trail.granted, trail.principal) == (CLAIM, decision.identity, PRINCIPAL)
     assert (trail.sts.request_id, trail.iam.request_id) == ("request-of-sts", "request-of-iam")
@@ -119,7 +126,7 @@ async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: Trail) -
 
 async def test_a_verdict_ends_with_the_signature(ports: Ports, trail: Trail) -> None:
     recipe = replace(NATIVE, expires=60)
-    decision = await authenticator(ports).authenticate(recipe.credential(), None, trail)
+    decision = await authenticator(ports).authenticate(new(recipe.credential()), None, trail)
     assert decision.expires_at == NOW + timedelta(seconds=60)
 
 
@@ -164,7 +171,7 @@ async def test_iam_is_not_asked_before_a_listed_role_has_signed(
 
 
 async def test_iam_is_asked_for_the_principal_that_sts_named(ports: Ports, trail: Trail) -> None:
-    await authenticator(ports).authenticate(NATIVE.credential(), None, trail)
+    await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
     assert ports.principals == [AdmittedPrincipal(PRINCIPAL)]
 
 
@@ -204,6 +211,7 @@ class Moving:
     def __post_init__(self) -> None:
         policy = replace(POLICY, accounts=self)
         known = self.known = KnownCredentials(lambda: NOW, lambda: 0.0)  # it never forgets by itself
+        self.calls = KnownCalls(known)
         introductions = new_introductions(self.ports, known, self, lambda: self.now, timer=lambda: 0.0)
         self.decider = Authenticator(policy, known, introductions, self.ports, lambda: self.now)
 
@@ -212,7 +220,8 @@ class Moving:
 
     async def present(self, claim: ProxyRequest | None = CLAIM, text: str | None = None) -> tuple[Decision, Trail]:
         trail = Trail(request_id="request-2", deadline=0.0)
-        return await self.decider.authenticate(text or NATIVE.credential(), claim, trail), trail
+        credential = self.calls.recall(text or NATIVE.credential())
+        return await self.decider.authenticate(credential, claim, trail), trail
 
     async def refused(self, claim: ProxyRequest | None = CLAIM) -> Reason:
         with pytest.raises(AuthError) as raised:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
 from app.sts import known_credentials
-from app.sts.known_credentials import KnownCredentials
+from app.sts.known_credentials import KnownCredentials, share_texts
 from app.telemetry.metrics import Metrics
 from tests.support.exposition import read_samples, value
 from tests.support.principals import PRINCIPAL
@@ -96,6 +96,16 @@ def test_nothing_of_the_text_is_held(time: Time) -> None:
     texts = memory(time)
     remember(texts, "a secret text")
     assert "secret" not in repr(vars(texts))
+
+
+def test_what_sessions_of_one_role_have_in_common_is_held_once() -> None:
+    one, other = (
+        share_texts(replace(PRINCIPAL, role=PRINCIPAL.role.encode().decode(), session=f"task-{number}"))
+        for number in range(2)
+    )
+    assert one == replace(PRINCIPAL, session="task-0")
+    assert one.session != other.session
+    assert one.role is other.role
 
 
 def test_the_number_of_known_texts_is_shown(time: Time) -> None:
