@@ -23,7 +23,7 @@ from app.core.reasons import Reason
 from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.authenticator import AccountList, Clock, IdentitySource
+from app.decision.authenticator import AccountList, IdentitySource
 from app.decision.trail import Trail
 from app.limits.expiring import ExpiringCache
 from app.limits.pacing import Pace

@@ -18,7 +18,7 @@ from app.core.known_credential import KnownCredential, PresentedCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyRequest
 from app.core.role_grant import match
-from app.decision.authenticator import Clock, Decider, Decision, DecisionPolicy
+from app.decision.authenticator import Decider, Decision, DecisionPolicy
 from app.decision.trail import PRESENTED, TOKEN_FORM, TokenNote, Trail
 from app.local.clock import Clock
 from app.tokens.codec import end_of, looks_like_token, require_current

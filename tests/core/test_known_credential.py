@@ -17,7 +17,7 @@ def test_a_known_credential_keeps_the_form_the_life_and_the_principal_alone() ->
         signed_at=NOW,
         lifetime=timedelta(minutes=15),
     )
-    known = know(require_fresh(validated, NOW), PRINCIPAL)
+    known = know(b"key", require_fresh(validated, NOW), PRINCIPAL)
     assert (known.form, known.signed_at, known.lifetime) == (validated.form, NOW, timedelta(minutes=15))
     assert known.principal == PRINCIPAL
     assert not known.is_approved
