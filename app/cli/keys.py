@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from app.cli.options import fail
 from app.core.role_grant import ANY_MESH
 from app.core.token_kind import TokenKind
-from app.settings.checks import DATAPLANE_KEYS, ZONE_KEYS
 from app.tokens.codec import is_key_id
 from app.tokens.control_plane_config import control_plane_yaml, public_pem
 from app.tokens.key_files import MAX_KEY_BITS, MIN_KEY_BITS, is_mesh
@@ -87,7 +86,8 @@ def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: i
     _write_new(private_path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), _PRIVATE_MODE)
     _write_new(public_path, public_pem(public).encode("ascii"), _PUBLIC_MODE)
     line = " ".join(word for word in (kid, mesh, private_path.name) if word is not None)
-    variable = DATAPLANE_KEYS if token_kind is TokenKind.DATAPLANE else ZONE_KEYS
+    is_dataplane = token_kind is TokenKind.DATAPLANE
+    variable = "KMESH_AWSIAM_DATAPLANE_KEYS_FILE" if is_dataplane else "KMESH_AWSIAM_ZONE_KEYS_FILE"
     click.echo(f"# A line for the file of {variable}; its path counts from that file's folder:")
     click.echo(f"#   {line}")
     click.echo("# For the control plane, kuma-cp run --config-file:")

@@ -21,15 +21,13 @@ from app.core.credential import encode_jwt_clothes, encode_native
 from app.local.addresses import ListenAddress, TcpAddress, parse_listen_address
 from app.local.caller_tokens import read_tokens
 from app.local.secret_file import write_secret_file
-from app.settings.checks import CALLER_TOKENS, DEFAULT_LISTEN, EXTRA_REGIONS, TLS_CERT, TLS_KEY
-from app.settings.values import parse_audience, parse_extra_regions
+from app.settings.values import DEFAULT_AUDIENCE, DEFAULT_LISTEN, parse_audience, parse_extra_regions
 
 if TYPE_CHECKING:
     import httpx
 
     from app.core.endpoints import StsEndpoint
 
-DEFAULT_AUDIENCE: Final = "kuma-control-plane"
 _TIMEOUT: Final = 30.0
 # A wildcard is an address to listen on; whoever asks goes to loopback.
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
@@ -69,7 +67,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--extra-regions",
-            envvar=EXTRA_REGIONS,
+            envvar="KMESH_AWSIAM_EXTRA_REGIONS",
             show_envvar=True,
             expose_value=False,
             callback=_keep_extra_regions,
@@ -123,7 +121,7 @@ def sts_endpoints() -> "tuple[StsEndpoint, ...]":
     try:
         extra = [make_sts_endpoints(region) for region in (parse_extra_regions(text) if text else ())]
     except ValueError as error:
-        raise click.UsageError(f"--extra-regions or {EXTRA_REGIONS}: {error}") from error
+        raise click.UsageError(f"--extra-regions or KMESH_AWSIAM_EXTRA_REGIONS: {error}") from error
     return (*load_sts_endpoints(), *itertools.chain.from_iterable(extra))
 
 
@@ -270,21 +268,21 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--tls-key-file",
             type=_FILE,
-            envvar=TLS_KEY,
+            envvar="KMESH_AWSIAM_TLS_KEY_FILE",
             show_envvar=True,
             help="The private key of --tls-cert-file, if it stands in a file of its own.",
         ),
         click.option(
             "--tls-cert-file",
             type=_FILE,
-            envvar=TLS_CERT,
+            envvar="KMESH_AWSIAM_TLS_CERT_FILE",
             show_envvar=True,
             help="PEM of the certificate to show: ask over https, with mutual TLS.",
         ),
         click.option(
             "--tls-ca-file",
             type=_FILE,
-            envvar=TLS_CERT,
+            envvar="KMESH_AWSIAM_TLS_CERT_FILE",
             show_envvar=True,
             help="PEM of the authorities of the service's certificate: ask over https. Out of the variable: the service's "
             "certificate itself.",
@@ -292,7 +290,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--caller-token-file",
             type=_FILE,
-            envvar=CALLER_TOKENS,
+            envvar="KMESH_AWSIAM_CALLER_TOKEN_FILE",
             show_envvar=True,
             help="File of the token that the service knows its callers by; its first one is sent.",
         ),

@@ -2,6 +2,7 @@
 
 import re
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,19 +14,13 @@ from app.local.addresses import is_loopback
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
-_ZONE: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
 _NETLOC: Final = re.compile(
     r"(?:[A-Za-z0-9._~!$&'()*+,;=:%-]*@)?(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?",
     re.ASCII,
 )
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]+", re.ASCII)
-# A header value: visible ASCII, with blanks only within.
-_AUDIENCE: Final = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?", re.ASCII)
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may stand before the name.
-_ROLE_NAME: Final = re.compile(r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}", re.ASCII)
-# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without what would look like a pattern.
-_ROLE_PATH: Final = re.compile(r"/(?:[!-)+->@-~]{1,510}/)?", re.ASCII)
-_EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+DEFAULT_AUDIENCE: Final = "kuma-control-plane"
+DEFAULT_LISTEN: Final = "127.0.0.1:5690"
 
 
 def parse_accounts(text: str) -> frozenset[str]:
@@ -75,19 +70,41 @@ def _accounts(entries: list[str]) -> frozenset[str]:
     return frozenset(entries)
 
 
-def parse_audience(text: str) -> str:
-    """Check that an audience can be a header's value."""
-    # SigV4 folds blanks, so that two of them would not tell "a  b" from "a b".
-    if not _AUDIENCE.fullmatch(text) or "  " in text:
-        raise ValueError("it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row")
-    return text
+def _matching(pattern: str, remedy: str) -> Callable[[str], str]:
+    """Return a parser of ASCII text that matches a pattern in full. Its error does not repeat the text."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def parse(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(remedy)
+        return text
+
+    return parse
 
 
-def parse_zone(text: str) -> str:
-    """Check the name of a zone."""
-    if not _ZONE.fullmatch(text):
-        raise ValueError("it must be the name of a zone: 1 to 253 characters of 0-9 a-z . _ -")
-    return text
+# A header value. SigV4 folds blanks, so that "a  b" could not be told from "a b": no two in a row.
+parse_audience: Final = _matching(
+    r"(?!.*  )[!-~](?:[ -~]{0,253}[!-~])?",
+    "it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row",
+)
+parse_zone: Final = _matching(
+    r"[0-9a-z._-]{1,253}", "it must be the name of a zone: 1 to 253 characters of 0-9 a-z . _ -"
+)
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html; a path may precede the name.
+parse_role_name: Final = _matching(
+    r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}",
+    "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader",
+)
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without what would look like a pattern. Without
+# the slash at the end, /mesh would also match /mesh-test/.
+parse_role_path_prefix: Final = _matching(
+    r"/(?:[!-)+->@-~]{1,510}/)?",
+    "it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/",
+)
+parse_external_id: Final = _matching(
+    r"[\w+=,.@:/-]{2,1224}",
+    "it must be 2 to 1224 letters, digits and _+=,.@:/- (as the reader role's trust policy has it)",
+)
 
 
 def parse_workers(text: str) -> int:
@@ -100,31 +117,6 @@ def parse_workers(text: str) -> int:
     return 1
 
 
-def parse_role_name(text: str) -> str:
-    """Check the name of the reader role."""
-    if not _ROLE_NAME.fullmatch(text):
-        raise ValueError(
-            "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader"
-        )
-    return text
-
-
-def parse_role_path_prefix(text: str) -> str:
-    """Check the prefix of a role's path. Without its slash at the end, ``/mesh`` would also match ``/mesh-test/``."""
-    if not _ROLE_PATH.fullmatch(text):
-        raise ValueError("it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/")
-    return text
-
-
-def parse_external_id(text: str) -> str:
-    """Check an external id; it is not repeated in the error."""
-    if not _EXTERNAL_ID.fullmatch(text):
-        raise ValueError(
-            "it must be 2 to 1224 letters, digits and _+=,.@:/- (as the reader role's trust policy has it)"
-        )
-    return text
-
-
 def parse_regions(text: str) -> frozenset[str]:
     """Parse the comma-separated list of regions; whether they exist is checked against botocore's data."""
     regions = frozenset(entry for region in text.split(",") if (entry := region.strip()))
@@ -134,7 +126,7 @@ def parse_regions(text: str) -> frozenset[str]:
 
 
 def parse_extra_regions(text: str) -> frozenset[str]:
-    """Parse the comma-separated names of newer regions; `settings_checks` compares them with the partition."""
+    """Parse the comma-separated names of newer regions; `rules` compares them with the partition."""
     # Strip only spaces: a line break is no part of a region's exact name.
     regions = frozenset(region.strip(" ") for region in text.split(","))
     if not all(map(can_be_region, regions)):

@@ -1,0 +1,233 @@
+"""Which proxies may join, out of which accounts, and how their roles are read."""
+
+from collections.abc import Set as AbstractSet
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field
+
+from app.core.endpoints import StsEndpoints, select_endpoints
+from app.core.proxy import ProxyType
+from app.core.role_grant import AccountMeshes
+from app.core.signed_request import ALL_FORMS, CredentialForm
+from app.settings.parsing import SettingsGroup, setting
+from app.settings.values import (
+    DEFAULT_AUDIENCE,
+    AccountsFile,
+    parse_account_meshes,
+    parse_accounts,
+    parse_audience,
+    parse_external_id,
+    parse_extra_regions,
+    parse_forms,
+    parse_regions,
+    parse_role_name,
+    parse_role_path_prefix,
+    parse_zone,
+    read_accounts_file,
+)
+from app.sts.endpoints import load_sts_endpoints, make_sts_endpoints
+
+AWS_IAM: Final = "aws-iam"
+_AuthType = Literal["aws-iam", "dpToken", "zoneToken", "serviceAccountToken", "none"]
+
+
+class ProxyTypeSettings(SettingsGroup):
+    """Which types of proxies use aws-iam: the control plane's own variables."""
+
+    auth_type: _AuthType | None = setting(
+        "KUMA_DP_SERVER_AUTH_TYPE",
+        "Control plane 2.0 to 2.6. `aws-iam` turns on data plane proxies, ingresses and egresses. `dpToken`, "
+        "`zoneToken`, `serviceAccountToken` and `none` leave them off.",
+    )
+    dp_proxy_type: _AuthType | None = setting(
+        "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE",
+        "Control plane 2.7 and later. `aws-iam` turns on data plane proxies.",
+    )
+    zone_proxy_type: _AuthType | None = setting(
+        "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
+        "Control plane 2.7 and later. `aws-iam` turns on ingresses and egresses.",
+    )
+    use_token_path: bool = setting(
+        "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH",
+        "Control plane 2.0 to 2.6. Must be `true` beside `aws-iam`: a credential lives 15 minutes and is renewed in"
+        " a file.",
+        default=False,
+    )
+    reloadable_tokens: bool = setting(
+        "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS",
+        "Control plane 2.7 and later. Must be `true` beside `aws-iam`, for the same reason.",
+        default=False,
+    )
+
+    @property
+    def enabled_types(self) -> frozenset[ProxyType]:
+        """The proxy types that use aws-iam."""
+        if self.auth_type == AWS_IAM:
+            return frozenset(ProxyType)
+        dataplanes = {ProxyType.DATAPLANE} if self.dp_proxy_type == AWS_IAM else set()
+        zone_proxies = {ProxyType.INGRESS, ProxyType.EGRESS} if self.zone_proxy_type == AWS_IAM else set()
+        return frozenset(dataplanes | zone_proxies)
+
+
+class AdmissionSettings(SettingsGroup):
+    """What a credential and its role must be."""
+
+    accounts: Annotated[frozenset[str] | None, BeforeValidator(parse_accounts)] = setting(
+        "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS",
+        "Required, unless the next one is set. The AWS accounts whose roles may join: 12 digits each, separated by "
+        "commas. There is no wildcard, and an empty list is refused.",
+    )
+    accounts_file: Annotated[AccountsFile | None, BeforeValidator(read_accounts_file)] = setting(
+        "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE",
+        "The same list in a UTF-8 file: one account a line, comments behind `#`. It is read again when it changes. "
+        "Exactly one of the two is set.",
+    )
+    account_meshes: Annotated[AccountMeshes | None, BeforeValidator(parse_account_meshes)] = setting(
+        "KMESH_AWSIAM_ACCOUNT_MESHES",
+        "The meshes that the roles of each account may claim: `111122223333=default|payments,444455556666=*`. When "
+        "it is set, every listed account must stand in it, and an account without an entry claims nothing. `*` is "
+        "every mesh, and **zone proxies need it**. Unset: no limit.",
+    )
+    audience: Annotated[str, BeforeValidator(parse_audience)] = setting(
+        "KMESH_AWSIAM_AUDIENCE",
+        "What a credential must be bound to by its signature: 1 to 255 printable ASCII characters. Give each "
+        "control plane its own value. Do not use the name of an EKS cluster or the id of a Vault server: a "
+        "credential that is made for one of these would be accepted here too, and the other way round. With the "
+        "default the service starts with a warning.",
+        default=DEFAULT_AUDIENCE,
+    )
+    allow_unbound: bool = setting(
+        "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS",
+        "Also accept credentials whose signature covers no audience header at all. **They can be replayed from "
+        "wherever they were sent before**: only for the time of a migration. One bound to another audience stays "
+        "refused.",
+        default=False,
+    )
+    credential_forms: Annotated[frozenset[CredentialForm], BeforeValidator(parse_forms)] = setting(
+        "KMESH_AWSIAM_CREDENTIAL_FORMS",
+        "The [forms of credential](credential.md#forms) that are accepted, separated by commas: `native`, `jwt`, "
+        "`eks`, `envelope`, `plain_envelope`. A credential of another form is `credential_malformed`. The variable "
+        "does not affect tokens of this service. An empty list is refused.",
+        default=ALL_FORMS,
+    )
+    regions: Annotated[frozenset[str], BeforeValidator(parse_regions)] = setting(
+        "KMESH_AWSIAM_REGIONS",
+        "STS regions that a credential may be signed for, separated by commas. `aws-global` is the global endpoint."
+        " Unset: every region of the partition, and in `aws` the global endpoint. A list that names none, as `,`, "
+        "is refused.",
+        default=frozenset(),
+    )
+    extra_regions: Annotated[frozenset[str] | None, BeforeValidator(parse_extra_regions)] = setting(
+        "KMESH_AWSIAM_EXTRA_REGIONS",
+        "Exact names of regions of the partition that are newer than the installed botocore, separated by commas: "
+        "`eu-north-7`. Each is 1 to 32 characters of `a-z 0-9 -` and has the shape of the partition's regions. "
+        "Their STS hosts are then accepted, and `AWS_REGION` may be one of them. Where `KMESH_AWSIAM_REGIONS` is "
+        "set, it must list them as well. A region that botocore already knows causes a warning.",
+    )
+    partition: str = setting(
+        "KMESH_AWSIAM_PARTITION",
+        "`aws`, `aws-cn`, `aws-us-gov`, `aws-eusc`, `aws-iso`, `aws-iso-b`, `aws-iso-e` or `aws-iso-f`.",
+        default="aws",
+    )
+    require_service_tag: bool = setting(
+        "KMESH_AWSIAM_REQUIRE_SERVICE_TAG",
+        "Refuse data plane roles without `kuma.io/service`. The start warns where "
+        "`KMESH_AWSIAM_DATAPLANE_KEYS_FILE` is set and this is not: to a control plane below 2.13 a token without a"
+        " service is one of every service, whatever its workload. It does not apply to roles of zone proxies.",
+        default=False,
+    )
+    require_workload_tag: bool = setting(
+        "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG",
+        "Refuse roles without `kuma.io/workload` (`role_workload_missing`): those of data planes, and those of "
+        "[zone proxies in a Dataplane](http-api.md#zone-proxies-in-a-dataplane). From Kuma 2.13 on the workload can"
+        " be the proxy's SPIFFE id. **Set it to `true` where a stock control plane of 2.13.0 to 2.13.9, 2.14.0 or "
+        "2.14.1 checks tokens of this service**: these versions accept a token without a workload for every "
+        "workload.",
+        default=False,
+    )
+    allow_unbound_workloads: bool = setting(
+        "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS",
+        "Let a proxy carry the label `kuma.io/workload` although its role has no such tag. **Such a proxy chooses "
+        "its workload itself**: only for the time until the roles are tagged. The start warns.",
+        default=False,
+    )
+    role_path_prefix: Annotated[str | None, BeforeValidator(parse_role_path_prefix)] = setting(
+        "KMESH_AWSIAM_ROLE_PATH_PREFIX",
+        "Accept only roles whose path, as IAM answers it, begins with this text, for example `/mesh/`. The text "
+        "begins and ends with `/` and is no pattern. Other roles are denied with `role_path_not_allowed`. IAM "
+        "policies can limit who makes roles under a path ([Guard the tags](../how-to/guard-the-tags.md)). A "
+        "presented token does not contain the role's path, so this setting does not affect it.",
+    )
+    zone: Annotated[str | None, BeforeValidator(parse_zone)] = setting(
+        "KMESH_AWSIAM_ZONE",
+        "The one zone of ingresses and egresses. If the role's tag or the proxy names another zone, the proxy is "
+        "denied with `proxy_zone_mismatch`. A zone token is issued for this zone if neither the role nor the proxy "
+        "names one. The setting does not apply to zone proxies in a Dataplane. Unset: no limit.",
+    )
+
+    @property
+    def authorized_accounts(self) -> frozenset[str]:
+        """The listed accounts, of the variable or the file."""
+        return self.accounts or (self.accounts_file.accounts if self.accounts_file else frozenset())
+
+    @property
+    def accepted_endpoints(self) -> StsEndpoints:
+        """The STS endpoints that a credential may be signed for."""
+        extra = (endpoint for region in self.extra_regions or () for endpoint in make_sts_endpoints(region))
+        return select_endpoints((*load_sts_endpoints(), *extra), partition=self.partition, regions=self.regions)
+
+    def check_accounts(self, accounts: AbstractSet[str]) -> None:
+        """Check a list of accounts, at the start or later, against the map of meshes.
+
+        Raises:
+            ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``, so that it could claim nothing.
+        """
+        if self.account_meshes is not None and (missing := sorted(accounts - self.account_meshes.keys())):
+            raise ValueError(f"every listed account must stand in it; add {', '.join(missing)} (=* for every mesh)")
+
+
+class RoleSettings(SettingsGroup):
+    """How roles are read, and for how long their tags are believed."""
+
+    reader_role_name: Annotated[str | None, BeforeValidator(parse_role_name)] = setting(
+        "KMESH_AWSIAM_READER_ROLE_NAME",
+        "The role to assume in each listed account other than the service's own, with its path if it has one: "
+        "`kuma-reader` or `mesh/kuma-reader`.",
+    )
+    reader_external_id: Annotated[str | None, BeforeValidator(parse_external_id)] = setting(
+        "KMESH_AWSIAM_READER_EXTERNAL_ID",
+        "The external id that the reader roles' trust policies ask for. Needs the one before. It is never printed.",
+        repr=False,
+    )
+    role_ttl: Annotated[float, Field(gt=0, le=3600)] = setting(
+        "KMESH_AWSIAM_ROLE_TTL",
+        "Seconds that a role's tags are believed; over 0, at most 3600. It is the delay of a tag change, and it "
+        "paces the calls to IAM.",
+        default=300,
+    )
+    role_max_stale: Annotated[float, Field(ge=0, le=86_400)] = setting(
+        "KMESH_AWSIAM_ROLE_MAX_STALE",
+        "Seconds that a known role is believed while IAM cannot be asked, counted from the last answer of IAM; 0 to"
+        " 86400. It is the bound of a revocation during an outage. Below `KMESH_AWSIAM_ROLE_TTL`, as with `0`, a "
+        "role ends with its TTL.",
+        default=3600,
+    )
+    sts_rate: Annotated[float, Field(ge=1, le=100_000)] = setting(
+        "KMESH_AWSIAM_STS_RATE",
+        "Calls a second to STS, for each account and region; 1 to 100000. AWS allows 600, and the workloads' own "
+        "`AssumeRole` calls take from the same quota. Calls beyond it wait, and those that would wait too long are "
+        "told when to come again.",
+        default=500,
+    )
+    iam_rate: Annotated[float, Field(ge=0.1, le=1_000)] = setting(
+        "KMESH_AWSIAM_IAM_RATE",
+        "Calls a second to IAM, for each account; 0.1 to 1000. AWS publishes no quota; people find 10 to 20.",
+        default=8,
+    )
+    role_prefetch: bool = setting(
+        "KMESH_AWSIAM_ROLE_PREFETCH",
+        "Read the roles of every listed account by pages, ahead of their proxies, and again before their time is "
+        "over. It needs `iam:GetAccountAuthorizationDetails` for the service's own role and for each reader role, "
+        "which shows all policies of an account. Where it is not allowed, roles are read one by one as without it.",
+        default=False,
+    )

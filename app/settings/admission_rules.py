@@ -1,0 +1,132 @@
+"""The rules between the variables of `app.settings.admission`, and of the partition and its regions."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from app.settings.admission import AWS_IAM
+from app.settings.parsing import Problem
+from app.sts.endpoints import load_sts_endpoints, partition_of
+
+if TYPE_CHECKING:
+    from app.settings.environment import Settings
+
+
+def _a_proxy_type_uses_aws_iam(settings: "Settings") -> Iterator[Problem]:
+    if not settings.enabled_types:
+        yield Problem(
+            "KUMA_DP_SERVER_AUTH_TYPE or KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE / KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
+            "none of them says aws-iam, so there is nothing to authenticate; set the first for a control plane of 2.0 to "
+            "2.6, or the others for 2.7 and later, to aws-iam",
+        )
+
+
+def _generations_agree(settings: "Settings") -> Iterator[Problem]:
+    old = settings.auth_type
+    for variable, new in (
+        ("KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", settings.dp_proxy_type),
+        ("KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE", settings.zone_proxy_type),
+    ):
+        if old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM):
+            yield Problem(
+                f"KUMA_DP_SERVER_AUTH_TYPE and {variable}",
+                "they disagree about aws-iam; keep the one of your control plane's generation (2.7 brought the second)",
+            )
+
+
+def _credentials_can_be_renewed(settings: "Settings") -> Iterator[Problem]:
+    remedy = "set it to true: a credential lives 15 minutes and is renewed in a file"
+    if settings.auth_type == AWS_IAM and not settings.use_token_path:
+        yield Problem("KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH", remedy)
+    if AWS_IAM in (settings.dp_proxy_type, settings.zone_proxy_type) and not settings.reloadable_tokens:
+        yield Problem("KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", remedy)
+
+
+def _accounts_are_listed_once(settings: "Settings") -> Iterator[Problem]:
+    given = settings.model_fields_set & {"accounts", "accounts_file"}
+    if not given:
+        yield Problem(
+            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS",
+            "set it to the AWS account ids whose roles may join: 111122223333,444455556666 (or "
+            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE)",
+        )
+    if len(given) > 1:
+        yield Problem(
+            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS and KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE",
+            "exactly one of them is to be set; remove one",
+        )
+
+
+def _accounts_have_meshes(settings: "Settings") -> Iterator[Problem]:
+    try:
+        settings.check_accounts(settings.authorized_accounts)
+    except ValueError as error:
+        yield Problem("KMESH_AWSIAM_ACCOUNT_MESHES", str(error))
+
+
+def _external_id_has_its_role(settings: "Settings") -> Iterator[Problem]:
+    if "reader_external_id" in settings.model_fields_set and "reader_role_name" not in settings.model_fields_set:
+        yield Problem(
+            "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
+        )
+
+
+def _partition_exists(settings: "Settings") -> Iterator[Problem]:
+    partitions = dict.fromkeys(endpoint.partition for endpoint in load_sts_endpoints())
+    if settings.partition not in partitions:
+        yield Problem("KMESH_AWSIAM_PARTITION", f"it must be one of {', '.join(partitions)}")
+
+
+def _extra_regions_fit(settings: "Settings") -> Iterator[Problem]:
+    extra = settings.extra_regions or frozenset()
+    if not _known_regions(settings):
+        return
+    if foreign := sorted(region for region in extra if partition_of(region) != settings.partition):
+        yield Problem(
+            "KMESH_AWSIAM_EXTRA_REGIONS",
+            f"no name of a region of partition {settings.partition}: {', '.join(foreign)}; correct or remove it",
+        )
+    elif settings.regions and (unlisted := sorted(extra - settings.regions)):
+        yield Problem(
+            "KMESH_AWSIAM_EXTRA_REGIONS",
+            f"KMESH_AWSIAM_REGIONS is set and lacks {', '.join(unlisted)}; list it there as well",
+        )
+
+
+def _regions_exist(settings: "Settings") -> Iterator[Problem]:
+    known = _known_regions(settings)
+    if known and (unknown := sorted(settings.regions - known)):
+        yield Problem(
+            "KMESH_AWSIAM_REGIONS",
+            f"no STS region of partition {settings.partition}: {', '.join(unknown)}; it has {', '.join(sorted(known))}; "
+            "name a newer one in KMESH_AWSIAM_EXTRA_REGIONS as well",
+        )
+
+
+def _own_region_exists(settings: "Settings") -> Iterator[Problem]:
+    known = _known_regions(settings)
+    if known and settings.own_region not in known:
+        yield Problem(
+            "AWS_REGION" if settings.aws_region else "AWS_DEFAULT_REGION",
+            f"no region of KMESH_AWSIAM_PARTITION, which is {settings.partition}; correct one of them, or name a newer "
+            "region in KMESH_AWSIAM_EXTRA_REGIONS",
+        )
+
+
+def _known_regions(settings: "Settings") -> frozenset[str]:
+    """Return the regions of the partition, with those that the operator adds; none for an unknown partition."""
+    known = frozenset(endpoint.region for endpoint in load_sts_endpoints() if endpoint.partition == settings.partition)
+    return known and known | (settings.extra_regions or frozenset())
+
+
+ADMISSION_RULES: Final = (
+    _a_proxy_type_uses_aws_iam,
+    _generations_agree,
+    _credentials_can_be_renewed,
+    _accounts_are_listed_once,
+    _accounts_have_meshes,
+    _external_id_has_its_role,
+    _partition_exists,
+    _extra_regions_fit,
+    _regions_exist,
+    _own_region_exists,
+)

@@ -1,0 +1,115 @@
+"""How variables become values: pydantic-settings parses each text once, and an invalid one does not stop the others."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# Other empty variables count as unset. Without its list of forms the service would accept every form.
+_EMPTY_IS_INVALID: Final = "KMESH_AWSIAM_CREDENTIAL_FORMS"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of the environment: the variable, and what to do."""
+
+    variable: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.variable}: {self.remedy}"
+
+
+class InvalidFieldError(Exception):
+    """A field was read whose text is invalid: there is no value."""
+
+
+def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = True) -> Any:  # noqa: A002 - pydantic's
+    """Declare a field.
+
+    Args:
+        variable: the environment variable.
+        meaning: the variable's row in docs/reference/configuration.md, in Markdown; ``make docs`` writes it there.
+        default: the value where the variable is unset or empty.
+        repr: whether the value may be shown.
+    """
+    return Field(default, validation_alias=variable, description=meaning, repr=repr)
+
+
+class SettingsGroup(BaseSettings):
+    """Fields that belong together; `app.settings.environment.Settings` has all groups.
+
+    Reading a field whose text is invalid raises `InvalidFieldError`. So no rule judges a value that is not there.
+    """
+
+    # defer_build: `Settings` alone is used, and only at the start.
+    # enable_decoding: without it, pydantic-settings would read lists as JSON.
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        case_sensitive=True,
+        defer_build=True,
+        enable_decoding=False,
+        validate_default=False,
+    )
+
+    _faults: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def faults(self) -> list[Problem]:
+        """Return the problem of each field whose text is invalid, in the order of the fields."""
+        return [Problem(variable_of(type(self), name), remedy) for name, remedy in self._faults.items()]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, variables: dict[str, str]) -> dict[str, str]:
+        return {name: text for name, text in variables.items() if text or name == _EMPTY_IS_INVALID}
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _keep_fault(cls, text: str, parse: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return parse(text)
+        except ValidationError as error:
+            return _Fault(_remedy_of(error))
+
+    @model_validator(mode="after")
+    def _set_faults_aside(self) -> Self:
+        for name, value in list(self.__dict__.items()):
+            if isinstance(value, _Fault):
+                self._faults[name] = value.remedy
+                del self.__dict__[name]
+        return self
+
+    if not TYPE_CHECKING:  # with it, a type checker would accept every name
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise InvalidFieldError(name)
+            return super().__getattr__(name)
+
+
+def variable_of(group: type[SettingsGroup], field: str) -> str:
+    """Return the environment variable of a field."""
+    return str(group.model_fields[field].validation_alias)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    remedy: str
+
+
+def _remedy_of(error: ValidationError) -> str:
+    detail = error.errors(include_url=False, include_input=False)[0]
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    if detail["type"] == "literal_error":
+        return f"it must be {detail['ctx']['expected']}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"

@@ -1,0 +1,164 @@
+"""Where the service listens, what replicas share, which tokens it issues, and what it logs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, InstanceOf
+
+from app.local.addresses import ListenAddress, parse_listen_address
+from app.local.caller_tokens import CallerTokenFile, read_caller_token_file
+from app.local.tls import TlsFiles
+from app.local.unix_socket import DEFAULT_MODE, SocketGroup, SocketMode, parse_socket_group, parse_socket_mode
+from app.settings.parsing import SettingsGroup, setting
+from app.settings.values import DEFAULT_LISTEN, parse_ca_file, parse_workers
+from app.store.keys import StoreKeyFile, read_store_key_file
+from app.store.url import StoreAddress, parse_store_url
+from app.tokens.claims import MAX_VALIDITY_SECONDS, MIN_VALIDITY_SECONDS
+from app.tokens.key_files import SigningKeyFile, read_dataplane_key_file, read_zone_key_file
+
+
+class ListenerSettings(SettingsGroup):
+    """Where the service listens, who may call, and how long a call may take."""
+
+    listen: Annotated[ListenAddress, BeforeValidator(parse_listen_address)] = setting(
+        "KMESH_AWSIAM_LISTEN",
+        "Where the API listens: `host:port`, `[v6]:port` or `unix:/path`. Another host than loopback needs known "
+        "callers: [Authenticate callers](../how-to/authenticate-callers.md).",
+        default=parse_listen_address(DEFAULT_LISTEN),
+    )
+    diagnostics_listen: Annotated[ListenAddress | None, BeforeValidator(parse_listen_address)] = setting(
+        "KMESH_AWSIAM_DIAGNOSTICS_LISTEN",
+        "A second listener with `/healthy`, `/ready` and `/metrics`; the first has them no more. Any address is "
+        "allowed here, since nothing else is shown: plain `http`, and no caller token.",
+    )
+    tls_cert_file: Path | None = setting(
+        "KMESH_AWSIAM_TLS_CERT_FILE",
+        "The certificate of the API's listener in PEM, with those that lead to its root behind it. Then the API is "
+        "https: TLS 1.2 and later. Not for a Unix socket.",
+    )
+    tls_key_file: Path | None = setting(
+        "KMESH_AWSIAM_TLS_KEY_FILE",
+        "Its private key in PEM, not encrypted. One without the other is refused.",
+    )
+    tls_client_ca_file: Path | None = setting(
+        "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
+        "Authorities in PEM. Whoever shows a certificate that one of them issued for clients is a known caller; "
+        "everybody else is refused in the handshake. **Every such certificate may call**: take an authority of its "
+        "own. Needs the two before.",
+    )
+    caller_token_file: Annotated[CallerTokenFile | None, BeforeValidator(read_caller_token_file)] = setting(
+        "KMESH_AWSIAM_CALLER_TOKEN_FILE",
+        "A UTF-8 file of one caller token, or of two while one is exchanged for the other: one a line, 32 to 512 "
+        "characters of visible ASCII without `#`, comments behind `#`. When it is set, every call needs "
+        "`Authorization: Bearer` with one of them **on every listener of the API, loopback and Unix sockets among "
+        "them**.",
+    )
+    socket_mode: Annotated[SocketMode, BeforeValidator(parse_socket_mode)] = setting(
+        "KMESH_AWSIAM_SOCKET_MODE",
+        "Octal mode of Unix sockets: whoever may write may call. One that lets everybody write is refused for the "
+        "API without a caller token.",
+        default=DEFAULT_MODE,
+    )
+    socket_group: Annotated[SocketGroup | None, BeforeValidator(parse_socket_group)] = setting(
+        "KMESH_AWSIAM_SOCKET_GROUP",
+        "Group of Unix sockets, by name or by number. A name must be known on this system; the service's user must "
+        "be a member.",
+    )
+    workers: Annotated[int, BeforeValidator(parse_workers)] = setting(
+        "KMESH_AWSIAM_WORKERS",
+        "Does nothing any more: one process serves. `1` warns, and any other value ends the start: [More than one "
+        "process](../explanation/performance.md#more-than-one-process).",
+        default=1,
+    )
+    decision_timeout: Annotated[float, Field(gt=0, le=60)] = setting(
+        "KMESH_AWSIAM_DECISION_TIMEOUT",
+        "Seconds for a whole decision, waiting included; over 0, at most 60. Keep it below the caller's own timeout.",
+        default=10,
+    )
+
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files of the API listener's TLS, if it has any."""
+        if self.tls_cert_file is None or self.tls_key_file is None:
+            return None
+        return TlsFiles(cert=self.tls_cert_file, key=self.tls_key_file, client_ca=self.tls_client_ca_file)
+
+    @property
+    def caller_checks(self) -> list[str]:
+        """What a caller of the API must show; empty where whoever reaches the listener is known by that."""
+        checks = {"certificate": self.tls_client_ca_file, "token": self.caller_token_file}
+        return [check for check, file in checks.items() if file is not None]
+
+
+class StoreSettings(SettingsGroup):
+    """What replicas share."""
+
+    store: Annotated[StoreAddress | None, BeforeValidator(parse_store_url)] = setting(
+        "KMESH_AWSIAM_STORE",
+        "Redis or Valkey that replicas share, so that they ask AWS once and keep to one pace: "
+        "`rediss://USER:PASSWORD@HOST:6379` (TLS), `redis://:PASSWORD@HOST:6379/0` or `unix:///path`. Special "
+        "characters of user and password are percent-encoded. The password is never printed. Needs the next one, "
+        "and the package's extra `redis`, which the image has: [Share verdicts between "
+        "replicas](../how-to/share-verdicts-between-replicas.md).",
+    )
+    store_key_file: Annotated[StoreKeyFile | None, BeforeValidator(read_store_key_file)] = setting(
+        "KMESH_AWSIAM_STORE_KEY_FILE",
+        "A UTF-8 file of one key, or of two while one is exchanged for the other: one a line, each 32 random bytes "
+        "in base64 or hex (`openssl rand -base64 32`), comments behind `#`. The first seals what is stored, both "
+        "open it. **Every replica has the same file; whoever has it can make identities.** Needs the one before.",
+    )
+    store_ca_file: Annotated[str | None, BeforeValidator(parse_ca_file)] = setting(
+        "KMESH_AWSIAM_STORE_CA_FILE",
+        "A PEM file of the certificates to trust towards the store, and no others. Unset: certifi's. For "
+        "`rediss://` alone.",
+    )
+
+
+class TokenSettings(SettingsGroup):
+    """The tokens that the service issues."""
+
+    # InstanceOf: without it, pydantic looks for the types inside, `cryptography`'s among them.
+    dataplane_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_dataplane_key_file)] = (
+        setting(
+            "KMESH_AWSIAM_DATAPLANE_KEYS_FILE",
+            "A UTF-8 file of the keys that sign data plane tokens: `KID MESH PATH` a line, comments behind `#`. KID is "
+            "1 to 64 letters, digits and `._-`, and not a number alone. MESH is a mesh, or `*`: every mesh without a "
+            "line of its own. PATH is an unencrypted RSA key of 2048 to 8192 bits in PEM, and counts from the file's "
+            "folder. The first line of a mesh signs, all verify. **Whoever has a key can be every proxy of its mesh.**",
+        )
+    )
+    zone_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_zone_key_file)] = setting(
+        "KMESH_AWSIAM_ZONE_KEYS_FILE",
+        "The same for tokens of ingresses and egresses: `KID PATH` a line. **No key and no KID may stand in both "
+        "files**: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh.",
+    )
+    token_validity: Annotated[int, Field(ge=MIN_VALIDITY_SECONDS, le=MAX_VALIDITY_SECONDS)] = setting(
+        "KMESH_AWSIAM_TOKEN_VALIDITY",
+        "Seconds from issue to expiry; 60 to 86400. It bounds what neither Kuma nor the account list takes away, "
+        "and a proxy whose token has ended can open no stream: the agent renews it long before.",
+        default=3600,
+    )
+    token_names: bool = setting(
+        "KMESH_AWSIAM_TOKEN_NAMES",
+        "Hold a data plane token to the `name` that the call gives, so that it is for this one `Dataplane`. A call "
+        "to `/v1/token` without `proxy.name` is then 400 `malformed_request`. Calls to `/v1/ext-authz` name no "
+        "proxy, so data planes get 403 `proxy_name_missing` there; the service warns at its start. Tokens of zone "
+        "proxies in a Dataplane always name the `Dataplane`.",
+        default=False,
+    )
+
+
+class LogSettings(SettingsGroup):
+    """What is logged, and how."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "KMESH_AWSIAM_LOG_LEVEL",
+        "`debug`, `info`, `warning` or `error`. **Decisions are logged at `info`**: with `warning` there is no "
+        "audit log, and where keys are configured the start ends.",
+        default="info",
+    )
+    log_format: Literal["json", "human"] = setting(
+        "KMESH_AWSIAM_LOG_FORMAT",
+        "`json`, one object a line, or `human`, for a terminal.",
+        default="json",
+    )

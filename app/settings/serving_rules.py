@@ -1,0 +1,143 @@
+"""The rules between the variables of `app.settings.serving`."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from app.local.addresses import UnixAddress
+from app.local.tls import find_problems
+from app.settings.parsing import Problem
+from app.tokens.keys import require_apart
+
+if TYPE_CHECKING:
+    from app.settings.environment import Settings
+
+
+def _tls_is_complete(settings: "Settings") -> Iterator[Problem]:
+    given = settings.model_fields_set
+    for field, variable, other in (
+        ("tls_cert_file", "KMESH_AWSIAM_TLS_CERT_FILE", "KMESH_AWSIAM_TLS_KEY_FILE"),
+        ("tls_key_file", "KMESH_AWSIAM_TLS_KEY_FILE", "KMESH_AWSIAM_TLS_CERT_FILE"),
+    ):
+        if given & {"tls_cert_file", "tls_key_file"} == {field}:
+            yield Problem(variable, f"a certificate and its key belong together; set {other} as well, or unset both")
+    if "tls_client_ca_file" in given and not given & {"tls_cert_file", "tls_key_file"}:
+        yield Problem(
+            "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
+            "callers show a certificate over TLS alone; set KMESH_AWSIAM_TLS_CERT_FILE and KMESH_AWSIAM_TLS_KEY_FILE as "
+            "well",
+        )
+    if settings.tls_files is not None and isinstance(settings.listen, UnixAddress):
+        yield Problem(
+            "KMESH_AWSIAM_TLS_CERT_FILE",
+            "a Unix socket has no TLS; unset the TLS files, or set KMESH_AWSIAM_LISTEN to host:port",
+        )
+
+
+def _tls_files_can_be_used(settings: "Settings") -> Iterator[Problem]:
+    variables = {
+        "cert": "KMESH_AWSIAM_TLS_CERT_FILE",
+        "key": "KMESH_AWSIAM_TLS_KEY_FILE",
+        "client_ca": "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
+    }
+    if settings.tls_files is not None:
+        for error in find_problems(settings.tls_files):
+            yield Problem(variables[error.part], error.remedy)
+
+
+def _remote_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
+    """Another host must prove who it is, and the proof must not cross the network in clear: an answer names roles."""
+    given = settings.model_fields_set
+    if isinstance(settings.listen, UnixAddress) or settings.listen.is_loopback or "tls_client_ca_file" in given:
+        return
+    if "caller_token_file" not in given:
+        yield Problem(
+            "KMESH_AWSIAM_LISTEN",
+            "it is reachable from other hosts, and callers are not authenticated there; listen on 127.0.0.1:5690 (the "
+            "containers of one ECS task share loopback) or on unix:/path, or authenticate callers: set "
+            "KMESH_AWSIAM_TLS_CERT_FILE and KMESH_AWSIAM_TLS_KEY_FILE, and KMESH_AWSIAM_TLS_CLIENT_CA_FILE (mutual TLS) or "
+            "KMESH_AWSIAM_CALLER_TOKEN_FILE (a bearer token)",
+        )
+    elif not given & {"tls_cert_file", "tls_key_file"}:
+        yield Problem(
+            "KMESH_AWSIAM_LISTEN",
+            "it is reachable from other hosts, and the token of KMESH_AWSIAM_CALLER_TOKEN_FILE would cross the network in "
+            "clear; set KMESH_AWSIAM_TLS_CERT_FILE and KMESH_AWSIAM_TLS_KEY_FILE as well, or listen on 127.0.0.1:5690 or "
+            "unix:/path",
+        )
+
+
+def _local_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
+    if (
+        isinstance(settings.listen, UnixAddress)
+        and settings.socket_mode.is_world_writable
+        and "caller_token_file" not in settings.model_fields_set
+    ):
+        yield Problem(
+            "KMESH_AWSIAM_SOCKET_MODE",
+            "every local user could call, and callers are not authenticated; take write from others (0660), or set "
+            "KMESH_AWSIAM_CALLER_TOKEN_FILE",
+        )
+
+
+def _listeners_differ(settings: "Settings") -> Iterator[Problem]:
+    if settings.diagnostics_listen == settings.listen:
+        yield Problem(
+            "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", "it is the address of KMESH_AWSIAM_LISTEN; give it another or unset it"
+        )
+
+
+def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
+    """Half of a store would hold unsealed entries, or would not be there."""
+    given = settings.model_fields_set
+    if "store" in given and "store_key_file" not in given:
+        yield Problem(
+            "KMESH_AWSIAM_STORE",
+            "what is stored has to be sealed; set KMESH_AWSIAM_STORE_KEY_FILE to a file that every replica has; make its "
+            "key with: openssl rand -base64 32",
+        )
+    if "store_key_file" in given and "store" not in given:
+        yield Problem("KMESH_AWSIAM_STORE_KEY_FILE", "it belongs to KMESH_AWSIAM_STORE; set both or neither")
+    if "store_ca_file" in given and (settings.store is None or settings.store.scheme != "rediss"):
+        yield Problem(
+            "KMESH_AWSIAM_STORE_CA_FILE",
+            "the store shows a certificate over TLS alone; set KMESH_AWSIAM_STORE to rediss://, or unset this",
+        )
+
+
+def _store_package_is_installed(settings: "Settings") -> Iterator[Problem]:
+    if "store" in settings.model_fields_set and importlib.util.find_spec("redis") is None:
+        yield Problem(
+            "KMESH_AWSIAM_STORE", "it needs a package that is not installed; pip install 'kuma-aws-iam[redis]'"
+        )
+
+
+def _kinds_of_keys_are_apart(settings: "Settings") -> Iterator[Problem]:
+    files = (settings.dataplane_keys_file, settings.zone_keys_file)
+    try:
+        require_apart(key for file in files if file is not None for key in file.keys)
+    except ValueError as error:
+        yield Problem("KMESH_AWSIAM_DATAPLANE_KEYS_FILE and KMESH_AWSIAM_ZONE_KEYS_FILE", str(error))
+
+
+def _token_ids_are_logged(settings: "Settings") -> Iterator[Problem]:
+    has_keys = settings.model_fields_set & {"dataplane_keys_file", "zone_keys_file"}
+    if has_keys and settings.log_level in ("warning", "error"):
+        yield Problem(
+            "KMESH_AWSIAM_LOG_LEVEL",
+            "it must be info or debug where tokens are issued: a token's id, by which Kuma revokes it, stands in its "
+            "decision's line alone, which is info",
+        )
+
+
+SERVING_RULES: Final = (
+    _tls_is_complete,
+    _tls_files_can_be_used,
+    _remote_callers_are_authenticated,
+    _local_callers_are_authenticated,
+    _listeners_differ,
+    _store_is_complete,
+    _store_package_is_installed,
+    _kinds_of_keys_are_apart,
+    _token_ids_are_logged,
+)

@@ -1,0 +1,74 @@
+"""How the service reaches STS and IAM."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from app.settings.parsing import SettingsGroup, setting
+from app.settings.values import parse_ca_file, parse_endpoint_url, parse_proxy_url
+
+
+class UpstreamSettings(SettingsGroup):
+    """The way to AWS. Its variables are the SDK's own, but for the proxy."""
+
+    https_proxy: Annotated[str | None, BeforeValidator(parse_proxy_url)] = setting(
+        "KMESH_AWSIAM_HTTPS_PROXY",
+        "The URL of one proxy towards STS and IAM. `HTTPS_PROXY` and its kin are ignored, with a warning.",
+    )
+    aws_region: str | None = setting(
+        "AWS_REGION",
+        "The region of the service's own calls. Unset: `AWS_DEFAULT_REGION`, else the partition's own (`us-east-1` "
+        "in `aws`). It must belong to `KMESH_AWSIAM_PARTITION`.",
+    )
+    aws_default_region: str | None = setting("AWS_DEFAULT_REGION", "The same, where `AWS_REGION` is unset.")
+    sts_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
+        "AWS_ENDPOINT_URL_STS",
+        "Where requests to STS are sent instead: a VPC endpoint, an emulator. The signed `Host` stays, and TLS is "
+        "verified against this URL's name. Plain `http` only to loopback, and with a warning: the service trusts "
+        "whatever listens on that port as if it were AWS.",
+    )
+    iam_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
+        "AWS_ENDPOINT_URL_IAM",
+        "Where requests to IAM are sent instead. Plain `http` likewise.",
+    )
+    endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
+        "AWS_ENDPOINT_URL",
+        "Both of them, where the specific one is unset.",
+    )
+    ignore_endpoint_urls: bool = setting(
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+        "Ignore the three before, as SDKs do.",
+        default=False,
+    )
+    use_fips: bool = setting(
+        "AWS_USE_FIPS_ENDPOINT",
+        "Make the service's own calls to the FIPS endpoints of STS and IAM. Forwarded requests go to the host that "
+        "they are signed for.",
+        default=False,
+    )
+    use_dual_stack: bool = setting(
+        "AWS_USE_DUALSTACK_ENDPOINT",
+        "Make the service's own calls to the dual-stack (IPv6) endpoints of STS and IAM.",
+        default=False,
+    )
+    ca_bundle: Annotated[str | None, BeforeValidator(parse_ca_file)] = setting(
+        "AWS_CA_BUNDLE",
+        "A PEM file of the certificates to trust for STS and IAM, and no others. Unset: those that the service "
+        "brings along (certifi's). `SSL_CERT_FILE`, `SSL_CERT_DIR` and `REQUESTS_CA_BUNDLE` are ignored.",
+    )
+
+    @property
+    def own_sts_url(self) -> str | None:
+        """Where requests to STS are sent instead of the host that they are signed for."""
+        return None if self.ignore_endpoint_urls else self.sts_endpoint_url or self.endpoint_url
+
+    @property
+    def own_iam_url(self) -> str | None:
+        """Where requests to IAM are sent instead."""
+        return None if self.ignore_endpoint_urls else self.iam_endpoint_url or self.endpoint_url
+
+    @property
+    def upstreams_without_tls(self) -> tuple[Literal["sts", "iam"], ...]:
+        """Which of STS and IAM are reached without TLS, on loopback: nothing proves that they are AWS's."""
+        urls: dict[Literal["sts", "iam"], str | None] = {"sts": self.own_sts_url, "iam": self.own_iam_url}
+        return tuple(name for name, url in urls.items() if url is not None and url.startswith("http:"))

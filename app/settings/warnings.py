@@ -1,0 +1,125 @@
+"""What the settings allow although it is a risk, or has no effect. Each rule yields sentences; none ends the start."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from app.local.addresses import UnixAddress
+from app.settings.values import DEFAULT_AUDIENCE
+from app.sts.endpoints import load_sts_endpoints
+
+if TYPE_CHECKING:
+    from app.settings.environment import Settings
+
+
+def find_warnings(settings: "Settings") -> Iterator[str]:
+    """Apply every rule."""
+    for rule in _RULES:
+        yield from rule(settings)
+
+
+def _audience(settings: "Settings") -> Iterator[str]:
+    if settings.audience == DEFAULT_AUDIENCE:
+        yield (
+            "KMESH_AWSIAM_AUDIENCE is the default: a control plane that shares it can replay credentials to this one; give "
+            "each control plane its own"
+        )
+
+
+def _unbound(settings: "Settings") -> Iterator[str]:
+    if settings.allow_unbound:
+        yield ("KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS is on: a credential captured anywhere can be replayed here")
+    if settings.allow_unbound_workloads:
+        yield (
+            "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS is on: a proxy whose role has no kuma.io/workload can carry the label of "
+            "any workload, and from Kuma 2.13 on have its SPIFFE id; tag the roles with kuma.io/workload, and set it to "
+            "false"
+        )
+
+
+def _store(settings: "Settings") -> Iterator[str]:
+    if settings.store is not None and not settings.store.is_private:
+        yield (
+            "KMESH_AWSIAM_STORE crosses the network in clear: what is stored is sealed, but whoever is on the way reads the "
+            "password, and can empty the store and hold back calls to AWS; write rediss:// (TLS)"
+        )
+
+
+def _without_effect(settings: "Settings") -> Iterator[str]:
+    given = settings.model_fields_set
+    sockets = any(isinstance(address, UnixAddress) for address in (settings.listen, settings.diagnostics_listen))
+    if not sockets and given & {"socket_mode", "socket_group"}:
+        yield (
+            "KMESH_AWSIAM_SOCKET_MODE and KMESH_AWSIAM_SOCKET_GROUP do nothing: no listener is a Unix socket (unix:/path)"
+        )
+    if "workers" in given:
+        yield "KMESH_AWSIAM_WORKERS does nothing any more: one process serves; unset it"
+    if settings.dataplane_keys_file is None and settings.zone_keys_file is None:
+        without_keys = {"token_validity": "KMESH_AWSIAM_TOKEN_VALIDITY", "token_names": "KMESH_AWSIAM_TOKEN_NAMES"}
+        for variable in (variable for field, variable in without_keys.items() if field in given):
+            yield (
+                f"{variable} does nothing: no token is issued without KMESH_AWSIAM_DATAPLANE_KEYS_FILE or "
+                "KMESH_AWSIAM_ZONE_KEYS_FILE"
+            )
+
+
+def _tokens(settings: "Settings") -> Iterator[str]:
+    if settings.dataplane_keys_file is None:
+        return
+    if not settings.require_service_tag:
+        yield (
+            "KMESH_AWSIAM_REQUIRE_SERVICE_TAG is false: the token of a role without kuma.io/service lets its proxy be every "
+            "service of its mesh, below Kuma 2.13 even where the role has kuma.io/workload; set it to true, and from"
+            " 2.13 on tag roles with both"
+        )
+    if settings.token_names:
+        yield (
+            "KMESH_AWSIAM_TOKEN_NAMES is true: /v1/ext-authz, which KMESH_AWSIAM_DATAPLANE_KEYS_FILE turns on, knows no "
+            "name of a proxy and gives no data plane a token (proxy_name_missing); set it to false where Envoy stands in "
+            "front of a control plane"
+        )
+
+
+def _regions(settings: "Settings") -> Iterator[str]:
+    known = {endpoint.region for endpoint in load_sts_endpoints()}
+    if superfluous := sorted(known & (settings.extra_regions or frozenset())):
+        yield (
+            f"KMESH_AWSIAM_EXTRA_REGIONS does nothing for regions that botocore knows: remove {', '.join(superfluous)}"
+        )
+
+
+def _files(settings: "Settings") -> Iterator[str]:
+    for variable, file in (
+        ("KMESH_AWSIAM_DATAPLANE_KEYS_FILE", settings.dataplane_keys_file),
+        ("KMESH_AWSIAM_ZONE_KEYS_FILE", settings.zone_keys_file),
+        ("KMESH_AWSIAM_STORE_KEY_FILE", settings.store_key_file),
+        ("KMESH_AWSIAM_CALLER_TOKEN_FILE", settings.caller_token_file),
+        ("KMESH_AWSIAM_TLS_KEY_FILE", settings.tls_files),
+    ):
+        if file is not None:
+            yield from (f"{variable}: {warning}" for warning in file.warnings())
+
+
+def _plain_http(settings: "Settings") -> Iterator[str]:
+    specific = {"sts": settings.sts_endpoint_url, "iam": settings.iam_endpoint_url}
+    reached: dict[str, list[str]] = {}
+    for upstream in settings.upstreams_without_tls:
+        name = upstream.upper()
+        variable = "AWS_ENDPOINT_URL" if specific[upstream] is None else f"AWS_ENDPOINT_URL_{name}"
+        reached.setdefault(variable, []).append(name)
+    for variable, names in reached.items():
+        yield (
+            f"{variable} sends requests to {' and '.join(names)} in plain http: this service trusts whatever listens "
+            "on that port as if it were AWS; use https, and http only for an emulator"
+        )
+
+
+_RULES: Final[tuple[Callable[["Settings"], Iterator[str]], ...]] = (
+    _audience,
+    _unbound,
+    _store,
+    _without_effect,
+    _tokens,
+    _regions,
+    _files,
+    _plain_http,
+)
