@@ -24,6 +24,7 @@ from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 from tests.support.world import NEW_GENERATION, OLD_GENERATION
+from tools.settings_tables import write_tables
 
 ROOT: Final = Path(__file__).parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -89,6 +90,16 @@ def test_documented_defaults_are_the_codes(settings_of: LoadSettings, generation
 
 def test_every_setting_has_a_meaning() -> None:
     assert all(row["Meaning"] for row in settings_rows().values())
+
+
+def test_the_tables_of_the_settings_are_up_to_date() -> None:
+    """After a change of the settings: ``make docs``."""
+    assert write_tables(page("configuration.md")) == page("configuration.md")
+
+
+def test_every_table_of_settings_is_written_from_them() -> None:
+    emptied = re.sub(r"^\|.*\n", "", page("configuration.md"), flags=re.MULTILINE)
+    assert list(tables(write_tables(emptied), "Variable")) == list(tables(page("configuration.md"), "Variable"))
 
 
 def test_settings_that_pages_name_exist() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from app.settings.environment import Settings, shown
-from app.settings.parsing import variable_of
+from app.settings.parsing import SettingsGroup, variable_of
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 _TABLE: Final = re.compile(r"(?<=^<!-- make docs: )(\w+)( -->\n\n)(?:\|.*\n)*", re.MULTILINE)
@@ -26,7 +26,7 @@ def write_tables(page: str) -> str:
 
 
 def _table_of(group_name: str) -> str:
-    group = {group.__name__: group for group in Settings.__bases__}[group_name]
+    group = {group.__name__: group for group in Settings.__bases__ if issubclass(group, SettingsGroup)}[group_name]
     lines = ["| Variable | Meaning | Default |", "|---|---|---|"]
     for name, field in group.model_fields.items():
         meaning = str(field.description).replace("|", "\\|")

@@ -10,6 +10,11 @@ from app.sts.endpoints import load_sts_endpoints, partition_of
 if TYPE_CHECKING:
     from app.settings.environment import Settings
 
+_KEEP_ONE: Final = (
+    "they disagree about aws-iam; keep the one of your control plane's generation (2.7 brought the second)"
+)
+_SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
+
 
 def _a_proxy_type_uses_aws_iam(settings: "Settings") -> Iterator[Problem]:
     if not settings.enabled_types:
@@ -20,25 +25,28 @@ def _a_proxy_type_uses_aws_iam(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _generations_agree(settings: "Settings") -> Iterator[Problem]:
-    old = settings.auth_type
-    for variable, new in (
-        ("KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", settings.dp_proxy_type),
-        ("KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE", settings.zone_proxy_type),
-    ):
-        if old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM):
-            yield Problem(
-                f"KUMA_DP_SERVER_AUTH_TYPE and {variable}",
-                "they disagree about aws-iam; keep the one of your control plane's generation (2.7 brought the second)",
-            )
+def _generations_agree_on_data_planes(settings: "Settings") -> Iterator[Problem]:
+    if _disagree(settings.auth_type, settings.dp_proxy_type):
+        yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", _KEEP_ONE)
 
 
-def _credentials_can_be_renewed(settings: "Settings") -> Iterator[Problem]:
-    remedy = "set it to true: a credential lives 15 minutes and is renewed in a file"
+def _generations_agree_on_zone_proxies(settings: "Settings") -> Iterator[Problem]:
+    if _disagree(settings.auth_type, settings.zone_proxy_type):
+        yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE", _KEEP_ONE)
+
+
+def _disagree(old: str | None, new: str | None) -> bool:
+    return old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM)
+
+
+def _token_path_is_used(settings: "Settings") -> Iterator[Problem]:
     if settings.auth_type == AWS_IAM and not settings.use_token_path:
-        yield Problem("KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH", remedy)
+        yield Problem("KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH", _SET_TO_TRUE)
+
+
+def _tokens_are_reloadable(settings: "Settings") -> Iterator[Problem]:
     if AWS_IAM in (settings.dp_proxy_type, settings.zone_proxy_type) and not settings.reloadable_tokens:
-        yield Problem("KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", remedy)
+        yield Problem("KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", _SET_TO_TRUE)
 
 
 def _accounts_are_listed_once(settings: "Settings") -> Iterator[Problem]:
@@ -120,8 +128,10 @@ def _known_regions(settings: "Settings") -> frozenset[str]:
 
 ADMISSION_RULES: Final = (
     _a_proxy_type_uses_aws_iam,
-    _generations_agree,
-    _credentials_can_be_renewed,
+    _generations_agree_on_data_planes,
+    _generations_agree_on_zone_proxies,
+    _token_path_is_used,
+    _tokens_are_reloadable,
     _accounts_are_listed_once,
     _accounts_have_meshes,
     _external_id_has_its_role,

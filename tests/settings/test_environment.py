@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,7 @@ from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
 from app.local.addresses import TcpAddress, UnixAddress
 from app.local.unix_socket import SocketGroup, SocketMode
+from app.settings import environment as settings_package
 from app.settings.environment import Settings, SettingsError
 from tests.conftest import LoadSettings
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
@@ -397,6 +399,57 @@ def test_a_bad_list_of_accounts_is_no_fault_of_their_meshes(problems_of: Problem
     assert set(problems) == {ACCOUNTS}
 
 
+@pytest.mark.parametrize(
+    ("variables", "at_fault"),
+    [
+        pytest.param({DP_TYPE: "awsiam", ZONE_TYPE: None}, {DP_TYPE}, id="type-none-says-aws-iam"),
+        pytest.param({AUTH_TYPE: "awsiam"}, {AUTH_TYPE}, id="type-generations"),
+        pytest.param(
+            {AUTH_TYPE: "dpToken", ZONE_TYPE: "awsiam"},
+            {ZONE_TYPE, f"{AUTH_TYPE} and {DP_TYPE}"},
+            id="type-of-another-pair",
+        ),
+        pytest.param(
+            {"KMESH_AWSIAM_STORE": "store", "KMESH_AWSIAM_STORE_KEY_FILE": "/nowhere"},
+            {"KMESH_AWSIAM_STORE", "KMESH_AWSIAM_STORE_KEY_FILE"},
+            id="store-and-its-key",
+        ),
+        pytest.param(
+            {
+                "KMESH_AWSIAM_EXTRA_REGIONS": "EU-north-7",
+                "KMESH_AWSIAM_REGIONS": "eu-north-7",
+                "AWS_REGION": "eu-north-7",
+            },
+            {"KMESH_AWSIAM_EXTRA_REGIONS"},
+            id="regions-that-the-extra-ones-would-make-known",
+        ),
+        pytest.param(
+            {"KMESH_AWSIAM_PARTITION": "moon", "KMESH_AWSIAM_REGIONS": "moon-1", "AWS_REGION": "moon-1"},
+            {"KMESH_AWSIAM_PARTITION"},
+            id="regions-of-no-partition",
+        ),
+        pytest.param({LISTEN: "nowhere", DIAGNOSTICS: "127.0.0.1:5690"}, {LISTEN}, id="address-beside-the-default"),
+        pytest.param(
+            {LISTEN: "unix:/run/api.sock", "KMESH_AWSIAM_SOCKET_MODE": "rw"}, {"KMESH_AWSIAM_SOCKET_MODE"}, id="mode"
+        ),
+        pytest.param(
+            {LISTEN: "10.0.0.7:5690", "KMESH_AWSIAM_CALLER_TOKEN_FILE": "/nowhere"},
+            {LISTEN, "KMESH_AWSIAM_CALLER_TOKEN_FILE"},
+            id="token-file-that-would-be-sent-in-clear",
+        ),
+    ],
+)
+def test_an_invalid_variable_causes_no_misleading_problem_of_another(
+    problems_of: ProblemsOf, variables: dict[str, str | None], at_fault: set[str]
+) -> None:
+    assert set(problems_of(**{**NEW_GENERATION, **variables})) == at_fault
+
+
+def test_two_spellings_of_one_address_are_one_listener(problems_of: ProblemsOf) -> None:
+    problems = problems_of(**NEW_GENERATION, **{LISTEN: "[::1]:6000", DIAGNOSTICS: "[::1]:06000"})
+    assert list(problems) == [DIAGNOSTICS]
+
+
 def test_load_settings_reports_every_problem_at_once(problems_of: ProblemsOf) -> None:
     problems = problems_of(
         **{
@@ -486,6 +539,11 @@ def test_load_settings_takes_the_external_id_beside_a_reader_role(settings_of: L
 @pytest.mark.parametrize("level", get_args(Settings.model_fields["log_level"].annotation))
 def test_load_settings_knows_every_log_level(settings_of: LoadSettings, level: str) -> None:
     assert settings_of(**NEW_GENERATION, KMESH_AWSIAM_LOG_LEVEL=level).log_level == level
+
+
+def test_every_variable_that_a_message_names_is_a_setting() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(settings_package.__path__[0]).glob("*.py")]
+    assert set(re.findall(r"KMESH_AWSIAM_[A-Z_]*[A-Z]", "".join(sources))) <= _variables()
 
 
 # Nothing secret comes out.
