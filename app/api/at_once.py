@@ -2,7 +2,8 @@
 
 ASGI takes the head of an answer and its body one after the other, and uvicorn examines each header of each answer. Ours are
 made of constants and of one id whose grammar was checked. So where the channel is uvicorn's own, an answer is written here
-as uvicorn would write it, byte for byte (a test compares them), and in all other cases not.
+as uvicorn would write it, byte for byte (a test compares them), and in all other cases not. What that saves is in
+docs/decisions/0022-overrides-of-uvicorn.md.
 """
 
 from starlette.types import Send

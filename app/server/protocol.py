@@ -2,6 +2,9 @@
 
 llhttp itself bounds none of them, so that a client could feed headers for ever. A request that comes in one piece, as nearly
 all do, costs no clock for its body: whoever reads one is woken up from here when the rest does not come.
+
+Each override has its reason and what it costs or saves in docs/decisions/0022-overrides-of-uvicorn.md.
+tests/test_private_interfaces.py names what these overrides take for granted of uvicorn.
 """
 
 import asyncio
@@ -177,14 +180,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_bytes = self._around_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, up to so many. A trailer is dropped: uvicorn would let it stand beside the headers (I26)."""
+        """Add a header, up to `MAX_HEADERS`. A trailer is dropped: uvicorn would add it to the headers (I26)."""
         if not self._in_head:
             return
-        # What uvicorn does here, without a call for each header; a test compares them.
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        HttpToolsProtocol.on_header(self, name, value)
         if len(self.headers) > MAX_HEADERS:
             raise _HeadTooLargeError
 

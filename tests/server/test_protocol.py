@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.api import call_bounds
@@ -408,26 +407,6 @@ def test_a_connection_in_use_is_not_closed_and_has_its_time_afterwards(
     connection.on_response_complete()
     clock.ring()
     assert (clock.now, wire.closed) == (155.0, True)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [(b"X-Name", b"Value"), (b"Expect", b"100-Continue"), (b"expect", b"x"), (b"x-expect", b"100-continue")],
-)
-def test_a_header_is_taken_as_uvicorn_takes_it(name: bytes, value: bytes) -> None:
-    loop = asyncio.new_event_loop()
-    try:
-        config = uvicorn_config(trivial, grace_seconds=1)
-        config.load()
-        taken = []
-        for protocol_class in (HttpToolsProtocol, BoundedHttpProtocol):
-            connection = protocol_class(config=config, server_state=ServerState(), app_state={}, _loop=loop)
-            connection.on_message_begin()
-            connection.on_header(name, value)
-            taken.append((connection.headers, connection.expect_100_continue))
-        assert taken[0] == taken[1]
-    finally:
-        loop.close()
 
 
 async def trivial(_scope: Scope, _receive: Receive, _send: Send) -> None:
