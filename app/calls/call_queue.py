@@ -4,6 +4,20 @@ Equal calls are one call (single flight, I19). A call goes out when `app.calls.c
 with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose
 call has its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued. The same
 holds where the next upstream would have its turn too late (`app.calls.next_upstream`).
+
+The states of one call, which has its key in the queue from ``submit`` until it is settled::
+
+    submit ──▶ queued ── turn ──────────────────────────────▶ in flight ── answer or failure ──▶ settled
+               │   ▲  │                                                                            ▲
+               │   │  └─ turn, where there are replicas ──▶ aside ── a replica has the answer ─────┤
+               │   └──── first in its budget: no replica has it, shared turn taken ─┘              │
+               └─ no use any more or answered meanwhile (recheck), its place lost, close ──────────┘
+
+A call that nothing holds up is queued for no time. Aside, a call counts against no limit. Beside its state a call is asked for or abandoned, which changes nothing but who loses a
+place first: ``join`` makes it asked for; the last decision that leaves (answered, cancelled, or at its deadline) makes it
+abandoned, and so does a decision that is refused at once. Settling tells every decision that waits.
+
+`app.limits.flights` is single flight without a queue, for calls of the service itself.
 """
 
 import asyncio

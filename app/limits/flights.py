@@ -1,7 +1,17 @@
-"""Equal questions at the same time are asked once: who comes while one is under way waits for its answer (I19).
+"""Single flight: equal calls at the same time are one call, and every caller gets its answer (I19).
 
-The question belongs to nobody who waits. A waiter that is cancelled, or whose time is over, harms no other, and a failure is
-shared by those who waited for it and by nobody who comes later.
+For calls of the service itself that are few and need no queue: DNS lookups (`app.http.pool`), its own account
+(`app.iam.own_account`), one AssumeRole for each account (`app.iam.reader_roles`) and one signature for each token
+(`app.tokens.signer`). Calls that credentials cause are joined in `app.calls.call_queue` instead. There a call can wait for its
+turn after everybody has left, lose its place to another account, and be found by its key before it is made; here a call
+begins at once and only ends::
+
+    no call ── start, join ──▶ in flight ── answer or failure ──▶ no call
+                                │    ▲
+                                └────┘ join: one more waiter
+                                       cancelled, or deadline of a waiter: one less; the call goes on without waiters too
+
+A failure is raised to those who waited for it, and to nobody who comes later.
 """
 
 import asyncio
@@ -12,7 +22,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Flights(Generic[_Answer]):
-    """The questions under way, by key."""
+    """The calls in flight, by key."""
 
     def __init__(self) -> None:
         self._under_way: dict[Hashable, asyncio.Task[_Answer]] = {}
@@ -24,15 +34,16 @@ class Flights(Generic[_Answer]):
         return key in self._under_way
 
     async def join(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]], deadline: float) -> _Answer:
-        """Wait for the answer to a question, and ask it if nobody has.
+        """Wait for the answer of a call, and begin it if it is not in flight.
 
         Args:
-            key: of the question; equal keys must mean that any of the answers will do.
-            ask: asks it; it bounds itself in time.
+            key: of the call; calls with equal keys must have answers of equal use.
+            ask: makes the call; it must end by itself.
             deadline: of this waiter, in seconds of the event loop's clock.
 
         Raises:
-            TimeoutError: the deadline came first; the question goes on for the others.
+            TimeoutError: the deadline came first; the call goes on for the others.
+            Exception: what ``ask`` raised.
         """
         task = self.start(key, ask)
         try:
@@ -43,7 +54,7 @@ class Flights(Generic[_Answer]):
             del task
 
     def start(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> asyncio.Task[_Answer]:
-        """Ask a question if nobody has, without waiting for the answer."""
+        """Begin a call if it is not in flight, without waiting for its answer."""
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(_ask(ask))
