@@ -16,7 +16,8 @@ from app.core.proxy import ProxyRequest
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
 from app.decision.trail import Trail
-from app.tokens.issuer import IssuedToken, TokenIssuer
+from app.tokens.issuer import IssuedToken
+from app.tokens.signer import SigningIssuer
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 EXT_AUTHZ_PREFIX: Final = "/v1/ext-authz/"
@@ -30,7 +31,7 @@ def is_ext_authz(path: str) -> bool:
 class TokenWay:
     """The call of ``/v1/authenticate``, answered with a token beside the decision."""
 
-    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
         self._issuer = issuer
 
@@ -63,7 +64,7 @@ class TokenWay:
 class ExtAuthzWay:
     """Envoy's call: the credential is the ``authorization`` of the stream that it asks about, and no body is ours."""
 
-    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
         self._issuer = issuer
 
@@ -87,7 +88,7 @@ class ExtAuthzWay:
         )
 
 
-async def _issue(issuer: TokenIssuer, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
+async def _issue(issuer: SigningIssuer, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
     try:
         return await issuer.issue(decision, claimed, trail)
     except AuthError:
@@ -98,7 +99,7 @@ async def _issue(issuer: TokenIssuer, decision: Decision, claimed: ProxyRequest 
 class TokenEndpoints:
     """The ASGI application of both paths."""
 
-    def __init__(self, endpoint: AuthenticateEndpoint, issuer: TokenIssuer) -> None:
+    def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
         self._token = TokenWay(endpoint, issuer)
         self._ext_authz = ExtAuthzWay(endpoint, issuer)

@@ -30,7 +30,7 @@ from app.core.proxy import ProxyIdentity, ProxyRequest
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.decision.trail import HIT, NONE, Trail
+from app.decision.trail import HIT, Trail
 from app.local.clock import Clock
 
 # Evaluates one credential by the local rules, and raises `CredentialError` if it breaks one.
@@ -182,10 +182,10 @@ class Authenticator:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
         trail.claimed = claimed
-        known = await self._introduce(credential, trail) if isinstance(credential, NewCredential) else credential
-        if trail.sts.cache == NONE:
-            trail.sts.cache = HIT
-            trail.sts.request_id = known.principal.request_id
+        if isinstance(credential, NewCredential):
+            known = await self._introduce(credential, trail)
+        else:
+            known = _note_hit(credential, trail)
         expires_at = self._require_age(known, trail)  # 2
         principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
@@ -214,3 +214,9 @@ class Authenticator:
         now = self._clock()
         trail.saw_signature(known.form, known.signed_at, now)
         return require_age(known.signed_at, known.lifetime, now)
+
+
+def _note_hit(known: KnownCredential, trail: Trail) -> KnownCredential:
+    """Record that STS need not be asked; `Introductions` record everything else."""
+    trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
+    return known

@@ -1,13 +1,10 @@
-"""The port behind ``POST /v1/token``: an approval in, a token for the control plane out."""
+"""A token that this service issued for an approval, or that came back to it as a credential."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
 
-from app.core.proxy import ProxyRequest
 from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
-from app.decision.trail import Trail
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,21 +31,3 @@ class TokenDecision(Decision):
     """An approval of a token that was presented as a credential; no other is issued for it, or it would never end."""
 
     token: IssuedToken
-
-
-class TokenIssuer(Protocol):
-    """Issues tokens for approvals."""
-
-    async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
-        """Return a token for the approved identity, before ``trail.deadline``.
-
-        Args:
-            decision: the approval.
-            claimed: what the proxy says it is, which was compared with it.
-            trail: filled in with the token's id, key and end.
-
-        Raises:
-            AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
-            RequestError: ``malformed_request``.
-            UpstreamError: ``signing_key_missing``, ``overloaded``.
-        """

@@ -62,7 +62,7 @@ class TokenOptions:
 
 
 class SigningIssuer:
-    """A `TokenIssuer` that signs."""
+    """Issues tokens for approvals, and signs them in threads."""
 
     def __init__(
         self,
@@ -94,7 +94,18 @@ class SigningIssuer:
         self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
 
     async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
-        """Return the token that was presented, a young one of the same subject, or a fresh one; see `TokenIssuer`."""
+        """Return the token that was presented, a young one of the same subject, or a fresh one.
+
+        Args:
+            decision: the approval.
+            claimed: what the proxy says it is, which was compared with the decision's identity.
+            trail: filled in with the token's id, key and end; its deadline bounds the signature.
+
+        Raises:
+            AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
+            RequestError: ``malformed_request``.
+            UpstreamError: ``signing_key_missing``, ``overloaded``.
+        """
         if isinstance(decision, TokenDecision):
             return self._note(decision.token, PRESENTED, trail)
         options = self._options
