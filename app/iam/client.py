@@ -14,13 +14,14 @@ from app.core.errors import AuthError, AuthorizationError, OutOfTimeError, Upstr
 from app.core.iam_documents import RolePage, read_role, read_role_page
 from app.core.principal import AdmittedPrincipal, Principal
 from app.core.reasons import Reason
-from app.core.role_tags import RoleRecord, require_same_role
+from app.core.role_tags import RoleRecord
 from app.core.strict_xml import DocumentError
 from app.decision.trail import Trail
 from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.access import IamAccess, IamOptions, NoReaderRoleError
+from app.iam.role_cache import is_of
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
@@ -85,7 +86,7 @@ class IamRoles:
             raise
         finally:
             trail.iam.seconds += time.perf_counter() - started
-        if not _is_same_role(admitted.principal, role):
+        if not is_of(admitted.principal, role):
             self._access.doubt_own_account()
         return role
 
@@ -213,11 +214,3 @@ def _read_refusal(error: RefusedError) -> AuthError:
 
 def _not_believed(error: DocumentError) -> UpstreamError:
     return UpstreamError(Reason.IAM_UNAVAILABLE, f"the answer of IAM is not believed: {error}")
-
-
-def _is_same_role(principal: Principal, role: RoleRecord) -> bool:
-    try:
-        require_same_role(principal, role)
-    except AuthorizationError:
-        return False
-    return True

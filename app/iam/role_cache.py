@@ -1,8 +1,22 @@
 """What IAM said about roles, and for how long it may be used. A table: it asks nobody.
 
-Roles are remembered, never decisions. Of the errors two are remembered (I18), for a short time and for exactly one role id:
-`iam_access_denied`, 30 s as undecided, and `role_not_found`, 10 s. The key holds the role's unique id and its name; a record
-of another role than the key's is kept in a separate cache, and briefly.
+A role is in one of these states, in the order in which they are looked for. What IAM says next ends the state before it.
+
+===============  ==============================================  ====================================================
+state            holds                                           a decision gets
+===============  ==============================================  ====================================================
+fresh            until the time to live is over                  the role
+due for refresh  fresh, and 75 % of that time is over            the role; one call each 5 % of that time reads it again
+mismatched       10 s, or the time to live if that is shorter    the other role that IAM sent, which step 7 rejects
+missing          10 s                                            ``role_not_found``; then for 600 s a call among those
+                                                                 of missing roles, which have every second turn
+denied           30 s                                            ``iam_access_denied``, which is undecided
+stale            from the time to live until ``max_stale``       the answer of a call; the role if IAM cannot be asked
+unknown          otherwise                                       the answer of a call
+===============  ==============================================  ====================================================
+
+Roles are remembered, never decisions. Of IAM's errors these two are remembered (I18), each for exactly one role id. The key
+holds the role's unique id and its name. The record of another role than the key's is in a cache of its own.
 """
 
 import time
@@ -69,10 +83,9 @@ class _Missing(NamedTuple):
 
 
 class RoleTable:
-    """Roles, each for the time to live, which is the delay of a tag change (I17).
+    """Roles by their key, in the states of this module.
 
-    While IAM is down a known role may be used longer, up to ``max_stale``: the bound of a revocation in an outage. What IAM
-    decides (no such role, no access) ends that at once.
+    The time to live is the delay of a tag change (I17). ``max_stale`` is the delay of a revocation while IAM is down.
     """
 
     def __init__(self, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic) -> None:
@@ -88,37 +101,37 @@ class RoleTable:
         self.max_stale = max(ttl, max_stale)
         self._timer = timer
         self._known: ExpiringCache[_Known] = ExpiringCache(MAX_ROLES, timer)
-        self._unreadable: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
+        self._denied: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
         self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
         self._missing: ExpiringCache[_Missing] = ExpiringCache(MAX_MISSING_ROLES, timer)
         metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
-        """Return what IAM said within the time to live: the role, or for a moment another one of its name."""
+        """Return the role while it is fresh or due for refresh; while it is mismatched, the other role of its name."""
         known = self._known.get(key)
         if known is not None and self._timer() < known.fresh_until:
             return known.role
         return self._mismatched.get(key)
 
     def stale(self, key: RoleKey) -> RoleRecord | None:
-        """Return a role that may be used while IAM cannot be asked."""
+        """Return a role that may be used while IAM cannot be asked: fresh or stale."""
         known = self._known.get(key)
         return None if known is None else known.role
 
     def failure(self, key: RoleKey) -> AuthError | None:
-        """Return what IAM said of this role a moment ago, if that was an error."""
+        """Return the error of a role that is missing (in its first 10 s) or denied."""
         missing = self._missing.get(key)
         if missing is not None and self._timer() < missing.answered_until:
             return AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
-        detail = self._unreadable.get(key)
+        detail = self._denied.get(key)
         return None if detail is None else UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
 
     def is_missing(self, key: RoleKey) -> bool:
-        """Whether IAM did not find this role a while ago."""
+        """Whether IAM did not find this role in the last 600 s."""
         return self._missing.get(key) is not None
 
     def begin_refresh(self, key: RoleKey) -> bool:
-        """Whether it is time to read a fresh role again. The next time comes after a pause."""
+        """Whether the role is due for refresh. If so, it is due again only after a pause."""
         known, now = self._known.get(key), self._timer()
         if known is None or not known.refresh_at <= now < known.fresh_until:
             return False
@@ -135,31 +148,35 @@ class RoleTable:
         self.put(key, role, age=0.0)
 
     def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
-        """Remember a role that IAM sent so many seconds ago, unless a newer record of it is known."""
+        """Make a role fresh, or stale by its age: IAM sent it so many seconds ago. A newer record of it stays."""
         written = self._timer() - age
         known = self._known.get(key)
         if known is not None and written + self.ttl < known.fresh_until:
             return
+        self._forget(key)
         entry = _Known(role, fresh_until=written + self.ttl, refresh_at=written + self.ttl * REFRESH_AFTER)
         self._known.put(key, entry, self.max_stale - age, owner=key.account)
-        for error in (self._mismatched, self._unreadable, self._missing):
-            error.drop(key)
 
     def note_unreadable(self, key: RoleKey, detail: str) -> None:
-        """Remember that IAM denies access to a role, which ends what was known of it."""
-        self._known.drop(key)
-        self._unreadable.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
+        """Make a role denied: IAM denies access to it."""
+        self._forget(key)
+        self._denied.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
 
     def note_missing(self, key: RoleKey, detail: str) -> None:
-        """Remember that IAM does not find a role, which ends what was known of it."""
-        self._known.drop(key)
+        """Make a role missing: IAM does not find it."""
+        self._forget(key)
         missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
         self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
 
     def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
-        """Remember that IAM answered with another role, which ends what was known of this one."""
-        self._known.drop(key)
+        """Make a role mismatched: IAM answered with another role of its name."""
+        self._forget(key)
         self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
+
+    def _forget(self, key: RoleKey) -> None:
+        """Make a role unknown: it has one state at a time."""
+        for cache in (self._known, self._mismatched, self._missing, self._denied):
+            cache.drop(key)
 
 
 def is_of(principal: Principal, role: RoleRecord) -> bool:

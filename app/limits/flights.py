@@ -2,9 +2,8 @@
 
 For calls of the service itself that are few and need no queue: DNS lookups (`app.http.pool`), its own account
 (`app.iam.own_account`), one AssumeRole for each account (`app.iam.reader_roles`) and one signature for each token
-(`app.tokens.signer`). Calls that credentials cause are joined in `app.calls.call_queue` instead. There a call can wait for its
-turn after everybody has left, lose its place to another account, and be found by its key before it is made; here a call
-begins at once and only ends::
+(`app.tokens.signer`). Calls that credentials cause are joined in `app.calls.call_queue` instead: there a call waits for its
+turn, also after everybody has left, and can lose its place to a call of another account. Here a call begins at once::
 
     no call ── start, join ──▶ in flight ── answer or failure ──▶ no call
                                 │    ▲
