@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
+from app.api.schemas import AuthenticateCall, ProxyMember, parse_call
 from app.cli.shape import explain
 from app.core.arn import ArnError, parse_arn
 from app.core.base64_text import Base64TextError, decode_base64, decode_base64url, encode_base64url
@@ -33,7 +33,7 @@ from app.core.header_rules import AUDIENCE_HEADERS
 from app.core.key_account import account_of_key_id
 from app.core.presigned import PARAMETERS, decode_presigned_url
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyType, ZoneListener
 from app.core.records import RecordError, decode_identity, decode_role, encode_identity, encode_role
 from app.core.request_policy import MAX_LIFETIME, RequestPolicy, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
@@ -375,7 +375,7 @@ def judge_role(
     role: RoleRecord, tags: tuple[tuple[str, str], ...], said: dict[str, str], listeners: frozenset[ZoneListener]
 ) -> None:
     """Read what a role grants to a proxy with these listeners, and compare the grant with what the proxy asserts."""
-    proxy = ProxyRequest(
+    proxy = ProxyAssertion(
         type=ProxyType.DATAPLANE if listeners or "mesh" in said else ProxyType.EGRESS,
         mesh=said.get("mesh"),
         zone=said.get("zone"),
@@ -409,7 +409,7 @@ def pairs_of(text: str) -> Iterator[tuple[str, str]]:
 
 # The API, the settings, the command line.
 
-_FIELDS: Final = frozenset({"the body", "an unknown member", *AuthenticateCall.model_fields, *ProxyClaim.model_fields})
+_FIELDS: Final = frozenset({"the body", "an unknown member", *AuthenticateCall.model_fields, *ProxyMember.model_fields})
 
 
 def call(data: bytes) -> None:
@@ -426,7 +426,7 @@ def call(data: bytes) -> None:
         require(members.get("proxy") is None, "a claim was passed over")
         return
     said = members["proxy"]
-    require(said.keys() <= ProxyClaim.model_fields.keys(), "an unknown member was passed over")
+    require(said.keys() <= ProxyMember.model_fields.keys(), "an unknown member was passed over")
     require((proxy.type, proxy.mesh, proxy.zone) == (said["type"], said.get("mesh"), said.get("zone")), "another claim")
     tags, labels = said.get("tags") or {}, said.get("labels") or {}
     # What decides nothing need not be kept; what is kept is what was said.

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message
 
 from app.api.authenticate import PATH, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
-from app.api.schemas import AuthenticateCall, ProxyClaim, parse_call
+from app.api.schemas import AuthenticateCall, ProxyMember, parse_call
 from app.core import header_rules, request_policy
 from app.core.caller_identity import CallerIdentity, StsReply, read_caller_identity
 from app.core.credential import decode_credential
@@ -41,7 +41,7 @@ from app.core.role_grant import match
 from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm, SignedRequest
 from app.decision.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.http.network import NetworkOptions, open_pool
 from app.iam.client import IamRoles
 from app.settings.accounts import FixedAccounts
@@ -106,7 +106,7 @@ HEADERS: Final = {
     "allow",
     "connection",
 }
-FIELDS: Final = {"credential", "proxy", *AuthenticateCall.model_fields, *ProxyClaim.model_fields}
+FIELDS: Final = {"credential", "proxy", *AuthenticateCall.model_fields, *ProxyMember.model_fields}
 
 
 def policy_of(case: Case) -> DecisionPolicy:
@@ -156,7 +156,7 @@ class Upstreams:
     scene: Scene
     calls: list[str] = field(default_factory=list)
 
-    async def identify(self, request: ForwardableRequest, _trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, _trail: DecisionRecord) -> CallerIdentity:
         self.calls.append("sts")
         answer = answer_of(self.scene, request)
         reply = StsReply(
@@ -164,7 +164,7 @@ class Upstreams:
         )
         return read_caller_identity(reply, request.request.endpoint)
 
-    async def fetch_role(self, _admitted: AdmittedPrincipal, _trail: Trail) -> RoleRecord:
+    async def fetch_role(self, _admitted: AdmittedPrincipal, _trail: DecisionRecord) -> RoleRecord:
         self.calls.append("iam")
         return self.scene.role
 

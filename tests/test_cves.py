@@ -17,7 +17,7 @@ from app.core.caller_identity import CallerIdentity, StsReply, read_caller_ident
 from app.core.endpoints import select_endpoints
 from app.core.errors import AuthError
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyType
 from app.core.reasons import Reason
 from app.core.request_policy import RequestPolicy, require_fresh
 from app.core.role_grant import RoleGrant, match
@@ -157,7 +157,7 @@ def test_cve_2020_16250_the_session_token_still_passes() -> None:
 def test_cve_2020_16251_a_claim_is_no_proof_of_itself() -> None:
     """CVE-2020-16251, Vault ``auth/gcp``: claims were trusted beyond what was proved. What a proxy says grants nothing."""
     grant = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", service="demo-app")
-    said = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"admin"}})
+    said = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"admin"}})
     assert reason_of(match, grant, said, POLICY) is Reason.PROXY_SERVICE_MISMATCH
 
 
@@ -378,7 +378,7 @@ def test_infisical_pr_6344_names_are_no_patterns() -> None:
     """Infisical PR 6344: ``app.prod`` of the allow-list matched ``appXprod``."""
     assert reason_of(admit, principal(account="111122X23333"[:12]), {"111122.23333"}) is Reason.ACCOUNT_NOT_AUTHORIZED
     grant = RoleGrant(type=ProxyType.DATAPLANE, mesh="default", service="app.prod")
-    said = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"appXprod"}})
+    said = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", tags={"kuma.io/service": {"appXprod"}})
     assert reason_of(match, grant, said, POLICY) is Reason.PROXY_SERVICE_MISMATCH
     other = role(name="demoXapp")
     assert (

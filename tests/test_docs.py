@@ -13,9 +13,9 @@ import pytest
 from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.runner import FORWARDED
 from app.cli import main
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
-from app.decision.trail import FRESH, TokenNote, Trail
+from app.decision.record import FRESH, DecisionRecord, TokenNote
 from app.emulator.fault_kinds import LIES, FaultKind
 from app.settings.environment import Settings
 from app.telemetry.audit import decision_fields
@@ -178,10 +178,10 @@ def test_every_label_is_explained_and_no_other() -> None:
 
 def audit_fields() -> set[str]:
     """Every field of a line in which nothing is missing, dotted."""
-    claim = ProxyRequest(type=ProxyType.DATAPLANE)
+    claim = ProxyAssertion(type=ProxyType.DATAPLANE)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
     note = TokenNote(jti="jti", kid="kid", expires_at=NOW, origin=FRESH)
-    trail = Trail("request-1", 0.0, claimed=claim, principal=PRINCIPAL, granted=identity, token=note)
+    trail = DecisionRecord("request-1", 0.0, asserted=claim, principal=PRINCIPAL, granted=identity, token=note)
     names = {"event", "time", "level"}
     for name, value in decision_fields(trail, None, 0.0).items():
         names.add(name)

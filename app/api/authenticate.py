@@ -22,10 +22,10 @@ from app.api.known_calls import KnownCalls
 from app.api.problems import problem_answer, reason_answer
 from app.core.errors import AuthError, RequestError, UpstreamError
 from app.core.known_credential import NewCredential, PresentedCredential
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decider, Decision
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.telemetry.audit import get_logger, write_decision
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -53,14 +53,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Way(Protocol):
     """Another way through here: how its call is read, and what an approval is answered with."""
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Read a call.
 
         Raises:
             AuthError: no decision is begun.
         """
 
-    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
         """Make the answer to an approval; it is sent once the decision is written down.
 
         Raises:
@@ -118,14 +118,14 @@ class AuthenticateEndpoint:
             if self._readiness.draining:
                 raise UpstreamError(Reason.OVERLOADED, "the service is stopping")
             read = self.read if way is None else way.read
-            credential, claimed = await read(scope["headers"], receive)
+            credential, asserted = await read(scope["headers"], receive)
         except AuthError as error:
             # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
             # body is not read, so the connection ends.
-            answer = self._end(Trail(request_id=request_id, deadline=0.0), error, time.perf_counter())
+            answer = self._end(DecisionRecord(request_id=request_id, deadline=0.0), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(credential, claimed, request_id, way)
+            return await self._decide(credential, asserted, request_id, way)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -135,7 +135,7 @@ class AuthenticateEndpoint:
         """Come back when no call is under way, not even one whose body is on its way."""
         await self._idle.wait()
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Read a call; its bytes are let go with this frame, before anything else is waited for."""
         _require_readable(headers)
         began = time.monotonic()
@@ -148,9 +148,9 @@ class AuthenticateEndpoint:
             body = await _read_rest(message, receive, began)
         else:
             body = message.get("body", b"")
-        credential, claimed = self._known_calls.read(body)
+        credential, asserted = self._known_calls.read(body)
         self._require_room(credential)
-        return credential, claimed
+        return credential, asserted
 
     def recall(self, text: str) -> PresentedCredential:
         """Return what is known of a credential that came without a body, or the credential as a new one."""
@@ -167,14 +167,16 @@ class AuthenticateEndpoint:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
 
     async def _decide(
-        self, credential: PresentedCredential, claimed: ProxyRequest | None, request_id: str, way: Way | None
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, request_id: str, way: Way | None
     ) -> Answer:
-        trail = Trail(request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout)
+        trail = DecisionRecord(
+            request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout
+        )
         started = time.perf_counter()
         self._decisions += 1
         try:
-            decision = await self._authenticator.authenticate(credential, claimed, trail)
-            concluded = None if way is None else await way.conclude(decision, claimed, trail)
+            decision = await self._authenticator.authenticate(credential, asserted, trail)
+            concluded = None if way is None else await way.conclude(decision, asserted, trail)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
@@ -189,14 +191,14 @@ class AuthenticateEndpoint:
             return concluded
         return Answer(status=200, media_type=JSON, body=encode_decision(decision), request_id=request_id)
 
-    def _end(self, trail: Trail, error: AuthError, started: float) -> Answer:
+    def _end(self, trail: DecisionRecord, error: AuthError, started: float) -> Answer:
         unwritten = self._account(trail, error, started)
         return (
             problem_answer(error, trail.request_id) if unwritten is None else reason_answer(unwritten, trail.request_id)
         )
 
     def _account(
-        self, trail: Trail, error: AuthError | None, started: float, *, hands_out_token: bool = False
+        self, trail: DecisionRecord, error: AuthError | None, started: float, *, hands_out_token: bool = False
     ) -> Reason | None:
         """Write the audit line and count the decision.
 

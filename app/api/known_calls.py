@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from app.api.schemas import parse_call
 from app.core.known_credential import NewCredential, PresentedCredential
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.decision.authenticator import KnownTexts
 
 # About 900 bytes each: 18 MB when full.
@@ -24,7 +24,7 @@ _KEY_BYTES: Final = 32
 
 class _Call(NamedTuple):
     credential_key: bytes
-    claimed: ProxyRequest | None
+    asserted: ProxyAssertion | None
 
 
 class KnownCalls:
@@ -43,7 +43,7 @@ class KnownCalls:
         key = self._credentials.key_of(text)
         return self._credentials.recall(key) or NewCredential(text, key)
 
-    def read(self, body: bytes) -> tuple[PresentedCredential, ProxyRequest | None]:
+    def read(self, body: bytes) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Return what is known of the credential, or the credential as a new one, and what the proxy says it is.
 
         Raises:
@@ -55,20 +55,20 @@ class KnownCalls:
             known = self._credentials.recall(call.credential_key)
             if known is not None:
                 self._calls.move_to_end(key)
-                return known, call.claimed
+                return known, call.asserted
             del self._calls[key]
-        text, claimed = parse_call(body)
+        text, asserted = parse_call(body)
         credential = self.recall(text)
         if isinstance(credential, NewCredential):
-            return credential, claimed
-        if claimed is not None and _count_characters(claimed) > MAX_KEPT_CHARACTERS:
-            return credential, claimed
+            return credential, asserted
+        if asserted is not None and _count_characters(asserted) > MAX_KEPT_CHARACTERS:
+            return credential, asserted
         if len(self._calls) >= MAX_CALLS:
             self._calls.popitem(last=False)
-        self._calls[key] = _Call(credential.key, claimed)
-        return credential, claimed
+        self._calls[key] = _Call(credential.key, asserted)
+        return credential, asserted
 
 
-def _count_characters(claimed: ProxyRequest) -> int:
-    texts = (claimed.mesh or "", claimed.name or "", claimed.zone or "", *claimed.labels.values())
-    return sum(map(len, texts)) + sum(len(value) for values in claimed.tags.values() for value in values)
+def _count_characters(asserted: ProxyAssertion) -> int:
+    texts = (asserted.mesh or "", asserted.name or "", asserted.zone or "", *asserted.labels.values())
+    return sum(map(len, texts)) + sum(len(value) for values in asserted.tags.values() for value in values)

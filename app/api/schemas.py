@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api.call_bounds import CONTROL_CHARACTERS, MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
 from app.core.errors import RequestError
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
 _NO_CONTROL: Final = f"^[^{CONTROL_CHARACTERS}]*$"
@@ -49,7 +49,7 @@ class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class ProxyClaim(_Closed):
+class ProxyMember(_Closed):
     """What the proxy says it is, as the DP server knows it from the Dataplane, ZoneIngress or ZoneEgress resource."""
 
     type: ProxyType
@@ -80,10 +80,10 @@ class ProxyClaim(_Closed):
             raise PydanticCustomError(_LISTENERS_OF_NO_DATAPLANE, "listeners are those of a dataplane")
         return self
 
-    def to_core(self) -> ProxyRequest:
+    def to_core(self) -> ProxyAssertion:
         """Return the claim in the core's type."""
         tags, labels = self.tags or {}, self.labels or {}
-        return ProxyRequest(
+        return ProxyAssertion(
             type=self.type,
             mesh=self.mesh,
             name=self.name,
@@ -108,7 +108,7 @@ class AuthenticateCall(_Closed):
     credential: str = Field(
         repr=False, description="What the proxy presented, in any form of docs/reference/credential.md."
     )
-    proxy: ProxyClaim | None = Field(None, description="Without it, or with null, the answer is the identity alone.")
+    proxy: ProxyMember | None = Field(None, description="Without it, or with null, the answer is the identity alone.")
 
 
 class Identity(BaseModel):
@@ -165,7 +165,7 @@ class Problem(BaseModel):
     requestId: str  # noqa: N815
 
 
-def parse_call(body: bytes) -> tuple[str, ProxyRequest | None]:
+def parse_call(body: bytes) -> tuple[str, ProxyAssertion | None]:
     """Read the body of a call: the credential, and the claim in the core's type.
 
     Raises:
@@ -187,7 +187,7 @@ def _field_error(error: ValidationError) -> RequestError:
         if model is None or not isinstance(part, str) or part not in model.model_fields:
             break
         path.append(part)
-        model = ProxyClaim if part == "proxy" else None
+        model = ProxyMember if part == "proxy" else None
     if first["type"] in _FIELDS_OF_FAULTS:
         path.append(_FIELDS_OF_FAULTS[first["type"]])
     if first["type"] == "extra_forbidden":

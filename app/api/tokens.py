@@ -12,11 +12,11 @@ from app.api.answer import Answer
 from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
 from app.core.errors import AuthError, AuthorizationError, CredentialError, RequestError
 from app.core.known_credential import PresentedCredential
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
-from app.decision.trail import Trail
-from app.tokens.issuer import IssuedToken
+from app.decision.record import DecisionRecord
+from app.tokens.issued_token import IssuedToken
 from app.tokens.signer import SigningIssuer
 
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
@@ -35,18 +35,18 @@ class TokenWay:
         self._endpoint = endpoint
         self._issuer = issuer
 
-    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
+    async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Read the same JSON."""
         return await self._endpoint.read(headers, receive)
 
-    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
         """Answer with the token and the identity that it was issued for; ``expiresAt`` is the token's end.
 
         Raises:
             RequestError: ``malformed_request``: the token needs a name, and the call has none.
         """
         try:
-            issued = await _issue(self._issuer, decision, claimed, trail)
+            issued = await _issue(self._issuer, decision, asserted, trail)
         except AuthorizationError as error:
             if error.reason is not Reason.PROXY_NAME_MISSING:
                 raise
@@ -68,7 +68,7 @@ class ExtAuthzWay:
         self._endpoint = endpoint
         self._issuer = issuer
 
-    async def read(self, headers: Headers, _receive: Receive) -> tuple[PresentedCredential, ProxyRequest | None]:
+    async def read(self, headers: Headers, _receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Take the credential out of the one ``authorization``; the body, if Envoy sends the stream's, is nothing to us.
 
         Raises:
@@ -79,18 +79,20 @@ class ExtAuthzWay:
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"{len(values)} authorization headers")
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
-    async def conclude(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> Answer:
+    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
         """Answer with the ``authorization`` that Envoy puts in the other one's place."""
-        issued = await _issue(self._issuer, decision, claimed, trail)
+        issued = await _issue(self._issuer, decision, asserted, trail)
         token = (b"authorization", issued.token.encode("ascii"))
         return Answer(
             status=200, media_type="text/plain", body=b"", request_id=trail.request_id, extra_headers=(token,)
         )
 
 
-async def _issue(issuer: SigningIssuer, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
+async def _issue(
+    issuer: SigningIssuer, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord
+) -> IssuedToken:
     try:
-        return await issuer.issue(decision, claimed, trail)
+        return await issuer.issue(decision, asserted, trail)
     except AuthError:
         trail.granted = None  # the call ends without an approval
         raise

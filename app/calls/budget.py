@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 from app.limits.circuits import Circuit
-from app.limits.pacing import Pace
+from app.limits.rate_limiter import RateLimiter
 
 
 class Priority(IntEnum):
@@ -105,7 +105,7 @@ class Budget:
     """The state of one budget.
 
     Attributes:
-        pace: its rate limiter.
+        limiter: its rate limiter.
         all_places: the limit on its calls in flight.
         limits: the limits that its calls count against, by their priority.
         queues: its queues that hold calls.
@@ -117,10 +117,10 @@ class Budget:
         promised: the last moment for which `Retry-After` promised a place of a full queue.
     """
 
-    __slots__ = ("all_places", "due", "last", "limits", "listed", "pace", "promised", "queues", "ready")
+    __slots__ = ("all_places", "due", "last", "limiter", "limits", "listed", "promised", "queues", "ready")
 
-    def __init__(self, pace: Pace, all_places: Places, limits: tuple[tuple[Places, ...], ...]) -> None:
-        self.pace = pace
+    def __init__(self, limiter: RateLimiter, all_places: Places, limits: tuple[tuple[Places, ...], ...]) -> None:
+        self.limiter = limiter
         self.all_places = all_places
         self.limits = limits
         self.queues: dict[Hashable, Queue] = {}
@@ -133,7 +133,7 @@ class Budget:
     @property
     def is_idle(self) -> bool:
         """Whether the budget can be deleted without a loss of state."""
-        return not self.queues and not self.all_places.in_flight and self.pace.is_whole
+        return not self.queues and not self.all_places.in_flight and self.limiter.is_whole
 
     def append(self, queue: Queue, call: Call) -> None:
         """Put a call at the end of a queue."""

@@ -1,8 +1,8 @@
 """The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
 
-It combines a rate limiter for each budget (`app.limits.pacing`), concurrency limits, a circuit breaker for each endpoint
-(`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads only the
-clock that it is given, and waits for nothing. Every operation takes constant or logarithmic amortised time.
+It combines a rate limiter for each budget (`app.limits.rate_limiter`), concurrency limits, a circuit breaker for each
+endpoint (`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads
+only the clock that it is given, and waits for nothing. Every operation takes constant or logarithmic amortised time.
 """
 
 import heapq
@@ -14,9 +14,9 @@ from typing import Final
 from app.calls.budget import RETURNING, Budget, Call, Places, Priority, Queue
 from app.calls.limits import CallLimits, QueueFullError
 from app.calls.queue_share import QueueShare
+from app.limits.bounded_map import BoundedMap
 from app.limits.circuits import Circuit
-from app.limits.kept import Kept
-from app.limits.pacing import Pace
+from app.limits.rate_limiter import RateLimiter
 from app.local.clock import Timer
 
 MAX_BUDGETS: Final = 10_000
@@ -29,8 +29,10 @@ class CallOrder:
     def __init__(self, limits: CallLimits, timer: Timer) -> None:
         self._limits = limits
         self._timer = timer
-        self._budgets = Kept(self._new_budget, MAX_BUDGETS)
-        self._circuits = Kept(lambda _key: Circuit(limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS)
+        self._budgets = BoundedMap(self._new_budget, MAX_BUDGETS)
+        self._circuits = BoundedMap(
+            lambda _key: Circuit(limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS
+        )
         self._shares: tuple[QueueShare[Call], ...] = (QueueShare(limits.queued), QueueShare(limits.new_queued))
         self._all = Places(limits.total_in_flight)
         self._new = Places(limits.total_new_in_flight)
@@ -64,8 +66,8 @@ class CallOrder:
         if last is None or last.queue is None:
             return 0.0
         budget, now = last.queue.budget, self._timer()
-        drained = budget.pace.wait() + share.calls_of(owner) / budget.pace.rate
-        budget.promised = min(max(budget.promised, now) + 1 / budget.pace.rate, now + drained)
+        drained = budget.limiter.wait() + share.calls_of(owner) / budget.limiter.rate
+        budget.promised = min(max(budget.promised, now) + 1 / budget.limiter.rate, now + drained)
         return budget.promised - now
 
     def add(self, call: Call) -> Call | None:
@@ -103,7 +105,7 @@ class CallOrder:
             or circuit.waiting
             or not circuit.has_room(now)
             or any(places.waiting or not places.has_room(now) for places in limits)
-            or budget.pace.wait() > 0
+            or budget.limiter.wait() > 0
         ):
             return False
         self._take_turn(call, budget)
@@ -127,8 +129,8 @@ class CallOrder:
         queue = call.queue
         if queue is None:
             return 0.0
-        pace = queue.budget.pace
-        return pace.wait() + queue.budget.turns_before(queue, call) / pace.rate
+        limiter = queue.budget.limiter
+        return limiter.wait() + queue.budget.turns_before(queue, call) / limiter.rate
 
     def wait_of_next(self, budget: Hashable, circuit: Hashable, priority: Priority) -> float:
         """Return the seconds until a call that would be queued now would have its turn."""
@@ -136,8 +138,8 @@ class CallOrder:
         if known is None:
             return 0.0
         return (
-            known.pace.wait()
-            + known.turns_before_next(priority, _queue_key(priority, circuit, priority)) / known.pace.rate
+            known.limiter.wait()
+            + known.turns_before_next(priority, _queue_key(priority, circuit, priority)) / known.limiter.rate
         )
 
     def next(self) -> Call | None:
@@ -165,7 +167,7 @@ class CallOrder:
         if call.places is not None:
             self._leave_places(call)
         if not called:
-            self._budgets.of(call.budget).pace.give_back()
+            self._budgets.of(call.budget).limiter.give_back()
             circuit = self._circuits.of(call.circuit)
             circuit.not_called()
             self._note_room(circuit)
@@ -180,11 +182,11 @@ class CallOrder:
 
     def hold(self, budget: Hashable, seconds: float) -> None:
         """Let no call of a budget go out for so many seconds, except calls that already had their turn."""
-        self._budgets.of(budget).pace.hold(seconds)
+        self._budgets.of(budget).limiter.hold(seconds)
 
     def throttled(self, budget: Hashable) -> None:
         """Slow a budget down: AWS throttled one of its calls."""
-        self._budgets.of(budget).pace.throttled()
+        self._budgets.of(budget).limiter.throttled()
 
     def answered(self, circuit: Hashable) -> None:
         """Note that an endpoint answered, whatever it said."""
@@ -261,7 +263,7 @@ class CallOrder:
         for kind in (RETURNING, 1 - budget.last, budget.last):
             ready = budget.ready[kind]
             while ready:
-                if kind != RETURNING and budget.pace.wait() > 0:
+                if kind != RETURNING and budget.limiter.wait() > 0:
                     self._schedule(budget)
                     return None
                 queue = next(iter(ready))
@@ -293,7 +295,7 @@ class CallOrder:
 
     @staticmethod
     def _take_turn(call: Call, budget: Budget) -> None:
-        budget.pace.reserve()
+        budget.limiter.reserve()
         budget.last = call.priority
 
     @staticmethod
@@ -329,7 +331,7 @@ class CallOrder:
         if budget.ready[RETURNING]:
             due = self._timer()
         elif budget.ready[0] or budget.ready[1]:
-            due = self._timer() + budget.pace.wait()
+            due = self._timer() + budget.limiter.wait()
         else:
             return
         if due < budget.due:
@@ -344,11 +346,11 @@ class CallOrder:
 
     def _new_budget(self, _key: Hashable) -> Budget:
         limits = self._limits
-        pace = Pace(limits.rate, burst=limits.burst, timer=self._timer)
+        limiter = RateLimiter(limits.rate, burst=limits.burst, timer=self._timer)
         own = Places(limits.in_flight)
         # By priority: of known calls, and of new ones.
         known = (self._all, own)
-        return Budget(pace, own, (known, (self._new, Places(limits.new_in_flight), *known)))
+        return Budget(limiter, own, (known, (self._new, Places(limits.new_in_flight), *known)))
 
 
 def _queue_key(kind: int, circuit: Hashable, priority: Priority, *, doubtful: bool = False) -> Hashable:

@@ -17,7 +17,7 @@ A call that nothing holds up is queued for no time. Aside, a call counts against
 or abandoned. That changes only who loses a place first: ``join`` makes the call asked for; the last decision that leaves
 (answered, cancelled, or at its deadline) makes it abandoned, and so does a decision that is refused at once. Settling tells every decision that waits.
 
-`app.limits.flights` is single flight without a queue, for calls of the service itself.
+`app.limits.single_flight` is single flight without a queue, for calls of the service itself.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from app.calls.waiting_decisions import WaitingDecisions
 from app.calls.waiting_places import WaitingPlaces
 from app.core.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.limits.ticks import TICKS
 from app.store.replicas import ComeAgain, ReplicaWait
 from app.telemetry.audit import get_logger
@@ -313,7 +313,7 @@ class CallQueue(Generic[_Payload, _Answer]):
     async def _run(self, pending: Pending[_Payload, _Answer]) -> None:
         """Make a call that has its turn and its places."""
         upstream, payload = self._upstream, pending.payload
-        trail = Trail(request_id="", deadline=self._now() + upstream.seconds_for(payload))
+        trail = DecisionRecord(request_id="", deadline=self._now() + upstream.seconds_for(payload))
         failure, answer = None, None
         try:
             answer = await upstream.call(payload, trail, pending.wait)

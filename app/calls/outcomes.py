@@ -6,7 +6,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from app.core.errors import AuthError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 
 _Answer = TypeVar("_Answer")
 
@@ -56,7 +56,7 @@ class Settled(NamedTuple, Generic[_Answer]):
 
     answer: _Answer | None
     failure: Failure | None
-    trail: Trail | None = None
+    trail: DecisionRecord | None = None
     is_shared: bool = False
 
 

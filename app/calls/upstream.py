@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from app.calls.budget import Call, Priority
 from app.calls.outcomes import Settled
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.store.replicas import ComeAgain, Found, ReplicaWait
 
 _Payload = TypeVar("_Payload")
@@ -60,7 +60,7 @@ class Upstream(Protocol[_Asked_contra, _Answer]):
     def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
         """Let other replicas make a call that ended."""
 
-    async def call(self, payload: _Asked_contra, trail: Trail, wait: ReplicaWait | None) -> _Answer:
+    async def call(self, payload: _Asked_contra, trail: DecisionRecord, wait: ReplicaWait | None) -> _Answer:
         """Make a call before ``trail.deadline``, and remember its answer; fill in the trail.
 
         Raises:

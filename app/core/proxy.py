@@ -26,7 +26,7 @@ class ZoneListener(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProxyRequest:
+class ProxyAssertion:
     """What the proxy says it is, as its DP server knows it. Untrusted.
 
     Attributes:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
 # Instead of a list of meshes: every mesh, and zone proxies too.
@@ -122,7 +122,7 @@ def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None
         )
 
 
-def match(grant: RoleGrant, proxy: ProxyRequest | None, policy: GrantPolicy) -> ProxyIdentity:
+def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -> ProxyIdentity:
     """Compare what the proxy asserts with its grant (I15, I27). With ``proxy`` None, return the identity without comparing.
 
     Runs on every decision, cache hits included.
@@ -142,7 +142,7 @@ def match(grant: RoleGrant, proxy: ProxyRequest | None, policy: GrantPolicy) -> 
     return grant._identity  # noqa: SLF001 - this function alone hands it out
 
 
-def _require_same_dataplane(grant: RoleGrant, proxy: ProxyRequest, policy: GrantPolicy) -> None:
+def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
     """Compare every name that Kuma can make an identity of a Dataplane from: a name that the grant lacks is refused (I27).
 
     Kuma takes the mTLS service from the tags, and from the workload label where there is no service among them
@@ -161,7 +161,7 @@ def _require_same_dataplane(grant: RoleGrant, proxy: ProxyRequest, policy: Grant
         )
 
 
-def _require_one_zone(grant: RoleGrant, proxy: ProxyRequest | None, bound: str | None) -> None:
+def _require_one_zone(grant: RoleGrant, proxy: ProxyAssertion | None, bound: str | None) -> None:
     """Check that a zone proxy has one zone: the zones of role, proxy and setting must be equal where they are known."""
     zones = {grant.zone, bound, None if proxy is None else proxy.zone}
     if len(zones - {None}) > 1:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from app.core.arn import ArnError, parse_arn
 from app.core.errors import AuthorizationError
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyRequest, ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyType
 from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
 
@@ -98,7 +98,7 @@ class RoleRecord:
 
 
 def read_grant(
-    admitted: AdmittedPrincipal, role: RoleRecord, policy: GrantPolicy, proxy: ProxyRequest | None = None
+    admitted: AdmittedPrincipal, role: RoleRecord, policy: GrantPolicy, proxy: ProxyAssertion | None = None
 ) -> RoleGrant:
     """Read what the tags of the caller's own role grant.
 

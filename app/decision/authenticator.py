@@ -26,11 +26,11 @@ from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import KnownCredential, NewCredential, PresentedCredential
 from app.core.principal import AdmittedPrincipal, Principal, admit
-from app.core.proxy import ProxyIdentity, ProxyRequest
+from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.decision.trail import HIT, Trail
+from app.decision.record import HIT, DecisionRecord
 from app.local.clock import Clock
 
 # Evaluates one credential by the local rules, and raises `CredentialError` if it breaks one.
@@ -67,7 +67,7 @@ class KnownTexts(Protocol):
 class IdentitySource(Protocol):
     """STS."""
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         """Find out who signed, before ``trail.deadline``; fill in ``trail.sts``.
 
         Raises:
@@ -79,7 +79,7 @@ class IdentitySource(Protocol):
 class Introductions(Protocol):
     """Finds out who signed credentials that are not known."""
 
-    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
+    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
         """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
 
         Args:
@@ -100,7 +100,7 @@ class Introductions(Protocol):
 class RoleSource(Protocol):
     """IAM, or what remembers its answers."""
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         """Read the caller's role in the caller's account, before ``trail.deadline``; fill in ``trail.iam``.
 
         Raises:
@@ -113,7 +113,7 @@ class Decider(Protocol):
     """What decides about credentials."""
 
     async def authenticate(
-        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> "Decision":
         """Decide about one credential and what its proxy says it is; see `Authenticator.authenticate`."""
 
@@ -169,19 +169,19 @@ class Authenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> Decision:
         """Decide about one credential and what its proxy says it is.
 
         Args:
             credential: what the proxy presented, or what is known of exactly that text at this moment.
-            claimed: what the proxy says it is, or None for the identity alone.
+            asserted: what the proxy says it is, or None for the identity alone.
             trail: filled in with what was seen, also when this raises.
 
         Raises:
             AuthError: any of its kinds but `RequestError`; the reason says which.
         """
-        trail.claimed = claimed
+        trail.asserted = asserted
         if isinstance(credential, NewCredential):
             known = await self._introduce(credential, trail)
         else:
@@ -190,19 +190,19 @@ class Authenticator:
         principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
         role = await self._roles.fetch_role(admitted, trail)  # 6
-        grant = read_grant(admitted, role, self._policy, claimed)  # 7
-        granted = trail.granted = match(grant, claimed, self._policy)  # 8
+        grant = read_grant(admitted, role, self._policy, asserted)  # 7
+        granted = trail.granted = match(grant, asserted, self._policy)  # 8
         if not known.is_approved:
             self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
-    async def _introduce(self, credential: NewCredential, trail: Trail) -> KnownCredential:
+    async def _introduce(self, credential: NewCredential, trail: DecisionRecord) -> KnownCredential:
         text = credential.text
         return await self._introductions.introduce(
             credential.key, text, lambda: self._judge(text, trail), trail
         )  # 3, 4
 
-    def _judge(self, text: str, trail: Trail) -> ForwardableRequest:
+    def _judge(self, text: str, trail: DecisionRecord) -> ForwardableRequest:
         signed = decode_credential(text, self._policy.request.forms)  # 1
         trail.form = signed.form
         validated = validate(signed, self._policy.request)  # 2
@@ -210,13 +210,13 @@ class Authenticator:
         trail.saw_signature(validated.form, validated.signed_at, now)
         return require_fresh(validated, now)
 
-    def _require_age(self, known: KnownCredential, trail: Trail) -> datetime:
+    def _require_age(self, known: KnownCredential, trail: DecisionRecord) -> datetime:
         now = self._clock()
         trail.saw_signature(known.form, known.signed_at, now)
         return require_age(known.signed_at, known.lifetime, now)
 
 
-def _note_hit(known: KnownCredential, trail: Trail) -> KnownCredential:
+def _note_hit(known: KnownCredential, trail: DecisionRecord) -> KnownCredential:
     """Record that STS need not be asked; `Introductions` record everything else."""
     trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
     return known

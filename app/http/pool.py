@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from app.http.http1 import MAX_REPLY_BYTES, Connection, DisconnectedError, HttpReply
-from app.limits.expiring import ExpiringCache
-from app.limits.flights import Flights
+from app.limits.single_flight import SingleFlight
 from app.limits.ticks import within
+from app.limits.ttl_cache import TtlCache
 
 # Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
 MAX_CONNECTIONS: Final = 256
@@ -68,8 +68,8 @@ class HttpPool:
         self._connect_timeout = connect_timeout
         self._idle: dict[Origin, deque[Connection]] = {}
         self._busy: set[Connection] = set()
-        self._addresses: ExpiringCache[list[str]] = ExpiringCache(MAX_NAMES, time.monotonic)
-        self._lookups: Flights[list[str]] = Flights()
+        self._addresses: TtlCache[list[str]] = TtlCache(MAX_NAMES, time.monotonic)
+        self._lookups: SingleFlight[list[str]] = SingleFlight()
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def exchange(

@@ -16,7 +16,7 @@ from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList, RoleSource
-from app.decision.trail import COALESCED, HIT, MISS, SHARED, STALE, Trail
+from app.decision.record import COALESCED, HIT, MISS, SHARED, STALE, DecisionRecord
 from app.iam.role_cache import RoleKey, RoleTable
 from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
 
@@ -69,7 +69,7 @@ class Roles:
         self._upstream = IamUpstream(source, pages, table, accounts, options, limits)
         self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         """See `app.decision.authenticator.RoleSource`."""
         key = RoleKey.of(admitted.principal)
         role = self._table.fresh(key)
@@ -145,7 +145,7 @@ class Roles:
         """End every call."""
         await self._queue.close()
 
-    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         started = time.perf_counter()
         pending = self._queue.get(key)
         is_first = pending is None

@@ -16,7 +16,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.strict_xml import DocumentError
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
@@ -74,7 +74,7 @@ class IamRoles:
         except (AuthError, RefusedError, TimeoutError):
             return None
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         """Read the role; see `app.decision.authenticator.RoleSource`."""
         started = time.perf_counter()
         try:

@@ -11,7 +11,7 @@ from typing import Final
 
 from app.core.arn import ArnError, parse_arn
 from app.core.sts_documents import IdentityDocument
-from app.limits.flights import Flights
+from app.limits.single_flight import SingleFlight
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
@@ -62,7 +62,7 @@ class OwnAccount:
         self._timer = timer
         self._account: str | None = None
         self._doubt_from = 0.0
-        self._flights: Flights[str] = Flights()
+        self._single_flight: SingleFlight[str] = SingleFlight()
 
     async def get(self, deadline: float) -> str:
         """Return the account, asking STS the first time.
@@ -72,7 +72,7 @@ class OwnAccount:
             Exception: what ``ask`` raises.
         """
         if self._account is None:
-            return await self._flights.join(None, self._learn, deadline)
+            return await self._single_flight.join(None, self._learn, deadline)
         return self._account
 
     def doubt(self) -> None:
@@ -84,7 +84,7 @@ class OwnAccount:
         Nobody waits for it.
         """
         if self._account is not None and self._timer() >= self._doubt_from:
-            self._flights.start(None, self._learn)
+            self._single_flight.start(None, self._learn)
 
     async def _learn(self) -> str:
         self._doubt_from = self._timer() + DOUBT_SECONDS

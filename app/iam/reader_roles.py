@@ -14,8 +14,8 @@ from botocore.credentials import ReadOnlyCredentials
 from app.aws.signed_query import RefusedError
 from app.core.errors import AuthError
 from app.core.sts_documents import AssumedRole
-from app.limits.expiring import ExpiringCache
-from app.limits.flights import Flights
+from app.limits.single_flight import SingleFlight
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer, utc_now
 from app.telemetry.audit import get_logger
 
@@ -53,8 +53,8 @@ class ReaderRoles:
         self._assume = assume
         self._timer = timer
         self._clock = clock
-        self._sessions: ExpiringCache[_Session] = ExpiringCache(MAX_SESSIONS, timer)
-        self._flights: Flights[ReadOnlyCredentials] = Flights()
+        self._sessions: TtlCache[_Session] = TtlCache(MAX_SESSIONS, timer)
+        self._single_flight: SingleFlight[ReadOnlyCredentials] = SingleFlight()
 
     async def get(self, account: str, deadline: float) -> ReadOnlyCredentials:
         """Return credentials of an account's reader role.
@@ -65,10 +65,10 @@ class ReaderRoles:
         """
         session = self._sessions.get(account)
         if session is None:
-            return await self._flights.join(account, lambda: self._begin(account), deadline)
+            return await self._single_flight.join(account, lambda: self._begin(account), deadline)
         if self._timer() >= session.renew_at:
             session.renew_at = self._timer() + RENEW_PAUSE_SECONDS
-            self._flights.start(account, lambda: self._renew(account))
+            self._single_flight.start(account, lambda: self._renew(account))
         return session.credentials
 
     def drop(self, account: str, expired: ReadOnlyCredentials) -> None:

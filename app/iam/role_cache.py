@@ -28,12 +28,12 @@ from app.core.principal import Principal
 from app.core.reasons import Reason
 from app.core.records import frame
 from app.core.role_tags import RoleRecord, require_same_record, require_same_role
-from app.limits.expiring import ExpiringCache
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
 
 MAX_ROLES: Final = 10_000
-MAX_UNREADABLE_ROLES: Final = 10_000
+MAX_DENIED_ROLES: Final = 10_000
 MAX_MISMATCHED_ROLES: Final = 10_000
 MAX_MISSING_ROLES: Final = 10_000
 # A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
@@ -100,10 +100,10 @@ class RoleTable:
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
         self._timer = timer
-        self._known: ExpiringCache[_Known] = ExpiringCache(MAX_ROLES, timer)
-        self._denied: ExpiringCache[str] = ExpiringCache(MAX_UNREADABLE_ROLES, timer)
-        self._mismatched: ExpiringCache[RoleRecord] = ExpiringCache(MAX_MISMATCHED_ROLES, timer)
-        self._missing: ExpiringCache[_Missing] = ExpiringCache(MAX_MISSING_ROLES, timer)
+        self._known: TtlCache[_Known] = TtlCache(MAX_ROLES, timer)
+        self._denied: TtlCache[str] = TtlCache(MAX_DENIED_ROLES, timer)
+        self._mismatched: TtlCache[RoleRecord] = TtlCache(MAX_MISMATCHED_ROLES, timer)
+        self._missing: TtlCache[_Missing] = TtlCache(MAX_MISSING_ROLES, timer)
         metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
@@ -157,7 +157,7 @@ class RoleTable:
         entry = _Known(role, fresh_until=written + self.ttl, refresh_at=written + self.ttl * REFRESH_AFTER)
         self._known.put(key, entry, self.max_stale - age, owner=key.account)
 
-    def note_unreadable(self, key: RoleKey, detail: str) -> None:
+    def note_denied(self, key: RoleKey, detail: str) -> None:
         """Make a role denied: IAM denies access to it."""
         self._forget(key)
         self._denied.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)

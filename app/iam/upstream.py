@@ -13,7 +13,7 @@ from app.core.reasons import Reason
 from app.core.records import RecordError, decode_role, encode_role
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList, RoleSource
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable, is_of
 from app.store.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
@@ -124,7 +124,7 @@ class IamUpstream:
         if self.replicas is not None and isinstance(query, RoleQuery):
             self.replicas.give_up_claim(query.key.digest(), wait)
 
-    async def call(self, query: IamQuery, trail: Trail, wait: ReplicaWait | None) -> Answer:
+    async def call(self, query: IamQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> Answer:
         """Ask IAM, and remember the role, or what it said instead (I18)."""
         if isinstance(query, PageQuery):
             if self._pages is None:
@@ -135,7 +135,7 @@ class IamUpstream:
             role = await self._source.fetch_role(query.admitted, trail)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
-                self._table.note_unreadable(key, error.detail)
+                self._table.note_denied(key, error.detail)
                 await self._delete(key)
             raise
         except AuthorizationError as error:

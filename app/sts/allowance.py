@@ -9,7 +9,7 @@ task of that account waits behind few of them.
 from collections.abc import Hashable
 from typing import Final
 
-from app.limits.pacing import Pace
+from app.limits.rate_limiter import RateLimiter
 
 MIN_ALLOWED: Final = 256
 # Each rejected key shortens the queue by a quarter, and each key that STS vouches for undoes three rejections. So where a
@@ -24,15 +24,15 @@ MAX_RESTRICTED: Final = 10_000
 class Allowances:
     """The number of calls of each owner that may wait in a queue."""
 
-    def __init__(self, most: int, pace: Pace) -> None:
+    def __init__(self, most: int, limiter: RateLimiter) -> None:
         """Allow every owner the whole queue.
 
         Args:
             most: the length of the queue.
-            pace: of the calls that all owners with the shortest queue may add together: a flood may name fifty accounts.
+            limiter: of the calls that all owners with the shortest queue may add together: a flood may name fifty accounts.
         """
         self._most = most
-        self._pace = pace
+        self._limiter = limiter
         self._restricted: dict[Hashable, float] = {}
 
     def __bool__(self) -> bool:
@@ -42,12 +42,12 @@ class Allowances:
     def has_room(self, owner: Hashable, waiting: int) -> bool:
         """Whether another call of an owner may wait, beside so many that wait already."""
         allowed = self._restricted.get(owner)
-        return allowed is None or (waiting < allowed and (allowed > MIN_ALLOWED or self._pace.wait() == 0))
+        return allowed is None or (waiting < allowed and (allowed > MIN_ALLOWED or self._limiter.wait() == 0))
 
     def added(self, owner: Hashable) -> None:
         """Count a call that is about to wait."""
         if self._restricted.get(owner, self._most) <= MIN_ALLOWED:
-            self._pace.reserve()
+            self._limiter.reserve()
 
     def rejected(self, owner: Hashable) -> None:
         """Note that AWS does not know the key of a call."""

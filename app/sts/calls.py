@@ -19,7 +19,7 @@ from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
 from app.decision.authenticator import AccountList, IdentitySource, Judge
-from app.decision.trail import COALESCED, HIT, MISS, SHARED, Trail
+from app.decision.record import COALESCED, HIT, MISS, SHARED, DecisionRecord
 from app.local.clock import Clock
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
@@ -99,7 +99,7 @@ class StsIntroductions:
         )
         self._keys = keys
 
-    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: Trail) -> KnownCredential:
+    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.decision.authenticator.Introductions`."""
         remembered = self._upstream.recall(key)
         if remembered is not None:
@@ -173,7 +173,7 @@ class StsIntroductions:
         )
 
     async def _join(
-        self, pending: Pending[IdentityQuery, KnownCredential], trail: Trail, *, is_first: bool
+        self, pending: Pending[IdentityQuery, KnownCredential], trail: DecisionRecord, *, is_first: bool
     ) -> KnownCredential:
         started = time.perf_counter()
         is_new = pending.priority is Priority.NEW

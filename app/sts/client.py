@@ -10,7 +10,7 @@ from app.core.caller_identity import CallerIdentity, StsReply, read_caller_ident
 from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
 from app.telemetry.metrics import Metrics
@@ -32,7 +32,7 @@ class StsClient:
         self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
         self._origin = None if endpoint_url is None else Origin.of(endpoint_url)
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         """Forward the request and read the answer; see `app.decision.authenticator.IdentitySource`."""
         endpoint = request.request.endpoint
         trail.sts.region = endpoint.region

@@ -17,7 +17,7 @@ from typing import Final
 
 from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
-from app.limits.expiring import ExpiringCache
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 
@@ -35,8 +35,8 @@ class KnownCredentials:
 
     def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
         self._clock = clock
-        self._approved: ExpiringCache[KnownCredential] = ExpiringCache(MAX_KNOWN, timer)
-        self._unapproved: ExpiringCache[KnownCredential] = ExpiringCache(
+        self._approved: TtlCache[KnownCredential] = TtlCache(MAX_KNOWN, timer)
+        self._unapproved: TtlCache[KnownCredential] = TtlCache(
             MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
         )
         self._key = secrets.token_bytes(_KEY_BYTES)

@@ -11,7 +11,7 @@ from typing import Final
 from app.calls.budget import Priority
 from app.core.key_account import account_of_key_id
 from app.decision.authenticator import AccountList
-from app.limits.expiring import ExpiringCache
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Timer
 
 VOUCHED_KEYS: Final = 100_000
@@ -31,7 +31,7 @@ class KnownKeys:
             timer: seconds of a monotonic clock.
         """
         self._accounts = accounts
-        self._keys: ExpiringCache[str] = ExpiringCache(VOUCHED_KEYS, timer)
+        self._keys: TtlCache[str] = TtlCache(VOUCHED_KEYS, timer)
 
     def vouch(self, key_id: str, account: str) -> None:
         """Remember that STS has vouched for a key.

@@ -24,9 +24,9 @@ from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import AccountList, IdentitySource
-from app.decision.trail import Trail
-from app.limits.expiring import ExpiringCache
-from app.limits.pacing import Pace
+from app.decision.record import DecisionRecord
+from app.limits.rate_limiter import RateLimiter
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock
 from app.store.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
@@ -112,15 +112,15 @@ class StsUpstream:
         self._keys = keys
         self._accounts = accounts
         self._limits = limits
-        # A flood may name fifty accounts: all whose new keys STS mostly rejects share one pace.
-        pace = Pace(
+        # A flood may name fifty accounts: all whose new keys STS mostly rejects share one limiter.
+        limiter = RateLimiter(
             limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
         )
-        self.allowances = Allowances(limits.new_queued, pace)
-        self._denials: ExpiringCache[Denial] = ExpiringCache(MAX_DENIALS, options.timer)
+        self.allowances = Allowances(limits.new_queued, limiter)
+        self._denials: TtlCache[Denial] = TtlCache(MAX_DENIALS, options.timer)
         # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
         # of their own.
-        self._strangers: ExpiringCache[KnownCredential | Denial] = ExpiringCache(MAX_STRANGERS, options.timer)
+        self._strangers: TtlCache[KnownCredential | Denial] = TtlCache(MAX_STRANGERS, options.timer)
 
     def recall(self, key: bytes) -> KnownCredential | Denial | None:
         """Return the remembered denial of a credential, or the remembered identity of an account that was not listed."""
@@ -169,7 +169,7 @@ class StsUpstream:
         if self.replicas is not None:
             self.replicas.give_up_claim(request_digest(query.request.request), wait)
 
-    async def call(self, query: IdentityQuery, trail: Trail, wait: ReplicaWait | None) -> KnownCredential:
+    async def call(self, query: IdentityQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> KnownCredential:
         """Ask STS, and remember the answer or the denial (I18)."""
         try:
             identity = await self._source.identify(query.request, trail)

@@ -1,7 +1,7 @@
 """Logs: one audit line per decision, and everything else as events, in JSON or for human eyes.
 
-A line never holds a credential, a token or a signature (I22): it is made of a `Trail`, whose types carry none. What the
-proxy claims is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
+A line never holds a credential, a token or a signature (I22): it is made of a `DecisionRecord`, whose types carry none. What
+the proxy asserts is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
 """
 
 import logging
@@ -18,8 +18,8 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from app.core.errors import AuthError
 from app.core.principal import Principal
-from app.core.proxy import ProxyIdentity, ProxyRequest
-from app.decision.trail import TokenNote, Trail, UpstreamCall
+from app.core.proxy import ProxyAssertion, ProxyIdentity
+from app.decision.record import DecisionRecord, TokenNote, UpstreamCall
 from app.telemetry.metrics import outcome_of
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -137,7 +137,7 @@ def get_logger() -> FilteringBoundLogger:
     return _Bound.logger
 
 
-def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> bool:
+def write_decision(trail: DecisionRecord, error: AuthError | None, seconds: float) -> bool:
     """Write the audit line of one decision; returns whether standard output took it."""
     fields = decision_fields(trail, error, seconds)
     decisions = _Bound.decisions
@@ -148,7 +148,7 @@ def write_decision(trail: Trail, error: AuthError | None, seconds: float) -> boo
     return _PatientOutput.failures == failures
 
 
-def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> dict[str, Any]:
+def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: float) -> dict[str, Any]:
     """Return the fields of the audit line; each is always there, null where it does not apply."""
     return {
         "outcome": outcome_of(None if error is None else error.reason),
@@ -159,7 +159,7 @@ def decision_fields(trail: Trail, error: AuthError | None, seconds: float) -> di
         "signed_at": trail.signed_at,
         "clock_skew_seconds": trail.skew,
         "principal": None if trail.principal is None else _principal(trail.principal),
-        "claimed": None if trail.claimed is None else _claimed(trail.claimed),
+        "claimed": None if trail.asserted is None else _asserted(trail.asserted),
         "granted": None if trail.granted is None else _granted(trail.granted),
         "token": None if trail.token is None else _token(trail.token),
         "sts": _upstream(trail.sts),
@@ -190,7 +190,7 @@ def _principal(principal: Principal) -> dict[str, str]:
     }
 
 
-def _claimed(proxy: ProxyRequest) -> dict[str, Any]:
+def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
     return {
         "type": proxy.type.value,
         "mesh": _cut(proxy.mesh),

@@ -15,15 +15,15 @@ from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
 from app.core.token_kind import TokenKind
-from app.decision.trail import (
+from app.decision.record import (
     CACHE_RESULTS,
     HIT,
     NONE,
     TOKEN_FORM,
     TOKEN_ORIGINS,
+    DecisionRecord,
     PresentedForm,
     TokenOrigin,
-    Trail,
 )
 
 Upstream = Literal["sts", "iam"]
@@ -207,14 +207,14 @@ class Metrics:
         """Take the number of a cache's entries from the cache, when it is asked for."""
         self._cache_entries.labels(cache).set_function(entries)
 
-    def decision_ended(self, trail: Trail, reason: Reason | None, seconds: float) -> None:
+    def decision_ended(self, trail: DecisionRecord, reason: Reason | None, seconds: float) -> None:
         """Count a decision by what its trail saw."""
         outcome = outcome_of(reason)
         if reason is None and trail.granted is not None and trail.form is not None:
             self._allowed[trail.granted.type, trail.form].inc()
         else:
             # The claim's type is the client's word, yet one of three: it tells which proxies are turned away.
-            proxy_type = NONE if trail.claimed is None else trail.claimed.type.value
+            proxy_type = NONE if trail.asserted is None else trail.asserted.type.value
             labels = outcome, reason, proxy_type, trail.form or NONE
             series = self._refusals.get(labels)
             if series is None:

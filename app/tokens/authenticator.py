@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 from app.core.known_credential import KnownCredential, PresentedCredential
 from app.core.principal import admit
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.role_grant import match
 from app.decision.authenticator import Decider, Decision, DecisionPolicy
-from app.decision.trail import PRESENTED, TOKEN_FORM, TokenNote, Trail
+from app.decision.record import PRESENTED, TOKEN_FORM, DecisionRecord, TokenNote
 from app.local.clock import Clock
 from app.tokens.codec import end_of, looks_like_token, require_current
-from app.tokens.issuer import IssuedToken, TokenDecision
+from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.keys import SigningKeys
 from app.tokens.reading import read_claims_of_token
 from app.tokens.signing import verify
@@ -41,15 +41,15 @@ class TokenAuthenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: PresentedCredential, claimed: ProxyRequest | None, trail: Trail
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> Decision:
         """Decide about one credential, a token or another, and what its proxy says it is; see `Authenticator`."""
         if isinstance(credential, KnownCredential) or not looks_like_token(credential.text):
-            return await self._credentials.authenticate(credential, claimed, trail)
-        return self._decide(credential.text, claimed, trail)
+            return await self._credentials.authenticate(credential, asserted, trail)
+        return self._decide(credential.text, asserted, trail)
 
-    def _decide(self, text: str, claimed: ProxyRequest | None, trail: Trail) -> TokenDecision:
-        trail.claimed, trail.form = claimed, TOKEN_FORM
+    def _decide(self, text: str, asserted: ProxyAssertion | None, trail: DecisionRecord) -> TokenDecision:
+        trail.asserted, trail.form = asserted, TOKEN_FORM
         policy = self._policy
         key, signed = verify(text, self._keys())  # 1, 2
         subject, life = read_claims_of_token(signed, key.kind, policy.request.audience)
@@ -58,7 +58,7 @@ class TokenAuthenticator:
         principal = trail.principal = subject.principal
         admit(principal, policy.accounts.current())  # 5
         grant = limit(subject, policy)  # 7
-        require_name(subject, claimed)
-        granted = trail.granted = match(grant, claimed, policy)  # 8
+        require_name(subject, asserted)
+        granted = trail.granted = match(grant, asserted, policy)  # 8
         presented = IssuedToken(token=text, kind=key.kind, kid=key.kid, jti=life.jti, expires_at=expires_at)
         return TokenDecision(identity=granted, principal=principal, expires_at=expires_at, token=presented)

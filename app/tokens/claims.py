@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from app.core.errors import AuthorizationError, RequestError
 from app.core.principal import Principal
-from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyRequest
+from app.core.proxy import SERVICE_TAG, ProxyAssertion, ProxyIdentity
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
 from app.core.token_kind import TokenKind
@@ -89,7 +89,7 @@ class TokenLife:
 def subject_of(
     identity: ProxyIdentity,
     principal: Principal,
-    claimed: ProxyRequest | None,
+    asserted: ProxyAssertion | None,
     *,
     default_zone: str | None = None,
     with_names: bool = False,
@@ -99,7 +99,7 @@ def subject_of(
     Args:
         identity: the granted identity.
         principal: the role session that the identity was granted to.
-        claimed: what the proxy asserts; it was compared with the identity.
+        asserted: what the proxy asserts; it was compared with the identity.
         default_zone: the zone of zone proxies if neither the role nor the proxy names one.
         with_names: include the name that a data plane gives. The token of a zone proxy in a Dataplane always includes it.
 
@@ -109,7 +109,7 @@ def subject_of(
     """
     principal = replace(principal, request_id="")
     if identity.mesh is None:
-        said = None if claimed is None else _signable(claimed.zone, "proxy.zone")
+        said = None if asserted is None else _signable(asserted.zone, "proxy.zone")
         zone = identity.zone or said or default_zone
         if not zone:
             raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
@@ -121,7 +121,7 @@ def subject_of(
         )
     name = None
     if with_names or identity.is_zone_proxy_in_dataplane:
-        name = None if claimed is None else _signable(claimed.name, "proxy.name")
+        name = None if asserted is None else _signable(asserted.name, "proxy.name")
         if name is None:
             raise AuthorizationError(Reason.PROXY_NAME_MISSING, "the token would hold for every name")
     return TokenSubject(identity=identity, principal=principal, name=name)

@@ -17,17 +17,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.core.errors import UpstreamError
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
-from app.decision.trail import FRESH, PRESENTED, REUSED, TokenNote, TokenOrigin, Trail
-from app.limits.expiring import ExpiringCache
-from app.limits.flights import Flights
+from app.decision.record import FRESH, PRESENTED, REUSED, DecisionRecord, TokenNote, TokenOrigin
+from app.limits.single_flight import SingleFlight
+from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 from app.tokens.claims import TokenLife, TokenSubject, subject_of, write_claims
 from app.tokens.codec import end_of, seconds_of
-from app.tokens.issuer import IssuedToken, TokenDecision
+from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.keys import SigningKey, SigningKeys
 from app.tokens.signing import sign
 
@@ -78,9 +78,9 @@ class SigningIssuer:
         self._clock = clock
         self._timer = timer
         self._seen: SigningKeys | None = None
-        self._reusable: ExpiringCache[dict[Hashable, IssuedToken]] = ExpiringCache(MAX_REUSABLE_TOKENS, timer)
+        self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(MAX_REUSABLE_TOKENS, timer)
         # None: the time of whoever asked for it was over before its turn came.
-        self._flights: Flights[IssuedToken | None] = Flights()
+        self._single_flight: SingleFlight[IssuedToken | None] = SingleFlight()
         self._under_way: Counter[tuple[str, str]] = Counter()
         threads = min(MAX_SIGNING_THREADS, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sign")
@@ -91,14 +91,14 @@ class SigningIssuer:
 
     def forget(self) -> None:
         """Sign anew for everybody from now on: a token of before may have been revoked."""
-        self._reusable = ExpiringCache(MAX_REUSABLE_TOKENS, self._timer)
+        self._reusable = TtlCache(MAX_REUSABLE_TOKENS, self._timer)
 
-    async def issue(self, decision: Decision, claimed: ProxyRequest | None, trail: Trail) -> IssuedToken:
+    async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
         """Return the token that was presented, a young one of the same subject, or a fresh one.
 
         Args:
             decision: the approval.
-            claimed: what the proxy says it is, which was compared with the decision's identity.
+            asserted: what the proxy says it is, which was compared with the decision's identity.
             trail: filled in with the token's id, key and end; its deadline bounds the signature.
 
         Raises:
@@ -112,7 +112,7 @@ class SigningIssuer:
         subject = subject_of(
             decision.identity,
             decision.principal,
-            claimed,
+            asserted,
             default_zone=options.default_zone,
             with_names=options.with_names,
         )
@@ -126,12 +126,12 @@ class SigningIssuer:
         if young is not None and (young.expires_at - self._clock()).total_seconds() > options.validity / 2:
             return self._note(young, REUSED, trail)
         while True:
-            fresh = which not in self._flights
+            fresh = which not in self._single_flight
             if fresh:
                 self._take_room(subject)
             ask = functools.partial(self._sign, subject, key, which, trail.deadline)
             try:
-                token = await self._flights.join(which, ask, trail.deadline)
+                token = await self._single_flight.join(which, ask, trail.deadline)
             except TimeoutError as error:
                 raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
             if token is not None:
@@ -139,7 +139,7 @@ class SigningIssuer:
             # It was another one's, whose time was over: once more, with the time of this one.
 
     def _take_room(self, subject: TokenSubject) -> None:
-        if len(self._flights) >= MAX_SIGNATURES:
+        if len(self._single_flight) >= MAX_SIGNATURES:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
@@ -188,7 +188,7 @@ class SigningIssuer:
         tokens[which] = token
         self._reusable.put(session, tokens, self._options.validity / 2)
 
-    def _note(self, token: IssuedToken, origin: TokenOrigin, trail: Trail) -> IssuedToken:
+    def _note(self, token: IssuedToken, origin: TokenOrigin, trail: DecisionRecord) -> IssuedToken:
         trail.token = TokenNote(jti=token.jti, kid=token.kid, expires_at=token.expires_at, origin=origin)
         self._metrics.token_issued(token.kind, origin)
         return token

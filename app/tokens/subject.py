@@ -1,7 +1,7 @@
 """`TokenSubject` → `RoleGrant`: what a presented token grants by the current settings."""
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
 from app.tokens.claims import TokenSubject
@@ -19,7 +19,7 @@ def limit(subject: TokenSubject, policy: GrantPolicy) -> RoleGrant:
     return subject.grant
 
 
-def require_name(subject: TokenSubject, proxy: ProxyRequest | None) -> None:
+def require_name(subject: TokenSubject, proxy: ProxyAssertion | None) -> None:
     """Hold a proxy to the name in its token, as Kuma does (pkg/xds/auth/universal/authenticator.go).
 
     Raises:

@@ -15,7 +15,7 @@ from app.api.authenticate import MAX_BODY_BYTES
 from app.api.call_bounds import MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
 from app.api.schemas import MAX_VALUES, parse_call
 from app.core.errors import RequestError
-from app.core.proxy import SERVICE_TAG, ProxyRequest
+from app.core.proxy import SERVICE_TAG, ProxyAssertion
 from app.core.reasons import Reason
 
 PROXY = {"type": "dataplane", "mesh": "default"}
@@ -30,7 +30,7 @@ def raw(text: str) -> bytes:
     return body()[:-2] + b"," + text.encode() + b"}}"
 
 
-def read(text: bytes) -> ProxyRequest:
+def read(text: bytes) -> ProxyAssertion:
     _, proxy = parse_call(text)
     assert proxy is not None
     return proxy

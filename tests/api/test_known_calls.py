@@ -15,7 +15,7 @@ from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
 from app.core.errors import RequestError
 from app.core.known_credential import KnownCredential, NewCredential
-from app.core.proxy import ProxyRequest
+from app.core.proxy import ProxyAssertion
 from app.core.signed_request import CredentialForm
 from app.sts.known_credentials import KnownCredentials
 from tests.support.principals import PRINCIPAL
@@ -38,7 +38,7 @@ class Memory:
         self.credentials = KnownCredentials(lambda: NOW, lambda: self.passed)
         self.calls = KnownCalls(self.credentials)
 
-    def read_as_new(self, text: bytes) -> tuple[str, ProxyRequest | None]:
+    def read_as_new(self, text: bytes) -> tuple[str, ProxyAssertion | None]:
         credential, claimed = self.calls.read(text)
         assert isinstance(credential, NewCredential)
         assert credential.key == self.credentials.key_of(credential.text)

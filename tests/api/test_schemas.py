@@ -7,7 +7,7 @@ import pytest
 
 from app.api.schemas import AuthenticateCall, parse_call
 from app.core.errors import RequestError
-from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
 FULL = {
@@ -21,7 +21,7 @@ FULL = {
 }
 
 
-def parse(**members: Any) -> tuple[str, ProxyRequest | None]:
+def parse(**members: Any) -> tuple[str, ProxyAssertion | None]:
     return parse_call(json.dumps({"credential": "x", **members}).encode())
 
 
@@ -29,7 +29,7 @@ def test_parse_call_reads_every_member_and_keeps_what_decides() -> None:
     """Other tags and labels are let go: a decision that waits should hold little."""
     assert parse(proxy=FULL) == (
         "x",
-        ProxyRequest(
+        ProxyAssertion(
             type=ProxyType.DATAPLANE,
             mesh="default",
             name="demo-app-1",
@@ -49,7 +49,7 @@ def test_parse_call_takes_no_proxy_for_a_wish_for_the_identity_alone(members: di
 @pytest.mark.parametrize("kind", ["ingress", "egress"])
 def test_parse_call_wants_no_mesh_of_a_zone_proxy(kind: str) -> None:
     _, proxy = parse(proxy={"type": kind})
-    assert proxy == ProxyRequest(type=ProxyType(kind))
+    assert proxy == ProxyAssertion(type=ProxyType(kind))
 
 
 @pytest.mark.parametrize("name", ["tags", "labels", "name", "zone", "listeners"])

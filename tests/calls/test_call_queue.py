@@ -17,7 +17,7 @@ from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
 from app.core.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.store.replicas import ComeAgain, Found, ReplicaWait
 from tests.support.service import until
 from tests.support.upstreams import settle
@@ -70,7 +70,7 @@ class Echo:
     def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:  # noqa: ARG002 - likewise
         raise AssertionError("there are no replicas")
 
-    async def call(self, payload: str, trail: Trail, wait: ReplicaWait | None) -> str:  # noqa: ARG002 - the port's
+    async def call(self, payload: str, trail: DecisionRecord, wait: ReplicaWait | None) -> str:  # noqa: ARG002 - the port's
         self.asked.append(payload)
         await asyncio.sleep(self.seconds)
         if self.error is not None:

@@ -17,7 +17,7 @@ from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.emulator.identities import new_access_key_id
 from app.iam.calls import Roles
 from app.iam.role_cache import RoleTable
@@ -61,14 +61,14 @@ class Aws:
         finally:
             self.in_flight -= 1
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         account, role, session = request.request.target.split("/")
         self.sts[session] += 1
         await self._answer(STS_SECONDS, trail.deadline, hangs=self.is_sts_hanging, unavailable=Reason.STS_UNAVAILABLE)
         arn = parse_arn(f"arn:aws:sts::{account}:assumed-role/{role}/{session}")
         return CallerIdentity(arn=arn, user_id=f"AROA{role.replace('-', '').upper():X<17}:{session}", request_id="r")
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         principal = admitted.principal
         self.iam[f"{principal.account}/{principal.role}"] += 1
         hangs = principal.account in self.hanging
@@ -94,7 +94,7 @@ class Service:
 
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
-        trail = Trail(request_id="r", deadline=clock() + DECISION_SECONDS)
+        trail = DecisionRecord(request_id="r", deadline=clock() + DECISION_SECONDS)
         known = self.known.recall(sidecar.key) or await self.introductions.introduce(
             sidecar.key, sidecar.request.access_key_id, sidecar.judged, trail
         )

@@ -12,7 +12,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from app.core.reasons import Reason
-from app.decision.trail import CACHE_RESULTS
+from app.decision.record import CACHE_RESULTS
 from app.settings.environment import Settings, load_settings
 from app.telemetry.metrics import CACHES, STORE_RESULTS
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant, match
 from tests.support.policies import EVERY_TYPE, POLICY
@@ -17,15 +17,15 @@ ZONED = RoleGrant(type=ProxyType.EGRESS, zone="east")
 
 def proxy(
     *, mesh: str | None = "default", tags: dict[str, set[str]] | None = None, labels: dict[str, str] | None = None
-) -> ProxyRequest:
-    return ProxyRequest(type=ProxyType.DATAPLANE, mesh=mesh, name="demo-app-1", tags=tags or {}, labels=labels or {})
+) -> ProxyAssertion:
+    return ProxyAssertion(type=ProxyType.DATAPLANE, mesh=mesh, name="demo-app-1", tags=tags or {}, labels=labels or {})
 
 
-def zone_proxy(kind: ProxyType, *, zone: str | None = None) -> ProxyRequest:
-    return ProxyRequest(type=kind, zone=zone)
+def zone_proxy(kind: ProxyType, *, zone: str | None = None) -> ProxyAssertion:
+    return ProxyAssertion(type=kind, zone=zone)
 
 
-def refusal(grant: RoleGrant, request: ProxyRequest | None, enabled: frozenset[ProxyType] = EVERY_TYPE) -> Reason:
+def refusal(grant: RoleGrant, request: ProxyAssertion | None, enabled: frozenset[ProxyType] = EVERY_TYPE) -> Reason:
     with pytest.raises(AuthorizationError) as raised:
         match(grant, request, replace(POLICY, enabled_types=enabled))
     return raised.value.reason
@@ -52,7 +52,7 @@ def refusal(grant: RoleGrant, request: ProxyRequest | None, enabled: frozenset[P
         pytest.param(SERVICE, None, id="identity-alone"),
     ],
 )
-def test_match_grants_what_the_role_grants_and_no_more(grant: RoleGrant, request_: ProxyRequest | None) -> None:
+def test_match_grants_what_the_role_grants_and_no_more(grant: RoleGrant, request_: ProxyAssertion | None) -> None:
     assert match(grant, request_, POLICY) == ProxyIdentity(
         type=grant.type, mesh=grant.mesh, service=grant.service, workload=grant.workload, zone=grant.zone
     )
@@ -62,7 +62,7 @@ def test_match_grants_what_the_role_grants_and_no_more(grant: RoleGrant, request
 def test_match_denies_a_type_that_is_off_even_for_the_identity_alone(grant: RoleGrant) -> None:
     others = EVERY_TYPE - {grant.type}
     assert refusal(grant, None, others) is Reason.PROXY_TYPE_DISABLED
-    assert refusal(grant, ProxyRequest(type=grant.type, mesh="default"), others) is Reason.PROXY_TYPE_DISABLED
+    assert refusal(grant, ProxyAssertion(type=grant.type, mesh="default"), others) is Reason.PROXY_TYPE_DISABLED
     assert refusal(grant, None, frozenset()) is Reason.PROXY_TYPE_DISABLED
 
 
@@ -71,7 +71,7 @@ def test_match_denies_a_type_that_is_off_even_for_the_identity_alone(grant: Role
 def test_match_denies_every_type_but_the_claimed_one(claimed: ProxyType, said: ProxyType) -> None:
     mesh = "default" if claimed is ProxyType.DATAPLANE else None
     grant = RoleGrant(type=claimed, mesh=mesh)
-    request = ProxyRequest(type=said, mesh="default")
+    request = ProxyAssertion(type=said, mesh="default")
     if said is claimed:
         assert match(grant, request, POLICY).type is claimed
     else:
@@ -108,7 +108,7 @@ def test_match_denies_another_mesh(mesh: str | None) -> None:
         ),
     ],
 )
-def test_match_denies_when_one_service_is_not_the_claimed_one(request_: ProxyRequest) -> None:
+def test_match_denies_when_one_service_is_not_the_claimed_one(request_: ProxyAssertion) -> None:
     """I15: every value must be covered, and there must be one."""
     assert refusal(SERVICE, request_) is Reason.PROXY_SERVICE_MISMATCH
 
@@ -123,7 +123,7 @@ def test_match_denies_when_one_service_is_not_the_claimed_one(request_: ProxyReq
         pytest.param(proxy(tags={"kuma.io/workload": {"demo"}}), id="tag-in-place-of-the-label"),
     ],
 )
-def test_match_denies_another_workload(request_: ProxyRequest) -> None:
+def test_match_denies_another_workload(request_: ProxyAssertion) -> None:
     assert refusal(WORKLOAD, request_) is Reason.PROXY_WORKLOAD_MISMATCH
 
 
@@ -152,7 +152,7 @@ def test_match_denies_another_zone(zone: str) -> None:
 
 
 def test_match_gives_no_identity_out_of_what_the_proxy_says() -> None:
-    request = ProxyRequest(
+    request = ProxyAssertion(
         type=ProxyType.DATAPLANE,
         mesh="default",
         name="root",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant, match, require_permitted
 from tests.support.policies import POLICY
@@ -18,14 +18,14 @@ BOUND = RoleGrant(type=ProxyType.EGRESS, mesh="default", workload="egress", zone
 EGRESS_LISTENER = frozenset({ZoneListener.EGRESS})
 
 
-def listening(**fields: Any) -> ProxyRequest:
+def listening(**fields: Any) -> ProxyAssertion:
     """A Dataplane with a zone egress in it."""
-    return ProxyRequest(
+    return ProxyAssertion(
         **{"type": ProxyType.DATAPLANE, "mesh": "default", "name": "egress-1", "listeners": EGRESS_LISTENER, **fields}
     )
 
 
-def refusal(grant: RoleGrant, proxy: ProxyRequest | None, **settings: Any) -> Reason:
+def refusal(grant: RoleGrant, proxy: ProxyAssertion | None, **settings: Any) -> Reason:
     with pytest.raises(AuthorizationError) as raised:
         match(grant, proxy, replace(POLICY, **settings))
     return raised.value.reason
@@ -45,7 +45,7 @@ def refusal(grant: RoleGrant, proxy: ProxyRequest | None, **settings: Any) -> Re
         pytest.param(BOUND, listening(labels={"kuma.io/workload": "egress"}), id="zone-that-is-not-known"),
     ],
 )
-def test_a_role_of_a_zone_proxy_is_one_in_a_dataplane_of_its_mesh(grant: RoleGrant, proxy: ProxyRequest) -> None:
+def test_a_role_of_a_zone_proxy_is_one_in_a_dataplane_of_its_mesh(grant: RoleGrant, proxy: ProxyAssertion) -> None:
     assert match(grant, proxy, POLICY) == ProxyIdentity(
         type=ProxyType.EGRESS, mesh="default", service=None, workload=grant.workload, zone=grant.zone
     )
@@ -62,14 +62,14 @@ BOTH = frozenset(ZoneListener)
         pytest.param(LISTENER, listening(listeners=frozenset({ZoneListener.INGRESS})), id="the-other-kind"),
         pytest.param(LISTENER, listening(listeners=BOTH), id="both-kinds"),
         pytest.param(LISTENER, listening(listeners=frozenset()), id="no-listener"),
-        pytest.param(LISTENER, ProxyRequest(type=ProxyType.EGRESS), id="a-resource-of-its-own"),
+        pytest.param(LISTENER, ProxyAssertion(type=ProxyType.EGRESS), id="a-resource-of-its-own"),
         pytest.param(LISTENER, listening(type=ProxyType.EGRESS), id="listeners-of-no-dataplane"),
         pytest.param(EGRESS, listening(), id="a-grant-for-a-resource-of-its-own"),
         pytest.param(EGRESS, listening(type=ProxyType.EGRESS, mesh=None), id="a-resource-of-its-own-with-listeners"),
         pytest.param(EGRESS, listening(listeners=frozenset()), id="a-data-plane"),
     ],
 )
-def test_every_other_combination_of_type_and_listeners_is_denied(grant: RoleGrant, proxy: ProxyRequest) -> None:
+def test_every_other_combination_of_type_and_listeners_is_denied(grant: RoleGrant, proxy: ProxyAssertion) -> None:
     assert refusal(grant, proxy) is Reason.PROXY_TYPE_MISMATCH
 
 
@@ -117,14 +117,14 @@ def test_a_zone_tag_binds_a_zone_proxy_in_a_dataplane_and_the_setting_does_not()
 # The one zone of a service.
 
 
-def egress(zone: str | None) -> ProxyRequest:
-    return ProxyRequest(type=ProxyType.EGRESS, zone=zone)
+def egress(zone: str | None) -> ProxyAssertion:
+    return ProxyAssertion(type=ProxyType.EGRESS, zone=zone)
 
 
 @pytest.mark.parametrize("tagged", [None, "east"])
 @pytest.mark.parametrize("proxy", [None, egress(None), egress("east")])
 def test_a_zone_proxy_of_the_one_zone_is_let_in_with_the_zone_of_its_tag(
-    tagged: str | None, proxy: ProxyRequest | None
+    tagged: str | None, proxy: ProxyAssertion | None
 ) -> None:
     assert match(replace(EGRESS, zone=tagged), proxy, replace(POLICY, zone="east")).zone == tagged
 
@@ -143,7 +143,7 @@ def test_a_zone_proxy_of_the_one_zone_is_let_in_with_the_zone_of_its_tag(
     ],
 )
 def test_a_zone_proxy_of_another_zone_is_denied_whatever_says_so(
-    tagged: str | None, proxy: ProxyRequest | None
+    tagged: str | None, proxy: ProxyAssertion | None
 ) -> None:
     assert refusal(replace(EGRESS, zone=tagged), proxy, zone="east") is Reason.PROXY_ZONE_MISMATCH
 

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.errors import AuthorizationError
 from app.core.principal import AdmittedPrincipal, Principal
-from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
 from app.core.role_tags import RoleRecord, read_grant, require_same_role
@@ -41,7 +41,7 @@ def without(key: str) -> RoleRecord:
     return replace(ROLE, tags=tuple(tag for tag in ROLE.tags if tag[0] != key))
 
 
-def refusal(role: RoleRecord, proxy: ProxyRequest | None = None, **settings: Any) -> Reason:
+def refusal(role: RoleRecord, proxy: ProxyAssertion | None = None, **settings: Any) -> Reason:
     with pytest.raises(AuthorizationError) as raised:
         read_grant(ADMITTED, role, replace(POLICY, **settings), proxy)
     return raised.value.reason
@@ -306,7 +306,7 @@ def test_read_grant_denies_an_account_what_is_not_its_mesh(
 
 # A zone proxy in a Dataplane: its role's mesh and workload are read, which for a resource of its own are nobody's.
 
-LISTENING = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", listeners=frozenset({ZoneListener.EGRESS}))
+LISTENING = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", listeners=frozenset({ZoneListener.EGRESS}))
 EGRESS = tagged(type="egress")
 
 
@@ -360,7 +360,7 @@ def test_read_grant_asks_no_service_and_its_own_mesh_of_a_zone_proxy_in_a_datapl
 
 @pytest.mark.parametrize(("role", "proxy"), [(ROLE, None), (tagged(service="a"), None), (EGRESS, LISTENING)])
 def test_read_grant_denies_a_dataplanes_role_without_a_workload_where_one_is_required(
-    role: RoleRecord, proxy: ProxyRequest | None
+    role: RoleRecord, proxy: ProxyAssertion | None
 ) -> None:
     assert refusal(role, proxy, require_workload=True) is Reason.ROLE_WORKLOAD_MISSING
     bound = replace(role, tags=(*role.tags, ("kuma.io/workload", "demo")))
@@ -396,7 +396,7 @@ def test_read_grant_looks_at_the_role_before_its_path_and_at_the_path_before_the
 
 
 @pytest.mark.parametrize("proxy", [None, LISTENING])
-def test_a_record_is_read_once(proxy: ProxyRequest | None) -> None:
+def test_a_record_is_read_once(proxy: ProxyAssertion | None) -> None:
     """Every proxy of a role asks for the same grant at each of its streams."""
     assert read_grant(ADMITTED, EGRESS, POLICY, proxy) is read_grant(ADMITTED, EGRESS, POLICY, proxy)
     again = replace(EGRESS, request_id="i-2")

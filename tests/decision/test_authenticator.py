@@ -15,12 +15,12 @@ from app.core.errors import AuthenticationError, AuthError, AuthorizationError, 
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import NewCredential
 from app.core.principal import AdmittedPrincipal
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Authenticator, Decision, DecisionPolicy
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
 from tests.support.introductions import new_introductions
@@ -29,7 +29,7 @@ from tests.support.signing import FORMS, NOW, Recipe, default_policy
 from tests.support.world import DATAPLANE
 
 NATIVE = Recipe(form=CredentialForm.NATIVE)
-CLAIM = ProxyRequest(
+CLAIM = ProxyAssertion(
     type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1", tags={"kuma.io/service": frozenset({"demo-app"})}
 )
 
@@ -46,14 +46,14 @@ class Ports:
     requests: list[ForwardableRequest] = field(default_factory=list)
     principals: list[AdmittedPrincipal] = field(default_factory=list)
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         self.requests.append(request)
         trail.sts.request_id = "request-of-sts"
         if self.sts_error:
             raise self.sts_error
         return CallerIdentity(arn=parse_arn(self.arn), user_id=self.user_id, request_id="request-of-sts")
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         self.principals.append(admitted)
         trail.iam.request_id = "request-of-iam"
         if self.iam_error:
@@ -74,8 +74,8 @@ def ports() -> Ports:
 
 
 @pytest.fixture
-def trail() -> Trail:
-    return Trail(request_id="request-1", deadline=0.0)
+def trail() -> DecisionRecord:
+    return DecisionRecord(request_id="request-1", deadline=0.0)
 
 
 POLICY = DecisionPolicy(
@@ -94,7 +94,7 @@ def new(text: str) -> NewCredential:
 
 
 async def refusal(
-    decider: Authenticator, credential: str, trail: Trail, claim: ProxyRequest | None = None
+    decider: Authenticator, credential: str, trail: DecisionRecord, claim: ProxyAssertion | None = None
 ) -> AuthError:
     with pytest.raises(AuthError) as raised:
         await decider.authenticate(new(credential), claim, trail)
@@ -103,7 +103,7 @@ async def refusal(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_authenticate_grants_what_the_role_and_the_proxy_agree_on(
-    ports: Ports, trail: Trail, form: CredentialForm
+    ports: Ports, trail: DecisionRecord, form: CredentialForm
 ) -> None:
     decision = await authenticator(ports).authenticate(new(Recipe(form=form).credential()), CLAIM, trail)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
@@ -111,20 +111,22 @@ async def test_authenticate_grants_what_the_role_and_the_proxy_agree_on(
     assert trail.form is form
 
 
-async def test_authenticate_answers_the_identity_alone_when_nothing_is_claimed(ports: Ports, trail: Trail) -> None:
+async def test_authenticate_answers_the_identity_alone_when_nothing_is_claimed(
+    ports: Ports, trail: DecisionRecord
+) -> None:
     decision = await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
     assert decision.identity.service == "demo-app"
 
 
-async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: Trail) -> None:
+async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: DecisionRecord) -> None:
     now = NOW + timedelta(seconds=20)
     decision = await authenticator(ports, now).authenticate(new(NATIVE.credential()), CLAIM, trail)
     assert (trail.form, trail.signed_at, trail.skew) == (CredentialForm.NATIVE, NOW, -20.0)
-    assert (trail.claimed, trail.granted, trail.principal) == (CLAIM, decision.identity, PRINCIPAL)
+    assert (trail.asserted, trail.granted, trail.principal) == (CLAIM, decision.identity, PRINCIPAL)
     assert (trail.sts.request_id, trail.iam.request_id) == ("request-of-sts", "request-of-iam")
 
 
-async def test_a_verdict_ends_with_the_signature(ports: Ports, trail: Trail) -> None:
+async def test_a_verdict_ends_with_the_signature(ports: Ports, trail: DecisionRecord) -> None:
     recipe = replace(NATIVE, expires=60)
     decision = await authenticator(ports).authenticate(new(recipe.credential()), None, trail)
     assert decision.expires_at == NOW + timedelta(seconds=60)
@@ -142,7 +144,9 @@ LOCAL = {
 
 
 @pytest.mark.parametrize("reason", LOCAL)
-async def test_nobody_is_asked_before_every_local_rule_has_passed(ports: Ports, trail: Trail, reason: Reason) -> None:
+async def test_nobody_is_asked_before_every_local_rule_has_passed(
+    ports: Ports, trail: DecisionRecord, reason: Reason
+) -> None:
     credential, now = LOCAL[reason]
     error = await refusal(authenticator(ports, now), credential, trail)
     assert isinstance(error, CredentialError)
@@ -162,7 +166,7 @@ async def test_nobody_is_asked_before_every_local_rule_has_passed(ports: Ports, 
     ids=["user", "root", "account", "rejected", "throttled"],
 )
 async def test_iam_is_not_asked_before_a_listed_role_has_signed(
-    ports: Ports, trail: Trail, changes: dict[str, Any], reason: Reason
+    ports: Ports, trail: DecisionRecord, changes: dict[str, Any], reason: Reason
 ) -> None:
     """I12: an account that is not in the list costs no IAM call."""
     ports = replace(ports, **changes)
@@ -170,18 +174,18 @@ async def test_iam_is_not_asked_before_a_listed_role_has_signed(
     assert (len(ports.requests), ports.principals) == (1, [])
 
 
-async def test_iam_is_asked_for_the_principal_that_sts_named(ports: Ports, trail: Trail) -> None:
+async def test_iam_is_asked_for_the_principal_that_sts_named(ports: Ports, trail: DecisionRecord) -> None:
     await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
     assert ports.principals == [AdmittedPrincipal(PRINCIPAL)]
 
 
-async def test_an_error_of_iam_goes_out_as_it_came(ports: Ports, trail: Trail) -> None:
+async def test_an_error_of_iam_goes_out_as_it_came(ports: Ports, trail: DecisionRecord) -> None:
     ports.iam_error = AuthorizationError(Reason.ROLE_NOT_FOUND, "seen")
     assert await refusal(authenticator(ports), NATIVE.credential(), trail) is ports.iam_error
     assert trail.granted is None
 
 
-async def test_the_settings_reach_the_steps(ports: Ports, trail: Trail) -> None:
+async def test_the_settings_reach_the_steps(ports: Ports, trail: DecisionRecord) -> None:
     ports.tags = tuple((key, value) for key, value in DATAPLANE.items() if key != "kuma.io/service")
     error = await refusal(authenticator(ports, require_service=True), NATIVE.credential(), trail)
     assert error.reason is Reason.ROLE_SERVICE_MISSING
@@ -189,11 +193,13 @@ async def test_the_settings_reach_the_steps(ports: Ports, trail: Trail) -> None:
     assert error.reason is Reason.PROXY_TYPE_DISABLED
 
 
-async def test_a_claim_that_the_role_does_not_cover_is_denied_after_all_else(ports: Ports, trail: Trail) -> None:
+async def test_a_claim_that_the_role_does_not_cover_is_denied_after_all_else(
+    ports: Ports, trail: DecisionRecord
+) -> None:
     claim = replace(CLAIM, mesh="payments")
     error = await refusal(authenticator(ports), NATIVE.credential(), trail, claim)
     assert error.reason is Reason.PROXY_MESH_MISMATCH
-    assert (trail.claimed, trail.granted, trail.principal) == (claim, None, PRINCIPAL)
+    assert (trail.asserted, trail.granted, trail.principal) == (claim, None, PRINCIPAL)
     assert (len(ports.requests), len(ports.principals)) == (1, 1)
 
 
@@ -218,12 +224,14 @@ class Moving:
     def current(self) -> set[str]:
         return self.accounts
 
-    async def present(self, claim: ProxyRequest | None = CLAIM, text: str | None = None) -> tuple[Decision, Trail]:
-        trail = Trail(request_id="request-2", deadline=0.0)
+    async def present(
+        self, claim: ProxyAssertion | None = CLAIM, text: str | None = None
+    ) -> tuple[Decision, DecisionRecord]:
+        trail = DecisionRecord(request_id="request-2", deadline=0.0)
         credential = self.calls.recall(text or NATIVE.credential())
         return await self.decider.authenticate(credential, claim, trail), trail
 
-    async def refused(self, claim: ProxyRequest | None = CLAIM) -> Reason:
+    async def refused(self, claim: ProxyAssertion | None = CLAIM) -> Reason:
         with pytest.raises(AuthError) as raised:
             await self.present(claim)
         return raised.value.reason
@@ -304,7 +312,7 @@ async def test_a_text_that_was_not_let_in_is_not_known(ports: Ports, changes: di
 
 async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None:
     class Slow(Ports):
-        async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
             decider.now = NOW + timedelta(minutes=16)
             return await super().identify(request, trail)
 
@@ -316,7 +324,7 @@ async def test_a_role_that_is_read_again_leaves_nothing_behind() -> None:
     """IAM answers with another request id each time: what is read out of a role must go when the role goes."""
 
     class Refreshed(Ports):
-        async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+        async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
             record = await super().fetch_role(admitted, trail)
             return replace(record, request_id=f"request-{len(self.principals)}")
 

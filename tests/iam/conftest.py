@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from app.aws.own_endpoints import find_own_endpoint
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.http.network import NetworkOptions
 from app.iam.client import IamRoles
 from app.telemetry.metrics import Metrics
@@ -48,5 +48,5 @@ async def iam(open_iam: OpenIam) -> IamRoles:
     return await open_iam()
 
 
-def new_trail(seconds: float = 10.0) -> Trail:
-    return Trail(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+def new_trail(seconds: float = 10.0) -> DecisionRecord:
+    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)

@@ -350,7 +350,7 @@ async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pyte
 
 
 async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(role_cache, "MAX_UNREADABLE_ROLES", 3)
+    monkeypatch.setattr(role_cache, "MAX_DENIED_ROLES", 3)
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "seen"))
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for number in (*range(10), 0):

@@ -9,7 +9,7 @@ from app.core.errors import AuthError, AuthorizationError, UpstreamDownError, Up
 from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.iam import calls as iam_calls
 from app.iam.calls import IAM_FAILURES, Roles
 from app.iam.upstream import IAM_CALL_SECONDS
@@ -45,7 +45,7 @@ class Slow:
     asked: list[str] = field(default_factory=list)
     at_once: int = 0
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         principal = admitted.principal
         self.asked.append(principal.role)
         self.at_once += 1

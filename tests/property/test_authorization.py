@@ -11,7 +11,7 @@ from app.core.arn import Arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthorizationError, UpstreamError
 from app.core.principal import AdmittedPrincipal, Principal, admit, read_principal
-from app.core.proxy import ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, RoleGrant, match
 from app.core.role_tags import RoleRecord, read_grant
@@ -56,7 +56,7 @@ policies = st.builds(
     zone=few,
 )
 proxies = st.builds(
-    ProxyRequest,
+    ProxyAssertion,
     type=st.sampled_from(ProxyType),
     mesh=few,
     name=few,
@@ -69,7 +69,7 @@ proxies = st.builds(
 
 @bounded
 @given(grants, proxies, policies)
-def test_match_never_widens(grant: RoleGrant, proxy: ProxyRequest, policy: GrantPolicy) -> None:
+def test_match_never_widens(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
     """I15, I27: what comes out is what the role grants, and it covers all that an identity can be made of."""
     with suppress(AuthorizationError):
         identity = match(grant, proxy, policy)
@@ -96,7 +96,7 @@ def test_match_never_widens(grant: RoleGrant, proxy: ProxyRequest, policy: Grant
 
 @bounded
 @given(grants, proxies)
-def test_match_gives_a_proxy_no_more_than_the_bare_identity(grant: RoleGrant, proxy: ProxyRequest) -> None:
+def test_match_gives_a_proxy_no_more_than_the_bare_identity(grant: RoleGrant, proxy: ProxyAssertion) -> None:
     alone = match(grant, None, POLICY)
     with suppress(AuthorizationError):
         assert match(grant, proxy, POLICY) == alone
@@ -107,7 +107,9 @@ NARROWING = {ProxyType.DATAPLANE: ("service", "workload"), ProxyType.INGRESS: ("
 
 @bounded
 @given(grants, proxies, st.data())
-def test_one_tag_more_never_lets_a_refused_proxy_in(grant: RoleGrant, proxy: ProxyRequest, data: st.DataObject) -> None:
+def test_one_tag_more_never_lets_a_refused_proxy_in(
+    grant: RoleGrant, proxy: ProxyAssertion, data: st.DataObject
+) -> None:
     """No tag widens another, but that a workload tag lets the one label in that it binds."""
     name = data.draw(st.sampled_from(NARROWING[grant.type]))
     value = data.draw(few)
@@ -129,7 +131,7 @@ def test_read_grant_gives_what_stands_in_the_tags_or_its_own_error(
     tags: list[tuple[str, str]],
     require_service: bool,  # noqa: FBT001 - hypothesis passes it
     require_workload: bool,  # noqa: FBT001 - likewise
-    proxy: ProxyRequest,
+    proxy: ProxyAssertion,
 ) -> None:
     policy = replace(POLICY, require_service=require_service, require_workload=require_workload)
     with suppress(AuthorizationError):

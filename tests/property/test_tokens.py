@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.core.errors import AuthorizationError, CredentialError, RequestError
 from app.core.principal import AdmittedPrincipal
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_grant
 from app.core.token_kind import TokenKind
@@ -145,7 +145,7 @@ def test_a_claim_has_the_grammar_of_what_it_was_made_of(text: str) -> None:
     assert is_in_a_claim("Tags", {SERVICE_TAG: [text]}) == is_in_a_tag(SERVICE_TAG, text)
     assert is_in_a_claim("Workload", text) == is_in_a_tag(WORKLOAD_TAG, text)
     assert is_in_a_claim("Zone", text, TokenKind.ZONE) == is_in_a_tag(ZONE_TAG, text)
-    named = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=text)
+    named = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=text)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
     try:
         subject_of(identity, BARE, named, with_names=True)

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from app.limits.pacing import Pace
+from app.limits.rate_limiter import RateLimiter
 from app.sts.allowance import MAX_RESTRICTED, MIN_ALLOWED, Allowances
 from tests.support.ports import Time
 
@@ -22,7 +22,7 @@ def allowances(time: Time) -> Allowances:
 
 
 def new_allowances(time: Time, most: int = MOST) -> Allowances:
-    return Allowances(most, Pace(10, burst=1, timer=time.timer))
+    return Allowances(most, RateLimiter(10, burst=1, timer=time.timer))
 
 
 def may_wait(allowances: Allowances, owner: Hashable, most: int = MOST) -> int:

@@ -12,7 +12,7 @@ from app.core.errors import AuthenticationError, AuthError, OutOfTimeError, Upst
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.emulator import FaultKind
 from app.http.network import NetworkOptions, open_pool
 from app.sts.client import StsClient
@@ -46,11 +46,11 @@ async def hasty(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
     await pool.close()
 
 
-def new_trail(seconds: float = 10.0) -> Trail:
-    return Trail(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+def new_trail(seconds: float = 10.0) -> DecisionRecord:
+    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
 
 
-async def ask(client: StsClient, credential: str, trail: Trail | None = None) -> CallerIdentity:
+async def ask(client: StsClient, credential: str, trail: DecisionRecord | None = None) -> CallerIdentity:
     return await client.identify(require_fresh(judge(credential), datetime.now(UTC)), trail or new_trail())
 
 

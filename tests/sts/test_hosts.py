@@ -14,7 +14,7 @@ from app.core.errors import (
 )
 from app.core.forwarding import ForwardableRequest
 from app.core.reasons import Reason
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.limits.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
 from app.settings.accounts import FixedAccounts
 from app.sts import calls as sts_calls
@@ -41,7 +41,7 @@ class SomeHang(Sts):
     at_once: Counter[str] = field(default_factory=Counter)
     most_at_once: Counter[str] = field(default_factory=Counter)
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         host = request.request.endpoint.host
         self.at_once[host] += 1
         self.most_at_once[host] = max(self.most_at_once[host], self.at_once[host])
@@ -221,7 +221,7 @@ async def test_a_bug_in_a_call_is_an_internal_error_and_the_queue_goes_on() -> N
     """I21."""
 
     class Broken(Sts):
-        async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:
+        async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
             if self.asked == 0:
                 self.asked += 1
                 raise ZeroDivisionError

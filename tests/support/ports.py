@@ -10,7 +10,7 @@ from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.store.sealing import Kind, Opened
 from tests.support.signing import NOW
 
@@ -38,7 +38,7 @@ class Sts:
     """Answers wait for it."""
     account: str = "111122223333"
 
-    async def identify(self, request: ForwardableRequest, trail: Trail) -> CallerIdentity:  # noqa: ARG002 - the port's
+    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:  # noqa: ARG002 - the port's
         self.asked += 1
         if self.released is not None:
             await self.released.wait()
@@ -61,7 +61,7 @@ class Iam:
     changes: dict[str, str] = field(default_factory=dict)
     """What is wrong with every record."""
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: Trail) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         self.asked += 1
         if self.released is not None:
             await self.released.wait()
@@ -80,9 +80,9 @@ class Iam:
         return replace(record, **self.changes)  # type: ignore[arg-type]
 
 
-def new_trail(seconds: float = 60.0) -> Trail:
+def new_trail(seconds: float = 60.0) -> DecisionRecord:
     """Return the trail of a decision that has so many seconds left."""
-    return Trail(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from app.core.known_credential import KnownCredential
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.emulator.identities import new_access_key_id
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
@@ -51,7 +51,12 @@ class Caller:
         )
 
     async def ask(
-        self, recipe: Recipe = RECIPE, trail: Trail | None = None, *, host: str | None = None, text: str | None = None
+        self,
+        recipe: Recipe = RECIPE,
+        trail: DecisionRecord | None = None,
+        *,
+        host: str | None = None,
+        text: str | None = None,
     ) -> KnownCredential:
         """Find out about a credential, as `app.decision.authenticator` does."""
         text = text or recipe.credential()
@@ -70,7 +75,7 @@ class Caller:
 
         return await self.calls.introduce(key, text, judged, trail or new_trail())
 
-    async def refused(self, recipe: Recipe = RECIPE, trail: Trail | None = None, **more: Any) -> AuthError:
+    async def refused(self, recipe: Recipe = RECIPE, trail: DecisionRecord | None = None, **more: Any) -> AuthError:
         with pytest.raises(AuthError) as raised:
             await self.ask(recipe, trail, **more)
         return raised.value

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from app.core.errors import AuthError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.tokens.claims import subject_of
@@ -307,7 +307,7 @@ def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError 
         subject, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
         require_current(life, NOW)
         limit(subject, replace(POLICY, require_service=True))
-        require_name(subject, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
+        require_name(subject, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
     except AuthError as error:
         return error
     return None
@@ -322,7 +322,7 @@ def token_verdicts() -> Iterator[AuthError | None]:
     ingress = ProxyIdentity(type=ProxyType.INGRESS, mesh=None, service=None, workload=None, zone=None)
     for zone in (None, "EAST"):
         try:
-            subject_of(ingress, PRINCIPAL, ProxyRequest(type=ProxyType.INGRESS, zone=zone))
+            subject_of(ingress, PRINCIPAL, ProxyAssertion(type=ProxyType.INGRESS, zone=zone))
         except AuthError as error:
             yield error
     for workload in (None, "ingress"):

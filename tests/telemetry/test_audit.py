@@ -16,11 +16,11 @@ from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.core.errors import AuthError, AuthorizationError, UpstreamError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Decision
-from app.decision.trail import Trail, UpstreamCall
+from app.decision.record import DecisionRecord, UpstreamCall
 from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
@@ -30,7 +30,7 @@ from tests.support.principals import PRINCIPAL
 from tests.support.process import run_program
 from tests.support.streams import unread_pipe
 
-CLAIM = ProxyRequest(
+CLAIM = ProxyAssertion(
     type=ProxyType.DATAPLANE,
     mesh="default",
     name="demo-app-1",
@@ -70,11 +70,11 @@ def lines(_own_logging: None, capsys: pytest.CaptureFixture[str]) -> Callable[[L
 Configure = Callable[..., ReadLines]
 
 
-def full_trail() -> Trail:
-    return Trail(
+def full_trail() -> DecisionRecord:
+    return DecisionRecord(
         request_id="request-1",
         deadline=0.0,
-        claimed=CLAIM,
+        asserted=CLAIM,
         form=CredentialForm.NATIVE,
         signed_at=datetime(2026, 11, 24, 5, 15, tzinfo=UTC),
         skew=-3.5,
@@ -163,7 +163,9 @@ def test_every_field_is_always_there(lines: Configure) -> None:
     """A line that is cut down to what is known cannot be queried."""
     read = lines()
     write_decision(full_trail(), None, 0.1)
-    write_decision(Trail(request_id="request-2", deadline=0.0), AuthError(Reason.CREDENTIAL_MALFORMED, "seen"), 0.1)
+    write_decision(
+        DecisionRecord(request_id="request-2", deadline=0.0), AuthError(Reason.CREDENTIAL_MALFORMED, "seen"), 0.1
+    )
     full, bare = (json.loads(line) for line in read())
     assert full.keys() == bare.keys()
     nothing = {name for name, value in bare.items() if value is None}
@@ -177,7 +179,7 @@ HOSTILE = 'x"}\n{"event":"decision","outcome":"allowed"}\r\n\x1b[31m\u2028\u0000
 def test_a_claim_shows_its_listeners_and_the_services_of_its_tags_alone() -> None:
     """A label named kuma.io/service proves nothing, and must not look as if it were a service."""
     trail = full_trail()
-    trail.claimed = replace(
+    trail.asserted = replace(
         CLAIM, listeners=frozenset(ZoneListener), labels={"kuma.io/service": "payments", "kuma.io/workload": "demo"}
     )
     claimed = decision_fields(trail, None, 0.1)["claimed"]
@@ -190,7 +192,7 @@ def test_what_a_client_says_makes_no_line_of_its_own(lines: Configure, log_forma
     """I23: log fields are escaped."""
     read = lines("info", log_format)
     trail = full_trail()
-    trail.claimed = ProxyRequest(
+    trail.asserted = ProxyAssertion(
         type=ProxyType.DATAPLANE,
         mesh=HOSTILE,
         name=HOSTILE,
@@ -208,7 +210,7 @@ def test_what_a_client_says_makes_no_line_of_its_own(lines: Configure, log_forma
 
 def test_a_client_cannot_flood_the_log() -> None:
     trail = full_trail()
-    trail.claimed = ProxyRequest(
+    trail.asserted = ProxyAssertion(
         type=ProxyType.DATAPLANE,
         mesh="m" * 60_000,
         name="n" * 60_000,
@@ -223,7 +225,7 @@ def test_a_client_cannot_flood_the_log() -> None:
 
 def test_a_name_of_kumas_greatest_length_is_whole() -> None:
     trail = full_trail()
-    trail.claimed = ProxyRequest(type=ProxyType.DATAPLANE, mesh="m" * 253, name="n" * 253)
+    trail.asserted = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="m" * 253, name="n" * 253)
     claimed = decision_fields(trail, None, 0.1)["claimed"]
     assert (claimed["mesh"], claimed["name"]) == ("m" * 253, "n" * 253)
 
@@ -290,7 +292,7 @@ def test_libraries_that_log_credentials_are_held_back_at_every_level(lines: Conf
 class Unwritable:
     """An authenticator with a bug: it lets a text through that no JSON can hold."""
 
-    async def authenticate(self, _credential: object, _claimed: object, trail: Trail) -> Decision:
+    async def authenticate(self, _credential: object, _claimed: object, trail: DecisionRecord) -> Decision:
         trail.principal = replace(PRINCIPAL, session="canary\ud800")
         return Decision(identity=GRANTED, principal=trail.principal, expires_at=datetime.now(UTC))
 

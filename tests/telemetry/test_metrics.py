@@ -5,10 +5,10 @@ import platform
 import pytest
 
 from app import __version__
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.telemetry.metrics import Metrics, outcome_of
 from tests.support.exposition import Samples, read_samples, value
 
@@ -26,8 +26,8 @@ def read(metrics: Metrics) -> Samples:
     return read_samples(metrics.expose().decode())
 
 
-def new_trail(**changes: object) -> Trail:
-    trail = Trail(request_id="request-1", deadline=0.0)
+def new_trail(**changes: object) -> DecisionRecord:
+    trail = DecisionRecord(request_id="request-1", deadline=0.0)
     for name, changed in changes.items():
         setattr(trail, name, changed)
     return trail
@@ -37,7 +37,7 @@ def granted(proxy_type: ProxyType) -> ProxyIdentity:
     return ProxyIdentity(type=proxy_type, mesh=None, service=None, workload=None, zone=None)
 
 
-def end(metrics: Metrics, trail: Trail, reason: Reason | None) -> None:
+def end(metrics: Metrics, trail: DecisionRecord, reason: Reason | None) -> None:
     metrics.decision_ended(trail, reason, 0.002)
 
 
@@ -61,7 +61,7 @@ def test_an_approval_is_counted_by_granted_type_and_form(
 
 @pytest.mark.parametrize("reason", Reason)
 def test_a_refusal_is_counted_by_its_reason(metrics: Metrics, reason: Reason) -> None:
-    trail = new_trail(form=CredentialForm.EKS, claimed=ProxyRequest(type=ProxyType.INGRESS))
+    trail = new_trail(form=CredentialForm.EKS, asserted=ProxyAssertion(type=ProxyType.INGRESS))
     end(metrics, trail, reason)
     outcome = outcome_of(reason)
     samples = read(metrics)
@@ -160,11 +160,11 @@ def test_two_services_in_one_process_do_not_mix(metrics: Metrics) -> None:
 
 
 def test_label_values_are_of_closed_sets_whatever_came(metrics: Metrics) -> None:
-    claim = ProxyRequest(
+    claim = ProxyAssertion(
         type=ProxyType.EGRESS, mesh="canary", name="canary", zone="canary", labels={"canary": "canary"}
     )
     for reason in (None, *Reason):
-        end(metrics, new_trail(claimed=claim, granted=granted(ProxyType.EGRESS), form=CredentialForm.JWT), reason)
+        end(metrics, new_trail(asserted=claim, granted=granted(ProxyType.EGRESS), form=CredentialForm.JWT), reason)
     text = metrics.expose().decode()
     assert "canary" not in text
     for sample, labels in read_samples(text):

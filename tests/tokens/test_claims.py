@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.core.errors import AuthorizationError, RequestError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType, ZoneListener
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.tokens.claims import (
@@ -28,12 +28,12 @@ LISTENER = ProxyIdentity(type=ProxyType.EGRESS, mesh="default", service=None, wo
 LIFE = TokenLife(jti=DATAPLANE_CLAIMS["jti"], issued_at=ISSUED, expires_at=ISSUED + HOUR)
 
 
-def proxy(**fields: Any) -> ProxyRequest:
-    return ProxyRequest(**{"type": ProxyType.DATAPLANE, "mesh": "default", **fields})
+def proxy(**fields: Any) -> ProxyAssertion:
+    return ProxyAssertion(**{"type": ProxyType.DATAPLANE, "mesh": "default", **fields})
 
 
-def zone_proxy(zone: str | None) -> ProxyRequest:
-    return ProxyRequest(type=ProxyType.INGRESS, zone=zone)
+def zone_proxy(zone: str | None) -> ProxyAssertion:
+    return ProxyAssertion(type=ProxyType.INGRESS, zone=zone)
 
 
 # What a token says.
@@ -124,7 +124,7 @@ def test_whatever_is_a_dataplane_to_kuma_gets_a_data_planes_token(identity: Prox
 
 
 @pytest.mark.parametrize("claimed", [None, proxy()])
-def test_a_data_plane_without_a_name_is_refused_where_one_is_asked_for(claimed: ProxyRequest | None) -> None:
+def test_a_data_plane_without_a_name_is_refused_where_one_is_asked_for(claimed: ProxyAssertion | None) -> None:
     """To Kuma a token without ``Name`` is one of every name."""
     with pytest.raises(AuthorizationError) as raised:
         subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=True)
@@ -141,13 +141,13 @@ def test_a_data_plane_without_a_name_is_refused_where_one_is_asked_for(claimed: 
     ],
 )
 def test_a_data_planes_name_is_taken_where_it_is_asked_for_and_given(
-    claimed: ProxyRequest | None, *, with_names: bool, name: str | None
+    claimed: ProxyAssertion | None, *, with_names: bool, name: str | None
 ) -> None:
     subject = subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=with_names)
     assert subject == TokenSubject(identity=DATAPLANE, principal=BARE, name=name)
 
 
-def listening(**fields: Any) -> ProxyRequest:
+def listening(**fields: Any) -> ProxyAssertion:
     return proxy(listeners=frozenset({ZoneListener.EGRESS}), **fields)
 
 
@@ -185,7 +185,7 @@ def test_a_zone_is_the_roles_else_the_proxys_else_the_setting(
 
 
 @pytest.mark.parametrize("claimed", [None, zone_proxy(None)])
-def test_a_zone_proxy_without_any_zone_is_refused(claimed: ProxyRequest | None) -> None:
+def test_a_zone_proxy_without_any_zone_is_refused(claimed: ProxyAssertion | None) -> None:
     with pytest.raises(AuthorizationError) as raised:
         subject_of(INGRESS, PRINCIPAL, claimed)
     assert raised.value.reason is Reason.ROLE_ZONE_MISSING

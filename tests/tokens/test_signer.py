@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from app.core.errors import UpstreamError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
-from app.decision.trail import Trail
+from app.decision.record import DecisionRecord
 from app.demo.kuma_validator import DataplaneResource, KumaValidator
 from app.telemetry.metrics import Metrics
 from app.tokens import signer as token_signer
-from app.tokens.issuer import IssuedToken, TokenDecision
+from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.key_files import read_dataplane_key_file
 from app.tokens.keys import SigningKeys
 from app.tokens.signer import (
@@ -56,8 +56,8 @@ class Stage:
         self.files.dataplane.write_text(lines)
         self.keys = SigningKeys(read_dataplane_key_file(str(self.files.dataplane)).keys)
 
-    async def issue(self, decision: Decision = DECISION, claimed: ProxyRequest | None = None) -> IssuedToken:
-        self.trail = Trail(request_id="request-1", deadline=asyncio.get_running_loop().time() + 30)
+    async def issue(self, decision: Decision = DECISION, claimed: ProxyAssertion | None = None) -> IssuedToken:
+        self.trail = DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + 30)
         return await self.issuer.issue(decision, claimed, self.trail)
 
     def origin(self) -> str | None:
@@ -134,7 +134,8 @@ async def test_another_name_or_zone_is_another_token(tmp_path: Path) -> None:
     stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
     names = ["a", "b", "a"]
     issued = [
-        await stage.issue(DECISION, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=name)) for name in names
+        await stage.issue(DECISION, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=name))
+        for name in names
     ]
     assert len({token.jti for token in issued}) == 2
     assert issued[0] is issued[2]
@@ -149,11 +150,11 @@ async def test_a_proxy_of_many_names_pushes_out_nobodys_token_but_its_own(
     options = replace(OPTIONS, with_names=True)
     stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
     other = replace(DECISION, principal=replace(PRINCIPAL, session="another-task"))
-    named = ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="innocent")
+    named = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name="innocent")
     innocent = await stage.issue(other, named)
 
     async def origin_of(number: int) -> str | None:
-        await stage.issue(DECISION, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=f"name-{number}"))
+        await stage.issue(DECISION, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=f"name-{number}"))
         return stage.origin()
 
     assert {await origin_of(number) for number in range(30)} == {"fresh"}
@@ -179,7 +180,7 @@ async def test_every_reading_of_the_keys_ends_the_reuse(stage: Stage) -> None:
 
 
 async def test_those_who_come_at_once_are_signed_for_once(stage: Stage) -> None:
-    trails = [Trail(request_id=f"{n}", deadline=asyncio.get_running_loop().time() + 30) for n in range(10)]
+    trails = [DecisionRecord(request_id=f"{n}", deadline=asyncio.get_running_loop().time() + 30) for n in range(10)]
     issued = await asyncio.gather(*(stage.issuer.issue(DECISION, None, trail) for trail in trails))
     assert len({token.jti for token in issued}) == 1
     assert sorted(str(trail.token.origin) for trail in trails if trail.token) == ["fresh", *["reused"] * 9]
@@ -206,7 +207,7 @@ async def test_where_no_key_signs_nothing_is_decided(stage: Stage, lines: str) -
 
 
 async def test_a_call_whose_time_is_over_waits_for_no_thread(stage: Stage) -> None:
-    trail = Trail(request_id="late", deadline=asyncio.get_running_loop().time() - 1)
+    trail = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() - 1)
     with pytest.raises(UpstreamError) as raised:
         await stage.issuer.issue(DECISION, None, trail)
     assert raised.value.reason is Reason.OVERLOADED
@@ -237,8 +238,8 @@ async def asked(issuing: "asyncio.Future[IssuedToken]") -> None:
     assert not issuing.done()
 
 
-def named(name: str) -> ProxyRequest:
-    return ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=name)
+def named(name: str) -> ProxyAssertion:
+    return ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=name)
 
 
 @pytest.fixture
@@ -252,11 +253,11 @@ async def naming(stage: Stage) -> Stage:
 
 async def test_what_nobody_waits_for_any_more_is_not_signed(stage: Stage) -> None:
     with busy(stage.issuer):
-        trail = Trail(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
+        trail = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
         with pytest.raises(UpstreamError) as raised:
             await stage.issuer.issue(DECISION, None, trail)
     assert raised.value.reason is Reason.OVERLOADED
-    await until(lambda: not len(stage.issuer._flights))
+    await until(lambda: not len(stage.issuer._single_flight))
     assert signatures(stage) == 0
     await stage.issue()
     assert (signatures(stage), stage.origin()) == (1, "fresh")
@@ -264,7 +265,7 @@ async def test_what_nobody_waits_for_any_more_is_not_signed(stage: Stage) -> Non
 
 async def test_whoever_joined_one_whose_time_was_over_is_signed_for(stage: Stage) -> None:
     with busy(stage.issuer):
-        late = Trail(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
+        late = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
         first = asyncio.ensure_future(stage.issuer.issue(DECISION, None, late))
         await asked(first)
         second = asyncio.ensure_future(stage.issue())

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import ProxyIdentity, ProxyRequest, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
 from app.tokens.claims import TokenSubject
@@ -69,15 +69,15 @@ def test_an_account_may_have_a_mesh_or_every_one() -> None:
 @pytest.mark.parametrize("name", [None, "", "demo-app-2", "Demo-App-1"])
 def test_a_token_for_one_proxy_is_none_for_another_or_for_one_without_a_name(name: str | None) -> None:
     with pytest.raises(AuthorizationError) as raised:
-        require_name(NAMED, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=name))
+        require_name(NAMED, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=name))
     assert raised.value.reason is Reason.PROXY_NAME_MISMATCH
 
 
 @pytest.mark.parametrize("name", [None, "anything"])
 def test_a_token_without_a_name_is_for_any(name: str | None) -> None:
-    require_name(DATAPLANE, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name=name))
+    require_name(DATAPLANE, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name=name))
 
 
 def test_a_name_is_compared_where_there_is_a_proxy() -> None:
-    require_name(NAMED, ProxyRequest(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
+    require_name(NAMED, ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name="demo-app-1"))
     require_name(NAMED, None)

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 _Answer = TypeVar("_Answer")
 
 
-class Flights(Generic[_Answer]):
+class SingleFlight(Generic[_Answer]):
     """The calls in flight, by key."""
 
     def __init__(self) -> None:

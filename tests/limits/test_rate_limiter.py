@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.limits.pacing import Pace
+from app.limits.rate_limiter import RateLimiter
 
 
 class Clock:
@@ -16,20 +16,20 @@ class Clock:
 
 
 def test_the_first_calls_of_a_burst_go_out_at_once_and_the_others_evenly_behind_them() -> None:
-    pace = Pace(10, burst=3, timer=Clock())
+    pace = RateLimiter(10, burst=3, timer=Clock())
     assert [round(pace.reserve(), 6) for _ in range(6)] == [0, 0, 0, 0.1, 0.2, 0.3]
 
 
 def test_a_pause_saves_up_no_more_than_the_burst() -> None:
     clock = Clock()
-    pace = Pace(10, burst=2, timer=clock)
+    pace = RateLimiter(10, burst=2, timer=clock)
     pace.reserve()
     clock.now += 3600
     assert [round(pace.reserve(), 6) for _ in range(4)] == [0, 0, 0.1, 0.2]
 
 
 def test_wait_says_what_the_next_turn_will_and_takes_none() -> None:
-    pace = Pace(10, burst=1, timer=Clock())
+    pace = RateLimiter(10, burst=1, timer=Clock())
     assert pace.wait() == 0
     pace.reserve()
     assert pace.wait() == pace.wait() == pytest.approx(0.1)
@@ -38,7 +38,7 @@ def test_wait_says_what_the_next_turn_will_and_takes_none() -> None:
 
 def test_throttling_halves_the_rate_and_saves_nothing_up() -> None:
     clock = Clock()
-    pace = Pace(10, burst=5, timer=clock)
+    pace = RateLimiter(10, burst=5, timer=clock)
     pace.throttled()
     assert pace.rate == pytest.approx(5)
     assert [round(pace.reserve(), 6) for _ in range(3)] == [0, 0.2, 0.4]
@@ -46,7 +46,7 @@ def test_throttling_halves_the_rate_and_saves_nothing_up() -> None:
 
 def test_a_budget_that_is_held_gives_no_turn_until_then() -> None:
     clock = Clock()
-    pace = Pace(10, burst=1, timer=clock)
+    pace = RateLimiter(10, burst=1, timer=clock)
     pace.hold(2.0)
     pace.hold(1.0)
     assert pace.wait() == pytest.approx(2.0)
@@ -55,7 +55,7 @@ def test_a_budget_that_is_held_gives_no_turn_until_then() -> None:
 
 
 def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
-    pace = Pace(10, burst=1, timer=Clock())
+    pace = RateLimiter(10, burst=1, timer=Clock())
     pace.reserve()
     pace.reserve()
     pace.give_back()
@@ -63,7 +63,7 @@ def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
 
 
 def test_answers_to_what_went_out_together_are_one_sign() -> None:
-    pace = Pace(10, burst=1, timer=Clock())
+    pace = RateLimiter(10, burst=1, timer=Clock())
     for _ in range(20):
         pace.throttled()
     assert pace.rate == pytest.approx(5)
@@ -71,7 +71,7 @@ def test_answers_to_what_went_out_together_are_one_sign() -> None:
 
 def test_throttling_that_goes_on_leaves_a_tenth_and_the_rest_comes_back_by_itself() -> None:
     clock = Clock()
-    pace = Pace(10, burst=1, timer=clock)
+    pace = RateLimiter(10, burst=1, timer=clock)
     for _ in range(20):
         pace.throttled()
         clock.now += 1.0
@@ -85,7 +85,7 @@ def test_no_window_of_a_second_holds_more_than_the_rate_and_the_burst(
     pauses: list[float], rate: float, burst: int
 ) -> None:
     clock = Clock()
-    pace = Pace(rate, burst=burst, timer=clock)
+    pace = RateLimiter(rate, burst=burst, timer=clock)
     turns: list[float] = []
     for pause in pauses:
         clock.now += pause

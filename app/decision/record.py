@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from app.core.principal import Principal
-from app.core.proxy import ProxyIdentity, ProxyRequest
+from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.signed_request import CredentialForm
 
 # What a cache did for a decision.
@@ -64,13 +64,13 @@ class TokenNote:
 
 
 @dataclass(slots=True)
-class Trail:
+class DecisionRecord:
     """One decision on its way.
 
     Attributes:
         request_id: of the API call; echoed to the caller.
         deadline: when the whole decision must have ended, in seconds of the event loop's clock.
-        claimed: what the proxy says it is.
+        asserted: what the proxy says it is.
         form: how the credential is written, once it is decoded.
         signed_at: the moment of signing, by the signer's clock.
         skew: seconds by which the signer's clock is ahead, as far as the age shows it; negative for an old credential.
@@ -83,7 +83,7 @@ class Trail:
 
     request_id: str
     deadline: float
-    claimed: ProxyRequest | None = None
+    asserted: ProxyAssertion | None = None
     form: PresentedForm | None = None
     signed_at: datetime | None = None
     skew: float | None = None

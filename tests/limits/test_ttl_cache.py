@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.limits.expiring import ExpiringCache
+from app.limits.ttl_cache import TtlCache
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
 def test_an_entry_lives_as_long_as_it_was_put_for() -> None:
     clock = Clock()
-    store: ExpiringCache[str] = ExpiringCache(10, clock)
+    store: TtlCache[str] = TtlCache(10, clock)
     store.put("short", "a", 10)
     store.put("long", "b", 20)
     clock.passed = 9.999
@@ -30,7 +30,7 @@ def test_an_entry_lives_as_long_as_it_was_put_for() -> None:
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 def test_what_has_no_time_left_is_not_put_and_takes_the_place_of_nothing_older(seconds: float) -> None:
-    store: ExpiringCache[str] = ExpiringCache(10, Clock())
+    store: TtlCache[str] = TtlCache(10, Clock())
     store.put("key", "older", 10)
     store.put("key", "value", seconds)
     assert store.get("key") is None
@@ -38,7 +38,7 @@ def test_what_has_no_time_left_is_not_put_and_takes_the_place_of_nothing_older(s
 
 
 def test_it_is_bounded_and_forgets_what_was_not_used() -> None:
-    store: ExpiringCache[int] = ExpiringCache(2, Clock())
+    store: TtlCache[int] = TtlCache(2, Clock())
     store.put("a", 1, 60)
     store.put("b", 2, 60)
     assert store.get("a") == 1
@@ -49,7 +49,7 @@ def test_it_is_bounded_and_forgets_what_was_not_used() -> None:
 
 def test_an_expired_entry_goes_before_a_live_one_that_was_used_longer_ago() -> None:
     clock = Clock()
-    store: ExpiringCache[int] = ExpiringCache(2, clock)
+    store: TtlCache[int] = TtlCache(2, clock)
     store.put("live", 1, 60)
     store.put("brief", 2, 1)
     clock.passed = 2
@@ -58,7 +58,7 @@ def test_an_expired_entry_goes_before_a_live_one_that_was_used_longer_ago() -> N
 
 
 def test_an_owner_with_its_share_or_more_evicts_its_own_entries() -> None:
-    store: ExpiringCache[int] = ExpiringCache(4, Clock())
+    store: TtlCache[int] = TtlCache(4, Clock())
     for number in range(2):
         store.put(f"other {number}", number, 60, owner="other")
     for number in range(10):
@@ -67,7 +67,7 @@ def test_an_owner_with_its_share_or_more_evicts_its_own_entries() -> None:
 
 
 def test_an_owner_with_less_than_its_share_evicts_the_entries_of_the_one_that_holds_most() -> None:
-    store: ExpiringCache[int] = ExpiringCache(4, Clock())
+    store: TtlCache[int] = TtlCache(4, Clock())
     for number in range(4):
         store.put(f"greedy {number}", number, 60, owner="greedy")
     for number in range(10):
@@ -76,7 +76,7 @@ def test_an_owner_with_less_than_its_share_evicts_the_entries_of_the_one_that_ho
 
 
 def test_an_owner_is_bounded_beside_the_whole() -> None:
-    store: ExpiringCache[int] = ExpiringCache(10, Clock(), most_of_one=2)
+    store: TtlCache[int] = TtlCache(10, Clock(), most_of_one=2)
     for number in range(5):
         store.put(f"a {number}", number, 60, owner="a")
         store.put(f"b {number}", number, 60, owner="b")
@@ -84,7 +84,7 @@ def test_an_owner_is_bounded_beside_the_whole() -> None:
 
 
 def test_an_entry_that_changes_its_owner_is_one_entry() -> None:
-    store: ExpiringCache[int] = ExpiringCache(2, Clock())
+    store: TtlCache[int] = TtlCache(2, Clock())
     store.put("key", 1, 60, owner="a")
     store.put("key", 2, 60, owner="b")
     store.put("another", 3, 60, owner="a")
@@ -92,7 +92,7 @@ def test_an_entry_that_changes_its_owner_is_one_entry() -> None:
 
 
 def test_dropping_what_is_not_there_is_nothing() -> None:
-    store: ExpiringCache[int] = ExpiringCache(2, Clock())
+    store: TtlCache[int] = TtlCache(2, Clock())
     store.drop("a")
     store.put("a", 1, 60)
     store.drop("a")
@@ -105,7 +105,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.store: ExpiringCache[int] = ExpiringCache(4, self.clock)
+        self.store: TtlCache[int] = TtlCache(4, self.clock)
         self.put: OrderedDict[int, tuple[int, float]] = OrderedDict()
         self.number = 0
 

@@ -21,7 +21,7 @@ class _Entry(NamedTuple, Generic[_Value]):
     owner: Hashable
 
 
-class ExpiringCache(Generic[_Value]):
+class TtlCache(Generic[_Value]):
     """A cache of entries that each have an owner, such as an AWS account.
 
     When the cache is full, an owner that holds its equal share or more evicts its own entries, and any other owner evicts

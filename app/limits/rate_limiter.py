@@ -18,7 +18,7 @@ _LEAST: Final = 0.1
 _SAME_SIGN_SECONDS: Final = 1.0
 
 
-class Pace:
+class RateLimiter:
     """One budget. Reserving a turn takes it, whether it is used or not.
 
     Attributes:

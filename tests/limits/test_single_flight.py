@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from app.limits.flights import Flights
+from app.limits.single_flight import SingleFlight
 
 
 def soon() -> float:
@@ -35,54 +35,56 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def waiting(flights: Flights[int], key: str, ask: Callable[[], Awaitable[int]], number: int) -> list[asyncio.Task[int]]:
-    return [asyncio.create_task(flights.join(key, ask, soon())) for _ in range(number)]
+def waiting(
+    single_flight: SingleFlight[int], key: str, ask: Callable[[], Awaitable[int]], number: int
+) -> list[asyncio.Task[int]]:
+    return [asyncio.create_task(single_flight.join(key, ask, soon())) for _ in range(number)]
 
 
 async def test_who_comes_later_waits_for_the_answer_that_is_on_its_way() -> None:
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
     question = Question()
-    tasks = waiting(flights, "a", question, 3)
+    tasks = waiting(single_flight, "a", question, 3)
     await settle()
-    assert "a" in flights
+    assert "a" in single_flight
     question.released.set()
     assert await asyncio.gather(*tasks) == [1, 1, 1]
     await settle()
-    assert len(flights) == 0
-    assert await flights.join("a", question, soon()) == 2
+    assert len(single_flight) == 0
+    assert await single_flight.join("a", question, soon()) == 2
 
 
 async def test_a_failure_ends_with_those_who_waited() -> None:
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
     question = Question(ValueError("seen"))
-    tasks = waiting(flights, "a", question, 2)
+    tasks = waiting(single_flight, "a", question, 2)
     await settle()
     question.released.set()
     assert await asyncio.gather(*tasks, return_exceptions=True) == [question.error] * 2
     question.error = None
-    assert await flights.join("a", question, soon()) == 2
+    assert await single_flight.join("a", question, soon()) == 2
 
 
 async def test_when_all_have_gone_the_answer_still_comes() -> None:
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
     question = Question()
-    for task in waiting(flights, "a", question, 2):
+    for task in waiting(single_flight, "a", question, 2):
         await settle()
         task.cancel()
     await settle()
-    assert "a" in flights
+    assert "a" in single_flight
     question.released.set()
     await settle()
-    assert (question.asked, len(flights)) == (1, 0)
+    assert (question.asked, len(single_flight)) == (1, 0)
 
 
 async def test_a_deadline_is_that_of_the_one_who_waits() -> None:
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
     question = Question()
-    patient = waiting(flights, "a", question, 1)
+    patient = waiting(single_flight, "a", question, 1)
     await settle()
     with pytest.raises(TimeoutError):
-        await flights.join("a", question, asyncio.get_running_loop().time() - 1)
+        await single_flight.join("a", question, asyncio.get_running_loop().time() - 1)
     question.released.set()
     assert await asyncio.gather(*patient) == [1]
     assert question.asked == 1
@@ -92,18 +94,18 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None
     """The event loop logs an exception that nobody took; a question without waiters is none."""
     reported: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
     question = Question(ValueError("seen"))
-    flights.start("a", question)
+    single_flight.start("a", question)
     question.released.set()
     await settle()
     gc.collect()
-    assert (len(flights), reported) == (0, [])
+    assert (len(single_flight), reported) == (0, [])
 
 
 async def test_a_failure_leaves_nothing_for_the_collector() -> None:
     """A flood of forged credentials is a flood of failures; what only the collector frees makes everybody wait for it."""
-    flights: Flights[int] = Flights()
+    single_flight: SingleFlight[int] = SingleFlight()
 
     async def ask() -> int:
         raise ValueError("seen")
@@ -113,7 +115,7 @@ async def test_a_failure_leaves_nothing_for_the_collector() -> None:
     try:
         for number in range(10):
             with contextlib.suppress(ValueError):
-                await flights.join(number, ask, soon())
+                await single_flight.join(number, ask, soon())
         await settle()
         assert gc.collect() < 10
     finally:

@@ -20,7 +20,7 @@ class Idle(Protocol):
 _Value = TypeVar("_Value", bound=Idle)
 
 
-class Kept(Generic[_Value]):
+class BoundedMap(Generic[_Value]):
     """Values by key, made at their first use. Beyond ``most`` values, an idle one is deleted for each new one."""
 
     def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
