@@ -16,8 +16,8 @@ from app.decision.authenticator import KnownTexts
 
 # About 900 bytes each: 18 MB when full.
 MAX_CALLS: Final = 20_000
-# Of all texts of a claim; a usual one has 200. The largest takes 31 KB, and the owner of one approved credential could fill
-# 620 MB with such claims; of those that are kept, 8 KB each.
+# Of all texts of an assertion; a usual one has 200. The largest takes 31 KB, and the owner of one approved credential could
+# fill 620 MB with such assertions; of those that are kept, 8 KB each.
 MAX_KEPT_CHARACTERS: Final = 1024
 _KEY_BYTES: Final = 32
 

@@ -81,7 +81,7 @@ class ProxyMember(_Closed):
         return self
 
     def to_core(self) -> ProxyAssertion:
-        """Return the claim in the core's type."""
+        """Return what the proxy asserts in the core's type; still untrusted."""
         tags, labels = self.tags or {}, self.labels or {}
         return ProxyAssertion(
             type=self.type,
@@ -166,7 +166,7 @@ class Problem(BaseModel):
 
 
 def parse_call(body: bytes) -> tuple[str, ProxyAssertion | None]:
-    """Read the body of a call: the credential, and the claim in the core's type.
+    """Read the body of a call: the credential, and what the proxy asserts in the core's type.
 
     Raises:
         RequestError: ``malformed_request``, with the field at fault and no value of it.

@@ -27,7 +27,7 @@ class ZoneListener(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAssertion:
-    """What the proxy says it is, as its DP server knows it. Untrusted.
+    """What the proxy asserts that it is, as its DP server knows it. Untrusted; a `RoleGrant` is what is trusted.
 
     Attributes:
         type: the kind of the proxy's resource; ``dataplane`` also for a zone proxy in a Dataplane.

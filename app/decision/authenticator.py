@@ -1,4 +1,4 @@
-"""The use case: a credential and a claim in, a decision out. The only place where decisions meet AWS.
+"""The use case: a credential and what its proxy asserts in, a decision out. The only place where decisions meet AWS.
 
 The steps, with the numbers that code, docs and audit lines share::
 

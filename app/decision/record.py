@@ -65,7 +65,7 @@ class TokenNote:
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """One decision on its way.
+    """What one decision saw so far. Nothing is decided by what stands in it, except that ``deadline`` bounds all waiting.
 
     Attributes:
         request_id: of the API call; echoed to the caller.

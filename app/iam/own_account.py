@@ -78,10 +78,12 @@ class OwnAccount:
     def doubt(self) -> None:
         """Ask STS again for the account of our credentials: IAM's answers suggest another account.
 
-        STS may have told us another's account once, and all that follows of it is wrong: which roles the service's own
-        credentials read, and which a reader role. At most once in `DOUBT_SECONDS`, so that IAM's answers cannot make us
-        press STS; and what is known stays until STS says otherwise, so that an outage of STS takes nothing from us.
-        Nobody waits for it.
+        The account can change while the service runs: expired credentials are replaced by what the SDK's chain finds then,
+        such as those of an edited profile. STS may also have named another account once. Without a doubt, the service would
+        read roles with its own credentials where it needs a reader role, or the reverse, until it is restarted.
+
+        STS is asked at most once in `DOUBT_SECONDS`, whatever IAM answers. What is known stays until STS says otherwise, so
+        an outage of STS changes nothing. Nobody waits for the answer.
         """
         if self._account is not None and self._timer() >= self._doubt_from:
             self._single_flight.start(None, self._learn)

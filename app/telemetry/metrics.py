@@ -213,7 +213,7 @@ class Metrics:
         if reason is None and trail.granted is not None and trail.form is not None:
             self._allowed[trail.granted.type, trail.form].inc()
         else:
-            # The claim's type is the client's word, yet one of three: it tells which proxies are turned away.
+            # The asserted type is the client's word, yet one of three: it tells which proxies are turned away.
             proxy_type = NONE if trail.asserted is None else trail.asserted.type.value
             labels = outcome, reason, proxy_type, trail.form or NONE
             series = self._refusals.get(labels)
