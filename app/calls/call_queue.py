@@ -13,9 +13,10 @@ The states of one call, which has its key in the queue from ``submit`` until it 
                │   └──── first in its budget: no replica has it, shared turn taken ─┘              │
                └─ no use any more or answered meanwhile (recheck), its place lost, close ──────────┘
 
-A call that nothing holds up is queued for no time. Aside, a call counts against no limit. Beside its state a call is asked for
-or abandoned. That changes only who loses a place first: ``join`` makes the call asked for; the last decision that leaves
-(answered, cancelled, or at its deadline) makes it abandoned, and so does a decision that is refused at once. Settling tells every decision that waits.
+A call that nothing holds up is queued for no time. Aside, a call counts against no limit. Beside its state a call is asked
+for or abandoned. That changes only who loses a place first: ``join`` makes the call asked for; the last decision that leaves
+(answered, cancelled, or at its deadline) makes it abandoned, and so does a decision that is refused at once. Settling tells
+every decision that waits.
 
 `app.limits.single_flight` is single flight without a queue, for calls of the service itself.
 """
