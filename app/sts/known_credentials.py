@@ -21,7 +21,7 @@ from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 
-# About 900 bytes for each entry: 120 MB when both caches are full. A proxy has one credential at a time.
+# About 820 bytes for each entry: 107 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
 # Credentials that were not approved, or not yet: in a storm they wait for their roles, and must not cost another STS call.
 MAX_UNAPPROVED: Final = 30_000
