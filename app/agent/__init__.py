@@ -9,5 +9,6 @@
     runner         signals, the proxy's process, and the end
     held           what a token file holds and until when: for the agent and for its health check
 
-It stands beside every proxy, so it imports what it needs and no more: neither the service nor boto3.
+It runs beside every proxy, so it imports only what it needs: the rules and the signer, but neither the HTTP server nor
+boto3.
 """
