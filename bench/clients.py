@@ -1,7 +1,8 @@
 """A bare upstream client: the same signed requests to the same STS, and nothing else. ``python -m bench.clients``.
 
 ``python -m bench.clients aiohttp|httpx URL CONCURRENCY`` reads targets (path and query) from stdin, one a line, and prints
-the seconds of processor and wall time. It shows what of a cache miss is the call to STS, and why the client is aiohttp.
+the seconds of processor and wall time. It shows what of a cache miss is the call to STS, and what the service's own
+client saves.
 """
 
 import asyncio

@@ -66,8 +66,9 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
         )
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
-    for name in ("botocore", "boto3", "urllib3", "aiohttp", "asyncio"):
-        # Their debug lines hold credentials and signed URLs (I22): they speak from warnings up, whatever the level.
+    for name in ("botocore", "boto3", "urllib3", "asyncio"):
+        # The SDK's debug lines hold credentials and signed URLs (I22), and asyncio's are of no use to an operator: each
+        # logs from warnings up, whatever the level.
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns with a traceback of credentials that it could not renew; `app.aws.own_credentials` says so in a line.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)

@@ -47,7 +47,7 @@ def _own_logging() -> Iterator[None]:
     """Logging is the process's; give it back as it was."""
     root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "aiohttp", "asyncio")}
+    levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "asyncio")}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -276,9 +276,7 @@ def test_an_exception_is_one_line(lines: Configure) -> None:
     assert "ValueError" in json.loads(line)["exception"]
 
 
-@pytest.mark.parametrize(
-    "name", ["botocore.auth", "botocore.endpoint", "boto3", "urllib3.connectionpool", "aiohttp.client"]
-)
+@pytest.mark.parametrize("name", ["botocore.auth", "botocore.endpoint", "boto3", "urllib3.connectionpool"])
 def test_libraries_that_log_credentials_are_held_back_at_every_level(lines: Configure, name: str) -> None:
     """I22: their debug lines hold signatures, tokens and signed URLs."""
     read = lines("debug")
