@@ -8,6 +8,8 @@
     renewal        one renewal after the other; renewal_thread waits between them
     runner         signals, the proxy's process, and the end
     held           what a token file holds and until when: for the agent and for its health check
+    service_address where the service is asked
+    errors, lines  why a renewal failed, with the exit status; the log
 
 It runs beside every proxy, so it imports only what it needs: the rules and the signer, but neither the HTTP server nor
 boto3.
