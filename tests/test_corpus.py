@@ -1,7 +1,7 @@
 """The hostile corpus (`tests/corpus`), case by case through the whole decision.
 
 The endpoint, the authenticator and the rules are real. STS and IAM are counted: in memory, where STS verifies the signature
-over what is sent; over loopback and the real adapters where what they answer is the case.
+over what is sent; over loopback and the real clients where what they answer is the case.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """One regression test for each published vulnerability of systems that do this job (threat model, section 1).
 
-Rows about I/O (redirects, caches, coalescing, proxies) are tested beside the adapters that do it; here stands what the
+Rows about I/O (redirects, caches, coalescing, proxies) are tested beside the clients that do it; here stands what the
 pure core holds.
 """
 

@@ -1,4 +1,4 @@
-"""Reading roles: what the service's own adapter sees of IAM."""
+"""Reading roles: what the service's own client sees of IAM."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""STS as it answers and misbehaves: the adapter against the emulator, over loopback."""
+"""STS as it answers and misbehaves: the client against the emulator, over loopback."""
 
 import asyncio
 from collections.abc import AsyncIterator

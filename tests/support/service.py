@@ -1,4 +1,4 @@
-"""The whole service in the test's own process: real settings, real adapters, the real emulator behind them."""
+"""The whole service in the test's own process: real settings, real clients, the real emulator behind them."""
 
 import asyncio
 import contextlib
