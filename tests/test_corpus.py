@@ -74,6 +74,11 @@ from tests.support.world import ACCOUNT, DATAPLANE
 
 TESTS: Final = Path(__file__).parent
 CORE: Final = TESTS.parent / "app" / "core"
+# What reads presented tokens belongs to the pure part as well.
+PURE: Final = (
+    *sorted(CORE.glob("*.py")),
+    *(CORE.parent / "tokens" / f"{name}.py" for name in ("claims", "codec", "reading", "subject")),
+)
 THREAT_MODEL: Final = TESTS.parent / "docs" / "explanation" / "threat-model.md"
 CASES: Final = load_cases()
 ROWS: Final = tuple(dict.fromkeys(case.row for case in CASES))
@@ -588,7 +593,7 @@ def verdicts() -> str:
     return "\n".join(said | {str(verdict) for verdict in token_verdicts()})
 
 
-@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_every_refusal_of_the_core_has_a_case(path: Path, verdicts: str) -> None:
     """Each sentence behind a ``raise`` is heard: no grammar and no rule is without its hostile case."""
     sentences = set(_RAISES.findall(path.read_text(encoding="utf-8")))
@@ -596,7 +601,7 @@ def test_every_refusal_of_the_core_has_a_case(path: Path, verdicts: str) -> None
 
 
 def test_what_is_unheard_is_said_somewhere() -> None:
-    said = [text for path in CORE.glob("*.py") for text in _RAISES.findall(path.read_text(encoding="utf-8"))]
+    said = [text for path in PURE for text in _RAISES.findall(path.read_text(encoding="utf-8"))]
     assert {words for words in UNHEARD if not any(text.startswith(words) for text in said)} == set()
 
 

@@ -13,7 +13,7 @@ class UpstreamSettings(SettingsGroup):
 
     https_proxy: Annotated[str | None, BeforeValidator(parse_proxy_url)] = setting(
         "KMESH_AWSIAM_HTTPS_PROXY",
-        "The URL of one proxy towards STS and IAM. `HTTPS_PROXY` and its kin are ignored, with a warning.",
+        "The URL of one proxy towards STS and IAM. `HTTPS_PROXY` and similar variables are ignored, with a warning.",
     )
     aws_region: str | None = setting(
         "AWS_REGION",
