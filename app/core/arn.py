@@ -1,4 +1,4 @@
-"""Amazon Resource Names, split once.
+"""Split Amazon Resource Names into their parts.
 
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 """
@@ -10,12 +10,12 @@ _PARTS: Final = 6
 
 
 class ArnError(ValueError):
-    """The text is no ARN. The message holds nothing of it."""
+    """The text is not an ARN. The message contains nothing of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arn:
-    """An ARN in parts. ``resource`` may hold colons and slashes of its own (SPIRE issue 5982)."""
+    """The parts of an ARN. ``resource`` may itself contain colons and slashes (SPIRE issue 5982)."""
 
     partition: str
     service: str
@@ -31,7 +31,7 @@ def parse_arn(text: str) -> Arn:
     """Split an ARN at its first five colons.
 
     Raises:
-        ArnError: it has fewer parts, or one of partition, service and resource is empty.
+        ArnError: the text has fewer parts, or its partition, service or resource is empty.
     """
     parts = text.split(":", _PARTS - 1)
     if len(parts) != _PARTS or parts[0] != "arn":

@@ -1,7 +1,7 @@
-"""What an AWS error code means to a decision. Codes, never statuses: STS throttles with HTTP 400.
+"""What an AWS error code means to a decision. HTTP statuses are not used: STS throttles with HTTP 400.
 
-Sources: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, botocore's retry tables, and the
-end state of aws-iam-authenticator issue 382, which had told throttled callers for years that they were denied.
+Sources: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, botocore's retry tables, and the end state of
+aws-iam-authenticator issue 382, which told throttled callers for years that they were denied.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ THROTTLING_CODES: Final = frozenset(
 )
 ACCESS_DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 EXPIRED_SESSION_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
-# STS looked at the request and does not vouch for it.
+# STS checked the request and does not vouch for it.
 REJECTION_CODES: Final = frozenset(
     {
         "IncompleteSignature",

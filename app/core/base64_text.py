@@ -1,15 +1,15 @@
-"""Base64 with one spelling a value: what does not encode back to itself is rejected (invariant I26)."""
+"""Base64 with one accepted text for each value: a text that differs from its value's own encoding is rejected (I26)."""
 
 import base64
 import binascii
 from typing import Final
 
-# The standard alphabet's two characters, and padding, become one that is in no alphabet.
+# The characters that base64url does not use ("+", "/" and padding) become "!", which is in no alphabet.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 
 
 class Base64TextError(ValueError):
-    """The text is not canonical base64. The message holds nothing of the text."""
+    """The text is not canonical base64. The message contains nothing of the text."""
 
 
 def decode_base64url(text: str) -> bytes:
@@ -20,7 +20,7 @@ def decode_base64url(text: str) -> bytes:
     """
     try:
         return _decode(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
-    except ValueError as error:  # binascii.Error and UnicodeEncodeError are such errors
+    except ValueError as error:  # `binascii.Error` and `UnicodeEncodeError` are subclasses of `ValueError`
         raise Base64TextError("not canonical base64url without padding") from error
 
 
@@ -37,12 +37,15 @@ def decode_base64(text: str) -> bytes:
     """
     try:
         return _decode(text.encode("ascii"))
-    except ValueError as error:  # binascii.Error and UnicodeEncodeError are such errors
+    except ValueError as error:  # `binascii.Error` and `UnicodeEncodeError` are subclasses of `ValueError`
         raise Base64TextError("not canonical base64") from error
 
 
 def _decode(standard: bytes) -> bytes:
-    """Decode leniently, then encode again: that finds every second spelling, and is faster than the strict decoder."""
+    """Decode leniently, then encode the result again. A text that differs from the result is not canonical.
+
+    This is faster than the strict decoder.
+    """
     data = binascii.a2b_base64(standard)
     if binascii.b2a_base64(data, newline=False) != standard:
         raise Base64TextError

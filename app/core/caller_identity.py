@@ -1,4 +1,7 @@
-"""What STS answered → `CallerIdentity`. The answer is untrusted until it is read to the end and agrees with itself."""
+"""The answer of STS → `CallerIdentity`.
+
+The answer is untrusted until it is fully parsed and its fields agree with each other.
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +21,7 @@ _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StsReply:
-    """One HTTP answer of STS, bounded in size and otherwise as it came.
+    """One HTTP answer of STS. Its size is bounded; nothing else about it is checked.
 
     Attributes:
         status: the HTTP status.
@@ -35,7 +38,9 @@ class StsReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerIdentity:
-    """Who signed, as STS says: account, ARN, partition and session agree. Not yet a role, and not yet in any list.
+    """The identity that STS names for the signer: account, ARN, partition and session agree.
+
+    It is not known to be a role or to be listed.
 
     Attributes:
         arn: the ARN in parts.
@@ -54,7 +59,9 @@ class CallerIdentity:
 
 
 def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdentity:
-    """Believe a 200 of the expected type that is read to the end and agrees with itself and its partition (I10).
+    """Accept a 200 of the expected type with a complete document.
+
+    Its fields must agree with each other and with the partition (I10).
 
     Raises:
         AuthenticationError: ``session_expired``, ``sts_rejected``.
@@ -71,11 +78,11 @@ def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdenti
 
 
 def hold_together(document: IdentityDocument, *, partition: str, request_id: str) -> CallerIdentity:
-    """Hold the texts of an identity to each other and to the partition of the host that was asked (I10).
+    """Check that the texts of an identity agree with each other and with the partition of the STS host (I10).
 
     Raises:
-        ArnError: it has no ARN.
-        DocumentError: its texts disagree.
+        ArnError: the identity contains no valid ARN.
+        DocumentError: its texts disagree with each other or with the partition.
     """
     arn = parse_arn(document.arn)
     if not _ACCOUNT.fullmatch(document.account) or arn.account != document.account:
@@ -94,10 +101,10 @@ def _not_believed(detail: str) -> UpstreamError:
 
 
 def _refusal(reply: StsReply) -> AuthError:
-    """Tell a denial from throttling and from an outage, by AWS's error code.
+    """Distinguish a denial, throttling and an outage by AWS's error code.
 
-    Without a known code nothing was decided: a redirect or an unknown refusal can come of a middlebox, and must neither
-    let a proxy in nor make its operator look for a fault in the credential.
+    Without a known code nothing was decided. A middlebox can send a redirect or an unknown refusal. Such an answer must not
+    admit a proxy, and must not tell its operator that the credential is wrong.
     """
     code = read_error_code(reply.body)
     seen = f"STS answered {reply.status} {code or 'without an AWS error code'}"

@@ -1,4 +1,4 @@
-"""The credential's text → `SignedRequest`. Untrusted bytes come in; one typed value comes out, still unverified."""
+"""Decode the text of a credential into a `SignedRequest`: untrusted bytes become one typed, unverified value."""
 
 import json
 from collections.abc import Set as AbstractSet
@@ -23,9 +23,9 @@ _JWT_PARTS: Final = 3
 
 
 def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
-    """Decode a credential of one of some forms.
+    """Decode a credential that has one of the given forms.
 
-    Checks size, grammar and closed sets of names. Values and times are checked later.
+    Check the size, the grammar and the closed sets of names. Later steps check values and times.
 
     Args:
         text: what the proxy presented; untrusted.
@@ -61,7 +61,10 @@ def encode_native(url: str) -> str:
 
 
 def encode_jwt_clothes(url: str) -> str:
-    """Write a presigned URL so that ``kuma-dp`` takes it for a JWT: it checks the shape of a token file, no signature."""
+    """Write a presigned URL as an unsigned JWT.
+
+    ``kuma-dp`` accepts it: it checks that a token file has the shape of a JWT, and no signature.
+    """
     header, payload = (json.dumps(part, separators=(",", ":")).encode("ascii") for part in (JWT_HEADER, {"url": url}))
     return f"{encode_base64url(header)}.{encode_base64url(payload)}."
 

@@ -1,7 +1,7 @@
 """The finite set of STS hosts that a credential may be signed for (invariant I1).
 
-The set is generated from botocore's data by ``app.sts.endpoints``; this module only holds and narrows it. A
-host is looked up as a whole: prefix, suffix and pattern tests are how CVE-2025-49827 and ``sts.<bucket>.s3...`` came by.
+The set is generated from botocore's data by ``app.sts.endpoints``; this module only stores and narrows it. A host is
+compared as a whole: prefix, suffix and pattern tests allowed CVE-2025-49827 and ``sts.<bucket>.s3...``.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-# The global endpoint's name among regions, as AWS SDKs call it.
+# AWS SDKs use this name in place of a region for the global endpoint.
 AWS_GLOBAL: Final = "aws-global"
 _REGION_NAME: Final = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 
@@ -22,8 +22,8 @@ class StsEndpoint:
     Attributes:
         host: the exact lower-case name, without a port.
         partition: ``aws``, ``aws-cn``, ...
-        region: the region that it serves, or ``aws-global``. A closed set, so it labels metrics.
-        signing_region: what the SigV4 scope must name; ``us-east-1`` for the global endpoint.
+        region: the region that the host serves, or ``aws-global``. The set is closed, so metrics use it as a label.
+        signing_region: the region that the SigV4 scope must name; ``us-east-1`` for the global endpoint.
     """
 
     host: str
@@ -33,7 +33,7 @@ class StsEndpoint:
 
 
 def can_be_region(name: str) -> bool:
-    """Whether a name that an operator gives to a region can be part of a host: 1 to 32 characters of ``a-z0-9-``."""
+    """Whether an operator's region name can be part of a host: 1 to 32 characters of ``a-z0-9-``."""
     return _REGION_NAME.fullmatch(name) is not None
 
 
@@ -43,7 +43,7 @@ StsEndpoints = Mapping[str, StsEndpoint]
 def select_endpoints(
     endpoints: Iterable[StsEndpoint], *, partition: str, regions: Collection[str] = frozenset()
 ) -> StsEndpoints:
-    """Return the accepted endpoints by host: those of ``partition``, narrowed to ``regions`` unless that is empty."""
+    """Return the endpoints of ``partition`` by host. If ``regions`` is not empty, return only those of these regions."""
     return MappingProxyType(
         {
             endpoint.host: endpoint

@@ -17,16 +17,18 @@ _VAULT_MEMBERS: Final = frozenset(
     {"iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers"}
 )
 _PLAIN_MEMBERS: Final = frozenset({"method", "url", "headers", "body"})
-# hvac sends the name of a Vault role beside the request, also as null. It means nothing here.
+# hvac sends the name of a Vault role with the request, or null. The service ignores this member.
 _IGNORED_VAULT_MEMBERS: Final = frozenset({"role"})
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
-# Printable ASCII without blanks at the ends (RFC 9110 section 5.5, less obs-text and tabs, which no signer writes).
+# Printable ASCII without blanks at the ends. RFC 9110 section 5.5 also allows obs-text and tabs, which no signer writes.
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
 def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
-    """Decode the JSON of either envelope; the members tell which. The content of a form not in ``forms`` is not decoded.
+    """Decode the JSON of either envelope. The members show which one it is.
+
+    The content of a form that is not in ``forms`` is not decoded.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -85,7 +87,7 @@ def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: 
 
 
 def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
-    """Return the headers by lower-case name; two that differ only in case are refused (I3, CVE-2022-2385)."""
+    """Return the headers by lower-case name. Reject two names that differ only in case (I3, CVE-2022-2385)."""
     if not isinstance(headers, dict):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the headers are not a JSON object")
     fields: dict[str, str] = {}
@@ -102,12 +104,12 @@ def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
 
 
 def _single(given: Any) -> Any:
-    # Go's http.Header marshals each value as a list; one that holds more than one value is ambiguous.
+    # Go's http.Header marshals each value as a list. A list of more than one value is ambiguous.
     return given[0] if isinstance(given, list) and len(given) == 1 else given
 
 
 def _is_length(name: str, given: Any, body_length: int) -> bool:
-    """Whether a header is a Content-Length as npm's aws4 writes it: a JSON integer that is the body's length.
+    """Whether a header is a Content-Length as npm's aws4 writes it: a JSON integer that equals the body's length.
 
     The type is compared exactly: ``true`` is an ``int`` to Python, and ``43.0`` and ``4.3e1`` are equal to 43.
     """
@@ -132,7 +134,7 @@ def _base64_member(members: dict[str, Any], name: str) -> bytes:
 
 
 def _base64_fault(text: str) -> str | None:
-    """Name a fault that other verifiers of Vault envelopes accept, so that the sender can correct it."""
+    """Name a base64 fault that other verifiers of Vault envelopes tolerate, so that the sender can correct it."""
     if text.startswith("{"):
         return "JSON text, where its base64 belongs"
     return "base64 with line breaks or blanks in it" if re.search(r"\s", text, re.ASCII) else None

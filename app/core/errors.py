@@ -1,4 +1,4 @@
-"""The errors of a decision: whose fault, and for which reason.
+"""The errors of a decision: each names the party at fault and the reason.
 
 ::
 
@@ -7,9 +7,9 @@
     ├── CredentialError      401  what was presented is not an acceptable credential
     ├── AuthenticationError  401  STS did not vouch for it
     ├── AuthorizationError   403  known principal, not permitted
-    └── UpstreamError        503  we could not decide: never a denial, never an approval
+    └── UpstreamError        503  the service could not decide: never a denial, never an approval
         ├── UpstreamDownError     the upstream did not answer, or failed inside
-        └── OutOfTimeError        this decision's time was over before the upstream could tell anything
+        └── OutOfTimeError        the decision's deadline passed before the upstream could answer
 """
 
 from app.core.reasons import Reason
@@ -19,8 +19,8 @@ class AuthError(Exception):
     """A decision that ended without an identity.
 
     Attributes:
-        reason: the closed reason; everything that leaves the service is derived from it.
-        detail: what was seen, for the audit line alone. It never holds a token, a signature or a URL (I22).
+        reason: the closed reason; all text that leaves the service is derived from the reason.
+        detail: what the service saw, for the audit line only. It never contains a token, a signature or a URL (I22).
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -33,7 +33,7 @@ class AuthError(Exception):
 
 
 class RequestError(AuthError):
-    """The API call is malformed. ``field`` is the dotted path of the member at fault, made of known names only."""
+    """The API call is malformed. ``field`` is the dotted path of the invalid member; it contains known member names only."""
 
     def __init__(self, reason: Reason, detail: str, *, field: str | None = None) -> None:
         super().__init__(reason, detail)
@@ -49,13 +49,13 @@ class AuthenticationError(AuthError):
 
 
 class AuthorizationError(AuthError):
-    """The principal is known and may not be this proxy."""
+    """The principal is known, and it may not be this proxy."""
 
 
 class UpstreamError(AuthError):
-    """Nothing was decided: AWS, the network or our own permissions stood in the way.
+    """The service decided nothing: AWS, the network or the service's own AWS permissions prevented a decision.
 
-    ``retry_after`` is when to come again, in whole seconds, where that is known better than the reason's table tells.
+    ``retry_after`` is the number of whole seconds after which to retry. None means the value in the table of reasons.
     """
 
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
@@ -64,11 +64,12 @@ class UpstreamError(AuthError):
 
 
 class OutOfTimeError(UpstreamError):
-    """The decision's time was over: it tells nothing about the upstream, and nothing to somebody who has time left."""
+    """The decision's deadline passed. This says nothing about the upstream, or about a decision that has time left."""
 
 
 class UpstreamDownError(UpstreamError):
-    """The upstream did not answer, or failed inside. Enough of these in a row, and it is not asked for a moment.
+    """The upstream did not answer, or failed with an internal error. Several such errors in a row open its circuit breaker.
 
-    Only what no caller can bring about is one: an odd answer to an odd credential must not close the way for others.
+    Only failures that no caller can cause have this type: a strange answer to a strange credential must not open the circuit
+    for other callers.
     """

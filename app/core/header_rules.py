@@ -1,7 +1,8 @@
-"""The rules about headers: which are signed, which may come along unsigned, and what they may say (invariant I5).
+"""The rules about headers: which are signed, which may be sent unsigned, and which values they may have (invariant I5).
 
-Too tight a list is an outage (Vault 1.5.1 forgot the session token), too loose a one is a CVE: the closed sets below are
-those of the contract, and every common signer's requests are held against them (``tests/recordings``).
+A list that is too short causes an outage (Vault 1.5.1 forgot the session token), and one that is too long causes a CVE. The
+closed sets below are those of the contract. Tests check recorded requests of every common signer against them
+(``tests/recordings``).
 """
 
 import hashlib
@@ -18,7 +19,8 @@ VERSION: Final = "2011-06-15"
 POST_BODY: Final = f"Action={ACTION}&Version={VERSION}".encode()
 _BODY_DIGEST: Final = hashlib.sha256(POST_BODY).hexdigest()
 
-# The headers that bind a signed GetCallerIdentity to a relying party: ours, and those of systems that do the same job.
+# The headers that bind a signed GetCallerIdentity request to a relying party: this service's own, and those of similar
+# systems.
 AUDIENCE_HEADERS: Final = frozenset(
     {
         "x-kuma-audience",
@@ -38,7 +40,8 @@ _SIGNED_HEADERS: Final = _REQUIRED_SIGNED | {
     "x-amz-security-token",
     "x-amz-user-agent",
 }
-# What signers send without signing and what carries nothing: dropped. ``host`` may stand there and must agree.
+# Headers that signers send without signing them and that have no effect: the service drops them. ``host`` may be among them,
+# and must agree with the URL.
 _HARMLESS_UNSIGNED: Final = frozenset(
     {
         "accept",
@@ -52,7 +55,7 @@ _HARMLESS_UNSIGNED: Final = frozenset(
         "x-amzn-trace-id",
     }
 )
-# Signed headers that may be absent from an envelope, since their one value is known without it: botocore leaves Host to the
+# Signed headers that may be absent from an envelope, since each has only one possible value: botocore takes Host from the
 # URL; net/http adds Content-Length after signing, so envelopes of Go's SDK v2 lack it.
 _IMPLIED_SIGNED: Final = frozenset({"content-length", "host"})
 _FORM_CONTENT_TYPE: Final = re.compile(
@@ -71,9 +74,9 @@ def _require_canonical_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_no_unsigned_audience(request: SignedRequest) -> None:
-    """Refuse an audience that the signature does not cover: anybody could have written it (CVE-2026-71861).
+    """Reject an audience that the signature does not cover: anybody could have written it (CVE-2026-71861).
 
-    Beside a signed audience header the unsigned one is malformed; without a signed one the credential has no audience.
+    An unsigned audience header next to a signed one is malformed. Without a signed one, the credential has no audience.
     """
     signed = set(request.signature.signed_headers)
     unsigned = (request.headers.keys() & AUDIENCE_HEADERS) - signed
@@ -84,7 +87,10 @@ def _require_no_unsigned_audience(request: SignedRequest) -> None:
 
 
 def _require_known_signed_headers(request: SignedRequest) -> None:
-    """Hold the signed names to a closed set that has every common signer's in it, and the needed ones (I5)."""
+    """Check that all signed names are allowed, and that the required ones are there (I5).
+
+    The allowed set covers every common signer.
+    """
     names = set(request.signature.signed_headers) - AUDIENCE_HEADERS
     if request.form.is_presigned:
         if names != {"host"}:
@@ -97,7 +103,7 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
-    """Refuse a signed header that the envelope lacks, unless its value is implied by the URL or the body."""
+    """Reject a signed header that is missing from the envelope, unless the URL or the body implies its value."""
     if request.form.is_presigned:
         return
     if set(request.signature.signed_headers) - request.headers.keys() - _IMPLIED_SIGNED:
@@ -105,7 +111,7 @@ def _require_signed_headers_present(request: SignedRequest) -> None:
 
 
 def _require_harmless_unsigned_headers(request: SignedRequest) -> None:
-    """Refuse unsigned headers that could act: x-amz-* above all (CVE-2026-54330, CVE-2025-49831)."""
+    """Reject unsigned headers that could have an effect, above all x-amz-* (CVE-2026-54330, CVE-2025-49831)."""
     unsigned = request.headers.keys() - set(request.signature.signed_headers)
     if not unsigned <= _HARMLESS_UNSIGNED:
         raise _malformed("an unsigned header does not belong there")
@@ -117,7 +123,7 @@ def _require_host_header_of_url(request: SignedRequest) -> None:
 
 
 def _require_content_headers(request: SignedRequest) -> None:
-    """Hold what describes the body to the one body: STS answers a redirect to a POST of another type."""
+    """Check that the content headers fit the one allowed body: STS answers a POST of another type with a redirect."""
     if request.form.is_presigned:
         return
     signed = {name: request.headers[name] for name in request.signature.signed_headers if name in request.headers}

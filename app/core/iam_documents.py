@@ -1,4 +1,4 @@
-"""The documents of IAM, read to the end (invariants I10, I13, I14). They are untrusted until they are read.
+"""Read the documents of IAM completely (invariants I10, I13, I14). A document is untrusted until it is fully read.
 
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html
@@ -43,7 +43,7 @@ class RolePage:
 def read_role(body: bytes, request_id: str) -> RoleRecord:
     """Read a GetRole answer.
 
-    Fields that AWS may add one day are passed over; one of ours that is missing or stands twice is an error.
+    Unknown fields are ignored, since AWS may add some. A required field that is missing or appears twice is an error.
 
     Args:
         body: the answer, in XML.
@@ -53,7 +53,7 @@ def read_role(body: bytes, request_id: str) -> RoleRecord:
         DocumentError: another document, trailing content, a DTD, or a field missing or doubled.
     """
     result = _result(body, "GetRole")
-    # GetRole has all tags or none; were that to change, half of them must not pass for all (I14).
+    # GetRole returns all tags or none. If that changes, a part of the tags must not be taken for all of them (I14).
     if _is_truncated(result):
         raise DocumentError("the answer is a part of one")
     return _record(only_child(result, f"{_NAMESPACE}Role"), request_id)

@@ -1,8 +1,8 @@
-"""The access key id in the text of a credential, found without judging the credential: a hint for admission control.
+"""Find the access key id in the text of a credential without checking the credential: a hint for admission control.
 
 In an overload the service refuses calls whose key id it does not know, before it decodes them. For a presigned URL
-`hint_key_id` takes 4 us, a tenth of decoding. The hint decides nothing else: anybody can write any key id, and only
-STS can tell whether a key exists.
+`hint_key_id` takes 4 us, a tenth of decoding. The hint decides nothing else: anybody can write any key id, and only STS can
+tell whether a key exists.
 """
 
 import binascii
@@ -16,8 +16,8 @@ _IN_HEADER: Final = re.compile(rb"Credential=([A-Z0-9]{16,128})/")
 _VAULT_HEADERS: Final = re.compile(rb'"iam_request_headers"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9+/=]*)"')
 _VAULT_MEMBER: Final = b'"iam_request_headers"'
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-# All signers write X-Amz-Credential as one of the first parameters. The session token, which is the most of a URL, follows
-# it. A multiple of four, so that whole bytes are decoded.
+# All signers write X-Amz-Credential as one of the first parameters. The session token follows; it is the longest part of the
+# URL. The length is a multiple of four, so that whole bytes are decoded.
 _USUAL_CHARS: Final = 512
 
 
@@ -42,7 +42,7 @@ def hint_key_id(text: str) -> str | None:
             # A prefix and a URL, or the parts of an unsigned JWT.
             return _from_url(text.split(".", 2)[1])
         return _from_envelope(_decode(text))
-    except ValueError:  # `binascii.Error` and `UnicodeEncodeError` are such errors
+    except ValueError:  # `binascii.Error` and `UnicodeEncodeError` are subclasses of `ValueError`
         return None
 
 
@@ -60,9 +60,11 @@ def _from_url(text: str) -> str | None:
 
 
 def _from_envelope(text: bytes) -> str | None:
-    """Search the JSON of an envelope. Of two candidates neither is returned: one can be in a header that means nothing.
+    """Search the JSON of an envelope.
 
-    Without a backslash, JSON strings contain what they say, so the one candidate is the decoder's as well.
+    With two candidates, return neither: one of them can be in a header that has no effect.
+
+    Without a backslash, a JSON string's text equals its value, so the one candidate is the value that the decoder finds.
     """
     if b"\\" in text:
         return None
@@ -78,5 +80,5 @@ def _from_envelope(text: bytes) -> str | None:
 
 
 def _decode(text: str) -> bytes:
-    """Decode base64url leniently: texts that only the strict decoder rejects get a hint that nobody relies on."""
+    """Decode base64url leniently: a text that only the strict decoder rejects gets a hint that has no effect."""
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"==")

@@ -1,4 +1,4 @@
-"""A credential as a decision finds it: new, or known since its bytes were judged and vouched for before."""
+"""A credential as a decision receives it: new, or known because STS vouched for exactly these bytes before."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from app.core.signed_request import CredentialForm
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A credential that is not known. Untrusted.
+    """A credential that is not known. It is untrusted.
 
     Attributes:
         text: what the proxy presented; secret.
@@ -23,7 +23,7 @@ class NewCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownCredential:
-    """A credential that passed every rule except the clock's, and the principal that STS named for it.
+    """A credential that passed every rule except the time check, and the principal that STS named for it.
 
     The value depends only on the credential's bytes and on settings. It contains no byte of the credential.
 
@@ -33,7 +33,7 @@ class KnownCredential:
         lifetime: how long after ``signed_at`` it may be used.
         principal: the role that signed it.
         key: the key of its text.
-        is_approved: whether an earlier decision approved it. This chooses the cache, and decides nothing.
+        is_approved: whether an earlier decision approved it. This selects the cache and has no other effect.
     """
 
     form: CredentialForm
@@ -48,12 +48,12 @@ PresentedCredential = NewCredential | KnownCredential
 
 
 def know(key: bytes, request: ForwardableRequest, principal: Principal) -> KnownCredential:
-    """Keep what later decisions need of a request that STS has vouched for.
+    """Make the cacheable result of a request that STS vouched for.
 
     Args:
         key: of the credential's text.
         request: what the text says.
-        principal: whom STS named.
+        principal: the role that STS named.
     """
     validated = request.request
     return KnownCredential(

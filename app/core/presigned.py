@@ -1,4 +1,4 @@
-"""A query-signed GET: the URL of the native, JWT-clothed and EKS forms → `SignedRequest`."""
+"""Decode a query-signed GET, which is the URL of the native, JWT-clothed and EKS forms, into a `SignedRequest`."""
 
 import re
 from typing import Final
@@ -9,7 +9,8 @@ from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, SignedRequest, parse_url
 from app.core.sigv4 import parse_signature, require_security_token
 
-# Contract, section 3: exactly these, each once, in exactly this spelling. CVE-2022-2385 came of folding case here.
+# Contract, section 3: exactly these parameters, each once, in exactly this spelling. Ignoring case here caused
+# CVE-2022-2385.
 PARAMETERS: Final = frozenset(
     {
         "Action",
@@ -24,19 +25,19 @@ PARAMETERS: Final = frozenset(
     }
 )
 
-# A query whose values are in SigV4's canonical percent-encoding: RFC 3986 unreserved characters, and the reserved ones of a
-# token, a scope and SignedHeaders ("/", "+", "=" and ";") as escapes in upper case. No value has two such spellings, and
-# nearly all signers use this one.
+# A query whose values are in SigV4's canonical percent-encoding: unreserved characters of RFC 3986 are literal; the reserved
+# characters of a token, a scope and SignedHeaders ("/", "+", "=" and ";") are upper-case escapes. Each value has exactly one
+# such spelling, and nearly all signers use it.
 _CANONICAL: Final = re.compile(r"[A-Za-z0-9._~=&-]*+(?:%(?:2[BF]|3[BD])[A-Za-z0-9._~=&-]*+)*+", re.ASCII)
-# RFC 3986 unreserved characters, whole percent escapes, and the few reserved ones that signers leave bare in a value.
-# A bare "+" is refused: some parsers read it as a blank, others do not.
-# Possessive quantifiers: it never backtracks, and is ten times as fast on a session token as an alternation.
+# Unreserved characters of RFC 3986, complete percent escapes, and the few reserved characters that signers do not escape. A
+# literal "+" is rejected: some parsers read it as a blank, others do not.
+# Possessive quantifiers prevent backtracking, and are ten times as fast on a session token as an alternation.
 _ENCODED_VALUE: Final = re.compile(r"[A-Za-z0-9._~/;:=,@-]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~/;:=,@-]*+)*+", re.ASCII)
 _VISIBLE_ASCII: Final = re.compile(rb"[!-~]*")
 
 
 def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
-    """Decode a presigned URL into a `SignedRequest`; it judges grammar and the closed parameter set alone.
+    """Decode a presigned URL into a `SignedRequest`. Check only the grammar and the closed set of parameters.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -44,7 +45,7 @@ def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
     url = parse_url(text)
     query = url.query or ""
     texts = _parse_query(query)
-    # With one equals sign for each name, none is in a value.
+    # If there are as many equals signs as names, no value contains one.
     if _CANONICAL.fullmatch(query) and query.count("=") == len(PARAMETERS):
         parameters, encoded = {name: _decode_canonical(text) for name, text in texts.items()}, texts
     else:
@@ -71,7 +72,7 @@ def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
 
 
 def _parse_query(query: str) -> dict[str, str]:
-    """Return the texts of the nine parameters by name; an unknown, missing, doubled or case-twisted one is refused (I3)."""
+    """Return the nine parameters by name. Reject an unknown, missing or repeated name, or one in another case (I3)."""
     texts: dict[str, str] = {}
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")

@@ -9,23 +9,24 @@ from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthorizationError
 from app.core.reasons import Reason
 
-# Role name and session name: https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html and
-# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html. A colon is in neither, which keeps out EC2's
-# "aws:ec2-instance" identity role.
+# The grammar of role names and session names:
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html and
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
+# Neither contains a colon, so EC2's identity role "aws:ec2-instance" does not match.
 _ASSUMED_ROLE: Final = re.compile(r"assumed-role/(?P<role>[\w+=,.@-]{1,64})/(?P<session>[\w+=,.@-]{2,64})", re.ASCII)
 _USER_ID: Final = re.compile(r"(?P<role_id>AROA[A-Z0-9]{12,124}):[\w+=,.@-]{2,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The IAM role behind a caller. Not yet in any list.
+    """The IAM role of a caller. Its account is not checked yet.
 
     Attributes:
         partition: ``aws``, ``aws-cn``, ...
         account: the 12-digit account id that STS answered.
         role: the role's name, without its path: STS leaves the path out.
-        role_id: the unique ``AROA...`` id; another one after the role is deleted and made anew.
-        session: chosen by whoever assumed the role (on ECS the task id); it decides nothing.
+        role_id: the unique ``AROA...`` id; a deleted and recreated role has another id.
+        session: the name that the assuming party chose (on ECS the task id); it has no effect on a decision.
         request_id: STS's request id, for the audit line.
     """
 
@@ -38,19 +39,19 @@ class Principal:
 
     @property
     def arn(self) -> str:
-        """The STS ARN, as answered."""
+        """The ARN as STS answered it."""
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role}/{self.session}"
 
 
 @dataclass(frozen=True, slots=True)
 class AdmittedPrincipal:
-    """A principal whose account is in the list. Only such a one may cost an IAM call (I12)."""
+    """A principal whose account is in the list. Only such a principal may cause an IAM call (I12)."""
 
     principal: Principal
 
 
 def read_principal(identity: CallerIdentity) -> Principal:
-    """Take an assumed role out of what STS answered; users, root, federated users and instance roles are none (I11).
+    """Read the assumed role from the answer of STS. Deny users, root, federated users and instance roles (I11).
 
     Raises:
         AuthorizationError: ``principal_not_a_role``.
@@ -70,7 +71,7 @@ def read_principal(identity: CallerIdentity) -> Principal:
 
 
 def admit(principal: Principal, accounts: AbstractSet[str]) -> AdmittedPrincipal:
-    """Pass a principal whose account is in the list; runs on every decision, cache hits included (I12).
+    """Admit a principal whose account is in the list. This check runs on every decision, cache hits included (I12).
 
     Raises:
         AuthorizationError: ``account_not_authorized``.

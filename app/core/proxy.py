@@ -11,7 +11,7 @@ WORKLOAD_TAG: Final = "kuma.io/workload"
 
 
 class ProxyType(StrEnum):
-    """The kinds of proxy that a control plane tells apart."""
+    """The types of proxy that a control plane distinguishes."""
 
     DATAPLANE = "dataplane"
     INGRESS = "ingress"
@@ -27,14 +27,14 @@ class ZoneListener(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAssertion:
-    """What the proxy asserts that it is, as its DP server knows it. Untrusted; a `RoleGrant` is what is trusted.
+    """What a proxy asserts about itself, as its DP server knows it. Untrusted; the trusted counterpart is `RoleGrant`.
 
     Attributes:
         type: the kind of the proxy's resource; ``dataplane`` also for a zone proxy in a Dataplane.
         mesh: the mesh of a Dataplane; ZoneIngress and ZoneEgress resources have none.
         name: the resource's name.
         zone: a zone proxy's zone, if it is known.
-        tags: per tag, the values over all inbounds and ``networking.gateway.tags``.
+        tags: for each tag, the values over all inbounds and ``networking.gateway.tags``.
         labels: the resource's metadata labels.
         listeners: the kinds of zone listeners in the proxy's Dataplane; empty if there are none.
         services: every value of the tag ``kuma.io/service``.
@@ -50,7 +50,7 @@ class ProxyAssertion:
     labels: Mapping[str, str] = field(default_factory=dict)
     listeners: AbstractSet[ZoneListener] = frozenset()
 
-    # Calculated once, and not on each decision about the same call.
+    # Computed once for each call, not for each decision about it.
     services: AbstractSet[str] = field(init=False, repr=False, compare=False)
     service_label: str | None = field(init=False, repr=False, compare=False)
     workload: str | None = field(init=False, repr=False, compare=False)
@@ -63,7 +63,7 @@ class ProxyAssertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyIdentity:
-    """The authorized identity: the proxy may be this, and no more."""
+    """The authorized identity: the proxy may have exactly this identity."""
 
     type: ProxyType
     mesh: str | None

@@ -1,4 +1,4 @@
-"""Every reason that an answer can give: one spelling for the answer, the metric label, the audit line and the docs."""
+"""Every reason that an answer can contain. Answers, metric labels, audit lines and docs use the same names."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Reason(StrEnum):
-    """Why a call was not answered with an identity. A closed set: it labels metrics and stands in the docs."""
+    """Why a call was not answered with an identity. The set is closed: it labels metrics and the docs list it."""
 
     # The API call itself.
     MALFORMED_REQUEST = "malformed_request"
@@ -16,7 +16,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CALLER_NOT_AUTHENTICATED = "caller_not_authenticated"
-    # The credential, or STS about it.
+    # The credential, or the answer of STS about it.
     CREDENTIAL_MALFORMED = "credential_malformed"
     HOST_NOT_ALLOWED = "host_not_allowed"
     AUDIENCE_MISSING = "audience_missing"
@@ -27,7 +27,7 @@ class Reason(StrEnum):
     SESSION_EXPIRED = "session_expired"
     STS_REJECTED = "sts_rejected"
     TOKEN_REJECTED = "token_rejected"  # noqa: S105 - a reason's name
-    # A known principal, not permitted.
+    # The principal is known, and is not permitted.
     PRINCIPAL_NOT_A_ROLE = "principal_not_a_role"
     ACCOUNT_NOT_AUTHORIZED = "account_not_authorized"
     ROLE_NOT_FOUND = "role_not_found"
@@ -48,7 +48,7 @@ class Reason(StrEnum):
     PROXY_ZONE_MISMATCH = "proxy_zone_mismatch"
     PROXY_NAME_MISMATCH = "proxy_name_mismatch"
     PROXY_NAME_MISSING = "proxy_name_missing"
-    # Could not decide.
+    # The service could not decide.
     STS_THROTTLED = "sts_throttled"
     STS_UNAVAILABLE = "sts_unavailable"
     STS_ACCESS_DENIED = "sts_access_denied"
@@ -63,13 +63,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What the outside is told for one reason.
+    """The text of one reason that callers see.
 
     Attributes:
         status: the HTTP status.
         title: the reason in a few words.
-        detail: one fixed sentence or two, with the remedy. It never holds a value of the call (invariant I24).
-        retry_after: seconds for ``Retry-After``, on 503 alone.
+        detail: one or two fixed sentences with the remedy. They never contain a value of the call (invariant I24).
+        retry_after: seconds for ``Retry-After``, only with status 503.
     """
 
     status: int

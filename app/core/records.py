@@ -1,7 +1,7 @@
-"""What AWS answered ↔ bytes, for a store that replicas share.
+"""Encode the answers of AWS as bytes, and decode them again, for a store that replicas share.
 
-Others may be able to write to that store. `app.store.sealing` tells whether a replica of ours wrote the bytes. Here they are
-read as strictly as AWS's own answers: by the same parsers, every member once, and no other.
+Other parties may be able to write to that store. `app.store.sealing` checks that a replica of this service wrote the bytes.
+This module reads them as strictly as AWS's answers: with the same parsers, and with exactly the expected members, each once.
 """
 
 import json
@@ -21,17 +21,17 @@ _PAIR: Final = 2
 
 
 class RecordError(ValueError):
-    """The bytes are no such record. The message holds nothing of them."""
+    """The bytes are not a valid record. The message contains nothing of them."""
 
 
 def frame(*parts: str | bytes) -> bytes:
-    """Join parts, each behind its length: no two lists of parts give the same bytes."""
+    """Join parts, each after its length, so that two different lists of parts never give the same bytes."""
     raw = [part if isinstance(part, bytes) else part.encode() for part in parts]
     return b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in raw)
 
 
 def encode_identity(identity: CallerIdentity) -> bytes:
-    """Write what STS answered."""
+    """Encode the identity that STS answered."""
     return _write(
         {
             "account": identity.account,
@@ -43,10 +43,10 @@ def encode_identity(identity: CallerIdentity) -> bytes:
 
 
 def decode_identity(payload: bytes, *, partition: str) -> CallerIdentity:
-    """Read what `encode_identity` wrote; it is held to the partition of the credential's host, like a fresh answer.
+    """Decode the bytes of `encode_identity`, and check their partition, as for a fresh answer.
 
     Raises:
-        RecordError: it is nothing that `encode_identity` writes, or of another partition.
+        RecordError: `encode_identity` cannot have written the bytes, or the identity is of another partition.
     """
     texts = _texts(_read(payload, _IDENTITY_MEMBERS), _IDENTITY_MEMBERS)
     document = IdentityDocument(account=texts["account"], arn=texts["arn"], user_id=texts["user_id"])
@@ -57,7 +57,7 @@ def decode_identity(payload: bytes, *, partition: str) -> CallerIdentity:
 
 
 def encode_role(role: RoleRecord) -> bytes:
-    """Write what IAM answered, every tag in IAM's order."""
+    """Encode the role that IAM answered, with every tag in IAM's order."""
     return _write(
         {
             "arn": role.arn,
@@ -70,10 +70,10 @@ def encode_role(role: RoleRecord) -> bytes:
 
 
 def decode_role(payload: bytes) -> RoleRecord:
-    """Read what `encode_role` wrote. `read_grant` checks whether it is the caller's role.
+    """Decode the bytes of `encode_role`. `read_grant` checks whether it is the caller's role.
 
     Raises:
-        RecordError: it is nothing that `encode_role` writes, or its ARN is none.
+        RecordError: `encode_role` cannot have written the bytes, or the ARN in them is invalid.
     """
     members = _read(payload, _ROLE_MEMBERS)
     texts = _texts(members, _ROLE_MEMBERS - {"tags"})

@@ -1,7 +1,7 @@
 """The local rules: `SignedRequest` → `ValidatedRequest` → `ForwardableRequest`, before any network call.
 
-Each rule is one small function; `RULES` at the bottom is the whole list in its order, the order of the threat model.
-A rule sees the credential and the settings alone, so its verdict may be remembered; the clock comes in `require_fresh`.
+Each rule is one small function; `RULES` at the bottom is the whole list in its order, the order of the threat model. A rule
+depends on the credential and the settings only, so its result may be cached. `require_fresh` checks the time.
 """
 
 import re
@@ -19,9 +19,9 @@ from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.sigv4 import ALGORITHM, STS_SERVICE, TERMINATOR, parse_amz_date
 
-# STS's own window (https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html); it ignores X-Amz-Expires.
+# STS uses this window and ignores X-Amz-Expires: https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
 MAX_LIFETIME: Final = timedelta(minutes=15)
-# Probes of real STS: a query over some 15.8 kB is answered with an empty 400. No signer comes near.
+# Measured with real STS: it answers a query over about 15.8 kB with an empty 400. No signer writes such a long query.
 MAX_TARGET_CHARS: Final = 15_000
 MAX_FUTURE_SKEW: Final = timedelta(minutes=5)
 
@@ -35,7 +35,8 @@ class RequestPolicy:
     Attributes:
         endpoints: the accepted STS hosts; never empty.
         audience: the value that a credential must be bound to; never empty.
-        allow_unbound: also accept a credential whose SignedHeaders hold no audience header at all. It is replayable.
+        allow_unbound: also accept a credential whose SignedHeaders contain no audience header. Other systems can replay such
+            a credential.
         forms: the forms of credential that are accepted; never empty.
     """
 
@@ -45,18 +46,18 @@ class RequestPolicy:
     forms: AbstractSet[CredentialForm] = ALL_FORMS
 
     def __post_init__(self) -> None:
-        # Fail closed: an empty policy would accept nothing, or everything, depending on the reader.
+        # Fail closed: callers could take an empty policy to mean "nothing" or "everything".
         if not self.endpoints or not self.audience or not self.forms:
             raise ValueError("a request policy needs at least one STS endpoint, an audience and at least one form")
 
 
 def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
-    """Judge a decoded request by every rule in order, and rebuild it from parsed values and constants.
+    """Check a decoded request with every rule in order, and rebuild it from parsed values and constants.
 
-    It does not look at the clock (`require_fresh` does), and only STS can verify the signature.
+    `require_fresh` checks the age separately, and only STS can verify the signature.
 
     Raises:
-        CredentialError: the reason of the first rule that it breaks.
+        CredentialError: the reason of the first rule that the request breaks.
     """
     for rule in RULES:
         rule(request, policy)
@@ -67,7 +68,7 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
         signed_at=parse_amz_date(request.amz_date),
         lifetime=_lifetime(request),
     )
-    # Raw slashes in a session token grow to three characters each; STS answers a long query with an empty 400.
+    # Each raw slash of a session token becomes three characters. STS answers a query that is too long with an empty 400.
     if len(rebuilt.target) > MAX_TARGET_CHARS:
         raise _malformed("the query is longer than STS takes")
     return rebuilt
@@ -83,7 +84,7 @@ def require_fresh(request: ValidatedRequest, now: datetime) -> ForwardableReques
 
 
 def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> datetime:
-    """Check the age of a signature, and return its end; runs on every decision, cache hits included (I7).
+    """Check the age of a signature, and return when it expires. This check runs on every decision, cache hits included (I7).
 
     Raises:
         CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
@@ -112,7 +113,7 @@ def _require_https(request: SignedRequest, _policy: RequestPolicy) -> None:
 
 
 def _require_known_host(request: SignedRequest, policy: RequestPolicy) -> None:
-    """Compare the whole authority with the finite set: no port, userinfo, upper case or trailing dot gets by (I1)."""
+    """Compare the whole authority with the finite set: no port, userinfo, upper case or trailing dot is accepted (I1)."""
     if request.url.authority not in policy.endpoints:
         raise CredentialError(Reason.HOST_NOT_ALLOWED, "the host is none of the accepted STS endpoints")
 
@@ -130,7 +131,7 @@ def _require_method(request: SignedRequest, _policy: RequestPolicy) -> None:
 def _require_action(request: SignedRequest, _policy: RequestPolicy) -> None:
     """Pin what STS executes (CVE-2020-16250): two constants in the query, or one constant body and no query.
 
-    STS takes URL parameters over body parameters, so a POST with any query is refused (consul-awsauth 5254294).
+    STS prefers URL parameters to body parameters, so a POST with any query is rejected (consul-awsauth 5254294).
     """
     if request.form.is_presigned:
         if (request.parameters["Action"], request.parameters["Version"]) != (ACTION, VERSION):
@@ -157,9 +158,10 @@ def _bound_by(request: SignedRequest) -> frozenset[str]:
 
 
 def _require_audience(request: SignedRequest, policy: RequestPolicy) -> None:
-    """Require the signature to be made for this service (I6).
+    """Check that the signature is made for this service (I6).
 
-    A presigned URL does not carry the value: the service supplies its own, and STS refuses the signature of another.
+    A presigned URL does not contain the value. The service sends its own value, and STS rejects a signature over another
+    value.
     """
     bound_by = _bound_by(request)
     if not bound_by:
@@ -173,7 +175,10 @@ def _require_audience(request: SignedRequest, policy: RequestPolicy) -> None:
 
 
 def _require_scope(request: SignedRequest, policy: RequestPolicy) -> None:
-    """Hold the scope to the date, the host and the service (I8); STS would refuse it at the price of a call."""
+    """Check that the scope fits the date, the host and the service (I8).
+
+    STS would reject a wrong scope too, but only after a call.
+    """
     scope = request.signature.scope
     if scope.date != request.amz_date[:8]:
         raise CredentialError(Reason.SCOPE_MISMATCH, "the scope's date is not the day of X-Amz-Date")
@@ -196,10 +201,10 @@ def _endpoint(request: SignedRequest, policy: RequestPolicy) -> StsEndpoint:
 
 
 def _lifetime(request: SignedRequest) -> timedelta:
-    """Return how long the signature holds: its Expires, but 15 minutes in the EKS form, whose tools always write 60.
+    """Return the lifetime of a signature: its Expires, but 15 minutes in the EKS form, whose tools always write 60 seconds.
 
-    The EKS form is told by its signed header: a prefix is not signed, and another form's credential with that prefix in
-    front must not live longer for it.
+    The signed header identifies the EKS form. The prefix does not, since it is not signed: adding the prefix to a credential
+    of another form must not extend its life.
     """
     if request.expires is None or CredentialForm.EKS.audience_header in _bound_by(request):
         return MAX_LIFETIME
@@ -208,7 +213,8 @@ def _lifetime(request: SignedRequest) -> timedelta:
 
 RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
     _require_accepted_form,
-    # The host before the scheme: what was signed for an http endpoint of one's own has the wrong host above all.
+    # The host is checked before the scheme: for a request that was signed for a private http endpoint, the host is the main
+    # fault.
     _require_known_host,
     _require_https,
     _require_root_path,

@@ -10,7 +10,7 @@ from app.core.errors import AuthorizationError
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
-# Instead of a list of meshes: every mesh, and zone proxies too.
+# Stands for every mesh, and also allows zone proxies.
 ANY_MESH: Final = "*"
 AccountMeshes = Mapping[str, AbstractSet[str]]
 
@@ -32,7 +32,7 @@ class GrantPolicy:
         require_service: refuse data plane roles without ``kuma.io/service``.
         require_workload: refuse roles of Dataplanes, zone proxies among them, without ``kuma.io/workload``.
         allow_unbound_workloads: let a proxy carry a ``kuma.io/workload`` label although its role has no such tag.
-        role_path_prefix: a role's path must begin with it; it begins and ends with a slash. None: every path.
+        role_path_prefix: a role's path must begin with it; it begins and ends with a slash. None allows every path.
         account_meshes: the meshes that each account may claim; None where that is not limited.
         zone: the one zone of ingresses and egresses; None where that is not limited.
     """
@@ -48,10 +48,10 @@ class GrantPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleGrant:
-    """What a role's tags, or a token's claims, let a proxy be.
+    """The identity that a role's tags, or a token's claims, grant to a proxy.
 
-    None means that the tag is absent or does not apply. It narrows nothing, except that without a workload a proxy may
-    carry no workload label (`GrantPolicy.allow_unbound_workloads`). A grant has one of three shapes:
+    None means that the tag is absent or does not apply. Then it restricts nothing, with one exception: without a workload in
+    the grant, a proxy may have no workload label (`GrantPolicy.allow_unbound_workloads`). A grant has one of three shapes:
 
     ========================================  ===================  ============================
     for                                       ``mesh``             may narrow by
@@ -67,8 +67,8 @@ class RoleGrant:
     service: str | None = None
     workload: str | None = None
     zone: str | None = None
-    # Derived once with the grant, which is cached, and not on each decision: the type of the proxy's resource, the zone
-    # listeners that it must have, and the services that its tags must name; None for any services.
+    # Computed once for each grant, which is cached: the type of the proxy's resource, the zone listeners that it must have,
+    # and the services that its tags must name (None for any services).
     resource: ProxyType = field(init=False, repr=False, compare=False)
     listeners: AbstractSet[ZoneListener] = field(init=False, repr=False, compare=False)
     services: AbstractSet[str] | None = field(init=False, repr=False, compare=False)
@@ -88,7 +88,8 @@ class RoleGrant:
         )
         object.__setattr__(self, "resource", ProxyType.DATAPLANE if is_in_mesh else self.type)
         listeners = _LISTENERS[self.type] if is_in_mesh else frozenset()
-        # A zone proxy has no service of its own, and its role grants none: any service would be that of another proxy.
+        # A zone proxy has no service of its own, and its role grants none: any service in its tags would belong to another
+        # proxy.
         services = frozenset({self.service} - {None}) if listeners or self.service is not None else None
         object.__setattr__(self, "listeners", listeners)
         object.__setattr__(self, "services", services)
@@ -98,7 +99,7 @@ class RoleGrant:
 def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> None:
     """Check a grant against the settings, whether it comes from a role or from a token.
 
-    Runs on every decision, cache hits included.
+    The check runs on every decision, cache hits included.
 
     Raises:
         AuthorizationError: ``role_service_missing``, ``role_workload_missing``, ``account_mesh_not_allowed``.
@@ -112,9 +113,9 @@ def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> No
 
 
 def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None:
-    """Check that the account may claim the mesh: who tags roles in one account must not claim another account's mesh.
+    """Check that the account may claim the mesh. Whoever can tag roles in one account must not claim another account's mesh.
 
-    A ZoneIngress or ZoneEgress carries the traffic of every mesh, so only an account with ``*`` may have one.
+    A ZoneIngress or ZoneEgress carries the traffic of every mesh, so only an account with ``*`` may have such a proxy.
     """
     if ANY_MESH not in meshes and grant.mesh not in meshes:
         raise AuthorizationError(
@@ -125,7 +126,7 @@ def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None
 def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -> ProxyIdentity:
     """Compare what the proxy asserts with its grant (I15, I27). With ``proxy`` None, return the identity without comparing.
 
-    Runs on every decision, cache hits included.
+    The comparison runs on every decision, cache hits included.
 
     Raises:
         AuthorizationError: ``proxy_type_disabled`` or ``proxy_*_mismatch``.
@@ -143,10 +144,10 @@ def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -
 
 
 def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
-    """Compare every name that Kuma can make an identity of a Dataplane from: a name that the grant lacks is refused (I27).
+    """Compare every name from which Kuma can make an identity of a Dataplane. Reject a name that the grant lacks (I27).
 
-    Kuma takes the mTLS service from the tags, and from the workload label where there is no service among them
-    (pkg/xds/secrets/identity_tags.go of 2.14.2); a MeshIdentity takes the SPIFFE id from the workload label.
+    Kuma takes the mTLS service from the tags. If the tags contain no service, Kuma takes it from the workload label
+    (pkg/xds/secrets/identity_tags.go of 2.14.2). A MeshIdentity takes the SPIFFE id from the workload label.
     """
     if proxy.mesh != grant.mesh:
         raise AuthorizationError(Reason.PROXY_MESH_MISMATCH, f"the role is for mesh {grant.mesh}")
@@ -162,7 +163,7 @@ def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: Gra
 
 
 def _require_one_zone(grant: RoleGrant, proxy: ProxyAssertion | None, bound: str | None) -> None:
-    """Check that a zone proxy has one zone: the zones of role, proxy and setting must be equal where they are known."""
+    """Check that a zone proxy has one zone: the known zones of the role, the proxy and the setting must be equal."""
     zones = {grant.zone, bound, None if proxy is None else proxy.zone}
     if len(zones - {None}) > 1:
         detail = f"the role is for zone {grant.zone or '(any)'}, this service for {bound or '(any)'}"

@@ -1,4 +1,4 @@
-"""`AdmittedPrincipal` and `RoleRecord` → `RoleGrant`: the role is the caller's own, and its tags are in order."""
+"""`AdmittedPrincipal` and `RoleRecord` → `RoleGrant`: the role is the caller's own, and its tags are valid."""
 
 import functools
 import re
@@ -19,7 +19,7 @@ TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE
 
 MAX_VALUE_CHARS: Final = 253
 _MAX_LABEL_CHARS: Final = 63
-# Kuma's own grammars: mesh and zone names are DNS-like, a service name may hold upper case and colons.
+# Kuma's own grammars: mesh and zone names follow DNS rules; a service name may also contain upper case and colons.
 _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
@@ -27,7 +27,7 @@ _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", 
 
 
 class RoleArn(NamedTuple):
-    """The ARN of an IAM role, taken apart; ``path`` begins and ends with a slash."""
+    """The parts of the ARN of an IAM role; ``path`` begins and ends with a slash."""
 
     partition: str
     account: str
@@ -35,7 +35,8 @@ class RoleArn(NamedTuple):
     name: str
 
 
-# Without slots: `functools.cached_property` stores the parts and the grant in the record, so they expire with it.
+# Without slots: `functools.cached_property` stores the parts and the grant in the record, so they are freed together with
+# it.
 @dataclass(frozen=True, kw_only=True)
 class RoleRecord:
     """What IAM says about one role. `read_grant` checks whether it is the caller's role.
@@ -46,7 +47,7 @@ class RoleRecord:
         arn: the IAM ARN, path included.
         role_id: the unique id.
         name: the role's name.
-        tags: every tag, in IAM's order; keys may collide when case is ignored.
+        tags: every tag, in IAM's order; two keys may differ only in case.
         request_id: IAM's request id, for the audit line.
     """
 
@@ -58,10 +59,10 @@ class RoleRecord:
 
     @functools.cached_property
     def parts(self) -> RoleArn:
-        """The parts of its ARN.
+        """The parts of the record's ARN.
 
         Raises:
-            ArnError: it is not the ARN of a role.
+            ArnError: the text is not the ARN of a role.
         """
         arn = parse_arn(self.arn)
         if (arn.service, arn.region) != ("iam", "") or not arn.resource.startswith("role/"):
@@ -71,7 +72,7 @@ class RoleRecord:
 
     @functools.cached_property
     def identifiers(self) -> tuple[str, str, str, str] | None:
-        """Partition, account, name and unique id of the one role that it describes; None if it contradicts itself."""
+        """Partition, account, name and unique id of the record's role; None if its fields contradict each other."""
         try:
             parts = self.parts
         except ArnError:
@@ -80,7 +81,7 @@ class RoleRecord:
 
     @functools.cached_property
     def grant(self) -> RoleGrant:
-        """What the tags grant to a resource of the role's own type.
+        """The grant of these tags for a resource of the type that the tag ``kuma.io/type`` names.
 
         Raises:
             AuthorizationError: ``role_*_missing``, ``role_tag_invalid``.
@@ -89,10 +90,10 @@ class RoleRecord:
 
     @functools.cached_property
     def grant_in_dataplane(self) -> RoleGrant:
-        """What the tags grant to a Dataplane with zone listeners.
+        """The grant of these tags for a Dataplane with zone listeners.
 
         Raises:
-            AuthorizationError: likewise.
+            AuthorizationError: as `grant` does.
         """
         return _read_tags(self, in_dataplane=True)
 
@@ -100,11 +101,11 @@ class RoleRecord:
 def read_grant(
     admitted: AdmittedPrincipal, role: RoleRecord, policy: GrantPolicy, proxy: ProxyAssertion | None = None
 ) -> RoleGrant:
-    """Read what the tags of the caller's own role grant.
+    """Read the grant from the tags of the caller's own role.
 
     Args:
         admitted: the caller.
-        role: what IAM says.
+        role: the role that IAM answered.
         policy: what the settings require of a role.
         proxy: what the proxy asserts. The mesh and the workload of a zone proxy's role are read only for a Dataplane with
             zone listeners.
@@ -115,7 +116,7 @@ def read_grant(
     """
     principal = admitted.principal
     require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
-    # Before the tags, so that a denial of a role outside of the path reveals nothing about its tags.
+    # The path is checked before the tags, so that a denial because of the path reveals nothing about the tags.
     if policy.role_path_prefix is not None and not role.parts.path.startswith(policy.role_path_prefix):
         raise AuthorizationError(Reason.ROLE_PATH_NOT_ALLOWED, f"the role has the path {role.parts.path}")
     grant = role.grant_in_dataplane if proxy is not None and proxy.listeners else role.grant
@@ -139,10 +140,11 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
 
 
 def require_same_role(principal: Principal, role: RoleRecord) -> None:
-    """Hold IAM's role to what STS vouched for.
+    """Check that the role of IAM is the role that STS vouched for.
 
-    GetRole takes a name and answers for the account of whoever asks: without these comparisons a role of the same name in
-    another account passes (CVE-2025-11621, CVE-2025-59048), and so does one made anew under its name (Vault PR 2814).
+    GetRole takes only a name, and answers for the account of its caller. Without these comparisons a role of the same name
+    in another account would be accepted (CVE-2025-11621, CVE-2025-59048), and so would a role that was recreated under the
+    same name (Vault PR 2814).
 
     Raises:
         AuthorizationError: ``role_id_mismatch``.
@@ -151,7 +153,7 @@ def require_same_role(principal: Principal, role: RoleRecord) -> None:
 
 
 def require_same_record(partition: str, account: str, name: str, role_id: str, role: RoleRecord) -> None:
-    """Hold a record to the one role that it is looked up for, as `require_same_role` does.
+    """Check that a record describes the role for which it was looked up, as `require_same_role` does.
 
     Raises:
         AuthorizationError: ``role_id_mismatch``.
@@ -161,7 +163,7 @@ def require_same_record(partition: str, account: str, name: str, role_id: str, r
 
 
 def _difference(partition: str, account: str, role_id: str, role: RoleRecord) -> str:
-    """Say why a record is not that of a role."""
+    """Return why a record does not describe a role."""
     try:
         parts = role.parts
     except ArnError as error:
@@ -174,10 +176,11 @@ def _difference(partition: str, account: str, role_id: str, role: RoleRecord) ->
 
 
 def _kuma_tags(role: RoleRecord) -> dict[str, str]:
-    """Return our five tags by key, compared exactly (I14).
+    """Return the five tags of this service by key; keys are compared exactly (I14).
 
-    IAM compares keys without case but keeps the spelling, so a policy that guards ``kuma.io/*`` can be walked around with
-    ``KUMA.IO/service``; a key that is ours only when case is ignored therefore denies, and so does a second one.
+    IAM ignores case when it compares keys, but keeps the spelling. So ``KUMA.IO/service`` can evade an IAM policy that
+    protects ``kuma.io/*``. Therefore the service denies a role with a key that equals one of the five only when case is
+    ignored, and a role with a repeated key.
     """
     tags: dict[str, str] = {}
     for key, value in role.tags:
@@ -202,7 +205,7 @@ def _proxy_type(tags: dict[str, str]) -> ProxyType:
 
 
 def _value(tags: dict[str, str], key: str, grammar: re.Pattern[str], max_chars: int = MAX_VALUE_CHARS) -> str | None:
-    """Return a tag's whole value; it is one opaque string, never a list or a pattern."""
+    """Return the whole value of a tag: one opaque string, never a list or a pattern."""
     value = tags.get(key)
     if value is not None and (len(value) > max_chars or not grammar.fullmatch(value)):
         raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"the value of {key} breaks its grammar")

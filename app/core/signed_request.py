@@ -12,7 +12,7 @@ from app.core.sigv4 import Signature
 
 
 class CredentialForm(StrEnum):
-    """How a credential is written (contract, section 3). A closed set: it labels metrics."""
+    """The form of a credential (contract, section 3). The set is closed, so metrics use it as a label."""
 
     NATIVE = "native"
     JWT = "jwt"
@@ -22,7 +22,7 @@ class CredentialForm(StrEnum):
 
     @property
     def is_presigned(self) -> bool:
-        """Whether it is a query-signed GET; otherwise it is a header-signed POST (I4)."""
+        """Whether the form is a query-signed GET; all others are header-signed POSTs (I4)."""
         return self not in _POSTED_FORMS
 
     @property
@@ -43,7 +43,7 @@ ALL_FORMS: Final = frozenset(CredentialForm)
 
 
 def require_form(form: CredentialForm, accepted: AbstractSet[CredentialForm]) -> None:
-    """Refuse a form that the service does not accept.
+    """Reject a form that the service does not accept.
 
     Raises:
         CredentialError: ``credential_malformed``; the detail names the form.
@@ -54,7 +54,7 @@ def require_form(form: CredentialForm, accepted: AbstractSet[CredentialForm]) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnverifiedUrl:
-    """A URL in its parts, as text. ``authority`` is whatever stood where a host should be."""
+    """The parts of a URL, as text. ``authority`` is any text in the place of the host."""
 
     scheme: str
     authority: str = field(repr=False)
@@ -64,21 +64,21 @@ class UnverifiedUrl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedRequest:
-    """A decoded ``sts:GetCallerIdentity`` request. Unverified: its grammar is right, and that is all.
+    """A decoded ``sts:GetCallerIdentity`` request. It is unverified: only its grammar was checked.
 
     Attributes:
         form: how the credential was written.
-        method: the HTTP method it says.
-        url: where it says it goes.
+        method: the HTTP method in the text.
+        url: the URL in the text.
         parameters: the nine query parameters of a presigned URL by name, decoded; empty for an envelope.
         headers: lower-case name to value, without ``authorization``; each name once. Empty for a presigned URL.
         body: the bytes of a POST; empty for a presigned URL.
         signature: the claimed signature.
         amz_date: the text of ``X-Amz-Date``.
-        expires: the text of ``X-Amz-Expires``; a presigned URL has it, an envelope never.
+        expires: the text of ``X-Amz-Expires``; only a presigned URL has it.
         security_token: the session token; secret.
-        encoded: the parameters in SigV4's canonical percent-encoding, by name, where the URL has all of them in it; else
-            empty. They are the texts that `app.core.forwarding` would write for the decoded values.
+        encoded: the parameters in SigV4's canonical percent-encoding, by name, if the URL uses that encoding for all of
+            them; else empty. They are equal to the texts that `app.core.forwarding` would write for the decoded values.
     """
 
     form: CredentialForm
@@ -94,18 +94,19 @@ class SignedRequest:
     encoded: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
-# What is before the query, in RFC 3986 without what no signer writes: visible ASCII, no fragment, no backslash. The
-# authority is not looked into: it is compared as a whole with a finite set, so it needs no grammar (CVE-2023-24329,
-# CVE-2019-9636 and their kin).
+# The part of a URL before the query: visible ASCII without fragment and backslash, which is RFC 3986 without what no signer
+# writes. The authority has no grammar here, because it is compared as a whole with a finite set (CVE-2023-24329,
+# CVE-2019-9636 and similar).
 _BEFORE_QUERY: Final = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([!\"$-.0->@-\[\]-~]*)([!\"$->@-\[\]-~]*)", re.ASCII
 )
 
 
 def parse_url(text: str) -> UnverifiedUrl:
-    """Split a URL once; what follows uses these parts alone.
+    """Split a URL once; later steps use only these parts.
 
-    The query is returned as it is: `app.core.presigned` holds each part of it to a grammar, and an envelope may have none.
+    The query is returned as it is: `app.core.presigned` checks each part of it against a grammar, and an envelope may have
+    no query.
 
     Raises:
         CredentialError: ``credential_malformed``.

@@ -1,4 +1,4 @@
-"""The words of AWS Signature Version 4, taken apart. Nothing here verifies a signature: only STS can.
+"""Parse the parts of AWS Signature Version 4. Nothing here verifies a signature: only STS can.
 
 Grammar: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -15,10 +15,10 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 TERMINATOR: Final = "aws4_request"
 STS_SERVICE: Final = "sts"
 
-# The access key id and four parts.
+# The access key id and the four parts of the scope.
 _SCOPE: Final = re.compile(r"([A-Z0-9]{16,128})" + 4 * r"/([A-Za-z0-9_-]{1,64})", re.ASCII)
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# Newer Pythons read the hour 24 as the next day's first.
+# Newer Python versions read the hour 24 as midnight of the next day.
 _AMZ_DATE: Final = re.compile(r"[0-9]{8}T(?:[01][0-9]|2[0-3])[0-9]{4}Z", re.ASCII)
 _SECURITY_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{1,8192}", re.ASCII)
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]{1,64}(?:;[A-Za-z0-9-]{1,64})*", re.ASCII)
@@ -32,9 +32,9 @@ _AUTHORIZATION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """``AKID/date/region/service/terminator``: what the signing key was derived for. Unverified text until STS answers.
+    """``AKID/date/region/service/terminator``: the input of the signing key. Unverified text until STS answers.
 
-    ``access_key_id`` is chosen by the client, and so is ``region``: neither decides anything, and neither builds a host.
+    The client chooses ``access_key_id`` and ``region``: neither has an effect on a decision, and no host is built from them.
     """
 
     access_key_id: str = field(repr=False)
@@ -49,12 +49,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """Who claims to have signed, over which headers, and the signature itself.
+    """The claimed signer, the signed headers, and the signature itself.
 
     Attributes:
         algorithm: unverified; a rule pins it to ``AWS4-HMAC-SHA256``.
-        scope: what the key was derived for.
-        signed_headers: the names in the order of the text; a rule wants them canonical.
+        scope: the input of the signing key.
+        signed_headers: the names in the order of the text; a rule requires canonical order.
         value: 64 lower-case hexadecimal digits.
     """
 
@@ -64,7 +64,7 @@ class Signature:
     value: str = field(repr=False)
 
     def authorization(self) -> str:
-        """Return the ``Authorization`` value anew, in the one spelling that leaves this service."""
+        """Return the ``Authorization`` value in the one spelling that this service sends."""
         return (
             f"{self.algorithm} Credential={self.scope}, SignedHeaders={';'.join(self.signed_headers)}, "
             f"Signature={self.value}"
@@ -72,7 +72,7 @@ class Signature:
 
 
 def parse_authorization(value: str) -> Signature:
-    """Take a SigV4 ``Authorization`` value apart.
+    """Parse a SigV4 ``Authorization`` value.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -89,7 +89,7 @@ def parse_authorization(value: str) -> Signature:
 
 
 def parse_signature(*, algorithm: str, credential: str, signed_headers: str, signature: str) -> Signature:
-    """Make a `Signature` of the four texts that carry it in a query or a header.
+    """Make a `Signature` from the four texts of a query or a header.
 
     Raises:
         CredentialError: ``credential_malformed``.

@@ -19,9 +19,9 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     """Parse one JSON object.
 
     Two members of one name in an object are refused at every level, since parsers disagree on which one counts; so are
-    ``NaN`` and the infinities, which are no JSON. The caller bounds the length of ``text`` first. Objects and lists may
-    be nested `MAX_NESTING` deep, including the outermost object. The interpreter's own limit is too high: CPython 3.11
-    stops at about 1,000 levels, and 3.12 and later parse 5,000.
+    ``NaN`` and the infinities, which are not JSON. The caller bounds the length of ``text`` first. Objects and lists may be
+    nested `MAX_NESTING` deep, including the outermost object. The interpreter's own limit is too high: CPython 3.11 stops at
+    about 1,000 levels, and 3.12 and later parse 5,000.
 
     Raises:
         StrictJsonError: it is not UTF-8, not JSON, not an object, ambiguous, or nested too deeply.
@@ -44,7 +44,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def _has_many_brackets(document: str) -> bool:
-    """Tell whether a document could be nested too deeply: the body of a usual call has too few brackets for that.
+    """Return whether a document could be nested too deeply: the body of a usual call has too few brackets for that.
 
     ``find`` skips a long credential with ``memchr``, where ``count`` looks at each character and costs twice as much.
     """
@@ -60,7 +60,7 @@ def _has_many_brackets(document: str) -> bool:
 
 
 def _is_nested_well(document: str) -> bool:
-    """Tell whether the brackets outside strings match, at most `MAX_NESTING` deep.
+    """Return whether the brackets outside strings match, and are nested at most `MAX_NESTING` deep.
 
     Each step is one linear pass in C: a loop in Python over 64 KiB of brackets would cost more than parsing them.
     """
@@ -69,7 +69,7 @@ def _is_nested_well(document: str) -> bool:
     if b"[" * (MAX_NESTING + 1) in brackets:
         return False
     for _ in range(MAX_NESTING):
-        brackets = brackets.replace(b"[]", b"")  # removes the innermost level
+        brackets = brackets.replace(b"[]", b"")  # each pass removes the innermost level
     return not brackets
 
 
@@ -84,5 +84,5 @@ def _refuse_constant(_constant: str) -> NoReturn:
     raise StrictJsonError("NaN and Infinity are no JSON")
 
 
-# Made once: json.loads makes one for each text, which costs as much as the text.
+# Made once: otherwise json.loads would make a decoder for each text, which costs as much as parsing it.
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)

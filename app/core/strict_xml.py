@@ -1,11 +1,11 @@
-"""XML of AWS, read strictly (invariants I10, I14): elements and text alone, and each field exactly once."""
+"""Read AWS's XML strictly (invariants I10, I14): only elements and text, and each field exactly once."""
 
 import re
 from typing import Final
 from xml.etree import ElementTree as ET
 
-# XML 1.0 (https://www.w3.org/TR/xml/#NT-XMLDecl), the version that AWS writes. It is cut off before the parser sees the
-# rest, so it is held to its grammar here; blanks and quotes as in the standard.
+# XML 1.0 (https://www.w3.org/TR/xml/#NT-XMLDecl), the version that AWS writes. The service removes this declaration before
+# the parser sees the rest, so it is checked against the grammar of the standard here.
 _XML_DECLARATION: Final = re.compile(
     rb"""<\?xml[ \t\r\n]{1,9}version=(?:"1\.0"|'1\.0')(?:[ \t\r\n]{1,9}encoding=(?i:"UTF-8"|'UTF-8'))?"""
     rb"""(?:[ \t\r\n]{1,9}standalone=(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]{0,9}\?>[ \t\r\n]*"""
@@ -13,17 +13,17 @@ _XML_DECLARATION: Final = re.compile(
 
 
 class DocumentError(ValueError):
-    """It is not the document that was expected. The message holds nothing of it."""
+    """The text is not the expected document. The message contains nothing of it."""
 
 
 def parse_xml(body: bytes) -> ET.Element:
-    """Parse one XML document that is made of elements and text alone, and return its root.
+    """Parse one XML document that contains only elements and text, and return its root.
 
-    No DTD, comment, CDATA or processing instruction comes from AWS, so their openings are refused before the parser sees
-    them: with that, expat has no entities to expand (the CVE-2013-0340 family).
+    AWS sends no DTD, comment, CDATA or processing instruction. A text with the start of one is rejected before the parser
+    sees it, so expat has no entities to expand (CVE-2013-0340 and similar).
 
     Raises:
-        DocumentError: one of these, trailing content, or no XML in UTF-8.
+        DocumentError: the text contains one of these, has trailing content, or is not XML in UTF-8.
     """
     content = body[match.end() :] if (match := _XML_DECLARATION.match(body)) else body
     if b"<!" in content or b"<?" in content or b"\0" in content:
@@ -36,14 +36,14 @@ def parse_xml(body: bytes) -> ET.Element:
 
 
 def only_child(parent: ET.Element, tag: str) -> ET.Element:
-    """Return the one child of this name.
+    """Return the only child with this name.
 
     Args:
-        parent: whose child.
+        parent: the element that contains the child.
         tag: a constant, with at most one pair of braces, and no asterisk: ElementTree reads other names as paths.
 
     Raises:
-        DocumentError: there is none, or more than one.
+        DocumentError: there is no such child, or more than one.
     """
     children = parent.findall(tag)
     if len(children) != 1:
@@ -52,16 +52,16 @@ def only_child(parent: ET.Element, tag: str) -> ET.Element:
 
 
 def only_children(parent: ET.Element, *tags: str) -> list[ET.Element]:
-    """Return the one child of each of these names, in the order of the names.
+    """Return the only child with each of these names, in the order of the names.
 
     Raises:
-        DocumentError: of one of them there is none, or more than one.
+        DocumentError: a name has no child, or more than one.
     """
     return [only_child(parent, tag) for tag in tags]
 
 
 def optional_child(parent: ET.Element, tag: str) -> ET.Element | None:
-    """Return the one child of this name, or None.
+    """Return the only child with this name, or None.
 
     Raises:
         DocumentError: there is more than one.
@@ -76,7 +76,7 @@ def text_of(element: ET.Element) -> str:
     """Return the text of a field.
 
     Raises:
-        DocumentError: it has none, or holds elements.
+        DocumentError: the field has no text, or contains elements.
     """
     if not element.text:
         raise DocumentError("a field is empty or not text")
@@ -87,7 +87,7 @@ def text_or_empty(element: ET.Element) -> str:
     """Return the text of a field that may be empty, such as the value of a tag.
 
     Raises:
-        DocumentError: it holds elements.
+        DocumentError: the field contains elements.
     """
     if len(element):
         raise DocumentError("a field is empty or not text")

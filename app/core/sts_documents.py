@@ -1,4 +1,4 @@
-"""The documents of STS, in XML and JSON, read to the end (invariant I10). They are untrusted until they are read."""
+"""Read the documents of STS, in XML and JSON, completely (invariant I10). A document is untrusted until it is fully read."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,14 +9,14 @@ from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError, only_child, parse_xml, text_of
 
 _NAMESPACE: Final = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-# Of a namespace everything that ElementTree could read as a path is refused.
+# A namespace with a character that ElementTree could read as part of a path is rejected.
 _ERROR_TAG: Final = re.compile(r"(\{[^{}*]+\}|)ErrorResponse")
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityDocument:
-    """The three texts of a GetCallerIdentity answer, each of which stood in it exactly once."""
+    """The three texts of a GetCallerIdentity answer; each appeared exactly once in it."""
 
     account: str
     arn: str
@@ -29,7 +29,7 @@ class AssumedRole:
 
     Attributes:
         arn: of the assumed role's session, ``arn:aws:sts::…:assumed-role/…``.
-        expires_at: when AWS stops to accept the credentials; with a time zone.
+        expires_at: when AWS stops accepting the credentials; with a time zone.
     """
 
     arn: str
@@ -42,7 +42,7 @@ class AssumedRole:
 def read_identity_document(media_type: str, body: bytes) -> IdentityDocument:
     """Read a GetCallerIdentity answer of the given media type.
 
-    Fields that AWS may add one day are passed over; one of ours that is missing or stands twice is an error.
+    Unknown fields are ignored, since AWS may add some. A required field that is missing or appears twice is an error.
 
     Raises:
         DocumentError: another type, another document, trailing content, a DTD, or a field missing or doubled.
@@ -78,9 +78,9 @@ def read_assumed_role(body: bytes) -> AssumedRole:
 
 
 def read_error_code(body: bytes) -> str | None:
-    """Return the code of an AWS error document, or None when it is no such document.
+    """Return the code of an AWS error document, or None if the text is not one.
 
-    The media type is not asked: AWS's own front ends mislabel errors, and a code only ever denies or defers.
+    The media type is ignored: AWS's own front ends send errors with wrong types, and a code can never lead to an approval.
     """
     try:
         code = _error_code_from_json(body) if body.lstrip()[:1] == b"{" else _error_code_from_xml(body)
@@ -114,7 +114,7 @@ def _error_code_from_json(body: bytes) -> Any:
 
 
 def _error_code_from_xml(body: bytes) -> str:
-    # Its namespace differs from action to action, so names are compared without.
+    # The namespace of an error differs between actions, so names are compared without it.
     root = parse_xml(body)
     match = _ERROR_TAG.fullmatch(root.tag)
     if match is None:

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class TokenKind(StrEnum):
-    """What a token's key is for. A closed set: it labels metrics."""
+    """What the key of a token is for. The set is closed, so metrics use it as a label."""
 
     DATAPLANE = "dataplane"
     ZONE = "zone"
