@@ -1,4 +1,4 @@
-"""The use case: a credential and what its proxy asserts in, a decision out. The only place where decisions meet AWS.
+"""Decide about a credential and what its proxy asserts. This is the only place where decisions use AWS.
 
 The steps, with the numbers that code, docs and audit lines share::
 
@@ -11,8 +11,9 @@ The steps, with the numbers that code, docs and audit lines share::
     7 read      RoleRecord        -> RoleGrant           core.role_tags
     8 match     RoleGrant         -> ProxyIdentity       core.role_grant
 
-The clock's part of 2, and 5, 7 and 8, run on every decision, whatever is remembered (I7, I12, I15). 1, the rest of 2 and 4
-depend on the text, the settings and STS's answer alone: of a text that STS has vouched for they are remembered.
+The time check of step 2 and the steps 5, 7 and 8 run on every decision, also on cache hits (I7, I12, I15). Step 1, the rest
+of step 2 and step 4 depend only on the text, the settings and STS's answer. Their results are cached for a text that STS has
+vouched for.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ from app.core.role_tags import RoleRecord, read_grant
 from app.decision.record import HIT, DecisionRecord
 from app.local.clock import Clock
 
-# Evaluates one credential by the local rules, and raises `CredentialError` if it breaks one.
+# Checks one credential against the local rules, and raises `CredentialError` if it breaks one.
 Judge = Callable[[], ForwardableRequest]
 
 
@@ -49,13 +50,13 @@ class AccountList(Protocol):
 
 
 class KnownTexts(Protocol):
-    """Credentials, by their exact text, that were judged and vouched for before."""
+    """The cache of credentials that STS has vouched for, by their exact text."""
 
     def key_of(self, credential: str) -> bytes:
-        """Return the key of a text, which no other text has, and which gives nothing of it away."""
+        """Return the key of a text. No other text has the same key, and the key reveals nothing about the text."""
 
     def recall(self, key: bytes) -> KnownCredential | None:
-        """Return what is known of the text of this key."""
+        """Return the cached credential with this key, or None."""
 
     def remember(self, known: KnownCredential) -> None:
         """Cache a credential until its signature ends. It evicts no approved credential."""
@@ -68,7 +69,7 @@ class IdentitySource(Protocol):
     """STS."""
 
     async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
-        """Find out who signed, before ``trail.deadline``; fill in ``trail.sts``.
+        """Find out who signed the request, before ``trail.deadline``; fill in ``trail.sts``.
 
         Raises:
             AuthenticationError: STS does not vouch for it.
@@ -77,17 +78,17 @@ class IdentitySource(Protocol):
 
 
 class Introductions(Protocol):
-    """Finds out who signed credentials that are not known."""
+    """Finds out who signed a credential that is not cached."""
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
         """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
 
         Args:
-            key: of its text.
-            credential: its text.
-            judge: evaluates it by the local rules. It is asked only if nobody else is finding out about the same text, and
-                the call has a chance of a place.
-            trail: of the decision; ``trail.sts`` is filled in.
+            key: the key of the credential's text.
+            credential: the text.
+            judge: checks the credential against the local rules. It is called only if no call for the same text is pending,
+                and the queue may have a place for the call.
+            trail: the record of the decision; ``trail.sts`` is filled in.
 
         Raises:
             CredentialError: as ``judge`` does.
@@ -98,29 +99,29 @@ class Introductions(Protocol):
 
 
 class RoleSource(Protocol):
-    """IAM, or what remembers its answers."""
+    """IAM, or a cache in front of it."""
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         """Read the caller's role in the caller's account, before ``trail.deadline``; fill in ``trail.iam``.
 
         Raises:
-            AuthorizationError: ``role_not_found`` alone.
+            AuthorizationError: only ``role_not_found``.
             UpstreamError: IAM could not be asked.
         """
 
 
 class Decider(Protocol):
-    """What decides about credentials."""
+    """Decides about credentials."""
 
     async def authenticate(
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> "Decision":
-        """Decide about one credential and what its proxy says it is; see `Authenticator.authenticate`."""
+        """Decide about one credential and what its proxy asserts; see `Authenticator.authenticate`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy(GrantPolicy):
-    """All settings that a decision depends on: those of its grant, and these.
+    """All settings on which a decision depends: those of its grant, and these.
 
     Attributes:
         request: the local rules' settings.
@@ -131,7 +132,7 @@ class DecisionPolicy(GrantPolicy):
     accounts: AccountList
 
     def __post_init__(self) -> None:
-        # Fail closed: an empty list is a mistake of ours, never "everybody" and never a silent "nobody".
+        # Fail closed: an empty list is a bug of this service, and must mean neither "everybody" nor "nobody".
         if not self.accounts.current() or not self.enabled_types:
             raise ValueError("a decision policy needs at least one account and one proxy type")
 
@@ -141,9 +142,9 @@ class Decision:
     """An approval.
 
     Attributes:
-        identity: what the proxy may be.
-        principal: the role that it runs as.
-        expires_at: when this verdict stops holding: the end of the signature's life.
+        identity: the identity that the proxy may have.
+        principal: the role of the proxy.
+        expires_at: when this approval ends, which is when the signature expires.
     """
 
     identity: ProxyIdentity
@@ -152,7 +153,7 @@ class Decision:
 
 
 class Authenticator:
-    """Takes one decision after the other; holds no state but its ports."""
+    """Makes each decision independently; it has no state except its ports."""
 
     def __init__(
         self,
@@ -171,15 +172,15 @@ class Authenticator:
     async def authenticate(
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> Decision:
-        """Decide about one credential and what its proxy says it is.
+        """Decide about one credential and what its proxy asserts.
 
         Args:
-            credential: what the proxy presented, or what is known of exactly that text at this moment.
-            asserted: what the proxy says it is, or None for the identity alone.
-            trail: filled in with what was seen, also when this raises.
+            credential: the text that the proxy presented, or the cached credential with exactly that text.
+            asserted: what the proxy asserts; None asks for the identity without a comparison.
+            trail: filled in with what the decision saw, also if this method raises.
 
         Raises:
-            AuthError: any of its kinds but `RequestError`; the reason says which.
+            AuthError: any subclass except `RequestError`; the reason says why.
         """
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
@@ -217,6 +218,6 @@ class Authenticator:
 
 
 def _note_hit(known: KnownCredential, trail: DecisionRecord) -> KnownCredential:
-    """Record that STS need not be asked; `Introductions` record everything else."""
+    """Record that STS was not called. `Introductions` records all other outcomes."""
     trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
     return known

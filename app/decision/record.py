@@ -1,4 +1,4 @@
-"""What one decision saw, filled in as it goes. The audit line and the metrics are made of it, in one place each."""
+"""The record of what one decision saw, filled in at each step. The audit line and the metrics are made from it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,7 +8,7 @@ from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.signed_request import CredentialForm
 
-# What a cache did for a decision.
+# How the cache answered a decision.
 NONE: Final = "none"
 HIT: Final = "hit"
 MISS: Final = "miss"
@@ -18,7 +18,7 @@ STALE: Final = "stale"
 # The form of a credential that is a token of this service's.
 TOKEN_FORM: Final = "token"  # noqa: S105 - a form's name
 PresentedForm = CredentialForm | Literal["token"]
-# Where the token of a decision comes from.
+# The origin of a decision's token.
 TokenOrigin = Literal["fresh", "reused", "presented"]
 FRESH: Final = "fresh"
 REUSED: Final = "reused"
@@ -30,13 +30,13 @@ CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
 
 @dataclass(slots=True)
 class UpstreamCall:
-    """What one upstream cost this decision.
+    """The use of one upstream by one decision.
 
     Attributes:
-        cache: ``hit``, ``miss``, ``coalesced`` (another decision had just asked the same), ``shared`` (a replica knew),
-            ``stale`` (IAM is down), or ``none`` when the decision did not come this far.
+        cache: ``hit``, ``miss``, ``coalesced`` (joined a call of another decision), ``shared`` (another replica had the
+            answer), ``stale`` (IAM is down), or ``none`` if the decision ended before this step.
         request_id: AWS's request id; that of the cached answer on a hit.
-        seconds: time spent waiting for it.
+        seconds: the time that the decision waited for the upstream.
         region: of the STS endpoint; empty for IAM.
     """
 
@@ -48,13 +48,13 @@ class UpstreamCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenNote:
-    """What is written down of an issued token; never its text.
+    """What the audit line contains about an issued token; never its text.
 
     Attributes:
-        jti: its id, by which Kuma revokes it.
+        jti: the id of the token, which Kuma uses to revoke it.
         kid: the id of the key that signed it.
-        expires_at: when it ends.
-        origin: ``fresh``, ``reused`` (it was signed for an earlier call) or ``presented`` (as the credential).
+        expires_at: when the token expires.
+        origin: ``fresh``, ``reused`` (signed for an earlier call) or ``presented`` (as the credential).
     """
 
     jti: str
@@ -65,18 +65,18 @@ class TokenNote:
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """What one decision saw so far. Nothing is decided by what stands in it, except that ``deadline`` bounds all waiting.
+    """What one decision saw until now. Only ``deadline`` has an effect on the decision: it bounds all waiting.
 
     Attributes:
-        request_id: of the API call; echoed to the caller.
+        request_id: the id of the API call; the answer contains it.
         deadline: when the whole decision must have ended, in seconds of the event loop's clock.
-        asserted: what the proxy says it is.
+        asserted: what the proxy asserts.
         form: how the credential is written, once it is decoded.
         signed_at: the moment of signing, by the signer's clock.
-        skew: seconds by which the signer's clock is ahead, as far as the age shows it; negative for an old credential.
-        principal: whom STS named.
-        granted: the identity that was granted.
-        token: what was issued for it, or presented as the credential.
+        skew: signing time minus the service's time, in seconds; negative for an old credential.
+        principal: the role that STS named.
+        granted: the granted identity.
+        token: the token that was issued, or that was presented as the credential.
         sts: the call to STS.
         iam: the call to IAM.
     """
@@ -94,7 +94,7 @@ class DecisionRecord:
     iam: UpstreamCall = field(default_factory=UpstreamCall)
 
     def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
-        """Note when the credential was signed, and what that tells of the signer's clock."""
+        """Record when the credential was signed, and the difference to the service's clock."""
         self.form = form
         self.signed_at = signed_at
         self.skew = (signed_at - now).total_seconds()
