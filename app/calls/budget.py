@@ -1,7 +1,7 @@
 """The queues in front of one budget of AWS: a rate limiter, and a first-in, first-out queue for each endpoint and priority.
 
-Known and new calls take turns when both wait, and so do the queues of one priority. So a flood of new calls delays the next
-known call of the same account by one turn.
+When both known and new calls wait, they take turns. The queues of one priority take turns too. So a flood of new calls
+delays the next known call of the same account by one turn only.
 """
 
 from collections import OrderedDict, deque
@@ -17,12 +17,12 @@ class Priority(IntEnum):
     """The priority of a call."""
 
     KNOWN = 0
-    """STS has vouched for the access key within the last 24 hours, or the role was read before and is remembered."""
+    """STS has vouched for the access key within the last 24 hours, or the role is cached."""
     NEW = 1
-    """All other calls; anybody can cause them."""
+    """Every other call; anybody can cause such calls."""
 
 
-# The kind of queue for calls that had their turn and have waited for other replicas since. They go out before all others.
+# The kind of queue for calls that had their turn and then waited for other replicas. They go out before all others.
 RETURNING: Final = 2
 
 
@@ -30,12 +30,12 @@ class Call:
     """One call to an upstream, from the moment when it is queued to its end.
 
     Attributes:
-        owner: whose queue places it takes: an AWS account, as far as that is known.
-        budget: the key of its rate limiter.
-        circuit: the key of the endpoint that it goes to.
-        priority: whether it is known or new.
+        owner: the AWS account whose queue places the call takes, if the account is known.
+        budget: the key of the rate limiter.
+        circuit: the key of the endpoint's circuit breaker.
+        priority: whether the call is known or new.
         doubtful: whether IAM did not find the same role in the last 10 minutes. Such calls have a queue of their own.
-        is_abandoned: whether no decision waits for it any more.
+        is_abandoned: whether no decision waits for the call any more.
     """
 
     __slots__ = ("budget", "circuit", "doubtful", "is_abandoned", "number", "owner", "places", "priority", "queue")
@@ -49,14 +49,14 @@ class Call:
         self.priority = priority
         self.doubtful = doubtful
         self.is_abandoned = False
-        # Set by `CallOrder`: the queue that it waits in, its number there, and the limits that it counts against.
+        # Set by `CallOrder`: the queue in which the call waits, its number there, and the limits that it counts against.
         self.queue: Queue | None = None
         self.number = 0
         self.places: tuple[Places, ...] | None = None
 
 
 class Places:
-    """A concurrency limit, and the queues whose next call waits for it."""
+    """A concurrency limit, and the queues whose next call waits for a place in it."""
 
     __slots__ = ("in_flight", "most", "waiting")
 
@@ -97,7 +97,7 @@ class Queue:
         self.calls[call] = None
 
     def ahead_of(self, call: Call) -> int:
-        """Return how many calls of this queue come before one of them, at most."""
+        """Return the largest possible number of calls of this queue that go out before the given call."""
         return min(len(self.calls) - 1, call.number - next(iter(self.calls)).number)
 
 
@@ -106,14 +106,14 @@ class Budget:
 
     Attributes:
         limiter: its rate limiter.
-        all_places: the limit on its calls in flight.
-        limits: the limits that its calls count against, by their priority.
-        queues: its queues that hold calls.
-        ready: for each priority, and for returning calls, those of its queues whose next call may go out when the budget
-            allows it, in the order of their turns. The others wait for a place or for a circuit.
-        listed: how many calls those queues hold.
+        all_places: the limit on all calls of this budget in flight.
+        limits: further limits on those calls, by priority.
+        queues: the queues that contain calls.
+        ready: for each priority, and for returning calls, the queues whose next call may go out when the budget allows it,
+            in the order of their turns. The other queues wait for a place or for a circuit.
+        listed: the number of calls in the ready queues.
         last: the priority that had the last turn.
-        due: when `CallOrder` looks at it next.
+        due: when `CallOrder` checks this budget next.
         promised: the last moment for which `Retry-After` promised a place of a full queue.
     """
 
@@ -153,7 +153,7 @@ class Budget:
             self._forget(queue)
 
     def park(self, queue: Queue) -> None:
-        """Take a queue out of the turns until it can have a place."""
+        """Exclude a queue from the turns until its next call can have a place."""
         queue.is_listed, queue.is_parked = False, True
         del self.ready[queue.kind][queue]
         self.listed[queue.kind] -= len(queue.calls)
@@ -179,11 +179,11 @@ class Budget:
         queue.circuit.queues -= 1
 
     def turns_before(self, queue: Queue, call: Call) -> int:
-        """Return how many turns of this budget come before a call has its own, as far as can be told now."""
+        """Return how many turns of this budget come before a call's own turn, as estimated now."""
         return 0 if queue.kind == RETURNING else self._turns(queue.kind, queue, queue.ahead_of(call))
 
     def turns_before_next(self, priority: Priority, key: Hashable) -> int:
-        """Return how many turns come before that of a call that would be added to the queue with this key now."""
+        """Return how many turns would come first if a call were added now to the queue with this key."""
         queue = self.queues.get(key)
         return self._turns(priority, queue, 0 if queue is None else len(queue.calls))
 

@@ -1,8 +1,8 @@
 """The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
 
 It combines a rate limiter for each budget (`app.limits.rate_limiter`), concurrency limits, a circuit breaker for each
-endpoint (`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It reads
-only the clock that it is given, and waits for nothing. Every operation takes constant or logarithmic amortised time.
+endpoint (`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It only
+reads the clock that it is given, and never waits. Every operation takes constant or logarithmic amortised time.
 """
 
 import heapq
@@ -37,8 +37,8 @@ class CallOrder:
         self._all = Places(limits.total_in_flight)
         self._new = Places(limits.total_new_in_flight)
         self._unproven = (Places(limits.total_unproven_in_flight),)
-        # The limits and circuits that got room while queues waited for them; the times at which budgets and open circuits
-        # are examined again.
+        # The limits and circuits that got room while queues waited for them, and the times at which budgets and open
+        # circuits are checked again.
         self._roomy: deque[Places | Circuit] = deque()
         self._timed: list[tuple[float, int, Budget | Circuit]] = []
         self._ticket = itertools.count()
@@ -49,7 +49,7 @@ class CallOrder:
         return any(share.is_full for share in self._shares)
 
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
-        """Whether a call of this owner would find a place in the queue."""
+        """Whether the queue has a place for a call of this owner."""
         return self._shares[priority].has_place(owner)
 
     def calls_of(self, owner: Hashable, priority: Priority) -> int:
@@ -57,9 +57,9 @@ class CallOrder:
         return self._shares[priority].calls_of(owner)
 
     def seconds_to_place(self, owner: Hashable, priority: Priority) -> float:
-        """Return the seconds until there is a place for a call of an owner that is refused now.
+        """Return the seconds until the queue has a place for a call of an owner that is refused now.
 
-        Calls that are refused one after the other are given later places, the last of them when the owner's queue is empty.
+        Each further refused call gets a later time. The latest is when the owner's queue is empty.
         """
         share = self._shares[priority]
         last = share.last(owner)
@@ -74,10 +74,10 @@ class CallOrder:
         """Queue a call.
 
         Returns:
-            The call of another owner that lost its place for it, if one did.
+            The call of another owner that lost its place to this one; None if no call did.
 
         Raises:
-            QueueFullError: there is no place.
+            QueueFullError: the queue has no place for the call.
         """
         share = self._shares[call.priority]
         victim = None
@@ -93,10 +93,11 @@ class CallOrder:
         return victim
 
     def begin_at_once(self, call: Call) -> bool:
-        """Let a call go out without a place in the queue, if nothing that it needs is taken or waited for.
+        """Send a call without queueing it, if its limits have room and no other call waits for them.
 
         Returns:
-            Whether it goes out, as if `next` had returned it. Otherwise nothing has changed, and it needs to be queued.
+            True if the call goes out, as if `next` had returned it. False if nothing has changed, and the caller must queue
+            the call.
         """
         budget, circuit, now = self._budgets.of(call.budget), self._circuits.of(call.circuit), self._timer()
         limits = self._limits_of(call, budget, circuit)
@@ -113,7 +114,7 @@ class CallOrder:
         return True
 
     def drop(self, call: Call) -> None:
-        """Forget a call that waits."""
+        """Remove a call that waits."""
         queue = call.queue
         if queue is not None:
             queue.budget.take(queue, call)
@@ -125,7 +126,7 @@ class CallOrder:
             self._shares[call.priority].mark(call, is_abandoned=is_abandoned)
 
     def wait(self, call: Call) -> float:
-        """Return the seconds until a queued call has its turn, as far as can be told; 0 for one that is not queued."""
+        """Return the estimated seconds until a queued call has its turn; 0 for a call that is not queued."""
         queue = call.queue
         if queue is None:
             return 0.0
@@ -133,7 +134,7 @@ class CallOrder:
         return limiter.wait() + queue.budget.turns_before(queue, call) / limiter.rate
 
     def wait_of_next(self, budget: Hashable, circuit: Hashable, priority: Priority) -> float:
-        """Return the seconds until a call that would be queued now would have its turn."""
+        """Return the estimated seconds until the turn of a call that would be queued now."""
         known = self._budgets.get(budget)
         if known is None:
             return 0.0
@@ -163,7 +164,7 @@ class CallOrder:
         return max(0.0, self._timed[0][0] - self._timer()) if self._timed else None
 
     def ended(self, call: Call, *, called: bool) -> None:
-        """Note the end of a call from `next`, or of one set aside. If it was not ``called``, its turn is given back."""
+        """Record the end of a call from `next`, or of one set aside. If it was not ``called``, give its turn back."""
         if call.places is not None:
             self._leave_places(call)
         if not called:
@@ -173,46 +174,46 @@ class CallOrder:
             self._note_room(circuit)
 
     def set_aside(self, call: Call) -> None:
-        """Take a call from `next` out of its places while it waits for other replicas. It keeps its turn."""
+        """Free the places of a call from `next` while it waits for other replicas. The call keeps its turn."""
         self._leave_places(call)
 
     def put_back(self, call: Call) -> None:
-        """Queue a call that was set aside: it goes out before all others of its budget, and needs no other turn."""
+        """Queue a call that was set aside. It goes out before all others of its budget, and needs no second turn."""
         self._enter(call, RETURNING)
 
     def hold(self, budget: Hashable, seconds: float) -> None:
-        """Let no call of a budget go out for so many seconds, except calls that already had their turn."""
+        """Send no call of a budget for so many seconds, except calls that already had their turn."""
         self._budgets.of(budget).limiter.hold(seconds)
 
     def throttled(self, budget: Hashable) -> None:
-        """Slow a budget down: AWS throttled one of its calls."""
+        """Halve the rate of a budget: AWS throttled one of its calls."""
         self._budgets.of(budget).limiter.throttled()
 
     def answered(self, circuit: Hashable) -> None:
-        """Note that an endpoint answered, whatever it said."""
+        """Record that an endpoint answered, whatever the answer was."""
         known = self._circuits.of(circuit)
         known.answered()
         self._note_room(known)
 
     def failed(self, circuit: Hashable) -> bool:
-        """Note that an endpoint did not answer, or failed inside; return whether that opened its circuit."""
+        """Record that an endpoint did not answer, or failed with an internal error. Return whether its circuit opened."""
         return self._circuits.of(circuit).failed(self._timer())
 
     def is_open(self, circuit: Hashable) -> bool:
-        """Whether an endpoint failed so often in a row that only probes go out."""
+        """Whether the circuit of an endpoint is open, so that only probes go out."""
         return self._circuits.of(circuit).is_open
 
     def is_failing(self, circuit: Hashable, seconds: float) -> bool:
-        """Whether the last call to an endpoint failed, or its calls have had no answer for so many seconds."""
+        """Whether the last call to an endpoint failed, or its calls have been without an answer for so many seconds."""
         known = self._circuits.of(circuit)
         return known.failures > 0 or known.is_silent(self._timer(), seconds)
 
     def is_silent(self, circuit: Hashable, seconds: float) -> bool:
-        """Whether the calls to an endpoint that did not answer before have had no answer for so many seconds."""
+        """Whether calls to an endpoint that did not answer before have been without an answer for so many seconds."""
         return self._circuits.of(circuit).is_silent(self._timer(), seconds)
 
     def is_unproven(self, call: Call) -> bool:
-        """Whether a call in flight goes to an endpoint that did not answer before."""
+        """Whether a call in flight goes to an endpoint that is not known to answer."""
         return call.places is self._unproven
 
     def take_all(self) -> Iterator[Call]:
@@ -241,7 +242,7 @@ class CallOrder:
         return None
 
     def _replaceable(self, call: Call) -> Call | None:
-        """Return a call of the same owner that waits for a dead endpoint, where this one goes to a live one."""
+        """Return a call of the same owner that waits for a dead endpoint, if the new call goes to a live endpoint."""
         last = self._shares[call.priority].last_abandoned(call.owner)
         if last is None or self.is_open(call.circuit) or not self.is_open(last.circuit):
             return None
@@ -259,7 +260,10 @@ class CallOrder:
         self._schedule(budget)
 
     def _begin_from(self, budget: Budget, now: float) -> Call | None:
-        """Take the next call of a budget, if its rate and the limits allow one. Queues that have no room wait for it."""
+        """Take the next call of a budget, if its rate and the limits allow one.
+
+        A queue whose limits have no room waits for them.
+        """
         for kind in (RETURNING, 1 - budget.last, budget.last):
             ready = budget.ready[kind]
             while ready:
@@ -290,7 +294,7 @@ class CallOrder:
         return call
 
     def _limits_of(self, call: Call, budget: Budget, circuit: Circuit) -> tuple[Places, ...]:
-        """Return the limits that a call counts against if it goes out now."""
+        """Return the limits that would count a call that goes out now."""
         return budget.limits[call.priority] if circuit.answers else self._unproven
 
     @staticmethod
@@ -307,7 +311,8 @@ class CallOrder:
 
     def _full(self, queue: Queue, now: float) -> "Circuit | Places | None":
         circuit = queue.circuit
-        # A returning call had its turn: while the circuit is open, it is the probe of the pause in which it was set aside.
+        # A returning call had its turn already: while the circuit is open, it is the probe of the pause in which it was set
+        # aside.
         if not circuit.has_room(float("inf") if queue.kind == RETURNING else now):
             return circuit
         limits = queue.limits if circuit.answers else self._unproven
@@ -327,7 +332,7 @@ class CallOrder:
             self._roomy.append(resource)
 
     def _schedule(self, budget: Budget) -> None:
-        """Look at a budget again when it allows the next call."""
+        """Check a budget again when it allows the next call."""
         if budget.ready[RETURNING]:
             due = self._timer()
         elif budget.ready[0] or budget.ready[1]:
@@ -339,7 +344,7 @@ class CallOrder:
             heapq.heappush(self._timed, (due, next(self._ticket), budget))
 
     def _look_again(self, circuit: Circuit) -> None:
-        """Look at an open circuit again when its next probe may go out."""
+        """Check an open circuit again when its next probe may go out."""
         if circuit.is_open and not circuit.is_timed and circuit.retry_at > self._timer():
             circuit.is_timed = True
             heapq.heappush(self._timed, (circuit.retry_at, next(self._ticket), circuit))
@@ -348,7 +353,7 @@ class CallOrder:
         limits = self._limits
         limiter = RateLimiter(limits.rate, burst=limits.burst, timer=self._timer)
         own = Places(limits.in_flight)
-        # By priority: of known calls, and of new ones.
+        # By priority: the numbers for known calls and for new ones.
         known = (self._all, own)
         return Budget(limiter, own, (known, (self._new, Places(limits.new_in_flight), *known)))
 

@@ -1,11 +1,11 @@
-"""The calls to one upstream. The service makes each call once, in its turn, even if no decision waits for it any more.
+"""The calls to one upstream. The service makes each call once, in its turn, even if no decision waits for the call any more.
 
 Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
-with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose
-call has its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued. The same
-holds where the next upstream would have its turn too late (`app.calls.next_upstream`).
+with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose call has
+its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued. A decision is also
+refused at once if its turn at the next upstream would come too late (`app.calls.next_upstream`).
 
-The states of one call, which has its key in the queue from ``submit`` until it is settled::
+The states of one call. The queue knows the call by its key from ``submit`` until the call is settled::
 
     submit ──▶ queued ── turn ──────────────────────────────▶ in flight ── answer or failure ──▶ settled
                │   ▲  │                                                                            ▲
@@ -13,12 +13,12 @@ The states of one call, which has its key in the queue from ``submit`` until it 
                │   └──── first in its budget: no replica has it, shared turn taken ─┘              │
                └─ no use any more or answered meanwhile (recheck), its place lost, close ──────────┘
 
-A call that nothing holds up is queued for no time. Aside, a call counts against no limit. Beside its state a call is asked
-for or abandoned. That changes only who loses a place first: ``join`` makes the call asked for; the last decision that leaves
-(answered, cancelled, or at its deadline) makes it abandoned, and so does a decision that is refused at once. Settling tells
+A call that can go out at once spends no time in the queue. A call that is aside counts against no limit. A call is abandoned
+when no decision waits for it: the last one was answered, was cancelled, reached its deadline or was refused at once.
+``join`` makes the call asked for again. Abandoned calls lose their places first; nothing else differs. Settling a call tells
 every decision that waits.
 
-`app.limits.single_flight` is single flight without a queue, for calls of the service itself.
+`app.limits.single_flight` provides single flight without a queue, for the service's own calls.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from app.telemetry.audit import get_logger
 
 # The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
 _LEAST_PAUSE_SECONDS: Final = 0.005
-# A call that has to wait for its turn is expected to have its answer so long after that turn.
+# The expected time between a call's turn and its answer.
 ANSWER_SECONDS: Final = 0.25
 _BEGUN_AT_ONCE: Final = 64
 
@@ -62,10 +62,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         """Begin with no call.
 
         Args:
-            upstream: is called.
-            limits: on its calls.
-            places: of decisions that wait; shared by all upstreams.
-            next_calls: to the upstream that decisions need after this one; None: they need none.
+            upstream: the upstream to call.
+            limits: the limits on its calls.
+            places: the limit on decisions that wait; all upstreams share it.
+            next_calls: the calls to the upstream that decisions need after this one; None if there is no such upstream.
         """
         self._upstream = upstream
         self.order = CallOrder(limits, self._now)
@@ -73,7 +73,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pending: dict[Hashable, Pending[_Payload, _Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        # Set by the first call, since the queue can be made before the event loop runs.
+        # Set by the first call, because the queue can be created before the event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
         self._waiting = WaitingDecisions(dead)
@@ -84,7 +84,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._is_closing = False
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
-        """Return the call with this key that has not ended."""
+        """Return the pending call with this key, or None."""
         return self._pending.get(key)
 
     def submit(self, pending: Pending[_Payload, _Answer]) -> None:
@@ -110,7 +110,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     def full(self, seconds: float) -> UpstreamError:
-        """Return the error of a decision whose call finds no place in the queue; one is expected in so many seconds."""
+        """Return the error of a decision whose call finds no place in the queue; a place is expected in ``wait`` seconds."""
         return overloaded(f"the queue of {self._upstream.name} is full", seconds)
 
     async def join(
@@ -120,14 +120,14 @@ class CallQueue(Generic[_Payload, _Answer]):
 
         Args:
             pending: the call, from `get` or `submit`.
-            deadline: of the decision, in seconds of the event loop's clock.
-            account: whose waiting place the decision takes.
-            is_new: whether AWS has not vouched for the decision's caller before.
+            deadline: the deadline of the decision, in seconds of the event loop's clock.
+            account: the account whose waiting place the decision takes.
+            is_new: True if AWS has not yet vouched for the decision's caller.
 
         Raises:
             AuthError: the call's failure.
-            UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is not before the deadline, the
-                next upstream would have its turn too late, or no waiting place is free. ``sts_unavailable`` or
+            UpstreamError: ``overloaded``, with the time until the call's turn, in three cases: the turn is after the
+                deadline, the turn at the next upstream comes too late, or no waiting place is free. ``sts_unavailable`` or
                 ``iam_unavailable`` if the endpoint does not answer.
         """
         settled = pending.settled
@@ -145,11 +145,11 @@ class CallQueue(Generic[_Payload, _Answer]):
         return settled
 
     def is_dead(self, circuit: Hashable) -> bool:
-        """Whether an endpoint failed so often, or has been silent for so long, that no decision waits for it."""
+        """Whether an endpoint failed so often, or has been silent for so long, that decisions must not wait for it."""
         return self.order.is_open(circuit) or self._is_silent(circuit)
 
     async def close(self) -> None:
-        """End every call; decisions that still wait are told that the service stops."""
+        """End every call, and tell decisions that still wait that the service stops."""
         self._is_closing = True
         if self._next is not None:
             self._next.close()
@@ -165,7 +165,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._settle(pending, Settled(None, STOPPING))
 
     def _require_worth_waiting(self, pending: Pending[_Payload, _Answer], deadline: float) -> None:
-        """Refuse at once a decision that would wait in vain, and leave its call in the queue."""
+        """Refuse a decision at once if it would wait in vain. Its call stays in the queue."""
         if pending.began is not None:
             return
         if self.is_dead(pending.circuit):
@@ -180,9 +180,9 @@ class CallQueue(Generic[_Payload, _Answer]):
             raise self._too_late(wait)
 
     def _too_late(self, wait: float) -> UpstreamError:
-        """Return the error of a decision that has no turn in time at the upstream that it needs after this one.
+        """Return the error of a decision whose turn at the next upstream comes too late.
 
-        When that turn is, it can be told in ``wait`` seconds, at its turn here.
+        The service can compute the time of that turn in ``wait`` seconds, at the decision's turn at this upstream.
         """
         return overloaded(f"no turn after {self._upstream.name} before the deadline", wait)
 
@@ -216,7 +216,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         return settled or pending.settled or Settled(None, self._out_of_time(pending))
 
     def _out_of_time(self, pending: Pending[_Payload, _Answer]) -> Failure:
-        """Return why a decision has no answer at its deadline: the upstream's fault, or too many calls before this one."""
+        """Return why a decision has no answer at its deadline: the upstream failed, or too many calls came first."""
         upstream = self._upstream
         is_late = pending.began is not None and self._now() - pending.began >= upstream.attempt_seconds
         if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
@@ -228,20 +228,21 @@ class CallQueue(Generic[_Payload, _Answer]):
         return self.order.is_silent(circuit, self._upstream.silence_seconds)
 
     def abandon(self, pending: Pending[_Payload, _Answer]) -> None:
-        """Note that no decision waits for a call any more; it stays queued."""
+        """Record that no decision waits for a call any more; the call stays queued."""
         if not pending.askers:
             pending.askers = None
             self.order.mark(pending, is_abandoned=True)
 
     def _pump(self) -> None:
-        """Let every call go out that may, and look again when the next one may."""
+        """Send every call that may go out now, and set a timer for the next one."""
         for _ in range(_BEGUN_AT_ONCE):
             call = None if self._is_closing else self.order.next()
             if call is None:
                 break
             self._begin(call)  # type: ignore[arg-type]
         else:
-            # After an outage thousands of calls may have expired, which end here; others are served in between.
+            # After an outage thousands of calls may have expired. They end here in batches, so that other callers are served
+            # in between.
             asyncio.get_running_loop().call_soon(self._pump)
             return
         seconds = self.order.seconds_to_next()
@@ -255,7 +256,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._timer = asyncio.get_running_loop().call_later(pause, self._on_timer)
 
     def _on_timer(self) -> None:
-        # Cleared before `_pump`: a timer can fire a little early, and `_pump` would then take it for one that is pending.
+        # Cleared before `_pump`: a timer can fire slightly early, and `_pump` would then think that a timer is still set.
         self._timer = None
         self._pump()
 
@@ -287,7 +288,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         task.add_done_callback(self._tasks.discard)
 
     async def _ask_others(self, pending: Pending[_Payload, _Answer], patience: float) -> None:
-        """Wait for other replicas without counting against a limit; then put the call ahead of all others of its budget."""
+        """Wait for other replicas without counting against a limit. Then put the call before all others of its budget."""
         upstream, payload = self._upstream, pending.payload
         wait = pending.wait = ReplicaWait(patience)
         settled: Settled[_Answer] | None = None
@@ -330,7 +331,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     def _failure_of(self, error: Exception) -> Failure:
-        """Return what the decisions are told of a call that was not made; what is no `AuthError` is a bug (fail closed)."""
+        """Return the error for the decisions if a call was not made.
+
+        Any exception other than `AuthError` is a bug (fail closed).
+        """
         if isinstance(error, AuthError):
             return Failure.of(error)
         bug = type(error).__name__
@@ -338,15 +342,15 @@ class CallQueue(Generic[_Payload, _Answer]):
         return Failure(AuthError, Reason.INTERNAL_ERROR, f"a bug of ours: {bug}")
 
     def _learn_from(self, error: AuthError, pending: Pending[_Payload, _Answer]) -> Failure:
-        """Tell the order what an error says about the endpoint and the budget."""
+        """Report to the call order what an error means for the endpoint and the budget."""
         if isinstance(error, OutOfTimeError):
-            # Our own event loop was late: it tells nothing about the upstream.
+            # The event loop of this service was late, so the error says nothing about the upstream.
             return Failure.of(overloaded(error.detail, 0.0))
         if isinstance(error, UpstreamDownError):
             if self.order.failed(pending.circuit):
                 self._waiting.tell_of(pending.circuit)
         else:
-            # A denial, throttling and an odd answer all show that somebody answers.
+            # A denial, throttling and a strange answer all show that the endpoint answers.
             self.order.answered(pending.circuit)
             if error.reason in THROTTLED:
                 self.order.throttled(pending.budget)
@@ -355,7 +359,7 @@ class CallQueue(Generic[_Payload, _Answer]):
     def _watch(self, circuit: Hashable, ticks: int) -> None:
         """Tell the decisions that wait for an endpoint when its first calls have been without an answer for a while.
 
-        In ticks of the event loop: while it is busy, answers may have arrived that it has not read yet.
+        The time is measured in ticks of the event loop: a busy loop may not have read answers that have arrived.
         """
         if ticks:
             pause = self._upstream.silence_seconds / TICKS
@@ -372,5 +376,5 @@ class CallQueue(Generic[_Payload, _Answer]):
         for asker in askers or ():
             tell(asker, settled)
         if not askers and settled.answer is not None and self._next_calls is not None:
-            # In a turn of its own: a bug there does not end this queue.
+            # In a separate turn of the event loop, so that a bug in the callback does not stop this queue.
             asyncio.get_running_loop().call_soon(self._next_calls.ask_ahead, settled.answer)

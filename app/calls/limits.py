@@ -7,7 +7,7 @@ class QueueFullError(Exception):
     """The queue has no place for a call.
 
     Attributes:
-        seconds: until a place is expected.
+        seconds: the expected time until the queue has a place.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -27,8 +27,8 @@ class CallLimits:
         circuit_in_flight: calls to one endpoint at once.
         total_in_flight: calls at once in all.
         total_new_in_flight: new calls among them.
-        total_unproven_in_flight: calls at once to endpoints that do not answer, in all. They count against none of the other
-            limits, so that they take no place of calls to endpoints that answer.
+        total_unproven_in_flight: calls at once, in all, to endpoints that are not known to answer. They count against none
+            of the other limits, so that they never block calls to endpoints that answer.
         queued: known calls that wait.
         new_queued: new calls that wait.
         failures_to_open: failures in a row that open an endpoint's circuit.

@@ -1,8 +1,8 @@
-"""The wait for the upstream that a decision needs next. Where that takes too long, the decision does not wait for this one.
+"""Estimate the wait for the upstream that a decision needs next. If that wait is too long, refuse the decision now.
 
-A decision about a new key needs a role of IAM, and only the answer of STS says which one. If a role that was not asked for
-yet has its turn after the deadline, the decision is told so now, and not after its turn at STS. The role may be known
-already, so a decision whose turn at STS is near waits for that.
+A decision about a new key needs a role from IAM, and only the answer of STS names the role. If a new call to IAM would have
+its turn after the deadline, the decision is refused before its turn at STS. But the role may be cached already. So a
+decision waits if its turn at STS is near.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar
 from app.calls.budget import Priority
 from app.calls.upstream import Asker, Pending
 
-# A turn within this time is near. It and the answer of a healthy STS come within a second.
+# A turn within this time is near: the turn and the answer of a healthy STS come within a second.
 NEAR_SECONDS: Final = 0.5
-# Decisions that wait are examined so often.
+# The pause between two checks of the decisions that wait.
 EXAMINED_EVERY_SECONDS: Final = 0.25
 
 AnyPending = Pending[Any, Any]
@@ -27,9 +27,9 @@ class NextCalls(Generic[_Answer]):
     """The calls to the upstream that decisions need next.
 
     Attributes:
-        seconds_to: returns the seconds until something new could be asked there for an owner.
-        ask_ahead: asks there what an answer makes known, for a decision that does not wait any more but will be made again.
-            Raises nothing.
+        seconds_to: returns the seconds until a new call for an owner could go out there.
+        ask_ahead: queues the call there that an answer makes possible. The decision does not wait any more, but its caller
+            will retry. Raises nothing.
     """
 
     seconds_to: Callable[[Hashable], float]
@@ -37,7 +37,7 @@ class NextCalls(Generic[_Answer]):
 
 
 class NextUpstream:
-    """The decisions that wait for a turn that is not near, and the wait for the next upstream that follows."""
+    """The decisions whose turn is not near, with the estimated wait for the next upstream."""
 
     def __init__(
         self,
@@ -60,19 +60,19 @@ class NextUpstream:
         self._timer: asyncio.TimerHandle | None = None
 
     def is_too_late(self, pending: AnyPending, seconds_to_turn: float, deadline: float) -> bool:
-        """Whether a decision should not wait for a call that has its turn in so many seconds."""
+        """Whether a decision should be refused if its call has its turn in so many seconds."""
         if pending.priority is not Priority.NEW or seconds_to_turn <= NEAR_SECONDS:
             return False
         return _now() + self._seconds_to(pending.owner) > deadline
 
     def add(self, asker: Asker, pending: AnyPending, deadline: float) -> None:
-        """Note that a decision waits for a call."""
+        """Record that a decision waits for a call."""
         if pending.priority is Priority.NEW and self._seconds_to_turn(pending) > NEAR_SECONDS:
             self._waiting.setdefault(pending.owner, {})[asker] = pending, deadline
             self._look_again()
 
     def remove(self, asker: Asker, pending: AnyPending) -> None:
-        """Forget a decision that does not wait any more."""
+        """Remove a decision that does not wait any more."""
         waiting = self._waiting.get(pending.owner)
         if waiting is not None:
             waiting.pop(asker, None)
@@ -80,7 +80,7 @@ class NextUpstream:
                 del self._waiting[pending.owner]
 
     def close(self) -> None:
-        """Examine no decision any more."""
+        """Stop checking decisions."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -89,7 +89,7 @@ class NextUpstream:
             self._timer = asyncio.get_running_loop().call_later(EXAMINED_EVERY_SECONDS, self._examine)
 
     def _examine(self) -> None:
-        """Tell the decisions that came to be too late while they waited. Each is examined so once, the others not at all."""
+        """Refuse decisions whose next turn has become too late. For each owner, stop at the first one that is in time."""
         self._timer = None
         for owner in list(self._waiting):
             late = self._take_late(self._waiting[owner], _now() + self._seconds_to(owner))

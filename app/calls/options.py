@@ -1,4 +1,4 @@
-"""What the calls to an upstream are made with, beside the upstream itself."""
+"""The options of the calls to an upstream."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ ATTEMPT_SECONDS: Final = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """The settings of the calls to one upstream, and what it shares with others.
+    """The settings of the calls to one upstream, and the objects that it shares with others.
 
     Attributes:
         rate: calls a second of one budget (``KMESH_AWSIAM_STS_RATE``, ``KMESH_AWSIAM_IAM_RATE``).
         attempt_seconds: how long one attempt may take; a call has two.
-        store: what replicas know; None if there are none.
-        places: of decisions that wait, for all upstreams together.
-        timer: seconds of a monotonic clock, for what is remembered.
+        store: the store that replicas share; None without one.
+        places: the limit on decisions that wait, for all upstreams together.
+        timer: seconds of a monotonic clock, for caches.
     """
 
     rate: float

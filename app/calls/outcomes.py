@@ -1,4 +1,4 @@
-"""How a call to an upstream ended, as it is handed to every decision that waits for it."""
+"""The end of a call to an upstream, as every decision that waits for the call receives it."""
 
 import math
 import random
@@ -11,14 +11,14 @@ from app.decision.record import DecisionRecord
 _Answer = TypeVar("_Answer")
 
 MAX_RETRY_SECONDS: Final = 300
-# Retries are spread over one second, or over this part of a longer wait, so that they do not return together.
+# Retries are spread over one second, or over this fraction of a longer wait, so that they do not return together.
 RETRY_SPREAD_SHARE: Final = 0.05
 
 
 class Failure(NamedTuple):
-    """An error as a value: each decision raises a copy of its own.
+    """An error as a value, so that each decision raises its own copy.
 
-    One shared exception would collect the traceback of every decision that raises it, and hold their frames in memory.
+    One shared exception would collect the traceback of every decision that raises it, and keep their frames in memory.
     """
 
     kind: type[AuthError]
@@ -28,11 +28,11 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: AuthError) -> "Failure":
-        """Keep the type, the reason, the detail and the retry time of an error, and not its traceback."""
+        """Copy the type, the reason, the detail and the retry time of an error, but not its traceback."""
         return cls(type(error), error.reason, error.detail, getattr(error, "retry_after", None))
 
     def error(self, more: str = "") -> AuthError:
-        """Return a new error. ``more`` is added to its detail."""
+        """Return a new error. ``more`` is appended to its detail."""
         detail = self.detail + more
         if issubclass(self.kind, UpstreamError):
             return self.kind(self.reason, detail, retry_after=self.retry_after)
@@ -48,10 +48,10 @@ class Settled(NamedTuple, Generic[_Answer]):
     """The end of a call.
 
     Attributes:
-        answer: what the upstream answered; None after a failure.
-        failure: why there is no answer; None where there is one.
-        trail: what the call saw; None if none was made.
-        is_shared: whether another replica had the answer.
+        answer: the upstream's answer; None after a failure.
+        failure: why there is no answer; None if there is one.
+        trail: the record of the call; None if no call was made.
+        is_shared: True if another replica had the answer.
     """
 
     answer: _Answer | None
@@ -61,21 +61,21 @@ class Settled(NamedTuple, Generic[_Answer]):
 
 
 def overloaded(detail: str, wait: float) -> UpstreamError:
-    """Return the error of a decision that is told to come again after so many seconds."""
+    """Return the error of a decision whose caller should retry after so many seconds."""
     return UpstreamError(Reason.OVERLOADED, detail, retry_after=retry_seconds(wait))
 
 
 def not_asked(name: str, unavailable: Reason) -> Failure:
-    """Return why a decision does not wait for an endpoint that is dead."""
+    """Return the reason that a decision does not wait for a dead endpoint."""
     return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed or had no answer")
 
 
 def no_answer(name: str, unavailable: Reason) -> Failure:
-    """Return why a decision has no answer at its deadline where that is the upstream's fault."""
+    """Return the reason that a decision has no answer at its deadline, if that is the upstream's fault."""
     return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline")
 
 
 def retry_seconds(wait: float) -> int:
-    """Return whole seconds for ``Retry-After``: not before a turn is expected, and spread."""
+    """Return whole seconds for ``Retry-After``: not before the expected turn, plus a random part."""
     spread = random.random() * max(1.0, wait * RETRY_SPREAD_SHARE)  # noqa: S311 - no secret
     return max(1, min(MAX_RETRY_SECONDS, math.ceil(wait + spread)))

@@ -1,7 +1,7 @@
-"""The places of a queue, divided between the owners of the calls that wait in it, such as AWS accounts.
+"""Divide the places of a queue between the owners of the calls that wait in it, such as AWS accounts.
 
-One owner may take all places while no other owner needs them, since a whole storm can come from one account. When the queue
-is full, a call of an owner with fewer calls takes the place of the last call of the owner with the most.
+One owner may take all places while no other owner needs them, because all calls after a restart can come from one account.
+When the queue is full, a call of an owner with fewer calls takes the place of the last call of the owner with the most.
 """
 
 from collections import OrderedDict
@@ -13,8 +13,8 @@ class Owned(Protocol):
     """A call that waits.
 
     Attributes:
-        owner: whose place it takes.
-        is_abandoned: whether no decision waits for it any more. Such calls lose their places first.
+        owner: the owner whose place it takes.
+        is_abandoned: whether no decision waits for the call any more. Such calls lose their places first.
     """
 
     owner: Hashable
@@ -54,7 +54,7 @@ class QueueShare(Generic[_Call]):
         """
         self._most = most
         self._owners: dict[Hashable, _Owner[_Call]] = {}
-        # The owners by their number of calls: counts change by one, so the largest one is found without a search.
+        # The owners by their number of calls. Counts change by one, so the owner with the most is found without a search.
         self._by_size: dict[int, dict[Hashable, None]] = {}
         self._largest = 0
         self._count = 0
@@ -73,11 +73,11 @@ class QueueShare(Generic[_Call]):
         return 0 if own is None else len(own)
 
     def has_place(self, owner: Hashable) -> bool:
-        """Whether a call of this owner can be added, at the cost of another owner's call where the queue is full."""
+        """Whether a call of this owner can be added. If the queue is full, another owner's call has to lose its place."""
         return self._count < self._most or self.calls_of(owner) < self._largest
 
     def victim(self, owner: Hashable) -> _Call | None:
-        """Return the call that has to go for one of this owner; None: none needs to, or none may."""
+        """Return the call that must lose its place to a call of this owner; None if none must, or if none may."""
         if self._count < self._most or self.calls_of(owner) >= self._largest:
             return None
         largest = next(iter(self._by_size[self._largest]))
@@ -89,12 +89,12 @@ class QueueShare(Generic[_Call]):
         return None if own is None else own.last()
 
     def last_abandoned(self, owner: Hashable) -> _Call | None:
-        """Return the newest call of an owner that no decision waits for."""
+        """Return the newest call of an owner for which no decision waits."""
         own = self._owners.get(owner)
         return None if own is None else own.last_abandoned()
 
     def add(self, call: _Call) -> None:
-        """Count a call that begins to wait."""
+        """Count a call that starts to wait."""
         own = self._owners.get(call.owner)
         if own is None:
             own = self._owners[call.owner] = _Owner()
@@ -103,7 +103,7 @@ class QueueShare(Generic[_Call]):
         self._resize(call.owner, len(own) - 1, len(own))
 
     def remove(self, call: _Call) -> None:
-        """Forget a call that does not wait any more."""
+        """Remove a call that does not wait any more."""
         own = self._owners[call.owner]
         del (own.abandoned if call.is_abandoned else own.awaited)[call]
         self._count -= 1
@@ -112,7 +112,7 @@ class QueueShare(Generic[_Call]):
             del self._owners[call.owner]
 
     def mark(self, call: _Call, *, is_abandoned: bool) -> None:
-        """Note whether a decision waits for a call."""
+        """Record whether a decision waits for a call."""
         if call.is_abandoned is is_abandoned:
             return
         own = self._owners[call.owner]

@@ -1,4 +1,4 @@
-"""What `app.calls.call_queue` calls, and the state of one call until it ends."""
+"""The interface that `app.calls.call_queue` calls, and the state of one call until it ends."""
 
 import asyncio
 from collections.abc import Hashable
@@ -14,20 +14,20 @@ _Payload = TypeVar("_Payload")
 _Asked_contra = TypeVar("_Asked_contra", contravariant=True)
 _Answer = TypeVar("_Answer")
 
-# A decision that waits: it is told the end of the call, or None at its deadline.
+# A decision that waits. The future's result is the end of the call, or None at the decision's deadline.
 Asker = asyncio.Future[Settled[Any] | None]
 
 
 class Upstream(Protocol[_Asked_contra, _Answer]):
-    """What is called."""
+    """An upstream as the queue calls it."""
 
     @property
     def name(self) -> str:
-        """Return its name, for details of errors."""
+        """Return the upstream's name, for the details of errors."""
 
     @property
     def unavailable(self) -> Reason:
-        """Return the reason while it does not answer."""
+        """Return the reason of an error while the upstream does not answer."""
 
     @property
     def attempt_seconds(self) -> float:
@@ -35,36 +35,36 @@ class Upstream(Protocol[_Asked_contra, _Answer]):
 
     @property
     def silence_seconds(self) -> float:
-        """Return how long the first calls to an endpoint may have no answer until the decisions that wait are told."""
+        """Return how long the first calls to an endpoint may be without an answer before waiting decisions are refused."""
 
     @property
     def patience(self) -> float | None:
-        """Return for how many seconds one call waits for other replicas; None if there are none."""
+        """Return for how many seconds one call waits for other replicas; None if no store is shared."""
 
     def seconds_for(self, payload: _Asked_contra) -> float:
         """Return how long a call may take."""
 
     def recheck(self, payload: _Asked_contra) -> _Answer | None:
-        """Check again, when its turn comes, that a call is of use; return an answer that came to be known meanwhile.
+        """Check, when a call has its turn, whether it is still needed. Return the answer if it has become known meanwhile.
 
         Raises:
-            AuthError: it is of no use any more.
+            AuthError: the call is not needed any more, for this reason.
         """
 
     async def ask_replicas(self, payload: _Asked_contra, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Claim a call, or find another replica's answer, and remember that."""
+        """Claim a call, or find another replica's answer and cache it."""
 
     async def take_shared_turn(self, payload: _Asked_contra, wait: ReplicaWait) -> float:
-        """Take a turn in the budget that replicas share; return the seconds until it comes."""
+        """Take a turn in the budget that replicas share. Return the seconds until that turn."""
 
     def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
-        """Let other replicas make a call that ended."""
+        """Release the claim of a call that ended without an answer, so that other replicas can make the call."""
 
     async def call(self, payload: _Asked_contra, trail: DecisionRecord, wait: ReplicaWait | None) -> _Answer:
-        """Make a call before ``trail.deadline``, and remember its answer; fill in the trail.
+        """Make a call before ``trail.deadline``, and cache its answer. Fill in the trail.
 
         Raises:
-            AuthError: there is no answer, or it is a denial.
+            AuthError: there is no answer, or the answer is a denial.
         """
 
 
@@ -72,13 +72,13 @@ class Pending(Call, Generic[_Payload, _Answer]):
     """A call that has not ended.
 
     Attributes:
-        key: equal keys are one call.
-        payload: what is asked.
-        askers: the decisions that wait for it; None if there are none.
-        began: when it went out, in seconds of the event loop's clock; None before.
-        wait: what it spent on waiting for replicas; None before its turn, or where there are none.
-        is_cleared: whether no replica has the answer, and the shared budget gave it a turn.
-        settled: how it ended.
+        key: calls with equal keys are one call.
+        payload: the content of the call.
+        askers: the decisions that wait for the call; None if there are none.
+        began: when the call went out, in seconds of the event loop's clock; None before that.
+        wait: the state of its wait for replicas; None before its turn, or without a shared store.
+        is_cleared: whether no replica has the answer and the shared budget has given the call a turn.
+        settled: the end of the call.
     """
 
     __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
@@ -105,6 +105,6 @@ class Pending(Call, Generic[_Payload, _Answer]):
 
 
 def tell(asker: Asker, settled: Settled[Any] | None) -> None:
-    """Tell a decision the end of its call, unless it was told before; None: its deadline came first."""
+    """Give a decision the end of its call, unless it has one already. None means that the decision's deadline came first."""
     if not asker.done():
         asker.set_result(settled)

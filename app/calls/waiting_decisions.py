@@ -1,4 +1,4 @@
-"""The decisions that wait for each endpoint, and how many of them are told at a time that they wait in vain."""
+"""The decisions that wait for each endpoint. When their endpoint is dead, they are refused a few at a time."""
 
 import asyncio
 from collections import deque
@@ -8,9 +8,10 @@ from typing import Any, Final
 from app.calls.outcomes import Settled
 from app.calls.upstream import Asker, Pending, tell
 
-# So many decisions that wait in vain are answered in each turn of the event loop, at least.
+# In each turn of the event loop at least this many decisions are refused.
 TOLD_AT_ONCE: Final = 2
-# The processor time of each answer. In a storm a turn of the event loop can take a second; then the answers take half of it.
+# The processor time of each refusal. In a storm one turn of the event loop can take a second; then refusals may take half of
+# it.
 _ANSWER_SECONDS: Final = 0.0003
 
 
@@ -21,25 +22,25 @@ class WaitingDecisions:
         """Begin with none.
 
         Args:
-            dead: what a decision is told whose endpoint is dead.
+            dead: returns the end of a call for a decision whose endpoint is dead.
         """
         self._dead = dead
         self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
         self._to_tell: deque[tuple[Asker, Pending[Any, Any], Callable[[Pending[Any, Any]], Settled[Any]]]] = deque()
 
     def add(self, asker: Asker, pending: Pending[Any, Any]) -> None:
-        """Note that a decision waits for a call."""
+        """Record that a decision waits for a call."""
         self._waiting.setdefault(pending.circuit, {})[asker] = pending
 
     def remove(self, asker: Asker, pending: Pending[Any, Any]) -> None:
-        """Forget a decision that does not wait any more."""
+        """Remove a decision that does not wait any more."""
         waiting = self._waiting[pending.circuit]
         del waiting[asker]
         if not waiting:
             del self._waiting[pending.circuit]
 
     def tell_of(self, circuit: Hashable) -> None:
-        """Let no decision wait for a dead endpoint, unless its call is in flight."""
+        """Refuse all decisions that wait for a dead endpoint, except those whose call is in flight."""
         waiting = self._waiting.get(circuit, {})
         self.tell_each(
             [(asker, pending) for asker, pending in waiting.items() if pending.began is None], lambda _: self._dead
@@ -50,11 +51,11 @@ class WaitingDecisions:
         askers: Iterable[tuple[Asker, Pending[Any, Any]]],
         settled: Callable[[Pending[Any, Any]], Settled[Any]],
     ) -> None:
-        """Tell decisions that they wait in vain.
+        """Refuse decisions that wait in vain.
 
         Args:
             askers: the decisions, with their calls.
-            settled: what each is told; asked when its time to be told comes.
+            settled: returns the end of the call for one decision; called when the decision is refused.
         """
         is_telling = bool(self._to_tell)
         self._to_tell.extend((asker, pending, settled) for asker, pending in askers)
@@ -62,10 +63,10 @@ class WaitingDecisions:
             self._tell_some(asyncio.get_running_loop().time())
 
     def _tell_some(self, last: float) -> None:
-        """Tell some of them in each turn of the event loop, so that other callers are answered in between.
+        """Refuse some of them in each turn of the event loop, so that other callers are answered in between.
 
         Args:
-            last: when this was done before, in seconds of the event loop's clock.
+            last: the time of the previous turn of refusals, in seconds of the event loop's clock.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()

@@ -1,26 +1,26 @@
-"""A limit on the decisions that wait for AWS: no account can use up the places that another one needs."""
+"""A limit on the decisions that wait for AWS: no account can use up the places that another account needs."""
 
 from collections import Counter
 from collections.abc import Hashable
 from typing import Final
 
-# A waiting decision takes some 10 KiB. In all, below `app.api.authenticate.MAX_DECISIONS`, so that waiting decisions never
-# take the last place of those that need not wait. A decision that is refused costs more processor time than one that waits:
-# its connection brings the next one at once, and it comes again itself.
+# A waiting decision takes about 10 KiB. The total is below `app.api.authenticate.MAX_DECISIONS`, so waiting decisions always
+# leave places for decisions that need not wait. A refused decision costs more processor time than a waiting one: its
+# connection sends the next call at once, and the caller retries.
 MAX_WAITING: Final = 7_168
 MAX_WAITING_NEW: Final = 4_096
-# An account may hold so many times the free places.
+# An account may have at most this many times as many places as are free.
 _PART: Final = 2
 
 
 class WaitingPlaces:
-    """Counts the decisions that wait, in all and for each account.
+    """Counts the decisions that wait, in total and for each account.
 
     An account may take a place while it holds fewer than twice as many places as are free, so one account holds at most two
-    thirds of them. Where ``n`` accounts take all that they can get, each holds two of ``2 n + 1`` equal shares, and the last
+    thirds of them. If ``n`` accounts take as many places as they can, each has two of ``2 n + 1`` equal shares, and the last
     share stays free for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on
-    Networking 6:2, 1998). New decisions, which anybody can cause, have a limit of their own, so that known ones always find
-    places.
+    Networking 6:2, 1998). New decisions, which anybody can cause, have a limit of their own, so that known decisions always
+    find places.
     """
 
     def __init__(self, most: int = MAX_WAITING, most_new: int = MAX_WAITING_NEW) -> None:
