@@ -1,1 +1,1 @@
-"""STS: its endpoints, the client, what is remembered of its answers, and the calls in front of it."""
+"""STS: its endpoints, the client, the cache of verified credentials, and the queue of calls."""

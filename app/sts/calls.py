@@ -1,7 +1,7 @@
-"""The calls to STS: who signed a credential is found out once, and remembered by the credential's text.
+"""The calls to STS: find out who signed a credential, once, and cache that by the credential's text.
 
-A call holds the rebuilt request and not the text. Before STS has answered, the account of a credential is a hint out of its
-key id (`app.sts.known_keys`). The hint chooses limits and a budget, and decides nothing else.
+A call contains the rebuilt request and not the text. Before STS has answered, the key id of a credential is only a hint at
+its account (`app.sts.known_keys`). The hint selects limits and a budget, and has no other effect.
 """
 
 import time
@@ -36,19 +36,22 @@ STS_TOTAL_UNPROVEN_IN_FLIGHT: Final = 320
 STS_QUEUED: Final = 8_192
 # After a restart every key is new: the queue takes a storm of 30,000 credentials, some 3 KiB each.
 STS_NEW_QUEUED: Final = 32_768
-# Saved up in a pause, as seconds of the budget.
+# Saved up in a pause, in seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
 
 
 class RolesAhead(Protocol):
-    """The roles that decisions need once STS has answered."""
+    """The roles that decisions need after STS has answered."""
 
     def seconds_to_role(self, account: Hashable) -> float:
-        """Return the seconds until a role could be read that was not asked for yet; 0 while the account's IAM is dead."""
+        """Return the seconds until a new call for a role could go out; 0 while the account's IAM is dead."""
 
     def read_ahead(self, principal: Principal) -> None:
-        """Have a caller's role read, if its account is listed and the role is not known; nobody waits for that."""
+        """Queue the call for a caller's role, if its account is listed and the role is not cached.
+
+        No decision waits for that call.
+        """
 
 
 class StsIntroductions:
@@ -64,16 +67,16 @@ class StsIntroductions:
         options: CallOptions,
         roles: RolesAhead | None = None,
     ) -> None:
-        """Stand in front of STS.
+        """Place the queue in front of STS.
 
         Args:
-            source: asks STS itself.
-            known: remembers credentials that STS vouched for.
-            keys: remembers keys that STS vouched for.
-            accounts: whose credentials are remembered.
-            clock: tells the age of a credential when its turn comes.
-            options: the rate, and what is shared.
-            roles: which decisions need next; None: they need none.
+            source: calls STS.
+            known: caches credentials that STS vouched for.
+            keys: caches keys that STS vouched for.
+            accounts: the accounts whose credentials are cached.
+            clock: gives the time, for the age of a credential at its turn.
+            options: the rate, and the objects shared with IAM.
+            roles: the roles that decisions need next; None if they need none.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -139,7 +142,7 @@ class StsIntroductions:
         await self._queue.close()
 
     def _require_room_by_hint(self, credential: str) -> None:
-        """Refuse a credential before it is judged, where calls with keys like its own find no place.
+        """Refuse a credential before it is checked, if the queue has no place for calls with such a key.
 
         Raises:
             UpstreamError: ``overloaded``.
@@ -161,7 +164,7 @@ class StsIntroductions:
     def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
         endpoint = request.request.endpoint
         account, priority = self._keys.owner_of(request.request.access_key_id)
-        # All keys that name no listed account share one budget over all regions, with the rate of one account.
+        # All keys that name no listed account share one budget over all regions; its rate is that of one account.
         region = "all regions" if account == OTHERS else endpoint.region
         return Pending(
             key,

@@ -1,6 +1,6 @@
-"""STS: a request that is signed already, by somebody else (I25), sent as it was rebuilt, and the answer read.
+"""The client of STS: it sends a request that somebody else has signed (I25), as it was rebuilt, and reads the answer.
 
-TLS is verified, nothing is redirected, and all is bounded in size and time (`app.http.pool`).
+TLS is verified, redirects are not followed, and every exchange is bounded in size and time (`app.http.pool`).
 """
 
 import time
@@ -17,16 +17,17 @@ from app.telemetry.metrics import Metrics
 
 
 class StsClient:
-    """The `IdentitySource` that asks STS itself."""
+    """The `IdentitySource` that calls STS."""
 
     def __init__(self, pool: HttpPool, options: NetworkOptions, metrics: Metrics, endpoint_url: str | None) -> None:
         """Ask over a pool of connections.
 
         Args:
-            pool: has them.
+            pool: the connections.
             options: the deadlines of one attempt.
             metrics: counts calls.
-            endpoint_url: where to send instead of the signed host (``AWS_ENDPOINT_URL_STS``), without a trailing slash.
+            endpoint_url: the URL to send requests to instead of the signed host (``AWS_ENDPOINT_URL_STS``), without a
+                trailing slash.
         """
         self._metrics = metrics
         self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
@@ -51,7 +52,7 @@ class StsClient:
             self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
-        """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second try is safe."""
+        """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second attempt is safe."""
         origin = self._origin or Origin("https", request.endpoint.host, 443)
         sent = request_bytes(f"{request.method} {request.target} HTTP/1.1", [*request.headers], request.body)
         reply = await self._exchange.ask(origin, lambda: sent, deadline)

@@ -1,8 +1,8 @@
-"""Every STS host that exists, out of botocore's own partition and endpoint data (invariants I1, I8).
+"""Generate every STS host that exists from botocore's own partition and endpoint data (invariants I1, I8).
 
-The resolver is a template: it resolves any region, and ``us-east-1.evil.com/`` to another host. So the service passes to
-it only the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar, once at
-start. The host that a client names is then looked up in the resulting table.
+The resolver is a template: it resolves any text, and from ``us-east-1.evil.com/`` it makes another host. So the service
+gives it only the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar.
+This happens once, at start. The host of a client's request is then looked up in the resulting table.
 """
 
 import functools
@@ -16,7 +16,7 @@ from botocore.endpoint_provider import EndpointProvider
 from app.aws.sdk_data import new_loader
 from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
 
-# Commercial only; signed as us-east-1 since ever.
+# Commercial partition only; always signed as us-east-1.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html
 _GLOBAL_ENDPOINT: Final = StsEndpoint(
     host="sts.amazonaws.com", partition="aws", region=AWS_GLOBAL, signing_region="us-east-1"
@@ -25,19 +25,19 @@ _GLOBAL_ENDPOINT: Final = StsEndpoint(
 
 @functools.cache
 def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
-    """Generate the endpoints of all partitions: regional, FIPS, dual-stack and both, and the global one.
+    """Generate the endpoints of all partitions: regional, FIPS, dual-stack, FIPS with dual-stack, and global.
 
-    It costs about 0.2 s and reads files alone; call it once.
+    It takes about 0.2 s and reads only files; call it once.
     """
     partitions, provider = _load_data()
     endpoints = {_GLOBAL_ENDPOINT.host: _GLOBAL_ENDPOINT}
     for partition in partitions["partitions"]:
         for region in partition["regions"]:
-            # Drops the pseudo-regions, aws-global and its kin, which would resolve to hosts that do not exist.
+            # Exclude pseudo-regions such as aws-global, which would resolve to hosts that do not exist.
             if not re.match(partition["regionRegex"], region):
                 continue
             for endpoint in _regional(provider, partition["id"], region):
-                # GovCloud's FIPS host is its plain one: the first wins, and they are equal.
+                # GovCloud's FIPS host equals its plain host. The first entry stays; both are equal.
                 endpoints.setdefault(endpoint.host, endpoint)
     return tuple(endpoints.values())
 
@@ -50,7 +50,7 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
         region: the operator's text, never a client's.
 
     Raises:
-        ValueError: it is the name of a region in no partition.
+        ValueError: no partition has a region with such a name.
     """
     partition = partition_of(region)
     if partition is None:
@@ -62,8 +62,8 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
 def partition_of(region: str) -> str | None:
     """Return the partition whose pattern a region's name matches; None if there is none.
 
-    botocore itself matches only the beginning of the name, and as Unicode: ``eu-é-1``, ``eu-evil_x-1`` and a newline at
-    the end pass.
+    botocore's own check matches only the beginning of the name, and with Unicode letters: ``eu-é-1``, ``eu-evil_x-1`` and a
+    newline at the end pass.
     """
     if not can_be_region(region):
         return None
@@ -74,7 +74,7 @@ def partition_of(region: str) -> str | None:
 
 
 def implicit_region(partition: str) -> str:
-    """Return the region that botocore takes for a partition's global services: ``us-east-1`` for ``aws``."""
+    """Return the region that botocore uses for a partition's global services: ``us-east-1`` for ``aws``."""
     partitions: dict[str, Any] = new_loader().load_data("partitions")
     return next(str(p["outputs"]["implicitGlobalRegion"]) for p in partitions["partitions"] if p["id"] == partition)
 

@@ -1,11 +1,11 @@
-"""Credentials by their exact text, so that what depends on their bytes alone is found out once.
+"""A cache of credentials by their exact text, so that everything that depends on the text only is computed once.
 
-A proxy presents the same text again at each stream that it opens. The key is a keyed digest of all of it (I16): it gives
-nothing away, and nobody can make two texts that share one. What is remembered ends with the signature (I17), and says who
-signed, never what was decided: time, accounts, tags and claim are looked at on every decision.
+A proxy presents the same text again at each stream that it opens. The cache key is a keyed digest of the whole text (I16):
+it reveals nothing, and nobody can make two texts with the same key. An entry expires with the signature (I17). It says who
+signed, never what was decided: every decision checks the time, the accounts, the tags and what the proxy asserts.
 
-Credentials that were approved before are kept apart from all others. STS vouches for every role of a listed account, even
-for a role of no proxy; credentials of such roles never evict one that was approved.
+Approved credentials have a cache of their own. STS vouches for every role of a listed account, even for roles that belong to
+no proxy. The credentials of such roles never evict an approved one.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from app.telemetry.metrics import Metrics
 
 # About 820 bytes for each entry: 107 MB when both caches are full. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
-# Credentials that were not approved, or not yet: in a storm they wait for their roles, and must not cost another STS call.
+# Credentials that are not approved yet: in a storm they wait for their roles, and must not cost a second STS call.
 MAX_UNAPPROVED: Final = 30_000
 MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
 _KEY_BYTES: Final = 32
@@ -31,7 +31,7 @@ _DIGEST_BYTES: Final = 32
 
 
 class KnownCredentials:
-    """A bounded memory of credentials that STS has vouched for."""
+    """A bounded cache of credentials that STS has vouched for."""
 
     def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
         self._clock = clock
@@ -47,17 +47,17 @@ class KnownCredentials:
         return len(self._approved) + len(self._unapproved)
 
     def key_of(self, credential: str) -> bytes:
-        """Return the key of a text: a keyed digest of all of it."""
-        # Text that is no Unicode, as JSON can hold it, is no credential; it has a key all the same.
+        """Return the key of a text: a keyed digest of the whole text."""
+        # JSON can contain text that is not valid Unicode. Such text is no credential, but it needs a key too.
         data = credential.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
 
     def recall(self, key: bytes) -> KnownCredential | None:
-        """Return what is known of the text of this key."""
+        """Return the cached credential with this key, or None."""
         return self._approved.get(key) or self._unapproved.get(key)
 
     def remember(self, known: KnownCredential) -> None:
-        """Cache a credential until its signature ends, apart from approved ones."""
+        """Cache a credential until its signature expires, in the cache of credentials that are not approved."""
         self._keep(known)
 
     def approve(self, known: KnownCredential) -> None:
@@ -72,7 +72,7 @@ class KnownCredentials:
 
 
 def share_texts(principal: Principal) -> Principal:
-    """Return an equal principal that holds once in memory what thousands of sessions of one role have in common."""
+    """Return an equal principal whose texts are shared in memory by all sessions of its role."""
     return Principal(
         partition=sys.intern(principal.partition),
         account=sys.intern(principal.account),

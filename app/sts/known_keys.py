@@ -1,8 +1,8 @@
 """Access key ids that STS has vouched for, and the account whose limits a call to STS counts against.
 
-Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint chooses the limits
-and the budget that the call counts against, and decides nothing else. A key id that STS has vouched for is better
-evidence: a proxy signs with the key of its session for hours, and an attacker who invents key ids does not know that key.
+Before STS has answered, the account of a credential is only a hint, decoded from the key id. This hint selects the limits
+and the budget for the call, and has no other effect. A key id that STS has vouched for is better evidence: a proxy signs
+with the key of its session for hours, and an attacker who invents key ids does not know that key.
 """
 
 import time
@@ -16,7 +16,7 @@ from app.local.clock import Timer
 
 VOUCHED_KEYS: Final = 100_000
 VOUCHED_SECONDS: Final = 24 * 3600.0
-# All keys that name no listed account and that STS has not vouched for: together they get what one account gets.
+# All keys that name no listed account and that STS has not vouched for. Together they get the limits of one account.
 OTHERS: Final = "others"
 
 
@@ -27,23 +27,23 @@ class KnownKeys:
         """Begin with no key.
 
         Args:
-            accounts: each listed account has limits of its own.
+            accounts: the list of accounts; each listed account has its own limits.
             timer: seconds of a monotonic clock.
         """
         self._accounts = accounts
         self._keys: TtlCache[str] = TtlCache(VOUCHED_KEYS, timer)
 
     def vouch(self, key_id: str, account: str) -> None:
-        """Remember that STS has vouched for a key.
+        """Remember that STS has vouched for a key, if its account is listed.
 
-        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for
-        known keys.
+        STS vouches for the keys of every AWS account: keys of accounts that are not listed must not use the limits for known
+        keys.
         """
         if account in self._accounts.current():
             self._keys.put(key_id, account, VOUCHED_SECONDS, owner=account)
 
     def account_of(self, key_id: str) -> str | None:
-        """Return the listed account of a key that STS has vouched for; the list may have changed since then."""
+        """Return the listed account of a key that STS has vouched for, or None. The list may have changed since then."""
         account = self._keys.get(key_id)
         return account if account in self._accounts.current() else None
 
@@ -53,6 +53,6 @@ class KnownKeys:
         return OTHERS if hint is None or hint not in self._accounts.current() else hint
 
     def owner_of(self, key_id: str) -> tuple[str, Priority]:
-        """Return the account whose limits a call with this key counts against, and whether STS has vouched for the key."""
+        """Return the account whose limits apply to a call with this key, and whether STS has vouched for the key."""
         account = self.account_of(key_id)
         return (self.hint_of(key_id), Priority.NEW) if account is None else (account, Priority.KNOWN)

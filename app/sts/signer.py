@@ -1,4 +1,4 @@
-"""Signing ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
+"""Sign ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ class SigningError(Exception):
 
 
 class CredentialsUnavailableError(SigningError):
-    """Whoever hands out the AWS credentials does not do so at this moment."""
+    """The source of the AWS credentials does not provide any at this moment."""
 
 
 def ambient_credentials() -> ReadOnlyCredentials:
-    """Return credentials as an ECS task finds them: the SDK's chain, which ends in the task role's endpoint.
+    """Return the credentials that an ECS task finds: the SDK's chain, which ends with the task role's endpoint.
 
     Raises:
         SigningError: there are none, or they are a user's long-term keys.
@@ -36,36 +36,39 @@ def ambient_credentials() -> ReadOnlyCredentials:
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """The keys of a role's session, and when it ends; None where the SDK does not know (keys out of variables)."""
+    """The keys of a role's session, and its expiry.
+
+    The expiry is None for keys from environment variables: the SDK does not know it.
+    """
 
     keys: ReadOnlyCredentials = field(repr=False)
     ends_at: datetime | None
 
 
 class RoleSession:
-    """The session of the ambient role, kept by the SDK and renewed by it before its end: for a process that lives on."""
+    """The session of the ambient role, for a long-running process: the SDK caches it and renews it before it expires."""
 
     def __init__(self) -> None:
         self._credentials: Credentials | None = None
 
     def current(self) -> SessionKeys:
-        """Return the keys that hold at this moment.
+        """Return the keys that are valid at this moment.
 
         Raises:
             SigningError: there are none, or they are a user's long-term keys.
         """
         try:
             if self._credentials is None:
-                # botocore's session and not boto3's: the chain is the same one, with less around it in memory.
+                # botocore's session instead of boto3's: it has the same chain, and takes less memory.
                 self._credentials = new_session().get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except Exception as error:  # the chain of credentials raises what it likes; it ends in a sentence
+        except Exception as error:  # the chain of credentials can raise any exception; the caller gets one sentence
             told = _ended(self._credentials, error) or f"the AWS credentials could not be fetched: {error}"
             raise CredentialsUnavailableError(told) from error
-        # It has no public name; a test holds that it is there.
+        # The attribute has no public name; a test checks that it exists.
         ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)
         if ends_at is None:
-            self._credentials = None  # nothing that renews itself: look again the next time
+            self._credentials = None  # these credentials are not renewed by the SDK: search again the next time
         if frozen is None:
             raise SigningError(
                 "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
@@ -79,9 +82,9 @@ class RoleSession:
 
 
 def _ended(credentials: Credentials | None, error: Exception) -> str | None:
-    """Return the error for fetched credentials that had ended already: this host's clock is probably ahead."""
+    """Return the error for credentials that had expired before they arrived: this host's clock is probably ahead."""
     ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
-    # botocore has no type of its own for it; what its fetchers raise are others.
+    # botocore has no exception type for this case; its fetchers raise other types for other errors.
     if type(error) is not RuntimeError or ends_at is None:
         return None
     seconds = (datetime.now(UTC) - ends_at).total_seconds()
@@ -115,7 +118,7 @@ def presign(
     audience_header: str = "x-kuma-audience",
     expires: int = MAX_EXPIRES,
 ) -> str:
-    """Return the presigned URL that a native credential holds; the audience is signed and not in it.
+    """Return the presigned URL of a native credential. The URL does not contain the audience that it is signed for.
 
     It is always signed for AWS's own host, whatever ``AWS_ENDPOINT_URL*`` says.
     """
