@@ -1,1 +1,1 @@
-"""IAM: the client, the access to other accounts, what is remembered of roles, and the calls in front of it."""
+"""IAM: the client, the access to other accounts, the cache of roles, and the queue of calls."""

@@ -1,7 +1,7 @@
-"""Whose credentials read the roles of an account: the service's own, or the account's reader role's (I13, I25).
+"""Choose the credentials that read an account's roles: the service's own, or those of the reader role (I13, I25).
 
-``iam:GetRole`` takes a name and answers for the account of whoever asks. So the account picks the credentials, and they are
-never shared between accounts: that was CVE-2025-11621 and CVE-2025-59048.
+``iam:GetRole`` takes only a name, and answers for the account of its caller. So the account determines the credentials, and
+accounts never share them: sharing caused CVE-2025-11621 and CVE-2025-59048.
 """
 
 import time
@@ -24,22 +24,22 @@ from app.iam.own_account import OwnAccount, OwnAccountError, read_own_account
 from app.iam.reader_roles import ReaderRoles
 from app.local.clock import Timer
 
-# Shown in the other account's CloudTrail.
+# The name of the session in the other account's CloudTrail.
 _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IamOptions:
-    """How IAM is reached, and as whom.
+    """How IAM is reached, and with which credentials.
 
     Attributes:
-        partition: the partition of every role; it stands in the reader role's ARN.
-        region: of the service itself.
+        partition: the partition of every role; the reader role's ARN contains it.
+        region: the region of the service.
         sts: where AssumeRole and the service's own GetCallerIdentity go.
         iam: where GetRole goes.
         reader_role_name: the role to assume in other accounts, path included.
-        reader_external_id: its external id.
+        reader_external_id: the external id for that role.
     """
 
     partition: str
@@ -55,16 +55,16 @@ class IamOptions:
 
 
 class NoReaderRoleError(Exception):
-    """A role is in another account than the service, and no reader role is named."""
+    """A role is in another account than the service, and no reader role is configured."""
 
 
 class IamAccess:
-    """Finds credentials on first use and keeps them. Belongs to one event loop."""
+    """Finds credentials at their first use and caches them. An instance belongs to one event loop."""
 
     def __init__(
         self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic
     ) -> None:
-        """Find nothing yet."""
+        """Start without credentials."""
         self._options = options
         self._sts = SignedQueries(options.sts, pool, network)
         self._credentials = OwnCredentials(options.region, timer)
@@ -72,14 +72,14 @@ class IamAccess:
         self._readers = ReaderRoles(self._assume, timer)
 
     def close(self) -> None:
-        """Look for no credentials any more."""
+        """Stop the search for credentials."""
         self._credentials.close()
 
     async def obtain_credentials(self, deadline: float) -> None:
         """Find the service's own credentials.
 
         Raises:
-            UpstreamError: there are none before the deadline, in seconds of the event loop's clock.
+            UpstreamError: no credentials were found before the deadline, in seconds of the event loop's clock.
         """
         await self._credentials.get(deadline)
 
@@ -87,8 +87,8 @@ class IamAccess:
         """Return the account of the service's own credentials, asking STS the first time.
 
         Raises:
-            TimeoutError: not before the deadline, in seconds of the event loop's clock.
-            RefusedError, UpstreamError: STS could not be asked, or is not believed; it is asked again the next time.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
+            RefusedError, UpstreamError: STS could not be called, or its answer was rejected; the next call asks again.
         """
         return await self._account.get(deadline)
 
@@ -100,9 +100,9 @@ class IamAccess:
         """Return the credentials that read roles of an account.
 
         Raises:
-            NoReaderRoleError: it is another account than ours, and no reader role is named.
-            TimeoutError: not before the deadline, in seconds of the event loop's clock.
-            RefusedError, UpstreamError: STS could not be asked, or is not believed.
+            NoReaderRoleError: the account is not the service's own, and no reader role is configured.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
+            RefusedError, UpstreamError: STS could not be called, or its answer was rejected.
         """
         if account == await self._account.get(deadline):
             return await self._credentials.get(deadline)
@@ -113,7 +113,7 @@ class IamAccess:
         return await self._readers.get(account, deadline)
 
     def replace(self, account: str, expired: ReadOnlyCredentials) -> None:
-        """Forget credentials of `credentials_for` that AWS calls expired."""
+        """Forget credentials from `credentials_for` that AWS reports as expired."""
         self._readers.drop(account, expired)
         self._credentials.replace(expired)
 

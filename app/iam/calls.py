@@ -1,4 +1,4 @@
-"""The calls to IAM: a role is read once for all decisions that need it, and again before its time is over."""
+"""The calls to IAM: read a role once for all decisions that need it, and again before its cache entry expires."""
 
 import contextlib
 import time
@@ -21,18 +21,18 @@ from app.iam.role_cache import RoleKey, RoleTable
 from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
 
 IAM_IN_FLIGHT: Final = 4
-# In all accounts together. 60 accounts whose IAM begins to hang hold 240 of them.
+# Calls in flight over all accounts. 60 accounts whose IAM starts to hang take 240 of them.
 IAM_TOTAL_IN_FLIGHT: Final = 256
 IAM_TOTAL_UNPROVEN_IN_FLIGHT: Final = 128
 IAM_QUEUED: Final = 20_000
-# Saved up in a pause, as calls.
+# Calls saved up in a pause.
 IAM_BURST: Final = 2
-# As many calls as an account has in flight at once, since those fail together.
+# As many calls as an account may have in flight, because those fail together.
 IAM_FAILURES: Final = IAM_IN_FLIGHT
 
 
 class Roles:
-    """A `RoleSource` that remembers, and asks IAM within bounds."""
+    """A `RoleSource` with a cache, which calls IAM within limits."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class Roles:
         accounts: AccountList,
         options: CallOptions,
     ) -> None:
-        """Stand in front of IAM.
+        """Place the queue in front of IAM.
 
         Args:
-            source: asks IAM itself for one role.
-            pages: asks IAM itself for a page of roles; None: they are not read ahead.
-            table: remembers what IAM said.
-            accounts: whose roles are read.
-            options: the rate, and what is shared.
+            source: reads one role from IAM.
+            pages: reads a page of roles from IAM; None if roles are not read ahead.
+            table: the cache of roles.
+            accounts: the accounts whose roles are read.
+            options: the rate, and the objects shared with STS.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -92,18 +92,18 @@ class Roles:
             return stale
 
     def seconds_to_role(self, account: Hashable) -> float:
-        """Return the seconds until a role of an account could be read that was not asked for yet.
+        """Return the seconds until a new call for a role of an account could go out.
 
-        It is 0 while IAM does not answer, since a decision is to be told that, and not that it has to wait.
+        The result is 0 while IAM does not answer: then the decision should report that, and not a wait.
         """
         seconds = self._queue.order.wait_of_next(account, account, Priority.NEW)
         return 0.0 if seconds and self._queue.is_dead(account) else seconds
 
     def read_ahead(self, principal: Principal) -> None:
-        """Have the role read of a caller whose decision does not wait any more, but will be made again.
+        """Queue the call for a caller's role. The decision does not wait any more, but its caller will retry.
 
-        This costs no more than a decision that waits. The account has to be listed (I12). A role is not read if it is known,
-        or if IAM denied it or did not find it a moment ago (I18).
+        This costs no more than a decision that waits. The account has to be listed (I12). A role is not read if it is
+        cached, or if IAM has just denied it or not found it (I18).
         """
         key = RoleKey.of(principal)
         if (
@@ -113,23 +113,23 @@ class Roles:
         ):
             return
         with contextlib.suppress(AuthorizationError, UpstreamError):
-            # An `UpstreamError` means that the queue is full. The decision asks for the role when it is made again.
+            # An `UpstreamError` means that the queue is full. The decision asks for the role again at the retry.
             pending = self._submit(RoleQuery(key, admit(principal, self._accounts.current())))
             self._queue.abandon(pending)
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
-        """Remember a role that was read ahead.
+        """Cache a role that was read ahead.
 
         Raises:
-            AuthorizationError: ``role_id_mismatch``: it is not the key's.
+            AuthorizationError: ``role_id_mismatch``: the record is of another role than the key.
         """
         self._table.learn(key, role)
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read some of an account's roles at a time, in turn with the calls for single roles.
+        """Read one page of an account's roles, in turn with the calls for single roles.
 
         Raises:
-            UpstreamError: IAM could not be asked before the deadline.
+            UpstreamError: IAM could not be called before the deadline.
         """
         page = PageQuery(account, marker)
         pending = self._queue.get(page)
@@ -177,12 +177,12 @@ class Roles:
         return settled.answer
 
     def _refresh(self, key: RoleKey, admitted: AdmittedPrincipal) -> None:
-        """Read a role again while it is still believed; nobody waits for that."""
+        """Read a role again while its cache entry is fresh. No decision waits for that."""
         if self._queue.get(key) is None:
             try:
                 self._submit(RoleQuery(key, admitted, is_refresh=True))
             except UpstreamError:
-                return  # the queue is full: another try comes after a pause
+                return  # the queue is full: the next attempt comes after a pause
 
     def _submit(self, query: RoleQuery) -> Pending[IamQuery, Answer]:
         priority = Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN

@@ -1,6 +1,6 @@
-"""IAM: GetRole, for the tags and the unique id of the caller's role, and the pages of an account's roles.
+"""The client of IAM: GetRole, for the tags and the unique id of the caller's role, and pages of an account's roles.
 
-What comes out is what IAM said; `app.core.role_tags` finds out whether it is the caller's role.
+The client returns IAM's answer; `app.core.role_tags` checks whether it describes the caller's role.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from app.iam.role_cache import is_of
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
-# Of one answer. The largest GetRole of IAM's model: a trust policy of 131,072 characters, each of up to six bytes when
-# it is quoted, 50 tags of 384 characters, and some 10 kB of others: 900 kB. IAM counts no white space of a policy.
+# The largest answer of GetRole by IAM's model: a trust policy of 131,072 characters, each of up to six bytes when quoted; 50
+# tags of 384 characters; and about 10 kB of other text. Together 900 kB. IAM does not count white space in a policy.
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-# Of ``GetAccountAuthorizationDetails``: each role comes with all its policies, some 10 kB. The event loop takes 10 ms to
-# read a page of 1 MB, so pages are small. The roles of a page beyond the bound are read one by one.
+# The largest answer of ``GetAccountAuthorizationDetails``: each role comes with all its policies, about 10 kB. The event
+# loop takes 10 ms to read a page of 1 MB, so pages are small. Roles of a larger page are read one by one.
 PAGE_ROLES: Final = 100
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 PAGE_SECONDS: Final = 20.0
@@ -38,17 +38,17 @@ _Answer = TypeVar("_Answer")
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
-# For what the service looks up for itself.
+# The deadline for the service's own look-ups.
 _OWN_SECONDS: Final = 12.0
-# What comes of reading an account with the wrong credentials. Each has other causes as well.
+# IAM's errors when the wrong credentials read an account. Each error has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
 
 class IamRoles:
-    """The `RoleSource` that asks IAM itself."""
+    """The `RoleSource` that calls IAM."""
 
     def __init__(self, options: IamOptions, pool: HttpPool, network: NetworkOptions, metrics: Metrics) -> None:
-        """Ask over a pool of connections; call it inside the event loop, and `close` at the end."""
+        """Make a client over a pool of connections. Call it inside the event loop, and call `close` at the end."""
         self._options = options
         self._network = network
         self._metrics = metrics
@@ -56,11 +56,11 @@ class IamRoles:
         self._iam = SignedQueries(options.iam, pool, network)
 
     def close(self) -> None:
-        """Look for no credentials any more. Calls under way end with their decisions."""
+        """Stop the search for credentials. Calls in flight end with their decisions."""
         self._access.close()
 
     async def obtain_credentials(self) -> bool:
-        """Whether the service finds AWS credentials for itself; never raises for what AWS does."""
+        """Return whether the service finds its own AWS credentials. Errors of AWS are never raised."""
         try:
             await self._access.obtain_credentials(_soon())
         except AuthError:
@@ -68,7 +68,7 @@ class IamRoles:
         return True
 
     async def own_account(self) -> str | None:
-        """Return the service's own account, or None while AWS cannot be asked."""
+        """Return the service's own account, or None while AWS cannot be called."""
         try:
             return await self._access.own_account(_soon())
         except (AuthError, RefusedError, TimeoutError):
@@ -91,7 +91,7 @@ class IamRoles:
         return role
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read some of an account's roles at a time; see `app.iam.prefetch.RolePages`."""
+        """Read one page of an account's roles; see `app.iam.prefetch.RolePages`."""
         return await self._counted(lambda: self._get_page(account, marker, deadline))
 
     async def _counted(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -142,7 +142,7 @@ class IamRoles:
             raise _not_believed(error) from error
 
     async def _ask(self, account: str, query: Query, deadline: float) -> HttpReply:
-        """Ask with the account's credentials; where AWS calls them expired, once more with new ones."""
+        """Call IAM with the account's credentials. If AWS reports them as expired, call once more with new ones."""
         began_in_time = deadline - asyncio.get_running_loop().time() >= self._network.total_timeout
         try:
             credentials = await self._access.credentials_for(account, deadline)
@@ -157,7 +157,7 @@ class IamRoles:
                     raise
                 return await self._iam.ask(query, renewed, deadline)
         except TimeoutError as error:
-            # A call of STS that others wait for as well, and that goes on.
+            # This cancels no call to STS: other decisions wait for that call too, and it goes on.
             kind = UpstreamDownError if began_in_time else OutOfTimeError
             raise kind(Reason.IAM_UNAVAILABLE, "no credentials for the account before the deadline") from error
 
@@ -201,10 +201,11 @@ def _soon() -> float:
 
 
 def _read_refusal(error: RefusedError) -> AuthError:
-    """Map AWS's error code; the action tells GetRole from the AssumeRole before it."""
+    """Convert AWS's error code into a reason. The action shows whether GetRole failed, or the AssumeRole before it."""
     if error.code in THROTTLING_CODES:
         return UpstreamError(Reason.IAM_THROTTLED, str(error))
-    # No IAM policy denies GetCallerIdentity; a VPC endpoint's does, and no policy of ours mends that.
+    # No IAM policy can deny GetCallerIdentity, but the policy of a VPC endpoint can. A change of IAM policies would not help
+    # then.
     if error.code in ACCESS_DENIED_CODES and error.action != "GetCallerIdentity":
         return UpstreamError(Reason.IAM_ACCESS_DENIED, str(error))
     if error.code == "NoSuchEntity" and error.action == "GetRole":

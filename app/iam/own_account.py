@@ -1,4 +1,4 @@
-"""The service's own account, from what STS answers the service itself. It picks the credentials of every call to IAM.
+"""Find the service's own account: STS answers it. It determines the credentials of every call to IAM.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 """
@@ -15,27 +15,27 @@ from app.limits.single_flight import SingleFlight
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# Between two calls to STS about whose credentials ours are; see `OwnAccount.doubt`.
+# The pause between two calls to STS for the account of the service's own credentials; see `OwnAccount.doubt`.
 DOUBT_SECONDS: Final = 30.0
-# The deadline of one call: it covers the search for credentials and two attempts.
+# The deadline of one call. It covers the search for credentials and two attempts.
 ASK_SECONDS: Final = 12.0
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
 
 class OwnAccountError(Exception):
-    """The answer does not agree with itself or with the partition. The message holds nothing of it."""
+    """The answer contradicts itself or the partition. The message contains nothing of the answer."""
 
 
 def read_own_account(identity: IdentityDocument, partition: str) -> str:
     """Return the 12-digit account of a GetCallerIdentity answer.
 
     Args:
-        identity: what STS answered.
-        partition: of every role, and so of ourselves.
+        identity: the answer of STS.
+        partition: the partition of every role, and so of the service itself.
 
     Raises:
-        OwnAccountError: no account of 12 digits, or an ARN of another account or partition.
+        OwnAccountError: the answer has no account of 12 digits, or an ARN of another account or partition.
     """
     if not _ACCOUNT.fullmatch(identity.account):
         raise OwnAccountError("STS answered the service itself without an account")
@@ -49,13 +49,13 @@ def read_own_account(identity: IdentityDocument, partition: str) -> str:
 
 
 class OwnAccount:
-    """Asks STS once, and remembers the account for as long as nothing speaks against it."""
+    """Asks STS once, and keeps the account until an answer of IAM contradicts it."""
 
     def __init__(self, ask: Callable[[float], Awaitable[str]], timer: Timer = time.monotonic) -> None:
-        """Know nothing yet.
+        """Start without an account.
 
         Args:
-            ask: asks STS before a moment of the event loop's clock, and raises when its answer is not believed.
+            ask: calls STS with a deadline of the event loop's clock, and raises if the answer is rejected.
             timer: seconds of a monotonic clock.
         """
         self._ask = ask
@@ -68,7 +68,7 @@ class OwnAccount:
         """Return the account, asking STS the first time.
 
         Raises:
-            TimeoutError: not before the deadline, in seconds of the event loop's clock; the call goes on.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock; the call goes on.
             Exception: what ``ask`` raises.
         """
         if self._account is None:
@@ -76,14 +76,14 @@ class OwnAccount:
         return self._account
 
     def doubt(self) -> None:
-        """Ask STS again for the account of our credentials: IAM's answers suggest another account.
+        """Ask STS again for the account of the service's credentials, because IAM's answers suggest another account.
 
-        The account can change while the service runs: expired credentials are replaced by what the SDK's chain finds then,
-        such as those of an edited profile. STS may also have named another account once. Without a doubt, the service would
-        read roles with its own credentials where it needs a reader role, or the reverse, until it is restarted.
+        The account can change while the service runs: the SDK's chain replaces expired credentials, for example by those of
+        an edited profile. STS may also have answered a wrong account once. Without this check, the service could use its own
+        credentials where it needs a reader role, or the reverse, until it is restarted.
 
-        STS is asked at most once in `DOUBT_SECONDS`, whatever IAM answers. What is known stays until STS says otherwise, so
-        an outage of STS changes nothing. Nobody waits for the answer.
+        STS is called at most once in `DOUBT_SECONDS`, whatever IAM answers. The known account stays until STS answers
+        another one, so an outage of STS changes nothing. No decision waits for the answer.
         """
         if self._account is not None and self._timer() >= self._doubt_from:
             self._single_flight.start(None, self._learn)

@@ -1,7 +1,7 @@
-"""Roles read by pages, before anybody asks: a page holds what would take hundreds of ``GetRole`` calls.
+"""Read roles by pages, ahead of their proxies: one page replaces hundreds of ``GetRole`` calls.
 
-Pages wait in the same queue as everything else towards IAM, in the background. Where the permission is missing, or IAM is
-away, nothing is lost: the roles are read one by one when their proxies come.
+Pages wait in the same queue as all other calls to IAM, in the background. If the permission is missing or IAM does not
+answer, the service reads each role when its proxies connect.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from app.iam.upstream import PAGE_SECONDS
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# An account whose policy does not allow it is asked again after this time.
+# An account whose policy does not allow this is tried again after this time.
 DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
 # An account has at most 5,000 roles, which are 25 full pages; IAM may make a page shorter.
@@ -26,7 +26,7 @@ MAX_PAGES: Final = 100
 
 
 class RolePrefetch:
-    """Keeps the roles of every listed account known."""
+    """Keeps the roles of every listed account in the cache."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class RolePrefetch:
         self._denied_until: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Read all of them again and again, before their time to live is over, until it is cancelled."""
+        """Read all roles again and again, each time before their cache entries expire, until it is cancelled."""
         while True:
             await self.read_all()
             await asyncio.sleep(self._pause)
@@ -60,7 +60,7 @@ class RolePrefetch:
 
         try:
             accounts = sorted(self._accounts.current())
-        except UpstreamError:  # the file of accounts is bad, which is said elsewhere
+        except UpstreamError:  # the file of accounts is invalid, which is logged elsewhere
             return
         await asyncio.gather(*(read(account) for account in accounts))
 
@@ -96,7 +96,7 @@ class RolePrefetch:
         return await self._roles.read_page(account, marker, deadline)
 
     def _learn(self, account: str, page: RolePage) -> int:
-        """Keep the roles that are the account's; return how many."""
+        """Cache the roles that belong to the account. Return how many."""
         kept = 0
         for role in page.roles:
             try:
@@ -108,10 +108,10 @@ class RolePrefetch:
 
 
 def _require_progress(marker: str, seen: set[str], calls: int) -> None:
-    """Refuse to follow repeated markers for ever.
+    """Reject pages that would never end.
 
     Raises:
-        UpstreamError: ``iam_unavailable``: the marker came before, or there are more pages than an account has roles for.
+        UpstreamError: ``iam_unavailable``: IAM repeated a marker, or sent more pages than an account can fill.
     """
     if marker in seen:
         raise UpstreamError(Reason.IAM_UNAVAILABLE, f"IAM repeated the marker of a page, after {calls} pages")

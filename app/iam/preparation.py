@@ -1,4 +1,4 @@
-"""What the service does for itself once it listens: find its credentials and its account, and read roles ahead."""
+"""The service's own work after it listens: find its credentials and its account, and read roles ahead."""
 
 import asyncio
 from typing import Final
@@ -8,7 +8,7 @@ from app.iam.prefetch import RolePrefetch
 from app.telemetry.audit import get_logger
 from app.telemetry.readiness import Readiness
 
-# Looking for our own credentials and account: at once, then less and less often.
+# Pauses between the searches for the service's own credentials and account: none at first, then longer and longer ones.
 _FIRST_RETRY_SECONDS: Final = 1.0
 _LAST_RETRY_SECONDS: Final = 30.0
 
@@ -21,13 +21,13 @@ async def prepare(
     accounts: frozenset[str],
     has_reader_role: bool,
 ) -> None:
-    """Obtain our own credentials, then warn about accounts that cannot be read. AWS may come up later.
+    """Obtain the service's own credentials, then warn about accounts that cannot be read. AWS may become available later.
 
     Args:
-        iam: the client.
-        readiness: is told when there are credentials.
-        prefetch: reads roles ahead; None: they are not.
-        accounts: that are listed.
+        iam: the client of IAM.
+        readiness: records when there are credentials.
+        prefetch: reads roles ahead; None if they are not read ahead.
+        accounts: the listed accounts.
         has_reader_role: whether a role is configured that reads the roles of other accounts.
     """
     log = get_logger()

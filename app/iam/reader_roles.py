@@ -1,6 +1,7 @@
-"""The reader roles of other accounts: an entry an account, assumed with the service's own credentials (I13, I25).
+"""The reader roles of other accounts: one session for each account, assumed with the service's own credentials (I13, I25).
 
-An entry is some 3 kB: the credentials and their end. It is renewed after three quarters of its life while it still signs.
+A session takes about 3 kB: the credentials and their expiry. It is renewed after three quarters of its life, and signs until
+the renewal succeeds.
 """
 
 import asyncio
@@ -21,10 +22,10 @@ from app.telemetry.audit import get_logger
 
 # As many accounts as have a budget towards IAM.
 MAX_SESSIONS: Final = 10_000
-# After so much of its life a session is renewed; then at most so often.
+# A session is renewed after this fraction of its life; further attempts have this pause.
 REFRESH_AFTER: Final = 0.75
 RENEW_PAUSE_SECONDS: Final = 10.0
-# The deadline of one AssumeRole: it covers the search for the service's own credentials and two attempts.
+# The deadline of one AssumeRole call. It covers the search for the service's own credentials and two attempts.
 ASSUME_SECONDS: Final = 12.0
 
 
@@ -35,7 +36,7 @@ class _Session:
 
 
 class ReaderRoles:
-    """The sessions, each of which is assumed once for all who wait for it."""
+    """The sessions. Each is assumed once for all calls that wait for it."""
 
     def __init__(
         self,
@@ -43,12 +44,12 @@ class ReaderRoles:
         timer: Timer = time.monotonic,
         clock: Clock = utc_now,
     ) -> None:
-        """Assume nothing yet.
+        """Start without sessions.
 
         Args:
-            assume: assumes the role of an account before a moment of the event loop's clock, or raises.
+            assume: assumes the role of an account with a deadline of the event loop's clock, or raises.
             timer: seconds of a monotonic clock.
-            clock: the time of day, which AWS tells the end of a session in.
+            clock: the time of day, since AWS names the expiry of a session as a date.
         """
         self._assume = assume
         self._timer = timer
@@ -60,7 +61,7 @@ class ReaderRoles:
         """Return credentials of an account's reader role.
 
         Raises:
-            TimeoutError: not before the deadline, in seconds of the event loop's clock; the call goes on.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock; the call goes on.
             Exception: what ``assume`` raises.
         """
         session = self._sessions.get(account)
@@ -72,7 +73,7 @@ class ReaderRoles:
         return session.credentials
 
     def drop(self, account: str, expired: ReadOnlyCredentials) -> None:
-        """Forget a session that AWS calls expired, whatever it said about its end."""
+        """Forget a session that AWS reports as expired, even if its stated expiry lies ahead."""
         session = self._sessions.get(account)
         if session is not None and session.credentials is expired:
             self._sessions.drop(account)
@@ -88,6 +89,6 @@ class ReaderRoles:
         try:
             return await self._begin(account)
         except (AuthError, RefusedError) as error:
-            # Nobody is refused yet, but somebody will be.
+            # No call fails yet, but calls will fail when the session expires.
             get_logger().warning("reader role not renewed", account=account, detail=str(error))
             raise

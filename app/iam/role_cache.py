@@ -1,6 +1,6 @@
-"""What IAM said about roles, and for how long it may be used. A table: it asks nobody.
+"""The roles that IAM answered, and how long each may be used. This table makes no calls.
 
-A role is in one of these states, in the order in which they are looked for. What IAM says next ends the state before it.
+A role is in one of these states. The table checks them in this order. IAM's next answer ends the previous state.
 
 ===============  ==============================================  ====================================================
 state            holds                                           a decision gets
@@ -15,8 +15,8 @@ stale            from the time to live until ``max_stale``       the answer of a
 unknown          otherwise                                       the answer of a call
 ===============  ==============================================  ====================================================
 
-Roles are remembered, never decisions. Of IAM's errors these two are remembered (I18), each for exactly one role id. The key
-holds the role's unique id and its name. The record of another role than the key's is in a cache of its own.
+The table stores roles, never decisions. Of IAM's errors it stores two, missing and denied (I18), each for exactly one role
+id. The key contains the role's unique id and its name. Mismatched records have a separate cache.
 """
 
 import time
@@ -38,22 +38,24 @@ MAX_MISMATCHED_ROLES: Final = 10_000
 MAX_MISSING_ROLES: Final = 10_000
 # A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
 ACCESS_DENIED_SECONDS: Final = 30.0
-# IAM answered with another role than the caller's: one that was made anew under its name, which IAM may tell with a delay.
-# Short, since the caller may be the new one; but not nothing, or each try of the old one's proxies would cost a call.
+# IAM answered with another role than the caller's: the role was recreated under its name, and IAM may report that with a
+# delay. The time is short, because the caller may have the new role. It is not zero, because each retry of the old role's
+# proxies would cost a call.
 MISMATCH_SECONDS: Final = 10.0
-# A session outlives its role by hours, and each try of its proxies would cost a call. Short, since a role that was made a
-# moment ago may not be visible yet.
+# A session outlives its deleted role by hours, and each retry of its proxies would cost a call. The time is short, because a
+# role that was created a moment ago may not be visible yet.
 NOT_FOUND_SECONDS: Final = 10.0
-# For this time, a role that was not found waits in a queue of its own, which gets every second turn of new roles.
+# During this time, the calls for a role that was not found wait in a separate queue, which gets every second turn of new
+# roles.
 MISSING_SECONDS: Final = 600.0
-# A role that is asked for after so much of its time is read again, while nobody waits for it.
+# A role that a decision uses after this fraction of its time to live is read again in the background.
 REFRESH_AFTER: Final = 0.75
-# If that fails, the next try comes after so much of its time.
+# If that fails, the next attempt comes after this fraction of the time to live.
 REFRESH_PAUSE: Final = 0.05
 
 
 class RoleKey(NamedTuple):
-    """One role for ever. The id alone is unique in AWS, but the record must be that of the name as well (I16)."""
+    """The key of one role. The id alone is unique in AWS, but the record must have the same name as well (I16)."""
 
     partition: str
     account: str
@@ -66,7 +68,7 @@ class RoleKey(NamedTuple):
         return cls(principal.partition, principal.account, principal.role_id, principal.role)
 
     def digest(self) -> bytes:
-        """Return it as bytes that no other role has."""
+        """Return the key as bytes that no other role has."""
         return frame(*self)
 
 
@@ -83,18 +85,19 @@ class _Missing(NamedTuple):
 
 
 class RoleTable:
-    """Roles by their key, in the states of this module.
+    """Roles by their key, in the states that this module's docstring lists.
 
-    The time to live is the delay of a tag change (I17). ``max_stale`` is the delay of a revocation while IAM is down.
+    A tag change takes effect after the time to live at the latest (I17); a revocation while IAM is down, after
+    ``max_stale``.
     """
 
     def __init__(self, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic) -> None:
         """Make an empty table.
 
         Args:
-            metrics: shows the size.
-            ttl: seconds for which a role is believed.
-            max_stale: seconds for which it is believed while IAM cannot be asked; at least ``ttl``.
+            metrics: reports the size.
+            ttl: seconds for which a role is fresh.
+            max_stale: seconds for which a role may be used while IAM cannot be called; at least ``ttl``.
             timer: seconds of a monotonic clock.
         """
         self.ttl = ttl
@@ -107,14 +110,14 @@ class RoleTable:
         metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
-        """Return the role while it is fresh or due for refresh; while it is mismatched, the other role of its name."""
+        """Return the role if it is fresh or due for refresh. If it is mismatched, return the other role with its name."""
         known = self._known.get(key)
         if known is not None and self._timer() < known.fresh_until:
             return known.role
         return self._mismatched.get(key)
 
     def stale(self, key: RoleKey) -> RoleRecord | None:
-        """Return a role that may be used while IAM cannot be asked: fresh or stale."""
+        """Return a role that may be used while IAM cannot be called: fresh or stale."""
         known = self._known.get(key)
         return None if known is None else known.role
 
@@ -131,7 +134,7 @@ class RoleTable:
         return self._missing.get(key) is not None
 
     def begin_refresh(self, key: RoleKey) -> bool:
-        """Whether the role is due for refresh. If so, it is due again only after a pause."""
+        """Return whether the role is due for refresh. After True, the role is due again only after a pause."""
         known, now = self._known.get(key), self._timer()
         if known is None or not known.refresh_at <= now < known.fresh_until:
             return False
@@ -139,16 +142,16 @@ class RoleTable:
         return True
 
     def learn(self, key: RoleKey, role: RoleRecord) -> None:
-        """Remember a role that was read without anybody asking for it.
+        """Cache a role that was read ahead.
 
         Raises:
-            AuthorizationError: ``role_id_mismatch``: it is not the key's.
+            AuthorizationError: ``role_id_mismatch``: the record is of another role than the key.
         """
         require_same_record(key.partition, key.account, key.name, key.role_id, role)
         self.put(key, role, age=0.0)
 
     def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
-        """Make a role fresh, or stale by its age: IAM sent it so many seconds ago. A newer record of it stays."""
+        """Make a role fresh, or stale, by its age: the seconds since IAM sent it. A newer cached record stays."""
         written = self._timer() - age
         known = self._known.get(key)
         if known is not None and written + self.ttl < known.fresh_until:
@@ -169,18 +172,18 @@ class RoleTable:
         self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
 
     def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
-        """Make a role mismatched: IAM answered with another role of its name."""
+        """Make a role mismatched: IAM answered with another role of the same name."""
         self._forget(key)
         self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
 
     def _forget(self, key: RoleKey) -> None:
-        """Make a role unknown: it has one state at a time."""
+        """Make a role unknown: a role has one state at a time."""
         for cache in (self._known, self._mismatched, self._missing, self._denied):
             cache.drop(key)
 
 
 def is_of(principal: Principal, role: RoleRecord) -> bool:
-    """Whether a record is that of the caller's role (I13)."""
+    """Whether a record describes the caller's role (I13)."""
     try:
         require_same_role(principal, role)
     except AuthorizationError:

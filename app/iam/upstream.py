@@ -1,4 +1,4 @@
-"""IAM behind its queue: what a call asks, what is checked when its turn comes, and what is remembered of the answer."""
+"""IAM behind its queue: the content of a call, the checks at its turn, and the caching of its answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable, is_of
 from app.store.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
 
-# Of one GetRole with both of its attempts, and of one page.
+# The deadlines of one GetRole, both attempts included, and of one page.
 IAM_CALL_SECONDS: Final = 8.0
 PAGE_SECONDS: Final = 30.0
 
@@ -27,10 +27,10 @@ class RolePages(Protocol):
     """IAM, page by page."""
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read the page that begins at a marker, before a moment of the event loop's clock.
+        """Read the page that begins at a marker. The deadline is in seconds of the event loop's clock.
 
         Raises:
-            UpstreamError: IAM could not be asked.
+            UpstreamError: IAM could not be called.
         """
 
 
@@ -39,9 +39,9 @@ class RoleQuery:
     """One GetRole.
 
     Attributes:
-        key: of the role.
-        admitted: whose role it is.
-        is_refresh: whether the role is still believed, and is read ahead of the end of its time.
+        key: the key of the role.
+        admitted: the caller that has the role.
+        is_refresh: True if the cached role is still fresh, and is read again before it expires.
     """
 
     key: RoleKey
@@ -93,14 +93,14 @@ class IamUpstream:
         return IAM_CALL_SECONDS if isinstance(query, RoleQuery) else PAGE_SECONDS
 
     def recheck(self, query: IamQuery) -> Answer | None:
-        """Check that the account is still listed (I12), and that the role was not read ahead meanwhile."""
+        """Check that the account is still listed (I12), and that the role has not been cached meanwhile."""
         if isinstance(query, PageQuery):
             return None
         admit(query.admitted.principal, self._accounts.current())
         return None if query.is_refresh else self._table.fresh(query.key)
 
     async def look(self, query: RoleQuery) -> RoleRecord | None:
-        """Return what another replica was answered, and remember it."""
+        """Return the answer that another replica stored, and cache it."""
         if self.replicas is None:
             return None
         return await self.replicas.look(query.key.digest(), self._reader(query))
@@ -125,7 +125,7 @@ class IamUpstream:
             self.replicas.give_up_claim(query.key.digest(), wait)
 
     async def call(self, query: IamQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> Answer:
-        """Ask IAM, and remember the role, or what it said instead (I18)."""
+        """Call IAM, and cache the role or the error (I18)."""
         if isinstance(query, PageQuery):
             if self._pages is None:
                 raise TypeError("roles cannot be read by pages")
@@ -158,7 +158,7 @@ class IamUpstream:
 
     def _reader(self, query: RoleQuery) -> Callable[[Opened], RoleRecord | None]:
         def read(opened: Opened) -> RoleRecord | None:
-            """Return what a replica was answered, if it is no older than that; keep an older one for an outage."""
+            """Return the record of another replica, if it is not older than allowed. Keep an older one for an outage."""
             try:
                 role = decode_role(opened.payload)
             except RecordError:
@@ -167,7 +167,7 @@ class IamUpstream:
                 return None
             age = max(0.0, opened.opened_at - opened.written_at)
             self._table.put(query.key, role, age=age)
-            # A record that has to be read again itself is no answer to a call that reads one again.
+            # A cached record that must be refreshed cannot answer the call that refreshes it.
             max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
             return role if age < max_age else None
 
