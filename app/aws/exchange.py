@@ -17,15 +17,15 @@ _ATTEMPTS: Final = 2
 
 
 class Exchange:
-    """Asks one service. What it asks must be idempotent, since a second attempt repeats it."""
+    """Sends requests to one service. A request must be idempotent, because a second attempt repeats it."""
 
     def __init__(self, name: str, unavailable: Reason, pool: HttpPool, options: NetworkOptions) -> None:
-        """Stand in front of the pool.
+        """Make an exchange over a pool of connections.
 
         Args:
-            name: of the service, for details.
-            unavailable: the reason of what this raises.
-            pool: has the connections.
+            name: the service's name, for details.
+            unavailable: the reason of the errors that this raises.
+            pool: the connections.
             options: the deadlines of one attempt.
         """
         self._name = name
@@ -42,18 +42,18 @@ class Exchange:
         max_bytes: int = MAX_REPLY_BYTES,
         seconds: float | None = None,
     ) -> HttpReply:
-        """Send a request, and once more on a new connection if that may help.
+        """Send a request. If that fails and a second attempt may help, send it once more on a new connection.
 
         Args:
-            origin: where to.
-            build: makes the bytes of one attempt.
-            deadline: when it must be over, in seconds of the event loop's clock.
-            max_bytes: of the answer's body.
-            seconds: for one attempt, where the pool's options are not to hold.
+            origin: the server.
+            build: returns the bytes of one attempt.
+            deadline: when the exchange must be over, in seconds of the event loop's clock.
+            max_bytes: the largest body of an answer.
+            seconds: for one attempt, instead of the pool's option.
 
         Raises:
-            OutOfTimeError: there was too little time to tell anything about the service.
-            UpstreamDownError: it did not answer, or failed inside.
+            OutOfTimeError: the time was too short to say anything about the service.
+            UpstreamDownError: the service did not answer, or failed with an internal error.
             UpstreamError: its answer is too large.
         """
         seconds = seconds or self._options.total_timeout
@@ -70,13 +70,13 @@ class Exchange:
                 raise UpstreamError(self._unavailable, f"the answer of {self._name} is not believed: {error}") from None
             except (HttpError, OSError, TimeoutError) as error:
                 if isinstance(error, TimeoutError) and not had_its_time:
-                    # It waited in queues too long to tell anything about the service.
+                    # The request waited in queues so long that the failure says nothing about the service.
                     raise OutOfTimeError(
                         self._unavailable, f"no answer of {self._name} in what was left of the time"
                     ) from None
                 if attempts_left and deadline - loop.time() > self._options.connect_timeout:
                     continue
-                # The class alone: an error's text can hold the URL, and with it the credential (I22).
+                # Only the class of the error: its text can contain the URL, and with it the credential (I22).
                 raise UpstreamDownError(
                     self._unavailable, f"no answer of {self._name}: {type(error).__name__}"
                 ) from None
@@ -88,7 +88,7 @@ class Exchange:
 
 
 def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    """Return what is sent. Each value was held to its grammar; that none begins a line of its own is looked at once more."""
+    """Return the bytes of a request. Each value was checked against its grammar; line breaks are checked once more here."""
     lines = [start, *(f"{name}: {value}" for name, value in headers)]
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
@@ -97,5 +97,5 @@ def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> by
 
 
 def _is_transient(reply: HttpReply) -> bool:
-    """Return whether a second try may help. After throttling it does not: a try at once adds to the load."""
+    """Return whether a second attempt may help. It does not after throttling, since an immediate retry adds to the load."""
     return reply.status in _SERVER_ERRORS and read_error_code(reply.body) not in THROTTLING_CODES

@@ -1,7 +1,7 @@
-"""The service's own AWS credentials, found by the SDK's chain and kept fresh by it, in one thread.
+"""The service's own AWS credentials. The SDK's chain finds and renews them, in one thread.
 
-The chain is boto3's (an ECS task's endpoint, IMDS, a web identity, a profile, variables), and it blocks. So it runs in a
-thread, the only one towards AWS, and nobody waits for it who can do without: while it renews, the last credentials sign.
+The chain is boto3's (an ECS task's endpoint, IMDS, a web identity, a profile, variables), and it blocks. So it runs in one
+thread. During a renewal the previous credentials still sign, so no call waits.
 """
 
 import asyncio
@@ -19,24 +19,25 @@ from app.core.reasons import Reason
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# Whoever has no credentials at all waits so long for them.
+# A call without any credentials waits this long for them.
 FIND_SECONDS: Final = 4.0
-# Between two tries to renew credentials that are still good, and between two tries to replace some that AWS calls expired.
+# The pause between two attempts to renew valid credentials, and between two attempts to replace credentials that AWS reports
+# as expired.
 RENEW_PAUSE_SECONDS: Final = 10.0
-# botocore takes a quarter of a signature's time to tell whether credentials are near their end.
+# botocore needs a quarter of a signature's time to check whether credentials are near their expiry.
 LOOK_PAUSE_SECONDS: Final = 1.0
 
 _Found = tuple[Credentials, ReadOnlyCredentials]
 
 
 class OwnCredentials:
-    """Found when they are asked for first. Belongs to one event loop."""
+    """Finds the service's credentials at their first use. An instance belongs to one event loop."""
 
     def __init__(self, region: str, timer: Timer = time.monotonic) -> None:
-        """Find nothing yet.
+        """Start without credentials.
 
         Args:
-            region: whose STS a web identity is exchanged at; botocore itself reads AWS_DEFAULT_REGION alone.
+            region: the region whose STS exchanges a web identity; botocore by itself reads only AWS_DEFAULT_REGION.
             timer: seconds of a monotonic clock.
         """
         self._region = region
@@ -48,11 +49,11 @@ class OwnCredentials:
         self._good_until = self._renew_from = self._replace_from = float("-inf")
 
     def close(self) -> None:
-        """Begin nothing more; a search under way is left to its end."""
+        """Start no further search. A search in progress runs to its end."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def get(self, deadline: float) -> ReadOnlyCredentials:
-        """Return credentials that are good at this moment; renew them in time, without waiting for that.
+        """Return credentials that are valid now. A renewal starts early, and no call waits for it.
 
         Raises:
             UpstreamDownError: there are none.
@@ -78,7 +79,7 @@ class OwnCredentials:
             self._source = self._last = None
 
     def _is_due(self, seconds: int | None) -> bool:
-        """Whether the credentials end within so many seconds, or (None) within botocore's time for renewing them."""
+        """Whether the credentials expire within so many seconds. None stands for botocore's own time for renewing them."""
         return isinstance(self._source, RefreshableCredentials) and self._source.refresh_needed(seconds)
 
     async def _wait(self, deadline: float) -> ReadOnlyCredentials:
@@ -90,13 +91,13 @@ class OwnCredentials:
         except TimeoutError as error:
             kind = UpstreamDownError if until <= deadline else OutOfTimeError
             raise kind(Reason.IAM_UNAVAILABLE, "the service's own AWS credentials were not found in time") from error
-        except Exception as error:  # the chain raises what it likes
+        except Exception as error:  # the chain can raise any exception
             raise UpstreamDownError(
                 Reason.IAM_UNAVAILABLE, f"the service has no AWS credentials of its own: {type(error).__name__}"
             ) from error
 
     def _find(self) -> asyncio.Future[_Found]:
-        """Have the thread look, unless it does already."""
+        """Start a search in the thread, unless one is running."""
         if self._search is None:
             self._renew_from = self._timer() + RENEW_PAUSE_SECONDS
             loop = asyncio.get_running_loop()
@@ -112,12 +113,12 @@ class OwnCredentials:
         if error is None:
             self._source, self._last = search.result()
         elif self._last is not None:
-            # Nobody is refused yet, but everybody will be.
+            # No call fails yet, but all calls will fail when the credentials expire.
             get_logger().warning("own credentials not renewed", detail=type(error).__name__)
 
 
 def _search(known: Credentials | None, region: str) -> _Found:
-    """Run in the thread: go through the chain, or have what it found last time renewed."""
+    """Search the chain, or renew the credentials of the last search. This runs in the thread."""
     source = known
     if source is None:
         session = boto3.Session(botocore_session=new_session(), region_name=region)

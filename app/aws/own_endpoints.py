@@ -1,6 +1,6 @@
-"""Where the service's own calls go, out of botocore's own partition and endpoint data.
+"""Find the endpoints of the service's own calls in botocore's own partition and endpoint data.
 
-Explicitly: neither ``~/.aws/config`` nor ``~/.aws/models`` nor AWS_DATA_PATH can lead them elsewhere.
+Neither ``~/.aws/config`` nor ``~/.aws/models`` nor AWS_DATA_PATH can redirect these calls.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ ServiceName = Literal["iam", "sts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnEndpoint:
-    """Where a service is asked, and what requests to it are signed for.
+    """The endpoint of a service, and the scope that requests to it are signed for.
 
     Attributes:
-        service: its name in the scope of signatures.
-        url: scheme, host and perhaps port, without a path.
+        service: the name of the service in the scope of signatures.
+        url: scheme, host and optional port, without a path.
         signing_region: the region in the scope.
     """
 
@@ -31,14 +31,14 @@ class OwnEndpoint:
 def find_own_endpoint(
     service: ServiceName, region: str, *, fips: bool = False, dual_stack: bool = False, url: str | None = None
 ) -> OwnEndpoint:
-    """Return the endpoint of a service for the callers of a region. IAM has one for all regions of a partition.
+    """Return the endpoint of a service for callers in a region. IAM has one endpoint for all regions of a partition.
 
     Args:
         service: IAM or STS.
-        region: a region that the settings have checked: the data is a template, and takes any text for one.
+        region: a region that the settings have checked, because the data is a template that accepts any text.
         fips: the FIPS endpoint (``AWS_USE_FIPS_ENDPOINT``).
-        dual_stack: the one with IPv6 (``AWS_USE_DUALSTACK_ENDPOINT``).
-        url: the operator's own choice instead, whose name is signed then (``AWS_ENDPOINT_URL_IAM``, ``…_STS``).
+        dual_stack: the endpoint with IPv6 (``AWS_USE_DUALSTACK_ENDPOINT``).
+        url: a URL that the operator sets instead; its host name is signed then (``AWS_ENDPOINT_URL_IAM``, ``…_STS``).
     """
     global_sts = {"UseGlobalEndpoint": False} if service == "sts" else {}
     found = _provider(service).resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack, **global_sts)

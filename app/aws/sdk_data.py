@@ -1,8 +1,8 @@
 """Sessions that use only the data files of the installed botocore, and no endpoint of a configuration file.
 
 botocore also loads service data from ``~/.aws/models`` and from the folders of ``AWS_DATA_PATH`` and ``data_path``, and
-prefers it to its own. Whoever can write there would choose the STS hosts and the host of IAM (I1, I25). Credentials still
-come from wherever the SDK finds them.
+prefers it to its own. Whoever can write there could choose the STS hosts and the host of IAM (I1, I25). The SDK still finds
+credentials in its usual places.
 """
 
 import botocore.session
@@ -10,13 +10,13 @@ from botocore.loaders import Loader
 
 
 def new_loader() -> Loader:
-    """Return a loader of botocore's own package data, and of nothing else."""
+    """Return a loader that reads only botocore's own package data."""
     return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
 
 
 def new_session() -> botocore.session.Session:
-    """Return a session with the SDK's usual chain of credentials, whose clients are made of that data."""
+    """Return a session with the SDK's usual chain of credentials, whose clients use only that data."""
     session = botocore.session.Session()
-    # boto3 adds a folder of its own package to a session's loader, so each session needs its own loader.
+    # boto3 adds a folder of its package to the loader of a session, so each session needs its own loader.
     session.register_component("data_loader", new_loader())
     return session

@@ -1,6 +1,6 @@
-"""Calls of AWS's query protocol that the service signs for itself: an action and its parameters out, XML or a refusal in.
+"""Calls of AWS's query protocol that the service signs itself. Input: an action and its parameters. Output: XML or an error.
 
-The signer is botocore's. What is not botocore's: the parameters, of which there are few, and the way (`Exchange`).
+botocore signs. This package writes the few parameters itself, and sends requests with `Exchange`.
 """
 
 from collections.abc import Mapping
@@ -36,10 +36,10 @@ class Query:
     """One call.
 
     Attributes:
-        action: its name: ``GetRole``.
-        parameters: its parameters, as the query protocol names them.
-        max_bytes: of its answer.
-        seconds: for one attempt, where it needs longer than others.
+        action: the name of the action, such as ``GetRole``.
+        parameters: the parameters, as the query protocol names them.
+        max_bytes: the largest body of the answer.
+        seconds: for one attempt, if this call needs longer than others.
     """
 
     action: str
@@ -49,12 +49,12 @@ class Query:
 
 
 class RefusedError(Exception):
-    """AWS answered, and not with 200.
+    """AWS answered with another status than 200.
 
     Attributes:
-        action: that was called.
-        status: of the answer.
-        code: AWS's error code, or nothing.
+        action: the action that was called.
+        status: the HTTP status.
+        code: AWS's error code, or empty.
     """
 
     def __init__(self, action: str, status: int, code: str) -> None:
@@ -65,26 +65,26 @@ class RefusedError(Exception):
 
 
 class SignedQueries:
-    """Asks one service with credentials of the service's own, or of a role that it has assumed (I25)."""
+    """Calls one service with the service's own credentials, or with those of a role that it has assumed (I25)."""
 
     def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions) -> None:
-        """Ask an endpoint over a pool of connections."""
+        """Make a client of an endpoint over a pool of connections."""
         self._endpoint = endpoint
         self._origin = Origin.of(endpoint.url)
         self._host = endpoint.url.partition("://")[2]
-        # Both services are asked for the sake of a role, which is what is not available then.
+        # Both services are called to read a role, so a failure means that IAM is unavailable.
         self._exchange = Exchange(_NAMES[endpoint.service], Reason.IAM_UNAVAILABLE, pool, options)
 
     async def ask(self, query: Query, credentials: ReadOnlyCredentials, deadline: float) -> HttpReply:
-        """Make a call, at most twice, and return its answer, which is a 200.
+        """Make a call, with at most two attempts, and return the body of its answer, whose status is 200.
 
         Args:
-            query: what is asked; it must be idempotent.
-            credentials: sign it.
-            deadline: when it must be over, in seconds of the event loop's clock.
+            query: the call; it must be idempotent.
+            credentials: the credentials that sign the call.
+            deadline: when the call must be over, in seconds of the event loop's clock.
 
         Raises:
-            RefusedError: any other answer.
+            RefusedError: AWS answered with another status.
             UpstreamError: as `Exchange.ask` does.
         """
         form = {"Action": query.action, "Version": _API_VERSIONS[self._endpoint.service], **query.parameters}
@@ -101,10 +101,10 @@ class SignedQueries:
         return reply
 
     def _sign(self, body: bytes, credentials: ReadOnlyCredentials) -> bytes:
-        """Return one attempt's bytes, signed at this moment.
+        """Return the bytes of one attempt, signed now.
 
-        Key, string to sign and signature are botocore's. The canonical request is written here, since every call has the
-        same few headers: with botocore's general way a signature takes two to three times as long.
+        botocore computes the key, the string to sign and the signature. The canonical request is written here, because every
+        call has the same few headers: botocore's general code takes two to three times as long for a signature.
         """
         moment = datetime.now(UTC).strftime(SIGV4_TIMESTAMP)
         signed = {"content-type": _FORM, "host": self._host, "x-amz-date": moment}
@@ -114,7 +114,7 @@ class SignedQueries:
         fields = "".join(f"{name}:{value}\n" for name, value in signed.items())
         canonical = f"POST\n/\n\n{fields}\n{names}\n{sha256(body).hexdigest()}"
         signer = SigV4Auth(credentials, self._endpoint.service, self._endpoint.signing_region)
-        request: Any = SimpleNamespace(context={"timestamp": moment})  # all that botocore takes of it
+        request: Any = SimpleNamespace(context={"timestamp": moment})  # botocore's signer reads only this
         signature = signer.signature(signer.string_to_sign(request, canonical), request)
         headers = [
             *signed.items(),
