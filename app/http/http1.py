@@ -1,7 +1,7 @@
-"""One connection of HTTP/1.1 as a client: bytes of a request out, one bounded answer in.
+"""One client connection of HTTP/1.1: it sends the bytes of a request, and reads one bounded answer.
 
-The parser is llhttp, in C, by way of httptools, which uvicorn reads its requests with. An answer that does not come to its
-own end (a length, or the last chunk) is none: what is cut short must not pass for what was said (I10).
+The parser is llhttp, in C, through httptools, which uvicorn uses too. An answer must reach the end that it declares (a
+length, or the last chunk). Otherwise it is rejected: a truncated answer must not be taken for a complete one (I10).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import httptools
 
 # A GetCallerIdentity answer has about 500 bytes.
 MAX_REPLY_BYTES: Final = 64 * 1024
-# With its head, the sizes of its chunks and what comes before the answer proper. A larger answer has as many times its own.
+# An answer with its head, chunk sizes and informational answers may be this many times as large as its body's limit.
 _WIRE_FACTOR: Final = 4
 MAX_REPLY_WIRE_BYTES: Final = _WIRE_FACTOR * MAX_REPLY_BYTES
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
@@ -24,25 +24,25 @@ _SUCCESSES: Final = range(200, 300)
 
 
 class HttpError(Exception):
-    """What came is no answer of HTTP that we would read."""
+    """The received bytes are not an HTTP answer that this client accepts."""
 
 
 class ReplyTooLargeError(HttpError):
-    """The answer goes beyond its bound."""
+    """The answer is larger than its limit."""
 
 
 class DisconnectedError(ConnectionError):
-    """The connection ended before the answer did."""
+    """The connection ended before the answer was complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer: nothing of it is decoded, unfolded or followed.
+    """An answer. Nothing in it is decoded, unfolded or followed.
 
     Attributes:
-        status: the final one.
-        headers: the first value of each, by its name in lower case.
-        body: without its transfer coding.
+        status: the final status.
+        headers: the first value of each header, by its name in lower case.
+        body: the body without its transfer coding.
     """
 
     status: int
@@ -50,23 +50,23 @@ class HttpReply:
     body: bytes = field(repr=False)
 
     def header(self, name: bytes) -> str:
-        """Return the text of a header, or nothing."""
+        """Return the text of a header, or an empty text."""
         return self.headers.get(name, b"").decode("latin-1")
 
     @property
     def request_id(self) -> str:
-        """AWS's request id, if it is one that can stand in a log; else nothing."""
+        """Return AWS's request id if it can be logged safely; otherwise an empty text."""
         request_id = self.header(b"x-amzn-requestid")
         return request_id if _REQUEST_ID.fullmatch(request_id) else ""
 
 
 class Connection(asyncio.Protocol):
-    """One exchange after the other, never two at once.
+    """A connection that carries one exchange after the other, never two at once.
 
     Attributes:
-        due: when the exchange under way must be over, in seconds of the event loop's clock; whoever owns the connection
-            looks at it (`app.http.pool`), since a timer for each exchange costs more than the exchange's parsing.
-        idle_since: when the last one ended.
+        due: when the current exchange must be over, in seconds of the event loop's clock. `app.http.pool` checks this value,
+            because a timer for each exchange would cost more than its parsing.
+        idle_since: when the last exchange ended.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,16 +86,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether another exchange may begin."""
+        """Whether another exchange may start."""
         return not self._broken and self._transport is not None and not self._transport.is_closing()
 
     async def exchange(self, request: bytes, due: float, max_bytes: int = MAX_REPLY_BYTES) -> HttpReply:
-        """Send a request and read its answer, whose body has at most so many bytes.
+        """Send a request and read its answer. The body of the answer has at most ``max_bytes``.
 
         Raises:
             DisconnectedError, OSError: the connection ended first.
-            HttpError: what came cannot be read.
-            TimeoutError: `fail` was called with one, since ``due`` is over.
+            HttpError: the answer cannot be read.
+            TimeoutError: `fail` was called with this error, because ``due`` has passed.
         """
         if self._transport is None or self._waiter is not None or not self.is_reusable:
             raise DisconnectedError("the connection is not free")
@@ -108,16 +108,19 @@ class Connection(asyncio.Protocol):
             return await self._waiter
         finally:
             if not self._complete:
-                # Whoever asked is gone, or it failed: what comes now would be taken for the next answer.
+                # The caller was cancelled, or the exchange failed: a late answer could be taken for the answer to the next
+                # request.
                 self.close()
             self._waiter = None
             self.due = float("inf")
 
     async def open_tunnel(self, authority: str, authorization: str | None, due: float) -> None:
-        """Ask a proxy for a tunnel (RFC 9110, 9.3.6). Afterwards the transport belongs to what is behind it.
+        """Ask a proxy for a tunnel (RFC 9110, 9.3.6).
+
+        Afterwards the transport carries the bytes of the server behind the proxy.
 
         Raises:
-            HttpError: the proxy refuses, or sends more than its answer.
+            HttpError: the proxy refuses, or sends bytes after its answer.
         """
         self._tunnel = True
         credentials = "" if authorization is None else f"Proxy-Authorization: {authorization}\r\n"
@@ -130,10 +133,10 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str) -> None:
-        """Speak TLS from here on, and verify the other side.
+        """Start TLS, and verify the server.
 
         Raises:
-            OSError: it cannot be verified (``ssl.SSLError`` is one), or went away.
+            OSError: the server cannot be verified (``ssl.SSLError``), or it disconnected.
         """
         if self._transport is None:
             raise DisconnectedError
@@ -143,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def fail(self, error: Exception) -> None:
-        """End the exchange under way, and the connection with it."""
+        """Fail the current exchange, and close the connection."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
         self.close()
@@ -161,7 +164,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; what nobody asked for ends the connection (an answer that comes too early: I19)."""
+        """Feed the parser.
+
+        Bytes without a request end the connection: an answer that comes too early must not be used (I19).
+        """
         if self._waiter is None or self._complete or self._parser is None:
             self.fail(HttpError("an answer that nobody asked for"))
             return
@@ -174,30 +180,30 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self.fail(HttpError("it switches protocols"))
         except httptools.HttpParserError as error:
-            # Its class alone: the text can hold what came.
+            # Only the class of the error: its text can contain received bytes.
             self.fail(HttpError(f"it cannot be read ({type(error).__name__})"))
 
     def eof_received(self) -> None:
-        """Have the transport close: there is no answer that an end of the connection would complete."""
+        """Let the transport close: an end of the connection never completes an answer."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the exchange under way, and let go of what holds this connection in turn, TLS's buffers among it."""
+        """Fail the current exchange, and drop all references to this connection, such as those in TLS buffers."""
         self.fail(exc or DisconnectedError())
         self._parser = self._transport = None
 
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the first one of each name."""
+        """Keep the first value of each name."""
         self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
-        """Where a tunnel was asked for, a success ends here: what follows belongs to who is behind it."""
+        """Stop at a successful answer to CONNECT: the following bytes come from the server behind the proxy."""
         if self._tunnel and self._status() in _SUCCESSES:
             self._answer(self._status())
 
     def on_body(self, body: bytes) -> None:
-        """Keep it up to its bound. Behind an answer that is whole there is nothing to keep."""
+        """Keep the body up to its limit. After the end of the answer, nothing is kept."""
         if self._complete:
             self._broken = True
             return
@@ -206,13 +212,13 @@ class Connection(asyncio.Protocol):
             self.fail(self._too_large())
 
     def on_message_begin(self) -> None:
-        """Read no second answer behind the first one: nobody asked for it."""
+        """Reject a second answer: no request was sent for it."""
         if self._complete:
             self._broken = True
             self._headers = {}
 
     def on_message_complete(self) -> None:
-        """Hand over the answer; an informational one comes before it, and is nothing by itself."""
+        """Return the answer to the caller. Informational answers (1xx) come first, and are ignored."""
         status = self._status()
         if status in _INFORMATIONAL and status != _SWITCHING_PROTOCOLS:
             self._headers, self._body = {}, bytearray()

@@ -1,4 +1,4 @@
-"""The one way to AWS: TLS, the proxy and the trusted certificates of every call to STS and IAM (invariant I9)."""
+"""The only path to AWS: TLS, the proxy and the trusted certificates of every call to STS and IAM (invariant I9)."""
 
 from dataclasses import dataclass, field
 
@@ -8,11 +8,11 @@ from app.local.trust import client_context
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
-    """How AWS is reached.
+    """How the service reaches AWS.
 
     Attributes:
-        proxy_url: one explicit proxy (``KMESH_AWSIAM_HTTPS_PROXY``).
-        ca_file: trust these certificates instead of certifi's (``AWS_CA_BUNDLE``).
+        proxy_url: the only proxy that is used (``KMESH_AWSIAM_HTTPS_PROXY``).
+        ca_file: certificates to trust instead of certifi's (``AWS_CA_BUNDLE``).
         connect_timeout: seconds for DNS, TCP, the proxy's tunnel and TLS.
         total_timeout: seconds for one attempt, the connection included.
     """
@@ -24,7 +24,7 @@ class NetworkOptions:
 
 
 def open_pool(options: NetworkOptions) -> HttpPool:
-    """Make the pool of connections; call it inside the event loop, and close the pool at the end."""
+    """Make the pool of connections. Call this inside the event loop, and close the pool at the end."""
     return HttpPool(
         client_context(options.ca_file), proxy_url=options.proxy_url, connect_timeout=options.connect_timeout
     )

@@ -1,8 +1,8 @@
-"""Connections to a few hosts, kept open: found or opened, lent for one exchange, and ended when their time is over.
+"""Open connections to a few hosts, lend each for one exchange at a time, and close those that are too old.
 
-Why not a library: the calls to STS are most of what a decision costs, and of the well-kept clients the fastest took three to
-four times the processor time of all that is here (docs/decisions/0017-own-client-for-sts.md). Nothing is read from
-the environment: no proxy, no netrc, no certificates (I9). Nothing is followed, decoded or stored.
+Why not a library: calls to STS are the largest cost of a decision, and the fastest maintained client took three to four
+times the processor time of this package (docs/decisions/0017-own-client-for-sts.md). The pool reads nothing from the
+environment: no proxy, no netrc, no certificates (I9). It follows no redirects, decodes no bodies and stores no cookies.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from app.limits.ttl_cache import TtlCache
 
 # Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
 MAX_CONNECTIONS: Final = 256
-# AWS closes an idle connection after about a minute; a load balancer or proxy on the way may do so sooner.
+# AWS closes an idle connection after about a minute; a load balancer or proxy on the path may do so sooner.
 IDLE_SECONDS: Final = 20.0
 DNS_SECONDS: Final = 10.0
 MAX_NAMES: Final = 256
-# How late an exchange may be ended: one clock for all of them.
+# The largest delay until a late exchange is ended: one timer checks all exchanges.
 _SWEEP_SECONDS: Final = 0.05
 _PORTS: Final = {"https": 443, "http": 80}
 
 
 class Origin(NamedTuple):
-    """Where requests are sent: scheme, host and port."""
+    """The server that requests are sent to: scheme, host and port."""
 
     scheme: str
     host: str
@@ -40,25 +40,28 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> "Origin":
-        """Read it from a URL that the settings have checked."""
+        """Make an origin from a URL that the settings have checked."""
         parts = urlsplit(url)
         return cls(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
 
     @property
     def authority(self) -> str:
-        """Host and port, as CONNECT wants them."""
+        """Return host and port in the form that CONNECT needs."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class HttpPool:
-    """Open connections by origin. The one that was used last is used next, so that those that are not needed grow old."""
+    """The open connections by origin.
+
+    The most recently used one is used next, so that unneeded ones become old and are closed.
+    """
 
     def __init__(self, context: ssl.SSLContext, *, proxy_url: str | None = None, connect_timeout: float) -> None:
-        """Begin; call it inside the event loop.
+        """Make an empty pool. Call this inside the event loop.
 
         Args:
-            context: verifies whoever is spoken to over TLS.
-            proxy_url: every connection goes through this proxy, in a tunnel.
+            context: the TLS context that verifies every server.
+            proxy_url: the proxy through which every connection is tunnelled; None for none.
             connect_timeout: seconds for DNS, TCP, the tunnel and TLS.
         """
         self._loop = asyncio.get_running_loop()
@@ -78,16 +81,16 @@ class HttpPool:
         """Send a request and read its answer.
 
         Args:
-            origin: where to.
-            request: its bytes, from the request line on.
-            due: when it must be over, in seconds of the event loop's clock.
-            fresh: on a connection of its own: one that was kept may have ended at the other side.
-            max_bytes: of the answer's body; on the wire, with all that is around it, four times as many.
+            origin: the server.
+            request: the bytes of the request, from the request line on.
+            due: when the exchange must be over, in seconds of the event loop's clock.
+            fresh: use a new connection, because the server may have closed an idle one.
+            max_bytes: the largest body of the answer; head, body and framing together may have four times as many bytes.
 
         Raises:
-            TimeoutError: there is no answer by then, or no connection in time.
-            OSError: no connection, or it ended first (`DisconnectedError`).
-            HttpError: what came cannot be read.
+            TimeoutError: there is no answer by ``due``, or no connection in time.
+            OSError: there is no connection, or it ended first (`DisconnectedError`).
+            HttpError: the answer cannot be read.
         """
         if self._loop.time() >= due:
             raise TimeoutError
@@ -104,13 +107,13 @@ class HttpPool:
             self._keep(origin, connection)
 
     async def close(self) -> None:
-        """Close all of them."""
+        """Close all connections."""
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in [*self._busy, *(connection for kept in self._idle.values() for connection in kept)]:
             connection.fail(DisconnectedError("the pool was closed"))
         self._idle.clear()
-        # The loop closes the sockets in its next turn; it may have none after this.
+        # The event loop closes the sockets in its next turn, and this turn may be its last one.
         await asyncio.sleep(0)
 
     def _take(self, origin: Origin) -> Connection | None:
@@ -129,7 +132,8 @@ class HttpPool:
         kept = self._idle.setdefault(origin, deque())
         kept.append(connection)
         if sum(map(len, self._idle.values())) > MAX_CONNECTIONS:
-            # The longest unused one of all hosts: credentials name the host, and there are more than a hundred.
+            # Close the connection of any host that has been idle longest. Credentials choose the host, and there are more
+            # than a hundred hosts.
             oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
             oldest.popleft().close()
 
@@ -147,7 +151,7 @@ class HttpPool:
         return connection
 
     async def _connect(self, origin: Origin, until: float) -> Connection:
-        """Try the addresses of a name one after the other, each but the last with half of the time that is left."""
+        """Try the addresses of a name one after the other. Each but the last one gets half of the time that is left."""
         *others, last = await self._resolve(origin.host)
         for address in others:
             with contextlib.suppress(OSError, TimeoutError):
@@ -156,7 +160,7 @@ class HttpPool:
         try:
             return await self._connect_to(last, origin)
         except OSError:
-            # Nobody is there any more: the name is looked up again.
+            # No address answered: look the name up again the next time.
             self._addresses.drop(origin.host)
             raise
 
@@ -172,7 +176,7 @@ class HttpPool:
         return connection
 
     async def _resolve(self, host: str) -> list[str]:
-        """Return the addresses of a name: remembered for a moment, since a storm opens hundreds of connections at once."""
+        """Return the addresses of a name. They are cached briefly, since a storm opens hundreds of connections at once."""
         known = self._addresses.get(host)
         if known is None:
             # The caller's time to connect is bounded; the lookup goes on for other callers.
@@ -190,7 +194,7 @@ class HttpPool:
             self._sweeper = self._loop.call_later(_SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        """End what is late, and what was not used for long. The clock stops when nothing is left to watch."""
+        """End late exchanges, and close idle connections. The timer stops when there is nothing to check."""
         self._sweeper = None
         now = self._loop.time()
         for connection in [connection for connection in self._busy if connection.due <= now]:
@@ -205,7 +209,7 @@ class HttpPool:
 
 
 def _basic(url: str) -> str | None:
-    """Return the credentials of a proxy's URL as it wants them."""
+    """Return the credentials in a proxy's URL as the value of an HTTP Basic header."""
     user, separator, _ = urlsplit(url).netloc.rpartition("@")
     if not separator:
         return None
