@@ -110,7 +110,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     def full(self, seconds: float) -> UpstreamError:
-        """Return the error of a decision whose call finds no place in the queue; a place is expected in ``wait`` seconds."""
+        """Return the error of a decision whose call finds no place in the queue; a place is expected in ``seconds``."""
         return overloaded(f"the queue of {self._upstream.name} is full", seconds)
 
     async def join(
