@@ -1,4 +1,4 @@
-"""An HTTP answer as plain values: ready for the ASGI channel of the hot path, and for FastAPI's routes alike."""
+"""An HTTP answer as plain values, which the hot path sends over ASGI and FastAPI's routes return."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -18,14 +18,14 @@ _BLOCK: Final = (
 
 
 class Answer(NamedTuple):
-    """Status, headers and body. It is never cached: each one is a verdict of its moment.
+    """Status, headers and body. An answer is never cached: it holds for one moment only.
 
     Attributes:
         status: the HTTP status.
-        media_type: of the body.
+        media_type: the media type of the body.
         body: the bytes.
-        request_id: echoed or made.
-        extra_headers: in lower case.
+        request_id: the id that the caller sent, or a new one.
+        extra_headers: further headers, with lower-case names.
     """
 
     status: int
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     extra_headers: Sequence[Header] = ()
 
     def headers(self) -> list[Header]:
-        """Return every header, in lower case."""
+        """Return every header, with lower-case names."""
         return [
             (b"content-type", self.media_type.encode("ascii")),
             (b"content-length", b"%d" % len(self.body)),
@@ -46,12 +46,12 @@ class Answer(NamedTuple):
         ]
 
     def _block(self) -> bytes:
-        """Return the lines of `headers` without further ones, as they leave; a test compares them."""
+        """Return the header lines of an answer without further headers, as bytes. A test compares them with `headers`."""
         return _BLOCK % (self.media_type.encode("ascii"), len(self.body), self.request_id.encode("ascii"))
 
     async def send(self, send: Send) -> None:
-        """Write it to an ASGI channel."""
-        # Further headers may end the connection.
+        """Send the answer over an ASGI channel."""
+        # Further headers may end the connection, so such an answer takes the usual way.
         if not self.extra_headers and send_at_once(send, self.status, self._block(), self.body):
             return
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers()})

@@ -1,4 +1,4 @@
-"""The ASGI applications: FastAPI with its OpenAPI description, and in front of it the hot path."""
+"""The ASGI applications: FastAPI with its OpenAPI description, and the hot path in front of it."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,7 +32,7 @@ _CALLER_TOKEN: Final = "callerToken"  # noqa: S105 - a scheme's name
 _OWN_HEADER: Final = "callerTokenHeader"
 _CREDENTIAL: Final = "credential"
 
-# The bare-ASGI endpoints read it, and FastAPI cannot see it.
+# The bare-ASGI endpoints read the body, so FastAPI does not see it.
 _CALL: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -44,7 +44,7 @@ Guard = Callable[[ASGIApp], ASGIApp]
 
 
 class HotPath:
-    """Answers the hot paths itself, and hands everything else to FastAPI."""
+    """Answers the hot paths itself, and passes all other requests to FastAPI."""
 
     def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint, tokens: TokenEndpoints | None = None) -> None:
         self._app = app
@@ -70,11 +70,11 @@ def build_api(
     guard: Guard | None = None,
     tokens: TokenEndpoints | None = None,
 ) -> ASGIApp:
-    """Build the application of the API's listener; the probes are left out when they have a listener of their own.
+    """Build the application of the API's listener. It has the probes, unless they have a listener of their own.
 
-    Tokens are issued where there are keys to sign them with.
+    It issues tokens if there are signing keys.
 
-    A guard stands in front of everything, and lets callers with a token through.
+    If there is a guard, only callers with a token pass.
     """
     app = _new_app("kuma-aws-iam", needs_token=guard is not None)
 
@@ -87,7 +87,7 @@ def build_api(
         openapi_extra=_CALL,
     )
     async def authenticate(request: Request) -> Response:
-        # The hot path answers before this is reached; it stands here to be described, and does the same.
+        # The hot path answers before this route is reached. The route exists for the description, and does the same.
         return to_response(await endpoint.answer(request.scope, request.receive))
 
     if with_probes:
@@ -99,7 +99,7 @@ def build_api(
 
 
 def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
-    """Describe the two paths that issue tokens; the hot path answers before these are reached."""
+    """Describe the two paths that issue tokens. The hot path answers before these routes are reached."""
 
     @app.post(
         TOKEN_PATH,
@@ -137,14 +137,14 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
 
 
 def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
-    """Build the application of the diagnostics' own listener."""
+    """Build the application of the separate listener for diagnostics."""
     app = _new_app("kuma-aws-iam diagnostics")
     add_probes(app, metrics, readiness)
     return app
 
 
 def _new_app(title: str, *, needs_token: bool = False) -> FastAPI:
-    # No interactive pages: they would load scripts from elsewhere.
+    # No interactive pages: they would load scripts from other hosts.
     app = FastAPI(
         title=title,
         version=__version__,
@@ -174,7 +174,10 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_security(description: dict[str, Any], *, needs_token: bool) -> None:
-    """Say what a caller shows; of Envoy's call also the credential, since OpenAPI knows no parameter of that name."""
+    """Describe what a caller must show.
+
+    For Envoy's call this includes the credential, because OpenAPI allows no parameter with that name.
+    """
     known = "A token of the service's KMESH_AWSIAM_CALLER_TOKEN_FILE."
     schemes: dict[str, dict[str, str]] = {}
     for path, operations in description["paths"].items():
@@ -199,7 +202,7 @@ def _header_scheme(name: str, description: str) -> dict[str, str]:
 
 
 def _problem_responses() -> dict[int | str, dict[str, Any]]:
-    """Describe every status with its reasons, out of the one table."""
+    """Describe every status with its reasons, from the table of reasons."""
     responses: dict[int | str, dict[str, Any]] = {}
     for status in sorted({explanation.status for explanation in EXPLANATIONS.values()} - {_NOT_FOUND}):
         reasons = [reason for reason, explanation in EXPLANATIONS.items() if explanation.status == status]
@@ -240,7 +243,7 @@ def _example(reason: Reason) -> dict[str, Any]:
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    """Answer what FastAPI itself refuses (unknown paths and methods) in the one format of problems."""
+    """Answer FastAPI's own errors (unknown paths and methods) in the format of problems."""
     not_found = isinstance(error, HTTPException) and error.status_code == _NOT_FOUND
     reason = Reason.NOT_FOUND if not_found else Reason.METHOD_NOT_ALLOWED
     response = to_response(reason_answer(reason, request_id_of(request.headers.raw)))

@@ -1,9 +1,8 @@
-"""An answer in one piece.
+"""Write a whole answer to the connection in one piece.
 
-ASGI takes the head of an answer and its body one after the other, and uvicorn examines each header of each answer. Ours are
-made of constants and of one id whose grammar was checked. So where the channel is uvicorn's own, an answer is written here
-as uvicorn would write it, byte for byte (a test compares them), and in all other cases not. What that saves is in
-docs/decisions/0022-overrides-of-uvicorn.md.
+ASGI sends the head and the body of an answer separately, and uvicorn checks each header of each answer. This service's
+headers consist of constants and of one id whose grammar was checked. So if the channel is uvicorn's own, this module writes
+the same bytes as uvicorn (a test compares them). docs/decisions/0022-overrides-of-uvicorn.md says how much time that saves.
 """
 
 from starlette.types import Send
@@ -11,19 +10,19 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 
 def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
-    """Write a whole answer, if this is a channel of uvicorn's whose connection is in order and goes on.
+    """Write a whole answer, if the channel is uvicorn's and its connection is healthy and stays open.
 
     Args:
         send: the ASGI channel.
-        status: the HTTP status, of an answer that has a body.
-        block: the lines of its headers, in lower case, with the length of the body; none of them ends the connection.
+        status: the HTTP status; the answer must have a body.
+        block: the header lines, in lower case, with the length of the body; none of them may end the connection.
         body: the bytes.
 
     Returns:
-        Whether it was written; else nothing was.
+        True if the whole answer was written; False if nothing was.
     """
     cycle = getattr(send, "__self__", None)
-    # There is nothing to wait for, to leave out or to end. An access log there never is: the audit line is one.
+    # Here nothing has to be waited for, left out or closed. uvicorn's access log is always off: the audit line replaces it.
     if (
         not isinstance(cycle, RequestResponseCycle)
         or not cycle.keep_alive

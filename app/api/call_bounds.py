@@ -1,4 +1,6 @@
-"""Bounds on the JSON of a call: the first fault rejects it, at ten times the cost of a cache hit at most (I20, I26).
+"""Bounds on the JSON of a call.
+
+The first fault rejects the call, at no more than ten times the cost of a cache hit (I20, I26).
 
 A body of 64 KiB holds 31,000 values. `json` takes 3 ms to read them, and calls Python for each object; pydantic takes 25 ms
 to report each one. So orjson reads the body, and a few passes in C check everything that can occur many times in a body.
@@ -14,19 +16,20 @@ from app.core.errors import RequestError
 from app.core.reasons import Reason
 from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
 
-# The caller stands on the same host: a body that dribbles in for longer is an attack or a fault.
+# The caller runs on the same host: a body that takes longer to arrive is an attack or a fault.
 BODY_TIMEOUT_SECONDS: Final = 5.0
 MAX_TAGS: Final = 256
 MAX_LABELS: Final = 256
 MAX_VALUES_OF_A_TAG: Final = 64
-# Of the body itself and of ``proxy``; the schema has fewer.
+# For the members of the body and those of ``proxy``; the schema has fewer.
 MAX_MEMBERS: Final = 16
-# Objects and lists. A call with every tag has 260.
+# The number of objects and lists. A call with every tag has 260.
 MAX_CONTAINERS: Final = 1024
-# For a body that orjson refuses, for example because the credential contains half of a surrogate pair; json reads it again.
+# The limit for a body that orjson rejects and `json` reads again, for example because the credential contains half of a
+# surrogate pair.
 _MAX_VALUES_READ_TWICE: Final = 4096
 
-# Unicode's category Cc. The audit line and Kuma's own names have no use for one.
+# Unicode's category Cc. Neither the audit line nor Kuma's names need such a character.
 CONTROL_CHARACTERS: Final = r"\x00-\x1f\x7f-\x9f"
 _CONTROL: Final = re.compile(f"[{CONTROL_CHARACTERS}]")
 _CONTAINERS: Final = (list, dict)
@@ -40,15 +43,15 @@ def read_call(body: bytes) -> dict[str, Any]:
         body: at most `app.api.authenticate.MAX_BODY_BYTES`.
 
     Returns:
-        The members. All texts of tags and labels are strings without a control character; everything else about the
-        members, their lengths included, is the schema's to check.
+        The members. All texts of tags and labels are strings without a control character; the schema checks everything else,
+        for example lengths.
 
     Raises:
-        RequestError: ``malformed_request``, with the field at fault and no value of it.
+        RequestError: ``malformed_request``, with the name of the invalid field and without its value.
     """
     marks = _marks_outside_strings(body)
     if marks.count(b"[") + marks.count(b"{") > MAX_CONTAINERS:
-        # Tags alone may have more than one list.
+        # Only tags may have more than one list.
         _refuse("proxy.tags" if b'"tags"' in body else "the body", f"more than {MAX_CONTAINERS} objects and lists")
     call = _parse(body, values=marks.count(b","))
     if not isinstance(call, dict):
@@ -59,7 +62,7 @@ def read_call(body: bytes) -> dict[str, Any]:
     if isinstance(proxy, dict):
         _require_bounded(proxy)
     if _count_members(call) != marks.count(b":"):
-        # orjson keeps the last of two members with one name; other parsers keep another one.
+        # orjson keeps the last of two members with the same name; other parsers keep the first.
         raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: a member stands twice")
     return call
 
@@ -68,7 +71,7 @@ def _parse(body: bytes, values: int) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        # From None, here and below: the error holds the body (I22).
+        # "from None", here and below: the error contains the body (I22).
         if values > _MAX_VALUES_READ_TWICE:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: not JSON") from None
     try:
@@ -108,7 +111,7 @@ def _require_tags(tags: dict[str, Any]) -> None:
 def _require_texts(field: str, texts: Iterable[Any]) -> None:
     try:
         text = "".join(texts)
-    except TypeError:  # it stops at the first one
+    except TypeError:  # the iteration stops at the first such value
         _refuse(field, "a value is no string")
     # The first check costs a tenth of the second, and nearly all texts pass the first.
     if not text.isprintable() and _CONTROL.search(text):
@@ -120,9 +123,9 @@ def _refuse(field: str, fault: str) -> NoReturn:
 
 
 def _count_members(members: dict[str, Any], levels: int = MAX_NESTING) -> int:
-    """Count the members of an object and of the objects in it. There is none in a list: the schema has no such member.
+    """Count the members of an object and of the objects in it. Lists contain no objects: the schema has no such member.
 
-    orjson reads 1024 levels, and Python's own stack would end before that.
+    The depth is limited because orjson accepts 1024 levels, which would exhaust Python's own stack.
     """
     if not levels:
         _refuse("the body", f"objects nested in more than {MAX_NESTING} levels")
@@ -134,14 +137,15 @@ def _count_members(members: dict[str, Any], levels: int = MAX_NESTING) -> int:
 
 
 def _marks_outside_strings(body: bytes) -> bytes:
-    r"""Return the opening brackets, colons and commas of a JSON text that are outside its strings.
+    r"""Return the opening brackets, colons and commas of a JSON text outside its strings.
 
-    Outside strings, a colon is behind the name of each member and nowhere else.
+    Outside strings, a colon follows the name of each member and appears nowhere else.
 
-    Without ``\\`` and ``\"``, every second piece between quotation marks is outside strings. Two marks with nothing between
-    them are left out first: each piece stays inside or outside, and few are left.
+    Without ``\\`` and ``\"``, every second piece between quotation marks is outside strings. Pairs of adjacent marks are
+    removed first: that moves no piece in or out of a string, and leaves fewer pieces.
     """
-    if b"\\" in body:  # nearly no body has one, and to look for one byte takes a hundredth of the time of two
+    # nearly no body has a backslash, and searching for one byte takes a hundredth of the time of searching for two
+    if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     marks = body.translate(None, _NO_MARKS)
     return b"".join(marks.replace(b'""', b"").split(b'"')[::2])

@@ -1,6 +1,6 @@
-"""In front of the API: a caller without an accepted token is answered before its body is read.
+"""Answer a caller without an accepted token before reading the body of its call.
 
-That is no decision about a proxy: it is counted and logged apart, and the log is bounded however many come.
+Such an answer is not a decision about a proxy. It is counted and logged separately, and the number of log lines is bounded.
 """
 
 import time
@@ -25,7 +25,7 @@ PROBES: Final = frozenset({"/healthy", "/ready", "/metrics"})
 
 
 class UnknownCallers:
-    """Counts callers that are turned away, and logs one of them every few seconds."""
+    """Counts rejected callers, and logs one of them every few seconds."""
 
     def __init__(self, metrics: Metrics, timer: Timer = time.monotonic) -> None:
         self._metrics = metrics
@@ -34,12 +34,12 @@ class UnknownCallers:
         self._unlogged = 0
 
     def note(self, check: CallerCheck, fault: str, **seen: str | None) -> None:
-        """Account for one.
+        """Count one rejected caller.
 
         Args:
-            check: that it did not pass.
-            fault: in words of ours.
-            seen: more for the log line; never a token.
+            check: the check that the caller failed.
+            fault: the fault, in fixed words.
+            seen: further fields of the log line; never a token.
         """
         self._metrics.unknown_caller(check)
         now = self._timer()
@@ -51,17 +51,17 @@ class UnknownCallers:
 
 
 class CallerGuard:
-    """An ASGI application that lets known callers through to another one."""
+    """An ASGI application that passes the calls of known callers on to another application."""
 
     def __init__(
         self, app: ASGIApp, tokens: CallerTokenSource, unknown: UnknownCallers, open_paths: Collection[str] = ()
     ) -> None:
-        """Stand in front of an application.
+        """Guard an application.
 
         Args:
-            app: what known callers reach.
-            tokens: those that are accepted.
-            unknown: accounts for everybody else.
+            app: the guarded application.
+            tokens: the accepted tokens.
+            unknown: counts all other callers.
             open_paths: exact paths that need no token.
         """
         self._app = app
@@ -70,8 +70,8 @@ class CallerGuard:
         self._open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a call through, or answer 401."""
-        # Defensive: the server speaks neither WebSocket nor lifespan; what has no headers cannot be let through.
+        """Pass a call on, or answer 401."""
+        # Defensive: the server supports neither WebSocket nor lifespan. A scope without headers cannot be passed on.
         headers: Headers = scope.get("headers", ())
         path = scope.get("path", "")
         fault = None if path in self._open_paths else self._tokens.find_fault(headers, in_own_header=is_ext_authz(path))
@@ -86,7 +86,7 @@ class CallerGuard:
 
 def _refuse(request_id: str) -> Answer:
     answer = reason_answer(Reason.CALLER_NOT_AUTHENTICATED, request_id)
-    # Close the connection: otherwise clients without a token could use up all connections, each for 75 s (keep-alive).
+    # Close the connection. Otherwise clients without a token could occupy all connections, each for the 75 s of keep-alive.
     return answer._replace(
         extra_headers=(*answer.extra_headers, (b"www-authenticate", CHALLENGE), (b"connection", b"close"))
     )

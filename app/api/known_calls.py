@@ -1,7 +1,7 @@
-"""Calls by their exact bytes: a proxy sends the same body at each stream that it opens, and it is read once.
+"""A cache of calls by their exact bytes: a proxy sends the same body for each stream that it opens.
 
-What a body says depends on its bytes alone. Only bodies whose credential is known are kept, so whoever floods the service
-with others takes no place here, and nothing is held of the credential but the key that it is known by.
+The content of a body depends only on its bytes. Only bodies with a known credential are cached, so a flood of other bodies
+takes no space here. Of the credential, only its cache key is stored.
 """
 
 import hashlib
@@ -16,8 +16,8 @@ from app.decision.authenticator import KnownTexts
 
 # About 900 bytes each: 18 MB when full.
 MAX_CALLS: Final = 20_000
-# Of all texts of an assertion; a usual one has 200. The largest takes 31 KB, and the owner of one approved credential could
-# fill 620 MB with such assertions; of those that are kept, 8 KB each.
+# The sum of the lengths of all texts of one assertion; a usual assertion has 200. The largest possible one takes 31 KB, and
+# the owner of one approved credential could fill 620 MB with such assertions. A cached one takes at most 8 KB.
 MAX_KEPT_CHARACTERS: Final = 1024
 _KEY_BYTES: Final = 32
 
@@ -28,7 +28,7 @@ class _Call(NamedTuple):
 
 
 class KnownCalls:
-    """Reads bodies, and remembers what those say that come again."""
+    """Reads bodies, and caches the content of those that are sent again."""
 
     def __init__(self, credentials: KnownTexts) -> None:
         self._credentials = credentials
@@ -39,12 +39,12 @@ class KnownCalls:
         return len(self._calls)
 
     def recall(self, text: str) -> PresentedCredential:
-        """Return what is known of a credential, or the credential as a new one."""
+        """Return the cached credential, or a new one for the text."""
         key = self._credentials.key_of(text)
         return self._credentials.recall(key) or NewCredential(text, key)
 
     def read(self, body: bytes) -> tuple[PresentedCredential, ProxyAssertion | None]:
-        """Return what is known of the credential, or the credential as a new one, and what the proxy says it is.
+        """Return the cached credential, or a new one, together with what the proxy asserts.
 
         Raises:
             RequestError: ``malformed_request``.

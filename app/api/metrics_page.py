@@ -1,8 +1,8 @@
-"""One rendering of the metrics for all scrapers that ask at the same time.
+"""Render the metrics once for all scrapers that ask at the same time.
 
-A rendering blocks the event loop for 4 ms. So the service renders once a second on average, and a few times at once
-after a pause. Each request waits for the next rendering: the page is never older than the request. That also limits a
-scraper in a loop.
+A rendering blocks the event loop for 4 ms. So the service renders once a second on average, and a few times at once after a
+pause. Each request waits for the next rendering: the page is never older than the request. That also limits the cost of a
+scraper that asks in a loop.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
-# Saved up in a pause: two Prometheus servers and a person need not wait for each other.
+# Renderings saved up in a pause: two Prometheus servers and a person need not wait for each other.
 RENDERINGS_AT_ONCE: Final = 4
 # Further scrapers get 503. A page is about 60 KB.
 MAX_SCRAPES: Final = 64
@@ -25,10 +25,10 @@ class MetricsPage:
         self._render = render
         self._waiting: list[asyncio.Future[Page]] = []
         self._scrapes = 0
-        self._due = 0.0  # the next rendering, if none were saved up (generic cell rate algorithm)
+        self._due = 0.0  # the time of the next rendering if none were saved up (generic cell rate algorithm)
 
     async def read(self) -> Page | None:
-        """Return the next rendering, a second from now at the latest; None if too many scrapers wait already."""
+        """Return the next rendering, after a second at the latest; None if too many scrapers already wait."""
         if self._scrapes >= MAX_SCRAPES:
             return None
         loop = asyncio.get_running_loop()
@@ -57,7 +57,7 @@ class MetricsPage:
         self._hand_out(page, waiting)
 
     def _hand_out(self, page: Page, waiting: list[asyncio.Future[Page]]) -> None:
-        """Answer one scraper in each turn of the event loop, so that callers and other probes are answered in between."""
+        """Answer one scraper in each turn of the event loop, so that other requests are answered in between."""
         if not waiting:
             return
         first = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""``/healthy``, ``/ready`` and ``/metrics``: Kuma's own names for its probes. They expose status and nothing else."""
+"""``/healthy``, ``/ready`` and ``/metrics``, with the names of Kuma's own probes. They expose only status."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ from app.telemetry.readiness import Readiness
 
 
 class Health(BaseModel):
-    """The process serves."""
+    """The process answers requests."""
 
     status: Literal["healthy"] = "healthy"
 

@@ -1,4 +1,4 @@
-"""`AuthError` → problem+json. One table, `app.core.reasons.EXPLANATIONS`, gives everything but the request id (I24)."""
+"""`AuthError` → problem+json. The table `app.core.reasons.EXPLANATIONS` contains everything except the request id (I24)."""
 
 from typing import Final
 
@@ -21,7 +21,10 @@ def problem_answer(error: AuthError, request_id: str) -> Answer:
 def reason_answer(
     reason: Reason, request_id: str, *, field: str | None = None, retry_after: int | None = None
 ) -> Answer:
-    """Return the answer for a reason; nothing that the caller or AWS sent enters it but the name of a schema's field."""
+    """Return the answer for a reason.
+
+    Apart from a field name of the schema, it contains nothing that the caller or AWS sent.
+    """
     explanation = EXPLANATIONS[reason]
     detail = explanation.detail if field is None else f"At fault: {field}. {explanation.detail}"
     seconds = retry_after or explanation.retry_after

@@ -1,6 +1,6 @@
-"""The wire models of ``POST /v1/authenticate`` and ``POST /v1/token``. They describe the API in OpenAPI, and read the call.
+"""The wire models of ``POST /v1/authenticate`` and ``POST /v1/token``. They describe the API in OpenAPI, and parse the call.
 
-Strict, and closed: an unknown member is refused, so that a misspelt one is not silently without effect.
+The models are strict, and reject unknown members: otherwise a misspelt member would silently have no effect.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from app.core.reasons import Reason
 _NO_CONTROL: Final = f"^[^{CONTROL_CHARACTERS}]*$"
 # Kuma's names have at most 253 characters.
 _Name = Annotated[str, Field(min_length=1, max_length=253, pattern=_NO_CONTROL)]
-# `read_call` examines the texts of tags and labels for control characters, all of them at once.
+# `read_call` checks the texts of tags and labels for control characters, all of them at once.
 _TagKey = Annotated[str, Field(max_length=317)]
 _TagValue = Annotated[str, Field(max_length=253, json_schema_extra={"pattern": _NO_CONTROL})]
 _TagValues = Annotated[list[_TagValue], Field(max_length=MAX_VALUES_OF_A_TAG, fail_fast=True)]
@@ -30,7 +30,7 @@ MAX_VALUES: Final = 17
 MAX_LISTENERS: Final = 64
 _MESH_MISSING: Final = "mesh_missing"
 _LISTENERS_OF_NO_DATAPLANE: Final = "listeners_of_no_dataplane"
-# The member to name, where the validator reports the fault for the whole of ``proxy``.
+# The member to name if the validator reports a fault for the whole of ``proxy``.
 _FIELDS_OF_FAULTS: Final = {_MESH_MISSING: "mesh", _LISTENERS_OF_NO_DATAPLANE: "listeners"}
 
 _DEMO: Final[JsonDict] = {
@@ -50,7 +50,7 @@ class _Closed(BaseModel):
 
 
 class ProxyMember(_Closed):
-    """What the proxy says it is, as the DP server knows it from the Dataplane, ZoneIngress or ZoneEgress resource."""
+    """What the proxy asserts, as the DP server knows it from the Dataplane, ZoneIngress or ZoneEgress resource."""
 
     type: ProxyType
     mesh: _Name | None = Field(None, description="The mesh; required for a dataplane, ignored for others.")
@@ -81,15 +81,15 @@ class ProxyMember(_Closed):
         return self
 
     def to_core(self) -> ProxyAssertion:
-        """Return what the proxy asserts in the core's type; still untrusted."""
+        """Return what the proxy asserts as the core's type; it is still untrusted."""
         tags, labels = self.tags or {}, self.labels or {}
         return ProxyAssertion(
             type=self.type,
             mesh=self.mesh,
             name=self.name,
             zone=self.zone,
-            # The rest decides nothing, and would be held while a decision waits.
-            # Two different values decide as much as ten thousand, and the audit line shows some.
+            # Other tags and labels have no effect on a decision, and would only take memory while it waits. Two different
+            # values have the same effect as ten thousand, and the audit line shows only some of them.
             tags={
                 key: frozenset(itertools.islice(dict.fromkeys(tags[key]), MAX_VALUES))
                 for key in _DECIDING
@@ -101,7 +101,7 @@ class ProxyMember(_Closed):
 
 
 class AuthenticateCall(_Closed):
-    """A credential, and what its proxy says it is."""
+    """A credential, and what its proxy asserts."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DEMO]})
 
@@ -112,7 +112,7 @@ class AuthenticateCall(_Closed):
 
 
 class Identity(BaseModel):
-    """The authorized identity: the proxy may be this, and no more."""
+    """The authorized identity: the proxy may have exactly this identity."""
 
     type: ProxyType
     mesh: str | None
@@ -145,7 +145,7 @@ class AuthenticateAnswer(BaseModel):
 
 
 class TokenAnswer(AuthenticateAnswer):
-    """An approval, and the token that makes the control plane see it."""
+    """An approval, and the token that the control plane accepts."""
 
     token: str = Field(repr=False, description="What the proxy presents to its control plane.")
     kid: str = Field(description="The id of the key that signed it.")
@@ -166,10 +166,10 @@ class Problem(BaseModel):
 
 
 def parse_call(body: bytes) -> tuple[str, ProxyAssertion | None]:
-    """Read the body of a call: the credential, and what the proxy asserts in the core's type.
+    """Parse the body of a call into the credential and what the proxy asserts.
 
     Raises:
-        RequestError: ``malformed_request``, with the field at fault and no value of it.
+        RequestError: ``malformed_request``, with the name of the invalid field and without its value.
     """
     try:
         call = AuthenticateCall.model_validate(read_call(body))
@@ -179,7 +179,7 @@ def parse_call(body: bytes) -> tuple[str, ProxyAssertion | None]:
 
 
 def _field_error(error: ValidationError) -> RequestError:
-    """Name the first field at fault, by names of the schema alone: a key in a map of tags is the caller's text."""
+    """Name the first invalid field. Only names of the schema are used: a key in a map of tags is the caller's text."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path: list[str] = []
     model: type[BaseModel] | None = AuthenticateCall

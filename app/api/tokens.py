@@ -1,7 +1,7 @@
-"""``POST /v1/token`` and ``POST /v1/ext-authz/{path}``: a decision, and a token for the control plane with it.
+"""``POST /v1/token`` and ``POST /v1/ext-authz/{path}``: a decision, and with an approval a token for the control plane.
 
-Both are ways through `app.api.authenticate`, which decides, accounts and answers for them: each says how its call is read
-and what an approval is answered with.
+`app.api.authenticate` makes, counts and answers the decisions of both. Each class here only defines how a call is read and
+how an approval is answered.
 """
 
 from typing import Final
@@ -24,19 +24,19 @@ EXT_AUTHZ_PREFIX: Final = "/v1/ext-authz/"
 
 
 def is_ext_authz(path: str) -> bool:
-    """Whether a path is Envoy's: behind ours stands that of the call it asks about."""
+    """Whether a path is Envoy's: the path of the call in question follows this prefix."""
     return path.startswith(EXT_AUTHZ_PREFIX)
 
 
 class TokenWay:
-    """The call of ``/v1/authenticate``, answered with a token beside the decision."""
+    """The same call as ``/v1/authenticate``; the answer also contains a token."""
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
         self._issuer = issuer
 
     async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
-        """Read the same JSON."""
+        """Read the same JSON as ``/v1/authenticate``."""
         return await self._endpoint.read(headers, receive)
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
@@ -62,17 +62,17 @@ class TokenWay:
 
 
 class ExtAuthzWay:
-    """Envoy's call: the credential is the ``authorization`` of the stream that it asks about, and no body is ours."""
+    """Envoy's call. The credential is the ``authorization`` header of the stream in question, and the body is not used."""
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
         self._issuer = issuer
 
     async def read(self, headers: Headers, _receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
-        """Take the credential out of the one ``authorization``; the body, if Envoy sends the stream's, is nothing to us.
+        """Read the credential from the only ``authorization`` header. The body, if Envoy sends one, is ignored.
 
         Raises:
-            CredentialError: ``credential_malformed``; there are none or several.
+            CredentialError: ``credential_malformed``; there is no such header, or several.
         """
         values = [value for name, value in headers if name == b"authorization"]
         if len(values) != 1:
@@ -80,7 +80,7 @@ class ExtAuthzWay:
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
-        """Answer with the ``authorization`` that Envoy puts in the other one's place."""
+        """Answer with the ``authorization`` header that Envoy puts in the place of the stream's own."""
         issued = await _issue(self._issuer, decision, asserted, trail)
         token = (b"authorization", issued.token.encode("ascii"))
         return Answer(
@@ -94,7 +94,7 @@ async def _issue(
     try:
         return await issuer.issue(decision, asserted, trail)
     except AuthError:
-        trail.granted = None  # the call ends without an approval
+        trail.granted = None  # the call was cancelled without an approval
         raise
 
 
@@ -107,7 +107,7 @@ class TokenEndpoints:
         self._ext_authz = ExtAuthzWay(endpoint, issuer)
 
     def answers(self, path: str) -> bool:
-        """Whether a path is one of the two."""
+        """Whether a path is one of the two paths."""
         return path == TOKEN_PATH or is_ext_authz(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
