@@ -1,6 +1,8 @@
-"""The use case where keys are configured: a token that this service issued is a credential too, and costs no call to AWS.
+"""Decide about credentials where signing keys are configured: then tokens of this service are credentials too.
 
-The steps of `app.decision.authenticator`, with what a token already proves left out::
+A token needs no call to AWS.
+
+The steps of `app.decision.authenticator`, without those whose result the token already proves::
 
     1 parse     text            -> key id and claims    core.token_text
     2 verify    claims          -> what a key signed    app.tokens.signing, offline
@@ -9,7 +11,8 @@ The steps of `app.decision.authenticator`, with what a token already proves left
     7 limit     TokenSubject    -> RoleGrant            core.token_subject, by the settings as they are now
     8 match     RoleGrant       -> ProxyIdentity        core.role_grant
 
-Steps 3, 4 and 6, the answers of STS and IAM, are as old as the token: a change of the role's tags takes effect at its end.
+The token replaces steps 3, 4 and 6, the answers of STS and IAM. So a change of the role's tags takes effect when the token
+expires.
 """
 
 from collections.abc import Callable
@@ -30,7 +33,7 @@ from app.tokens.subject import limit, require_name
 
 
 class TokenAuthenticator:
-    """A `Decider` that decides about tokens itself, and leaves everything else to another one."""
+    """A `Decider` that decides about tokens itself, and passes all other credentials to another `Decider`."""
 
     def __init__(
         self, credentials: Decider, policy: DecisionPolicy, keys: Callable[[], SigningKeys], clock: Clock
@@ -43,7 +46,7 @@ class TokenAuthenticator:
     async def authenticate(
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
     ) -> Decision:
-        """Decide about one credential, a token or another, and what its proxy says it is; see `Authenticator`."""
+        """Decide about one credential, a token or another one, and what its proxy asserts; see `Authenticator`."""
         if isinstance(credential, KnownCredential) or not looks_like_token(credential.text):
             return await self._credentials.authenticate(credential, asserted, trail)
         return self._decide(credential.text, asserted, trail)

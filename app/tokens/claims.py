@@ -1,13 +1,15 @@
-"""`ProxyIdentity` → the claims of a token that a stock control plane accepts, and nothing that it could take for more.
+"""Make the claims of a token from a `ProxyIdentity`.
+
+A stock control plane accepts the token, and takes it for no wider identity.
 
 The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go), read by Go's encoding/json,
-which compares names without case and leaves what is absent empty. To Kuma an empty claim means "anything goes"
-(pkg/xds/auth/universal/authenticator.go): a data plane token without ``Mesh`` is one of every mesh, a zone token without
-``Zone`` one of every zone, and a zone token is both when a data plane's key verifies it. Hence `TokenSubject` refuses what
-would leave one empty, each kind has keys of its own, and no claim of ours is one of Kuma's but for its case.
+which ignores the case of names and leaves absent claims empty. To Kuma an empty claim means no limit
+(pkg/xds/auth/universal/authenticator.go): a data plane token without ``Mesh`` is valid for every mesh, a zone token without
+``Zone`` for every zone, and a zone token that a data plane's key verifies for both. Therefore `TokenSubject` rejects empty
+claims, each kind of token has its own keys, and no other claim of this service equals a claim of Kuma when case is ignored.
 
-``iss``, ``aud`` and ``principal`` are ours. Kuma ignores them (pkg/core/tokens/validator.go asks its parser for no issuer
-and no audience); they make the token a credential that leads back to the very same identity and principal.
+``iss``, ``aud`` and ``principal`` are claims of this service. Kuma ignores them (pkg/core/tokens/validator.go asks its
+parser for no issuer and no audience). With them the token is a credential that yields the same identity and principal again.
 """
 
 import re
@@ -24,22 +26,22 @@ from app.core.token_kind import TokenKind
 ISSUER: Final = "kuma-aws-iam"
 MIN_VALIDITY_SECONDS: Final = 60
 MAX_VALIDITY_SECONDS: Final = 86_400
-# Kuma dates its own tokens' nbf so far back (pkg/core/tokens/issuer.go). The JWT library of its versions before 2.4 refuses
-# an iat ahead of its clock as well, and none of them allows for a clock that is behind ours.
+# Kuma dates the nbf of its own tokens back by the same time (pkg/core/tokens/issuer.go). Before 2.4 its JWT library also
+# rejects an iat ahead of its clock. No version tolerates a clock that is behind this service's clock.
 BACKDATED_SECONDS: Final = 300
 
-# Kuma's: names of resources and zones are DNS-like. Nothing else of a proxy's own words is signed.
+# Kuma's grammar: names of resources and zones follow DNS rules. No other text of the proxy is signed.
 _RESOURCE_NAME: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenSubject:
-    """What a token says of its bearer; equal subjects can share one.
+    """What a token says about its bearer. Equal subjects can share a token.
 
     Attributes:
-        identity: what the proxy may be; a zone proxy's names its zone.
-        principal: the role that it runs as, without STS's request id.
-        name: the one resource that it may be, if it is held to one.
+        identity: the identity that the proxy may have; that of a zone proxy names its zone.
+        principal: the role of the proxy, without STS's request id.
+        name: the only resource that the proxy may be; None if any name is allowed.
     """
 
     identity: ProxyIdentity
@@ -48,7 +50,7 @@ class TokenSubject:
     grant: RoleGrant = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Fail closed: to Kuma an empty claim is no limit.
+        # Fail closed: to Kuma an empty claim means no limit.
         identity = self.identity
         has_all = identity.zone is not None if self.kind is TokenKind.ZONE else identity.mesh is not None
         if identity.is_zone_proxy_in_dataplane:
@@ -73,12 +75,12 @@ class TokenSubject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLife:
-    """The registered claims that differ from token to token (RFC 7519, section 4.1), times in whole seconds of the epoch.
+    """The registered claims that differ between tokens (RFC 7519, section 4.1). Times are whole seconds since the epoch.
 
     Attributes:
-        jti: the id by which Kuma revokes it.
-        issued_at: when it was issued, by the issuer's clock.
-        expires_at: from then on it is nothing any more.
+        jti: the id of the token, which Kuma uses to revoke it.
+        issued_at: when the token was issued, by the issuer's clock.
+        expires_at: when the token expires.
     """
 
     jti: str
@@ -105,7 +107,7 @@ def subject_of(
 
     Raises:
         AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
-        RequestError: ``malformed_request``; what would be signed is no name of Kuma's.
+        RequestError: ``malformed_request``; a name to be signed breaks Kuma's grammar.
     """
     principal = replace(principal, request_id="")
     if identity.mesh is None:
@@ -114,7 +116,8 @@ def subject_of(
         if not zone:
             raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
         return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
-    # No claim says "zone proxy only", so such a token has every claim that Kuma compares and that can limit its bearer.
+    # No claim says "zone proxy only", so such a token contains every claim that Kuma compares and that can restrict its
+    # bearer.
     if identity.is_zone_proxy_in_dataplane and identity.workload is None:
         raise AuthorizationError(
             Reason.ROLE_WORKLOAD_MISSING, "a token of a zone proxy in a Dataplane names a workload"
@@ -134,7 +137,7 @@ def _signable(text: str | None, field: str) -> str | None:
 
 
 def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[str, Any]:
-    """Write the claims of a token, all of them."""
+    """Return all claims of a token."""
     identity, principal = subject.identity, subject.principal
     claims: dict[str, Any] = {
         "iss": ISSUER,
@@ -161,6 +164,7 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
     if subject.name is not None:
         claims["Name"] = subject.name
     if identity.zone is not None:
-        # For a zone proxy in a Dataplane. Kuma ignores this claim in these tokens; this service compares it with the proxy.
+        # Only for a zone proxy in a Dataplane. Kuma ignores this claim in such tokens; this service compares it with the
+        # proxy.
         claims["Zone"] = identity.zone
     return claims

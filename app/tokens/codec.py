@@ -1,7 +1,9 @@
-"""A token's text → its key id and claims, both unverified: one JWS in compact form (RFC 7515) with one spelling.
+"""Parse a token into its key id and claims, both unverified.
 
-Only what this service writes is read: header and claims are JSON without ambiguities, the header has exactly the three
-members of ours, with the one algorithm (RFC 8725, section 3.1), so it can hold no ``crit``, ``jwk``, ``jku`` or ``b64``.
+A token is one JWS in compact form (RFC 7515), with only one accepted spelling.
+
+The parser accepts only what this service writes: header and claims are unambiguous JSON, and the header has exactly three
+members with one fixed algorithm (RFC 8725, section 3.1). So it can contain no ``crit``, ``jwk``, ``jku`` or ``b64``.
 """
 
 import re
@@ -20,11 +22,11 @@ ALGORITHM: Final = "RS256"
 TYPE: Final = "JWT"
 # Claims of at most 2.5 KiB, in base64, and the signature of a key of 8192 bits.
 MAX_TOKEN_CHARS: Final = 6 * 1024
-# Of the clocks of two replicas, like that of their shared records.
+# The tolerated difference between the clocks of two replicas, as for their shared records.
 LEEWAY_SECONDS: Final = 10
 
 _PARTS: Final = 3
-# What {" becomes in base64url.
+# The text {" in base64url.
 _JSON_BEGINS: Final = "eyJ"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,11 +34,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnverifiedToken:
-    """A token in its parts. Nothing of it is believed before its signature is verified.
+    """The parts of a token. They are untrusted until the signature is verified.
 
     Attributes:
-        kid: names the key that is said to have signed it.
-        claims: its payload.
+        kid: the id of the key that the token claims as its signer.
+        claims: the payload of the token.
     """
 
     kid: str
@@ -44,25 +46,25 @@ class UnverifiedToken:
 
 
 def is_key_id(text: str) -> bool:
-    """Whether a text can be a key's id.
+    """Whether a text can be the id of a key.
 
-    One of digits alone cannot: Kuma numbers its own keys, and looks for configured ones first, so that it would check its
-    own tokens with ours (pkg/core/tokens/validator.go).
+    An id of digits only is rejected: Kuma numbers its own keys, and searches configured keys first. With such an id it would
+    check its own tokens with this service's keys (pkg/core/tokens/validator.go).
     """
     return _KEY_ID.fullmatch(text) is not None and not text.isdigit()
 
 
 def looks_like_token(text: str) -> bool:
-    """Whether a credential can only be a signed token: three parts, of which the first is JSON and the last is not empty.
+    """Whether a credential can only be a signed token: three parts, the first is JSON and the last is not empty.
 
-    No other form is so: the native and the EKS form begin with their prefixes, and the one in a JWT's clothes has no
+    No other form looks like this: the native and the EKS form begin with their prefixes, and the JWT-clothed form has no
     signature.
     """
     return text.startswith(_JSON_BEGINS) and text.count(".") == _PARTS - 1 and not text.endswith(".")
 
 
 def parse_token(text: str) -> UnverifiedToken:
-    """Take a token apart.
+    """Parse a token.
 
     Raises:
         CredentialError: ``token_rejected``.
@@ -73,7 +75,7 @@ def parse_token(text: str) -> UnverifiedToken:
         header, claims, _signature = (decode_base64url(part) for part in text.split("."))
         members = parse_object(header)
         payload = parse_object(claims)
-    except ValueError as error:  # also of another number of parts, of base64 and of JSON
+    except ValueError as error:  # also for another number of parts, and for invalid base64 or JSON
         raise CredentialError(Reason.TOKEN_REJECTED, "it is no JWS of two JSON objects in compact form") from error
     kid = members.get("kid")
     if not isinstance(kid, str) or not is_key_id(kid) or members != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
@@ -82,11 +84,11 @@ def parse_token(text: str) -> UnverifiedToken:
 
 
 def require_current(life: TokenLife, now: datetime) -> datetime:
-    """Hold a token to its time, by our clock; returns when it ends.
+    """Check the times of a token by this host's clock. Return when the token expires.
 
     Raises:
-        CredentialError: ``credential_expired``, ``credential_not_yet_valid``; ``token_rejected`` where it lives longer than
-            any token of ours.
+        CredentialError: ``credential_expired``, ``credential_not_yet_valid``; ``token_rejected`` if its lifetime is longer
+            than that of any token of this service.
     """
     if not 0 < life.expires_at - life.issued_at <= MAX_VALIDITY_SECONDS:
         raise CredentialError(Reason.TOKEN_REJECTED, "it lives longer than a token of ours can")
@@ -99,10 +101,10 @@ def require_current(life: TokenLife, now: datetime) -> datetime:
 
 
 def end_of(life: TokenLife) -> datetime:
-    """Return when a token ends."""
+    """Return when a token expires."""
     return _EPOCH + timedelta(seconds=life.expires_at)
 
 
 def seconds_of(moment: datetime) -> int:
-    """Return a moment in whole seconds of the epoch, rounded down."""
+    """Return a time in whole seconds since the epoch, rounded down."""
     return (moment - _EPOCH) // timedelta(seconds=1)

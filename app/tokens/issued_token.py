@@ -1,4 +1,4 @@
-"""A token that this service issued for an approval, or that came back to it as a credential."""
+"""A token that this service issued for an approval, or that was presented as a credential."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,11 +12,11 @@ class IssuedToken:
     """A signed token.
 
     Attributes:
-        token: its text; whoever has it is the proxy.
-        kind: of the key that signed it.
+        token: the text of the token; whoever has it can act as the proxy.
+        kind: the kind of the key that signed the token.
         kid: the id of that key.
-        jti: its own id, by which Kuma revokes it.
-        expires_at: when it ends.
+        jti: the id of the token, which Kuma uses to revoke it.
+        expires_at: when the token expires.
     """
 
     token: str = field(repr=False)
@@ -28,6 +28,9 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenDecision(Decision):
-    """An approval of a token that was presented as a credential; no other is issued for it, or it would never end."""
+    """The approval of a token that was presented as a credential.
+
+    No new token is issued for it; otherwise it could be renewed for ever.
+    """
 
     token: IssuedToken

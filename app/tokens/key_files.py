@@ -1,8 +1,8 @@
-"""Signing keys in PEM files, which are named line by line in a file of each kind.
+"""Signing keys in PEM files. For each kind of token, one file lists them line by line.
 
 A data plane's line is ``KID MESH PATH``, where MESH is a mesh or ``*`` (every mesh without a line of its own); a zone
-proxy's is ``KID PATH``. Of the lines of a mesh the first one signs; all verify, so that keys can be exchanged while proxies
-run. No error holds a key (I22).
+proxy's is ``KID PATH``. The key in the first line of a mesh signs; the keys of all its lines verify. So keys can be replaced
+while proxies run. No error contains a key (I22).
 """
 
 import hashlib
@@ -18,20 +18,20 @@ from app.local.trusted_files import find_exposures, read_trusted, read_trusted_l
 from app.tokens.codec import is_key_id
 from app.tokens.keys import HOW_TO, SigningKey, SigningKeys, require_apart
 
-# Imported where it is used: `cryptography` takes 7 MB, and a service that issues no tokens does without.
+# Imported where it is used: `cryptography` takes 7 MB, and a service without tokens does not need it.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
-# Each is parsed and checked when files change; a mesh has one key, and two while they are exchanged.
+# Each key is parsed and checked when files change. A mesh has one key, or two during a replacement.
 MAX_SIGNING_KEYS: Final = 1000
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKeyFile:
-    """A file of keys, and what stood in it; ``paths`` are the file and those that it names."""
+    """A file of keys, and its content; ``paths`` are this file and the files that it names."""
 
     path: Path
     keys: tuple[SigningKey, ...] = field(repr=False)
@@ -41,13 +41,13 @@ class SigningKeyFile:
         return str(self.path)
 
     def warnings(self) -> Iterator[str]:
-        """Return warnings about files that other users can read or write; the file that names the keys is no secret."""
+        """Return warnings about files that other users can read or write. The file that lists the keys is not a secret."""
         for path in dict.fromkeys(self.paths):
             yield from find_exposures(path, is_secret=path != self.path)
 
 
 class SigningKeySource:
-    """The keys of both files, which are read again when they change (`app.settings.watch`)."""
+    """The keys of both files. They are read again when they change (`app.settings.watch`)."""
 
     def __init__(self, dataplane: SigningKeyFile | None, zone: SigningKeyFile | None) -> None:
         self._readers: list[tuple[Path, Callable[[str], SigningKeyFile]]] = []
@@ -59,12 +59,12 @@ class SigningKeySource:
 
     @property
     def keys(self) -> SigningKeys:
-        """The keys as they are now."""
+        """The current keys."""
         return self._keys
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file that they come from, as of now."""
+        """All files with keys, as listed now."""
         return self._paths
 
     def warnings(self) -> Iterator[str]:
@@ -73,10 +73,10 @@ class SigningKeySource:
             yield from file.warnings()
 
     def load(self) -> None:
-        """Read everything again; the keys of before stay in force when it does not do.
+        """Read all files again. If one is invalid, the previous keys stay in force.
 
         Raises:
-            ValueError: with a sentence and its remedy.
+            ValueError: the message is a sentence with the fault and the remedy.
         """
         self._take([read(str(path)) for path, read in self._readers])
 
@@ -90,7 +90,7 @@ def read_dataplane_key_file(text: str) -> SigningKeyFile:
     """Read a file of ``KID MESH PATH`` lines, and the keys that it names.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of a key.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of a key.
     """
     return _read(Path(text), TokenKind.DATAPLANE)
 
@@ -99,21 +99,21 @@ def read_zone_key_file(text: str) -> SigningKeyFile:
     """Read a file of ``KID PATH`` lines, and the keys that it names.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of a key.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of a key.
     """
     return _read(Path(text), TokenKind.ZONE)
 
 
 def is_mesh(text: str) -> bool:
-    """Whether a line can say it of its key: a mesh's name, or ``*``."""
+    """Whether a text can be the mesh of a line: the name of a mesh, or ``*``."""
     return _MESH.fullmatch(text) is not None
 
 
 def public_half(private: "RSAPrivateKey") -> "RSAPublicKey":
-    """Return the public key, after a look at its size.
+    """Return the public key, after a check of its size.
 
     Raises:
-        ValueError: it is too small or too large.
+        ValueError: the key is too small or too large.
     """
     if not MIN_KEY_BITS <= private.key_size <= MAX_KEY_BITS:
         raise ValueError(f"an RSA key of {private.key_size} bits; it needs {MIN_KEY_BITS} to {MAX_KEY_BITS}; {HOW_TO}")
@@ -178,10 +178,10 @@ def _load_pem(path: Path) -> "RSAPrivateKey":
     require_one_private_key(pem)
     try:
         key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):  # its text could hold a part of the file
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # the text of the error could contain a part of the file
         raise ValueError(f"the key file holds no unencrypted private key in PEM (PKCS#8 or PKCS#1); {HOW_TO}") from None
     if not isinstance(key, RSAPrivateKey):
-        # pkg/core/tokens/validator.go takes RS256 alone of a configured key.
+        # pkg/core/tokens/validator.go accepts only RS256 for a configured key.
         raise ValueError(  # noqa: TRY004 - a file's fault
             f"the key is not RSA, and the control plane takes no other; {HOW_TO}"
         )

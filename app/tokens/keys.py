@@ -1,4 +1,4 @@
-"""The keys that tokens for the control plane are signed with, each for one kind of token. No ``repr`` holds a key (I22)."""
+"""The keys that sign tokens for the control plane, each for one kind of token. No ``repr`` contains a key (I22)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ HOW_TO: Final = "make one with: kuma-aws-iam keys generate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """One key, and what it may sign.
+    """One key, and the tokens that it may sign.
 
     Attributes:
-        kid: its id, in the header of its tokens and in the control plane's configuration.
-        kind: of its tokens; never of the other.
-        mesh: whose data planes' tokens it signs, or ``*``; None for zone proxies.
-        private: signs.
-        public: verifies.
-        fingerprint: tells whether two keys are one, whatever their files and ids.
+        kid: the id of the key, in the header of its tokens and in the control plane's configuration.
+        kind: the only kind of token that the key signs.
+        mesh: the mesh whose data plane tokens it signs, or ``*``; None for zone proxies.
+        private: the private key, which signs.
+        public: the public key, which verifies.
+        fingerprint: equal for equal keys, also if their files and ids differ.
     """
 
     kid: str
@@ -34,22 +34,22 @@ class SigningKey:
     fingerprint: bytes = field(repr=False)
 
     def signs_for(self, mesh: str | None) -> bool:
-        """Whether it may sign for this mesh."""
+        """Whether the key may sign for this mesh."""
         return self.mesh in (mesh, ANY_MESH)
 
 
 class SigningKeys:
-    """The keys of both kinds, which have no key and no id in common."""
+    """The keys of both kinds. The kinds share no key and no id."""
 
     def __init__(self, keys: Iterable[SigningKey]) -> None:
         """Take the keys of both kinds, in the order of their files.
 
         Raises:
-            ValueError: an id stands twice, or one key is of both kinds.
+            ValueError: an id appears twice, or one key is of both kinds.
         """
         self._keys = tuple(keys)
         self._by_kid = {key.kid: key for key in self._keys}
-        # Backwards, so that the first line stays.
+        # In reverse order, so that the first line of a mesh wins.
         self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
         require_apart(self._keys)
 
@@ -57,19 +57,21 @@ class SigningKeys:
         return len(self._keys)
 
     def find_signer(self, kind: TokenKind, mesh: str | None) -> SigningKey | None:
-        """Return the key that signs for a mesh, or for zone proxies: its first own one, else the first one of ``*``."""
+        """Return the key that signs for a mesh, or for zone proxies: its own first key, otherwise the first key of ``*``."""
         return self._signers.get((kind, mesh)) or self._signers.get((kind, ANY_MESH))
 
     def find(self, kid: str) -> SigningKey | None:
-        """Return the key of an id."""
+        """Return the key with this id, or None."""
         return self._by_kid.get(kid)
 
 
 def require_apart(keys: Iterable[SigningKey]) -> None:
-    """Keep the two kinds apart: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh.
+    """Check that the two kinds share no key.
+
+    If a data plane's key verifies a zone token, Kuma takes the bearer for a data plane of any mesh.
 
     Raises:
-        ValueError: an id stands twice, or one key is of both kinds.
+        ValueError: an id appears twice, or one key is of both kinds.
     """
     kids: set[str] = set()
     kinds: dict[bytes, TokenKind] = {}

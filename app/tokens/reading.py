@@ -1,4 +1,7 @@
-"""The claims of a token that came back → `TokenSubject` and `TokenLife`. Their signature holds; what they say is judged."""
+"""Read a `TokenSubject` and a `TokenLife` from the claims of a presented token.
+
+The signature is verified; the claims are not.
+"""
 
 import re
 from collections.abc import Mapping
@@ -13,12 +16,12 @@ from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenLife, TokenSubject, write_claims
 
-# Of the year 9999: what a datetime can hold.
+# The end of the year 9999, the last one that a datetime can hold.
 _LAST_SECOND: Final = 253_402_300_799
 _PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
 
-# The grammars of what this service writes. Claims are signed, but another signer may use the same key: without this check,
-# a text outside its grammar would reach the audit line, the answer and the comparison with the proxy.
+# The grammars of what this service writes. Claims are signed, but another signer may use the same key. Without this check, a
+# text outside its grammar would reach the audit line, the answer and the comparison with the proxy.
 # str(uuid.uuid4()): RFC 9562, section 5.4.
 _TOKEN_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _PARTITION: Final = re.compile(r"aws(?:-[a-z]{1,16}){0,4}", re.ASCII)
@@ -30,10 +33,10 @@ _WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 
 
 def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: str) -> tuple[TokenSubject, TokenLife]:
-    """Read the claims of a token whose signature a key of this kind has verified.
+    """Read the claims of a token. A key of this kind has verified the signature.
 
-    What `write_claims` would not write in every member is refused, so a token of another issuer, kind or form is none. Hence
-    what is read on the way need not look at every shape: one that is read as another is not written so.
+    The claims must equal what `write_claims` writes for the values that were read. So a token of another issuer, kind or
+    form is rejected, and the single readers need not check every shape.
 
     Raises:
         CredentialError: ``audience_mismatch`` or ``token_rejected``.
@@ -47,7 +50,7 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
             issued_at=_seconds(claims["iat"]) + BACKDATED_SECONDS,
             expires_at=_seconds(claims["exp"]),
         )
-        _seconds(claims["nbf"])  # 1.0 equals 1, so the comparison below does not see a fraction
+        _seconds(claims["nbf"])  # 1.0 equals 1, so the comparison below would not detect a fraction
     except (LookupError, TypeError, ValueError, AuthorizationError) as error:
         raise CredentialError(Reason.TOKEN_REJECTED, f"it has not the claims of a {kind} token of ours") from error
     if write_claims(subject, life, audience) != claims:
@@ -57,7 +60,7 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
 
 def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
     [scope] = claims["Scope"]
-    # A data plane without a mesh is no subject.
+    # A data plane token without a mesh is invalid.
     identity = ProxyIdentity(
         type=ProxyType(scope), mesh=None, service=None, workload=None, zone=_text(claims["Zone"], _NAME)
     )
@@ -78,7 +81,7 @@ def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
 
 
 def _read_principal(value: Any) -> Principal:
-    """Read the principal as step 4 reads what STS answers, so that both have one grammar."""
+    """Read the principal with the grammar of step 4, which reads STS's answer."""
     partition, account, role, role_id, session = (value[member] for member in _PRINCIPAL_MEMBERS)
     arn = Arn(
         partition=_text(partition, _PARTITION),
@@ -101,7 +104,7 @@ def _optional(value: Any, grammar: re.Pattern[str]) -> str | None:
 
 
 def _seconds(value: Any) -> int:
-    # True is an int, and 1.0 equals 1.
+    # True is an int, and 1.0 equals 1, so the type is compared exactly.
     if type(value) is not int or not 0 <= value <= _LAST_SECOND:
         raise ValueError("not whole seconds since the epoch")
     return value

@@ -1,8 +1,9 @@
-"""Issues tokens: signs in threads, since RSA takes a part of a millisecond, and hands the same one out while it is young.
+"""Issue tokens. Threads sign them, since RSA takes up to a millisecond, and a young token is reused for equal subjects.
 
-A proxy asks again at each stream that it opens. Equal subjects share a token as long as more than half of its life remains,
-and the keys have not been read again since: so a storm signs nothing, whoever is given a token has half of its validity at
-least, and an operator who has revoked one has others signed by a SIGHUP, also while a file of keys is bad.
+A proxy asks for a token for each stream that it opens. Equal subjects share a token as long as more than half of its life
+remains and the keys have not been read again. So a storm causes few signatures, and each token that is handed out is valid
+for at least half of its validity. After a revocation, the operator sends SIGHUP: then all tokens are signed anew, even if a
+file of keys is invalid.
 """
 
 import asyncio
@@ -31,16 +32,16 @@ from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.keys import SigningKey, SigningKeys
 from app.tokens.signing import sign
 
-# Of so many sessions: about 2 KiB each, 40 MB when full.
+# The number of sessions with cached tokens: about 2 KiB each, 40 MB when full.
 MAX_REUSABLE_TOKENS: Final = 20_000
-# Of one session, which may be a host of several proxies. One that asks by another name or zone each time pushes out nobody's
-# but its own.
+# The cached tokens of one session, which may be a host with several proxies. A session that asks with a new name or zone
+# each time can evict only its own tokens.
 MAX_TOKENS_OF_A_SESSION: Final = 16
 MAX_SIGNING_THREADS: Final = 4
-# As many as decisions that wait (app.api.authenticate). One core signs them in 3 s with keys of 2048 bits.
+# As many as decisions that may wait (app.api.authenticate). With keys of 2048 bits one core signs this many in 3 s.
 MAX_SIGNATURES: Final = 4096
-# A proxy with a known credential can ask for another subject with each call, by its name or zone, and waits for nobody. So a
-# role holds up the others by 0.2 s at most; those of its tasks that find no place come again after a second.
+# A proxy with a known credential can ask for another subject with each call, by its name or zone, and does not wait for AWS.
+# With this limit one role delays the others by 0.2 s at most. Its own further calls are refused, and retried after a second.
 MAX_SIGNATURES_OF_A_ROLE: Final = 256
 
 
@@ -49,10 +50,10 @@ class TokenOptions:
     """How tokens are made.
 
     Attributes:
-        audience: that they are bound to when they come back as credentials.
+        audience: the audience to which they are bound as credentials.
         validity: seconds from issue to expiry.
-        with_names: hold data planes to the name that they give.
-        default_zone: of zone proxies whose role and own words name none.
+        with_names: restrict a data plane token to the name that the proxy gives.
+        default_zone: the zone of zone proxies if neither the role nor the proxy names one.
     """
 
     audience: str
@@ -62,7 +63,7 @@ class TokenOptions:
 
 
 class SigningIssuer:
-    """Issues tokens for approvals, and signs them in threads."""
+    """Issues tokens for approvals; threads sign them."""
 
     def __init__(
         self,
@@ -79,26 +80,26 @@ class SigningIssuer:
         self._timer = timer
         self._seen: SigningKeys | None = None
         self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(MAX_REUSABLE_TOKENS, timer)
-        # None: the time of whoever asked for it was over before its turn came.
+        # The value None means that the deadline of the requesting decision passed before the signature began.
         self._single_flight: SingleFlight[IssuedToken | None] = SingleFlight()
         self._under_way: Counter[tuple[str, str]] = Counter()
         threads = min(MAX_SIGNING_THREADS, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sign")
 
     def close(self) -> None:
-        """Let the threads end; a signature under way is waited for by nobody."""
+        """Let the threads end. No call waits for a signature in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def forget(self) -> None:
-        """Sign anew for everybody from now on: a token of before may have been revoked."""
+        """Sign new tokens for all subjects from now on: an earlier token may have been revoked."""
         self._reusable = TtlCache(MAX_REUSABLE_TOKENS, self._timer)
 
     async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
-        """Return the token that was presented, a young one of the same subject, or a fresh one.
+        """Return the presented token, a young token of the same subject, or a new one.
 
         Args:
             decision: the approval.
-            asserted: what the proxy says it is, which was compared with the decision's identity.
+            asserted: what the proxy asserts; it was compared with the decision's identity.
             trail: filled in with the token's id, key and end; its deadline bounds the signature.
 
         Raises:
@@ -122,7 +123,7 @@ class SigningIssuer:
             raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no key signs for {whom}")
         which: Hashable = (subject, key.kid, key.fingerprint)
         young = (self._reusable.get(_session_of(subject)) or {}).get(which)
-        # By the clock that its end is written in as well: the timer stands still while a machine sleeps.
+        # The same clock as for the token's expiry: the monotonic timer stops while a machine sleeps.
         if young is not None and (young.expires_at - self._clock()).total_seconds() > options.validity / 2:
             return self._note(young, REUSED, trail)
         while True:
@@ -136,14 +137,15 @@ class SigningIssuer:
                 raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
             if token is not None:
                 return self._note(token, FRESH if fresh else REUSED, trail)
-            # It was another one's, whose time was over: once more, with the time of this one.
+            # The signature belonged to another decision, whose deadline passed: sign once more with this decision's
+            # deadline.
 
     def _take_room(self, subject: TokenSubject) -> None:
         if len(self._single_flight) >= MAX_SIGNATURES:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
-        self._under_way[_role_of(subject)] += 1  # at once, and not when its task begins; that gives it back
+        self._under_way[_role_of(subject)] += 1  # counted now, and not when the task begins; the task gives it back
 
     def _current_keys(self) -> SigningKeys:
         keys = self._keys()
@@ -203,5 +205,5 @@ def _role_of(subject: TokenSubject) -> tuple[str, str]:
 
 
 def _sign_before(end: float, claims: Mapping[str, Any], key: SigningKey) -> str | None:
-    """Sign, unless nobody waits for it any more; ``end`` is of `time.perf_counter`."""
+    """Sign, unless the caller's deadline has passed. ``end`` is in seconds of `time.perf_counter`."""
     return sign(claims, key) if time.perf_counter() < end else None

@@ -1,7 +1,7 @@
-"""Claims and a key → a token, and back: the signature alone, by PyJWT on `cryptography`.
+"""Sign claims, and verify signatures, with PyJWT on `cryptography`.
 
-Not `app.core`, since it needs a library, which is loaded with the first token. What a token may say is
-`app.tokens.reading`'s to judge.
+This is not in `app.core` because it needs a library, which is loaded with the first token. `app.tokens.reading` checks the
+claims.
 """
 
 import functools
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 
 def sign(claims: Mapping[str, Any], key: SigningKey) -> str:
-    """Sign claims; takes a good part of a millisecond, nearly all of it without the interpreter's lock."""
+    """Sign claims. This takes most of a millisecond, nearly all of it without the interpreter's lock."""
     payload = json.dumps(claims, separators=(",", ":")).encode()
     return _jws().encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
 
 
 def verify(text: str, keys: SigningKeys) -> tuple[SigningKey, Mapping[str, Any]]:
-    """Verify a token's signature with the key that it names; returns the key, and the claims that it has signed.
+    """Verify a token's signature with the key that the token names. Return the key and the verified claims.
 
-    Whether the key may say that is checked here as far as it is the key's to tell: a data plane's key of one mesh speaks for
-    no other.
+    The check includes the key's mesh: a data plane's key of one mesh signs for no other mesh.
 
     Raises:
         CredentialError: ``token_rejected``.
@@ -56,5 +55,6 @@ def verify(text: str, keys: SigningKeys) -> tuple[SigningKey, Mapping[str, Any]]
 def _jws() -> "PyJWS":
     from jwt import PyJWS  # noqa: PLC0415 - see above
 
-    # Restated: the one algorithm, whatever a header says, and no other way for a key into a token (RFC 8725, 3.1 and 3.2).
+    # A second check: exactly one algorithm, whatever the header says, and no other way for a key to enter a token (RFC 8725,
+    # 3.1 and 3.2).
     return PyJWS(algorithms=[ALGORITHM])

@@ -1,4 +1,4 @@
-"""`TokenSubject` → `RoleGrant`: what a presented token grants by the current settings."""
+"""`TokenSubject` → `RoleGrant`: what a presented token grants under the current settings."""
 
 from app.core.errors import AuthorizationError
 from app.core.proxy import ProxyAssertion
@@ -20,10 +20,10 @@ def limit(subject: TokenSubject, policy: GrantPolicy) -> RoleGrant:
 
 
 def require_name(subject: TokenSubject, proxy: ProxyAssertion | None) -> None:
-    """Hold a proxy to the name in its token, as Kuma does (pkg/xds/auth/universal/authenticator.go).
+    """Check the proxy's name against the name in its token, as Kuma does (pkg/xds/auth/universal/authenticator.go).
 
     Raises:
-        AuthorizationError: ``proxy_name_mismatch``; also where the proxy gives none.
+        AuthorizationError: ``proxy_name_mismatch``; also if the proxy gives no name.
     """
     if proxy is not None and subject.name is not None and proxy.name != subject.name:
         raise AuthorizationError(Reason.PROXY_NAME_MISMATCH, f"the token is for {subject.name}")
