@@ -1,1 +1,1 @@
-"""The process that serves: sockets, connections, the HTTP protocol and signals."""
+"""The server process: sockets, connections, the HTTP protocol and signals."""

@@ -1,8 +1,7 @@
-"""A transport that sends at the end of each turn of the event loop what was written within it.
+"""A transport that sends all data of one turn of the event loop at the end of that turn.
 
-uvloop sends what is written at once. A caller that sleeps is woken up by that, which costs more than the sending; the next
-answer finds it asleep again. Sent one behind the other, the answers of a turn wake it up once. Nothing is held back for
-longer than the turn.
+uvloop sends written data immediately. Waking a sleeping caller costs more than sending, and the next answer would wake it
+again. If the answers of a turn are sent together, the caller wakes up once. No data is delayed beyond the turn.
 """
 
 import asyncio
@@ -11,22 +10,22 @@ from weakref import WeakKeyDictionary
 
 
 class Turn:
-    """What is written in one turn of an event loop, over all connections: one call at its end for all of them."""
+    """The writes of one turn of an event loop, over all connections: one callback at its end sends all of them."""
 
     def __init__(self) -> None:
-        # Not the loop as well: it is the weak key of this in `_TURNS`.
+        # The loop is not stored here: it is the weak key of this object in `_TURNS`.
         self._writing: list[JoinedWrites] = []
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> "Turn":
-        """Return that of a loop."""
+        """Return the `Turn` of a loop."""
         turn = _TURNS.get(loop)
         if turn is None:
             turn = _TURNS[loop] = cls()
         return turn
 
     def add(self, writing: "JoinedWrites") -> None:
-        """Have a connection flushed at the end of this turn."""
+        """Have the writes of a connection sent at the end of this turn."""
         if not self._writing:
             asyncio.get_running_loop().call_soon(self._end)
         self._writing.append(writing)
@@ -39,7 +38,7 @@ class Turn:
                 transport.flush()
         finally:
             if sent < len(writing):
-                # One that failed holds up no other.
+                # A connection that fails does not stop the others.
                 self._writing = writing[sent:] + self._writing
                 asyncio.get_running_loop().call_soon(self._end)
 
@@ -48,7 +47,7 @@ _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDicti
 
 
 class JoinedWrites(asyncio.Transport):
-    """Stands in front of a transport; all but writing and ending goes through."""
+    """A wrapper of a transport. It changes only writing and closing."""
 
     __slots__ = ("_held", "_transport", "_turn")
 
@@ -58,39 +57,39 @@ class JoinedWrites(asyncio.Transport):
         self._held: list[bytes] = []
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write it, at the end of this turn."""
+        """Store the data; it is sent at the end of this turn."""
         if not self._held:
             self._turn.add(self)
         self._held.append(bytes(data))
 
     def close(self) -> None:
-        """Close, behind what was written."""
+        """Send the stored data, then close."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once; what was written and not sent is lost, as ever."""
+        """Close at once. Stored data is lost, as with every transport."""
         self._held.clear()
         self._transport.abort()
 
     def is_closing(self) -> bool:
-        """Whether it is closed or about to be."""
+        """Whether the transport is closed or about to close."""
         return self._transport.is_closing()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection."""
+        """Return information about the connection."""
         return self._transport.get_extra_info(name, default)
 
     def pause_reading(self) -> None:
-        """Read no more for a while."""
+        """Stop reading for a while."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading."""
         self._transport.resume_reading()
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send the stored data."""
         if not self._held:
             return
         joined = self._held[0] if len(self._held) == 1 else b"".join(self._held)

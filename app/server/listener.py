@@ -1,7 +1,7 @@
-"""Accepting connections: many at a time, up to a bound, and with a short rest where there is nothing to accept them with.
+"""Accept connections: many at a time, up to a limit, with a short pause when accepting fails.
 
-The event loop's own server accepts one connection each time that the loop looks. Whoever comes behind a flood of
-connections would wait for as many of its rounds, each with the work of all other connections in it.
+The event loop's own server accepts one connection in each turn of the loop. Behind a flood of connections, a caller would
+wait for many turns, and each turn includes the work of all other connections.
 """
 
 import asyncio
@@ -15,17 +15,18 @@ from typing import Any, Final, Protocol
 
 from app.telemetry.audit import get_logger
 
-# One whose body is on its way holds up to 64 KiB of it and 15 KiB beside: 650 MB if all of them do, 60 MB if all are silent.
+# A connection with an unfinished body takes up to 64 KiB for it and 15 KiB more: 650 MB if all connections do, 60 MB if all
+# are idle.
 MAX_CONNECTIONS: Final = 8192
-# More would hold up those that stand: each costs some 100 us.
+# Accepting one connection takes about 100 us; a larger number would delay established connections.
 MAX_ACCEPTED_AT_ONCE: Final = 64
-# As long as this nothing is accepted after an error, or at the bound.
+# The pause in accepting after an error, or at the limit.
 PAUSE_SECONDS: Final = 0.1
-# What is so all the time is said once in a while.
+# A state that lasts is logged at most once in this time.
 LOG_SECONDS: Final = 10.0
 
 # File descriptors that are not for callers: 384 connections to STS, 288 to STS hosts that do not answer, 64 to IAM, 1024 to
-# the listener of the diagnostics, DNS, the log.
+# the listener for diagnostics, DNS, and the log.
 MAX_RESERVED_FILES: Final = 2048
 MAX_OPEN_FILES: Final = 65_536
 
@@ -37,21 +38,24 @@ class Connection(Protocol):
 
     @property
     def idleness(self) -> tuple[int, float] | None:
-        """The order in which idle connections are closed for new ones, lowest first; None while the connection is needed."""
+        """Return the rank for closing idle connections, lowest first; None while the connection is needed."""
 
     def make_room(self) -> None:
-        """Close at once, and leave the collection of established connections."""
+        """Close at once, and leave the set of established connections."""
 
 
 def find_idle(connections: Iterable[Connection]) -> list[Connection]:
-    """Return a few connections that can be closed for new ones, in the order to close them. Iterates over all of them."""
+    """Return a few connections that can be closed for new ones, in the order to close them.
+
+    This iterates over all connections.
+    """
     ranks = ((connection.idleness, connection) for connection in connections)
     idle = [(rank, connection) for rank, connection in ranks if rank is not None]
     return [connection for _, connection in heapq.nsmallest(MAX_ACCEPTED_AT_ONCE, idle, key=lambda each: each[0])]
 
 
 class Listener:
-    """Accepts connections until it is closed. It offers what uvicorn wants of a server."""
+    """Accepts connections until it is closed. It has the methods that uvicorn expects of a server."""
 
     def __init__(
         self,
@@ -62,17 +66,19 @@ class Listener:
         find_idle: Callable[[], Iterable[Connection]] = tuple,
         most_beginning: int = MAX_CONNECTIONS,
     ) -> None:
-        """Begin to accept, in the running event loop.
+        """Start accepting, in the running event loop.
 
         Args:
-            listening: the socket, which listens. Whoever made it closes it, after `close`.
-            begin: takes over an accepted connection, also if it fails. A handshake that fails because of the client raises
-                an `OSError`, which is not logged. It may call `stands` before it ends.
+            listening: the listening socket. Its creator closes it, after `close`.
+            begin: handles an accepted connection, and closes it on failure. A handshake that fails because of the client
+                raises an `OSError`, which is not logged. It may call `stands` before it ends.
             connections: the established connections. `begin` must add its connection before it ends, and the connection must
-                leave when it is lost.
-            most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
-            find_idle: returns some idle connections, in the order to close them; called at most once a pause.
-            most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest.
+                be removed when it is lost.
+            most: the limit of connections. Beyond it, an idle connection is closed for each new one, or the new one waits in
+                the kernel's backlog.
+            find_idle: returns some idle connections, in the order to close them; called at most once per pause.
+            most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest
+                handshake.
         """
         self._listening = listening
         self._begin = begin
@@ -83,7 +89,7 @@ class Listener:
         self._find_idle_at = -math.inf
         self._most_beginning = most_beginning
         self._loop = asyncio.get_running_loop()
-        # In the order in which they began.
+        # In the order in which their handshakes began.
         self._beginning: dict[asyncio.Task[object], None] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
@@ -91,13 +97,13 @@ class Listener:
         self._go_on()
 
     def close(self) -> None:
-        """Accept no more. Connections that stand are left alone, also those in a handshake."""
+        """Stop accepting. Open connections are not closed, including those in a handshake."""
         self._loop.remove_reader(self._listening)
         if self._pause is not None:
             self._pause.cancel()
 
     async def wait_closed(self) -> None:
-        """End the handshakes that are still under way: there is no call in them."""
+        """End the handshakes that are still in progress: they carry no calls."""
         if self._beginning:
             for task in self._beginning:
                 task.cancel()
@@ -107,7 +113,7 @@ class Listener:
         self._loop.add_reader(self._listening, self._accept)
 
     def _rest(self, why: str) -> None:
-        """Look away for a moment: the waiting connections would wake the loop up all the time."""
+        """Stop accepting for a moment: otherwise the waiting connections would wake the event loop all the time."""
         self._loop.remove_reader(self._listening)
         self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
         if self._may_log():
@@ -121,18 +127,18 @@ class Listener:
         return True
 
     def _next_idle(self) -> Connection | None:
-        """Return an idle connection to close. Each pause allows only a few, since closing and accepting delays callers."""
+        """Return an idle connection to close. Each pause allows only a few, because closing and accepting delays callers."""
         if self._loop.time() >= self._find_idle_at:
             self._find_idle_at = self._loop.time() + PAUSE_SECONDS
             self._idle = iter(self._find_idle())
-        # A call may have come over one since it was found, or it may be closed.
+        # A call may have arrived on the connection since it was found, or the connection may be closed.
         return next((connection for connection in self._idle if connection.idleness is not None), None)
 
     def _accept(self) -> None:
-        """Accept what waits, up to so many: the loop comes again if there are more."""
+        """Accept waiting connections, up to a limit. The event loop calls this again if there are more."""
         for number in range(MAX_ACCEPTED_AT_ONCE):
             standing = len(self._connections) + len(self._beginning)
-            # At the bound of those that begin the oldest of them makes room, and nobody who stands has to.
+            # At the limit of handshakes, the oldest handshake ends, and no established connection is closed.
             is_full = standing >= self._most and len(self._beginning) < self._most_beginning
             if is_full and number:
                 return  # if no further connection waits, none has to be closed
@@ -144,7 +150,7 @@ class Listener:
                 return
 
     def _accept_one(self, idle: Connection | None) -> bool:
-        """Accept one connection, closing an idle one at the limit; return whether another one may wait."""
+        """Accept one connection. At the limit, close an idle one first. Return whether another connection may wait."""
         try:
             connection, _ = self._listening.accept()
         except BlockingIOError:
@@ -152,7 +158,7 @@ class Listener:
         except ConnectionError:
             return True  # the client disconnected while it waited
         except OSError as error:
-            # For example, no file descriptor or no memory is left; some becomes free when connections end.
+            # For example, no file descriptor or no memory is left. Both become free when connections end.
             self._rest(f"{type(error).__name__}: {error.strerror}")
             return False
         connection.setblocking(False)
@@ -173,7 +179,7 @@ class Listener:
         task.add_done_callback(self._begun)
 
     def stands(self, task: asyncio.Task[object] | None) -> None:
-        """Count an established connection no longer as beginning, so that it does not count twice for a moment.
+        """Count an established connection as a handshake no longer, so that it is not counted twice.
 
         Args:
             task: the task in which the connection began.
@@ -189,18 +195,18 @@ class Listener:
 
 
 def raise_open_files() -> None:
-    """Raise the soft limit of open files towards the hard one, as Go's runtime does: ECS sets the soft one to 1024."""
+    """Raise the soft limit of open files to the hard one, as Go's runtime does: ECS sets the soft limit to 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    # Some kernels and sandboxes allow less than they say; then the bound of connections is a lower one.
+    # Some kernels and sandboxes allow less than they report; then the limit of connections is lower.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def most_connections() -> int:
-    """Return the bound of connections in this process: `MAX_CONNECTIONS`, or what its open files allow."""
+    """Return the limit of connections in this process: `MAX_CONNECTIONS`, or fewer if the open files require it."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

@@ -1,4 +1,4 @@
-"""A process that serves: uvicorn on its sockets, and the signals that stop it."""
+"""The server process: uvicorn on its sockets, and the signals that stop it."""
 
 import asyncio
 import contextlib
@@ -30,24 +30,26 @@ from app.settings.environment import Settings
 from app.telemetry.audit import get_logger
 
 _KEEP_ALIVE_SECONDS: Final = 75
-# After SIGTERM: how long callers and probes may still see that it stops.
+# After SIGTERM: how long callers and probes may still see that the service stops.
 _NOTICE_SECONDS: Final = 0.5
-# A connection has as long for its TLS handshake as for a request's head; asyncio itself would wait for a minute.
+# A TLS handshake may take as long as the head of a request; asyncio's own limit is a minute.
 _HANDSHAKE_SECONDS: Final = 10.0
-# A client that keeps an idle connection may not hear that it ends: the process does not wait for its answer at the end.
+# A client with an idle connection may not notice that the connection ends: the process does not wait for its answer when it
+# stops.
 _TLS_END_SECONDS: Final = 2.0
-# A client that does not finish its handshake has a place until then. At the limit, a new handshake ends the oldest one.
+# A client that does not finish its handshake keeps its place for this time. At the limit, a new handshake ends the oldest
+# one.
 _MAX_HANDSHAKES: Final = 1024
 # With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
 # sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
 _MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
-# Only probes and metrics, from the reserved file descriptors. 1024 idle connections take 7 MB.
+# Only probes and metrics. The file descriptors come from the reserved ones. 1024 idle connections take 7 MB.
 _MAX_DIAGNOSTICS: Final = 1024
 _MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own signal handling (the process has one, for every listener), and with bounds on connections."""
+    """uvicorn with limits on connections, and without signal handling: the process handles signals for every listener."""
 
     def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None = None, most: int = MAX_CONNECTIONS) -> None:
         super().__init__(config)
@@ -60,10 +62,10 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         await super().startup(sockets=[])
         listeners = [self._listen(listening) for listening in sockets or ()]
-        # uvicorn closes them at the end, before it closes the sockets.
+        # uvicorn closes these servers at the end, before it closes the sockets.
         self.servers.extend(cast("list[asyncio.Server]", listeners))
 
     def _listen(self, listening: socket.socket) -> Listener:
@@ -73,13 +75,14 @@ class _Server(uvicorn.Server):
             self.server_state.connections,
             self._most,
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
-            # Half of few: whoever cannot end a handshake must not take the places of all who can. Without TLS none lasts.
+            # At most half of a small limit, so that clients that cannot finish a handshake leave places for others. Without
+            # TLS no handshake lasts.
             most_beginning=MAX_CONNECTIONS if self._tls is None else min(_MAX_HANDSHAKES, max(1, self._most // 2)),
         )
         return listener
 
     async def _begin(self, connection: socket.socket, listener: Listener) -> None:
-        """Speak HTTP over an accepted connection, after its TLS handshake if there is one."""
+        """Serve HTTP on an accepted connection, after its TLS handshake if TLS is on."""
         if self._tls is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MAX_TLS_RECEIVE_BYTES)
         stands = functools.partial(listener.stands, asyncio.current_task())
@@ -122,7 +125,7 @@ async def _serve(settings: Settings, sockets: Sockets) -> None:
         servers = [(_Server(config, service.tls, most_connections()), sockets.api)]
         if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
-            # If there are few file descriptors, most of them are for callers.
+            # If there are few file descriptors, most of them are for the API's listener.
             most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
             servers.append((_Server(config, most=most), sockets.diagnostics))
         _handle_signals([server for server, _ in servers], service, grace)
@@ -131,14 +134,14 @@ async def _serve(settings: Settings, sockets: Sockets) -> None:
 
 
 def _spare_long_collections() -> None:
-    """Keep the garbage collector from holding up every caller.
+    """Keep the garbage collector from delaying every caller.
 
-    By default it visits all objects that live, again and again: 90 to 150 ms under load, in which nobody is answered. What
-    was built for the start is never garbage, so it is not visited any more; and only young objects are visited as a rule.
-    Next to everything is freed by its reference count anyway.
+    By default the collector visits all live objects again and again. Under load one visit takes 90 to 150 ms, in which no
+    caller is answered. So objects from the start are excluded, and usually only young objects are visited. Reference
+    counting frees nearly everything anyway.
 
-    It costs memory: garbage in cycles waits until 50,000 objects are there, some 10 MB; and what was in use at the moment
-    of two collections is hardly looked at again.
+    This costs memory: garbage in cycles stays until there are 50,000 objects, about 10 MB. Objects that were in use during
+    two collections are rarely visited again.
     """
     gc.collect()
     gc.freeze()
@@ -146,7 +149,7 @@ def _spare_long_collections() -> None:
 
 
 def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
-    """Return how uvicorn serves an application here; the benchmark's trivial handler is served alike."""
+    """Return uvicorn's configuration for an application. The benchmark's trivial handler uses the same one."""
     return uvicorn.Config(
         app,
         http=BoundedHttpProtocol,
@@ -165,7 +168,7 @@ def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
 
 
 def _handle_signals(servers: list[_Server], service: Service, grace_seconds: float) -> None:
-    """SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the files again."""
+    """Handle signals: SIGTERM and SIGINT drain, a second one ends the process at once, and SIGHUP reads the files again."""
     loop = asyncio.get_running_loop()
     draining: list[asyncio.Task[None]] = []
 
@@ -183,7 +186,7 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
 
 
 async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
-    """Turn new calls away and show it on ``/ready``, let those under way finish, then end."""
+    """Refuse new calls and report that on ``/ready``, finish the calls in progress, then stop."""
     await asyncio.sleep(_NOTICE_SECONDS)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):

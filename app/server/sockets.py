@@ -1,4 +1,4 @@
-"""The sockets that the service listens on. The first process opens them, so that a wrong address ends the start."""
+"""Open the sockets that the service listens on. They are opened first, so that a wrong address ends the start."""
 
 import contextlib
 import ipaddress
@@ -14,21 +14,21 @@ from app.server.listener import raise_open_files
 from app.settings.environment import Settings
 from app.telemetry.audit import configure_logging, get_logger
 
-# A control plane's restart brings every proxy at once.
+# A restart of the control plane makes every proxy connect at once.
 BACKLOG: Final = 4096
 
 
 class ListenError(Exception):
-    """A listener cannot be opened; the message names the variable and what to do."""
+    """A listener cannot be opened; the message names the variable and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What is listened on.
+    """The listening sockets.
 
     Attributes:
         api: the API's socket.
-        diagnostics: that of the second listener, if there is one.
+        diagnostics: the socket of the second listener; None without one.
     """
 
     api: socket.socket
@@ -37,7 +37,7 @@ class Sockets:
 
 @contextlib.contextmanager
 def listening(settings: Settings) -> Iterator[Sockets]:
-    """Begin the log, say what is worth a second thought, and listen; at the end the sockets are closed and removed.
+    """Start the log, log warnings, and listen. At the end the sockets are closed and removed.
 
     Raises:
         ListenError: an address cannot be listened on.
@@ -85,7 +85,7 @@ def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress, 
 
 
 def _require_loopback(listener: socket.socket, address: ListenAddress) -> None:
-    """Hold a name to its word: what was let through as ``localhost`` must not have led elsewhere."""
+    """Check that a host name which the settings accept as loopback (``localhost``) resolved to a loopback address."""
     if not isinstance(address, TcpAddress) or not address.is_loopback:
         return
     if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
