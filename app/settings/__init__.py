@@ -1,1 +1,1 @@
-"""The environment and the files that it names, parsed once, and read again where they may change."""
+"""The environment and the files that it names. They are parsed once; files that may change are read again."""

@@ -1,7 +1,7 @@
-"""The list of authorized accounts, of the variable or of a file that is read again when it changes (I12).
+"""The list of authorized accounts, from the variable or from a file that is read again when it changes (I12).
 
-A file that becomes unreadable or invalid never widens access and never empties the list at once: the last good list holds
-for a bounded time, loudly. After that nothing can be decided.
+A file that becomes unreadable or invalid never widens access, and never empties the list at once. The last good list stays
+in force for a bounded time, with warnings in the log. After that every decision fails with ``accounts_unavailable``.
 """
 
 import time
@@ -18,7 +18,7 @@ from app.settings.watch import FileWatch
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
-# A list that could not be read for an hour is no list.
+# A list that could not be read for an hour is not used any more.
 MAX_STALE_SECONDS: Final = 3600.0
 
 Check = Callable[[AbstractSet[str]], None]
@@ -26,7 +26,7 @@ Check = Callable[[AbstractSet[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class FixedAccounts:
-    """The list of the variable."""
+    """The list from the variable."""
 
     accounts: AbstractSet[str]
 
@@ -36,20 +36,20 @@ class FixedAccounts:
 
 
 class FileAccounts:
-    """The list of a file.
+    """The list from a file.
 
     Attributes:
-        watch: looks for a change; `app.service` has it checked every few seconds and on SIGHUP.
+        watch: detects changes; `app.service` checks it every few seconds and on SIGHUP.
     """
 
     def __init__(self, file: AccountsFile, metrics: Metrics, check: Check, timer: Timer = time.monotonic) -> None:
-        """Start with what was read with the settings.
+        """Start with the list that was read with the settings.
 
         Args:
-            file: the path, and the list that stood in it at start.
-            metrics: counts what cannot be read.
+            file: the path, and its list at start.
+            metrics: counts failed readings.
             check: raises ValueError for a list that does not fit the other settings.
-            timer: of the bound on the last good list.
+            timer: the clock for the age of the last good list.
         """
         self._path = file.path
         self._accounts = file.accounts
@@ -60,7 +60,7 @@ class FileAccounts:
         """Return the last good list.
 
         Raises:
-            UpstreamError: ``accounts_unavailable``: the file has been bad for an hour.
+            UpstreamError: ``accounts_unavailable``: the file has been invalid for an hour.
         """
         if self.watch.bad_for() > MAX_STALE_SECONDS:
             raise UpstreamError(Reason.ACCOUNTS_UNAVAILABLE, "the file of accounts has been unreadable for an hour")

@@ -1,4 +1,4 @@
-"""Which proxies may join, out of which accounts, and how their roles are read."""
+"""The settings for which proxies may join, from which accounts, and how their roles are read."""
 
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Final, Literal
@@ -32,7 +32,7 @@ _AuthType = Literal["aws-iam", "dpToken", "zoneToken", "serviceAccountToken", "n
 
 
 class ProxyTypeSettings(SettingsGroup):
-    """Which types of proxies use aws-iam: the control plane's own variables."""
+    """The types of proxies that use aws-iam. The variables are the control plane's own."""
 
     auth_type: _AuthType | None = setting(
         "KUMA_DP_SERVER_AUTH_TYPE",
@@ -70,23 +70,22 @@ class ProxyTypeSettings(SettingsGroup):
 
 
 class AdmissionSettings(SettingsGroup):
-    """What a credential and its role must be."""
+    """The requirements on a credential and its role."""
 
     accounts: Annotated[frozenset[str] | None, BeforeValidator(parse_accounts)] = setting(
         "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS",
-        "Required, unless the next one is set. The AWS accounts whose roles may join: 12 digits each, separated by "
-        "commas. There is no wildcard, and an empty list is refused.",
+        "Required, unless `KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE` is set. The AWS accounts whose roles may join: 12 "
+        "digits each, separated by commas. There is no wildcard, and an empty list is refused.",
     )
     accounts_file: Annotated[AccountsFile | None, BeforeValidator(read_accounts_file)] = setting(
         "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE",
-        "The same list in a UTF-8 file: one account a line, comments behind `#`. It is read again when it changes. "
-        "Exactly one of the two is set.",
+        "The same list in a UTF-8 file: one account a line; `#` starts a comment. The service reads the file again when "
+        "it changes. Set exactly one of the two variables.",
     )
     account_meshes: Annotated[AccountMeshes | None, BeforeValidator(parse_account_meshes)] = setting(
         "KMESH_AWSIAM_ACCOUNT_MESHES",
-        "The meshes that the roles of each account may claim: `111122223333=default|payments,444455556666=*`. When "
-        "it is set, every listed account must stand in it, and an account without an entry claims nothing. `*` is "
-        "every mesh, and **zone proxies need it**. Unset: no limit.",
+        "The meshes that the roles of each account may claim: `111122223333=default|payments,444455556666=*`. When it is "
+        "set, every listed account must have an entry. `*` is every mesh, and **zone proxies need it**. Unset: no limit.",
     )
     audience: Annotated[str, BeforeValidator(parse_audience)] = setting(
         "KMESH_AWSIAM_AUDIENCE",
@@ -99,8 +98,8 @@ class AdmissionSettings(SettingsGroup):
     allow_unbound: bool = setting(
         "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS",
         "Also accept credentials whose signature covers no audience header at all. **They can be replayed from "
-        "wherever they were sent before**: only for the time of a migration. One bound to another audience stays "
-        "refused.",
+        "wherever they were sent before**: only use it during a migration. A credential that is bound to another audience "
+        "is still refused.",
         default=False,
     )
     credential_forms: Annotated[frozenset[CredentialForm], BeforeValidator(parse_forms)] = setting(
@@ -131,9 +130,9 @@ class AdmissionSettings(SettingsGroup):
     )
     require_service_tag: bool = setting(
         "KMESH_AWSIAM_REQUIRE_SERVICE_TAG",
-        "Refuse data plane roles without `kuma.io/service`. The start warns where "
-        "`KMESH_AWSIAM_DATAPLANE_KEYS_FILE` is set and this is not: to a control plane below 2.13 a token without a"
-        " service is one of every service, whatever its workload. It does not apply to roles of zone proxies.",
+        "Refuse data plane roles without `kuma.io/service`. The start warns where `KMESH_AWSIAM_DATAPLANE_KEYS_FILE` is "
+        "set and this is not: to a control plane below 2.13 a token without a service is one of every service, whatever "
+        "its workload. It does not apply to roles of zone proxies.",
         default=False,
     )
     require_workload_tag: bool = setting(
@@ -148,7 +147,7 @@ class AdmissionSettings(SettingsGroup):
     allow_unbound_workloads: bool = setting(
         "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS",
         "Let a proxy carry the label `kuma.io/workload` although its role has no such tag. **Such a proxy chooses "
-        "its workload itself**: only for the time until the roles are tagged. The start warns.",
+        "its workload itself**: only use it until the roles are tagged. The start warns.",
         default=False,
     )
     role_path_prefix: Annotated[str | None, BeforeValidator(parse_role_path_prefix)] = setting(
@@ -167,7 +166,7 @@ class AdmissionSettings(SettingsGroup):
 
     @property
     def authorized_accounts(self) -> frozenset[str]:
-        """The listed accounts, of the variable or the file."""
+        """The authorized accounts, from the variable or from the file."""
         return self.accounts or (self.accounts_file.accounts if self.accounts_file else frozenset())
 
     @property
@@ -187,7 +186,7 @@ class AdmissionSettings(SettingsGroup):
 
 
 class RoleSettings(SettingsGroup):
-    """How roles are read, and for how long their tags are believed."""
+    """How roles are read, and how long their tags may be used."""
 
     reader_role_name: Annotated[str | None, BeforeValidator(parse_role_name)] = setting(
         "KMESH_AWSIAM_READER_ROLE_NAME",
@@ -196,38 +195,39 @@ class RoleSettings(SettingsGroup):
     )
     reader_external_id: Annotated[str | None, BeforeValidator(parse_external_id)] = setting(
         "KMESH_AWSIAM_READER_EXTERNAL_ID",
-        "The external id that the reader roles' trust policies ask for. Needs the one before. It is never printed.",
+        "The external id that the reader roles' trust policies ask for. Needs `KMESH_AWSIAM_READER_ROLE_NAME`. The value "
+        "is never printed.",
         repr=False,
     )
     role_ttl: Annotated[float, Field(gt=0, le=3600)] = setting(
         "KMESH_AWSIAM_ROLE_TTL",
-        "Seconds that a role's tags are believed; over 0, at most 3600. It is the delay of a tag change, and it "
-        "paces the calls to IAM.",
+        "Seconds for which the tags of a role are used after IAM sent them; over 0, at most 3600. While IAM answers, a "
+        "tag change takes effect within this time. A longer time means fewer calls to IAM.",
         default=300,
     )
     role_max_stale: Annotated[float, Field(ge=0, le=86_400)] = setting(
         "KMESH_AWSIAM_ROLE_MAX_STALE",
-        "Seconds that a known role is believed while IAM cannot be asked, counted from the last answer of IAM; 0 to"
-        " 86400. It is the bound of a revocation during an outage. Below `KMESH_AWSIAM_ROLE_TTL`, as with `0`, a "
-        "role ends with its TTL.",
+        "Seconds for which a known role is used while IAM does not answer, counted from IAM's last answer; 0 to 86400. "
+        "During an outage a revocation takes effect after this time at the latest. If the value is below "
+        "`KMESH_AWSIAM_ROLE_TTL`, the TTL counts.",
         default=3600,
     )
     sts_rate: Annotated[float, Field(ge=1, le=100_000)] = setting(
         "KMESH_AWSIAM_STS_RATE",
         "Calls a second to STS, for each account and region; 1 to 100000. AWS allows 600, and the workloads' own "
-        "`AssumeRole` calls take from the same quota. Calls beyond it wait, and those that would wait too long are "
-        "told when to come again.",
+        "`AssumeRole` calls take from the same quota. Further calls wait. A call that would wait too long is refused with "
+        "`Retry-After`.",
         default=500,
     )
     iam_rate: Annotated[float, Field(ge=0.1, le=1_000)] = setting(
         "KMESH_AWSIAM_IAM_RATE",
-        "Calls a second to IAM, for each account; 0.1 to 1000. AWS publishes no quota; people find 10 to 20.",
+        "Calls a second to IAM, for each account; 0.1 to 1000. AWS publishes no quota; users report 10 to 20.",
         default=8,
     )
     role_prefetch: bool = setting(
         "KMESH_AWSIAM_ROLE_PREFETCH",
-        "Read the roles of every listed account by pages, ahead of their proxies, and again before their time is "
-        "over. It needs `iam:GetAccountAuthorizationDetails` for the service's own role and for each reader role, "
-        "which shows all policies of an account. Where it is not allowed, roles are read one by one as without it.",
+        "Read the roles of every listed account by pages, before their proxies connect, and again before "
+        "`KMESH_AWSIAM_ROLE_TTL` is over. It needs `iam:GetAccountAuthorizationDetails` for the service's own role and for "
+        "each reader role, which shows all policies of an account. If the permission is missing, roles are read one by one.",
         default=False,
     )

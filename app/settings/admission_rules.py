@@ -1,4 +1,4 @@
-"""The rules between the variables of `app.settings.admission`, and of the partition and its regions."""
+"""The rules that involve several variables of `app.settings.admission`, or the partition and its regions."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -121,7 +121,7 @@ def _own_region_exists(settings: "Settings") -> Iterator[Problem]:
 
 
 def _known_regions(settings: "Settings") -> frozenset[str]:
-    """Return the regions of the partition, with those that the operator adds; none for an unknown partition."""
+    """Return the regions of the partition, and those that the operator adds; nothing for an unknown partition."""
     known = frozenset(endpoint.region for endpoint in load_sts_endpoints() if endpoint.partition == settings.partition)
     return known and known | (settings.extra_regions or frozenset())
 

@@ -1,6 +1,6 @@
-"""The environment, read once at start. The only module that reads it; everything else is handed a `Settings`.
+"""The environment, read once at start. Only this module reads it; all other modules receive a `Settings`.
 
-All problems are reported together, each with its variable and what to do. No setting turns authentication off.
+All problems are reported together, each with its variable and its remedy. No setting turns authentication off.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from app.sts.endpoints import implicit_region
 
 PREFIX: Final = "KMESH_AWSIAM_"
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-# Beside the proxies, other people's words for whom to trust: AWS_CA_BUNDLE is the one that counts.
+# In addition to the proxy variables: variables of other tools for trusted certificates. Only AWS_CA_BUNDLE has an effect.
 _IGNORED_VARIABLES: Final = (*_PROXY_VARIABLES, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -47,7 +47,7 @@ class Settings(
     AdmissionSettings,
     ProxyTypeSettings,
 ):
-    """Every setting, parsed. `load_settings` returns only those in which every rule holds."""
+    """Every setting, parsed. `load_settings` returns a value only if every rule is met."""
 
     _ignored: tuple[str, ...] = PrivateAttr(
         default_factory=lambda: tuple(name for name in _PROXY_VARIABLES if os.environ.get(name))
@@ -55,25 +55,25 @@ class Settings(
 
     @property
     def own_region(self) -> str:
-        """The region of the service's own calls; botocore itself reads ``AWS_DEFAULT_REGION`` alone."""
+        """The region of the service's own calls. botocore itself reads only ``AWS_DEFAULT_REGION``."""
         return self.aws_region or self.aws_default_region or implicit_region(self.partition)
 
     @property
     def own_sts_endpoint(self) -> OwnEndpoint:
-        """Where the service's own calls to STS go, as they are signed."""
+        """The endpoint of the service's own calls to STS, and the scope that they are signed for."""
         return find_own_endpoint(
             "sts", self.own_region, fips=self.use_fips, dual_stack=self.use_dual_stack, url=self.own_sts_url
         )
 
     @property
     def own_iam_endpoint(self) -> OwnEndpoint:
-        """Where calls to IAM go, as they are signed."""
+        """The endpoint of calls to IAM, and the scope that they are signed for."""
         return find_own_endpoint(
             "iam", self.own_region, fips=self.use_fips, dual_stack=self.use_dual_stack, url=self.own_iam_url
         )
 
     def warnings(self) -> Iterator[str]:
-        """Return what is allowed although it is a risk, and what has no effect."""
+        """Return warnings about settings that are a risk, and about settings that have no effect."""
         yield from find_warnings(self)
         for name in self._ignored:
             yield f"{name} is ignored; set KMESH_AWSIAM_HTTPS_PROXY to reach STS and IAM through a proxy"
@@ -84,8 +84,9 @@ class Settings(
             yield variable_of(type(self), name), shown(name, getattr(self, name)), name in self.model_fields_set
 
 
-# A rule yields the problems between variables. It ends where it reads a field whose text is invalid: that field has its own
-# problem, and a judgement without the value could mislead. ``model_fields_set`` tells a rule whether a variable is set.
+# A rule yields the problems that involve several variables. It ends when it reads a field whose text is invalid: that field
+# has a problem of its own, and without its value the rule could mislead. ``model_fields_set`` tells a rule whether a
+# variable is set.
 Rule = Callable[[Settings], Iterator[Problem]]
 RULES: Final[tuple[Rule, ...]] = (*ADMISSION_RULES, *SERVING_RULES)
 
@@ -94,7 +95,7 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        SettingsError: with every problem at once, one for each variable.
+        SettingsError: with all problems, one for each variable.
     """
     settings = Settings()
     given = [name for name, text in os.environ.items() if text]
@@ -122,9 +123,9 @@ def _find_unknown(given: Collection[str]) -> Iterator[Problem]:
 
 
 def discard_ignored_environment() -> None:
-    """Take out of this process's environment what is ignored on purpose, since the SDK's own fetchers would heed it (I9).
+    """Remove the ignored variables from this process's environment, because the SDK's own fetchers would use them (I9).
 
-    ``serve`` calls it once the settings, and so the warnings, are read.
+    ``serve`` calls this after it has read the settings and the warnings.
     """
     for name in _IGNORED_VARIABLES:
         os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""Settings → the options of each part. Nothing is decided here but which setting goes where."""
+"""Settings → the options of each part. This module only decides which setting each part receives."""
 
 from app.core.request_policy import RequestPolicy
 from app.decision.authenticator import AccountList, DecisionPolicy
@@ -10,7 +10,7 @@ from app.tokens.signer import TokenOptions
 
 
 def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy:
-    """Return what a decision depends on."""
+    """Return the settings on which a decision depends."""
     return DecisionPolicy(
         request=RequestPolicy(
             endpoints=settings.accepted_endpoints,
@@ -30,7 +30,7 @@ def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy
 
 
 def network_options(settings: Settings) -> NetworkOptions:
-    """Return how AWS is reached: both attempts of a call fit into a decision."""
+    """Return how AWS is reached. Both attempts of a call fit into the deadline of a decision."""
     defaults = NetworkOptions()
     return NetworkOptions(
         proxy_url=settings.https_proxy,
@@ -41,7 +41,7 @@ def network_options(settings: Settings) -> NetworkOptions:
 
 
 def iam_options(settings: Settings) -> IamOptions:
-    """Return where IAM is asked, and as whom."""
+    """Return how IAM is reached, and with which credentials."""
     return IamOptions(
         partition=settings.partition,
         region=settings.own_region,
@@ -53,7 +53,7 @@ def iam_options(settings: Settings) -> IamOptions:
 
 
 def store_options(settings: Settings) -> StoreOptions | None:
-    """Return how replicas share what they know, if they do."""
+    """Return how the shared store is reached; None without one."""
     if settings.store is None:
         return None
     return StoreOptions(

@@ -1,4 +1,4 @@
-"""How variables become values: pydantic-settings parses each text once, and an invalid one does not stop the others."""
+"""Parse variables: pydantic-settings parses each text once, and an invalid text does not stop the others."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,13 +13,14 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# Other empty variables count as unset. Without its list of forms the service would accept every form.
+# Other empty variables count as unset. Here, an empty list of forms must be an error: unset means that every form is
+# accepted.
 _EMPTY_IS_INVALID: Final = "KMESH_AWSIAM_CREDENTIAL_FORMS"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of the environment: the variable, and what to do."""
+    """One fault of the environment: the variable and the remedy."""
 
     variable: str
     remedy: str
@@ -29,16 +30,16 @@ class Problem:
 
 
 class InvalidFieldError(Exception):
-    """A field was read whose text is invalid: there is no value."""
+    """A field was read whose text is invalid, so it has no value."""
 
 
 def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = True) -> Any:  # noqa: A002 - pydantic's
-    """Declare a field.
+    """Declare a setting.
 
     Args:
         variable: the environment variable.
         meaning: the variable's row in docs/reference/configuration.md, in Markdown; ``make docs`` writes it there.
-        default: the value where the variable is unset or empty.
+        default: the value if the variable is unset or empty.
         repr: whether the value may be shown.
     """
     return Field(default, validation_alias=variable, description=meaning, repr=repr)
@@ -47,11 +48,11 @@ def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = Tr
 class SettingsGroup(BaseSettings):
     """Fields that belong together; `app.settings.environment.Settings` has all groups.
 
-    Reading a field whose text is invalid raises `InvalidFieldError`. So no rule judges a value that is not there.
+    Reading a field whose text is invalid raises `InvalidFieldError`, so no rule uses a missing value.
     """
 
-    # defer_build: `Settings` alone is used, and only at the start.
-    # enable_decoding: without it, pydantic-settings would read lists as JSON.
+    # defer_build: only `Settings` is used, and only at start.
+    # enable_decoding: by default pydantic-settings would read lists as JSON.
     model_config = SettingsConfigDict(
         frozen=True,
         extra="ignore",
@@ -88,7 +89,7 @@ class SettingsGroup(BaseSettings):
                 del self.__dict__[name]
         return self
 
-    if not TYPE_CHECKING:  # with it, a type checker would accept every name
+    if not TYPE_CHECKING:  # with this method, a type checker would accept every name
 
         def __getattr__(self, name: str) -> Any:
             if name in type(self).model_fields:

@@ -1,4 +1,4 @@
-"""Where the service listens, what replicas share, which tokens it issues, and what it logs."""
+"""The settings for listeners, the shared store, tokens and logs."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,35 +28,34 @@ class ListenerSettings(SettingsGroup):
     )
     diagnostics_listen: Annotated[ListenAddress | None, BeforeValidator(parse_listen_address)] = setting(
         "KMESH_AWSIAM_DIAGNOSTICS_LISTEN",
-        "A second listener with `/healthy`, `/ready` and `/metrics`; the first has them no more. Any address is "
-        "allowed here, since nothing else is shown: plain `http`, and no caller token.",
+        "A second listener with `/healthy`, `/ready` and `/metrics`; `KMESH_AWSIAM_LISTEN` then has them no more. Any "
+        "address is allowed, since this listener shows nothing else. It uses plain `http`, and needs no caller token.",
     )
     tls_cert_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_CERT_FILE",
-        "The certificate of the API's listener in PEM, with those that lead to its root behind it. Then the API is "
-        "https: TLS 1.2 and later. Not for a Unix socket.",
+        "A PEM file with the certificate of the API's listener, followed by its intermediate certificates. The API then "
+        "uses https: TLS 1.2 and later. It cannot be set for a Unix socket.",
     )
     tls_key_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_KEY_FILE",
-        "Its private key in PEM, not encrypted. One without the other is refused.",
+        "A PEM file with the private key of `KMESH_AWSIAM_TLS_CERT_FILE`, not encrypted. Set both or neither.",
     )
     tls_client_ca_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
-        "Authorities in PEM. Whoever shows a certificate that one of them issued for clients is a known caller; "
-        "everybody else is refused in the handshake. **Every such certificate may call**: take an authority of its "
-        "own. Needs the two before.",
+        "A PEM file of certificate authorities. A caller must show a client certificate that one of them issued; all "
+        "others are refused in the handshake. **Every such certificate may call**: use an authority only for this. Needs "
+        "`KMESH_AWSIAM_TLS_CERT_FILE` and `KMESH_AWSIAM_TLS_KEY_FILE`.",
     )
     caller_token_file: Annotated[CallerTokenFile | None, BeforeValidator(read_caller_token_file)] = setting(
         "KMESH_AWSIAM_CALLER_TOKEN_FILE",
-        "A UTF-8 file of one caller token, or of two while one is exchanged for the other: one a line, 32 to 512 "
-        "characters of visible ASCII without `#`, comments behind `#`. When it is set, every call needs "
-        "`Authorization: Bearer` with one of them **on every listener of the API, loopback and Unix sockets among "
-        "them**.",
+        "A UTF-8 file of one caller token, or of two during a replacement: one a line, 32 to 512 characters of visible "
+        "ASCII without `#`; `#` starts a comment. When it is set, every call needs `Authorization: Bearer` with one of "
+        "them **on every listener of the API, including loopback and Unix sockets**.",
     )
     socket_mode: Annotated[SocketMode, BeforeValidator(parse_socket_mode)] = setting(
         "KMESH_AWSIAM_SOCKET_MODE",
-        "Octal mode of Unix sockets: whoever may write may call. One that lets everybody write is refused for the "
-        "API without a caller token.",
+        "Octal mode of Unix sockets: whoever may write may call. A mode that lets everybody write is refused for the API, "
+        "unless caller tokens are set.",
         default=DEFAULT_MODE,
     )
     socket_group: Annotated[SocketGroup | None, BeforeValidator(parse_socket_group)] = setting(
@@ -66,65 +65,66 @@ class ListenerSettings(SettingsGroup):
     )
     workers: Annotated[int, BeforeValidator(parse_workers)] = setting(
         "KMESH_AWSIAM_WORKERS",
-        "Does nothing any more: one process serves. `1` warns, and any other value ends the start: [More than one "
-        "process](../explanation/performance.md#more-than-one-process).",
+        "Has no effect any more: one process serves. With `1` the service starts with a warning; with any other value it "
+        "does not start: [More than one process](../explanation/performance.md#more-than-one-process).",
         default=1,
     )
     decision_timeout: Annotated[float, Field(gt=0, le=60)] = setting(
         "KMESH_AWSIAM_DECISION_TIMEOUT",
-        "Seconds for a whole decision, waiting included; over 0, at most 60. Keep it below the caller's own timeout.",
+        "The longest time of a decision in seconds, waiting included; over 0, at most 60. Keep it below the caller's own "
+        "timeout.",
         default=10,
     )
 
     @property
     def tls_files(self) -> TlsFiles | None:
-        """The files of the API listener's TLS, if it has any."""
+        """The TLS files of the API's listener; None without TLS."""
         if self.tls_cert_file is None or self.tls_key_file is None:
             return None
         return TlsFiles(cert=self.tls_cert_file, key=self.tls_key_file, client_ca=self.tls_client_ca_file)
 
     @property
     def caller_checks(self) -> list[str]:
-        """What a caller of the API must show; empty where whoever reaches the listener is known by that."""
+        """What a caller of the API must show. Empty if reaching the listener is enough."""
         checks = {"certificate": self.tls_client_ca_file, "token": self.caller_token_file}
         return [check for check, file in checks.items() if file is not None]
 
 
 class StoreSettings(SettingsGroup):
-    """What replicas share."""
+    """The settings of the shared store."""
 
     store: Annotated[StoreAddress | None, BeforeValidator(parse_store_url)] = setting(
         "KMESH_AWSIAM_STORE",
-        "Redis or Valkey that replicas share, so that they ask AWS once and keep to one pace: "
+        "The Redis or Valkey that replicas share, so that they share AWS's answers and one rate of calls: "
         "`rediss://USER:PASSWORD@HOST:6379` (TLS), `redis://:PASSWORD@HOST:6379/0` or `unix:///path`. Special "
-        "characters of user and password are percent-encoded. The password is never printed. Needs the next one, "
-        "and the package's extra `redis`, which the image has: [Share verdicts between "
+        "characters of user and password are percent-encoded. The password is never printed. Needs "
+        "`KMESH_AWSIAM_STORE_KEY_FILE`, and the package's extra `redis`, which the image contains: [Share verdicts between "
         "replicas](../how-to/share-verdicts-between-replicas.md).",
     )
     store_key_file: Annotated[StoreKeyFile | None, BeforeValidator(read_store_key_file)] = setting(
         "KMESH_AWSIAM_STORE_KEY_FILE",
-        "A UTF-8 file of one key, or of two while one is exchanged for the other: one a line, each 32 random bytes "
-        "in base64 or hex (`openssl rand -base64 32`), comments behind `#`. The first seals what is stored, both "
-        "open it. **Every replica has the same file; whoever has it can make identities.** Needs the one before.",
+        "A UTF-8 file of one key, or of two during a replacement: one a line, each 32 random bytes in base64 or hex "
+        "(`openssl rand -base64 32`); `#` starts a comment. The first key encrypts what is stored; both decrypt it. "
+        "**Every replica needs the same file; whoever has it can forge identities.** Needs `KMESH_AWSIAM_STORE`.",
     )
     store_ca_file: Annotated[str | None, BeforeValidator(parse_ca_file)] = setting(
         "KMESH_AWSIAM_STORE_CA_FILE",
-        "A PEM file of the certificates to trust towards the store, and no others. Unset: certifi's. For "
-        "`rediss://` alone.",
+        "A PEM file of the only certificates to trust for the store. Unset: certifi's. It can be set only with `rediss://`.",
     )
 
 
 class TokenSettings(SettingsGroup):
-    """The tokens that the service issues."""
+    """The settings of the tokens that the service issues."""
 
-    # InstanceOf: without it, pydantic looks for the types inside, `cryptography`'s among them.
+    # InstanceOf: without it, pydantic inspects the types inside, including those of `cryptography`.
     dataplane_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_dataplane_key_file)] = (
         setting(
             "KMESH_AWSIAM_DATAPLANE_KEYS_FILE",
-            "A UTF-8 file of the keys that sign data plane tokens: `KID MESH PATH` a line, comments behind `#`. KID is "
-            "1 to 64 letters, digits and `._-`, and not a number alone. MESH is a mesh, or `*`: every mesh without a "
-            "line of its own. PATH is an unencrypted RSA key of 2048 to 8192 bits in PEM, and counts from the file's "
-            "folder. The first line of a mesh signs, all verify. **Whoever has a key can be every proxy of its mesh.**",
+            "A UTF-8 file of the keys that sign data plane tokens: one line `KID MESH PATH` for each; `#` starts a "
+            "comment. KID is 1 to 64 letters, digits and `._-`, and not a number alone. MESH is a mesh, or `*`: every mesh "
+            "without a line of its own. PATH is an unencrypted RSA key of 2048 to 8192 bits in PEM, and is relative to the "
+            "file's folder. The key in a mesh's first line signs; all its keys verify. **Whoever has a key can act as "
+            "every proxy of its mesh.**",
         )
     )
     zone_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_zone_key_file)] = setting(
@@ -134,13 +134,14 @@ class TokenSettings(SettingsGroup):
     )
     token_validity: Annotated[int, Field(ge=MIN_VALIDITY_SECONDS, le=MAX_VALIDITY_SECONDS)] = setting(
         "KMESH_AWSIAM_TOKEN_VALIDITY",
-        "Seconds from issue to expiry; 60 to 86400. It bounds what neither Kuma nor the account list takes away, "
-        "and a proxy whose token has ended can open no stream: the agent renews it long before.",
+        "Seconds from issue to expiry; 60 to 86400. Neither Kuma nor the account list ends a token when its role changes, "
+        "so the change takes effect after this time at the latest. A proxy whose token has expired can open no stream; "
+        "the agent renews the token long before.",
         default=3600,
     )
     token_names: bool = setting(
         "KMESH_AWSIAM_TOKEN_NAMES",
-        "Hold a data plane token to the `name` that the call gives, so that it is for this one `Dataplane`. A call "
+        "Restrict a data plane token to the `name` in the call, so that it is valid only for this `Dataplane`. A call "
         "to `/v1/token` without `proxy.name` is then 400 `malformed_request`. Calls to `/v1/ext-authz` name no "
         "proxy, so data planes get 403 `proxy_name_missing` there; the service warns at its start. Tokens of zone "
         "proxies in a Dataplane always name the `Dataplane`.",
@@ -149,7 +150,7 @@ class TokenSettings(SettingsGroup):
 
 
 class LogSettings(SettingsGroup):
-    """What is logged, and how."""
+    """The settings of the log."""
 
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "KMESH_AWSIAM_LOG_LEVEL",

@@ -1,4 +1,4 @@
-"""The rules between the variables of `app.settings.serving`."""
+"""The rules that involve several variables of `app.settings.serving`."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def _tls_files_can_be_used(settings: "Settings") -> Iterator[Problem]:
 
 
 def _remote_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
-    """Another host must prove who it is, and the proof must not cross the network in clear: an answer names roles."""
+    """On an address that other hosts reach, callers must authenticate over TLS: an answer names roles."""
     given = settings.model_fields_set
     if isinstance(settings.listen, UnixAddress) or settings.listen.is_loopback or "tls_client_ca_file" in given:
         return
@@ -88,7 +88,7 @@ def _listeners_differ(settings: "Settings") -> Iterator[Problem]:
 
 
 def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
-    """Half of a store would hold unsealed entries, or would not be there."""
+    """The store needs its address and its key; with one of them missing, entries would be unsealed or not stored."""
     given = settings.model_fields_set
     if "store" in given and "store_key_file" not in given:
         yield Problem(

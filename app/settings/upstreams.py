@@ -9,7 +9,7 @@ from app.settings.values import parse_ca_file, parse_endpoint_url, parse_proxy_u
 
 
 class UpstreamSettings(SettingsGroup):
-    """The way to AWS. Its variables are the SDK's own, but for the proxy."""
+    """The connection to AWS. Its variables are the SDK's own, except the proxy's."""
 
     https_proxy: Annotated[str | None, BeforeValidator(parse_proxy_url)] = setting(
         "KMESH_AWSIAM_HTTPS_PROXY",
@@ -20,24 +20,26 @@ class UpstreamSettings(SettingsGroup):
         "The region of the service's own calls. Unset: `AWS_DEFAULT_REGION`, else the partition's own (`us-east-1` "
         "in `aws`). It must belong to `KMESH_AWSIAM_PARTITION`.",
     )
-    aws_default_region: str | None = setting("AWS_DEFAULT_REGION", "The same, where `AWS_REGION` is unset.")
+    aws_default_region: str | None = setting(
+        "AWS_DEFAULT_REGION", "The region of the service's own calls, if `AWS_REGION` is unset."
+    )
     sts_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL_STS",
-        "Where requests to STS are sent instead: a VPC endpoint, an emulator. The signed `Host` stays, and TLS is "
-        "verified against this URL's name. Plain `http` only to loopback, and with a warning: the service trusts "
-        "whatever listens on that port as if it were AWS.",
+        "Where requests to STS are sent instead: a VPC endpoint, an emulator. The signed `Host` header is unchanged, and "
+        "TLS is verified against this URL's host name. Plain `http` is allowed only to loopback, with a warning: the "
+        "service trusts whatever listens on that port as if it were AWS.",
     )
     iam_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL_IAM",
-        "Where requests to IAM are sent instead. Plain `http` likewise.",
+        "Where requests to IAM are sent instead. The rule for plain `http` is the same.",
     )
     endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL",
-        "Both of them, where the specific one is unset.",
+        "The URL for both STS and IAM, if their own variable is unset.",
     )
     ignore_endpoint_urls: bool = setting(
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-        "Ignore the three before, as SDKs do.",
+        "Ignore `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL_IAM`, as SDKs do.",
         default=False,
     )
     use_fips: bool = setting(
@@ -53,22 +55,22 @@ class UpstreamSettings(SettingsGroup):
     )
     ca_bundle: Annotated[str | None, BeforeValidator(parse_ca_file)] = setting(
         "AWS_CA_BUNDLE",
-        "A PEM file of the certificates to trust for STS and IAM, and no others. Unset: those that the service "
-        "brings along (certifi's). `SSL_CERT_FILE`, `SSL_CERT_DIR` and `REQUESTS_CA_BUNDLE` are ignored.",
+        "A PEM file of the only certificates to trust for STS and IAM. Unset: those of the Python package certifi. "
+        "`SSL_CERT_FILE`, `SSL_CERT_DIR` and `REQUESTS_CA_BUNDLE` are ignored.",
     )
 
     @property
     def own_sts_url(self) -> str | None:
-        """Where requests to STS are sent instead of the host that they are signed for."""
+        """The URL that replaces the host that requests to STS are signed for; None for that host itself."""
         return None if self.ignore_endpoint_urls else self.sts_endpoint_url or self.endpoint_url
 
     @property
     def own_iam_url(self) -> str | None:
-        """Where requests to IAM are sent instead."""
+        """The URL that replaces IAM's own endpoint; None for that endpoint itself."""
         return None if self.ignore_endpoint_urls else self.iam_endpoint_url or self.endpoint_url
 
     @property
     def upstreams_without_tls(self) -> tuple[Literal["sts", "iam"], ...]:
-        """Which of STS and IAM are reached without TLS, on loopback: nothing proves that they are AWS's."""
+        """The upstreams among STS and IAM that are reached without TLS, on loopback: nothing proves that they are AWS's."""
         urls: dict[Literal["sts", "iam"], str | None] = {"sts": self.own_sts_url, "iam": self.own_iam_url}
         return tuple(name for name, url in urls.items() if url is not None and url.startswith("http:"))

@@ -1,4 +1,7 @@
-"""The values that a variable can hold, each parsed once. A parser raises `ValueError` with a sentence and its remedy."""
+"""Parse the values of variables, each once.
+
+A parser raises `ValueError`; its message is a sentence with the fault and the remedy.
+"""
 
 import re
 import ssl
@@ -30,7 +33,7 @@ def parse_accounts(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class AccountsFile:
-    """A file of account ids, and what stood in it."""
+    """A file of account ids, and its content."""
 
     path: Path
     accounts: frozenset[str]
@@ -48,7 +51,7 @@ def read_accounts_file(text: str) -> AccountsFile:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a file that a setting names: a regular one, in UTF-8."""
+    """Read the lines of a file that a setting names. It must be a regular file, in UTF-8."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file: reading it could wait for ever")
     try:
@@ -82,7 +85,7 @@ def _matching(pattern: str, remedy: str) -> Callable[[str], str]:
     return parse
 
 
-# A header value. SigV4 folds blanks, so that "a  b" could not be told from "a b": no two in a row.
+# The value is a header value. SigV4 merges blanks, so "a  b" and "a b" would be equal: two blanks in a row are rejected.
 parse_audience: Final = _matching(
     r"(?!.*  )[!-~](?:[ -~]{0,253}[!-~])?",
     "it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row",
@@ -95,8 +98,8 @@ parse_role_name: Final = _matching(
     r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}",
     "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader",
 )
-# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without what would look like a pattern. Without
-# the slash at the end, /mesh would also match /mesh-test/.
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without characters that look like a pattern.
+# Without the slash at the end, /mesh would also match /mesh-test/.
 parse_role_path_prefix: Final = _matching(
     r"/(?:[!-)+->@-~]{1,510}/)?",
     "it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/",
@@ -108,7 +111,7 @@ parse_external_id: Final = _matching(
 
 
 def parse_workers(text: str) -> int:
-    """Accept 1, the only number of processes that ``KMESH_AWSIAM_WORKERS`` may still name."""
+    """Accept only 1, the last allowed number of processes for ``KMESH_AWSIAM_WORKERS``."""
     if text.strip() != "1":
         raise ValueError(
             "several processes are not supported any more: unset it; if one core is not enough, run more replicas that "
@@ -118,7 +121,7 @@ def parse_workers(text: str) -> int:
 
 
 def parse_regions(text: str) -> frozenset[str]:
-    """Parse the comma-separated list of regions; whether they exist is checked against botocore's data."""
+    """Parse the comma-separated list of regions. A rule checks later whether they exist in botocore's data."""
     regions = frozenset(entry for region in text.split(",") if (entry := region.strip()))
     if not regions:
         raise ValueError("it names no region; unset it to accept every region of the partition")
@@ -126,8 +129,8 @@ def parse_regions(text: str) -> frozenset[str]:
 
 
 def parse_extra_regions(text: str) -> frozenset[str]:
-    """Parse the comma-separated names of newer regions; `rules` compares them with the partition."""
-    # Strip only spaces: a line break is no part of a region's exact name.
+    """Parse the comma-separated names of newer regions. A rule compares them with the partition later."""
+    # Strip only spaces: a line break is not part of a region's exact name.
     regions = frozenset(region.strip(" ") for region in text.split(","))
     if not all(map(can_be_region, regions)):
         raise ValueError("it must list exact names of regions, each 1 to 32 characters of a-z 0-9 -: eu-north-7")
@@ -170,7 +173,7 @@ def parse_account_meshes(text: str) -> dict[str, frozenset[str]]:
 
 
 def parse_endpoint_url(text: str) -> str:
-    """Parse an ``AWS_ENDPOINT_URL``: https, or http on loopback; returned without a slash at the end."""
+    """Parse an ``AWS_ENDPOINT_URL``: https, or http on loopback. Return it without a slash at the end."""
     url = _split(text, "it must be the URL of a host: https://vpce-....amazonaws.com")
     if url.username is not None or url.password is not None:
         raise ValueError("a URL with user information is refused; remove it")
@@ -188,17 +191,17 @@ def parse_proxy_url(text: str) -> str:
 
 
 def _split(text: str, remedy: str) -> SplitResult:
-    """Split the URL of a host: a scheme, a host, perhaps a port, and nothing behind it."""
-    # urlsplit drops line breaks and tabs in silence (CVE-2022-0391), so they are refused before it sees them.
+    """Split the URL of a host: a scheme, a host and an optional port, and nothing after them."""
+    # urlsplit silently drops line breaks and tabs (CVE-2022-0391), so they are rejected before it sees them.
     if not _VISIBLE_ASCII.fullmatch(text):
         raise ValueError(remedy)
     try:
         url = urlsplit(text)
-        # Written as its number: clients may read a port such as 0566 as another one.
+        # The port is written as a plain number: clients may read a port such as 0566 differently.
         has_port = url.port is None or (url.port > 0 and url.netloc.endswith(f":{url.port}"))
     except ValueError as error:
         raise ValueError(remedy) from error
-    # What urlsplit and the client would read as two different hosts is refused (Teleport PR 67620).
+    # A URL is rejected if urlsplit and the client could read different hosts from it (Teleport PR 67620).
     if url.scheme not in ("https", "http") or not url.hostname or not has_port or not _NETLOC.fullmatch(url.netloc):
         raise ValueError(remedy)
     if url.path not in ("", "/") or url.query or url.fragment:

@@ -1,4 +1,4 @@
-"""What the settings allow although it is a risk, or has no effect. Each rule yields sentences; none ends the start."""
+"""Warnings about settings that are a risk or have no effect. Each rule yields sentences; none prevents the start."""
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final

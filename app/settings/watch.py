@@ -1,6 +1,6 @@
-"""Files that are read again when they change: certificates, keys, and caller tokens.
+"""Read files again when they change: certificates, keys, and caller tokens.
 
-What cannot be taken over leaves what was there before in force, loudly. Nothing here drops a connection.
+If the new content is invalid, the previous content stays in force, and the log has a warning. No connection is dropped.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics, Reloadable
 
-# A poll works on every file system, and with every way of putting a file in another's place.
+# Polling works on every file system, and with every way of replacing a file.
 INTERVAL_SECONDS: Final = 2.0
-# Without a check that came to its end, for so long.
+# A file counts as invalid if no check has ended for this many seconds.
 SILENT_SECONDS: Final = 60.0
 
 _Stamp = tuple[int, ...] | None
 
 
 class FileWatch:
-    """One thing that is made of some files.
+    """A set of files that are read together.
 
     Attributes:
-        what: it is, in metrics and logs.
+        what: the name of their content in metrics and logs.
     """
 
     def __init__(
@@ -38,22 +38,23 @@ class FileWatch:
         timer: Timer = time.monotonic,
         warnings: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """Start with what was read with the settings.
+        """Start with the content that was read with the settings.
 
         Args:
             what: what the files contain.
             paths: the files; symbolic links are followed. Or, where a file names others, a function that returns all of
                 them: newly named files are read once more at the next check.
-            load: takes the files over, or raises and leaves everything as it is. It may run in another thread.
-            metrics: counts what could not be taken over.
-            timer: of `bad_for`.
-            warnings: returns warnings about the files, after they are taken over.
+            load: reads the files and puts their content in force, or raises and changes nothing. It may run in another
+                thread.
+            metrics: counts failed readings.
+            timer: the clock of `bad_for`.
+            warnings: returns warnings about the files, after they were read.
         """
         self.what = what
         self._paths = paths if callable(paths) else lambda: paths
         self._load = load
         self._metrics = metrics
-        # None: read them at the first occasion, since they may have changed since the settings were read.
+        # None: read the files at the first check, because they may have changed since the settings were read.
         self._seen: tuple[_Stamp, ...] | None = None
         self._problem: str | None = None
         self._timer = timer
@@ -62,9 +63,9 @@ class FileWatch:
         self._lock = threading.Lock()
 
     def check(self, *, forced: bool = False) -> None:
-        """Read the files if one has changed, or if they could not be taken over the last time; ``forced``: in any case."""
+        """Read the files if one has changed, or if the last reading failed. With ``forced``, read them in any case."""
         with self._lock:
-            # Before the files are read: what changes afterwards is seen the next time.
+            # Taken before the files are read, so that a later change is detected by the next check.
             stamps = tuple(_stamp(path) for path in self._paths())
             if stamps == self._seen and self._problem is None and not forced:
                 self._good_at = self._timer()
@@ -84,16 +85,16 @@ class FileWatch:
                 self._problem, self._good_at = None, self._timer()
 
     def bad_for(self) -> float:
-        """Return for how many seconds the files have not been what they should; 0 while they are.
+        """Return for how many seconds the files have been invalid; 0 if they are valid.
 
-        A file system that hangs lets no check come to its end: then they are what nobody knows.
+        If a file system hangs, no check ends. Then the files count as invalid too.
         """
         seconds = self._timer() - self._good_at
         return 0.0 if self._problem is None and seconds < SILENT_SECONDS else seconds
 
     def _failed(self, problem: str, *, forced: bool) -> None:
         self._metrics.reload_failed(self.what)
-        # Whoever sent SIGHUP looks for a line: none would mean to them that it was taken over.
+        # The operator who sent SIGHUP expects a log line; without one, the files would seem to be in force.
         if problem != self._problem or forced:
             get_logger().error(
                 "not reloaded",
@@ -106,7 +107,7 @@ class FileWatch:
 
 
 async def watch_files(watches: Sequence[FileWatch], interval: float = INTERVAL_SECONDS) -> None:
-    """Check every few seconds until it is cancelled; in a thread, since a file system can hang."""
+    """Check every few seconds until cancelled. The checks run in a thread, since a file system can hang."""
     while True:
         for watch in watches:
             await asyncio.to_thread(watch.check)
@@ -114,7 +115,7 @@ async def watch_files(watches: Sequence[FileWatch], interval: float = INTERVAL_S
 
 
 def _stamp(path: Path) -> _Stamp:
-    """Return what changes when a file does, also when another is put in its place or its mode is changed."""
+    """Return values that change when a file changes, also when it is replaced or its mode changes."""
     try:
         status = path.stat()
     except OSError:
