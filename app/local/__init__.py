@@ -1,1 +1,1 @@
-"""What this machine gives: addresses, files with secrets and certificates, Unix sockets and time."""
+"""Resources of this machine: addresses, files with secrets and certificates, Unix sockets and time."""

@@ -20,7 +20,7 @@ class TcpAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this host, or this ECS task, can reach it."""
+        """Whether only this host, or this ECS task, can reach the address."""
         return is_loopback(self.host)
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ def parse_listen_address(text: str) -> ListenAddress:
 
 
 def _is_host(text: str) -> bool:
-    """Whether it is a name, an IPv4 address, or an IPv6 address in brackets."""
+    """Whether a text is a host name, an IPv4 address, or an IPv6 address in brackets."""
     if not text.startswith("["):
         return _HOST_NAME.fullmatch(text) is not None
     try:

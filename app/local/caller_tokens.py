@@ -1,7 +1,7 @@
-"""Who may call the API: the bearer tokens of a file, compared in constant time.
+"""The tokens of callers that may call the API: bearer tokens from a file, compared in constant time.
 
-The file is UTF-8, one token a line, with ``#`` comments. It holds one token, or two while one is exchanged for the other.
-What stays in memory are digests; no error and no ``repr`` holds a token (I22).
+The file is UTF-8, one token a line, with ``#`` comments. It contains one token, or two during a replacement. Only digests
+stay in memory; no error and no ``repr`` contains a token (I22).
 """
 
 import hashlib
@@ -18,14 +18,14 @@ MIN_TOKEN_LENGTH: Final = 32
 MAX_TOKEN_LENGTH: Final = 512
 MAX_TOKENS: Final = 2
 
-# Visible ASCII without "#": a token that holds one would be cut by whoever takes the rest for a comment.
+# Visible ASCII without "#": a reader that takes "#" for a comment would cut such a token.
 _TOKEN: Final = re.compile(r"[!\"$-~]+", re.ASCII)
 # RFC 9110, section 11.4: the scheme is case-insensitive, one or more blanks follow.
 _BEARER: Final = re.compile(rb"bearer +([!-~]{1,512})", re.ASCII | re.IGNORECASE)
 
 _BARE: Final = re.compile(rb"([!-~]{1,512})", re.ASCII)
-# Where a caller's token stands in a call whose ``authorization`` is a proxy's. Envoy adds it to its question, and never to
-# what it lets through.
+# The header with a caller's token, for calls whose ``authorization`` is a proxy's. Envoy adds this header to its call to the
+# service, and never to the request that it passes on.
 OWN_HEADER: Final = b"x-kuma-aws-iam-caller-token"
 
 Fault = Literal["no token", "not one bearer token", "unknown token"]
@@ -33,16 +33,16 @@ Fault = Literal["no token", "not one bearer token", "unknown token"]
 
 @dataclass(frozen=True, slots=True)
 class CallerTokens:
-    """The tokens that are accepted at this moment.
+    """The accepted tokens.
 
     Attributes:
-        digests: of SHA-256, so that every comparison is of equal lengths.
+        digests: the SHA-256 digest of each token, so that all compared texts have equal lengths.
     """
 
     digests: tuple[bytes, ...] = field(repr=False)
 
     def accept(self, presented: bytes) -> bool:
-        """Whether it is one of them. The time that it takes depends on neither token, nor on which one it is."""
+        """Whether a token is accepted. The time depends neither on the token nor on which accepted token it equals."""
         digest = hashlib.sha256(presented).digest()
         matches = [hmac.compare_digest(digest, known) for known in self.digests]
         return any(matches)
@@ -50,7 +50,7 @@ class CallerTokens:
 
 @dataclass(frozen=True, slots=True)
 class CallerTokenFile:
-    """A file of caller tokens, and what stood in it."""
+    """A file of caller tokens, and its content."""
 
     path: Path
     tokens: CallerTokens
@@ -72,19 +72,20 @@ class CallerTokenSource:
         self._tokens = file.tokens
 
     def load(self) -> None:
-        """Read the file again; the tokens of before stay accepted when it does not do.
+        """Read the file again. If it is invalid, the previous tokens stay accepted.
 
         Raises:
-            ValueError: with a sentence and its remedy.
+            ValueError: the message is a sentence with the fault and the remedy.
         """
         self._tokens = read_caller_token_file(str(self.path)).tokens
 
     def find_fault(self, headers: Iterable[tuple[bytes, bytes]], *, in_own_header: bool = False) -> Fault | None:
-        """Look for one accepted token in a request's headers; None when it is there.
+        """Return why a request's headers contain no single accepted token; None if they contain one.
 
         Args:
-            headers: of the request, names in lower case.
-            in_own_header: it stands in `OWN_HEADER`, by itself, and in no other: ``authorization`` is the proxy's there.
+            headers: the headers of the request, with lower-case names.
+            in_own_header: read the token only from `OWN_HEADER`, without a scheme: there ``authorization`` belongs to the
+                proxy.
         """
         header = OWN_HEADER if in_own_header else b"authorization"
         values = [value for name, value in headers if name == header]
@@ -100,7 +101,7 @@ def read_caller_token_file(text: str) -> CallerTokenFile:
     """Read the tokens that the service accepts; only their digests are kept.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of the file.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     path = Path(text)
     digests = (hashlib.sha256(token.encode("ascii")).digest() for token in _tokens_of(read_trusted_lines(path)))
@@ -108,10 +109,10 @@ def read_caller_token_file(text: str) -> CallerTokenFile:
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """Read the tokens themselves, for a client that has to send one; also from a pipe, whoever owns the pipe.
+    """Read the tokens themselves, for a client that sends one. The file may be a pipe, whoever owns it.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of the file.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

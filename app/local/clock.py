@@ -1,4 +1,4 @@
-"""Time, as it is handed to whoever needs it: the date, or seconds that nobody can set back."""
+"""Clocks, passed as parameters: the date and time, or monotonic seconds."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,5 +10,5 @@ Timer = Callable[[], float]
 
 
 def utc_now() -> datetime:
-    """Return the clock of this host."""
+    """Return the date and time of this host, in UTC."""
     return datetime.now(UTC)

@@ -7,13 +7,13 @@ _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 
 
 def require_one_private_key(pem: bytes) -> None:
-    """Refuse a second private key: libraries take the first one and are silent about the others.
+    """Reject a second private key: libraries read the first one and silently ignore the others.
 
-    An operator who appends a new key to the file would unknowingly keep using the old one. A file without any key is left to
-    the library to refuse.
+    An operator who appends a new key to the file would unknowingly keep using the old one. The library itself rejects a file
+    without any key.
 
     Raises:
-        ValueError: there are several.
+        ValueError: the file contains several private keys.
     """
     count = len(_PRIVATE_KEY.findall(pem))
     if count > 1:

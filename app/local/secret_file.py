@@ -1,6 +1,8 @@
-"""A file that holds a secret: replaced as a whole, for its owner and at most one group, exactly the text and no newline.
+"""Write a file with a secret.
 
-Who has the old one open keeps it, and nobody ever reads half of one. gRPC refuses a newline in metadata.
+It is replaced as a whole, is readable by its owner and at most one group, and has no final newline.
+
+A reader that has the old file open keeps it, and no reader sees half of a file. gRPC rejects a newline in metadata.
 """
 
 import contextlib
@@ -13,14 +15,16 @@ OWNER_ALONE: Final = 0o600
 
 
 def write_secret_file(path: Path, text: str, *, mode: int = OWNER_ALONE, gid: int | None = None) -> None:
-    """Write it to the disk under another name in the same directory, then put it in the place of the old one.
+    """Write the text to the disk under another name in the same directory, then rename that file to the given name.
 
-    The new file has its group and its mode before it has its name, and is never laxer on the way.
+    The new file has its group and its mode before it has its name. At no moment are its permissions wider.
 
     Raises:
-        OSError: it cannot be written, given to the group, or put there; the old file stays as it was.
+        OSError: the file cannot be written, given to the group, or renamed; the old file is unchanged.
     """
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)  # mode 0600, and nobody else's
+    descriptor, partial = tempfile.mkstemp(
+        prefix=f".{path.name}-", dir=path.parent
+    )  # mode 0600: only this user can read it
     try:
         with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             file.write(text)
@@ -38,8 +42,9 @@ def write_secret_file(path: Path, text: str, *, mode: int = OWNER_ALONE, gid: in
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the name on the disk too, where the file system can do that."""
-    # The file is in its place already: a folder that may be written and not read (mode 0300) makes no failure of that.
+    """Write the directory entry to the disk too, if the file system supports that."""
+    # The file is already in its place. A directory that can be written but not read (mode 0300) must not make this a
+    # failure.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

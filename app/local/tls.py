@@ -1,7 +1,7 @@
-"""TLS of the API's listener: the server's certificate, and the authorities whose certificates callers must show.
+"""TLS of the API's listener: the server's certificate, and the authorities that callers' certificates must come from.
 
-The files are read again when they change. Each handshake takes the context of its moment, and connections that stand keep
-theirs. A new context also has session caches of its own: a session that was begun under another client CA is not resumed.
+The files are read again when they change. Each handshake uses the current context; open connections keep theirs. A new
+context also has its own session cache, so a session that began under another client CA is not resumed.
 """
 
 import ssl
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from app.local.pem import require_one_private_key
 from app.local.trusted_files import find_exposures, read_trusted
 
-# TLS 1.2 with forward secrecy and authenticated encryption alone; OpenSSL's list for 1.3 is of that kind by itself.
+# TLS 1.2 only with forward secrecy and authenticated encryption; OpenSSL's list for TLS 1.3 has only such suites anyway.
 _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 
@@ -27,9 +27,10 @@ class TlsFiles:
     """Files in PEM.
 
     Attributes:
-        cert: the server's certificate, and those that lead to a root behind it.
-        key: its private key, not encrypted.
-        client_ca: authorities; every certificate that one of them issued for a client is a caller. None asks for none.
+        cert: the server's certificate, followed by its intermediate certificates.
+        key: the private key of that certificate, not encrypted.
+        client_ca: certificate authorities. Every client certificate that one of them issued identifies a caller. With None,
+            no client certificate is requested.
     """
 
     cert: Path
@@ -38,7 +39,7 @@ class TlsFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Every file that there is."""
+        """All files that are set."""
         return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
 
     def warnings(self) -> Iterator[str]:
@@ -47,7 +48,7 @@ class TlsFiles:
 
 
 class TlsFileError(ValueError):
-    """A file does not do; ``part`` says which one."""
+    """A file is invalid; ``part`` says which one."""
 
     def __init__(self, part: TlsPart, remedy: str) -> None:
         super().__init__(remedy)
@@ -59,7 +60,7 @@ class TlsFileError(ValueError):
 
 
 def find_problems(files: TlsFiles) -> Iterator[TlsFileError]:
-    """Look into every file, and yield what is wrong with each."""
+    """Check every file, and yield the faults of each."""
     checks: tuple[Callable[[ssl.SSLContext], None], ...] = (
         lambda context: _load_server_certificate(context, files),
         lambda context: None if files.client_ca is None else _load_client_authorities(context, files.client_ca),
@@ -72,17 +73,18 @@ def find_problems(files: TlsFiles) -> Iterator[TlsFileError]:
 
 
 class ServerTls:
-    """What the listener is served with."""
+    """The TLS context of the listener, made from files."""
 
     def __init__(self, files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> None:
         """Read the files.
 
         Args:
-            files: where they are.
-            on_unknown_caller: called in a handshake that ends because the client shows no certificate, or an unknown one.
+            files: the paths of the files.
+            on_unknown_caller: called in a handshake that ends because the client shows no certificate, or one of another
+                authority.
 
         Raises:
-            TlsFileError: one of them does not do.
+            TlsFileError: one of the files is invalid.
         """
         self.files = files
         self._on_unknown_caller = on_unknown_caller
@@ -90,39 +92,40 @@ class ServerTls:
         self.load()
 
     def load(self) -> None:
-        """Read the files again; the ones of before stay in force when they do not do.
+        """Read the files again. If one is invalid, the previous files stay in force.
 
         Raises:
-            TlsFileError: one of them does not do.
+            TlsFileError: one of the files is invalid.
         """
         self.context.current = new_server_context(self.files, self._on_unknown_caller)
 
 
 class _CurrentContext(ssl.SSLContext):
-    """Hands every handshake to the context of its moment; by itself it has no certificate and serves nobody.
+    """Passes every handshake to the current context. It has no certificate of its own, so it serves no connection itself.
 
-    An SNI callback could exchange the context too, but too late: OpenSSL has looked for the session to resume by then, and
-    keeps the verify mode of the first one.
+    An SNI callback could replace the context too, but too late: OpenSSL has then already searched for the session to resume,
+    and keeps the verify mode of the first context.
     """
 
     current: ssl.SSLContext
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        """Begin a connection; asyncio and uvloop do so for each that is accepted."""
+        """Start a connection; asyncio and uvloop call this for each accepted connection."""
         return self.current.wrap_bio(*args, **kwargs)
 
 
 def new_server_context(files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> ssl.SSLContext:
-    """Make a context out of the files.
+    """Make a context from the files.
 
     Raises:
-        TlsFileError: one of them does not do.
+        TlsFileError: one of the files is invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
-    # No tickets: their key would live as long as the context, and a session outlive the certificate that began it.
+    # No tickets: their key would live as long as the context, and a session could outlive the certificate under which it
+    # began.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.sslobject_class = _accounting(on_unknown_caller)
@@ -195,7 +198,7 @@ def _name_of(error: Exception) -> str:
 
 def _accounting(on_unknown_caller: OnUnknownCaller) -> type[ssl.SSLObject]:
     class Handshake(ssl.SSLObject):
-        """Tells of callers that are turned away: nobody else sees why a handshake ended."""
+        """Reports rejected callers: without it, nothing shows why a handshake failed."""
 
         def do_handshake(self) -> None:
             try:

@@ -1,6 +1,6 @@
 """Files of keys and caller tokens. Whoever can write to one of them can impersonate any proxy or caller.
 
-The checks apply to the open file, behind all symbolic links: Kubernetes and others mount secrets as links. Root and the
+The checks apply to the opened file, after all symbolic links: Kubernetes and others mount secrets as links. Root and the
 service's own user may own it, since both can change the service anyway.
 """
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 
 def read_trusted(path: Path) -> bytes:
-    """Read a file that only root, the service's user and the file's group can have written.
+    """Read a file that only root, the service's user and the file's group could have written.
 
     Raises:
-        ValueError: another user can have written it, or it is no regular file; the message names the remedy.
-        OSError: it cannot be read.
+        ValueError: another user could have written the file, or it is not a regular file; the message names the remedy.
+        OSError: the file cannot be read.
     """
     if path.exists() and not path.is_file():
         raise ValueError("it is no regular file: reading it could wait for ever")
@@ -28,7 +28,7 @@ def read_trusted_lines(path: Path) -> list[str]:
     """Read the lines of such a file, in UTF-8.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of the file.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     try:
         return read_trusted(path).decode().splitlines()
@@ -39,11 +39,11 @@ def read_trusted_lines(path: Path) -> list[str]:
 
 
 def find_exposures(path: Path, *, is_secret: bool = True) -> Iterator[str]:
-    """Return warnings about permissions that `read_trusted` allows, and that are still a risk.
+    """Return warnings about permissions that `read_trusted` allows but that are still a risk.
 
     Args:
         path: the file.
-        is_secret: its content is a secret, so that nobody else should read it.
+        is_secret: whether its content is secret, so that other users should not read it.
     """
     try:
         mode = path.stat().st_mode

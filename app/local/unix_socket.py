@@ -1,4 +1,4 @@
-"""Unix sockets to listen on: whoever may connect is known by the file's mode and group, from the first moment."""
+"""Open Unix sockets to listen on. The file's mode and group decide who may connect, from the first moment on."""
 
 import errno
 import grp
@@ -21,7 +21,7 @@ _PROBE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SocketMode:
-    """The mode of a socket: to connect is to write."""
+    """The mode of a socket's file. To connect, a process needs write permission."""
 
     bits: int
 
@@ -36,7 +36,7 @@ class SocketMode:
 
 @dataclass(frozen=True, slots=True)
 class SocketGroup:
-    """The group of a socket, as it was given, and its number."""
+    """The group of a socket: the text of the setting, and the group's number."""
 
     name: str
     gid: int
@@ -61,7 +61,7 @@ def parse_socket_mode(text: str) -> SocketMode:
 
 
 def parse_socket_group(text: str) -> SocketGroup:
-    """Look up a group by its name; a number is taken as it is, since a container knows few names."""
+    """Look up a group by its name. A number is used as it is, because a container knows few names."""
     if text.isascii() and text.isdigit():
         if int(text) > _MAX_GID:
             raise ValueError("it is no group id: too large a number")
@@ -77,13 +77,13 @@ def parse_socket_group(text: str) -> SocketGroup:
 def open_unix_socket(
     path: Path, mode: SocketMode, group: SocketGroup | None, backlog: int
 ) -> tuple[socket.socket, Callable[[], None]]:
-    """Listen on a path; also returns what removes the socket again.
+    """Listen on a path. Return the socket, and a function that removes its file.
 
-    Nobody can connect before `listen`, and until then the file has its group and its mode. It is never laxer on the way.
+    Nobody can connect before `listen`. By then the file has its group and its mode. At no moment are its permissions wider.
 
     Raises:
         SocketGroupError: the process may not give the socket to the group.
-        OSError: the path cannot be listened on.
+        OSError: the socket cannot listen on the path.
     """
     _remove_stale_socket(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -113,13 +113,13 @@ def _set_group_and_mode(path: Path, mode: SocketMode, group: SocketGroup | None)
         except OSError as error:
             raise SocketGroupError(f"the socket cannot be given to group {group}") from error
     if stat.S_IMODE(path.lstat().st_mode) != mode.bits:
-        # A default ACL of the directory outweighs the umask.
+        # A default ACL of the directory takes precedence over the umask.
         path.chmod(mode.bits)
 
 
 def _remover(path: Path) -> Callable[[], None]:
-    """Return what removes our socket, and not that of a process that has come after us."""
-    # While it is open no other file gets the inode's number, also after the listener is closed.
+    """Return a function that removes this process's socket file, but not that of a later process."""
+    # While this descriptor is open, no other file gets the same inode number, even after the listener is closed.
     made = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def remove() -> None:
@@ -135,7 +135,7 @@ def _remover(path: Path) -> Callable[[], None]:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket of a process that is gone; anything else in its place is left alone, and bind says so."""
+    """Remove the socket file of a process that has ended. Any other file stays, and then bind fails."""
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
