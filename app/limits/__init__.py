@@ -1,1 +1,1 @@
-"""Standard patterns that know no upstream: rate limiter, circuit breaker, single flight and caches with an end."""
+"""Standard patterns that are independent of any upstream: rate limiter, circuit breaker, single flight and TTL caches."""

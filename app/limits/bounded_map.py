@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
-# A search for an idle value examines at most so many values.
+# A search for an idle value examines at most this many values.
 _LOOK_AT: Final = 8
 
 
@@ -21,7 +21,7 @@ _Value = TypeVar("_Value", bound=Idle)
 
 
 class BoundedMap(Generic[_Value]):
-    """Values by key, made at their first use. Beyond ``most`` values, an idle one is deleted for each new one."""
+    """Values by key, made at their first use. Above ``most`` values, an idle one is deleted for each new one."""
 
     def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
         self._make = make
@@ -32,7 +32,7 @@ class BoundedMap(Generic[_Value]):
         return len(self._values)
 
     def of(self, key: Hashable) -> _Value:
-        """Return the value of a key."""
+        """Return the value of a key; make it if there is none."""
         value = self._values.get(key)
         if value is None:
             if len(self._values) >= self._most:
@@ -41,11 +41,11 @@ class BoundedMap(Generic[_Value]):
         return value
 
     def get(self, key: Hashable) -> _Value | None:
-        """Return the value of a key, if it was made."""
+        """Return the value of a key, or None if there is none."""
         return self._values.get(key)
 
     def values(self) -> list[_Value]:
-        """Return all of them."""
+        """Return all values."""
         return list(self._values.values())
 
     def _drop_idle(self) -> None:

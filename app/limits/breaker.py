@@ -1,7 +1,8 @@
-"""A circuit breaker: a dead upstream is not asked for a moment, so that it holds no decision until its deadline.
+"""A circuit breaker: calls to a dead upstream fail at once, so that no decision waits for it until its deadline.
 
-Closed, it lets all through. After some failures in a row it opens, and every call fails at once. After a pause it lets one
-through: if that one succeeds it closes, else it opens again. It never turns a failure into an answer.
+A closed circuit allows all calls. After some failures in a row it opens, and every call fails at once. After a pause it
+allows one probe call (half-open): if the probe succeeds, the circuit closes; otherwise it opens again. A failure never
+becomes an answer.
 """
 
 from collections.abc import Hashable
@@ -10,7 +11,7 @@ from typing import Final
 
 from app.local.clock import Timer
 
-# So many failures in a row, then a pause before the next try.
+# The number of failures in a row that open a circuit, and the pause before the next probe.
 BREAKER_FAILURES: Final = 5
 BREAKER_PAUSE_SECONDS: Final = 2.0
 MAX_CIRCUITS: Final = 10_000
@@ -23,7 +24,7 @@ class _State:
 
 
 class Breaker:
-    """One circuit a key (a host of STS, an account towards IAM)."""
+    """One circuit for each key (a host of STS, or an account of IAM)."""
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class Breaker:
         self._states: dict[Hashable, _State] = {}
 
     def allows(self, key: Hashable) -> bool:
-        """Whether a call may go out now. While open, one is let through a pause: whoever asks first."""
+        """Whether a call may go out now. While open, allow one probe call per pause (half-open)."""
         state = self._states.get(key)
         if state is None or state.failures < self._threshold:
             return True
@@ -50,11 +51,11 @@ class Breaker:
         return True
 
     def succeeded(self, key: Hashable) -> None:
-        """Close the circuit: the upstream answered, whatever it said."""
+        """Close the circuit: the upstream answered, whatever the answer was."""
         self._states.pop(key, None)
 
     def failed(self, key: Hashable) -> None:
-        """Count a failure; the circuit opens when there were enough in a row."""
+        """Count a failure. After enough failures in a row the circuit opens."""
         if len(self._states) >= self._most and key not in self._states:
             self._states.pop(next(iter(self._states)))
         state = self._states.setdefault(key, _State())

@@ -8,14 +8,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-# Two: one lost packet must not keep an endpoint out of use.
+# Two, because one lost packet must not exclude an endpoint.
 UNPROVEN_IN_FLIGHT: Final = 2
 BREAKER_PAUSE_SECONDS: Final = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class Circuit:
-    """What is known about one endpoint.
+    """The state of one endpoint.
 
     Attributes:
         most: calls in flight while it answers.
@@ -24,10 +24,10 @@ class Circuit:
         answers: whether the last call that ended was answered, whatever the answer was.
         in_flight: calls to it at this moment.
         retry_at: while the circuit is open, when the next probe may go out.
-        unanswered_since: since when calls are in flight without any answer; None while it answers or has none.
+        unanswered_since: since when calls are in flight without any answer; None while the endpoint answers or has no calls.
         queues: how many queues have calls to it.
-        waiting: the queues whose next call waits for room here.
-        is_timed: whether `CallOrder` looks at it again at ``retry_at``.
+        waiting: the queues whose next call waits for a place at this endpoint.
+        is_timed: whether `CallOrder` will check this circuit again at ``retry_at``.
     """
 
     most: int
@@ -43,12 +43,12 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """Whether so many calls failed in a row that only probes go out."""
+        """Whether the circuit is open, so that only probes go out."""
         return self.failures >= self.failures_to_open
 
     @property
     def is_idle(self) -> bool:
-        """Whether the circuit can be deleted; only the knowledge that its endpoint answers is lost."""
+        """Whether the circuit can be deleted. Then only the knowledge that its endpoint answers is lost."""
         return not (self.in_flight or self.queues or self.failures)
 
     def has_room(self, now: float) -> bool:
@@ -58,11 +58,11 @@ class Circuit:
         return self.in_flight < UNPROVEN_IN_FLIGHT and (not self.is_open or now >= self.retry_at)
 
     def is_silent(self, now: float, seconds: float) -> bool:
-        """Whether its calls have been without an answer for so many seconds."""
+        """Whether calls to the endpoint have been without an answer for so many seconds."""
         return not self.answers and self.unanswered_since is not None and now - self.unanswered_since >= seconds
 
     def began(self, now: float) -> None:
-        """Count a call that goes out. While the circuit is open it is the probe of this pause."""
+        """Count a call that goes out. While the circuit is open, the call is the probe of this pause."""
         self.in_flight += 1
         if not self.answers and self.unanswered_since is None:
             self.unanswered_since = now
@@ -76,12 +76,12 @@ class Circuit:
             self.unanswered_since = None
 
     def not_called(self) -> None:
-        """Let another call be the probe of this pause: the one that was taken out for it did not go out."""
+        """Let another call be the probe of this pause: the call that was chosen did not go out."""
         if self.is_open:
             self.retry_at = float("-inf")
 
     def answered(self) -> None:
-        """Close the circuit: somebody answers there, whatever the answer was."""
+        """Close the circuit: the endpoint answered, whatever the answer was."""
         self.failures = 0
         self.answers = True
         self.unanswered_since = None

@@ -1,25 +1,25 @@
-"""A budget of calls a second: evenly spaced, a few at once after a pause, and slower while AWS throttles.
+"""A rate limiter: it spaces calls evenly, allows a burst after a pause, and slows down while AWS throttles.
 
-Why not a library: none of the well-kept ones tells how long the next call would have to wait, which is what ``Retry-After``
-says, or changes its rate while calls wait (docs/decisions/0013-own-pacing.md). It is the generic cell rate algorithm: one
-number holds the whole state, the moment at which the next call would be due.
+Why not a library: no maintained one returns how long the next call would have to wait, which ``Retry-After`` needs, or
+changes its rate while calls wait (docs/decisions/0013-own-pacing.md). The algorithm is the generic cell rate algorithm. Its
+whole state is one number: the time at which the next call would be due.
 """
 
 from typing import Final
 
 from app.local.clock import Timer
 
-# Of the budget that is left after AWS has throttled, and of the whole budget that comes back each second.
+# The factor for the rate after AWS has throttled, and the part of the base rate that returns each second.
 _CUT: Final = 0.5
 _RECOVERY_A_SECOND: Final = 0.05
-# A tenth of the budget is left in any case: without calls nobody would see that AWS has recovered.
+# The lowest rate, as a part of the base rate: without calls the service would not notice that AWS has recovered.
 _LEAST: Final = 0.1
-# What was under way together is throttled together: that is one sign, not many.
+# Calls in flight at the same time are throttled together. Throttling answers within this time count as one.
 _SAME_SIGN_SECONDS: Final = 1.0
 
 
 class RateLimiter:
-    """One budget. Reserving a turn takes it, whether it is used or not.
+    """One budget. A reserved turn counts, whether a call uses it or not.
 
     Attributes:
         base: calls a second while AWS does not throttle.
@@ -44,34 +44,34 @@ class RateLimiter:
 
     @property
     def rate(self) -> float:
-        """Calls a second, as they are let through at this moment."""
+        """The current rate, in calls a second."""
         return self._base * self._share(self._timer())
 
     @property
     def is_whole(self) -> bool:
-        """Whether the whole budget is there: nothing would be forgotten with this object."""
+        """Whether the whole budget is available, so that this object can be deleted without a loss of state."""
         now = self._timer()
         return self._next <= now and self._held_until <= now and self._share(now) == 1.0
 
     def wait(self) -> float:
-        """Return the seconds that a turn reserved now would have to wait."""
+        """Return the seconds until a turn that would be reserved now."""
         now = self._timer()
-        # After a throttling answer nothing is saved up.
+        # After a throttling answer there is no burst.
         saved = self._saved if self._share(now) == 1.0 else 0.0
         return max(0.0, max(self._next - saved, self._held_until) - now)
 
     def reserve(self) -> float:
-        """Take the next turn; return the seconds until it comes."""
+        """Reserve the next turn. Return the seconds until that turn."""
         wait, now = self.wait(), self._timer()
         self._next = max(self._next, now) + self._interval / self._share(now)
         return wait
 
     def give_back(self) -> None:
-        """Return a turn that was reserved and is not used."""
+        """Return a reserved turn that is not used."""
         self._next -= self._interval / self._share(self._timer())
 
     def hold(self, seconds: float) -> None:
-        """Let no turn come for so many seconds from now."""
+        """Allow no turn for so many seconds from now."""
         self._held_until = max(self._held_until, self._timer() + seconds)
 
     def throttled(self) -> None:

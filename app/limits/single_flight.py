@@ -3,14 +3,15 @@
 For calls of the service itself that are few and need no queue: DNS lookups (`app.http.pool`), its own account
 (`app.iam.own_account`), one AssumeRole for each account (`app.iam.reader_roles`) and one signature for each token
 (`app.tokens.signer`). Calls that credentials cause are joined in `app.calls.call_queue` instead: there a call waits for its
-turn, also after everybody has left, and can lose its place to a call of another account. Here a call begins at once::
+turn, also if no decision waits for it any more, and can lose its place to a call of another account. Here a call begins at
+once::
 
     no call ── start, join ──▶ in flight ── answer or failure ──▶ no call
                                 │    ▲
                                 └────┘ join: one more waiter
                                        cancelled, or deadline of a waiter: one less; the call goes on without waiters too
 
-A failure is raised to those who waited for it, and to nobody who comes later.
+A failure is raised to the callers that waited for the call. Later callers start a new call.
 """
 
 import asyncio
@@ -33,15 +34,15 @@ class SingleFlight(Generic[_Answer]):
         return key in self._under_way
 
     async def join(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]], deadline: float) -> _Answer:
-        """Wait for the answer of a call, and begin it if it is not in flight.
+        """Wait for the answer of a call. Start the call if it is not in flight.
 
         Args:
-            key: of the call; calls with equal keys must have answers of equal use.
+            key: the key of the call; calls with equal keys must have interchangeable answers.
             ask: makes the call; it must end by itself.
-            deadline: of this waiter, in seconds of the event loop's clock.
+            deadline: the deadline of this waiter, in seconds of the event loop's clock.
 
         Raises:
-            TimeoutError: the deadline came first; the call goes on for the others.
+            TimeoutError: the deadline passed before the answer; the call goes on for the other waiters.
             Exception: what ``ask`` raised.
         """
         task = self.start(key, ask)
@@ -49,11 +50,12 @@ class SingleFlight(Generic[_Answer]):
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(task)
         finally:
-            # A failure's traceback holds this frame, and the task holds the failure: only the collector could end that.
+            # A failure's traceback refers to this frame, and the task refers to the failure. Only the garbage collector
+            # could free such a cycle.
             del task
 
     def start(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> asyncio.Task[_Answer]:
-        """Begin a call if it is not in flight, without waiting for its answer."""
+        """Start a call if it is not in flight, without waiting for its answer."""
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(_ask(ask))
@@ -64,7 +66,7 @@ class SingleFlight(Generic[_Answer]):
     def _landed(self, key: Hashable, done: asyncio.Task[_Answer]) -> None:
         del self._under_way[key]
         if not done.cancelled():
-            done.exception()  # it may be that nobody waits for it any more
+            done.exception()  # it is possible that no caller waits for the call any more
 
 
 async def _ask(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:

@@ -1,7 +1,7 @@
-"""Time limits in ticks of the event loop, for answers of a peer.
+"""Time limits for answers of a peer, measured in ticks of the event loop.
 
-In a storm one turn of the event loop can take longer than the time limit of an answer. Then the answer has arrived and is
-not read yet, and a limit by the clock would report a live peer as dead. Between two ticks the loop polls its sockets.
+In a storm one turn of the event loop can take longer than the time limit of an answer. Then an answer may have arrived
+without being read, and a limit in clock time would report a live peer as dead. The loop polls its sockets between two ticks.
 """
 
 import asyncio
@@ -14,10 +14,10 @@ _Result = TypeVar("_Result")
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run some work within a number of seconds, not counting time in which this event loop itself is busy.
+    """Run a coroutine within a number of seconds. Time in which this event loop itself is busy does not count.
 
     Raises:
-        TimeoutError: it took longer.
+        TimeoutError: the coroutine took longer.
     """
     task = asyncio.create_task(work)
     try:

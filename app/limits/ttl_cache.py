@@ -11,7 +11,8 @@ _Value = TypeVar("_Value")
 # The keys of one owner, the least recently used one first.
 _Order = OrderedDict[Hashable, None]
 
-# When it is full: so many of the longest unused entries are looked at for expired ones before a live one goes.
+# When the cache is full, at most this many of the least recently used entries are checked for expiry before a live one is
+# evicted.
 _LOOK_AT: Final = 8
 
 
@@ -35,9 +36,9 @@ class TtlCache(Generic[_Value]):
         """Make an empty cache.
 
         Args:
-            max_entries: of all owners together.
+            max_entries: the number of entries of all owners together.
             timer: seconds of a monotonic clock.
-            most_of_one: entries of one owner at most; None: no limit of its own.
+            most_of_one: entries of one owner at most; None: no separate limit.
         """
         self._entries: dict[Hashable, _Entry[_Value]] = {}
         # Not plain dicts: finding the first entry of a dict iterates over the slots of deleted ones.
@@ -53,7 +54,7 @@ class TtlCache(Generic[_Value]):
         return iter(self._entries)
 
     def get(self, key: Hashable) -> _Value | None:
-        """Return the value of a live entry."""
+        """Return the value of a live entry, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -64,7 +65,7 @@ class TtlCache(Generic[_Value]):
         return entry.value
 
     def drop(self, key: Hashable) -> None:
-        """Forget an entry, if it is there."""
+        """Delete an entry, if there is one."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return
@@ -74,7 +75,7 @@ class TtlCache(Generic[_Value]):
             del self._orders[entry.owner]
 
     def put(self, key: Hashable, value: _Value, seconds: float, owner: Hashable = None) -> None:
-        """Remember a value for so many seconds; not at all if there are none left."""
+        """Store a value for so many seconds; store nothing if the time is not positive."""
         self.drop(key)
         if seconds <= 0:
             return
@@ -87,7 +88,7 @@ class TtlCache(Generic[_Value]):
         self._orders.setdefault(owner, OrderedDict())[key] = None
 
     def _order_to_shorten(self, own: _Order | None) -> _Order:
-        """Return the entries of the owner that has to evict one for a new entry of this owner."""
+        """Return the entries of the owner that has to evict one, so that this owner's new entry has a place."""
         if own is not None and len(own) * len(self._orders) >= self._max_entries:
             return own
         return max(self._orders.values(), key=len)
