@@ -1,1 +1,1 @@
-"""The store that replicas share: its port, the implementation on Redis, sealed records, and waiting for other replicas."""
+"""The store that replicas share: its port, the implementation in Redis, sealed records, and waiting for other replicas."""

@@ -1,8 +1,8 @@
 """A budget that replicas share: the generic cell rate algorithm (GCRA), as one script that runs inside the store.
 
-The store keeps one number, the moment when the budget is whole again, by its own clock. Whoever can write to it can set
-that number: so no more of it is looked at than a number has digits, what is further ahead than the script itself would go is
-thrown away, and the wait is bounded here again.
+The store keeps one number: the time, by its own clock, when the budget is whole again. Anybody who can write to the store
+can set that number. So the script reads at most 32 bytes of it, ignores a time that is later than the script itself would
+set, and this module bounds the wait again.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from typing import Final
 MAX_WAIT_SECONDS: Final = 2.0
 _MICROSECONDS: Final = 1_000_000
 
-# ARGV: microseconds a turn, microseconds of turns at once, most microseconds to wait. Nothing is kept where the wait would
-# be longer, so the number stays within what is checked at the next call.
+# ARGV: microseconds for each turn, microseconds for the burst, the longest wait in microseconds. If the wait would be
+# longer, nothing is stored, so the stored number stays within the range that the next call checks.
 SCRIPT: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -27,7 +27,7 @@ whole = whole + interval
 redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', math.ceil((whole - now) / 1000) + 1)
 return math.ceil(math.max(0, wait))
 """
-# The name by which the store knows it; no secret, and nothing is proven by it.
+# The name by which the store knows the script. It is not secret, and proves nothing.
 SCRIPT_ID: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -39,7 +39,7 @@ def script_arguments(rate: float, burst: float) -> tuple[int, int, int]:
         burst: turns at once.
 
     Raises:
-        ValueError: they are none.
+        ValueError: the rate or the burst is out of range.
     """
     if not (math.isfinite(rate) and math.isfinite(burst) and rate > 0 and burst >= 1):
         raise ValueError("a budget has a rate over zero, and at least one turn at once")
@@ -48,7 +48,7 @@ def script_arguments(rate: float, burst: float) -> tuple[int, int, int]:
 
 
 def read_wait(reply: object) -> float | None:
-    """Return the seconds to wait, between zero and `MAX_WAIT_SECONDS`; None: the reply is not one of the script's."""
+    """Return the seconds to wait, between zero and `MAX_WAIT_SECONDS`; None for a reply that the script cannot send."""
     if not isinstance(reply, int):
         return None
     return min(max(reply / _MICROSECONDS, 0.0), MAX_WAIT_SECONDS)

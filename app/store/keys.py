@@ -1,7 +1,7 @@
 """The keys of the shared store: one or two secrets of a file, which every replica has.
 
-The file is UTF-8, one secret a line, with ``#`` comments: 32 random bytes in base64 or hex. The first seals, both open, so
-that one can be exchanged for the other while replicas run. No error and no ``repr`` holds a secret (I22).
+The file is UTF-8, one secret a line, with ``#`` comments: 32 random bytes in base64 or hex. The first secret seals and both
+open, so that one can replace the other while replicas run. No error and no ``repr`` contains a secret (I22).
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from app.local.trusted_files import find_exposures, read_trusted_lines
 from app.store.sealing import SECRET_BYTES, SealingKey, derive_key
 
 MAX_STORE_KEYS: Final = 2
-# Random bytes repeat themselves, but never so much: 32 of them have fewer than 16 values once in 10^16 times.
+# Random bytes contain repeated values, but few: 32 of them have fewer than 16 different values once in 10^16 times.
 _MIN_DIFFERENT_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class StoreKeyFile:
-    """A file of store keys, and what stood in it."""
+    """A file of store keys, and its content."""
 
     path: Path
     secrets: tuple[bytes, ...] = field(repr=False)
@@ -47,10 +47,10 @@ class StoreKeySource:
         return self._keys
 
     def load(self) -> None:
-        """Read the file again; the keys of before stay in force when it does not do.
+        """Read the file again. If it is invalid, the previous keys stay in force.
 
         Raises:
-            ValueError: with a sentence and its remedy.
+            ValueError: the message is a sentence with the fault and the remedy.
         """
         self._keys = _derive(read_store_key_file(str(self.path)))
 
@@ -59,7 +59,7 @@ def read_store_key_file(text: str) -> StoreKeyFile:
     """Read the secrets of a file.
 
     Raises:
-        ValueError: with a sentence and its remedy, and no text of the file.
+        ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     path = Path(text)
     file = StoreKeyFile(path, tuple(_secrets_of(read_trusted_lines(path))))
@@ -100,7 +100,7 @@ def _secrets_of(lines: list[str]) -> Iterator[bytes]:
 
 
 def _decode(text: str) -> bytes:
-    """Decode either; 64 characters are hex, since 32 bytes are 44 characters of base64. Nothing else is 32 bytes long."""
+    """Decode a secret from hex (64 characters) or base64 (44 characters). Other lengths are not 32 bytes."""
     try:
         return bytes.fromhex(text) if len(text) == 2 * SECRET_BYTES else decode_base64(text)
     except (Base64TextError, ValueError):

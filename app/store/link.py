@@ -1,7 +1,7 @@
-"""One connection to the store, kept up in the background: no decision ever waits for it to be made.
+"""One connection to the store. It is made and kept open in the background: no decision ever waits for a connection.
 
-What is asked at the same moment travels together. A link that does not answer in time is closed, and until there is another
-one nothing is asked: a store that hangs costs those that were under way a tenth of a second, and nobody else anything.
+Commands of the same moment are sent together. A connection without an answer in time is closed. No command is sent until
+there is a new connection. So a store that hangs delays the current decisions by a tenth of a second, and no others.
 """
 
 import asyncio
@@ -21,31 +21,32 @@ from app.store.redis_connection import Answer, Command, exchange, explain, log_i
 from app.telemetry.audit import get_logger
 
 CONNECT_SECONDS: Final = 2.0
-# As many as there can be decisions under way, each with some writes.
+# As many commands as decisions at once, each with several writes.
 MAX_WAITING: Final = 8192
 MAX_TOGETHER: Final = 512
-# Looks whether an unused connection still stands, and keeps what is between from forgetting it.
+# After this time without commands the link sends one itself: it checks the connection, and keeps middleboxes from dropping
+# it.
 IDLE_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.25
-# The failure in a row that makes a log line.
+# The number of failures in a row after which a line is logged.
 _LINE_AT: Final = 2
 _STORE: Final = "store"
 
 
 class NoReply(Enum):
-    """Why there is no reply."""
+    """The reason that there is no reply."""
 
     SKIPPED = "it was not asked"
     FAILED = "it was asked, and did not answer"
 
 
-# An answer of the store, errors of the command among it, or why there is none.
+# A reply of the store, which can be the error of a command, or the reason that there is none.
 Reply = Answer | NoReply
 _Batch = list[tuple[Command, asyncio.Future[Reply]]]
 
 
 class StoreLink:
-    """Asks the store while it answers."""
+    """Sends commands to the store while it answers."""
 
     def __init__(
         self,
@@ -67,21 +68,21 @@ class StoreLink:
         self._is_good = False
 
     def start(self) -> None:
-        """Begin to keep it up, inside the running event loop."""
+        """Start the connection, inside the running event loop."""
         self._keeper = asyncio.create_task(self._keep_up())
 
     async def connected(self) -> None:
-        """Wait until it is up."""
+        """Wait until the connection is open."""
         await self._up.wait()
 
     async def aclose(self) -> None:
-        """End it; who still waits is told so."""
+        """Close the connection. Waiting callers get a `NoReply`."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     def ask(self, *command: str | bytes | int) -> asyncio.Future[Reply]:
-        """Have a command sent. The future gets a reply or the reason why there is none, and never an exception."""
+        """Queue a command. The future's result is the reply, or the reason that there is none; it never raises."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self._up.is_set() and len(self._waiting) < MAX_WAITING:
             self._waiting.append((command, future))
@@ -100,10 +101,10 @@ class StoreLink:
             await asyncio.sleep(self._retry_seconds)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        """Serve until it fails."""
+        """Send commands until the connection fails."""
         try:
             await within(CONNECT_SECONDS, log_in(connection))
-            if not self._failures:  # else commands have to be answered first, and not a log-in alone
+            if not self._failures:  # a successful log-in is not enough: commands have to be answered first
                 self._answered()
             self._up.set()
             while True:
@@ -126,7 +127,10 @@ class StoreLink:
             _settle([future], reply)
 
     async def _next_batch(self) -> _Batch:
-        """Wait for somebody to ask, and take what all have asked until then; after a while ask by ourselves."""
+        """Wait for a command, and take all commands that are queued by then.
+
+        After a pause without commands, send one for the check.
+        """
         batch: _Batch = []
         while not batch:
             try:
@@ -136,7 +140,7 @@ class StoreLink:
                 return [(("PING",), asyncio.get_running_loop().create_future())]
             while self._waiting and len(batch) < MAX_TOGETHER:
                 command, future = self._waiting.popleft()
-                if not future.done():  # else who asked has left
+                if not future.done():  # the caller was cancelled meanwhile
                     batch.append((command, future))
             if not self._waiting:
                 self._asked.clear()
@@ -150,7 +154,7 @@ class StoreLink:
             self._is_good = True
 
     def _failed(self, error: Exception) -> None:
-        """Account for a failure. One alone makes no line: else a store that is slow now and then would fill the log."""
+        """Count a failure. A single failure is not logged: a store that is slow now and then would fill the log."""
         self._breaker.failed(_STORE)
         self._failures += 1
         if self._failures == _LINE_AT:

@@ -1,7 +1,7 @@
-"""The store that replicas share, as the caches see it: it may know more than they do, and may be gone at any moment.
+"""The store that replicas share, as the caches use it. It may have newer answers than they do, and may fail at any moment.
 
-What comes out is AWS's answers and nothing that was decided. None of its methods raises for anything that the store does,
-and each comes back within a bound: without a store, or without an answer, the caches work as if they were alone.
+It contains AWS's answers, and no decisions. No method raises an error of the store, and each returns within a bounded time.
+Without a store, or without its answer, each replica works alone.
 """
 
 from dataclasses import dataclass
@@ -14,56 +14,57 @@ ANSWER_SECONDS: Final = 0.1
 
 
 class Store(Protocol):
-    """What is shared."""
+    """The shared store."""
 
     async def get(self, kind: Kind, key: bytes) -> Opened | None:
-        """Return a record that a replica wrote and that has not ended.
+        """Return a record that a replica wrote and that has not expired, or None.
 
         Args:
-            kind: of the record.
-            key: every input of what is remembered, or a digest of them without collisions; the same on every replica. The
-                store gets a keyed hash of it.
+            kind: the kind of the record.
+            key: all inputs of the answer, or a collision-free digest of them; equal on every replica. The store gets only a
+                keyed hash of the key.
         """
 
     def put(self, kind: Kind, key: bytes, payload: bytes, seconds: float) -> None:
-        """Share what AWS said just now, without waiting for it; in vain where the store cannot be asked.
+        """Store an answer that AWS has just sent, without waiting for the store. Without a store this has no effect.
 
-        Never what came out of the store: it would live anew.
+        Never store a record that came from the store: its lifetime would start again.
 
         Args:
-            kind: of the record.
+            kind: the kind of the record.
             key: as for `get`.
-            payload: of the record.
-            seconds: for which it is good; no more than its kind may live.
+            payload: the content of the record.
+            seconds: the lifetime of the record; at most that of its kind.
         """
 
     async def delete(self, kind: Kind, key: bytes) -> None:
-        """Forget a record, as when AWS has taken back what it said.
+        """Delete a record, for example when AWS has withdrawn its answer.
 
-        In vain where the store cannot be asked: then the record ends by itself, at its time.
+        If the store does not answer, the record stays until it expires.
         """
 
     async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:
-        """Say that this replica is about to ask AWS for a record.
+        """Announce that this replica is about to ask AWS for a record.
 
         Returns:
-            False where another one has said so, at most so many seconds ago. True where the store cannot be asked.
+            False if another replica announced this at most ``seconds`` ago. True otherwise, and if the store does not
+            answer.
         """
 
     def release(self, kind: Kind, key: bytes) -> None:
-        """Take a claim back, without waiting for it; what was put before is there by then."""
+        """Withdraw a claim, without waiting for the store. Records that were stored before are there by then."""
 
     async def take(self, budget: str, rate: float, burst: float) -> float:
-        """Take a turn in a budget that all replicas spend from.
+        """Take a turn in a budget that all replicas share.
 
         Args:
-            budget: its name.
-            rate: turns a second, over zero; every replica says the same.
+            budget: the name of the budget.
+            rate: turns a second, over zero; equal on every replica.
             burst: turns that may come at once, one at least.
 
         Returns:
-            Seconds to wait before the turn, at most `app.store.budget.MAX_WAIT_SECONDS`, and zero where the store
-            cannot be asked. It can only delay what the caller's own pacing allows. That most means that no turn is kept.
+            Seconds to wait before the turn, at most `app.store.budget.MAX_WAIT_SECONDS`, and zero if the store does not
+            answer. The wait only adds to the caller's own rate limit. The maximum means that no turn was taken.
         """
 
 
@@ -72,10 +73,10 @@ class StoreOptions:
     """How the store is reached, and how long records may live.
 
     Attributes:
-        address: of Redis or Valkey.
-        ca_file: certificates to trust towards it instead of certifi's.
+        address: the address of Redis or Valkey.
+        ca_file: certificates to trust for the store instead of certifi's.
         max_role_seconds: the longest life of a role's record: the larger of the two settings for roles.
-        answer_seconds: how long an answer may take; a decision waits for it.
+        answer_seconds: how many seconds an answer may take; a decision waits for that time.
     """
 
     address: StoreAddress

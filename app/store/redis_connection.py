@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey: redis-py's, without its retries, its time limits and its trust in the environment."""
+"""Connections to Redis or Valkey through redis-py, without its retries, its time limits and its use of the environment."""
 
 import functools
 import ssl
@@ -15,25 +15,26 @@ from app.store.url import StoreAddress
 _MAX_TEXT: Final = 200
 
 Command = tuple[str | bytes | int, ...]
-# What redis-py makes of one; an error is of that command alone.
+# The types that redis-py returns for a reply. An error in a reply concerns only its command.
 Answer = bytes | int | list[Any] | ResponseError | None
 
 
 def connection_factory(address: StoreAddress, ca_file: str | None) -> Callable[[], AbstractConnection]:
-    """Return what makes connections, each not connected yet.
+    """Return a factory of connections, which are not connected yet.
 
     Args:
-        address: of the store.
-        ca_file: certificates to trust instead of certifi's; they are read here, once.
+        address: the address of the store.
+        ca_file: certificates to trust instead of certifi's; the file is read once, here.
     """
     options: dict[str, Any] = {
         "db": address.database,
         "username": address.username or None,
         "password": address.password or None,
-        # `app.store.link` bounds all waiting; and a link that fails is made anew, not patched up.
+        # `app.store.link` bounds all waiting. A failed connection is replaced, not repaired.
         "socket_timeout": None,
         "socket_connect_timeout": None,
-        # RESP2, and neither a name nor a version of the library: nothing to negotiate, and no right to do it needed.
+        # RESP2, without the name and version of the library: nothing is negotiated, and the user needs no permission for
+        # that.
         "protocol": 2,
         "driver_info": None,
     }
@@ -47,16 +48,16 @@ def connection_factory(address: StoreAddress, ca_file: str | None) -> Callable[[
 
 def _tls_connection(context: ssl.SSLContext, options: dict[str, Any]) -> AbstractConnection:
     connection = SSLConnection(**options)
-    # Its own context would take SSL_CERT_FILE and the system's authorities as well.
+    # redis-py's own context would also trust SSL_CERT_FILE and the system's authorities.
     connection.ssl_context.context = context
     return connection
 
 
 async def log_in(connection: AbstractConnection) -> None:
-    """Connect, log in, and see that commands are answered.
+    """Connect, log in, and check that commands are answered.
 
     Raises:
-        Exception: of any kind, since what the other side sends may be anything.
+        Exception: any kind of exception, since the server may send anything.
     """
     await connection.connect()  # type: ignore[no-untyped-call]  # its author left the annotation out
     (answer,) = await exchange(connection, [("PING",)])
@@ -65,10 +66,10 @@ async def log_in(connection: AbstractConnection) -> None:
 
 
 async def exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Answer]:
-    """Send commands together, and read the answer of each.
+    """Send commands together, and read the reply to each.
 
     Raises:
-        Exception: of any kind; the connection is of no more use.
+        Exception: any kind of exception; the connection cannot be used any more.
     """
     await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
     return [await _read(connection) for _ in commands]
@@ -83,10 +84,10 @@ async def _read(connection: AbstractConnection) -> Answer:
 
 
 def explain(error: BaseException) -> str:
-    """Say what went wrong in words of the client or of the system; of the server, its error code alone."""
+    """Describe a fault in words of the client or of the system. From the server, only the error code is used."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    for each in (error, error.__cause__):  # on a Unix socket a refused log-in is wrapped
+    for each in (error, error.__cause__):  # on a Unix socket, redis-py wraps the error of a refused log-in
         if isinstance(each, RedisError) and each.status_code:
             return f"it answers {each.status_code}"
     if isinstance(error, ConnectionError):

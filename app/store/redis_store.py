@@ -1,6 +1,6 @@
 """A `Store` in Redis or Valkey: sealed records under hashed names, and budgets.
 
-The store is not trusted. What it holds is opened by `app.store.sealing`, and what does not open counts as not there.
+The store is not trusted. `app.store.sealing` opens its records; a record that does not open counts as missing.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ from app.telemetry.metrics import Metrics, StoreOperation, StoreResult
 
 # How long the start waits for the store.
 START_SECONDS: Final = 1.0
-# A role with fifty tags of the greatest length has 20 kB.
+# A role with fifty tags of the greatest length takes 20 kB.
 MAX_RECORD_BYTES: Final = 32 * 1024
 LOG_SECONDS: Final = 10.0
 _PREFIX: Final = "kuma-aws-iam:"
-# Of a look-up under two keys, the first one that happened says how it went.
+# For a look-up under two keys: the result to count is the first of these that occurred.
 _BY_WEIGHT: Final[tuple[StoreResult, ...]] = ("hit", "rejected", "failed", "skipped", "miss")
 
 
@@ -62,7 +62,7 @@ class RedisStore:
         self._rejections = _Rejections(timer)
 
     async def start(self) -> None:
-        """Connect; come back after a moment in any case."""
+        """Connect, and return after a short time in any case."""
         self._link.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
@@ -77,9 +77,9 @@ class RedisStore:
         await self._link.aclose()
 
     async def get(self, kind: Kind, key: bytes) -> Opened | None:
-        """See `Store`. Where a record stands under both keys, as during an exchange, the later one counts."""
+        """See `Store`. If records exist under both keys, as during a replacement of keys, the later one counts."""
         keys = self._keys.keys
-        # One byte more than the most: then it is too long. However long it is, no more of it is sent.
+        # One byte more than the limit, so that a longer record is detected. The store sends no more of it.
         asked = [self._link.ask("GETRANGE", _name(each, kind, key), 0, MAX_RECORD_BYTES) for each in keys]
         found: list[Opened] = []
         results: set[StoreResult] = set()
@@ -118,7 +118,7 @@ class RedisStore:
 
     async def delete(self, kind: Kind, key: bytes) -> None:
         """See `Store`."""
-        # Shielded: it is sent also where who asked is cancelled meanwhile.
+        # Shielded, so that the command is sent even if the caller is cancelled meanwhile.
         await asyncio.shield(self._send("delete", "DEL", *(_name(each, kind, key) for each in self._keys.keys)))
 
     async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:
@@ -133,11 +133,11 @@ class RedisStore:
         self._send("delete", "DEL", self._claim_name(kind, key))
 
     def _claim_name(self, kind: Kind, key: bytes) -> str:
-        # During an exchange of keys all replicas have both, in whatever order: they agree on the lesser name.
+        # During a replacement of keys all replicas have both keys, in any order. They agree on the lesser name.
         return min(_name(each, f"claim of {kind}", key) for each in self._keys.keys)
 
     async def take(self, budget: str, rate: float, burst: float) -> float:
-        """See `Store`. During an exchange of keys replicas know it by two names, and it is taken from both."""
+        """See `Store`. During a replacement of keys the budget has two names, and a turn is taken from both."""
         arguments = script_arguments(rate, burst)
         names = [_name(each, "budget", budget.encode()) for each in self._keys.keys]
         return max(await asyncio.gather(*(self._take(name, arguments) for name in names)))
@@ -151,7 +151,7 @@ class RedisStore:
         return wait or 0.0
 
     def _send(self, operation: StoreOperation, *command: str | bytes | int) -> asyncio.Future[Reply]:
-        """Have a command sent of which nobody needs the answer, and count how it ended."""
+        """Send a command whose reply no caller needs, and count its result."""
         future = self._link.ask(*command)
         future.add_done_callback(lambda done: self._count(operation, _end_of(done.result())))
         return future
@@ -170,7 +170,7 @@ class RedisStore:
         return _failure_of(reply)
 
     def _reject(self, kind: Kind, fault: Fault) -> StoreResult:
-        """Tell a record that has just ended, as two clocks see it, from one that none of ours wrote like this."""
+        """Distinguish a record that has just expired by one of two clocks from one that no replica of this service wrote."""
         if fault is Fault.EXPIRED:
             return "miss"
         self._rejections.note(kind, fault)
@@ -178,7 +178,7 @@ class RedisStore:
 
 
 class _Rejections:
-    """Logs one record in some seconds that was not believed: with a store that others write to there can be many."""
+    """Logs at most one rejected record in a few seconds: if other parties write to the store, there can be many."""
 
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
@@ -186,7 +186,7 @@ class _Rejections:
         self._unlogged = 0
 
     def note(self, kind: Kind, fault: Fault) -> None:
-        """Account for one."""
+        """Count a rejected record, and log it if the last line is old enough."""
         now = self._timer()
         if now < self._next_line:
             self._unlogged += 1
@@ -206,12 +206,12 @@ def _name(key: SealingKey, kind: str, cache_key: bytes) -> str:
 
 
 def _end_of(reply: Reply) -> StoreResult:
-    """Say how a command ended that answers with a word or a number."""
+    """Return the result of a command whose reply is a word or a number."""
     return "done" if isinstance(reply, bytes | int) else _failure_of(reply)
 
 
 def _failure_of(reply: Reply) -> StoreResult:
-    """Name what is no answer to what was asked."""
+    """Return the name of the fault if a reply does not fit its command; None if it fits."""
     if reply is NoReply.SKIPPED:
         return "skipped"
     return "failed" if isinstance(reply, NoReply | ResponseError) else "rejected"
@@ -221,9 +221,9 @@ def _failure_of(reply: Reply) -> StoreResult:
 async def open_store(
     options: StoreOptions, keys: StoreKeySource, metrics: Metrics, clock: Clock
 ) -> AsyncIterator[Store]:
-    """Connect inside the running event loop, and wait a moment for it: the first decisions profit most.
+    """Connect inside the running event loop, and wait a short time for that: the first decisions profit most.
 
-    It comes back without the store as well, and goes on trying.
+    If the store does not answer, the function returns anyway, and the attempts continue.
     """
     store = RedisStore(options, keys, metrics, clock)
     await store.start()

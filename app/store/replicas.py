@@ -1,9 +1,10 @@
-"""What replicas share about one kind of call: the answers of the others, their claims, and a common budget.
+"""What replicas share for one kind of call: answers, claims, and a budget.
 
 A replica claims a call when its turn comes, so that the others wait for its answer instead of making the call as well. A
-claim promises nothing: whoever can write to the store can make one, and a replica can end before it asks. The same holds for
-the common budget. So each call waits for both together no longer than its patience, without a place in any concurrency
-limit. A request to the store counts with no more than the store may take: what is beyond is this process, which is late.
+claim guarantees nothing: anybody who can write to the store can make one, and a replica can end before its call. The same is
+true for the shared budget. So each call waits for both together at most for its patience, and takes no place in a
+concurrency limit meanwhile. A request to the store counts at most with the time limit of the store: any further delay comes
+from this process.
 """
 
 import asyncio
@@ -13,14 +14,14 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from app.store.port import ANSWER_SECONDS, Store
 from app.store.sealing import Kind, Opened
 
-# STS answers within 20 to 100 ms. A claim outlives a call and its second attempt.
+# STS answers within 20 to 100 ms. A claim lasts longer than a call with its second attempt.
 CLAIM_SECONDS: Final = 10.0
 STS_PATIENCE_SECONDS: Final = 0.5
-# IAM has a sixtieth of STS's quota, so an answer of another replica is worth a longer wait.
+# IAM's quota is a sixtieth of that of STS, so a longer wait for another replica's answer is worthwhile.
 IAM_PATIENCE_SECONDS: Final = 1.5
-# A shared budget that uses up the patience of a call is not asked for this time.
+# How long a shared budget is not used after it used up the patience of a call.
 DISBELIEVED_SECONDS: Final = 30.0
-# The first pause between two looks; each one is twice as long as the one before, up to the last.
+# The first pause between two look-ups. Each pause is twice as long as the previous one, up to a maximum.
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LAST_PAUSE_SECONDS: Final = 0.25
 
@@ -35,17 +36,17 @@ class Found(NamedTuple, Generic[_Answer]):
 
 
 class ComeAgain(NamedTuple):
-    """Another replica has claimed the call; look again after so many seconds."""
+    """Another replica has claimed the call: look again after ``seconds``."""
 
     seconds: float
 
 
 class ReplicaWait:
-    """What one call has spent on waiting for replicas.
+    """The time that one call has spent waiting for replicas.
 
     Attributes:
-        left: seconds that it may still wait.
-        pause: seconds until the next look.
+        left: seconds that the call may still wait.
+        pause: seconds until the next look-up.
         is_claimed: whether this replica has claimed the call.
     """
 
@@ -61,11 +62,11 @@ class Replicas(Generic[_Answer]):
     """The answers, claims and budgets of one upstream in the store."""
 
     def __init__(self, store: Store, kind: Kind, patience: float) -> None:
-        """Share over a store.
+        """Share answers over a store.
 
         Args:
-            store: where replicas leave their answers.
-            kind: of the answers.
+            store: the store with the replicas' answers.
+            kind: the kind of the answers.
             patience: seconds that one call waits for replicas at most, the time that the store takes included.
         """
         self._store = store
@@ -74,24 +75,25 @@ class Replicas(Generic[_Answer]):
         self._disbelieved_until: dict[str, float] = {}
 
     async def look(self, key: bytes, read: _Read[_Answer]) -> _Answer | None:
-        """Return the answer that another replica left, if ``read`` accepts its record."""
+        """Return the answer that another replica stored, if ``read`` accepts its record."""
         opened = await self._store.get(self._kind, key)
         return None if opened is None else read(opened)
 
     async def ask(self, key: bytes, read: _Read[_Answer], wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Claim a call, and look for an answer; return None if the call has to be made."""
+        """Claim a call, and look for an answer. Return None if this replica has to make the call."""
         if wait.left <= 0:
             return None
         clock = asyncio.get_running_loop().time
         began = clock()
         wait.is_claimed = wait.is_claimed or await self._store.claim(self._kind, key, CLAIM_SECONDS)
-        # Looked at after the claim: the replica that had it before leaves its answer first.
+        # The store is read after the claim: the replica with the previous claim stores its answer before it releases the
+        # claim.
         answer = await self.look(key, read)
         took = min(clock() - began, 2 * ANSWER_SECONDS)
         wait.left -= took
         if answer is not None:
             return Found(answer)
-        # The next look takes about as long as this one did, and has to end in time.
+        # The next look-up takes about as long as this one, and has to end in time.
         if wait.is_claimed or wait.left <= took:
             return None
         again = ComeAgain(min(wait.pause, wait.left))
@@ -100,10 +102,10 @@ class Replicas(Generic[_Answer]):
         return again
 
     async def take_turn(self, budget: str, rate: float, burst: float, wait: ReplicaWait) -> float:
-        """Take a turn in the budget that replicas share; return the seconds until it comes.
+        """Take a turn in the budget that replicas share. Return the seconds until that turn.
 
-        The wait can only delay a call, and never beyond its patience. If the budget uses that up, somebody else has
-        written to it, or far more is asked for than it has. Then only this replica's own rate counts, for 30 s.
+        The wait can only delay a call, and never beyond its patience. If the budget uses up the patience, another party has
+        written to it, or the demand is far above the budget. Then only this replica's own rate counts, for 30 s.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
@@ -120,7 +122,7 @@ class Replicas(Generic[_Answer]):
         return seconds
 
     def share(self, key: bytes, payload: bytes, seconds: float, wait: ReplicaWait) -> None:
-        """Store an answer for the other replicas. The claim stays until it expires, since they find the answer first."""
+        """Store an answer for the other replicas. The claim stays until it expires, because they find the answer first."""
         self._store.put(self._kind, key, payload, seconds)
         wait.is_claimed = False
 

@@ -1,15 +1,15 @@
-"""Records for a store that others may read and write: sealed so that they can neither read, make, swap nor revive one.
+"""Seal records for a store that others may read and write: they can neither read, make, swap nor revive a record.
 
 A record is encrypted and authenticated with AES-256-GCM-SIV (RFC 8452), bound to this format, its kind, its whole cache key
-and the key that sealed it. When it was written and when it ends stand inside. So whoever controls the store can take
-records away, or put an old one of the very same cache key back, and that only until its end.
+and the key that sealed it. The record contains its times of writing and expiry. So an attacker who controls the store can
+only remove records, or put back an old record of the same cache key until that record expires.
 
-GCM-SIV rather than GCM: every replica writes, with random nonces of 96 bits, for as long as the key is kept. With GCM one
-nonce that occurs twice gives the authentication away, and 2^32 records are the limit of a key; with GCM-SIV it shows that
-two records of one key are equal, and nothing else.
+Why GCM-SIV and not GCM: every replica writes, with random nonces of 96 bits, as long as the key is in use. With GCM, one
+repeated nonce breaks the authentication, and a key is limited to 2^32 records. With GCM-SIV, a repeated nonce only reveals
+whether two records of one key are equal.
 
-Pure: time and nonce are parameters. It is not in `app.core` since it needs a library, `cryptography`: 7 MB, which a service
-without a store does not load.
+The functions are pure: time and nonce are parameters. They are not in `app.core` because they need the library
+`cryptography`. It takes 7 MB, and a service without a store does not load it.
 """
 
 import hashlib
@@ -30,22 +30,22 @@ Kind = Literal["identity", "role"]
 
 SECRET_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-# A credential may be dated 5 minutes ahead, and lives 15 minutes from its date.
+# A credential may be dated 5 minutes in the future, and lives 15 minutes from its date.
 MAX_IDENTITY_SECONDS: Final = (MAX_LIFETIME + MAX_FUTURE_SKEW).total_seconds()
-# How far the clocks of two replicas may be apart. AWS allows five minutes, NTP keeps milliseconds.
+# The tolerated difference between the clocks of two replicas. AWS allows five minutes; NTP keeps clocks within milliseconds.
 MAX_SKEW_SECONDS: Final = 10.0
 
 _VERSION: Final = 1
 _KEY_ID_BYTES: Final = 8
 _CONTEXT: Final = "kuma-aws-iam store 1"
 _HEADER: Final = struct.Struct(f">B{_KEY_ID_BYTES}s{NONCE_BYTES}s")
-# Milliseconds since the epoch: when it was written, and when it ends.
+# Milliseconds since the epoch: the time of writing, and the expiry.
 _TIMES: Final = struct.Struct(">QQ")
 _MILLISECONDS: Final = 1000
 
 
 class Fault(StrEnum):
-    """Why a record is not believed."""
+    """Why a record is rejected."""
 
     MALFORMED = "malformed"
     OTHER_VERSION = "of another version"
@@ -58,7 +58,7 @@ class Fault(StrEnum):
 
 
 class SealError(ValueError):
-    """A record is not believed; ``fault`` says why. It holds nothing of the record."""
+    """A record is rejected; ``fault`` says why. The error contains nothing of the record."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.value)
@@ -67,12 +67,12 @@ class SealError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SealingKey:
-    """What is derived from one secret of the operator.
+    """The keys that are derived from one secret of the operator.
 
     Attributes:
-        key_id: tells the keys apart; it stands in the record, and gives nothing of the secret away.
-        aead: seals and opens.
-        name_key: of the names of records.
+        key_id: the identifier of the secret; records contain it, and it reveals nothing about the secret.
+        aead: the cipher that seals and opens.
+        name_key: the key for the names of records.
     """
 
     key_id: bytes
@@ -80,19 +80,22 @@ class SealingKey:
     name_key: bytes = field(repr=False)
 
     def name(self, kind: str, cache_key: bytes) -> str:
-        """Name a record in the store: the same on every replica, and a dump of the names tells nothing."""
+        """Return the name of a record in the store.
+
+        It is the same on every replica, and reveals nothing about the cache key.
+        """
         return hashlib.blake2b(frame(_CONTEXT, kind, cache_key), key=self.name_key, digest_size=32).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A record that a replica of ours wrote under this cache key and that has not ended.
+    """A record that a replica of this service wrote under this cache key and that has not expired.
 
     Attributes:
-        payload: what was sealed.
-        written_at: in seconds since the epoch, by the writer's clock.
-        expires_at: likewise.
-        opened_at: likewise, by our clock.
+        payload: the sealed content.
+        written_at: the time of writing by the writer's clock, in seconds since the epoch.
+        expires_at: the expiry by the writer's clock, likewise.
+        opened_at: the time of opening by this host's clock, likewise.
     """
 
     payload: bytes = field(repr=False)
@@ -102,12 +105,12 @@ class Opened:
 
     @property
     def age(self) -> float:
-        """For how many seconds it has been there; never below zero, whatever the clocks say."""
+        """The age of the record in seconds; never negative, whatever the clocks say."""
         return max(0.0, self.opened_at - self.written_at)
 
     @property
     def remaining(self) -> float:
-        """For how many more seconds it is good; always above zero."""
+        """The remaining lifetime of the record in seconds; always positive."""
         return self.expires_at - self.opened_at
 
 
@@ -132,13 +135,13 @@ def seal(
     """Seal a payload.
 
     Args:
-        key: the one that seals at this moment.
-        kind: of the record.
-        cache_key: whole; it is bound, and not contained.
-        payload: of the record.
-        written_at: now, in seconds since the epoch.
-        expires_at: when it ends; rounded so that it never lives longer.
-        nonce: `NONCE_BYTES` random bytes, for this record alone.
+        key: the key that currently seals.
+        kind: the kind of the record.
+        cache_key: the whole key; the seal authenticates it, and the record does not contain it.
+        payload: the content of the record.
+        written_at: the current time, in seconds since the epoch.
+        expires_at: the expiry; rounded down, so that the record never lives longer.
+        nonce: `NONCE_BYTES` random bytes, used only for this record.
     """
     times = _TIMES.pack(math.ceil(written_at * _MILLISECONDS), math.floor(expires_at * _MILLISECONDS))
     sealed = key.aead.encrypt(nonce, times + payload, _bound(key, kind, cache_key))
@@ -151,15 +154,15 @@ def open_sealed(
     """Open a record of this kind and cache key.
 
     Args:
-        sealed: what the store holds; untrusted.
-        keys: those that are accepted at this moment.
-        kind: that was asked for.
-        cache_key: that was asked for, whole.
-        now: in seconds since the epoch.
+        sealed: the bytes from the store; untrusted.
+        keys: the keys that are currently accepted.
+        kind: the requested kind.
+        cache_key: the requested cache key, whole.
+        now: the current time, in seconds since the epoch.
         max_seconds: how long a record of this kind may live.
 
     Raises:
-        SealError: it is not believed.
+        SealError: the record is rejected.
     """
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see above
 
@@ -191,7 +194,7 @@ def open_sealed(
 
 
 def _require_in_time(opened: Opened) -> None:
-    """Judge by our own clock: the store forgets by itself what has ended, but it is not trusted to."""
+    """Check the times by this host's clock. The store deletes expired records itself, but it is not trusted to do so."""
     if opened.written_at > opened.opened_at + MAX_SKEW_SECONDS:
         raise SealError(Fault.FROM_THE_FUTURE)
     if opened.remaining <= -MAX_SKEW_SECONDS:

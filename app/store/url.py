@@ -1,4 +1,7 @@
-"""Where the shared store is: ``KMESH_AWSIAM_STORE``, parsed once. The password is in no error and no ``repr`` (I22)."""
+"""The address of the shared store: ``KMESH_AWSIAM_STORE``, parsed once.
+
+No error and no ``repr`` contains the password (I22).
+"""
 
 import re
 from dataclasses import dataclass, field
@@ -28,16 +31,16 @@ _REMEDY: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreAddress:
-    """Where the store is, and how we log in.
+    """The address of the store, and the login.
 
     Attributes:
         scheme: ``redis``, ``rediss`` (TLS) or ``unix``.
-        host: for the first two.
-        port: likewise.
-        path: of the Unix socket.
-        database: its number.
-        username: empty: the default user.
-        password: empty: there is no login.
+        host: the host, for the first two schemes.
+        port: the port, for the first two schemes.
+        path: the path of the Unix socket.
+        database: the number of the database.
+        username: the user; empty for the default user.
+        password: the password; empty for no login.
     """
 
     scheme: Literal["redis", "rediss", "unix"]
@@ -50,7 +53,7 @@ class StoreAddress:
 
     @property
     def is_private(self) -> bool:
-        """Whether nobody on a network can read or change what is sent: TLS, a Unix socket, or this host."""
+        """Whether no other host can read or change the traffic: TLS, a Unix socket, or loopback."""
         return self.scheme != "redis" or is_loopback(self.host)
 
     def __str__(self) -> str:
@@ -61,10 +64,10 @@ class StoreAddress:
 
 
 def parse_store_url(text: str) -> StoreAddress:
-    """Parse a URL of a store.
+    """Parse the URL of a store.
 
     Raises:
-        ValueError: with a sentence and its remedy, and nothing of the text.
+        ValueError: the message is a sentence with the fault and the remedy, without any of the text.
     """
     match = _TCP.fullmatch(text) or _UNIX.fullmatch(text)
     if match is None:
