@@ -1,1 +1,1 @@
-"""What the service says of itself: the audit line, the metrics and readiness."""
+"""What the service reports about itself: the audit line, the metrics and readiness."""

@@ -1,7 +1,8 @@
-"""Logs: one audit line per decision, and everything else as events, in JSON or for human eyes.
+"""Logs: one audit line for each decision, and events for everything else, in JSON or in a format for people.
 
-A line never holds a credential, a token or a signature (I22): it is made of a `DecisionRecord`, whose types carry none. What
-the proxy asserts is client text; JSON escapes it, and it is cut (I23). The fields stand in docs/reference/audit-log.md.
+A line never contains a credential, a token or a signature (I22): it is made from a `DecisionRecord`, whose types contain
+none. What the proxy asserts is client text, so it is shortened, and JSON escapes it (I23). docs/reference/audit-log.md lists
+the fields.
 """
 
 import logging
@@ -26,11 +27,11 @@ Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "human"]
 
 DECISION: Final = "decision"
-# Kuma's names have at most 253 characters; what is longer is cut, so that a client cannot flood the log.
+# Kuma's names have at most 253 characters. Longer texts are cut, so that a client cannot flood the log.
 _MAX_TEXT: Final = 256
 _MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
-# Every key in the line of a decision is a str. With OPT_NON_STR_KEYS orjson takes twice the time.
+# Every key of an audit line is a str. With OPT_NON_STR_KEYS orjson takes twice the time.
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 
 
@@ -67,18 +68,18 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
     for name in ("botocore", "boto3", "urllib3", "asyncio"):
-        # The SDK's debug lines hold credentials and signed URLs (I22), and asyncio's are of no use to an operator: each
-        # logs from warnings up, whatever the level.
+        # Debug lines of the SDK contain credentials and signed URLs (I22), and asyncio's do not help an operator. These
+        # libraries log from warnings up, whatever the level.
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It warns with a traceback of credentials that it could not renew; `app.aws.own_credentials` says so in a line.
+    # botocore logs a traceback when it cannot renew credentials; `app.aws.own_credentials` logs one line instead.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
 
 
 class _PatientOutput:
-    """Standard output that nobody may read any more: a collector that went away must end no decision by itself, and no stop.
+    """Standard output that may have lost its reader: a log collector that ends must not end a decision or stop the service.
 
     Attributes:
-        failures: how often it could not be written to; `write_decision` tells whom it concerns.
+        failures: the number of failed writes; `write_decision` reports them to its caller.
     """
 
     failures = 0
@@ -109,9 +110,9 @@ class _PatientOutput:
 
 @dataclass(frozen=True, slots=True)
 class _DecisionLines:
-    """The short way of an audit line: the same bytes as by way of structlog, in a third of the time.
+    """The fast path of an audit line: the same bytes as from structlog, in a third of the time.
 
-    It is gone while structlog is configured otherwise, as by its ``capture_logs``.
+    It is not used while structlog has another configuration, for example that of ``capture_logs``.
     """
 
     processors: list[Processor]
@@ -123,7 +124,7 @@ class _DecisionLines:
 
 
 class _Bound:
-    """The logger as it is configured; binding a new one for each line would cost as much as the line."""
+    """The configured logger; binding a new one for each line would cost as much as the line."""
 
     processors: Iterable[Processor] | None = None
     logger: FilteringBoundLogger
@@ -139,7 +140,7 @@ def get_logger() -> FilteringBoundLogger:
 
 
 def write_decision(trail: DecisionRecord, error: AuthError | None, seconds: float) -> bool:
-    """Write the audit line of one decision; returns whether standard output took it."""
+    """Write the audit line of one decision. Return whether standard output accepted it."""
     fields = decision_fields(trail, error, seconds)
     decisions = _Bound.decisions
     if decisions is not None and structlog.get_config()["processors"] is decisions.processors:
@@ -150,7 +151,7 @@ def write_decision(trail: DecisionRecord, error: AuthError | None, seconds: floa
 
 
 def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: float) -> dict[str, Any]:
-    """Return the fields of the audit line; each is always there, null where it does not apply."""
+    """Return the fields of the audit line. Each field is always present; it is null if it does not apply."""
     return {
         "outcome": outcome_of(None if error is None else error.reason),
         "reason": None if error is None else error.reason.value,

@@ -38,7 +38,7 @@ RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token",
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
 CACHES: Final = ("identity", "role")
 FORMS: Final[tuple[PresentedForm, ...]] = (*CredentialForm, TOKEN_FORM)
-# By operation: how it can end.
+# The possible results of each operation.
 STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
     "get": ("hit", "miss", "rejected", "failed", "skipped"),
     "put": ("done", "rejected", "failed", "skipped"),
@@ -49,19 +49,23 @@ STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
 
 # A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# Seconds by which a signature's date was ahead (positive) or old (negative): 15 minutes is the end of its life.
+# Signing time minus the service's time, in seconds: positive if the signer's clock is ahead. A signature expires after 15
+# minutes.
 _SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
 
 
 def outcome_of(reason: Reason | None) -> str:
-    """Return ``allowed``, ``denied`` (a decision) or ``error`` (there was none), for a reason or its absence."""
+    """Return ``allowed``, ``denied`` or ``error`` for a reason; None stands for no reason.
+
+    ``error`` means that nothing was decided.
+    """
     if reason is None:
         return "allowed"
     return "denied" if EXPLANATIONS[reason].status in (401, 403) else "error"
 
 
 class Metrics:
-    """The service's metrics in a registry of their own, so that two services in one process do not mix."""
+    """The metrics of one service. Each has its own registry, so that two services in one process do not mix."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -167,7 +171,8 @@ class Metrics:
             registry=registry,
         )
         build.labels(__version__, platform.python_version()).set(1)
-        # A series that exists from the start can be alerted on: rate() of a series that appears with its first fault is 0.
+        # A series that exists from the start can be used in alerts: for a series that appears with its first fault, rate()
+        # returns 0.
         self._seconds_by_outcome = {
             outcome: self._decision_seconds.labels(outcome) for outcome in ("allowed", "denied", "error")
         }
@@ -185,8 +190,8 @@ class Metrics:
         }
         for cache in CACHES:
             self._cache_entries.labels(cache)
-        # Looking a series up by its labels takes a lock and three texts: each one that occurs is looked up once. All labels
-        # come from closed sets, so these stay small.
+        # Finding a series by its labels takes a lock and three texts, so each series that occurs is cached. All labels come
+        # from closed sets, so these caches stay small.
         self._calls: dict[tuple[Upstream, str, str], Counter] = {}
         self._refusals: dict[tuple[str, Reason | None, str, str], Counter] = {}
         self._allowed = {
@@ -200,20 +205,20 @@ class Metrics:
         self._signing_by_kind = {kind: self._signing_seconds.labels(kind) for kind in TokenKind}
 
     def watch_in_flight(self, under_way: Callable[[], int]) -> None:
-        """Take the number of decisions under way from whoever counts them, when it is asked for."""
+        """Read the number of decisions in progress from this callback at each rendering."""
         self._in_flight.set_function(under_way)
 
     def watch_cache(self, cache: str, entries: Callable[[], int]) -> None:
-        """Take the number of a cache's entries from the cache, when it is asked for."""
+        """Read the number of a cache's entries from the cache at each rendering."""
         self._cache_entries.labels(cache).set_function(entries)
 
     def decision_ended(self, trail: DecisionRecord, reason: Reason | None, seconds: float) -> None:
-        """Count a decision by what its trail saw."""
+        """Count a decision by the content of its record."""
         outcome = outcome_of(reason)
         if reason is None and trail.granted is not None and trail.form is not None:
             self._allowed[trail.granted.type, trail.form].inc()
         else:
-            # The asserted type is the client's word, yet one of three: it tells which proxies are turned away.
+            # The asserted type is a client's text, but one of three values. It shows which types of proxies are rejected.
             proxy_type = NONE if trail.asserted is None else trail.asserted.type.value
             labels = outcome, reason, proxy_type, trail.form or NONE
             series = self._refusals.get(labels)
@@ -223,7 +228,7 @@ class Metrics:
                 )
             series.inc()
         self._seconds_by_outcome[outcome].observe(seconds)
-        # A text that is presented again has grown older, and tells nothing new of its signer's clock.
+        # A text that is presented again is older, and says nothing new about its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
         for cache, call in (("identity", trail.sts), ("role", trail.iam)):
@@ -235,15 +240,15 @@ class Metrics:
         self._tokens_by_kind[kind, origin].inc()
 
     def token_signed(self, kind: TokenKind, seconds: float) -> None:
-        """Count the time of a signature."""
+        """Record the duration of a signature."""
         self._signing_by_kind[kind].observe(seconds)
 
     def audit_line_lost(self) -> None:
-        """Count a decision whose line could not be written."""
+        """Count a decision whose audit line could not be written."""
         self._audit_lines_lost.inc()
 
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
-        """Count a call that went out. ``outcome`` is ``ok`` or a reason's value; ``region`` one of botocore's."""
+        """Count a call to an upstream. ``outcome`` is ``ok`` or a reason's value; ``region`` is one of botocore's."""
         self._last_outcomes[upstream] = outcome
         series = self._calls.get((upstream, outcome, region))
         if series is None:
@@ -254,19 +259,19 @@ class Metrics:
             self._throttles_by_upstream[upstream].inc()
 
     def last_outcomes(self) -> dict[Upstream, str]:
-        """Return the outcome of the last call to each upstream, for ``/ready``."""
+        """Return the result of the last call to each upstream, for ``/ready``."""
         return dict(self._last_outcomes)
 
     def reload_failed(self, what: Reloadable) -> None:
-        """Count a file that could not be taken over."""
+        """Count a changed file that could not be read."""
         self._reload_failures_by_file[what].inc()
 
     def unknown_caller(self, check: CallerCheck) -> None:
-        """Count a caller that was turned away; it is no decision about a proxy."""
+        """Count a rejected caller, which is not a decision about a proxy."""
         self._unknown_callers_by_check[check].inc()
 
     def store_request(self, operation: StoreOperation, result: StoreResult) -> None:
-        """Count what became of a request to the shared store; ``skipped``: it was not asked."""
+        """Count the result of a request to the shared store; ``skipped`` means that no request was sent."""
         self._store_results[operation, result].inc()
 
     def expose(self) -> bytes:

@@ -1,7 +1,7 @@
-"""Whether the service is ready: settings are valid, its own AWS credentials were obtained once, and it does not drain.
+"""Readiness: the settings are valid, the service has found AWS credentials once, and it is not stopping.
 
-The health of STS and IAM is told beside, and never changes the answer: taking a replica out of service because AWS is
-down would turn "could not decide" into "nobody there".
+The answer also reports the health of STS and IAM, but that never changes readiness: removing a replica because AWS is down
+would turn "could not decide" into "no service".
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Readiness:
     """The state behind ``/ready``.
 
     Attributes:
-        credentials_obtained: whether the SDK's chain has given the service credentials of its own once.
-        draining: whether the service was told to stop.
+        credentials_obtained: whether the SDK's chain has found credentials for the service once.
+        draining: whether the service is stopping.
         without_tls: upstreams that are reached without TLS, on loopback. They do not affect readiness.
     """
 
@@ -28,7 +28,7 @@ class Readiness:
         return self.credentials_obtained and not self.draining
 
     def explain(self) -> str:
-        """Say in a sentence what is, and what to do about it."""
+        """Return a sentence with the state and the remedy."""
         if self.draining:
             return "stopping: new calls belong elsewhere"
         if not self.credentials_obtained:
