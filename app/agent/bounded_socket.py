@@ -1,4 +1,4 @@
-"""One time for a whole call of `http.client`, whose own timeout starts anew with each part that comes."""
+"""Limit the time of a whole call of `http.client`, whose own timeout starts again with each received part."""
 
 import errno
 import http.client
@@ -11,15 +11,15 @@ Left = Callable[[], float]
 
 
 def bound_by(connection: http.client.HTTPConnection, left: Left) -> None:
-    """Have a connection that stands send and read for as long as time is left, in seconds; then both raise `TimeoutError`.
+    """Limit the time for sending and reading on an open connection, in seconds. After it both raise `TimeoutError`.
 
-    Connecting is bounded by itself: by the connection's timeout for each address, and by it once more for TLS as a whole.
+    The connection's own timeout limits connecting: once for each address, and once more for the TLS handshake.
     """
     connection.sock = _BoundedSocket(connection.sock, left)
 
 
 class _BoundedSocket:
-    """What `http.client` uses of a socket."""
+    """The methods of a socket that `http.client` uses."""
 
     def __init__(self, whole: socket.socket, left: Left) -> None:
         self._whole = whole
@@ -41,7 +41,8 @@ class _BoundedReader(io.RawIOBase):
         super().__init__()
         self._whole = whole
         self._left = left
-        # It keeps the socket open until it is closed itself: the library closes the connection before it reads the body.
+        # The file keeps the socket open until the file is closed: the library closes the connection before it reads the
+        # body.
         self._parts: Any = whole.makefile("rb", buffering=0)
 
     def readable(self) -> bool:

@@ -1,4 +1,4 @@
-"""Why a renewal failed, and the exit status of an agent that ends over it."""
+"""Why a renewal failed, and the exit status of an agent that stops because of it."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Failure(StrEnum):
-    """What kind of failure it is; the docs have a row for each."""
+    """The kind of a failure; the docs have a row for each."""
 
     DENIED = "denied"
     NO_CREDENTIALS = "no_credentials"
@@ -15,23 +15,23 @@ class Failure(StrEnum):
 
     @property
     def is_definite(self) -> bool:
-        """Whether nothing but somebody's change can end it. What nobody decided is waited for, however long it takes."""
+        """Whether retries cannot help until somebody changes something. All other failures are retried without a limit."""
         return self is not Failure.UNDECIDED
 
 
 EXIT_STATUSES: Final = MappingProxyType(
     {Failure.DENIED: 1, Failure.NO_CREDENTIALS: 3, Failure.NOT_WRITTEN: 4, Failure.UNDECIDED: 5}
 )
-"""2 is usage; with a proxy of its own the agent ends with that one's status."""
+"""Exit status 2 means wrong usage. An agent that runs the proxy ends with the proxy's status."""
 
 
 class RenewalError(Exception):
     """One renewal failed.
 
     Attributes:
-        failure: of which kind.
-        reason: the service's reason, or a word of the same kind.
-        detail: a sentence with the remedy. Neither holds a credential, a token or a URL.
+        failure: the kind of the failure.
+        reason: the service's reason, or a word of the agent's own.
+        detail: a sentence with the remedy. Neither text contains a credential, a token or a URL.
         retry_after: seconds that the service asked to wait.
     """
 

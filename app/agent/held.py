@@ -1,7 +1,7 @@
-"""What a token file holds, and until when: read from the text alone, and nothing of it is believed beyond that.
+"""Read the content and the expiry of a token file. Both come from the text alone, and nothing in it is verified.
 
-Whether the signature is good is for STS or the control plane to say. This is for the agent, which keeps a file while it
-holds, and for the health check, which must ask nobody.
+Only STS or the control plane can verify the signature. The agent uses this module to keep a file that is still valid, and
+its health check uses it because it must make no calls.
 """
 
 import os
@@ -27,17 +27,18 @@ _LAST_SECOND: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
 class HeldError(ValueError):
-    """The text is neither a credential nor a token; the message holds nothing of it."""
+    """The text is neither a credential nor a token. The message contains nothing of the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a file holds.
+    """The content of a token file.
 
     Attributes:
-        kind: as ``--mode`` has it.
-        ends_at: its end, as it says itself. A credential also ends with the session that signed it, and does not say so.
-        begins_at: when it was signed; None for a token that says no moment before its end.
+        kind: the value of ``--mode``.
+        ends_at: the expiry that the content states. A credential also ends with the session that signed it, which it does
+            not state.
+        begins_at: when it was signed; None for a token without such a time.
     """
 
     kind: Literal["credential", "token"]
@@ -46,15 +47,15 @@ class Held:
 
     @property
     def life(self) -> timedelta | None:
-        """From the one to the other."""
+        """The time from `begins_at` to `ends_at`."""
         return None if self.begins_at is None else self.ends_at - self.begins_at
 
 
 def parse_held(text: str) -> Held:
-    """Read the end out of a credential of any presigned form, or out of a signed JWT.
+    """Read the expiry from a credential of any presigned form, or from a signed JWT.
 
     Raises:
-        HeldError: it is neither.
+        HeldError: the text is neither.
     """
     if len(text) > MAX_CREDENTIAL_CHARS:
         raise HeldError("it is over 12 KiB")
@@ -75,7 +76,7 @@ def read_held(path: Path) -> Held:
     """Read a token file.
 
     Raises:
-        HeldError: it is not there, cannot be read, or holds something else.
+        HeldError: the file does not exist, cannot be read, or contains something else.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
@@ -92,7 +93,7 @@ def read_held(path: Path) -> Held:
 
 
 def find_fault(path: Path, now: datetime) -> str | None:
-    """Say what is wrong with a token file at this moment; None when a proxy can open a stream with it."""
+    """Return the fault of a token file at this moment; None if a proxy can open a stream with it."""
     try:
         held = read_held(path)
     except HeldError as error:
@@ -110,7 +111,7 @@ def find_fault(path: Path, now: datetime) -> str | None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting: a FIFO at this path would hold up the agent, and its health check, until somebody writes."""
+    """Open without waiting: opening a FIFO would block the agent, or its health check, until a process writes to it."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

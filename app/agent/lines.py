@@ -1,8 +1,8 @@
 """The agent's log: one JSON object a line, with the members of the service's own lines (docs/reference/agent.md).
 
-Not `app.telemetry.audit`: structlog, orjson and what they bring are a fifth of the agent's memory, for a line every few
-minutes.
-A line holds no credential, no token and no URL of one: it is made of moments, kinds, reasons and fixed sentences.
+`app.telemetry.audit` is not used: structlog, orjson and their dependencies would take a fifth of the agent's memory, for one
+line every few minutes. A line contains no credential, no token and no URL of one: it is made of times, kinds, reasons and
+fixed sentences.
 """
 
 import contextlib
@@ -16,47 +16,47 @@ from app.local.clock import Clock
 
 
 class Log(Protocol):
-    """Where lines go."""
+    """The log that lines are written to."""
 
     def info(self, event: str, /, **fields: Any) -> None:
-        """Write what is as it should be."""
+        """Write a normal event."""
 
     def warning(self, event: str, /, **fields: Any) -> None:
-        """Write what will mend itself, or will be tried again."""
+        """Write a fault that ends by itself, or that is retried."""
 
     def error(self, event: str, /, **fields: Any) -> None:
-        """Write what somebody has to look after."""
+        """Write a fault that somebody has to correct."""
 
 
 class LineLog:
-    """Writes to standard output, each line in one piece; the proxy's own lines stand beside them."""
+    """Writes to standard output, each line in one call, because the proxy writes there too."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
 
     def info(self, event: str, /, **fields: Any) -> None:
-        """Write what is as it should be."""
+        """Write a normal event."""
         self._write("info", event, fields)
 
     def warning(self, event: str, /, **fields: Any) -> None:
-        """Write what will mend itself, or will be tried again."""
+        """Write a fault that ends by itself, or that is retried."""
         self._write("warning", event, fields)
 
     def error(self, event: str, /, **fields: Any) -> None:
-        """Write what somebody has to look after."""
+        """Write a fault that somebody has to correct."""
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
         line = json.dumps({**fields, "event": event, "level": level, "time": self._clock()}, default=_to_text)
-        # A collector that went away must not end a renewal.
+        # A log collector that has ended must not stop a renewal.
         with self._lock, contextlib.suppress(OSError):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()
 
 
 def iso_time(moment: datetime) -> str:
-    """Write a moment as the service does."""
+    """Return a time in the format of the service."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""One renewal after the other: fetch, write, and say when the next one is due."""
+"""Make one renewal after the other: fetch, write, and return when the next one is due."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from app.local.secret_file import OWNER_ALONE, write_secret_file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFile:
-    """The file that the proxy reads, its mode, and the group that it belongs to if not the agent's."""
+    """The file that the proxy reads, with its mode, and its group if that is not the agent's."""
 
     path: Path
     mode: int = OWNER_ALONE
     gid: int | None = None
 
     def write(self, text: str) -> None:
-        """Replace it.
+        """Replace the file.
 
         Raises:
-            RenewalError: it cannot be written; the old one stays.
+            RenewalError: the file cannot be written; the old file stays.
         """
         try:
             write_secret_file(self.path, text, mode=self.mode, gid=self.gid)
@@ -40,14 +40,14 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The agent goes on: the next renewal is due at this moment."""
+    """The agent goes on. The next renewal is due at ``at``."""
 
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The agent is done: with ``--once``, or because it gave up."""
+    """The agent stops: because of ``--once``, or because it gave up."""
 
     status: int
 
@@ -57,10 +57,10 @@ class Renewals:
     """The state between two renewals.
 
     Attributes:
-        patience: how long a failure may last before the agent gives up on it.
-        once: end after the first success; then what nobody could decide is given up too.
-        chance: draws a number from 0 up to 1.
-        has_written: whether the file was written by this process.
+        patience: how long a failure must last before the agent gives up.
+        once: stop after the first success. Then an undecided attempt also ends the agent.
+        chance: returns a random number from 0 up to 1.
+        has_written: whether this process has written the file.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""The thread in which renewals happen, and what it waits for between them."""
+"""The thread that renews, and its waiting between renewals."""
 
 import threading
 import time
@@ -10,17 +10,17 @@ from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.renewal import Finished, Renewals
 from app.core.request_policy import MAX_FUTURE_SKEW
 
-# A clock that was set, or a machine that slept, is noticed after this at the latest.
+# A changed clock, or a machine that slept, is noticed after this time at the latest.
 LOOK_AGAIN_SECONDS: Final = 30.0
 
 
 class RenewalThread(threading.Thread):
-    """Renews until it is told to stop, and tells whenever something changed.
+    """Renews until it is told to stop, and reports every change.
 
-    Signals and the proxy's process are the main thread's; a renewal that waits for the network holds up neither.
+    The main thread handles signals and the proxy's process, so a renewal that waits for the network delays neither.
 
     Args:
-        monotonic: seconds that nobody can set back, unlike the clock of the renewals.
+        monotonic: seconds of a monotonic clock; the renewals use the date and time, which can be set back.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class RenewalThread(threading.Thread):
         self._stopped = False
 
     def renew_now(self) -> None:
-        """Do not wait for the next one to be due."""
+        """Renew now, without waiting until a renewal is due."""
         self._now.set()
 
     def stop(self) -> None:
-        """Begin no renewal any more."""
+        """Start no further renewal."""
         self._stopped = True
         self._now.set()
 
@@ -49,7 +49,7 @@ class RenewalThread(threading.Thread):
         try:
             self.finished = self._renew_until_finished()
         except BaseException:
-            # Nobody would renew any more, and nobody notice.
+            # Otherwise renewals would stop without notice.
             self.finished = Finished(EXIT_STATUSES[Failure.UNDECIDED])
             raise
         finally:
@@ -67,9 +67,10 @@ class RenewalThread(threading.Thread):
         return None
 
     def _wait_until(self, due: datetime) -> None:
-        """Wait for that moment, and never longer than it is away now.
+        """Wait until the given time, but never longer than the time that is left now.
 
-        A clock that is set back over the skew that is allowed ends the wait: the credential is dated ahead now, and refused.
+        The wait ends early if the clock is set back by more than the allowed skew: then the credential is dated in the
+        future, and the service would refuse it.
         """
         latest = self._monotonic() + self._left(due)
         while not self._now.is_set():

@@ -1,6 +1,6 @@
-"""The agent's process: signals, the proxy's process where it starts one, and the exit status.
+"""The agent's process: signals, the proxy's process if the agent starts one, and the exit status.
 
-One event loop over one pipe: the interpreter writes the number of each signal into it, the renewals a zero.
+The event loop reads one pipe: the interpreter writes the number of each signal into it, and the renewals write a zero.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from app.agent.lines import Log
 from app.agent.renewal import Renewals
 from app.agent.renewal_thread import RenewalThread
 
-# What the proxy gets from whoever sends it to the agent. SIGKILL reaches nobody but the agent.
+# The signals that the agent passes on to the proxy. SIGKILL ends only the agent.
 FORWARDED: Final = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -27,7 +27,7 @@ FORWARDED: Final = (
     signal.SIGUSR2,
 )
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# kuma-dp drains for 30 s when it is told to end.
+# kuma-dp drains for 30 s when it is told to stop.
 END_SECONDS: Final = 45.0
 _NOT_FOUND: Final = 127
 _NOT_STARTED: Final = 126
@@ -36,7 +36,7 @@ _RENEWED: Final = 0
 
 
 def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
-    """Renew until a signal, the proxy's end, or a failure that lasts; return the exit status."""
+    """Renew until a signal, the end of the proxy, or a lasting failure. Return the exit status."""
     fault = _fault_of(command[0]) if command else None
     if fault is not None:
         problem, status = fault
@@ -47,7 +47,7 @@ def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
         thread.start()
         status = _Runner(thread, command, log).run(read)
         thread.stop()
-        # A file that is being written is written to its end; a call that hangs is not waited for.
+        # The agent finishes writing a file, but does not wait for a call that hangs.
         thread.join(1.0)
     log.info("stopped", exit_status=status)
     return status
@@ -90,7 +90,8 @@ class _Runner:
 
     def _start_proxy(self) -> int | None:
         try:
-            # In a group of its own: a terminal would else send Ctrl-C to it as well, and it would get the signal twice.
+            # In a process group of its own: otherwise a terminal would send Ctrl-C to it as well, and it would get the
+            # signal twice.
             self._proxy = subprocess.Popen(list(self._command), process_group=0)  # noqa: S603 - what the operator wrote
         except OSError as error:
             # ENOENT means either that the program is missing, or that its interpreter is.
@@ -113,7 +114,7 @@ class _Runner:
         return None
 
     def _reap(self) -> int | None:
-        """Take the proxy's exit status; and those of strangers, where the agent is the first process of a container."""
+        """Take the proxy's exit status. As the first process of a container, take those of other processes too."""
         status = None if self._proxy is None else self._proxy.poll()
         self._reap_orphans()
         if self._proxy is None or status is None:
@@ -127,13 +128,13 @@ class _Runner:
         return code
 
     def _reap_orphans(self) -> None:
-        # While a renewal is under way a child can also be the SDK's own (credential_process), which waits for it itself.
+        # During a renewal a child process can also be the SDK's own (credential_process). The SDK waits for it itself.
         if not self._thread.is_busy.acquire(blocking=False):
             return
         try:
             while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
                 if self._proxy is not None and ended.si_pid == self._proxy.pid:
-                    return  # its status is still wanted, by Popen
+                    return  # the status is left for Popen
                 os.waitpid(ended.si_pid, 0)
         except ChildProcessError:
             pass
@@ -141,7 +142,7 @@ class _Runner:
             self._thread.is_busy.release()
 
     def _end_proxy(self, proxy: subprocess.Popen[bytes]) -> None:
-        """Have the proxy end: it has nothing to show any more, and nobody renews it."""
+        """Stop the proxy: its token file is invalid, and the agent renews it no more."""
         proxy.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             proxy.wait(END_SECONDS)
@@ -150,14 +151,14 @@ class _Runner:
 
     @staticmethod
     def _end_group(proxy: subprocess.Popen[bytes]) -> None:
-        """Leave nothing behind: Envoy without its kuma-dp would serve on with what it was told last."""
+        """Stop all processes of the proxy: without its kuma-dp, Envoy would go on with its last configuration."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(proxy.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def _events() -> Iterator[tuple[int, int]]:
-    """Have signals come through a pipe, whichever thread the kernel gives them to."""
+    """Receive signals through a pipe, whichever thread the kernel delivers them to."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     handled = (*FORWARDED, signal.SIGCHLD)
@@ -169,7 +170,7 @@ def _events() -> Iterator[tuple[int, int]]:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
-        # The pipe stays open: a renewal that hangs may still write into it, and the process ends here.
+        # The pipe stays open: a renewal that hangs may still write into it. The process ends soon.
 
 
 def _tell(write: int) -> None:

@@ -1,4 +1,4 @@
-"""Where the service is asked: ``http://`` on loopback, ``https://HOST``, or ``unix:/path``."""
+"""The address of the service: ``http://`` on loopback, ``https://HOST``, or ``unix:/path``."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.local.addresses import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65535
-# One way to write it, so that what is checked is what is dialled: no user, no path, no query.
+# Only one spelling is accepted, so that the checked address is the one that is called: no user, no path, no query.
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
 )
@@ -17,7 +17,7 @@ _URL: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAddress:
-    """One service; ``path`` of a Unix socket, else host and port."""
+    """The address of one service: the ``path`` of a Unix socket, or a host and port."""
 
     scheme: Literal["http", "https", "unix"]
     host: str = ""
@@ -35,7 +35,7 @@ def parse_service_url(text: str) -> ServiceAddress:
     """Parse a ``--service-url``.
 
     Raises:
-        ValueError: with a sentence and its remedy.
+        ValueError: the message is a sentence with the fault and the remedy.
     """
     if text.startswith("unix:"):
         path = Path(text.removeprefix("unix:"))

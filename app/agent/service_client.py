@@ -1,7 +1,8 @@
-"""One call of the service: a JSON object out, a status and a JSON object back.
+"""One call to the service: it sends a JSON object, and returns a status and a JSON object.
 
-On ``http.client``, which botocore has loaded already: a library for this would be a quarter of the agent's memory. It
-follows no redirect, asks no proxy that the environment names, and keeps no connection for the half hour until the next call.
+The client uses ``http.client``, which botocore has loaded already: an HTTP library would take a quarter of the agent's
+memory. It follows no redirect, uses no proxy from the environment, and keeps no connection open for the half hour until the
+next call.
 """
 
 import contextlib
@@ -24,8 +25,8 @@ from app.agent.service_address import ServiceAddress
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.caller_tokens import read_tokens
 
-# Of a call as a whole: a service that sends a byte now and then would else hold up every renewal to come. The service's own
-# deadline is 10 s, or what it was set to, at most 60.
+# The time limit of a whole call. Without it, a service that sends a byte now and then could delay every later renewal. The
+# service's own deadline is 10 s by default, and at most 60.
 TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -41,13 +42,15 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccess:
-    """What the agent shows, and whom it trusts; the files are read for each call, so they can be exchanged.
+    """The agent's credentials for the service, and the certificates that it trusts.
+
+    The files are read for each call, so they can be replaced.
 
     Attributes:
-        ca_file: authorities that the service's certificate must lead to; None: those of the system.
-        cert_file: the agent's own certificate, where the service wants one.
-        key_file: its private key; None: it stands in the same file.
-        token_file: holds the caller token; its first one is sent.
+        ca_file: the authorities for the service's certificate; None for those of the system.
+        cert_file: the agent's own certificate, if the service requires one.
+        key_file: the private key of that certificate; None if it is in the same file.
+        token_file: the file of caller tokens; the first one is sent.
     """
 
     ca_file: Path | None = None
@@ -76,10 +79,10 @@ class Reply:
 
 
 class ServiceClient:
-    """Asks one service.
+    """Calls one service.
 
     Args:
-        monotonic: seconds that nobody can set back.
+        monotonic: seconds of a monotonic clock.
     """
 
     def __init__(
@@ -90,10 +93,10 @@ class ServiceClient:
         self._monotonic = monotonic
 
     def check_files(self) -> None:
-        """Read the files once, so that a bad one shows at the start.
+        """Read the files once, so that an invalid one is reported at the start.
 
         Raises:
-            RenewalError: one cannot be used.
+            RenewalError: a file cannot be used.
         """
         self._headers()
         if self._address.scheme == "https":
@@ -103,7 +106,7 @@ class ServiceClient:
         """Make one call.
 
         Raises:
-            RenewalError: there is no answer, or none of this service; it is undecided then.
+            RenewalError: there is no answer, or the answer is not from this service; then nothing is decided.
         """
         body = json.dumps(call).encode()
         connection = self._connection()
@@ -152,7 +155,7 @@ class ServiceClient:
             else:
                 context.load_verify_locations(cafile=access.ca_file)
             if access.cert_file is not None:
-                # Without a function OpenSSL would ask the terminal for the password of an encrypted key.
+                # Without this function OpenSSL would ask the terminal for the password of an encrypted key.
                 context.load_cert_chain(access.cert_file, access.key_file, password=lambda: "")
         except (OSError, ValueError) as error:
             raise RenewalError(
@@ -192,7 +195,7 @@ def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
 
 
 def _members(data: bytes) -> Mapping[str, Any]:
-    """Return the answer's members; none where it is no JSON object, as of a proxy on the way."""
+    """Return the members of the answer; empty if it is no JSON object, for example an error page of a proxy on the path."""
     if len(data) <= MAX_ANSWER_BYTES:
         with contextlib.suppress(StrictJsonError):
             return parse_object(data)
@@ -200,7 +203,7 @@ def _members(data: bytes) -> Mapping[str, Any]:
 
 
 def _seconds(value: str | None) -> float | None:
-    """Read a Retry-After in seconds; a date, which this service never sends, is none."""
+    """Read a Retry-After in seconds. A date returns None; this service never sends one."""
     return float(value) if value is not None and _SECONDS.fullmatch(value) else None
 
 

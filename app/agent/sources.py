@@ -1,6 +1,6 @@
-"""What is written into the token file: a credential that is signed here, or a token that the service gives for one.
+"""The content of the token file: a credential that the agent signs, or a token that the service issues for it.
 
-Signed is always for AWS's own host, whatever the environment says, and always ``GetCallerIdentity``.
+The agent always signs ``GetCallerIdentity`` for AWS's own host, whatever the environment says.
 """
 
 import re
@@ -29,13 +29,13 @@ _TOO_MANY_REQUESTS: Final = 429
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """What a renewal brought.
+    """The result of a renewal.
 
     Attributes:
         text: the file's new content; a secret.
-        ends_at: until when it holds.
-        share: the part of its life after which it is renewed.
-        fields: what the log line tells about it.
+        ends_at: when the content expires.
+        share: the part of its lifetime after which it is renewed.
+        fields: further fields of the log line.
     """
 
     text: str = field(repr=False)
@@ -45,13 +45,13 @@ class Fresh:
 
 
 class Source(Protocol):
-    """Where fresh content comes from."""
+    """The source of new content."""
 
     def fetch(self, now: datetime) -> Fresh:
-        """Get fresh content.
+        """Return new content.
 
         Raises:
-            RenewalError: there is none now.
+            RenewalError: there is no new content now.
         """
 
 
@@ -64,7 +64,7 @@ class Signer:
     role: RoleSession = field(default_factory=RoleSession)
 
     def sign(self, now: datetime) -> tuple[str, datetime]:
-        """Return a presigned URL, and when it ends: after fifteen minutes, or with the session of the role.
+        """Return a presigned URL and its expiry: after fifteen minutes, or when the role's session ends, if that is earlier.
 
         Raises:
             RenewalError: there are no AWS credentials that can sign, or they cannot be fetched now.
@@ -72,7 +72,7 @@ class Signer:
         try:
             session: SessionKeys = self.role.current()
         except CredentialsUnavailableError as error:
-            # On ECS whoever knows the path of the credentials endpoint can ask it for the role.
+            # On ECS, anybody who knows the path of the credentials endpoint can get the role's credentials from it.
             told = _short(_URL_PATH.sub(r"\1/...", str(error)))
             raise RenewalError(Failure.UNDECIDED, "credentials_unavailable", told) from error
         except SigningError as error:
@@ -85,12 +85,12 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """Writes the credential itself, in the shape that ``kuma-dp`` takes for a token."""
+    """Writes the credential itself, in the form that ``kuma-dp`` accepts as a token."""
 
     signer: Signer
 
     def fetch(self, now: datetime) -> Fresh:
-        """Sign; nobody is asked."""
+        """Sign a credential, without a call to the service."""
         url, ends_at = self.signer.sign(now)
         return Fresh(text=encode_jwt_clothes(url), ends_at=ends_at, share=CREDENTIAL_SHARE)
 
@@ -100,7 +100,7 @@ class TokenSource:
     """Exchanges a credential for a token that a stock control plane accepts.
 
     Attributes:
-        claim: what the proxy says it is; None asks for what the role may be.
+        claim: what the proxy asserts; None asks for the identity of the role.
     """
 
     signer: Signer
@@ -108,7 +108,7 @@ class TokenSource:
     claim: dict[str, Any] | None
 
     def fetch(self, now: datetime) -> Fresh:
-        """Sign, and ask the service."""
+        """Sign a credential, and exchange it at the service."""
         url, _ = self.signer.sign(now)
         call: dict[str, Any] = {"credential": encode_native(url)}
         if self.claim is not None:
@@ -149,7 +149,7 @@ def _held(token: str) -> Held | None:
 
 
 def _clock_note(reply: Reply, now: datetime) -> str:
-    """Return a note on how far this host's clock is from the service's; empty if no further than a credential may be ahead.
+    """Return a note on the difference between this host's clock and the service's; empty if the difference is tolerated.
 
     ``now`` is the time before the call, which takes 65 s at most: a slow answer alone causes no note.
     """
@@ -161,7 +161,7 @@ def _clock_note(reply: Reply, now: datetime) -> str:
 
 
 def _refusal(reply: Reply, now: datetime) -> RenewalError:
-    """Tell a decision, which somebody has to change, from no decision, which is waited for."""
+    """Distinguish a denial, which somebody has to correct, from no decision, which is retried."""
     reason = _reason(reply)
     told = reply.members.get("detail")
     detail = _short(told) if isinstance(told, str) else "what answered is not this service; is --service-url right?"
@@ -172,7 +172,8 @@ def _refusal(reply: Reply, now: datetime) -> RenewalError:
     if reply.request_id:
         detail += f" (request id {reply.request_id})"
     detail += _clock_note(reply, now)
-    # Every decision of the service has a reason. A 403 of a load balancer on the way has none, and has decided nothing.
+    # Every decision of the service has a reason. A 403 without a reason comes from a load balancer on the path, and decides
+    # nothing.
     is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
     return RenewalError(
         Failure.DENIED if is_decision and reason is not None else Failure.UNDECIDED,
