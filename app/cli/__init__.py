@@ -8,7 +8,7 @@ import click
 
 from app import __version__
 
-# Each command and the module that it stands in.
+# Each command, and the module that contains it.
 _MODULES: Final = {
     "serve": "app.cli.serve",
     "check-config": "app.cli.serve",
@@ -23,7 +23,7 @@ _MODULES: Final = {
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
-    """The commands, each loaded when it is asked for: an agent beside every proxy pays for nobody else's libraries."""
+    """The commands. Each is loaded when it is called, so that an agent does not load the libraries of other commands."""
 
     def __init__(self) -> None:
         self._added: dict[str, click.Command] = {}

@@ -1,4 +1,4 @@
-"""``agent``: keep a proxy's token file good, beside it or around it."""
+"""``agent``: keep a proxy's token file valid. The agent runs next to the proxy, or starts it."""
 
 import os
 import random
@@ -146,7 +146,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
     _check_claim(claim, is_token=service is not None)
     _check_file(token_file)
 
-    # What follows is needed by no health check, which runs every few seconds beside every proxy.
+    # A health check runs every few seconds next to every proxy, and needs none of the following modules.
     from app.agent.renewal import Renewals, TokenFile  # noqa: PLC0415
     from app.agent.runner import run_agent  # noqa: PLC0415
     from app.agent.service_client import ServiceAccess, ServiceClient  # noqa: PLC0415
@@ -201,7 +201,7 @@ def _check_usage(
 
 
 def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
-    """Require a name with zone listeners: the service refuses a call without one, since a token without a name fits all."""
+    """Require a name with zone listeners: the service refuses a call without one, since its token would fit every name."""
     if is_token and claim is not None and "listeners" in claim and claim["name"] is None:
         raise click.UsageError(
             "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"

@@ -81,13 +81,13 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 
 
 def _from_stdin() -> str | None:
-    """Return the credential on stdin, or None where none is meant: a terminal, or /dev/null.
+    """Return the credential on stdin; None if stdin is a terminal or /dev/null.
 
-    An empty pipe or file is a signer that failed; signing with another identity then would hide it.
+    An empty pipe or file means that a signer failed. Signing with another identity then would hide that failure.
     """
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    # What is no text is for the service to refuse, or for --explain to describe.
+    # Bytes that are not text are left to the service to refuse, or to --explain to describe.
     text: str = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
     if not text:
         if not _is_device(sys.stdin):
@@ -99,7 +99,7 @@ def _from_stdin() -> str | None:
         try:
             members = parse_object(text)
         except StrictJsonError:
-            return text  # for the service to judge
+            return text  # the service checks this text
         if members.get("kind") == "ExecCredential":
             status = members.get("status")
             token = status.get("token") if isinstance(status, dict) else None
@@ -113,7 +113,7 @@ def _is_device(stream: TextIO) -> bool:
     try:
         return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
     except OSError:
-        return False  # not a file at all
+        return False  # stdin is not a file at all
 
 
 def _print(response: httpx.Response) -> None:

@@ -40,5 +40,5 @@ def credential(*, audience: str, region: str | None, form: str, expires: int, ou
     if out is not None:
         write_secret(out, text)
     else:
-        # A newline for eyes alone: redirected to a file it would break the metadata that carries the credential.
+        # The newline is only for terminals: in a file it would break the gRPC metadata that carries the credential.
         click.echo(text, nl=sys.stdout.isatty())

@@ -1,4 +1,4 @@
-"""``emulator``: the local AWS, alone, to try a configuration without AWS."""
+"""``emulator``: run only the local AWS, to try a configuration without AWS."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``health``: ask a running service, for a HEALTHCHECK without a shell."""
+"""``health``: call a running service, for a container's HEALTHCHECK without a shell."""
 
 import click
 from click.core import ParameterSource

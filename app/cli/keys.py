@@ -1,4 +1,4 @@
-"""``keys generate``: a key pair to sign tokens with, and what the service and the control plane have to know of it."""
+"""``keys generate``: make a key pair for signing tokens, and the configuration for the service and the control plane."""
 
 import contextlib
 import hashlib
@@ -105,7 +105,7 @@ def _checked_mesh(kind: TokenKind, mesh: str | None) -> str | None:
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet, with its mode from the first moment on."""
+    """Write a new file, with its mode from the first moment on. An existing file is an error."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:

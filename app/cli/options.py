@@ -1,4 +1,4 @@
-"""What several commands take, and how they speak to a running service.
+"""Options that several commands share, and their connection to a running service.
 
 The HTTP client and the signer are imported where they are used: not every command needs them, and both are large.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.core.endpoints import StsEndpoint
 
 _TIMEOUT: Final = 30.0
-# A wildcard is an address to listen on; whoever asks goes to loopback.
+# A wildcard is an address to listen on; a client connects to loopback instead.
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
 _EXTRA: Final = "app.cli.options.extra_regions"
 _FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -44,7 +44,7 @@ def _check_audience(_context: click.Context, _option: click.Parameter, value: st
 
 
 def _keep_extra_regions(context: click.Context, _option: click.Parameter, value: str | None) -> None:
-    # Parsed where it is used: a health check of the agent takes the option and signs nothing.
+    # Parsed when it is used: a health check of the agent accepts the option, but signs nothing.
     context.meta[_EXTRA] = value
 
 
@@ -63,7 +63,7 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --audience and --region, what a credential is bound to, and --extra-regions, which `sts_endpoints` heeds."""
+    """Add --audience and --region, to which a credential is bound, and --extra-regions, which `sts_endpoints` uses."""
     for option in (
         click.option(
             "--extra-regions",
@@ -94,10 +94,10 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --token-file: what a proxy reads, by kuma-dp's own variable."""
+    """Add --token-file, the file that a proxy reads; its variable is kuma-dp's own."""
     return click.option(
         "--token-file",
-        # Not checked here: click would exit with 2, and a health check has to exit with 1 for every fault of the file.
+        # Not checked here: click would exit with 2, but a health check must exit with 1 for every fault of the file.
         type=click.Path(readable=False, path_type=Path),
         required=True,
         envvar="KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
@@ -107,14 +107,14 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_region(region: str | None) -> str:
-    """Return the region; ends the command where there is none."""
+    """Return the region. Without one, end the command."""
     if not region:
         raise click.UsageError("no region: give --region, or set AWS_REGION to the region that the proxy runs in")
     return region
 
 
 def sts_endpoints() -> "tuple[StsEndpoint, ...]":
-    """Return every endpoint of STS: those that botocore knows, and those of --extra-regions."""
+    """Return every STS endpoint: those that botocore knows, and those of --extra-regions."""
     from app.sts.endpoints import load_sts_endpoints, make_sts_endpoints  # noqa: PLC0415 - it brings botocore
 
     text: str | None = click.get_current_context().meta[_EXTRA]
@@ -126,7 +126,7 @@ def sts_endpoints() -> "tuple[StsEndpoint, ...]":
 
 
 def make_credential(*, audience: str, region: str | None, form: str, expires: int | None = None) -> str:
-    """Sign with the ambient AWS credentials; ends the command with a sentence when that cannot be."""
+    """Sign with the ambient AWS credentials. If that fails, end the command with a sentence."""
     from app.sts.signer import (  # noqa: PLC0415 - it brings botocore
         MAX_EXPIRES,
         SigningError,
@@ -144,7 +144,7 @@ def make_credential(*, audience: str, region: str | None, form: str, expires: in
 
 
 def fail(message: str) -> NoReturn:
-    """End the command: it was understood, and did not succeed."""
+    """End the command: its usage was correct, but it did not succeed."""
     click.echo(f"kuma-aws-iam: {message}", err=True)
     sys.exit(1)
 
@@ -155,7 +155,7 @@ class ListenAddressType(click.ParamType[ListenAddress]):
     name = "ADDRESS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ListenAddress:
-        """Parse it as the settings do."""
+        """Parse the address as the settings do."""
         if isinstance(value, str):
             try:
                 return parse_listen_address(value)
@@ -166,7 +166,7 @@ class ListenAddressType(click.ParamType[ListenAddress]):
 
 
 def service_option(*envvars: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add --service: where the running service listens."""
+    """Add --service, the address of the running service."""
     return click.option(
         "--service",
         type=ListenAddressType(),
@@ -179,7 +179,7 @@ def service_option(*envvars: str) -> Callable[[Callable[..., Any]], Callable[...
 
 
 def diagnostics_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --diagnostics: where the probes live, if they have a listener of their own."""
+    """Add --diagnostics, the address of the probes if they have their own listener."""
     return click.option(
         "--diagnostics",
         type=ListenAddressType(),
@@ -191,14 +191,14 @@ def diagnostics_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a caller of the service shows, and whom it trusts.
+    """The caller's credentials for the service, and the certificates that it trusts.
 
     Attributes:
-        token_file: holds the caller token; its first one is sent.
-        ca_file: certificates that the service's one must lead to.
+        token_file: the file of caller tokens; the first one is sent.
+        ca_file: the authorities for the service's certificate.
         cert_file: the caller's own certificate, for mutual TLS.
-        key_file: its private key; None: it stands in the same file.
-        is_own: this is the service's own environment, so that ``ca_file`` is the very certificate that it shows.
+        key_file: the private key of that certificate; None if it is in the same file.
+        is_own: True in the service's own environment: then ``ca_file`` is the service's certificate itself.
     """
 
     token_file: Path | None = None
@@ -209,11 +209,11 @@ class Access:
 
     @property
     def is_tls(self) -> bool:
-        """Whether the service is asked over https."""
+        """Whether the service is called over https."""
         return self.ca_file is not None or self.cert_file is not None
 
     def headers(self) -> dict[str, str]:
-        """Return the headers that make the caller known."""
+        """Return the headers that authenticate the caller."""
         if self.token_file is None:
             return {}
         try:
@@ -222,13 +222,13 @@ class Access:
             raise click.UsageError(f"{self.token_file}: {error}") from error
 
     def context(self) -> ssl.SSLContext:
-        """Return the context of a TLS client."""
+        """Return the TLS context of the client."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             if self.ca_file is None:
                 context.load_default_certs()
             elif self.is_own:
-                # That certificate and no other, by whatever name it is reached: 127.0.0.1 stands in few certificates.
+                # Pin this certificate and skip the host-name check: few certificates list 127.0.0.1.
                 context.check_hostname = False
                 context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
                 found = _FIRST_CERTIFICATE.search(self.ca_file.read_text(encoding="utf-8"))
@@ -243,7 +243,7 @@ class Access:
 
 
 def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --caller-token-file and the TLS files; the command gets them as one `Access`."""
+    """Add --caller-token-file and the TLS files. The command gets them as one `Access`."""
 
     @functools.wraps(command)
     def with_access(
@@ -301,7 +301,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Client]":
-    """Open a client of the service; ends the command with a sentence when it cannot be reached."""
+    """Open a client of the service. If the service cannot be reached, end the command with a sentence."""
     import httpx  # noqa: PLC0415 - see above
 
     if isinstance(address, TcpAddress):
@@ -310,7 +310,7 @@ def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Cl
             raise click.UsageError(
                 f"the caller token would cross the network to {address} in clear; give --tls-ca-file to ask over https"
             )
-        # False: there is nothing to verify without TLS, and loading certificates takes time.
+        # False: without TLS there is nothing to verify, and loading certificates takes time.
         verify = access.context() if access.is_tls else False
         transport = httpx.HTTPTransport(verify=verify, trust_env=False)
         base_url = f"{'https' if access.is_tls else 'http'}://{address}"
@@ -327,7 +327,7 @@ def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Cl
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file for the owner alone, whole or not at all; ends the command with a sentence when that cannot be."""
+    """Write a file that only its owner can read, whole or not at all. On failure, end the command with a sentence."""
     try:
         write_secret_file(path, text)
     except OSError as error:

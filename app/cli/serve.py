@@ -29,13 +29,13 @@ def serve() -> None:
     and AWS credentials of its own with iam:GetRole (on ECS: the task role). Listens on 127.0.0.1:5690 unless
     KMESH_AWSIAM_LISTEN says otherwise.
     """
-    # Until the server has its own: as the first process of a container it would ignore the signal.
+    # This handler stays until the server has its own: as the first process of a container, Python would ignore the signal.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     # structlog imports rich for colours (3.8 MB), and FastAPI imports pydantic.v1 to reject its models (1.5 MB).
     # Both work without them. None in sys.modules makes an import fail.
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
-    # Imported here: the other commands need none of it, and start in a third of the time.
+    # Imported here, because the other commands do not need it. They start in a third of the time.
     from app.server.process import run  # noqa: PLC0415
     from app.server.sockets import ListenError  # noqa: PLC0415
 
@@ -46,7 +46,8 @@ def serve() -> None:
     except ListenError as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
         sys.exit(1)
-    # Threads that still wait for AWS would be waited for, one after the other, for longer than ECS gives a container.
+    # The interpreter would wait for each thread that still waits for AWS, which takes longer than ECS gives a container to
+    # stop.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(0)

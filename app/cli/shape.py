@@ -1,7 +1,7 @@
-"""The shape of any credential, offline and without values: what ``authenticate --explain`` prints.
+"""Describe any credential, offline and without its values: the output of ``authenticate --explain``.
 
-Unlike the core it is lenient: it looks into whatever comes, since what Kong's closed ``kuma-dp`` sends is not public. It
-shows names, lengths and the age; values only from closed sets (STS hosts, algorithm), never a token or a signature.
+Unlike the core, this module accepts any text: what Kong's closed-source ``kuma-dp`` sends is not public. It shows names,
+lengths and the age. It shows values only from closed sets (STS hosts, algorithm), never a token or a signature.
 """
 
 import base64
@@ -33,12 +33,12 @@ _MAX_NAMES: Final = 40
 
 
 def explain(text: str, now: datetime, endpoints: Collection[StsEndpoint] | None = None) -> Iterator[Line]:
-    """Yield what a credential looks like, as pairs of a heading and words.
+    """Yield the description of a credential, as pairs of a heading and a text.
 
     Args:
         text: the credential, or anything else.
-        now: by the clock of whoever looks.
-        endpoints: the STS endpoints that are known; botocore's if None.
+        now: the current time.
+        endpoints: the known STS endpoints; None for those that botocore knows.
     """
     hosts = {endpoint.host: endpoint for endpoint in endpoints or load_sts_endpoints()}
     yield "size", f"{len(text)} characters"
@@ -71,7 +71,7 @@ def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Ite
 
 
 def _header_rules(request: SignedRequest) -> str:
-    """Tell whether a credential keeps the header rules, which no setting changes; an error's detail has no value of it."""
+    """Describe whether a credential meets the header rules, which no setting changes. Error details contain no value."""
     try:
         for rule in HEADER_RULES:
             rule(request)
@@ -117,7 +117,7 @@ def _names(names: Any) -> str:
 
 
 def _look_into(text: str, where: str, depth: int, hosts: Hosts) -> Iterator[Line]:
-    """Yield what can be seen in a text of unknown make: a URL, JSON, a JWT's parts, base64 of any of them."""
+    """Yield what an unknown text contains: a URL, JSON, the parts of a JWT, or base64 of any of them."""
     if depth > _MAX_DEPTH:
         return
     prefix = next((prefix for prefix in (NATIVE_PREFIX, EKS_PREFIX) if text.startswith(prefix)), None)
