@@ -3,7 +3,7 @@
 An independent second implementation of what AWS does: nothing here knows the service itself.
 
     identities             roles, principals, keys: plain values
-    world                  the accounts and everything in them;  world_file, example, tags: how they are written down
+    world                  the accounts and everything in them;  world_file, example, tags: their TOML form
     hosts                  AWS's host names
     wire, query_protocol   HTTP requests and answers; AWS's Query protocol
     signature_claim        what a request says about its signature;  sigv4: recomputes it

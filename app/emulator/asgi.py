@@ -15,7 +15,7 @@ from app.emulator.world import World
 
 
 class EmulatorApp:
-    """The ASGI application: AWS by its own hosts, everything by path on any other."""
+    """The ASGI application. AWS's hosts answer as AWS; all other hosts answer by path."""
 
     def __init__(self, world: World, faults: Faults, clock: Clock) -> None:
         self.world = world
@@ -64,7 +64,8 @@ async def _read_body(receive: Receive) -> bytes:
     chunks = bytearray()
     while True:
         message = await receive()
-        if len(chunks) <= MAX_BODY_BYTES:  # one byte more is enough to refuse it; the rest is read and dropped
+        # one byte above the limit is enough to reject the body; the rest is read and dropped
+        if len(chunks) <= MAX_BODY_BYTES:
             chunks += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(chunks)

@@ -1,4 +1,4 @@
-"""What the emulated AWS was asked: every call, for tests and operators to look at."""
+"""A log of the calls to the emulated AWS, for tests and operators."""
 
 import threading
 from collections import Counter, deque
@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 from app.emulator.hosts import ServiceName
 
 MAX_CALLS: Final = 10_000
-"""How many calls are kept one by one; all of them are counted."""
+"""The number of calls that are kept; all calls are counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of STS or IAM. Account and region are what the request claims, so far as the key is known."""
+    """One call to STS or IAM. Account and region are those that the request claims, if the key is known."""
 
     service: ServiceName
     action: str | None
@@ -28,7 +28,7 @@ class Call:
 
 
 class CallKind(NamedTuple):
-    """What calls are counted by."""
+    """The properties by which calls are counted."""
 
     service: ServiceName
     action: str | None
@@ -38,7 +38,7 @@ class CallKind(NamedTuple):
 
 
 class CallLog:
-    """The calls in their order, the last `MAX_CALLS` of them, and counts of all. Safe between threads."""
+    """The last `MAX_CALLS` calls in their order, and counts of all calls. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
@@ -53,7 +53,7 @@ class CallLog:
             self._lock.notify_all()
 
     def wait_for(self, number: int, timeout: float = 100.0) -> None:
-        """Wait until that many calls were noted, for whoever must act while one of them hangs.
+        """Wait until that many calls have arrived, for a test that must act while one of them hangs.
 
         Raises:
             TimeoutError: when they do not come in time.
@@ -69,7 +69,7 @@ class CallLog:
             self._counts.clear()
 
     def counts(self) -> Counter[CallKind]:
-        """Give how often each kind of call came."""
+        """Return how many calls of each kind arrived."""
         with self._lock:
             return Counter(self._counts)
 
@@ -81,7 +81,7 @@ class CallLog:
         account: str | None = None,
         outcome: str | None = None,
     ) -> int:
-        """Count the calls that fit everything given."""
+        """Count the calls that match all given properties."""
         wanted = {"service": service, "action": action, "account": account, "outcome": outcome}
         asked = {name: value for name, value in wanted.items() if value is not None}
         return sum(

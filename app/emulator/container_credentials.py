@@ -1,7 +1,7 @@
-"""The credentials endpoint of the ECS agent: how a task gets its role.
+"""The credentials endpoint of the ECS agent, where a task gets the credentials of its role.
 
-A path names the role, and any AWS SDK or command line takes it from `AWS_CONTAINER_CREDENTIALS_FULL_URI`. As on ECS
-the session is named after the task and lives six hours; the keys stay the same until its end is near.
+A path names the role, and any AWS SDK or command line takes it from `AWS_CONTAINER_CREDENTIALS_FULL_URI`. As on ECS the
+session is named after the task and lives six hours; the keys stay the same until its end is near.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ PREFIX: Final = "/ecs/"
 LIFETIME: Final = timedelta(hours=6)
 MAX_TASKS: Final = 50_000
 RENEW_BEFORE: Final = timedelta(minutes=30)
-"""Longer than SDKs' own margin (15 minutes in botocore), or they would ask again before every call."""
+"""Longer than the margin of SDKs (15 minutes in botocore); otherwise they would ask again before every call."""
 
 
 class ContainerCredentials:
@@ -35,7 +35,7 @@ class ContainerCredentials:
         self._sessions: dict[tuple[str, str, str], SessionCredentials] = {}
 
     def answer(self, path: str) -> Answer:
-        """Answer `/ecs/<account>/<role name>`, with a task id of the caller's choice behind it if several are wanted."""
+        """Answer `/ecs/<account>/<role name>`. A task id of the caller's choice may follow, if several tasks are needed."""
         account, _, rest = unquote(path.removeprefix(PREFIX)).partition("/")
         role_name, _, task_id = rest.partition("/")
         if task_id and not sts.SESSION_NAME.fullmatch(task_id):
@@ -54,7 +54,7 @@ class ContainerCredentials:
         return Answer(status=200, content_type="application/json", body=orjson.dumps(body))
 
     def issue(self, account: str, role_name: str, task_id: str | None = None) -> SessionCredentials:
-        """Give a task's credentials.
+        """Return the credentials of a task.
 
         Raises:
             LookupError: when there is no such role.
@@ -81,5 +81,5 @@ def _refuse(status: int, code: str, message: str) -> Answer:
 
 
 def make_task_id(account: str, role_name: str) -> str:
-    """Make a task id of ECS's shape, 32 hexadecimal digits, always the same for one role."""
+    """Return a task id in ECS's format, 32 hexadecimal digits. It is always the same for one role."""
     return hashlib.sha256(f"{account}/{role_name}".encode()).hexdigest()[:32]

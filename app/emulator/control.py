@@ -2,10 +2,10 @@
 
     GET, PUT, DELETE /_emulator/faults/{sts|iam}         program faults, latency and rate
     POST             /_emulator/faults/{sts|iam}/release let hanging calls go
-    GET, DELETE      /_emulator/calls                    how often what was asked
+    GET, DELETE      /_emulator/calls                    the calls, with their counts
     GET, PUT         /_emulator/roles/{account}/{name}/tags
 
-Unprotected, like everything else of the emulator: it holds nothing of worth and listens on loopback.
+The endpoints need no authentication: the emulator contains nothing of value and listens on loopback.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _FAULT_MEMBERS: Final = {"kind", "times", "account", "action", "latency", "rate"
 
 
 class ControlError(Exception):
-    """A control request that cannot be done; the message says why."""
+    """A control request that cannot be carried out; the message says why."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Control:
         self._calls = calls
 
     def handle(self, request: Request) -> Answer:
-        """Do one control request."""
+        """Carry out one control request."""
         try:
             result = self._route(request)
         except ControlError as error:
@@ -106,7 +106,7 @@ def _program(faults: ServiceFaults, wanted: dict[str, Any]) -> None:
     unknown = sorted(set(wanted) - _FAULT_MEMBERS)
     if unknown:
         raise ControlError(400, f"unknown member {', '.join(unknown)}; known are {', '.join(sorted(_FAULT_MEMBERS))}")
-    # Everything is read before anything is changed.
+    # All members are checked before anything is changed.
     kind = _read_kind(wanted)
     times = _read(wanted, "times", lambda value: type(value) is int and value >= 1, "a whole number above 0")
     account = _read(wanted, "account", lambda value: isinstance(value, str), "a text")

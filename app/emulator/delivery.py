@@ -1,4 +1,4 @@
-"""How an answer goes out over one connection: whole, late, in drops, in part or not at all."""
+"""How an answer is sent over a connection: whole, late, byte by byte, in part or not at all."""
 
 import asyncio
 from concurrent.futures import Future
@@ -10,17 +10,17 @@ from starlette.types import Receive, Scope, Send
 from app.emulator.wire import Answer, Delivery
 
 CONNECTION_EXTENSION: Final = "emulator.connection"
-"""The ASGI extension under which the server leaves the `Connection` of a request."""
+"""The ASGI extension in which the server passes the `Connection` of a request."""
 
 
 class Connection(Protocol):
-    """What ASGI has no word for: ending a connection in the middle of an exchange."""
+    """Ends a connection in the middle of an exchange, which ASGI itself cannot do."""
 
     def close(self) -> None:
-        """Send what was written, then end the connection."""
+        """Send the written data, then end the connection."""
 
     def reset(self) -> None:
-        """Drop what was written and reset the connection."""
+        """Drop the written data, and reset the connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Courier:
     send: Send
 
     async def deliver(self, answer: Answer) -> None:
-        """Send the answer in the manner that it asks for."""
+        """Send the answer in the way that its `Delivery` says."""
         if answer.latency and not await self._pause(answer.latency):
             return
         if answer.latch is not None and not await self._wait(answer.latch):
@@ -76,7 +76,7 @@ class Courier:
         await self.send({"type": "http.response.body"})
 
     async def _pause(self, seconds: float) -> bool:
-        """Let some time pass, or give False when the client leaves before."""
+        """Wait for some time. Return False if the client disconnects before."""
         try:
             await asyncio.wait_for(self._until_client_leaves(), seconds)
         except TimeoutError:
@@ -84,7 +84,7 @@ class Courier:
         return False
 
     async def _wait(self, latch: Future[None]) -> bool:
-        """Wait until the answer is released, or give False when the client leaves before."""
+        """Wait until the answer is released. Return False if the client disconnects before."""
         released = asyncio.wrap_future(latch)
         left = asyncio.ensure_future(self._until_client_leaves())
         try:

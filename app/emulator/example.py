@@ -1,4 +1,4 @@
-"""A small world to begin with; the same text stands in `config/emulator.toml`."""
+"""A small example world; `config/emulator.toml` contains the same text."""
 
 from typing import Final
 

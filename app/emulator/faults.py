@@ -1,6 +1,6 @@
-"""Programmable misbehaviour of the emulated AWS: a closed set of faults, added latency and a rate limit.
+"""Faults of the emulated AWS that tests can program: a closed set of faults, added latency and a rate limit.
 
-Safe to program from any thread while requests are served.
+Any thread may program them while requests are served.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ DRIP_INTERVAL: Final = 0.05
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One programmed fault: what, how often, and for whom."""
+    """One programmed fault: its kind, how often it acts, and for which calls."""
 
     kind: FaultKind
     times: int | None = None
-    """How many more calls it spoils; None until cleared."""
+    """The number of further calls that it affects; None until cleared."""
     account: str | None = None
     action: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenFault:
-    """The fault that one call met."""
+    """The fault that was taken for one call."""
 
     kind: FaultKind
     latch: Future[None] | None
-    """For `HANG`: done when the call may have its answer."""
+    """For `HANG`: done when the call may be answered."""
     pace: float
     """For `SLOW_DRIP`: seconds between bytes."""
 
@@ -46,13 +46,16 @@ class _Bucket:
 
 
 class ServiceFaults:
-    """The misbehaviour of one service."""
+    """The faults of one service."""
 
     def __init__(self) -> None:
         self.latency = 0.0
         """Seconds before every answer."""
         self.rate: float | None = None
-        """Requests a second for each account and region, with a burst of as many; throttled beyond. None: no limit."""
+        """Requests a second for each account and region, with a burst of the same number; further ones are throttled.
+
+        None: no limit.
+        """
         self.drip_interval = DRIP_INTERVAL
         """Seconds between the bytes of `SLOW_DRIP`."""
         self._lock = threading.Lock()
@@ -63,7 +66,7 @@ class ServiceFaults:
     def inject(
         self, kind: FaultKind, *, times: int | None = None, account: str | None = None, action: str | None = None
     ) -> None:
-        """Spoil the next calls, or with `times` that many of them; several faults act one after the other.
+        """Inject a fault into the next calls, or into `times` calls. Several faults act one after the other.
 
         Raises:
             ValueError: when `times` is not positive.
@@ -74,7 +77,7 @@ class ServiceFaults:
             self._faults.append(Fault(kind=kind, times=times, account=account, action=action))
 
     def active(self) -> tuple[Fault, ...]:
-        """Give copies of the faults that still act."""
+        """Return copies of the faults that still act."""
         with self._lock:
             return tuple(
                 Fault(kind=fault.kind, times=fault.times, account=fault.account, action=fault.action)
@@ -82,18 +85,18 @@ class ServiceFaults:
             )
 
     def hanging(self) -> int:
-        """Count the calls that hang at this moment; one whose client has left hangs no longer."""
+        """Return how many calls hang now. A call whose client has disconnected does not count."""
         with self._lock:
             return sum(not latch.done() for latch in tuple(self._latches))
 
     def release(self) -> None:
-        """Let every call that hangs now have its answer; faults stay as they are."""
+        """Answer every call that hangs now; the faults stay."""
         with self._lock:
             latches = tuple(self._latches)
         _open(latches)
 
     def clear(self) -> None:
-        """Behave again: no faults, no latency, no rate limit, and nothing hangs any longer."""
+        """Remove all faults, the latency and the rate limit, and answer the calls that hang."""
         with self._lock:
             self._faults.clear()
             self._buckets.clear()
@@ -104,7 +107,7 @@ class ServiceFaults:
     def take(self, *, action: str | None, account: str | None, answered: bool) -> TakenFault | None:
         """Take the fault for one call, or None.
 
-        `answered` says that the true answer is a GetCallerIdentity success, which is what lies replace.
+        `answered` says that the true answer is a GetCallerIdentity success: lies replace only such answers.
         """
         with self._lock:
             for fault in self._faults:
@@ -120,7 +123,7 @@ class ServiceFaults:
         return None
 
     def exceeds_rate(self, account: str, region: str, now: datetime) -> bool:
-        """Count one call against the account's budget in a region, and tell whether it is overdrawn."""
+        """Count one call against the account's budget in a region. Return whether the budget is exceeded."""
         rate = self.rate
         if rate is None:
             return False
@@ -143,18 +146,18 @@ class ServiceFaults:
 
 
 class Faults:
-    """The misbehaviour of the whole emulator, by service."""
+    """The faults of the whole emulator, by service."""
 
     def __init__(self) -> None:
         self.sts = ServiceFaults()
         self.iam = ServiceFaults()
 
     def of(self, service: ServiceName) -> ServiceFaults:
-        """Give the faults of one service."""
+        """Return the faults of one service."""
         return self.sts if service == "sts" else self.iam
 
     def clear(self) -> None:
-        """Behave again, everywhere."""
+        """Remove the faults of all services."""
         self.sts.clear()
         self.iam.clear()
 
@@ -165,5 +168,5 @@ def _fits(fault: Fault, action: str | None, account: str | None) -> bool:
 
 def _open(latches: Iterable[Future[None]]) -> None:
     for latch in latches:
-        with contextlib.suppress(InvalidStateError):  # its client has left
+        with contextlib.suppress(InvalidStateError):  # the client has disconnected
             latch.set_result(None)

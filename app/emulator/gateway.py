@@ -1,7 +1,7 @@
-"""The front door of the emulated STS and IAM: from a request to its answer, faults included.
+"""Answer requests to the emulated STS and IAM, with injected faults.
 
-Pure of sockets: an answer says how it is to be delivered, and `asgi` does that. The steps of `handle` stand in the
-order in which AWS decides them.
+This module uses no sockets: an answer says how to deliver it, and `asgi` delivers it. The steps of `handle` are in the order
+of AWS's own checks.
 """
 
 import uuid
@@ -36,7 +36,7 @@ _SERVICES: Final[Mapping[str, Service]] = {service.name: service for service in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Exchange:
-    """One request with everything that is read from it before it is believed."""
+    """One request, with everything that is read from it before it is verified."""
 
     request: Request
     request_id: str
@@ -60,7 +60,7 @@ class _Outcome:
 
 
 class Gateway:
-    """Answers for STS and IAM on every host that is not the emulator's own."""
+    """Answers for STS and IAM on every host except the emulator's own."""
 
     def __init__(self, world: World, faults: Faults, calls: CallLog, clock: Clock) -> None:
         self._world = world
@@ -69,7 +69,7 @@ class Gateway:
         self._clock = clock
 
     def handle(self, request: Request) -> Answer:
-        """Answer one request, and note that it came."""
+        """Answer one request, and log the call."""
         exchange = self._read(request)
         account = self._claimed_account(exchange.claim)
         faults = self._faults.of(exchange.service.name)
@@ -94,7 +94,7 @@ class Gateway:
         except ServiceError as error:
             malformed = error
         params: dict[str, str] = {}
-        # The query comes before the body, and of several values the first one counts.
+        # The query comes before the body, and the first of several values counts.
         for name, value in (*request.query, *request.form()):
             params.setdefault(name, value)
         return _Exchange(
@@ -130,7 +130,7 @@ class Gateway:
             raise exchange.malformed
         if exchange.claim is None:
             raise ServiceError(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-        # On a host that is not AWS's own, the scope itself says where the request wants to be.
+        # On a host that is not AWS's own, the scope itself names the region and service.
         endpoint = exchange.endpoint or sigv4.endpoint_of_scope(exchange.claim, exchange.service.name)
         return sigv4.verify(exchange.request, exchange.claim, endpoint=endpoint, world=self._world, now=exchange.now)
 
@@ -157,7 +157,7 @@ def _refuse_before_dispatch(exchange: _Exchange) -> Answer | None:
     if request.path != "/" or request.method not in {"GET", "POST"}:
         return Answer(status=404, content_type="text/xml", body=b"<UnknownOperationException/>\n", headers=headers)
     if exchange.action is None:
-        # Also a POST without a form's content type: its body is not read.
+        # This includes a POST without a form's content type: AWS does not read its body.
         return Answer(status=302, headers=(*headers, ("location", spoiling.REDIRECT_TARGET)))
     return None
 

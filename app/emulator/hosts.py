@@ -1,6 +1,6 @@
 """Which AWS host serves which service, signs for which region and lies in which partition.
 
-Generated from botocore's own partition and endpoint data, once, when first asked for.
+The table is generated from botocore's own partition and endpoint data, once, at its first use.
 """
 
 import functools
@@ -42,22 +42,22 @@ class Endpoint:
 
 
 def find_endpoint(host: str) -> Endpoint | None:
-    """Look up the AWS host that a Host header names, or give None for any other (a loopback address)."""
+    """Return the AWS host that a Host header names; None for any other host (a loopback address)."""
     return _endpoints().get(host.lower().partition(":")[0])
 
 
 def partition_of(region: str) -> str | None:
-    """Give the partition of a region that AWS knows, or None."""
+    """Return the partition of a region that AWS knows, or None."""
     return _regions().get(region)
 
 
 def partitions() -> frozenset[str]:
-    """Give the names of AWS's partitions."""
+    """Return the names of AWS's partitions."""
     return frozenset(_regions().values())
 
 
 def sts_hosts() -> Mapping[str, Endpoint]:
-    """Give every STS host of every partition: global, regional, FIPS and dual-stack."""
+    """Return every STS host of every partition: global, regional, FIPS and dual-stack."""
     return {host: endpoint for host, endpoint in _endpoints().items() if endpoint.service == "sts"}
 
 
@@ -72,7 +72,7 @@ def _regions() -> dict[str, str]:
         region: partition["id"]
         for partition in _partitions()["partitions"]
         for region in partition["regions"]
-        if re.match(partition["regionRegex"], region)  # drops aws-global and its kin, which are no regions
+        if re.match(partition["regionRegex"], region)  # excludes pseudo-regions such as aws-global
     }
 
 

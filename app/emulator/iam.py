@@ -1,6 +1,7 @@
-"""The emulated IAM: reading roles and their tags in the caller's own account.
+"""The emulated IAM: it reads roles and their tags in the caller's own account.
 
-The caller is proven before anything here runs. Permission is one list of ARN patterns per role, `may_get_roles`.
+The gateway verifies the caller before it calls this module. The permission of a role is one list of ARN patterns,
+`may_get_roles`.
 """
 
 import json
@@ -17,14 +18,14 @@ MAX_PAGE: Final = 1000
 
 
 def get_role(operation: Operation) -> Document:
-    """Answer one role of the caller's account with its tags."""
+    """Return one role of the caller's account with its tags."""
     name = operation.params.get("RoleName")
     if not name:
         message = "Value null at 'roleName' failed to satisfy constraint: Member must not be null"
         raise ServiceError(400, "ValidationError", f"1 validation error detected: {message}")
     caller = operation.caller
     role = operation.world.find_role(caller.account, name)
-    # A role that does not exist has no path: it is authorised by the ARN that it would have without one.
+    # A role that does not exist has no path, so it is authorised by the ARN without a path.
     resource = role.arn if role else f"arn:{caller.partition}:iam::{caller.account}:role/{name}"
     if not _may(operation, resource):
         raise _denied(caller, "iam:GetRole", f"role {name}")
@@ -35,7 +36,7 @@ def get_role(operation: Operation) -> Document:
 
 
 def get_account_authorization_details(operation: Operation) -> Document:
-    """Answer the roles of the caller's account page by page; users, groups and policies are never among them."""
+    """Return the roles of the caller's account page by page, without users, groups and policies."""
     params = operation.params
     if not _may(operation, "*"):
         raise _denied(operation.caller, "iam:GetAccountAuthorizationDetails", "*")
@@ -59,7 +60,7 @@ SERVICE: Final = Service(
 
 
 def trust_policy(role: Role) -> str:
-    """Write the trust policy that a role amounts to, as AWS stores one."""
+    """Return the trust policy of a role, as AWS stores one."""
     statement: dict[str, Any] = {
         "Effect": "Allow",
         "Principal": {"AWS": list(role.trusted), "Service": "ecs-tasks.amazonaws.com"},

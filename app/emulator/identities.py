@@ -1,6 +1,6 @@
-"""Who exists in the emulated AWS: roles, principals and the keys that sign for them.
+"""The identities of the emulated AWS: roles, principals and the keys that sign for them.
 
-Plain values only; `world` holds and changes them. Secrets stay out of every `repr`.
+They are plain values; `world` stores and changes them. No `repr` contains a secret.
 """
 
 import base64
@@ -20,12 +20,12 @@ _ID_ALPHABET = string.ascii_uppercase + "234567"
 
 
 def utc_now() -> datetime:
-    """Tell the real time, as AWS would."""
+    """Return the real time."""
     return datetime.now(UTC)
 
 
 class RoleOptions(TypedDict, total=False):
-    """What may be said about a new role besides its account and name."""
+    """The properties of a new role besides its account and name."""
 
     path: str
     role_id: str
@@ -38,7 +38,7 @@ class RoleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """An IAM role as it stands now; a change of tags makes a new value."""
+    """An IAM role at one moment; a change of tags makes a new value."""
 
     partition: str
     account: str
@@ -50,7 +50,7 @@ class Role:
     trusted: tuple[str, ...] = ("*",)
     """Shell-style patterns of the ARNs that may assume the role."""
     external_id: str | None = None
-    """What `sts:AssumeRole` must bring along; None asks for nothing."""
+    """The external id that `sts:AssumeRole` must send; None if none is required."""
     may_get_roles: tuple[str, ...] = ("*",)
     """Shell-style patterns of the role ARNs that this role may read with `iam:GetRole`."""
     max_session_duration: int = 3600
@@ -63,22 +63,22 @@ class Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who signs: what GetCallerIdentity answers, and what policies are matched against."""
+    """The signer: GetCallerIdentity answers it, and policies are matched against it."""
 
     partition: str
     account: str
     arn: str
     user_id: str
     policy_arn: str
-    """The ARN that policies see: the role's, path included, or the user's."""
+    """The ARN that policies match: the role's ARN with its path, or the user's ARN."""
     role_id: str | None = None
-    """Set for a session of a role, which dies with that role."""
+    """Set for a session of a role. The session ends if that role is deleted."""
     role_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """One access key: its secret, and for temporary ones the token and the end of its life."""
+    """One access key with its secret. A temporary key also has a token and an expiry."""
 
     principal: Principal
     secret: str = field(repr=False)
@@ -88,7 +88,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCredentials:
-    """Temporary credentials of a role's session, as STS or the ECS agent hands them out."""
+    """Temporary credentials of a role's session, as STS or the ECS agent issue them."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -97,7 +97,7 @@ class SessionCredentials:
     principal: Principal
 
     def boto3(self) -> dict[str, Any]:
-        """Give the keyword arguments that `boto3.client` and `boto3.Session` take."""
+        """Return the keyword arguments for `boto3.client` and `boto3.Session`."""
         return {
             "aws_access_key_id": self.access_key_id,
             "aws_secret_access_key": self.secret_access_key,
@@ -105,7 +105,7 @@ class SessionCredentials:
         }
 
     def frozen(self) -> ReadOnlyCredentials:
-        """Give what botocore's signers take."""
+        """Return the credentials in the type that botocore's signers take."""
         return ReadOnlyCredentials(self.access_key_id, self.secret_access_key, self.session_token)
 
 
@@ -118,11 +118,11 @@ class UserCredentials:
     principal: Principal
 
     def boto3(self) -> dict[str, Any]:
-        """Give the keyword arguments that `boto3.client` and `boto3.Session` take."""
+        """Return the keyword arguments for `boto3.client` and `boto3.Session`."""
         return {"aws_access_key_id": self.access_key_id, "aws_secret_access_key": self.secret_access_key}
 
     def frozen(self) -> ReadOnlyCredentials:
-        """Give what botocore's signers take."""
+        """Return the credentials in the type that botocore's signers take."""
         return ReadOnlyCredentials(self.access_key_id, self.secret_access_key, None)
 
 
@@ -132,7 +132,7 @@ def new_unique_id(prefix: str) -> str:
 
 
 def new_access_key_id(prefix: str, account: str) -> str:
-    """Make an access key id which names its account the way that AWS's own do, so that decoders agree."""
+    """Make an access key id that encodes its account in the same way as AWS's own."""
     account_bits = (1 << 47 | int(account) << 7).to_bytes(6, "big")
     return prefix + base64.b32encode(account_bits + secrets.token_bytes(4)).decode()
 
@@ -143,5 +143,5 @@ def new_secret() -> str:
 
 
 def new_session_token(size: int) -> str:
-    """Make a session token with AWS's usual beginning; `+`, `/` and `=` occur as in real ones."""
+    """Make a session token that begins like AWS's own; `+`, `/` and `=` occur as in real ones."""
     return "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(size)).decode()

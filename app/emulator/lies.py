@@ -1,6 +1,6 @@
 """False answers with status 200: everything that a client must not take for a caller identity.
 
-Each is made from the true answer, so that only the lie is wrong with it.
+Each is made from the true answer, so that it has exactly one fault.
 """
 
 import functools
@@ -19,12 +19,12 @@ PADDING_BYTES: Final = 1024 * 1024
 BOMB_BYTES: Final = 64 * 1024 * 1024
 OTHER_ACCOUNT: Final = "999999999999"
 ADMINISTRATOR: Final = "administrator"
-"""The role that forged answers speak of."""
+"""The role that forged answers name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """A GetCallerIdentity answer as it should have been, and whom it is about."""
+    """The correct GetCallerIdentity answer, and the caller that it describes."""
 
     answer: Answer
     caller: Principal
@@ -32,14 +32,14 @@ class Truth:
     as_json: bool
 
     def about(self, **changes: str) -> Answer:
-        """Write a GetCallerIdentity answer about the caller with some members changed."""
+        """Write a GetCallerIdentity answer about the caller, with some members changed."""
         caller = self.caller
         identity: Document = {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account} | changes
         return render_result(SERVICE, "GetCallerIdentity", identity, self.request_id, as_json=self.as_json)
 
 
 def lie(kind: FaultKind, truth: Truth) -> Answer:
-    """Turn the true answer into the given lie, which must be one of `fault_kinds.LIES`."""
+    """Make the given lie from the true answer. The kind must be one of `fault_kinds.LIES`."""
     return _LIES[kind](truth)
 
 
@@ -56,7 +56,7 @@ def _truncated(truth: Truth) -> Answer:
 
 
 def _dtd(truth: Truth) -> Answer:
-    # JSON has no such thing; its readers get the XML too, and must not care for it.
+    # JSON has no entities. A client that asks for JSON gets the XML too, and must reject it.
     xml = replace(truth, as_json=False).about()
     account = truth.caller.account.encode()
     prolog = b'<!DOCTYPE GetCallerIdentityResponse [<!ENTITY account "%b">]>' % account

@@ -1,6 +1,6 @@
 """AWS's Query protocol: actions named by a parameter, answers in XML or, when asked for, in JSON.
 
-What STS and IAM have in common; each of them is one `Service`.
+This module contains what STS and IAM have in common; each of them is one `Service`.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Service:
 
 
 class ServiceError(Exception):
-    """What AWS answers instead of a result; the code is what clients decide on."""
+    """An error that AWS answers instead of a result. Clients use its code."""
 
     def __init__(self, status: int, code: str, message: str, *, namespace: str | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -50,7 +50,7 @@ class ServiceError(Exception):
         self.code = code
         self.message = message
         self.namespace = namespace
-        """Given where the error does not come from the service itself but from what stands before it."""
+        """Set if the error does not come from the service itself, but from a part in front of it."""
 
 
 def render_result(service: Service, action: str, result: Document, request_id: str, *, as_json: bool) -> Answer:
@@ -62,7 +62,7 @@ def render_result(service: Service, action: str, result: Document, request_id: s
 
 
 def render_error(service: Service, error: ServiceError, request_id: str, *, as_json: bool) -> Answer:
-    """Write the answer of an action that did not."""
+    """Write the answer of an action that failed."""
     kind = "Receiver" if error.status >= 500 else "Sender"  # noqa: PLR2004 - HTTP's own boundary
     detail = {"Type": kind, "Code": error.code, "Message": error.message}
     body: Document = {"Error": detail, "RequestId": request_id}

@@ -1,4 +1,4 @@
-"""Serving the emulator: in a thread beside tests and the demo, or as a process of its own."""
+"""Serve the emulator: in a thread for tests and the demo, or as a separate process."""
 
 import contextlib
 import socket
@@ -19,7 +19,8 @@ from app.emulator.world import World
 def create_emulator_app(world: World, faults: Faults | None = None, clock: Clock | None = None) -> EmulatorApp:
     """Create the ASGI application; the clock is the world's unless another one is given.
 
-    The faults that end a connection early need a server of this module; under another one such a call just fails.
+    The faults that end a connection early need a server of this module. Under another server such a call fails with an
+    error.
     """
     return EmulatorApp(world, faults or Faults(), clock or world.clock)
 
@@ -27,20 +28,20 @@ def create_emulator_app(world: World, faults: Faults | None = None, clock: Clock
 def serve(
     world: World, host: str = "127.0.0.1", port: int = 0, *, on_ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `on_ready` is told the URL once connections are accepted.
+    """Serve until SIGINT or SIGTERM. `on_ready` gets the URL when connections are accepted.
 
     Raises:
         OSError: when the address cannot be listened on.
     """
     app = create_emulator_app(world)
-    with listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):  # SIGINT, after a clean end
+    with listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):  # after SIGINT and a clean stop
         url = url_of("http", listener)
         server = Server(configure(app), lambda: on_ready(url) if on_ready else None)
         server.run(sockets=[listener])
 
 
 class Emulator:
-    """An emulated AWS on a loopback port while the context lasts; of the example's world, unless another is given."""
+    """An emulated AWS on a loopback port, as a context manager. It has the example world unless another one is given."""
 
     def __init__(
         self,
@@ -58,16 +59,16 @@ class Emulator:
         self.faults = self.app.faults
         self.calls = self.app.calls
         self.url = ""
-        """Set once it runs; what `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL_IAM` want."""
+        """Set when it runs: the value for `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL_IAM`."""
         self._address = (host, port)
         self._tls = (ssl_certfile, ssl_keyfile)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> Self:
-        """Listen and serve, and come back once connections are accepted."""
+        """Listen and serve. Return when connections are accepted."""
         config = configure(self.app, *self._tls)
-        config.load()  # here, so that a bad certificate shows in the caller
+        config.load()  # loaded here, so that an invalid certificate raises in the caller
         listener = listen(*self._address)
         ready = threading.Event()
         server = Server(config, ready.set)
@@ -81,7 +82,7 @@ class Emulator:
         return self
 
     def stop(self) -> None:
-        """End all connections and the thread; calls that hang are cut off."""
+        """End all connections and the thread, without waiting for calls that hang."""
         if self._server is None or self._thread is None:
             return
         self._server.should_exit = True
@@ -89,11 +90,11 @@ class Emulator:
         self._server, self._thread = None, None
 
     def credentials_uri(self, account: str, role: str, task_id: str | None = None) -> str:
-        """Give what `AWS_CONTAINER_CREDENTIALS_FULL_URI` must be for a task to take a role."""
+        """Return the value of `AWS_CONTAINER_CREDENTIALS_FULL_URI` with which a task takes a role."""
         return f"{self.url}/ecs/{account}/{quote(role)}" + (f"/{quote(task_id)}" if task_id else "")
 
     def environment(self, account: str, role: str, region: str = "us-east-1") -> dict[str, str]:
-        """Give the environment in which any AWS SDK or command line takes the role and calls this emulator."""
+        """Return the environment in which any AWS SDK or command line takes the role and calls this emulator."""
         return {
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,  # what boto3 and the command line read
@@ -103,7 +104,7 @@ class Emulator:
         }
 
     def issue(self, account: str, role: str, session_name: str | None = None) -> SessionCredentials:
-        """Issue credentials of a role: of the session given, else of the role's one task."""
+        """Issue credentials of a role, for the given session or for the role's only task."""
         if session_name is None:
             return self.app.container_credentials.issue(account, role)
         return self.world.issue_session(account, role, session_name)
@@ -121,4 +122,4 @@ def _run(server: Server, listener: socket.socket, ready: threading.Event) -> Non
     try:
         server.run(sockets=[listener])
     finally:
-        ready.set()  # also when it never came that far
+        ready.set()  # also if it did not start completely

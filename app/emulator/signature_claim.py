@@ -1,6 +1,6 @@
 """What a request says about its own signature, in either form: the `Authorization` header or the query.
 
-Comes in: a request as it arrived. Goes out: a claim, of which nothing is verified yet; `sigv4` does that.
+Input: a request as it arrived. Output: an unverified claim; `sigv4` verifies it.
 """
 
 import re
@@ -34,10 +34,10 @@ class SignatureClaim:
 
 
 def read_claim(request: Request) -> SignatureClaim | None:
-    """Read the claim of a request in either form, or give None when it carries none.
+    """Read the claim of a request in either form. Return None if the request has no claim.
 
     Raises:
-        ServiceError: IncompleteSignature, when it carries half of one.
+        ServiceError: IncompleteSignature, if parts of the claim are missing.
     """
     authorization = request.header("authorization")
     if authorization is not None:
@@ -49,7 +49,7 @@ def read_timestamp(text: str) -> datetime:
     """Parse a signing time.
 
     Raises:
-        ServiceError: IncompleteSignature, when it is none.
+        ServiceError: IncompleteSignature, if the text is not a signing time.
     """
     match = _TIMESTAMP.fullmatch(text)
     try:

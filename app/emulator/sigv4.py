@@ -1,9 +1,8 @@
-"""Signature Version 4, recomputed: the proof that whoever made a request holds the secret key.
+"""Recompute Signature Version 4, which proves that the signer of a request has the secret key.
 
-Comes in: a request as it arrived. Goes out: the `Principal` that signed it. Both forms are verified, the
-`Authorization` header and the presigned query, with botocore's own canonicalisation (AWS's code) over exactly the
-headers that the signer named. The checks stand in AWS's order, so that each fault shows AWS's code: scope, key and
-token, time, signature.
+Input: a request as it arrived. Output: the `Principal` that signed it. Both forms are verified, the `Authorization` header
+and the presigned query, with botocore's own canonicalisation (AWS's code) over exactly the headers that the signer named.
+The checks have AWS's order, so that each fault has AWS's code: scope, key and token, time, signature.
 """
 
 import functools
@@ -27,11 +26,11 @@ from app.emulator.world import World
 
 TERMINATOR: Final = "aws4_request"
 TIME_WINDOW: Final = timedelta(minutes=15)
-"""STS's own, on both sides; X-Amz-Expires is signed but otherwise ignored."""
+"""STS's own limit, before and after the signing time. X-Amz-Expires is signed but otherwise ignored."""
 
 
 def verify(request: Request, claim: SignatureClaim, *, endpoint: Endpoint, world: World, now: datetime) -> Principal:
-    """Prove who signed a request.
+    """Verify a request, and return its signer.
 
     Raises:
         ServiceError: with AWS's code for the first check that fails.
@@ -44,7 +43,7 @@ def verify(request: Request, claim: SignatureClaim, *, endpoint: Endpoint, world
 
 
 def endpoint_of_scope(claim: SignatureClaim, service: ServiceName) -> Endpoint:
-    """Take the region that a claim itself names, for a host that says nothing about it (a loopback address).
+    """Return the region that a claim itself names, for a host without a region (a loopback address).
 
     Raises:
         ServiceError: SignatureDoesNotMatch, when AWS has no such region.
@@ -70,7 +69,7 @@ def _require_key(claim: SignatureClaim, endpoint: Endpoint, world: World, now: d
     if key is None or key.principal.partition != endpoint.partition or not _same(key.token, claim.token):
         raise _invalid_token()
     if key.expires_at is not None and key.expires_at <= now:
-        # Said before the signature is looked at, and also of a role that was deleted.
+        # AWS answers this before it checks the signature, and also for a role that was deleted.
         raise ServiceError(403, "ExpiredToken", "The security token included in the request is expired")
     if not world.is_alive(key.principal):
         raise _invalid_token()
@@ -100,7 +99,7 @@ def _require_fresh(claim: SignatureClaim, now: datetime) -> None:
 def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey) -> None:
     if "host" not in claim.signed_headers:
         raise _mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    # Also stops names appended to the header form's list, which would otherwise stand for nothing.
+    # This also rejects names that were appended to the header form's list and match no header.
     if list(claim.signed_headers) != sorted(set(claim.signed_headers) & request.headers.keys()):
         raise _mismatch("SignedHeaders must name headers of the request, in lower case, sorted, each once.")
     if not hmac.compare_digest(_compute(request, claim, key).encode(), claim.signature.encode()):
@@ -111,7 +110,7 @@ def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey)
 
 
 def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
-    """Compute the signature that a request should have; its path is `/`, as the gateway knows no other."""
+    """Compute the correct signature of a request. Its path is `/`, because the gateway accepts no other."""
     signer = SigV4Auth(Credentials(claim.access_key_id, key.secret, key.token), claim.service, claim.region)
     pairs = [(name, value) for name, value in request.query if name != "X-Amz-Signature"]
     signed = AWSRequest(request.method, "https:///", params=pairs)  # type: ignore[arg-type]  # stubs know no pairs
@@ -126,7 +125,7 @@ def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
         signer.canonical_query_string(signed),
         signer.canonical_headers(headers) + "\n",
         signer.signed_headers(headers),
-        # Of the body that came, whatever an x-amz-content-sha256 header says.
+        # The hash is that of the received body, whatever an x-amz-content-sha256 header says.
         hashlib.sha256(request.body).hexdigest(),
     )
     string_to_sign = signer.string_to_sign(signed, "\n".join(canonical))

@@ -1,6 +1,6 @@
-"""The emulated STS: who is calling, and sessions of roles.
+"""The emulated STS: GetCallerIdentity, and sessions of roles.
 
-The caller is proven before anything here runs.
+The gateway verifies the caller before it calls this module.
 """
 
 import re
@@ -13,20 +13,20 @@ from app.emulator.query_protocol import Document, Operation, Service, ServiceErr
 
 MIN_DURATION: Final = 900
 CHAINED_MAX_DURATION: Final = 3600
-"""A role that assumes a role gets an hour at most."""
+"""The longest session of a role that was assumed by another role: one hour."""
 
 _ROLE_ARN: Final = re.compile(r"arn:([a-z-]+):iam::(\d{12}):role(/(?:[!-~]+/)?)([\w+=,.@-]{1,64})", re.ASCII)
 SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
 
 def get_caller_identity(operation: Operation) -> Document:
-    """Answer who signed; no permission is needed."""
+    """Return the signer; no permission is needed."""
     caller = operation.caller
     return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account}
 
 
 def assume_role(operation: Operation) -> Document:
-    """Answer a session of another role, when that role trusts the caller."""
+    """Return a session of another role, if that role trusts the caller."""
     params = operation.params
     if operation.caller.arn.endswith(":root"):
         raise ServiceError(403, "AccessDenied", "Roles may not be assumed by root accounts.")
@@ -37,7 +37,8 @@ def assume_role(operation: Operation) -> Document:
         raise ServiceError(400, "ValidationError", f"{arn} is invalid")
     if not SESSION_NAME.fullmatch(session_name):
         raise _constraint(session_name, "roleSessionName", "satisfy regular expression pattern: [\\w+=,.@-]{2,64}")
-    # A missing role, another path and a missing trust look alike: an allow-list must not become an oracle.
+    # A missing role, a wrong path and a missing trust have the same answer, so that callers cannot find out which roles
+    # exist.
     role = operation.world.find_role(parsed[2], parsed[4])
     if role is None or role.arn != arn or not _trusts(role, operation.caller, params.get("ExternalId")):
         raise _denied(operation.caller, arn)

@@ -1,4 +1,4 @@
-"""AWS's rules for the tags of a role, for whoever writes some down by hand."""
+"""AWS's rules for the tags of a role, for world files that people write."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _ALLOWED: Final = re.compile(r"[\w .:/=+\-@]*")
 
 
 def problems(tags: Mapping[str, Any]) -> list[str]:
-    """List what AWS would refuse in a table of tags; nothing when it is good."""
+    """Return what AWS would reject in a table of tags; an empty list if it is valid."""
     found = [] if len(tags) <= MAX_TAGS else [f"a role has at most {MAX_TAGS} tags, not {len(tags)}"]
     seen: set[str] = set()
     for key, value in tags.items():

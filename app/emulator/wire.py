@@ -1,6 +1,6 @@
-"""The HTTP of one exchange: what a client sent, and what it gets.
+"""The HTTP of one exchange: the client's request, and its answer.
 
-Values only: nothing here has been verified.
+These are plain values; nothing in them has been verified.
 """
 
 import enum
@@ -21,7 +21,7 @@ class Request:
     path: str
     query_string: str
     query: Sequence[tuple[str, str]]
-    """The query string decoded, duplicates and all."""
+    """The decoded query string, duplicates included."""
     headers: Mapping[str, tuple[str, ...]]
     """Names in lower case; several values of one name in the order of their arrival."""
     body: bytes
@@ -39,21 +39,21 @@ class Request:
 
     @property
     def is_form(self) -> bool:
-        """Whether the body is a form; AWS reads no other."""
+        """Whether the body is a form; AWS reads no other body."""
         return (self.header("content-type") or "").partition(";")[0].strip().lower() == FORM
 
     def header(self, name: str) -> str | None:
-        """Give the first value of a header, or None."""
+        """Return the first value of a header, or None."""
         values = self.headers.get(name)
         return values[0] if values else None
 
     def form(self) -> list[tuple[str, str]]:
-        """Give the parameters of the body in their order."""
+        """Return the parameters of the body in their order."""
         return read_pairs(self.body.decode("utf-8", "replace")) if self.is_form else []
 
 
 class Delivery(enum.Enum):
-    """How an answer goes out; everything but WHOLE is a fault."""
+    """How an answer is delivered; every value except WHOLE is a fault."""
 
     WHOLE = "whole"
     HELD = "held"
@@ -80,5 +80,5 @@ class Answer:
 
 
 def read_pairs(text: str) -> list[tuple[str, str]]:
-    """Decode a query string or a form into its pairs, duplicates and empty values included."""
+    """Decode a query string or a form into pairs, duplicates and empty values included."""
     return parse_qsl(text, keep_blank_values=True)

@@ -1,7 +1,7 @@
-"""The emulated AWS: accounts, their roles and users, and every key that was issued.
+"""The emulated AWS: accounts, their roles and users, and every issued key.
 
-The one mutable state besides `faults` and `calls`. All methods may be called from any thread; a reader gets frozen
-values, so that no lock is held while a request is answered.
+This is the only mutable state besides `faults` and `calls`. All methods are thread-safe. A reader gets frozen values, so no
+lock is held while a request is answered.
 """
 
 import threading
@@ -24,7 +24,7 @@ from app.emulator.identities import (
 )
 
 MAX_KEYS: Final = 200_000
-"""The oldest keys are forgotten beyond this, so that an emulator may run for weeks."""
+"""Above this number the oldest keys are deleted, so that an emulator can run for weeks."""
 
 
 class World:
@@ -38,13 +38,13 @@ class World:
         self._session_token_bytes = session_token_bytes
         self._lock = threading.RLock()
         self._accounts: dict[str, str] = {}
-        self._roles: dict[tuple[str, str], Role] = {}  # role names are unique ignoring case
+        self._roles: dict[tuple[str, str], Role] = {}  # role names that differ only in case are equal
         self._live_role_ids: set[str] = set()
         self._keys: dict[str, SigningKey] = {}
 
     @classmethod
     def from_text(cls, text: str, *, clock: Clock = identities.utc_now) -> Self:
-        """Build the world that a TOML text describes.
+        """Make the world that a TOML text describes.
 
         Raises:
             WorldFileError: with every problem of the text, each naming its table and key.
@@ -61,7 +61,7 @@ class World:
 
     @classmethod
     def from_toml(cls, path: str | Path, *, clock: Clock = identities.utc_now) -> Self:
-        """Build the world that a TOML file describes; see `from_text`."""
+        """Make the world that a TOML file describes; see `from_text`."""
         return cls.from_text(Path(path).read_text(encoding="utf-8"), clock=clock)
 
     def add_account(self, account: str, *, partition: str | None = None) -> None:
@@ -70,12 +70,12 @@ class World:
             self._accounts.setdefault(account, partition or self._partition)
 
     def accounts(self) -> Mapping[str, str]:
-        """Give the partition of each account."""
+        """Return the partition of each account."""
         with self._lock:
             return dict(self._accounts)
 
     def add_role(self, account: str, name: str, **options: Unpack[RoleOptions]) -> Role:
-        """Create a role, and its account where that is new.
+        """Create a role, and its account if that does not exist.
 
         Raises:
             ValueError: when the account already has a role of this name, whatever its case.
@@ -98,7 +98,7 @@ class World:
             return role
 
     def set_role_tags(self, account: str, name: str, tags: Tags) -> Role:
-        """Replace all tags of a role. Anything goes here, also what AWS would refuse.
+        """Replace all tags of a role. All tags are accepted, even those that AWS would reject.
 
         Raises:
             LookupError: when there is no such role.
@@ -109,7 +109,7 @@ class World:
             return role
 
     def delete_role(self, account: str, name: str) -> None:
-        """Delete a role; its sessions stop being valid, also when a role of the same name comes back.
+        """Delete a role. Its sessions become invalid, and stay so if a role of the same name is created.
 
         Raises:
             LookupError: when there is no such role.
@@ -119,11 +119,11 @@ class World:
             del self._roles[account, name.lower()]
 
     def find_role(self, account: str, name: str) -> Role | None:
-        """Look a role up by its name, whose case does not matter, or give None."""
+        """Find a role by its name, ignoring case; return None if there is none."""
         return self._roles.get((account, name.lower()))
 
     def roles(self, account: str) -> tuple[Role, ...]:
-        """Give the roles of an account in the order of their names."""
+        """Return the roles of an account in the order of their names."""
         with self._lock:
             return tuple(sorted((r for r in self._roles.values() if r.account == account), key=lambda r: r.name))
 
@@ -153,7 +153,7 @@ class World:
     def issue_session(
         self, account: str, role: str, session_name: str, duration: timedelta = timedelta(hours=1)
     ) -> SessionCredentials:
-        """Issue fresh credentials of a role as STS does; no trust policy is asked.
+        """Issue new credentials of a role as STS does, without a check of its trust policy.
 
         Raises:
             LookupError: when there is no such role.
@@ -173,7 +173,7 @@ class World:
     def issue_federated_user(
         self, account: str, name: str, duration: timedelta = timedelta(hours=1)
     ) -> SessionCredentials:
-        """Issue credentials as `sts:GetFederationToken` does: temporary, and no role behind them."""
+        """Issue credentials as `sts:GetFederationToken` does: temporary, and without a role."""
         self.add_account(account)
         partition = self._accounts[account]
         arn = f"arn:{partition}:sts::{account}:federated-user/{name}"
@@ -183,11 +183,11 @@ class World:
         return self._issue(principal, duration)
 
     def find_key(self, access_key_id: str) -> SigningKey | None:
-        """Look an access key up, expired or dead ones included, or give None."""
+        """Find an access key, also an expired or invalid one; return None if there is none."""
         return self._keys.get(access_key_id)
 
     def is_alive(self, principal: Principal) -> bool:
-        """Tell whether the role behind a session still exists; users always do."""
+        """Return whether the role behind a session still exists; for users, always true."""
         return principal.role_id is None or principal.role_id in self._live_role_ids
 
     def _issue(self, principal: Principal, duration: timedelta) -> SessionCredentials:

@@ -1,4 +1,4 @@
-"""The TOML text that describes a world: parsed in full, or refused with every problem at once."""
+"""Parse the TOML text that describes a world. An invalid text is rejected with all its problems."""
 
 import re
 import tomllib
@@ -19,11 +19,11 @@ _SECRET: Final = re.compile(r"[!-~]{1,128}")
 
 
 class WorldFileError(ValueError):
-    """A world file that cannot be used: one line a problem, each naming its table and key."""
+    """A world file that cannot be used. The message has one line for each problem, with its table and key."""
 
 
 class UserOptions(TypedDict, total=False):
-    """What may be said about a user."""
+    """The properties of a user."""
 
     path: str
     access_key_id: str
@@ -32,7 +32,7 @@ class UserOptions(TypedDict, total=False):
 
 @dataclass(slots=True)
 class AccountPlan:
-    """One account to make; no partition means the world's."""
+    """One account to create; without a partition, it gets the world's."""
 
     account: str
     partition: str | None
@@ -42,7 +42,7 @@ class AccountPlan:
 
 @dataclass(slots=True)
 class WorldPlan:
-    """A whole world to make."""
+    """A whole world to create."""
 
     partition: str
     accounts: list[AccountPlan] = field(default_factory=list)
@@ -50,7 +50,7 @@ class WorldPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What one key may hold, in code and in words."""
+    """The rule for the value of one key, in code and in words."""
 
     fits: Callable[[Any], bool]
     words: str
@@ -109,7 +109,7 @@ def _read_role(table: Any, where: str, problems: list[str]) -> RoleOptions:
 
 
 def _read_table(table: Any, where: str, rules: Mapping[str, _Rule], problems: list[str]) -> dict[str, Any]:
-    """Keep the good keys of a table, and note what is wrong with the others."""
+    """Keep the valid keys of a table, and record the problems of the others."""
     if not isinstance(table, dict):
         problems.append(f"{where}: must be a table")
         return {}
