@@ -1,4 +1,4 @@
-"""The composition root: settings in, a running service out. The only module that imports everything."""
+"""The composition root: it makes a running service from settings. Only this module imports all packages."""
 
 import asyncio
 import contextlib
@@ -53,16 +53,16 @@ from app.tokens.signer import SigningIssuer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What is served.
+    """The parts of a running service.
 
     Attributes:
         api: the application of the main listener.
-        diagnostics: that of the second listener, if there is one.
+        diagnostics: the application of the second listener; None without one.
         readiness: the state behind ``/ready``.
-        wait_until_idle: comes back when no decision is under way.
-        reload: reads again what is read from files, whether it looks changed or not, and has every token signed anew.
-        tls: what the main listener is served with, if it is TLS.
-        watches: certificates, keys and caller tokens, read again when they change.
+        wait_until_idle: returns when no decision is in progress.
+        reload: reads all watched files again, changed or not, and has every token signed anew.
+        tls: the TLS context of the main listener; None without TLS.
+        watches: certificates, keys and caller tokens, whose files are read again when they change.
     """
 
     api: ASGIApp
@@ -76,7 +76,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Service]:
-    """Build the service inside the running event loop; close its clients at the end."""
+    """Build the service inside the running event loop. Its clients are closed at the end."""
     metrics = Metrics()
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
@@ -178,7 +178,7 @@ async def _open_store(
     if sharing is None or keys is None:
         yield None
         return
-    # Imported here: who shares nothing needs no client of Redis, nor the time to load it.
+    # Imported here: a service without a store needs no Redis client, and no time to load it.
     from app.store.redis_store import open_store  # noqa: PLC0415
 
     async with open_store(sharing, keys, metrics, clock) as store:
@@ -205,7 +205,7 @@ def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) 
 
 
 def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCallers) -> Guard:
-    """Every path needs a token; but the probes do not where only this host or task can ask them."""
+    """Require a caller token on every path, except on the probes if only this host or task can reach them."""
     reachable = isinstance(settings.listen, TcpAddress) and not settings.listen.is_loopback
     open_paths = () if reachable or settings.diagnostics_listen is not None else PROBES
     return lambda app: CallerGuard(app, tokens, unknown, open_paths)
