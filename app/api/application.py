@@ -120,7 +120,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         responses={
             **_problem_responses(),
             200: {
-                "description": "Approved. Whatever stands behind the path's prefix decides nothing.",
+                "description": "Approved. The rest of the path after the prefix has no effect on the decision.",
                 "headers": {
                     "Authorization": {
                         "description": "The token that takes the credential's place on the way to the control plane.",

@@ -108,7 +108,10 @@ class AuthenticateCall(_Closed):
     credential: str = Field(
         repr=False, description="What the proxy presented, in any form of docs/reference/credential.md."
     )
-    proxy: ProxyMember | None = Field(None, description="Without it, or with null, the answer is the identity alone.")
+    proxy: ProxyMember | None = Field(
+        None,
+        description="Without this member, or with null, the answer is the identity that the role grants.",
+    )
 
 
 class Identity(BaseModel):
@@ -129,9 +132,9 @@ class PrincipalOut(BaseModel):
     partition: str
     account: str
     role: str
-    roleId: str = Field(description="The unique id; another one after the role is deleted and made anew.")  # noqa: N815
+    roleId: str = Field(description="The role's unique id. A deleted and recreated role has another id.")  # noqa: N815
     session: str = Field(
-        description="Chosen by whoever assumed the role (on ECS the task id); it proves nothing by itself."
+        description="The name that the assuming party chose (on ECS the task id); it proves nothing by itself."
     )
     arn: str
 
@@ -141,7 +144,7 @@ class AuthenticateAnswer(BaseModel):
 
     identity: Identity
     principal: PrincipalOut
-    expiresAt: datetime = Field(description="When this verdict stops holding: the end of the signature's life.")  # noqa: N815
+    expiresAt: datetime = Field(description="When this approval ends: the expiry of the signature.")  # noqa: N815
 
 
 class TokenAnswer(AuthenticateAnswer):
@@ -149,7 +152,7 @@ class TokenAnswer(AuthenticateAnswer):
 
     token: str = Field(repr=False, description="What the proxy presents to its control plane.")
     kid: str = Field(description="The id of the key that signed it.")
-    expiresAt: datetime = Field(description="When the token ends.")  # noqa: N815
+    expiresAt: datetime = Field(description="When the token expires.")  # noqa: N815
 
 
 class Problem(BaseModel):

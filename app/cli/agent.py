@@ -66,12 +66,12 @@ def _check_group(_context: click.Context, _option: click.Parameter, value: str |
 @click.option("--ca-file", type=_FILE, help="PEM of the authorities of the service's certificate, if not the system's.")
 @click.option("--client-cert-file", type=_FILE, help="PEM of the certificate to show to the service, for mutual TLS.")
 @click.option(
-    "--client-key-file", type=_FILE, help="The private key of --client-cert-file, if it stands in a file of its own."
+    "--client-key-file", type=_FILE, help="The private key of --client-cert-file, if it is in a separate file."
 )
 @click.option(
     "--caller-token-file",
     type=_FILE,
-    help="File of the token that the service knows its callers by; its first one is sent.",
+    help="File of caller tokens of the service; the first token in it is sent.",
 )
 @claim_options("--proxy-type")
 @where_options
@@ -83,21 +83,24 @@ def _check_group(_context: click.Context, _option: click.Parameter, value: str |
     show_default=True,
     help="Mode of the file; 0640 with --group where the proxy has another user.",
 )
-@click.option("--group", "gid", callback=_check_group, help="Group that the file is given to: a name, or a number.")
+@click.option("--group", "gid", callback=_check_group, help="Group of the file: a name, or a number.")
 @click.option(
     "--give-up-after",
     type=click.IntRange(0, 86400),
     default=_GIVE_UP_AFTER,
     show_default=True,
     metavar="SECONDS",
-    help="How long a denial, or the lack of credentials, must last until the agent ends over it.",
+    help="How long a denial, or a lack of credentials, must last before the agent ends because of it.",
 )
 @click.option("--once", is_flag=True, help="Write the file once and end.")
 @click.option(
-    "--health", is_flag=True, help="Only say whether the file is there and good, for a health check; asks nobody."
+    "--health", is_flag=True, help="Only check that the file exists and is valid, for a health check; makes no call."
 )
 @click.option(
-    "--exec", "is_exec", is_flag=True, help="Start the command behind -- once the file is there, and end when it does."
+    "--exec",
+    "is_exec",
+    is_flag=True,
+    help="When the file exists, start the command after --; end when that command ends.",
 )
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, help="The proxy's command and its arguments.")
 def agent(  # noqa: PLR0913 - one parameter an option

@@ -270,7 +270,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=_FILE,
             envvar="KMESH_AWSIAM_TLS_KEY_FILE",
             show_envvar=True,
-            help="The private key of --tls-cert-file, if it stands in a file of its own.",
+            help="The private key of --tls-cert-file, if it is in a separate file.",
         ),
         click.option(
             "--tls-cert-file",
@@ -292,7 +292,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=_FILE,
             envvar="KMESH_AWSIAM_CALLER_TOKEN_FILE",
             show_envvar=True,
-            help="File of the token that the service knows its callers by; its first one is sent.",
+            help="File of caller tokens of the service; the first token in it is sent.",
         ),
     ):
         with_access = option(with_access)

@@ -152,7 +152,7 @@ def _look_into_json(text: str, where: str, depth: int, hosts: Hosts) -> Iterator
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        yield where, "it begins like JSON, and is none"
+        yield where, "it begins like JSON, but is not valid JSON"
         return
     if not isinstance(value, dict):
         yield where, "JSON, but no object"

@@ -93,12 +93,12 @@ def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
     fields: dict[str, str] = {}
     for name, given in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a name that is no header name")
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has an invalid name")
         value = str(given) if _is_length(name, given, body_length) else _single(given)
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has a value that is no header value")
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has an invalid value")
         if name.lower() in fields:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header stands twice, in two spellings")
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header appears twice, in two spellings")
         fields[name.lower()] = value
     return fields
 

@@ -94,12 +94,12 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
     names = set(request.signature.signed_headers) - AUDIENCE_HEADERS
     if request.form.is_presigned:
         if names != {"host"}:
-            raise _malformed("a presigned URL signs host and the audience alone")
+            raise _malformed("a presigned URL must sign only host and the audience")
         return
     if not names >= _REQUIRED_SIGNED:
         raise _malformed("SignedHeaders lacks content-type, host or x-amz-date")
     if not names <= _SIGNED_HEADERS:
-        raise _malformed("SignedHeaders holds a header that does not belong there")
+        raise _malformed("SignedHeaders contains a header that is not allowed")
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
@@ -107,14 +107,14 @@ def _require_signed_headers_present(request: SignedRequest) -> None:
     if request.form.is_presigned:
         return
     if set(request.signature.signed_headers) - request.headers.keys() - _IMPLIED_SIGNED:
-        raise _malformed("a header of SignedHeaders is not there")
+        raise _malformed("a header of SignedHeaders is missing")
 
 
 def _require_harmless_unsigned_headers(request: SignedRequest) -> None:
     """Reject unsigned headers that could have an effect, above all x-amz-* (CVE-2026-54330, CVE-2025-49831)."""
     unsigned = request.headers.keys() - set(request.signature.signed_headers)
     if not unsigned <= _HARMLESS_UNSIGNED:
-        raise _malformed("an unsigned header does not belong there")
+        raise _malformed("an unsigned header is not allowed")
 
 
 def _require_host_header_of_url(request: SignedRequest) -> None:

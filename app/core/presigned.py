@@ -77,7 +77,7 @@ def _parse_query(query: str) -> dict[str, str]:
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
         if not equals or name not in PARAMETERS:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the query holds a parameter that does not belong there")
+            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the query contains a parameter that is not allowed")
         if name in texts:
             raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the parameter {name} stands twice")
         texts[name] = value

@@ -110,7 +110,7 @@ def _parse_scope(credential: str) -> Scope:
     match = _SCOPE.fullmatch(credential)
     if match is None:
         raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, "the credential scope is not an access key id and four parts in their grammar"
+            Reason.CREDENTIAL_MALFORMED, "the credential scope is not a valid access key id with four valid parts"
         )
     access_key_id, date, region, service, terminator = match.groups()
     return Scope(access_key_id=access_key_id, date=date, region=region, service=service, terminator=terminator)

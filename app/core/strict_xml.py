@@ -47,7 +47,7 @@ def only_child(parent: ET.Element, tag: str) -> ET.Element:
     """
     children = parent.findall(tag)
     if len(children) != 1:
-        raise DocumentError("a field is missing or stands twice")
+        raise DocumentError("a field is missing or appears twice")
     return children[0]
 
 
@@ -68,7 +68,7 @@ def optional_child(parent: ET.Element, tag: str) -> ET.Element | None:
     """
     children = parent.findall(tag)
     if len(children) > 1:
-        raise DocumentError("a field is missing or stands twice")
+        raise DocumentError("a field is missing or appears twice")
     return children[0] if children else None
 
 

@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
         Bytes without a request end the connection: an answer that comes too early must not be used (I19).
         """
         if self._waiter is None or self._complete or self._parser is None:
-            self.fail(HttpError("an answer that nobody asked for"))
+            self.fail(HttpError("an answer without a request"))
             return
         self._received += len(data)
         if self._received > _WIRE_FACTOR * self._max_bytes:

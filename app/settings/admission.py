@@ -182,7 +182,7 @@ class AdmissionSettings(SettingsGroup):
             ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``, so that it could claim nothing.
         """
         if self.account_meshes is not None and (missing := sorted(accounts - self.account_meshes.keys())):
-            raise ValueError(f"every listed account must stand in it; add {', '.join(missing)} (=* for every mesh)")
+            raise ValueError(f"every listed account must have an entry; add {', '.join(missing)} (=* for every mesh)")
 
 
 class RoleSettings(SettingsGroup):

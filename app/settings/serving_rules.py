@@ -24,7 +24,7 @@ def _tls_is_complete(settings: "Settings") -> Iterator[Problem]:
     if "tls_client_ca_file" in given and not given & {"tls_cert_file", "tls_key_file"}:
         yield Problem(
             "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
-            "callers show a certificate over TLS alone; set KMESH_AWSIAM_TLS_CERT_FILE and KMESH_AWSIAM_TLS_KEY_FILE as "
+            "callers can show a certificate only over TLS; set KMESH_AWSIAM_TLS_CERT_FILE and KMESH_AWSIAM_TLS_KEY_FILE as "
             "well",
         )
     if settings.tls_files is not None and isinstance(settings.listen, UnixAddress):
@@ -101,7 +101,7 @@ def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
     if "store_ca_file" in given and (settings.store is None or settings.store.scheme != "rediss"):
         yield Problem(
             "KMESH_AWSIAM_STORE_CA_FILE",
-            "the store shows a certificate over TLS alone; set KMESH_AWSIAM_STORE to rediss://, or unset this",
+            "the store shows a certificate only over TLS; set KMESH_AWSIAM_STORE to rediss://, or unset this",
         )
 
 

@@ -167,7 +167,7 @@ def parse_account_meshes(text: str) -> dict[str, frozenset[str]]:
                 "write 111122223333=default|payments,444455556666=* (meshes in lower case; * is every mesh)"
             )
         if account in entries:
-            raise ValueError(f"account {account} stands twice; write its meshes once, with | between them")
+            raise ValueError(f"account {account} appears twice; write its meshes once, with | between them")
         entries[account] = names
     return entries
 
@@ -179,7 +179,7 @@ def parse_endpoint_url(text: str) -> str:
         raise ValueError("a URL with user information is refused; remove it")
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         raise ValueError(
-            "plain http is accepted towards loopback alone, since a credential would cross the network; use https"
+            "plain http is accepted only to loopback, since a credential would cross the network; use https"
         )
     return f"{url.scheme}://{url.netloc}"
 

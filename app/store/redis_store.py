@@ -195,7 +195,7 @@ class _Rejections:
             "store record rejected",
             kind=kind,
             fault=fault.value,
-            remedy="somebody else writes to the store, or a replica has other settings or a wrong clock",
+            remedy="another party writes to the store, or a replica has other settings or a wrong clock",
             more_since_last_line=self._unlogged,
         )
         self._next_line, self._unlogged = now + LOG_SECONDS, 0

@@ -114,7 +114,7 @@ class Metrics:
         )
         self._reload_failures = Counter(
             "kuma_aws_iam_reload_failures",
-            "Files that changed and could not be taken over, by what they hold.",
+            "Changed files that could not be read, by their content.",
             ("what",),
             registry=registry,
         )

@@ -79,7 +79,7 @@ def parse_token(text: str) -> UnverifiedToken:
         raise CredentialError(Reason.TOKEN_REJECTED, "it is no JWS of two JSON objects in compact form") from error
     kid = members.get("kid")
     if not isinstance(kid, str) or not is_key_id(kid) or members != {"alg": ALGORITHM, "typ": TYPE, "kid": kid}:
-        raise CredentialError(Reason.TOKEN_REJECTED, "its header is not that of a token of ours")
+        raise CredentialError(Reason.TOKEN_REJECTED, "its header is not that of a token of this service")
     return UnverifiedToken(kid=kid, claims=payload)
 
 
@@ -91,7 +91,7 @@ def require_current(life: TokenLife, now: datetime) -> datetime:
             than that of any token of this service.
     """
     if not 0 < life.expires_at - life.issued_at <= MAX_VALIDITY_SECONDS:
-        raise CredentialError(Reason.TOKEN_REJECTED, "it lives longer than a token of ours can")
+        raise CredentialError(Reason.TOKEN_REJECTED, "its lifetime is longer than that of any token of this service")
     seconds = (now - _EPOCH).total_seconds()
     if seconds >= life.expires_at:
         raise CredentialError(Reason.CREDENTIAL_EXPIRED, "the token has expired")

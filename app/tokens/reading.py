@@ -52,9 +52,11 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
         )
         _seconds(claims["nbf"])  # 1.0 equals 1, so the comparison below would not detect a fraction
     except (LookupError, TypeError, ValueError, AuthorizationError) as error:
-        raise CredentialError(Reason.TOKEN_REJECTED, f"it has not the claims of a {kind} token of ours") from error
+        raise CredentialError(
+            Reason.TOKEN_REJECTED, f"its claims are not those of a {kind} token of this service"
+        ) from error
     if write_claims(subject, life, audience) != claims:
-        raise CredentialError(Reason.TOKEN_REJECTED, f"a claim is not as in a {kind} token of ours")
+        raise CredentialError(Reason.TOKEN_REJECTED, f"a claim is not as in a {kind} token of this service")
     return subject, life
 
 
