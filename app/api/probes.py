@@ -27,8 +27,8 @@ class ReadyAnswer(BaseModel):
     ready: bool
     detail: str = Field(description="What is, in a sentence, and what to do about it.")
     withoutTls: list[Literal["sts", "iam"]] = Field(  # noqa: N815
-        description="Upstreams that are reached without TLS, on loopback, which is for emulators alone: whoever listens "
-        "there is AWS. It never changes the status."
+        description="Upstreams that are reached without TLS, on loopback. This is only for emulators: the service takes "
+        "whatever listens there for AWS. It never changes the status."
     )
     upstreams: dict[Literal["sts", "iam"], str] = Field(
         description="Outcome of the last call to each: ok, a reason, or none yet. It never changes the status."

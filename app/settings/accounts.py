@@ -71,7 +71,7 @@ class FileAccounts:
             accounts = read_accounts_file(str(self._path)).accounts
             self._check(accounts)
         except ValueError as error:
-            raise ValueError(f"{error}; after {MAX_STALE_SECONDS:.0f} s of this nothing is decided") from error
+            raise ValueError(f"{error}; after {MAX_STALE_SECONDS:.0f} s of this every decision fails") from error
         if accounts != self._accounts:
             added, removed = sorted(accounts - self._accounts), sorted(self._accounts - accounts)
             get_logger().info("accounts changed", file=str(self._path), added=added, removed=removed)

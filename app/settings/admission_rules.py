@@ -10,9 +10,7 @@ from app.sts.endpoints import load_sts_endpoints, partition_of
 if TYPE_CHECKING:
     from app.settings.environment import Settings
 
-_KEEP_ONE: Final = (
-    "they disagree about aws-iam; keep the one of your control plane's generation (2.7 brought the second)"
-)
+_KEEP_ONE: Final = "they disagree about aws-iam; keep only the one for your control plane: the first before 2.7, the second from 2.7 on"
 _SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
 
 

@@ -154,8 +154,8 @@ class LogSettings(SettingsGroup):
 
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "KMESH_AWSIAM_LOG_LEVEL",
-        "`debug`, `info`, `warning` or `error`. **Decisions are logged at `info`**: with `warning` there is no "
-        "audit log, and where keys are configured the start ends.",
+        "`debug`, `info`, `warning` or `error`. **Decisions are logged at `info`**: with `warning` or `error` there "
+        "is no audit log, and with signing keys the service does not start.",
         default="info",
     )
     log_format: Literal["json", "human"] = setting(

@@ -126,7 +126,7 @@ class Metrics:
         )
         self._unknown_callers = Counter(
             "kuma_aws_iam_unknown_callers",
-            "Callers turned away before anything was read or decided, by the check that they did not pass.",
+            "Callers rejected before anything was read or decided, by the check that they failed.",
             ("check",),
             registry=registry,
         )
