@@ -10,7 +10,7 @@ from app.sts.endpoints import load_sts_endpoints, partition_of
 if TYPE_CHECKING:
     from app.settings.environment import Settings
 
-_KEEP_ONE: Final = "they disagree about aws-iam; keep only the one for your control plane: the first before 2.7, the second from 2.7 on"
+_KEEP_ONE: Final = "they disagree about aws-iam; keep the first for a control plane before 2.7, otherwise the second"
 _SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
 
 
