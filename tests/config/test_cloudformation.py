@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from app.cli import main
 from app.settings.environment import Settings, load_settings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from app.api.tokens import EXT_AUTHZ_PREFIX
 from app.core.credential import MAX_CREDENTIAL_CHARS

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app.demo.kuma_validator import DataplaneResource, KumaValidator
+from app.tokens.issuer import IssuedToken, TokenDecision
 
 from app.core.errors import UpstreamError
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
@@ -16,9 +18,9 @@ from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
 from app.decision.record import DecisionRecord
-from app.demo.kuma_validator import DataplaneResource, KumaValidator
 from app.telemetry.metrics import Metrics
 from app.tokens import signer as token_signer
+from app.tokens.claims import TokenKind
 from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.key_files import read_dataplane_key_file
 from app.tokens.keys import SigningKeys
@@ -29,6 +31,7 @@ from app.tokens.signer import (
     TokenOptions,
 )
 from app.tokens.signing import verify
+from demos.kuma.validator import DataplaneResource, KumaValidator
 from tests.support.exposition import read_samples, value
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.ports import Time

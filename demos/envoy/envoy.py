@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import httpx
 
-from front.certificates import NAME, Authority, Certificate
+from demos.envoy.certificates import NAME, Authority, Certificate
 
 ROOT: Final = Path(__file__).parents[1]
 SHIPPED: Final = ROOT / "config/envoy/envoy.yaml"

@@ -1,0 +1,1 @@
+"""Demonstrations that need more than the service does, each a package that ``make`` runs: demo-kuma, demo-envoy."""
