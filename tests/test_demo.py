@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 from rich.console import Console
@@ -60,12 +61,12 @@ def test_it_plays_what_the_issue_asks_for() -> None:
     assert len({sidecar.account for sidecar in SIDECARS if sidecar.expected is None}) == 2
 
 
-def printed_table(width: int, *, is_terminal: bool = False, **variables: str) -> str:
-    """Print one long row to a console of this width."""
+def printed_table(variables: Mapping[str, str], *, is_terminal: bool = False) -> str:
+    """Print one long row to a console of 80 characters."""
     out = io.StringIO()
     console = Console(
         file=out,
-        width=width,
+        width=80,
         force_terminal=is_terminal,
         markup=False,
         emoji=False,
@@ -79,7 +80,7 @@ def printed_table(width: int, *, is_terminal: bool = False, **variables: str) ->
 
 
 def test_it_is_a_table_of_at_most_80_characters_that_loses_none_of_the_text() -> None:
-    text = printed_table(80)
+    text = printed_table({})
     assert max(len(line) for line in text.splitlines()) == 80
     assert (text.count("what [bold]"), text.count("x")) == (40, 200)
     assert text.count("why:smile:") == 30
@@ -87,8 +88,8 @@ def test_it_is_a_table_of_at_most_80_characters_that_loses_none_of_the_text() ->
 
 @pytest.mark.parametrize(("variables", "has_colors"), [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_a_terminal_gets_colours_unless_no_color_is_set(variables: dict[str, str], has_colors: bool) -> None:  # noqa: FBT001
-    assert ("\x1b[" in printed_table(80, is_terminal=True, **variables)) is has_colors
-    assert "\x1b[" not in printed_table(80, **variables)
+    assert ("\x1b[" in printed_table(variables, is_terminal=True)) is has_colors
+    assert "\x1b[" not in printed_table(variables)
 
 
 def test_a_decision_that_is_not_the_expected_one_is_a_failure() -> None:

@@ -124,6 +124,7 @@ def play(stage: Stage, keys: Keys, checks: Iterable[Check]) -> Iterator[tuple[Ch
 
 def run_agent(role: str, *claim: str) -> Callable[[Played], Outcome]:
     """Return what runs the agent of a role once, in token mode: allowed if it wrote a token."""
+
     def run(played: Played) -> Outcome:
         options = ("--mode", "token", "--service-url", played.stage.service_url, "--once", "--give-up-after", "0")
         path = str(played.token_file(role))
@@ -156,6 +157,7 @@ def _event(line: str) -> dict[str, Any]:
 
 def check_health(role: str) -> Callable[[Played], Outcome]:
     """Return what runs the health check of a role's agent: accepted if it ends with status 0."""
+
     def run(played: Played) -> Outcome:
         done = played.stage.run(role, "agent", "--health", "--token-file", str(played.token_file(role)))
         return Outcome("accepted" if done.returncode == 0 else "refused", (done.stdout + done.stderr).strip())
@@ -168,6 +170,7 @@ def check_health(role: str) -> Callable[[Played], Outcome]:
 
 def as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable[[Played], Outcome]:
     """Return what shows a role's token to the control plane, as the stream of this data plane."""
+
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_dataplane(token, resource, now)
         services = "+".join(sorted(resource.tags["kuma.io/service"]))
@@ -178,6 +181,7 @@ def as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable
 
 def as_zone_proxy(role: str, scope: str, zone: str) -> Callable[[Played], Outcome]:
     """Return what shows a role's token to the control plane, as the stream of an ingress or egress."""
+
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_zone_proxy(token, scope, zone, now)
         return f"it may be the {scope} of zone {zone}"

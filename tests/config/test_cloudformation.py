@@ -52,7 +52,7 @@ SETTINGS: Final = {str(field.validation_alias) for field in Settings.model_field
 AGENT: Final = main.commands["agent"]
 
 
-class Loader(yaml.SafeLoader):  # type: ignore[misc]
+class Loader(yaml.SafeLoader):
     """Reads the short forms of CloudFormation's functions as the long ones."""
 
 
