@@ -1,6 +1,6 @@
 """The packages of the image, told apart from those for development: what is measured is what is shipped.
 
-Some libraries load whatever optional package they find, and a package for development would add its memory to the measurement.
+Some libraries load whatever optional package they find, so a package for development would add to the measured memory.
 """
 
 import re
