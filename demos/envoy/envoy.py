@@ -15,7 +15,7 @@ import httpx
 
 from demos.envoy.certificates import NAME, Authority, Certificate
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 SHIPPED: Final = ROOT / "config/envoy/envoy.yaml"
 CERTIFICATE: Final = ROOT / "config/envoy/listener-certificate.yaml"
 REMEDY: Final = "there is no Envoy here; install it: make install-envoy"
