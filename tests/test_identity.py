@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import httpx
 import pytest
-from app.demo.kuma_validator import DataplaneResource, RefusedError
 
 from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason

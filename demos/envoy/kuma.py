@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import jwt
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from app.tokens.control_plane_config import public_pem

@@ -6,11 +6,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from front.control_plane import ADS, DELTA, HDS
-from front.kuma import NO_TOKEN, shape_of
-from front.stage import Front
-from front.streams import Answer, connected
-
 from app.core.proxy import SERVICE_TAG
 from app.core.reasons import Reason
 from app.demo.stage import CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT

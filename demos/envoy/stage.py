@@ -8,12 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from front.certificates import Authority
-from front.control_plane import ControlPlane, Seen, open_control_plane
-from front.envoy import Envoy, Upstreams, running_envoy
-from front.keys import SigningKeys
-from front.kuma import refusal
-
 from app.core.credential import encode_jwt_clothes
 from app.demo.stage import AUDIENCE, Stage, open_stage
 from app.sts.endpoints import load_sts_endpoints

@@ -9,7 +9,6 @@ from click.testing import Result
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from app.core.token_kind import TokenKind
-from app.tokens.claims import TokenKind
 from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from tests.cli.conftest import Invoke
 

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,14 +15,7 @@ from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdent
 from app.core.reasons import Reason
 from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_grant
 from app.core.token_kind import TokenKind
-from app.tokens.claims import (
-    BACKDATED_SECONDS,
-    TokenKind,
-    TokenLife,
-    TokenSubject,
-    subject_of,
-    write_claims,
-)
+from app.tokens.claims import BACKDATED_SECONDS, TokenLife, TokenSubject, subject_of, write_claims
 from app.tokens.codec import parse_token, require_current
 from app.tokens.reading import read_claims_of_token
 from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from app.demo.kuma_validator import DataplaneResource, KumaValidator
-from app.tokens.issuer import IssuedToken, TokenDecision
 
 from app.core.errors import UpstreamError
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
@@ -20,7 +18,6 @@ from app.decision.authenticator import Decision
 from app.decision.record import DecisionRecord
 from app.telemetry.metrics import Metrics
 from app.tokens import signer as token_signer
-from app.tokens.claims import TokenKind
 from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.key_files import read_dataplane_key_file
 from app.tokens.keys import SigningKeys

@@ -12,7 +12,6 @@ from typing import Any, Final
 import httpx
 import pytest
 import structlog
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 
 from app.api import authenticate
 from app.api.authenticate import MAX_BODY_BYTES
