@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from app.telemetry.audit import get_logger
 
-# One whose body is on its way holds up to 64 KiB of it and 15 KiB beside: 650 MB if all of them do, 60 MB if all are silent.
+# One whose body is on its way holds up to 64 KiB of it and 15 KiB beside: 650 MB if all of them do, 36 MB if all are silent.
 MAX_CONNECTIONS: Final = 8192
 # More would hold up those that stand: each costs some 100 us.
 MAX_ACCEPTED_AT_ONCE: Final = 64

@@ -41,7 +41,7 @@ _MAX_HANDSHAKES: Final = 1024
 # With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
 # sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
 _MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
-# Only probes and metrics, from the reserved file descriptors. 1024 idle connections take 7 MB.
+# Only probes and metrics, from the reserved file descriptors. 1024 idle connections take 5 MB.
 _MAX_DIAGNOSTICS: Final = 1024
 _MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
