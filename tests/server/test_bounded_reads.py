@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.authenticate import MAX_BODY_BYTES
 from app.server.protocol import BoundedHttpProtocol
+from tests.support.patience import PATIENCE
 from tests.support.service import listening
 
 KIB = 1024
@@ -125,6 +126,7 @@ async def test_a_body_that_does_not_end_is_kept_once(api: ASGIApp) -> None:
 
 
 def open_connections() -> int:
+    gc.collect()  # those of other tests
     return sum(isinstance(found, BoundedHttpProtocol) for found in gc.get_objects())
 
 
@@ -133,8 +135,10 @@ async def until_served(app: Hanging, address: tuple[str, int]) -> int:
     read = app.whole
     with socket.create_connection(address) as newest:
         newest.setblocking(False)
-        await send_as_much_as_it_takes([newest], request(4_000))
-        assert app.whole == read + 1
+        async with asyncio.timeout(PATIENCE):
+            await send_as_much_as_it_takes([newest], request(4_000))
+            while app.whole == read:
+                await send_as_much_as_it_takes([newest], b"")
         return open_connections() - 1
 
 
@@ -144,11 +148,11 @@ def test_a_silent_connection_takes_at_most_6_kib() -> None:
     async def scenario() -> int:
         app = Hanging()
         async with connected(app, 1) as [first]:
-            assert await until_served(app, first.getpeername()) == 1
+            older = await until_served(app, first.getpeername())
             tracemalloc.start()
             try:
                 others = [socket.create_connection(first.getpeername()) for _ in range(MANY)]
-                assert await until_served(app, first.getpeername()) >= 1 + MANY
+                assert await until_served(app, first.getpeername()) >= older + MANY
                 gc.collect()
                 return tracemalloc.get_traced_memory()[0] // MANY
             finally:
@@ -168,11 +172,11 @@ def test_a_decision_whose_caller_left_does_not_keep_its_connection() -> None:
         async with connected(app, CONNECTIONS) as connections:
             address = connections[0].getpeername()
             await send_as_much_as_it_takes(connections, request(4_000))
-            assert await until_served(app, address) == CONNECTIONS
+            before = await until_served(app, address)
             for connection in connections:
                 connection.close()
-            left = await until_served(app, address)
+            after = await until_served(app, address)
             app.end.set()
-            return left
+            return before - after
 
-    assert uvloop.run(scenario()) == 0
+    assert uvloop.run(scenario()) >= CONNECTIONS
