@@ -14,8 +14,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api import call_bounds
-from app.api.lazy_event import LazyEvent
 from app.server.joined_writes import JoinedWrites, Turn
+from app.server.lazy_event import LazyEvent
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64

@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 import pytest
 
+from app import settings as settings_package
 from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
 from app.local.addresses import TcpAddress, UnixAddress
 from app.local.unix_socket import SocketGroup, SocketMode
-from app.settings import environment as settings_package
 from app.settings.environment import Settings, SettingsError
 from tests.conftest import LoadSettings
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
