@@ -421,6 +421,7 @@ BOUNDS: Final[dict[str, tuple[str, str, Shown]]] = {
     "app.iam.preparation._LAST_RETRY_SECONDS": ("IAM", "the longest pause between two looks", seconds),
     "app.api.known_calls.MAX_CALLS": ("Caches", "bodies that came before, of known credentials", count),
     "app.api.known_calls.MAX_KEPT_CHARACTERS": ("Caches", "characters of the claim in such a body", count),
+    "app.api.known_calls.MAX_SHARED": ("Caches", "different sets of tags and of labels that these share", count),
     "app.sts.known_credentials.MAX_KNOWN": ("Caches", "texts of credentials that were approved", count),
     "app.sts.known_credentials.MAX_UNAPPROVED": (
         "Caches",

@@ -7,15 +7,19 @@ with others takes no place here, and nothing is held of the credential but the k
 import hashlib
 import secrets
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from app.api.schemas import parse_call
 from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.decision.authenticator import KnownTexts
 
-# About 900 bytes each: 18 MB when full.
+# About 700 bytes each, if the proxies of a service assert the same: 14 MB when full.
 MAX_CALLS: Final = 20_000
+# Different tags and labels that calls share.
+MAX_SHARED: Final = 4_096
 # Of all texts of an assertion; a usual one has 200. The largest takes 31 KB, and the owner of one approved credential could
 # fill 620 MB with such assertions; of those that are kept, 8 KB each.
 MAX_KEPT_CHARACTERS: Final = 1024
@@ -33,6 +37,7 @@ class KnownCalls:
     def __init__(self, credentials: KnownTexts) -> None:
         self._credentials = credentials
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
+        self._shared: dict[Hashable, Mapping[str, Any]] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
@@ -65,8 +70,19 @@ class KnownCalls:
             return credential, asserted
         if len(self._calls) >= MAX_CALLS:
             self._calls.popitem(last=False)
-        self._calls[key] = _Call(credential.key, asserted)
+        self._calls[key] = _Call(credential.key, None if asserted is None else self._share_maps(asserted))
         return credential, asserted
+
+    def _share_maps(self, asserted: ProxyAssertion) -> ProxyAssertion:
+        """Replace tags and labels by the equal ones of another call: the proxies of a service assert the same."""
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        tags, labels = asserted.tags, asserted.labels
+        return replace(
+            asserted,
+            tags=self._shared.setdefault(tuple(tags.items()), tags),
+            labels=self._shared.setdefault(tuple(labels.items()), labels),
+        )
 
 
 def _count_characters(asserted: ProxyAssertion) -> int:

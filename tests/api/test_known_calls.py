@@ -67,6 +67,31 @@ def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) ->
     assert len(memory.calls) == 1
 
 
+def test_proxies_that_assert_the_same_share_it_in_memory(memory: Memory) -> None:
+    """20,000 sidecars of 200 services have 200 different sets of tags."""
+    memory.know_the_credential()
+    kept = []
+    for name in ("a", "b"):
+        text = body(name=name, tags={"kuma.io/service": ["web"]}, labels={"kuma.io/workload": "web"})
+        memory.calls.read(text)
+        kept.append(memory.calls.read(text)[1])
+    first, second = kept
+    assert first is not None
+    assert second is not None
+    assert (first.name, second.name) == ("a", "b")
+    assert first.tags is second.tags
+    assert first.labels is second.labels
+
+
+def test_what_is_shared_is_bounded(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_calls, "MAX_SHARED", 2)
+    memory.know_the_credential()
+    for number in range(8):
+        text = body(tags={"kuma.io/service": [f"web-{number}"]})
+        expected = memory.calls.read(text)
+        assert memory.calls.read(text) == expected
+
+
 def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
     """I15: a proxy's claim is what it says now."""
     memory.know_the_credential()
