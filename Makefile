@@ -93,8 +93,9 @@ format: $(STAMP) ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the tables of docs/reference/configuration.md out of the settings
+docs: $(STAMP) ## Write the tables of the settings and of the limits (docs/reference) out of the code
 	$(BIN)/python -m tools.settings_tables
+	$(BIN)/python -m tools.limits_tables
 
 audit: $(STAMP) ## Look for known vulnerabilities in what is pinned for the image (asks PyPI, then OSV)
 	$(BIN)/python -m tools.audit

@@ -24,7 +24,7 @@ MAX_MEMBERS: Final = 16
 # Objects and lists. A call with every tag has 260.
 MAX_CONTAINERS: Final = 1024
 # For a body that orjson refuses, for example because the credential contains half of a surrogate pair; json reads it again.
-_MAX_VALUES_READ_TWICE: Final = 4096
+MAX_VALUES_READ_TWICE: Final = 4096
 
 # Unicode's category Cc. The audit line and Kuma's own names have no use for one.
 CONTROL_CHARACTERS: Final = r"\x00-\x1f\x7f-\x9f"
@@ -69,7 +69,7 @@ def _parse(body: bytes, values: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # From None, here and below: the error holds the body (I22).
-        if values > _MAX_VALUES_READ_TWICE:
+        if values > MAX_VALUES_READ_TWICE:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: not JSON") from None
     try:
         return parse_object(body)

@@ -24,7 +24,7 @@ FIND_SECONDS: Final = 4.0
 # Between two tries to renew credentials that are still good, and between two tries to replace some that AWS calls expired.
 RENEW_PAUSE_SECONDS: Final = 10.0
 # botocore takes a quarter of a signature's time to tell whether credentials are near their end.
-LOOK_PAUSE_SECONDS: Final = 1.0
+LOOK_PAUSE_SECONDS: Final = 1.0  # no bound: how often the end of credentials is looked at
 
 _Found = tuple[Credentials, ReadOnlyCredentials]
 

@@ -11,7 +11,7 @@ from app.calls.upstream import Asker, Pending, tell
 # So many decisions that wait in vain are answered in each turn of the event loop, at least.
 TOLD_AT_ONCE: Final = 2
 # The processor time of each answer. In a storm a turn of the event loop can take a second; then the answers take half of it.
-_ANSWER_SECONDS: Final = 0.0003
+_ANSWER_SECONDS: Final = 0.0003  # no bound: an estimate of the half of a turn that the row of `TOLD_AT_ONCE` names
 
 
 class WaitingDecisions:

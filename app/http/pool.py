@@ -27,7 +27,7 @@ IDLE_SECONDS: Final = 20.0
 DNS_SECONDS: Final = 10.0
 MAX_NAMES: Final = 256
 # How late an exchange may be ended: one clock for all of them.
-_SWEEP_SECONDS: Final = 0.05
+_SWEEP_SECONDS: Final = 0.05  # no bound: how exactly the end of an attempt is kept
 _PORTS: Final = {"https": 443, "http": 80}
 
 

@@ -39,7 +39,7 @@ _Answer = TypeVar("_Answer")
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
 # For what the service looks up for itself.
-_OWN_SECONDS: Final = 12.0
+OWN_SECONDS: Final = 12.0
 # What comes of reading an account with the wrong credentials. Each has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
@@ -197,7 +197,7 @@ class IamRoles:
 
 
 def _soon() -> float:
-    return asyncio.get_running_loop().time() + _OWN_SECONDS
+    return asyncio.get_running_loop().time() + OWN_SECONDS
 
 
 def _read_refusal(error: RefusedError) -> AuthError:

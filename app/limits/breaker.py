@@ -13,7 +13,7 @@ from app.local.clock import Timer
 # So many failures in a row, then a pause before the next try.
 BREAKER_FAILURES: Final = 5
 BREAKER_PAUSE_SECONDS: Final = 2.0
-MAX_CIRCUITS: Final = 10_000
+MAX_CIRCUITS: Final = 10_000  # no bound: the store, which has no row for it, has one circuit
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ _Value = TypeVar("_Value")
 _Order = OrderedDict[Hashable, None]
 
 # When it is full: so many of the longest unused entries are looked at for expired ones before a live one goes.
-_LOOK_AT: Final = 8
+LOOK_AT: Final = 8
 
 
 class _Entry(NamedTuple, Generic[_Value]):
@@ -94,7 +94,7 @@ class TtlCache(Generic[_Value]):
 
     def _evict_from(self, order: _Order) -> None:
         now = self._timer()
-        oldest = list(islice(order, _LOOK_AT))
+        oldest = list(islice(order, LOOK_AT))
         expired = [key for key in oldest if self._entries[key].expires_at <= now]
         for key in expired or oldest[:1]:
             self.drop(key)

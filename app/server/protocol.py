@@ -25,7 +25,7 @@ MAX_AROUND_BODY_BYTES: Final = 512 * 1024
 MAX_PIPELINED: Final = 16
 HEAD_TIMEOUT_SECONDS: Final = 10.0
 # Whoever reads looks at a clock of its own, which may have begun a moment later.
-_WAKE_AGAIN_SECONDS: Final = 0.1
+_WAKE_AGAIN_SECONDS: Final = 0.1  # no bound: when a reader is woken up, once the time for a body is over
 
 
 class _HeadTooLargeError(ValueError):

@@ -21,8 +21,8 @@ IAM_PATIENCE_SECONDS: Final = 1.5
 # A shared budget that uses up the patience of a call is not asked for this time.
 DISBELIEVED_SECONDS: Final = 30.0
 # The first pause between two looks; each one is twice as long as the one before, up to the last.
-_FIRST_PAUSE_SECONDS: Final = 0.02
-_LAST_PAUSE_SECONDS: Final = 0.25
+_FIRST_PAUSE_SECONDS: Final = 0.02  # no bound: how often a waiting replica looks at first
+_LAST_PAUSE_SECONDS: Final = 0.25  # no bound: how often it looks later
 
 _Answer = TypeVar("_Answer")
 _Read = Callable[[Opened], _Answer | None]

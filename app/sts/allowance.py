@@ -16,7 +16,7 @@ MIN_ALLOWED: Final = 256
 # quarter of the new keys are real, the queue keeps its length. 17 rejected keys in a row shorten 32,768 places to 256, and
 # 6 keys that STS vouches for restore them.
 _REJECTED: Final = 3 / 4
-_VOUCHED: Final = 1 / _REJECTED**3
+_VOUCHED: Final = 1 / _REJECTED**3  # no bound: how fast a short queue becomes long again
 # At most so many accounts with a shorter queue are remembered. Beyond, the one that was added first is forgotten.
 MAX_RESTRICTED: Final = 10_000
 

@@ -203,7 +203,7 @@ def test_a_flood_of_silent_connections_keeps_nobody_out(run: Run) -> None:
 def test_handshakes_that_do_not_go_on_keep_nobody_out(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(server, "MAX_HANDSHAKES", 2)
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
