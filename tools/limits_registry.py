@@ -16,7 +16,8 @@ from app.agent import schedule as agent_schedule
 from app.api import authenticate, call_bounds, caller_guard, known_calls, metrics_page, schemas
 from app.aws import exchange as aws_exchange
 from app.aws import own_credentials
-from app.calls import call_order, call_queue, next_upstream, outcomes, waiting_decisions, waiting_places
+from app.calls import call_queue, next_upstream, outcomes, waiting_decisions, waiting_places
+from app.calls import limits as call_limits
 from app.core import credential, request_policy, role_tags, strict_json
 from app.http import http1 as http_http1
 from app.http import pool as http_pool
@@ -373,7 +374,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("one call, with both attempts", seconds(sts_upstream.STS_CALL_SECONDS), "`sts_unavailable`"),
         (
             "accounts and regions with a budget of their own",
-            count(call_order.MAX_BUDGETS),
+            count(call_limits.MAX_BUDGETS),
             "those that nobody uses are forgotten",
         ),
         (
@@ -422,7 +423,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             f"{count(waiting_decisions.TOLD_AT_ONCE)}, or as many as take half of the turn's time",
             "the others in the next turns",
         ),
-        ("hosts whose failures are counted", count(call_order.MAX_CIRCUITS), "those that nobody uses are forgotten"),
+        ("hosts whose failures are counted", count(call_limits.MAX_CIRCUITS), "those that nobody uses are forgotten"),
         (
             "connections that are kept, over all hosts",
             f"{count(http_pool.MAX_CONNECTIONS)}; those in use are bounded by the calls",
@@ -487,7 +488,11 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "one after the other",
         ),
         ("an account whose policy does not allow it", f"asked again after {seconds(prefetch.DENIED_SECONDS)}", ""),
-        ("accounts whose failures are counted", count(call_order.MAX_CIRCUITS), "those that nobody uses are forgotten"),
+        (
+            "accounts whose failures are counted",
+            count(call_limits.MAX_CIRCUITS),
+            "those that nobody uses are forgotten",
+        ),
         (
             "failures in a row that open the circuit of an account",
             count(iam_calls.IAM_FAILURES),

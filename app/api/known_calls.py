@@ -34,8 +34,9 @@ class _Call(NamedTuple):
 class KnownCalls:
     """Reads bodies, and remembers what those say that come again."""
 
-    def __init__(self, credentials: KnownTexts) -> None:
+    def __init__(self, credentials: KnownTexts, *, max_calls: int = MAX_CALLS) -> None:
         self._credentials = credentials
+        self._max_calls = max_calls
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
         self._shared: dict[Hashable, Mapping[str, Any]] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
@@ -68,7 +69,7 @@ class KnownCalls:
             return credential, asserted
         if asserted is not None and _count_characters(asserted) > MAX_KEPT_CHARACTERS:
             return credential, asserted
-        if len(self._calls) >= MAX_CALLS:
+        if len(self._calls) >= self._max_calls:
             self._calls.popitem(last=False)
         self._calls[key] = _Call(credential.key, None if asserted is None else self._share_maps(asserted))
         return credential, asserted

@@ -32,14 +32,16 @@ _Found = tuple[Credentials, ReadOnlyCredentials]
 class OwnCredentials:
     """Found when they are asked for first. Belongs to one event loop."""
 
-    def __init__(self, region: str, timer: Timer = time.monotonic) -> None:
+    def __init__(self, region: str, timer: Timer = time.monotonic, *, find_seconds: float = FIND_SECONDS) -> None:
         """Find nothing yet.
 
         Args:
             region: whose STS a web identity is exchanged at; botocore itself reads AWS_DEFAULT_REGION alone.
             timer: seconds of a monotonic clock.
+            find_seconds: how long a caller waits where there are none.
         """
         self._region = region
+        self._find_seconds = find_seconds
         self._timer = timer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._source: Credentials | None = None
@@ -83,7 +85,7 @@ class OwnCredentials:
 
     async def _wait(self, deadline: float) -> ReadOnlyCredentials:
         loop = asyncio.get_running_loop()
-        until = loop.time() + FIND_SECONDS
+        until = loop.time() + self._find_seconds
         try:
             async with asyncio.timeout_at(min(deadline, until)):
                 return (await asyncio.shield(self._find()))[1]

@@ -5,7 +5,6 @@ The signer is botocore's. What is not botocore's: the parameters, of which there
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, Final
@@ -23,6 +22,7 @@ from app.core.sts_documents import read_error_code
 from app.http.http1 import MAX_REPLY_BYTES, HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
+from app.local.clock import Clock, utc_now
 
 _API_VERSIONS: Final[Mapping[ServiceName, str]] = {"iam": "2010-05-08", "sts": "2011-06-15"}
 _NAMES: Final[Mapping[ServiceName, str]] = {"iam": "IAM", "sts": "STS"}
@@ -67,8 +67,9 @@ class RefusedError(Exception):
 class SignedQueries:
     """Asks one service with credentials of the service's own, or of a role that it has assumed (I25)."""
 
-    def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions) -> None:
-        """Ask an endpoint over a pool of connections."""
+    def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions, clock: Clock = utc_now) -> None:
+        """Ask an endpoint over a pool of connections; the clock dates the signatures."""
+        self._clock = clock
         self._endpoint = endpoint
         self._origin = Origin.of(endpoint.url)
         self._host = endpoint.url.partition("://")[2]
@@ -106,7 +107,7 @@ class SignedQueries:
         Key, string to sign and signature are botocore's. The canonical request is written here, since every call has the
         same few headers: with botocore's general way a signature takes two to three times as long.
         """
-        moment = datetime.now(UTC).strftime(SIGV4_TIMESTAMP)
+        moment = self._clock().strftime(SIGV4_TIMESTAMP)
         signed = {"content-type": _FORM, "host": self._host, "x-amz-date": moment}
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token

@@ -53,19 +53,31 @@ class Origin(NamedTuple):
 class HttpPool:
     """Open connections by origin. The one that was used last is used next, so that those that are not needed grow old."""
 
-    def __init__(self, context: ssl.SSLContext, *, proxy_url: str | None = None, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        proxy_url: str | None = None,
+        connect_timeout: float,
+        idle_seconds: float = IDLE_SECONDS,
+        max_kept: int = MAX_CONNECTIONS,
+    ) -> None:
         """Begin; call it inside the event loop.
 
         Args:
             context: verifies whoever is spoken to over TLS.
             proxy_url: every connection goes through this proxy, in a tunnel.
             connect_timeout: seconds for DNS, TCP, the tunnel and TLS.
+            idle_seconds: for which an unused connection is kept.
+            max_kept: number of unused connections that are kept, over all origins.
         """
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._proxy = None if proxy_url is None else Origin.of(proxy_url)
         self._proxy_authorization = None if proxy_url is None else _basic(proxy_url)
         self._connect_timeout = connect_timeout
+        self._idle_seconds = idle_seconds
+        self._max_kept = max_kept
         self._idle: dict[Origin, deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._addresses: TtlCache[list[str]] = TtlCache(MAX_NAMES, time.monotonic)
@@ -128,7 +140,7 @@ class HttpPool:
         connection.idle_since = self._loop.time()
         kept = self._idle.setdefault(origin, deque())
         kept.append(connection)
-        if sum(map(len, self._idle.values())) > MAX_CONNECTIONS:
+        if sum(map(len, self._idle.values())) > self._max_kept:
             # The longest unused one of all hosts: credentials name the host, and there are more than a hundred.
             oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
             oldest.popleft().close()
@@ -196,7 +208,7 @@ class HttpPool:
         for connection in [connection for connection in self._busy if connection.due <= now]:
             connection.fail(TimeoutError())
         for origin, kept in list(self._idle.items()):
-            while kept and (kept[0].idle_since + IDLE_SECONDS <= now or not kept[0].is_reusable):
+            while kept and (kept[0].idle_since + self._idle_seconds <= now or not kept[0].is_reusable):
                 kept.popleft().close()
             if not kept:
                 del self._idle[origin]

@@ -22,6 +22,7 @@ from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.access import IamAccess, IamOptions, NoReaderRoleError
 from app.iam.role_cache import is_of
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
@@ -47,12 +48,27 @@ _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 class IamRoles:
     """The `RoleSource` that asks IAM itself."""
 
-    def __init__(self, options: IamOptions, pool: HttpPool, network: NetworkOptions, metrics: Metrics) -> None:
-        """Ask over a pool of connections; call it inside the event loop, and `close` at the end."""
+    def __init__(
+        self,
+        options: IamOptions,
+        pool: HttpPool,
+        network: NetworkOptions,
+        metrics: Metrics,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        """Ask over a pool of connections; call it inside the event loop, and `close` at the end.
+
+        Args:
+            options: how IAM is reached, and as whom.
+            pool: the connections.
+            network: the time for connections and attempts.
+            metrics: count the calls.
+            timer: seconds of a monotonic clock, for what is remembered.
+        """
         self._options = options
         self._network = network
         self._metrics = metrics
-        self._access = IamAccess(options, pool, network)
+        self._access = IamAccess(options, pool, network, timer)
         self._iam = SignedQueries(options.iam, pool, network)
 
     def close(self) -> None:

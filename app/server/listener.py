@@ -61,6 +61,8 @@ class Listener:
         most: int,
         find_idle: Callable[[], Iterable[Connection]] = tuple,
         most_beginning: int = MAX_CONNECTIONS,
+        *,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         """Begin to accept, in the running event loop.
 
@@ -73,6 +75,7 @@ class Listener:
             most: the limit of connections. For a further one an idle one is closed, or it waits in the kernel's backlog.
             find_idle: returns some idle connections, in the order to close them; called at most once a pause.
             most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest.
+            pause_seconds: in accepting, and between two looks for idle connections.
         """
         self._listening = listening
         self._begin = begin
@@ -82,6 +85,7 @@ class Listener:
         self._idle: Iterator[Connection] = iter(())
         self._find_idle_at = -math.inf
         self._most_beginning = most_beginning
+        self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
         # In the order in which they began.
         self._beginning: dict[asyncio.Task[object], None] = {}
@@ -109,7 +113,7 @@ class Listener:
     def _rest(self, why: str) -> None:
         """Look away for a moment: the waiting connections would wake the loop up all the time."""
         self._loop.remove_reader(self._listening)
-        self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        self._pause = self._loop.call_later(self._pause_seconds, self._go_on)
         if self._may_log():
             get_logger().warning("not accepting", problem=why)
 
@@ -123,7 +127,7 @@ class Listener:
     def _next_idle(self) -> Connection | None:
         """Return an idle connection to close. Each pause allows only a few, since closing and accepting delays callers."""
         if self._loop.time() >= self._find_idle_at:
-            self._find_idle_at = self._loop.time() + PAUSE_SECONDS
+            self._find_idle_at = self._loop.time() + self._pause_seconds
             self._idle = iter(self._find_idle())
         # A call may have come over one since it was found, or it may be closed.
         return next((connection for connection in self._idle if connection.idleness is not None), None)

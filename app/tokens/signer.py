@@ -53,12 +53,16 @@ class TokenOptions:
         validity: seconds from issue to expiry.
         with_names: hold data planes to the name that they give.
         default_zone: of zone proxies whose role and own words name none.
+        max_sessions: number of sessions whose tokens can be given again.
+        max_signatures: number of signatures under way.
     """
 
     audience: str
     validity: int
     with_names: bool = False
     default_zone: str | None = None
+    max_sessions: int = MAX_REUSABLE_TOKENS
+    max_signatures: int = MAX_SIGNATURES
 
 
 class SigningIssuer:
@@ -78,7 +82,7 @@ class SigningIssuer:
         self._clock = clock
         self._timer = timer
         self._seen: SigningKeys | None = None
-        self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(MAX_REUSABLE_TOKENS, timer)
+        self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(options.max_sessions, timer)
         # None: the time of whoever asked for it was over before its turn came.
         self._single_flight: SingleFlight[IssuedToken | None] = SingleFlight()
         self._under_way: Counter[tuple[str, str]] = Counter()
@@ -91,7 +95,7 @@ class SigningIssuer:
 
     def forget(self) -> None:
         """Sign anew for everybody from now on: a token of before may have been revoked."""
-        self._reusable = TtlCache(MAX_REUSABLE_TOKENS, self._timer)
+        self._reusable = TtlCache(self._options.max_sessions, self._timer)
 
     async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
         """Return the token that was presented, a young one of the same subject, or a fresh one.
@@ -139,8 +143,9 @@ class SigningIssuer:
             # It was another one's, whose time was over: once more, with the time of this one.
 
     def _take_room(self, subject: TokenSubject) -> None:
-        if len(self._single_flight) >= MAX_SIGNATURES:
-            raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES} signatures are under way")
+        most = self._options.max_signatures
+        if len(self._single_flight) >= most:
+            raise UpstreamError(Reason.OVERLOADED, f"{most} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
         self._under_way[_role_of(subject)] += 1  # at once, and not when its task begins; that gives it back

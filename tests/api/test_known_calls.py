@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api import known_calls
 from app.api.call_bounds import MAX_VALUES_OF_A_TAG
 from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
@@ -33,10 +32,10 @@ def body(credential: str = "a credential", **proxy: Any) -> bytes:
 class Memory:
     """Known credentials whose time the test moves, and the calls above them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **bounds: int) -> None:
         self.passed = 0.0
         self.credentials = KnownCredentials(lambda: NOW, lambda: self.passed)
-        self.calls = KnownCalls(self.credentials)
+        self.calls = KnownCalls(self.credentials, **bounds)
 
     def read_as_new(self, text: bytes) -> tuple[str, ProxyAssertion | None]:
         credential, claimed = self.calls.read(text)
@@ -150,10 +149,8 @@ def test_a_malformed_body_is_refused_each_time(memory: Memory, text: bytes) -> N
             memory.calls.read(text)
 
 
-def test_the_calls_are_bounded_and_the_least_recently_used_goes(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known_calls, "MAX_CALLS", 3)
+def test_the_calls_are_bounded_and_the_least_recently_used_goes() -> None:
+    memory = Memory(max_calls=3)
     memory.know_the_credential()
     for number in range(10):
         memory.calls.read(body(name="used"))

@@ -18,9 +18,9 @@ from app.core.forwarding import ValidatedRequest
 from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
 from app.emulator.identities import new_access_key_id
-from app.sts import allowance
 from app.sts import calls as sts_calls
 from app.sts import upstream as sts_upstream
+from app.sts.allowance import MIN_ALLOWED
 from app.sts.upstream import request_digest
 from tests.support.ports import Sts, Time, new_trail
 from tests.support.signing import FORMS, NOW, Recipe, endpoint_of, judge, make_policy
@@ -374,9 +374,8 @@ def test_a_queued_call_keeps_its_request_once_and_little_else() -> None:
     assert run_in_virtual_time(scene()) <= 1_300
 
 
-def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue() -> None:
     """A real new task of that account waits behind few invented keys, and what finds no place is not even judged."""
-    monkeypatch.setattr(allowance, "MIN_ALLOWED", 20)
 
     async def scene() -> None:
         sts = Sts(error=AuthenticationError(Reason.STS_REJECTED, "seen"))
@@ -384,7 +383,7 @@ def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue(monkeypatch:
         for _ in range(10):
             await asyncio.gather(*(caller.refused(new_key()) for _ in range(100)))
         sts.released = asyncio.Event()
-        flood = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(200)]
+        flood = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(2 * MIN_ALLOWED)]
         await settle()
         judged = caller.judged
         assert (await caller.refused(new_key())).reason is Reason.OVERLOADED
