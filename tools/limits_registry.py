@@ -358,7 +358,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "calls that wait, of all other keys",
-            f"{count(sts_calls.STS_NEW_QUEUED)}, some 3 KiB each",
+            f"{count(sts_calls.STS_NEW_QUEUED)}, some 2.5 KB each with session tokens of 1,000 characters",
             "the same; calls that no decision waits for lose their places first",
         ),
         (

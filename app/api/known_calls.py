@@ -7,7 +7,6 @@ with others takes no place here, and nothing is held of the credential but the k
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -34,11 +33,12 @@ class _Call(NamedTuple):
 class KnownCalls:
     """Reads bodies, and remembers what those say that come again."""
 
-    def __init__(self, credentials: KnownTexts, *, max_calls: int = MAX_CALLS) -> None:
+    def __init__(self, credentials: KnownTexts, *, max_calls: int = MAX_CALLS, max_shared: int = MAX_SHARED) -> None:
         self._credentials = credentials
         self._max_calls = max_calls
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
-        self._shared: dict[Hashable, Mapping[str, Any]] = {}
+        self._max_shared = max_shared
+        self._shared: dict[tuple[Any, ...], Any] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class KnownCalls:
 
     def _share_maps(self, asserted: ProxyAssertion) -> ProxyAssertion:
         """Replace tags and labels by the equal ones of another call: the proxies of a service assert the same."""
-        if len(self._shared) >= MAX_SHARED:
+        if len(self._shared) >= self._max_shared:
             self._shared.clear()
         tags, labels = asserted.tags, asserted.labels
         return replace(

@@ -82,8 +82,8 @@ def test_proxies_that_assert_the_same_share_it_in_memory(memory: Memory) -> None
     assert first.labels is second.labels
 
 
-def test_what_is_shared_is_bounded(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_calls, "MAX_SHARED", 2)
+def test_calls_that_share_little_are_read_as_ever() -> None:
+    memory = Memory(max_shared=2)
     memory.know_the_credential()
     for number in range(8):
         text = body(tags={"kuma.io/service": [f"web-{number}"]})
