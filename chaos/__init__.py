@@ -7,5 +7,5 @@ liar       an IAM that changes its answers on the way
 row        what is promised, what was seen, and whether they agree
 sts_faults, iam_faults, hanging_accounts, accounts_faults, change, lifecycle
 the rows, by what fails
-table      all of them;  __main__: plays them and prints what came of it
+table      all of them; tests/test_chaos_rows.py plays them
 """

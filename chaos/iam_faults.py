@@ -142,6 +142,14 @@ def _unknown(stage: Stage, account: str = HOME) -> str:
     return stage.tasks.credential(account, stage.tasks.new_role(account))
 
 
+def _recovery(stage: Stage, promise: Promise, role: str, account: str = HOME) -> float | None:
+    """Return how long it took until new credentials of one role are allowed, as a sidecar tries again.
+
+    A new role for each try would measure the queue instead: calls stay queued, and go out at ``KMESH_AWSIAM_IAM_RATE``.
+    """
+    return stage.recovery(lambda: stage.tasks.credential(account, role), 3 * (promise.recovery or 0))
+
+
 def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
     def play(stage: Stage, promise: Promise) -> Seen:
         known = stage.known()
@@ -152,7 +160,7 @@ def _play(kind: FaultKind) -> Callable[[Stage, Promise], Seen]:
         seen.expect(answer.allowed, f"a known role was answered {answer.outcome}")
         seen.expect(answer.seconds < promise.within, f"a known role took {answer.seconds:.1f} s")
         stage.emulator.faults.clear()
-        seen.recovered = stage.recovery(lambda: _unknown(stage), 3 * (promise.recovery or 0))
+        seen.recovered = _recovery(stage, promise, stage.tasks.new_role())
         return seen
 
     return play
@@ -163,8 +171,9 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
     time.sleep(ROLE_TTL)
     stage.emulator.faults.iam.inject(FaultKind.HANG)
     # The first ones wait for IAM, those behind them in the queue; then it is open.
-    seen = Seen(stage.caller.ask_all(_unknown(stage) for _ in range(IAM_FAILURES)))
-    at_once = stage.caller.ask_all(_unknown(stage) for _ in range(20))
+    roles = [stage.tasks.new_role() for _ in range(IAM_FAILURES)]
+    seen = Seen(stage.caller.ask_all(stage.tasks.credential(HOME, role) for role in roles))
+    at_once = stage.caller.ask_all(stage.tasks.credential(HOME, role) for role in 5 * roles)
     slow = [answer for answer in at_once if answer.seconds > _AT_ONCE_SECONDS]
     seen.expect(len(slow) <= 1, f"the breaker did not open: {len(slow)} of {len(at_once)} calls waited")
     answer = stage.caller.ask(known)
@@ -172,7 +181,7 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
     seen.expect(answer.seconds < promise.within, f"a known role took {answer.seconds:.1f} s")
     seen.answers += at_once
     stage.emulator.faults.clear()
-    seen.recovered = stage.recovery(lambda: _unknown(stage), 3 * (promise.recovery or 0))
+    seen.recovered = _recovery(stage, promise, stage.tasks.new_role())
     return seen
 
 
@@ -234,18 +243,20 @@ def _faulty_accounts(
     def play(stage: Stage, promise: Promise) -> Seen:
         for account in others:
             stage.known(account)
+        # The sidecars of a few roles try again and again. Calls for more roles would queue for longer than the fault.
+        roles = [(account, stage.tasks.new_role(account)) for account in faulty for _ in range(_WAVE)]
         stage.emulator.faults.iam.drip_interval = 1.0
         for account in faulty:
             stage.emulator.faults.iam.inject(kind, account=account)
         seen, started = Seen(), time.monotonic()
         while time.monotonic() - started < seconds:
-            answers = stage.caller.ask_all(_unknown(stage, account) for account in faulty for _ in range(_WAVE))
+            answers = stage.caller.ask_all(stage.tasks.credential(*role) for role in roles)
             outcomes = {answer.outcome for answer in answers} - {UNAVAILABLE, OVERLOADED}
             seen.expect(not outcomes, f"a faulty account was answered {', '.join(outcomes)}")
             seen.answers += stage.caller.ask_all(_unknown(stage, account) for account in others)
             time.sleep(_PAUSE)
         stage.emulator.faults.clear()
-        seen.recovered = stage.recovery(lambda: _unknown(stage, faulty[0]), 3 * (promise.recovery or 0))
+        seen.recovered = _recovery(stage, promise, roles[0][1], faulty[0])
         return seen
 
     return play

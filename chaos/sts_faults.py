@@ -31,8 +31,8 @@ _QUICK_SECONDS: Final = 1.5
 # What orchestrators give a probe by default (ECS: 5 s).
 _PROBE_SECONDS: Final = 5.0
 _MEMORY_MB: Final = 30.0
-# A waiting decision takes some 20 KiB.
-_STORM_MEMORY_MB: Final = 100.0
+# A waiting decision takes some 20 KiB, and its connection a few more.
+_STORM_MEMORY_MB: Final = _STORM * 25 * 1024 / 1e6
 _TASK: Final = 400
 
 _OUTCOMES: Final = {

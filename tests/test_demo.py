@@ -1,23 +1,25 @@
 """``demo``: what a newcomer runs first."""
 
+import io
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 
-from app.cli.demo import Table
+import pytest
+from rich.console import Console
+
 from app.core.reasons import EXPLANATIONS, Reason
-from app.demo.kuma import CHECKS
 from app.demo.sidecars import SIDECARS, Sidecar
+from app.demo.table import DecisionTable
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, Done, clean_environment, run_program, stop_group
 
 
-def run_demo(before: str = "pass", *options: str) -> Done:
+def run_demo(before: str = "pass") -> Done:
     """Run the demo in lines long enough to hold each text unbroken, after some Python of the test's own."""
-    script = (
-        f"from app.cli import main; from app.demo import kuma, sidecars, stage; {before}; main(['demo', *{options!r}])"
-    )
+    script = f"from app.cli import main; from app.demo import sidecars, stage; {before}; main(['demo'])"
     variables = {"COLUMNS": "1000", "AWS_REGION": "mars-1", "KMESH_AWSIAM_TYPO": "x"}  # nobody's business here
     return run_program(sys.executable, "-c", script, **variables)
 
@@ -59,10 +61,35 @@ def test_it_plays_what_the_issue_asks_for() -> None:
     assert len({sidecar.account for sidecar in SIDECARS if sidecar.expected is None}) == 2
 
 
-def test_it_is_a_table_of_at_most_the_terminals_width() -> None:
-    table = Table(100)
-    rows = [*table.head(), *table.row(1, "denied", "who\nwhat " * 40, "why " * 60)]
-    assert max(len(re.sub("\x1b\\[[0-9;]*m", "", row)) for row in rows) <= 100
+def printed_table(variables: Mapping[str, str], *, is_terminal: bool = False) -> str:
+    """Print one long row to a console of 80 characters."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=80,
+        force_terminal=is_terminal,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        _environ={"TERM": "xterm-256color", **variables},
+    )
+    table = DecisionTable(console)
+    table.print_head()
+    table.print_row("denied", "who\nwhat [bold] " * 40, "why:smile: " * 30 + "x" * 200)
+    return out.getvalue()
+
+
+def test_it_is_a_table_of_at_most_80_characters_that_loses_none_of_the_text() -> None:
+    text = printed_table({})
+    assert max(len(line) for line in text.splitlines()) == 80
+    assert (text.count("what [bold]"), text.count("x")) == (40, 200)
+    assert text.count("why:smile:") == 30
+
+
+@pytest.mark.parametrize(("variables", "has_colors"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_no_color_is_set(variables: dict[str, str], has_colors: bool) -> None:  # noqa: FBT001
+    assert ("\x1b[" in printed_table(variables, is_terminal=True)) is has_colors
+    assert "\x1b[" not in printed_table(variables)
 
 
 def test_a_decision_that_is_not_the_expected_one_is_a_failure() -> None:
@@ -101,52 +128,3 @@ def test_sigterm_ends_the_service_too() -> None:
         finally:
             stop_group(process)
     assert process.returncode == 128 + signal.SIGTERM
-
-
-def run_demo_kuma(before: str = "pass") -> Done:
-    return run_demo(before, "--kuma")
-
-
-def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone() -> None:
-    done = run_demo_kuma()
-    assert done.status == 0, done.out + done.err
-    assert done.out.endswith(f"{len(CHECKS)} checks: {len(CHECKS)} as expected, 0 not\n")
-    assert "UNEXPECTED" not in done.out
-    lines = done.out.splitlines()
-    for number, check in enumerate(CHECKS, start=1):
-        row = next(line for line in lines if re.match(rf" ?{number}  ", line))
-        assert check.title in row
-        assert f"  {check.verdict:9}  " in row
-        assert check.because in row
-    # And the configuration, as the control plane reads it.
-    for text in ("dpProxy:", "type: dpToken", "zoneProxy:", "type: zoneToken", "-----BEGIN RSA PUBLIC KEY-----"):
-        assert text in done.out
-    assert "PRIVATE" not in done.out + done.err
-
-
-def test_it_shows_what_the_issue_asks_for() -> None:
-    refused = {check.because for check in CHECKS if check.verdict == "refused"}
-    assert {"mesh", "kuma.io/service", "no signing key"} <= refused
-    assert {check.verdict for check in CHECKS} == {"allowed", "denied", "accepted", "refused"}
-
-
-def test_a_check_that_does_not_come_as_it_must_is_a_failure() -> None:
-    done = run_demo_kuma(
-        "from dataclasses import replace; first, second, *rest = kuma.CHECKS; "
-        "kuma.CHECKS = (first, replace(second, verdict='refused'), replace(second, because='something else'))"
-    )
-    assert done.status == 1
-    assert done.out.count("UNEXPECTED, not ") == 2
-    assert done.out.endswith("3 checks: 1 as expected, 2 not\n")
-
-
-def test_a_control_plane_that_knows_another_key_takes_no_token() -> None:
-    """Or the validator would accept whatever it is shown."""
-    done = run_demo_kuma(
-        "from pathlib import Path; make = kuma.make_keys; import tempfile; other = tempfile.mkdtemp(); "
-        "from dataclasses import replace; "
-        "kuma.make_keys = lambda folder: replace(make(folder), configuration=make(Path(other)).configuration)"
-    )
-    assert done.status == 1
-    assert "UNEXPECTED, not accepted" in done.out
-    assert "there is no signing key with KID" in done.out

@@ -3,7 +3,7 @@
 import functools
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,8 @@ from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 from tests.support.world import NEW_GENERATION, OLD_GENERATION
-from tools.settings_tables import write_tables
+from tools import limits_tables, settings_tables
+from tools.generated_tables import write_tables
 
 ROOT: Final = Path(__file__).parents[1]
 REFERENCE: Final = ROOT / "docs" / "reference"
@@ -35,6 +36,7 @@ _LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 Row = dict[str, str]
+RowsOf = Callable[[str], list[tuple[str, ...]]]
 
 
 @functools.cache
@@ -92,14 +94,30 @@ def test_every_setting_has_a_meaning() -> None:
     assert all(row["Meaning"] for row in settings_rows().values())
 
 
-def test_the_tables_of_the_settings_are_up_to_date() -> None:
-    """After a change of the settings: ``make docs``."""
-    assert write_tables(page("configuration.md")) == page("configuration.md")
+GENERATED: Final[dict[str, RowsOf]] = {
+    "configuration.md": settings_tables.rows_of,
+    "limits.md": limits_tables.rows_of,
+}
 
 
-def test_every_table_of_settings_is_written_from_them() -> None:
-    emptied = re.sub(r"^\|.*\n", "", page("configuration.md"), flags=re.MULTILINE)
-    assert list(tables(write_tables(emptied), "Variable")) == list(tables(page("configuration.md"), "Variable"))
+@pytest.mark.parametrize(("name", "rows_of"), GENERATED.items())
+def test_generated_tables_are_up_to_date(name: str, rows_of: RowsOf) -> None:
+    """After a change of a setting or of a bound: ``make docs``."""
+    assert write_tables(page(name), rows_of) == page(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "first_column"), [("configuration.md", "Variable"), ("limits.md", "What"), ("limits.md", "Reason")]
+)
+def test_every_table_of_this_kind_is_generated(name: str, first_column: str) -> None:
+    emptied = re.sub(r"^\|.*\n", "", page(name), flags=re.MULTILINE)
+    written = write_tables(emptied, GENERATED[name])
+    assert list(tables(written, first_column)) == list(tables(page(name), first_column))
+
+
+def test_a_table_of_an_unknown_name_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        write_tables("<!-- make docs: Nothing -->\n\n", limits_tables.rows_of)
 
 
 def test_settings_that_pages_name_exist() -> None:

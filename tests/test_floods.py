@@ -5,15 +5,17 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
+from app import service as service_module
 from app.core.base64_text import decode_base64url
 from app.emulator import FaultKind
 from app.emulator.identities import new_access_key_id
-from app.sts import known_credentials
+from app.sts.known_credentials import KnownCredentials
 from tests.conftest import StartService
 from tests.support.service import AUTHENTICATE, RunningService
 from tests.support.signing import base64url
@@ -118,7 +120,7 @@ async def test_credentials_of_roles_that_are_no_proxies_evict_none_that_was_appr
     aws: Aws, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """I20: STS vouches for every role of a listed account, and its owner can sign as often as they like."""
-    monkeypatch.setattr(known_credentials, "MAX_KNOWN", 4)
+    monkeypatch.setattr(service_module, "KnownCredentials", partial(KnownCredentials, max_known=4))
     untagged = recipe_of(aws.session_of(aws.add_role(tags={})))
     approved = aws.credential()
     async with start_service() as service:

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
-from app.demo.kuma_validator import DataplaneResource, RefusedError
+from demos.kuma.validator import DataplaneResource, RefusedError
 from tests.conftest import StartService
 from tests.support.keys import KeyFiles, rsa_key
 from tests.support.service import RunningService

@@ -30,8 +30,8 @@ from tests.support.world import (
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for credentials again at once."""
-    monkeypatch.setattr(preparation, "_FIRST_RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(preparation, "_LAST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(preparation, "FIRST_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(preparation, "LAST_RETRY_SECONDS", 0.01)
 
 
 def client_of(service: Service) -> httpx.AsyncClient:

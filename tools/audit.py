@@ -16,7 +16,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -81,7 +81,7 @@ def ask(service: str, osv_url: str | None) -> Answer:
     return read(done.stdout, done.stderr)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], ask: Callable[[str, str | None], Answer] = ask) -> int:
     """Ask, report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="make audit", description="Look for known vulnerabilities in what is pinned.")
     parser.add_argument("--service", action="append", choices=["pypi", "osv", "esms"], help="whom to ask, in turn")

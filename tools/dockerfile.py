@@ -5,8 +5,10 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
+
+from pathspec import PathSpec
 
 
 class DockerfileError(Exception):
@@ -97,22 +99,13 @@ class DockerIgnore:
     """The patterns of a .dockerignore: the last one that fits a path, or a folder that it is in, decides."""
 
     def __init__(self, text: str) -> None:
-        lines = [line.strip() for line in text.splitlines()]
-        self._rules = [
-            (not line.startswith("!"), _pattern(line.removeprefix("!").strip().strip("/")))
-            for line in lines
-            if line and not line.startswith("#")
-        ]
+        # .gitignore's patterns, each in the root and for all that is below.
+        rules = (_anchored(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#"))
+        self._spec = PathSpec.from_lines("gitignore", [line for rule in rules for line in (rule, f"{rule}/**")])
 
     def ignores(self, path: str) -> bool:
         """Tell whether a path, relative to the context, is kept from the build."""
-        pure = PurePosixPath(path)
-        candidates = [str(pure), *(str(parent) for parent in pure.parents if parent.name)]
-        verdict = False
-        for ignore, pattern in self._rules:
-            if any(pattern.fullmatch(candidate) for candidate in candidates):
-                verdict = ignore
-        return verdict
+        return self._spec.match_file(path)
 
     def sent(self, context: Path, source: str) -> list[str]:
         """Return the files that a COPY of this file or folder sees, relative to the context, in order."""
@@ -124,9 +117,5 @@ class DockerIgnore:
         return sorted(path for path in paths if not self.ignores(path))
 
 
-_PIECES = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", text)
-    return re.compile("".join(_PIECES.get(at) or (at if at.startswith("[") else re.escape(at)) for at in pieces))
+def _anchored(pattern: str) -> str:
+    return re.sub(r"^(!?)\s*/*(.*?)/*$", r"\1/\2", pattern)

@@ -260,22 +260,22 @@ def _serve(closed: Closed, image: Image, folder: Path) -> Iterator[str]:
             yield f"{image.stop_signal}: exit status 0 after {time.monotonic() - start:.1f} s"
 
 
-def wait_for_end(process: subprocess.Popen[bytes], name: str) -> None:
+def wait_for_end(process: subprocess.Popen[bytes], name: str, seconds: float = START_SECONDS) -> None:
     """Wait for a process that was told to stop, and see that it ends well."""
     try:
-        output, _ = process.communicate(timeout=START_SECONDS)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise StepsError(f"{name} did not end it in {START_SECONDS} s") from None
+        raise StepsError(f"{name} did not end it in {seconds} s") from None
     if process.returncode:
         raise StepsError(f"{name} ended it with {process.returncode}:\n{output.decode()}")
 
 
-def wait_for_line(process: subprocess.Popen[bytes], wanted: str) -> str:
+def wait_for_line(process: subprocess.Popen[bytes], wanted: str, seconds: float = START_SECONDS) -> str:
     """Wait for the line that holds some words."""
     if process.stdout is None:
         raise StepsError("no output to read")
     seen = b""
-    end = time.monotonic() + START_SECONDS
+    end = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while selector.select(end - time.monotonic()):

@@ -1,38 +1,35 @@
 """Write the tables of docs/reference/configuration.md out of the settings: ``make docs``.
 
-A comment in the page names the group of settings whose table follows. The text around the tables is written by hand.
+A comment in the page names the group of settings whose table follows.
 
 Usage: python -m tools.settings_tables
 """
 
-import re
 from pathlib import Path
 from typing import Final
 
 from app.settings.environment import Settings, shown
 from app.settings.parsing import SettingsGroup, variable_of
+from tools.generated_tables import write_tables
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
-_TABLE: Final = re.compile(r"(?<=^<!-- make docs: )(\w+)( -->\n\n)(?:\|.*\n)*", re.MULTILINE)
 
 
-def write_tables(page: str) -> str:
-    """Return the page with the current tables.
+def rows_of(group_name: str) -> list[tuple[str, ...]]:
+    """Return the rows of a group of settings, the head first.
 
     Raises:
-        KeyError: a comment names no group of settings.
+        KeyError: there is no such group.
     """
-    return _TABLE.sub(lambda found: f"{found[1]}{found[2]}{_table_of(found[1])}", page)
-
-
-def _table_of(group_name: str) -> str:
     group = {group.__name__: group for group in Settings.__bases__ if issubclass(group, SettingsGroup)}[group_name]
-    lines = ["| Variable | Meaning | Default |", "|---|---|---|"]
-    for name, field in group.model_fields.items():
-        meaning = str(field.description).replace("|", "\\|")
-        lines.append(f"| `{variable_of(group, name)}` | {meaning} | `{shown(name, field.default)}` |")
-    return "\n".join(lines) + "\n"
+    return [
+        ("Variable", "Meaning", "Default"),
+        *(
+            (f"`{variable_of(group, name)}`", str(field.description), f"`{shown(name, field.default)}`")
+            for name, field in group.model_fields.items()
+        ),
+    ]
 
 
 if __name__ == "__main__":
-    PAGE.write_text(write_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(write_tables(PAGE.read_text(encoding="utf-8"), rows_of), encoding="utf-8")

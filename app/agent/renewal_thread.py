@@ -21,10 +21,16 @@ class RenewalThread(threading.Thread):
 
     Args:
         monotonic: seconds of a monotonic clock; the renewals use the date and time, which can be set back.
+        look_again_seconds: after which a clock that was set is noticed at the latest.
     """
 
     def __init__(
-        self, renewals: Renewals, on_change: Callable[[], None], monotonic: Callable[[], float] = time.monotonic
+        self,
+        renewals: Renewals,
+        on_change: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        look_again_seconds: float = LOOK_AGAIN_SECONDS,
     ) -> None:
         super().__init__(name="renewal", daemon=True)
         self.renewals = renewals
@@ -32,6 +38,7 @@ class RenewalThread(threading.Thread):
         self.is_busy = threading.Lock()
         self._on_change = on_change
         self._monotonic = monotonic
+        self._look_again_seconds = look_again_seconds
         self._now = threading.Event()
         self._stopped = False
 
@@ -77,7 +84,7 @@ class RenewalThread(threading.Thread):
             by_clock, at_most = self._left(due), latest - self._monotonic()
             if min(by_clock, at_most) <= 0 or by_clock - at_most > MAX_FUTURE_SKEW.total_seconds():
                 return
-            self._now.wait(min(by_clock, at_most, LOOK_AGAIN_SECONDS))
+            self._now.wait(min(by_clock, at_most, self._look_again_seconds))
 
     def _left(self, due: datetime) -> float:
         return (due - self.renewals.clock()).total_seconds()

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from app.local.addresses import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443}
-_MAX_PORT: Final = 65535
+_MAX_PORT: Final = 65535  # no bound: what a port is
 # Only one spelling is accepted, so that the checked address is the one that is called: no user, no path, no query.
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII

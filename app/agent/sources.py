@@ -21,7 +21,7 @@ TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _URL_PATH: Final = re.compile(r"(https?://[^/\s\"']+)/[^\s\"']*")
-_MAX_TEXT_CHARS: Final = 300
+_MAX_TEXT_CHARS: Final = 300  # no bound: how much of a stranger's sentence is logged
 _OK: Final = 200
 _REQUEST_TIMEOUT: Final = 408
 _TOO_MANY_REQUESTS: Final = 429

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import __version__
 from app.api.answer import to_response
 from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
+from app.api.metrics_page import DEFAULT_LIMITS, ScrapeLimits
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
@@ -69,6 +70,7 @@ def build_api(
     with_probes: bool,
     guard: Guard | None = None,
     tokens: TokenEndpoints | None = None,
+    scrape_limits: ScrapeLimits = DEFAULT_LIMITS,
 ) -> ASGIApp:
     """Build the application of the API's listener. It has the probes, unless they have a listener of their own.
 
@@ -91,7 +93,7 @@ def build_api(
         return to_response(await endpoint.answer(request.scope, request.receive))
 
     if with_probes:
-        add_probes(app, metrics, readiness)
+        add_probes(app, metrics, readiness, scrape_limits)
     if tokens is not None:
         _add_tokens(app, tokens)
     api = HotPath(app, endpoint, tokens)
@@ -136,10 +138,10 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         return to_response(await tokens.answer(request.scope, request.receive))
 
 
-def build_diagnostics(metrics: Metrics, readiness: Readiness) -> ASGIApp:
+def build_diagnostics(metrics: Metrics, readiness: Readiness, scrape_limits: ScrapeLimits = DEFAULT_LIMITS) -> ASGIApp:
     """Build the application of the separate listener for diagnostics."""
     app = _new_app("kuma-aws-iam diagnostics")
-    add_probes(app, metrics, readiness)
+    add_probes(app, metrics, readiness, scrape_limits)
     return app
 
 

@@ -38,7 +38,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 MAX_DECISIONS: Final = 8192
 
 # Of a Content-Length: int() refuses to read thousands of them.
-MAX_DIGITS: Final = 18
+MAX_DIGITS: Final = 18  # no bound: how a number is read; the body is bounded by its bytes
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 JSON: Final = "application/json"

@@ -27,7 +27,7 @@ MAX_MEMBERS: Final = 16
 MAX_CONTAINERS: Final = 1024
 # The limit for a body that orjson rejects and `json` reads again, for example because the credential contains half of a
 # surrogate pair.
-_MAX_VALUES_READ_TWICE: Final = 4096
+MAX_VALUES_READ_TWICE: Final = 4096
 
 # Unicode's category Cc. Neither the audit line nor Kuma's names need such a character.
 CONTROL_CHARACTERS: Final = r"\x00-\x1f\x7f-\x9f"
@@ -72,7 +72,7 @@ def _parse(body: bytes, values: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         # "from None", here and below: the error contains the body (I22).
-        if values > _MAX_VALUES_READ_TWICE:
+        if values > MAX_VALUES_READ_TWICE:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: not JSON") from None
     try:
         return parse_object(body)

@@ -7,15 +7,18 @@ takes no space here. Of the credential, only its cache key is stored.
 import hashlib
 import secrets
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from app.api.schemas import parse_call
 from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.decision.authenticator import KnownTexts
 
-# About 900 bytes each: 18 MB when full.
+# About 700 bytes each, if the proxies of a service assert the same: 14 MB when full.
 MAX_CALLS: Final = 20_000
+# Different tags and labels that calls share.
+MAX_SHARED: Final = 4_096
 # The sum of the lengths of all texts of one assertion; a usual assertion has 200. The largest possible one takes 31 KB, and
 # the owner of one approved credential could fill 620 MB with such assertions. A cached one takes at most 8 KB.
 MAX_KEPT_CHARACTERS: Final = 1024
@@ -30,9 +33,12 @@ class _Call(NamedTuple):
 class KnownCalls:
     """Reads bodies, and caches the content of those that are sent again."""
 
-    def __init__(self, credentials: KnownTexts) -> None:
+    def __init__(self, credentials: KnownTexts, *, max_calls: int = MAX_CALLS, max_shared: int = MAX_SHARED) -> None:
         self._credentials = credentials
+        self._max_calls = max_calls
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
+        self._max_shared = max_shared
+        self._shared: dict[tuple[Any, ...], Any] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
@@ -63,10 +69,21 @@ class KnownCalls:
             return credential, asserted
         if asserted is not None and _count_characters(asserted) > MAX_KEPT_CHARACTERS:
             return credential, asserted
-        if len(self._calls) >= MAX_CALLS:
+        if len(self._calls) >= self._max_calls:
             self._calls.popitem(last=False)
-        self._calls[key] = _Call(credential.key, asserted)
+        self._calls[key] = _Call(credential.key, None if asserted is None else self._share_maps(asserted))
         return credential, asserted
+
+    def _share_maps(self, asserted: ProxyAssertion) -> ProxyAssertion:
+        """Replace tags and labels by the equal ones of another call: the proxies of a service assert the same."""
+        if len(self._shared) >= self._max_shared:
+            self._shared.clear()
+        tags, labels = asserted.tags, asserted.labels
+        return replace(
+            asserted,
+            tags=self._shared.setdefault(tuple(tags.items()), tags),
+            labels=self._shared.setdefault(tuple(labels.items()), labels),
+        )
 
 
 def _count_characters(asserted: ProxyAssertion) -> int:

@@ -7,6 +7,7 @@ scraper that asks in a loop.
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
@@ -18,23 +19,40 @@ MAX_SCRAPES: Final = 64
 Page = bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapeLimits:
+    """How often the page is rendered, and for how many.
+
+    Attributes:
+        pause_seconds: between two renderings, on average.
+        max_scrapes: scrapers that may wait at once.
+    """
+
+    pause_seconds: float = PAUSE_SECONDS
+    max_scrapes: int = MAX_SCRAPES
+
+
+DEFAULT_LIMITS: Final = ScrapeLimits()
+
+
 class MetricsPage:
     """The page of ``/metrics``, for many scrapers at once."""
 
-    def __init__(self, render: Callable[[], Page]) -> None:
+    def __init__(self, render: Callable[[], Page], limits: ScrapeLimits = DEFAULT_LIMITS) -> None:
         self._render = render
+        self._limits = limits
         self._waiting: list[asyncio.Future[Page]] = []
         self._scrapes = 0
         self._due = 0.0  # the time of the next rendering if none were saved up (generic cell rate algorithm)
 
     async def read(self) -> Page | None:
         """Return the next rendering, after a second at the latest; None if too many scrapers already wait."""
-        if self._scrapes >= MAX_SCRAPES:
+        if self._scrapes >= self._limits.max_scrapes:
             return None
         loop = asyncio.get_running_loop()
         page: asyncio.Future[Page] = loop.create_future()
         if not self._waiting:
-            loop.call_at(self._due - (RENDERINGS_AT_ONCE - 1) * PAUSE_SECONDS, self._begin)
+            loop.call_at(self._due - (RENDERINGS_AT_ONCE - 1) * self._limits.pause_seconds, self._begin)
         self._waiting.append(page)
         self._scrapes += 1
         try:
@@ -53,7 +71,7 @@ class MetricsPage:
                     each.set_exception(error)
             return
         finally:
-            self._due = max(self._due, loop.time()) + PAUSE_SECONDS
+            self._due = max(self._due, loop.time()) + self._limits.pause_seconds
         self._hand_out(page, waiting)
 
     def _hand_out(self, page: Page, waiting: list[asyncio.Future[Page]]) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.api.answer import to_response
 from app.api.authenticate import request_id_of
-from app.api.metrics_page import MetricsPage
+from app.api.metrics_page import DEFAULT_LIMITS, MetricsPage, ScrapeLimits
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import Problem
 from app.core.reasons import Reason
@@ -35,7 +35,9 @@ class ReadyAnswer(BaseModel):
     )
 
 
-def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
+def add_probes(
+    app: FastAPI, metrics: Metrics, readiness: Readiness, scrape_limits: ScrapeLimits = DEFAULT_LIMITS
+) -> None:
     """Add the three routes to an application."""
     router = APIRouter(tags=["diagnostics"])
 
@@ -62,7 +64,7 @@ def add_probes(app: FastAPI, metrics: Metrics, readiness: Readiness) -> None:
         metrics.ready.set(readiness.ready)
         return metrics.expose()
 
-    page = MetricsPage(render)
+    page = MetricsPage(render, scrape_limits)
 
     @router.get(
         "/metrics",

@@ -13,7 +13,7 @@ from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
 
 _SERVER_ERRORS: Final = range(500, 600)
-_ATTEMPTS: Final = 2
+ATTEMPTS: Final = 2
 
 
 class Exchange:
@@ -59,7 +59,7 @@ class Exchange:
         seconds = seconds or self._options.total_timeout
         loop = asyncio.get_running_loop()
         had_its_time = False
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             until = loop.time() + seconds
             had_its_time |= deadline >= until
             try:

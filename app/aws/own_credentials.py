@@ -25,7 +25,7 @@ FIND_SECONDS: Final = 4.0
 # as expired.
 RENEW_PAUSE_SECONDS: Final = 10.0
 # botocore needs a quarter of a signature's time to check whether credentials are near their expiry.
-LOOK_PAUSE_SECONDS: Final = 1.0
+LOOK_PAUSE_SECONDS: Final = 1.0  # no bound: how often the end of credentials is looked at
 
 _Found = tuple[Credentials, ReadOnlyCredentials]
 
@@ -33,14 +33,16 @@ _Found = tuple[Credentials, ReadOnlyCredentials]
 class OwnCredentials:
     """Finds the service's credentials at their first use. An instance belongs to one event loop."""
 
-    def __init__(self, region: str, timer: Timer = time.monotonic) -> None:
+    def __init__(self, region: str, timer: Timer = time.monotonic, *, find_seconds: float = FIND_SECONDS) -> None:
         """Start without credentials.
 
         Args:
             region: the region whose STS exchanges a web identity; botocore by itself reads only AWS_DEFAULT_REGION.
             timer: seconds of a monotonic clock.
+            find_seconds: how long a caller waits where there are none.
         """
         self._region = region
+        self._find_seconds = find_seconds
         self._timer = timer
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="credentials")
         self._source: Credentials | None = None
@@ -84,7 +86,7 @@ class OwnCredentials:
 
     async def _wait(self, deadline: float) -> ReadOnlyCredentials:
         loop = asyncio.get_running_loop()
-        until = loop.time() + FIND_SECONDS
+        until = loop.time() + self._find_seconds
         try:
             async with asyncio.timeout_at(min(deadline, until)):
                 return (await asyncio.shield(self._find()))[1]

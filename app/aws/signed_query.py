@@ -5,7 +5,6 @@ botocore signs. This package writes the few parameters itself, and sends request
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from types import SimpleNamespace
 from typing import Any, Final
@@ -23,6 +22,7 @@ from app.core.sts_documents import read_error_code
 from app.http.http1 import MAX_REPLY_BYTES, HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
+from app.local.clock import Clock, utc_now
 
 _API_VERSIONS: Final[Mapping[ServiceName, str]] = {"iam": "2010-05-08", "sts": "2011-06-15"}
 _NAMES: Final[Mapping[ServiceName, str]] = {"iam": "IAM", "sts": "STS"}
@@ -67,8 +67,9 @@ class RefusedError(Exception):
 class SignedQueries:
     """Calls one service with the service's own credentials, or with those of a role that it has assumed (I25)."""
 
-    def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions) -> None:
-        """Make a client of an endpoint over a pool of connections."""
+    def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions, clock: Clock = utc_now) -> None:
+        """Make a client of an endpoint over a pool of connections. The clock dates the signatures."""
+        self._clock = clock
         self._endpoint = endpoint
         self._origin = Origin.of(endpoint.url)
         self._host = endpoint.url.partition("://")[2]
@@ -106,7 +107,7 @@ class SignedQueries:
         botocore computes the key, the string to sign and the signature. The canonical request is written here, because every
         call has the same few headers: botocore's general code takes two to three times as long for a signature.
         """
-        moment = datetime.now(UTC).strftime(SIGV4_TIMESTAMP)
+        moment = self._clock().strftime(SIGV4_TIMESTAMP)
         signed = {"content-type": _FORM, "host": self._host, "x-amz-date": moment}
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token

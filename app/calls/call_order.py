@@ -9,7 +9,6 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Hashable, Iterator
-from typing import Final
 
 from app.calls.budget import RETURNING, Budget, Call, Places, Priority, Queue
 from app.calls.limits import CallLimits, QueueFullError
@@ -19,9 +18,6 @@ from app.limits.circuits import Circuit
 from app.limits.rate_limiter import RateLimiter
 from app.local.clock import Timer
 
-MAX_BUDGETS: Final = 10_000
-MAX_CIRCUITS: Final = 10_000
-
 
 class CallOrder:
     """The calls to one upstream that wait or are in flight."""
@@ -29,9 +25,9 @@ class CallOrder:
     def __init__(self, limits: CallLimits, timer: Timer) -> None:
         self._limits = limits
         self._timer = timer
-        self._budgets = BoundedMap(self._new_budget, MAX_BUDGETS)
+        self._budgets = BoundedMap(self._new_budget, limits.budgets)
         self._circuits = BoundedMap(
-            lambda _key: Circuit(limits.circuit_in_flight, limits.failures_to_open), MAX_CIRCUITS
+            lambda _key: Circuit(limits.circuit_in_flight, limits.failures_to_open), limits.circuits
         )
         self._shares: tuple[QueueShare[Call], ...] = (QueueShare(limits.queued), QueueShare(limits.new_queued))
         self._all = Places(limits.total_in_flight)

@@ -40,10 +40,10 @@ from app.store.replicas import ComeAgain, ReplicaWait
 from app.telemetry.audit import get_logger
 
 # The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
-_LEAST_PAUSE_SECONDS: Final = 0.005
+_LEAST_PAUSE_SECONDS: Final = 0.005  # no bound: how exactly the rate is kept; saved turns make up for it
 # The expected time between a call's turn and its answer.
 ANSWER_SECONDS: Final = 0.25
-_BEGUN_AT_ONCE: Final = 64
+_BEGUN_AT_ONCE: Final = 64  # no bound: calls that go out in one turn of the event loop; the others do in the next
 
 _Payload = TypeVar("_Payload")
 _Answer = TypeVar("_Answer")

@@ -1,6 +1,10 @@
 """The limits on the calls to one upstream."""
 
 from dataclasses import dataclass
+from typing import Final
+
+MAX_BUDGETS: Final = 10_000
+MAX_CIRCUITS: Final = 10_000
 
 
 class QueueFullError(Exception):
@@ -32,6 +36,8 @@ class CallLimits:
         queued: known calls that wait.
         new_queued: new calls that wait.
         failures_to_open: failures in a row that open an endpoint's circuit.
+        budgets: number of budgets that are remembered; one that nobody uses is forgotten.
+        circuits: number of endpoints whose failures are counted, likewise.
     """
 
     rate: float
@@ -45,3 +51,5 @@ class CallLimits:
     queued: int
     new_queued: int
     failures_to_open: int
+    budgets: int = MAX_BUDGETS
+    circuits: int = MAX_CIRCUITS

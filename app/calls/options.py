@@ -8,7 +8,7 @@ from app.calls.waiting_places import WaitingPlaces
 from app.local.clock import Timer
 from app.store.port import Store
 
-ATTEMPT_SECONDS: Final = 4.0
+ATTEMPT_SECONDS: Final = 4.0  # no bound: a default that the service replaces with the one of its connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

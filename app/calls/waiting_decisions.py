@@ -12,7 +12,7 @@ from app.calls.upstream import Asker, Pending, tell
 TOLD_AT_ONCE: Final = 2
 # The processor time of each refusal. In a storm one turn of the event loop can take a second; then refusals may take half of
 # it.
-_ANSWER_SECONDS: Final = 0.0003
+_ANSWER_SECONDS: Final = 0.0003  # no bound: an estimate of the half of a turn that the row of `TOLD_AT_ONCE` names
 
 
 class WaitingDecisions:

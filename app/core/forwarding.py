@@ -5,7 +5,7 @@ grammar. This undid CVE-2020-16250, where the client chose the headers of the re
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,13 +27,16 @@ _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._~%-]", re.ASCII)
 class ValidatedRequest:
     """A request that passed every rule but the clock's. Still no proof of identity.
 
+    Thousands of them wait in a queue, so a value holds nothing twice: `headers` adds the constant ones when they are read.
+
     Attributes:
         form: how the credential was written; labels metrics.
         access_key_id: the client's text, a hint for limits; it decides nothing.
         endpoint: where it goes; a constant out of the closed set.
         method: ``GET`` or ``POST``.
         target: path and query, rebuilt; secret.
-        headers: every header that is sent, in order; secret.
+        audience: the value of a presigned form's audience header; None for a POST, and where no audience is signed.
+        client_headers: the headers of a POST that have the client's values, in order, Authorization last; secret.
         body: the constant body of a POST, else empty.
         signed_at: the moment of signing, by the signer's clock.
         lifetime: how long after ``signed_at`` it may be used.
@@ -44,10 +47,26 @@ class ValidatedRequest:
     endpoint: StsEndpoint
     method: str
     target: str = field(repr=False)
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    audience: str | None = field(repr=False)
+    client_headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
     signed_at: datetime
     lifetime: timedelta
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Every header that is sent, in order; secret.
+
+        Host and Content-Length are written from the endpoint and the body, signed or not: an envelope may lack both.
+        """
+        headers = [("Host", self.endpoint.host), _ACCEPT]
+        if not any(name == "user-agent" for name, _ in self.client_headers):
+            headers.append(_USER_AGENT)
+        if not self.form.is_presigned:
+            headers.append(("content-length", str(len(self.body))))
+        if self.audience is not None:
+            headers.append((self.form.audience_header, self.audience))
+        return [*headers, *self.client_headers]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,25 +75,29 @@ class ForwardableRequest:
 
     Attributes:
         request: what to send.
-        expires_at: the end of the signature's life, and so of any verdict about it.
     """
 
     request: ValidatedRequest
-    expires_at: datetime
+
+    @property
+    def expires_at(self) -> datetime:
+        """The end of the signature's life, and so of any verdict about it."""
+        return self.request.signed_at + self.request.lifetime
 
 
 def rebuild(
     request: SignedRequest, *, endpoint: StsEndpoint, audience: str | None, signed_at: datetime, lifetime: timedelta
 ) -> ValidatedRequest:
     """Build the outgoing request. `app.core.request_policy.validate` calls it, after the rules; nobody else does."""
-    headers = _presigned_headers(request, audience) if request.form.is_presigned else _posted_headers(request)
+    is_presigned = request.form.is_presigned
     return ValidatedRequest(
         form=request.form,
         access_key_id=request.signature.scope.access_key_id,
         endpoint=endpoint,
         method=request.method,
-        target=f"/?{_query(request)}" if request.form.is_presigned else "/",
-        headers=(("Host", endpoint.host), *headers),
+        target=f"/?{_query(request)}" if is_presigned else "/",
+        audience=audience if is_presigned else None,
+        client_headers=() if is_presigned else tuple(_client_headers(request)),
         body=request.body,
         signed_at=signed_at,
         lifetime=lifetime,
@@ -95,23 +118,9 @@ def _percent_encode(value: str) -> str:
     return _UNUSUAL.sub(lambda match: f"%{ord(match[0]):02X}", value)
 
 
-def _presigned_headers(request: SignedRequest, audience: str | None) -> Iterable[tuple[str, str]]:
-    if audience is None:
-        return _ACCEPT, _USER_AGENT
-    return _ACCEPT, _USER_AGENT, (request.form.audience_header, audience)
-
-
-def _posted_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:
-    """Yield the signed headers, the Authorization in its one spelling, and our own.
-
-    Host and Content-Length are written from the endpoint and the body, signed or not: an envelope may lack both.
-    """
-    signed = request.signature.signed_headers
-    yield _ACCEPT
-    if "user-agent" not in signed:
-        yield _USER_AGENT
-    yield "content-length", str(len(request.body))
-    for name in signed:
+def _client_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:
+    """Yield the signed headers of a POST, and the Authorization in its one spelling."""
+    for name in request.signature.signed_headers:
         if name not in ("host", "content-length"):
             yield name, request.headers[name]
     yield "Authorization", request.signature.authorization()

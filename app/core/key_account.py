@@ -16,7 +16,7 @@ _BITS_BEHIND_ACCOUNT: Final = 32
 _NEW: Final = 1 << 47
 _ACCOUNT_MASK: Final = 0x7FFFFFFFFF80
 _ACCOUNT_SHIFT: Final = 7
-_MAX_ACCOUNT: Final = 10**12 - 1
+_MAX_ACCOUNT: Final = 10**12 - 1  # no bound: what an account's number is
 
 
 def account_of_key_id(key_id: str) -> str | None:

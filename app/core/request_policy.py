@@ -80,7 +80,8 @@ def require_fresh(request: ValidatedRequest, now: datetime) -> ForwardableReques
     Raises:
         CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
     """
-    return ForwardableRequest(request=request, expires_at=require_age(request.signed_at, request.lifetime, now))
+    require_age(request.signed_at, request.lifetime, now)
+    return ForwardableRequest(request=request)
 
 
 def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> datetime:
@@ -208,7 +209,8 @@ def _lifetime(request: SignedRequest) -> timedelta:
     """
     if request.expires is None or CredentialForm.EKS.audience_header in _bound_by(request):
         return MAX_LIFETIME
-    return timedelta(seconds=int(request.expires))
+    # Of two equal ones `min` returns the first: nearly all credentials that are kept share one value.
+    return min(MAX_LIFETIME, timedelta(seconds=int(request.expires)))
 
 
 RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (

@@ -18,7 +18,7 @@ ZONE_TAG: Final = "kuma.io/zone"
 TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG})
 
 MAX_VALUE_CHARS: Final = 253
-_MAX_LABEL_CHARS: Final = 63
+MAX_LABEL_CHARS: Final = 63
 # Kuma's own grammars: mesh and zone names follow DNS rules; a service name may also contain upper case and colons.
 _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
@@ -135,7 +135,7 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
     if mesh is None:
         raise AuthorizationError(Reason.ROLE_MESH_MISSING, f"the role has no {MESH_TAG}")
     service = _value(tags, SERVICE_TAG, _SERVICE) if is_dataplane else None
-    workload = _value(tags, WORKLOAD_TAG, _LABEL_VALUE, max_chars=_MAX_LABEL_CHARS)
+    workload = _value(tags, WORKLOAD_TAG, _LABEL_VALUE, max_chars=MAX_LABEL_CHARS)
     return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone)
 
 

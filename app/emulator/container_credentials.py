@@ -28,8 +28,9 @@ RENEW_BEFORE: Final = timedelta(minutes=30)
 class ContainerCredentials:
     """The sessions of the emulated tasks, one for each account, role and task."""
 
-    def __init__(self, world: World, clock: Clock) -> None:
+    def __init__(self, world: World, clock: Clock, *, max_tasks: int = MAX_TASKS) -> None:
         self._world = world
+        self._max_tasks = max_tasks
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, str, str], SessionCredentials] = {}
@@ -66,7 +67,7 @@ class ContainerCredentials:
                 return held
             session = self._world.issue_session(account, role_name, task, LIFETIME)
             self._sessions[account, role_name, task] = session
-            while len(self._sessions) > MAX_TASKS:
+            while len(self._sessions) > self._max_tasks:
                 del self._sessions[next(iter(self._sessions))]
             return session
 

@@ -31,11 +31,17 @@ class World:
     """An in-memory AWS of one or several accounts."""
 
     def __init__(
-        self, *, partition: str = "aws", clock: Clock = identities.utc_now, session_token_bytes: int = 540
+        self,
+        *,
+        partition: str = "aws",
+        clock: Clock = identities.utc_now,
+        session_token_bytes: int = 540,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         self.clock = clock
         self._partition = partition
         self._session_token_bytes = session_token_bytes
+        self._max_keys = max_keys
         self._lock = threading.RLock()
         self._accounts: dict[str, str] = {}
         self._roles: dict[tuple[str, str], Role] = {}  # role names that differ only in case are equal
@@ -210,7 +216,7 @@ class World:
     def _remember(self, access_key_id: str, key: SigningKey) -> None:
         with self._lock:
             self._keys[access_key_id] = key
-            if len(self._keys) > MAX_KEYS:
+            if len(self._keys) > self._max_keys:
                 del self._keys[next(iter(self._keys))]
 
     def _require_role(self, account: str, name: str) -> Role:

@@ -27,7 +27,7 @@ IDLE_SECONDS: Final = 20.0
 DNS_SECONDS: Final = 10.0
 MAX_NAMES: Final = 256
 # The largest delay until a late exchange is ended: one timer checks all exchanges.
-_SWEEP_SECONDS: Final = 0.05
+_SWEEP_SECONDS: Final = 0.05  # no bound: how exactly the end of an attempt is kept
 _PORTS: Final = {"https": 443, "http": 80}
 
 
@@ -56,19 +56,31 @@ class HttpPool:
     The most recently used one is used next, so that unneeded ones become old and are closed.
     """
 
-    def __init__(self, context: ssl.SSLContext, *, proxy_url: str | None = None, connect_timeout: float) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        *,
+        proxy_url: str | None = None,
+        connect_timeout: float,
+        idle_seconds: float = IDLE_SECONDS,
+        max_kept: int = MAX_CONNECTIONS,
+    ) -> None:
         """Make an empty pool. Call this inside the event loop.
 
         Args:
             context: the TLS context that verifies every server.
             proxy_url: the proxy through which every connection is tunnelled; None for none.
             connect_timeout: seconds for DNS, TCP, the tunnel and TLS.
+            idle_seconds: for which an unused connection is kept.
+            max_kept: number of unused connections that are kept, over all origins.
         """
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._proxy = None if proxy_url is None else Origin.of(proxy_url)
         self._proxy_authorization = None if proxy_url is None else _basic(proxy_url)
         self._connect_timeout = connect_timeout
+        self._idle_seconds = idle_seconds
+        self._max_kept = max_kept
         self._idle: dict[Origin, deque[Connection]] = {}
         self._busy: set[Connection] = set()
         self._addresses: TtlCache[list[str]] = TtlCache(MAX_NAMES, time.monotonic)
@@ -131,7 +143,7 @@ class HttpPool:
         connection.idle_since = self._loop.time()
         kept = self._idle.setdefault(origin, deque())
         kept.append(connection)
-        if sum(map(len, self._idle.values())) > MAX_CONNECTIONS:
+        if sum(map(len, self._idle.values())) > self._max_kept:
             # Close the connection of any host that has been idle longest. Credentials choose the host, and there are more
             # than a hundred hosts.
             oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
@@ -200,7 +212,7 @@ class HttpPool:
         for connection in [connection for connection in self._busy if connection.due <= now]:
             connection.fail(TimeoutError())
         for origin, kept in list(self._idle.items()):
-            while kept and (kept[0].idle_since + IDLE_SECONDS <= now or not kept[0].is_reusable):
+            while kept and (kept[0].idle_since + self._idle_seconds <= now or not kept[0].is_reusable):
                 kept.popleft().close()
             if not kept:
                 del self._idle[origin]

@@ -22,6 +22,7 @@ from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.access import IamAccess, IamOptions, NoReaderRoleError
 from app.iam.role_cache import is_of
+from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
@@ -39,7 +40,7 @@ _Answer = TypeVar("_Answer")
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
 # The deadline for the service's own look-ups.
-_OWN_SECONDS: Final = 12.0
+OWN_SECONDS: Final = 12.0
 # IAM's errors when the wrong credentials read an account. Each error has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
@@ -47,12 +48,27 @@ _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 class IamRoles:
     """The `RoleSource` that calls IAM."""
 
-    def __init__(self, options: IamOptions, pool: HttpPool, network: NetworkOptions, metrics: Metrics) -> None:
-        """Make a client over a pool of connections. Call it inside the event loop, and call `close` at the end."""
+    def __init__(
+        self,
+        options: IamOptions,
+        pool: HttpPool,
+        network: NetworkOptions,
+        metrics: Metrics,
+        timer: Timer = time.monotonic,
+    ) -> None:
+        """Make a client over a pool of connections. Call it inside the event loop, and call `close` at the end.
+
+        Args:
+            options: how IAM is reached, and with which credentials.
+            pool: the connections.
+            network: the time limits of connections and attempts.
+            metrics: counts calls.
+            timer: seconds of a monotonic clock, for caches.
+        """
         self._options = options
         self._network = network
         self._metrics = metrics
-        self._access = IamAccess(options, pool, network)
+        self._access = IamAccess(options, pool, network, timer)
         self._iam = SignedQueries(options.iam, pool, network)
 
     def close(self) -> None:
@@ -197,7 +213,7 @@ class IamRoles:
 
 
 def _soon() -> float:
-    return asyncio.get_running_loop().time() + _OWN_SECONDS
+    return asyncio.get_running_loop().time() + OWN_SECONDS
 
 
 def _read_refusal(error: RefusedError) -> AuthError:

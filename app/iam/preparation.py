@@ -9,8 +9,8 @@ from app.telemetry.audit import get_logger
 from app.telemetry.readiness import Readiness
 
 # Pauses between the searches for the service's own credentials and account: none at first, then longer and longer ones.
-_FIRST_RETRY_SECONDS: Final = 1.0
-_LAST_RETRY_SECONDS: Final = 30.0
+FIRST_RETRY_SECONDS: Final = 1.0
+LAST_RETRY_SECONDS: Final = 30.0
 
 
 async def prepare(
@@ -31,17 +31,17 @@ async def prepare(
         has_reader_role: whether a role is configured that reads the roles of other accounts.
     """
     log = get_logger()
-    pause = _FIRST_RETRY_SECONDS
+    pause = FIRST_RETRY_SECONDS
     while not await iam.obtain_credentials():
         log.warning("no AWS credentials yet", remedy=readiness.explain(), retry_seconds=pause)
         await asyncio.sleep(pause)
-        pause = min(pause * 2, _LAST_RETRY_SECONDS)
+        pause = min(pause * 2, LAST_RETRY_SECONDS)
     readiness.credentials_obtained = True
-    pause = _FIRST_RETRY_SECONDS
+    pause = FIRST_RETRY_SECONDS
     while (own_account := await iam.own_account()) is None:
         log.warning("the service's own account could not be found out", retry_seconds=pause)
         await asyncio.sleep(pause)
-        pause = min(pause * 2, _LAST_RETRY_SECONDS)
+        pause = min(pause * 2, LAST_RETRY_SECONDS)
     log.info("own account", account=own_account)
     others = sorted(accounts - {own_account})
     if others and not has_reader_role:

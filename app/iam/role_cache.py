@@ -84,6 +84,26 @@ class _Missing(NamedTuple):
     answered_until: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSizes:
+    """How many roles a table remembers in each kind of state; the least recently used goes.
+
+    Attributes:
+        known: fresh, due for refresh or stale.
+        denied: denied.
+        mismatched: mismatched.
+        missing: missing.
+    """
+
+    known: int = MAX_ROLES
+    denied: int = MAX_DENIED_ROLES
+    mismatched: int = MAX_MISMATCHED_ROLES
+    missing: int = MAX_MISSING_ROLES
+
+
+_SIZES: Final = TableSizes()
+
+
 class RoleTable:
     """Roles by their key, in the states that this module's docstring lists.
 
@@ -91,7 +111,15 @@ class RoleTable:
     ``max_stale``.
     """
 
-    def __init__(self, metrics: Metrics, *, ttl: float, max_stale: float, timer: Timer = time.monotonic) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        ttl: float,
+        max_stale: float,
+        timer: Timer = time.monotonic,
+        sizes: TableSizes = _SIZES,
+    ) -> None:
         """Make an empty table.
 
         Args:
@@ -99,14 +127,15 @@ class RoleTable:
             ttl: seconds for which a role is fresh.
             max_stale: seconds for which a role may be used while IAM cannot be called; at least ``ttl``.
             timer: seconds of a monotonic clock.
+            sizes: how many roles it remembers.
         """
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
         self._timer = timer
-        self._known: TtlCache[_Known] = TtlCache(MAX_ROLES, timer)
-        self._denied: TtlCache[str] = TtlCache(MAX_DENIED_ROLES, timer)
-        self._mismatched: TtlCache[RoleRecord] = TtlCache(MAX_MISMATCHED_ROLES, timer)
-        self._missing: TtlCache[_Missing] = TtlCache(MAX_MISSING_ROLES, timer)
+        self._known: TtlCache[_Known] = TtlCache(sizes.known, timer)
+        self._denied: TtlCache[str] = TtlCache(sizes.denied, timer)
+        self._mismatched: TtlCache[RoleRecord] = TtlCache(sizes.mismatched, timer)
+        self._missing: TtlCache[_Missing] = TtlCache(sizes.missing, timer)
         metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:

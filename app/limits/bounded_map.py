@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
 # A search for an idle value examines at most this many values.
-_LOOK_AT: Final = 8
+_LOOK_AT: Final = 8  # no bound: how many idle values are looked for
 
 
 class Idle(Protocol):

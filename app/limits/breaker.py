@@ -14,7 +14,7 @@ from app.local.clock import Timer
 # The number of failures in a row that open a circuit, and the pause before the next probe.
 BREAKER_FAILURES: Final = 5
 BREAKER_PAUSE_SECONDS: Final = 2.0
-MAX_CIRCUITS: Final = 10_000
+MAX_CIRCUITS: Final = 10_000  # no bound: the store, which has no row for it, has one circuit
 
 
 @dataclass(slots=True)

@@ -10,12 +10,12 @@ from typing import Final
 from app.local.clock import Timer
 
 # The factor for the rate after AWS has throttled, and the part of the base rate that returns each second.
-_CUT: Final = 0.5
-_RECOVERY_A_SECOND: Final = 0.05
+CUT_SHARE: Final = 0.5
+RECOVERY_A_SECOND: Final = 0.05
 # The lowest rate, as a part of the base rate: without calls the service would not notice that AWS has recovered.
-_LEAST: Final = 0.1
+LEAST_SHARE: Final = 0.1
 # Calls in flight at the same time are throttled together. Throttling answers within this time count as one.
-_SAME_SIGN_SECONDS: Final = 1.0
+SAME_SIGN_SECONDS: Final = 1.0
 
 
 class RateLimiter:
@@ -77,15 +77,15 @@ class RateLimiter:
     def throttled(self) -> None:
         """Halve the rate: AWS throttled a call. The rate recovers by 5 % of its base value per second."""
         now = self._timer()
-        if now - self._throttled_at < _SAME_SIGN_SECONDS:
+        if now - self._throttled_at < SAME_SIGN_SECONDS:
             return
-        self._factor = max(_LEAST, self._share(now) * _CUT)
+        self._factor = max(LEAST_SHARE, self._share(now) * CUT_SHARE)
         self._throttled_at = now
 
     def _share(self, now: float) -> float:
         if self._factor == 1.0:
             return 1.0
-        share = self._factor + max(0.0, now - self._throttled_at) * _RECOVERY_A_SECOND
+        share = self._factor + max(0.0, now - self._throttled_at) * RECOVERY_A_SECOND
         if share >= 1.0:
             self._factor = share = 1.0
         return share

@@ -13,7 +13,7 @@ _Order = OrderedDict[Hashable, None]
 
 # When the cache is full, at most this many of the least recently used entries are checked for expiry before a live one is
 # evicted.
-_LOOK_AT: Final = 8
+LOOK_AT: Final = 8
 
 
 class _Entry(NamedTuple, Generic[_Value]):
@@ -95,7 +95,7 @@ class TtlCache(Generic[_Value]):
 
     def _evict_from(self, order: _Order) -> None:
         now = self._timer()
-        oldest = list(islice(order, _LOOK_AT))
+        oldest = list(islice(order, LOOK_AT))
         expired = [key for key in oldest if self._entries[key].expires_at <= now]
         for key in expired or oldest[:1]:
             self.drop(key)

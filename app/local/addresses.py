@@ -8,7 +8,7 @@ from typing import Final
 
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _IPV6: Final = 6
-_MAX_PORT: Final = 65535
+_MAX_PORT: Final = 65535  # no bound: what a port is
 
 
 @dataclass(frozen=True, slots=True)

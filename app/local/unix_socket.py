@@ -15,8 +15,8 @@ _MODE: Final = re.compile(r"0?o?([0-7]{3})", re.ASCII)
 _OWNER: Final = 0o600
 _OTHERS_WRITE: Final = 0o002
 _ALL: Final = 0o777
-_MAX_GID: Final = 2**32 - 2
-_PROBE_SECONDS: Final = 1.0
+_MAX_GID: Final = 2**32 - 2  # no bound: what a group's number is
+PROBE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,6 @@ def _remove_stale_socket(path: Path) -> None:
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_SECONDS)
+        probe.settimeout(PROBE_SECONDS)
         if probe.connect_ex(str(path)) == errno.ECONNREFUSED:
             path.unlink()

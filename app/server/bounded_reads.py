@@ -49,7 +49,9 @@ class BoundedReads(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Hand it on."""
         self._protocol.connection_made(transport)
-        self._connected()
+        connected, self._connected = self._connected, _done
+        # It refers to the task that accepted the connection: kept, that would take 900 bytes for each connection.
+        connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand it on."""
@@ -62,3 +64,7 @@ class BoundedReads(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """Hand it on."""
         self._protocol.resume_writing()
+
+
+def _done() -> None:
+    """Take the place of what was called."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 from app.telemetry.audit import get_logger
 
-# A connection with an unfinished body takes up to 64 KiB for it and 15 KiB more: 650 MB if all connections do, 60 MB if all
+# A connection with an unfinished body takes up to 64 KiB for it and 15 KiB more: 650 MB if all connections do, 36 MB if all
 # are idle.
 MAX_CONNECTIONS: Final = 8192
 # Accepting one connection takes about 100 us; a larger number would delay established connections.
@@ -65,6 +65,8 @@ class Listener:
         most: int,
         find_idle: Callable[[], Iterable[Connection]] = tuple,
         most_beginning: int = MAX_CONNECTIONS,
+        *,
+        pause_seconds: float = PAUSE_SECONDS,
     ) -> None:
         """Start accepting, in the running event loop.
 
@@ -79,6 +81,7 @@ class Listener:
             find_idle: returns some idle connections, in the order to close them; called at most once per pause.
             most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest
                 handshake.
+            pause_seconds: in accepting, and between two looks for idle connections.
         """
         self._listening = listening
         self._begin = begin
@@ -88,6 +91,7 @@ class Listener:
         self._idle: Iterator[Connection] = iter(())
         self._find_idle_at = -math.inf
         self._most_beginning = most_beginning
+        self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
         # In the order in which their handshakes began.
         self._beginning: dict[asyncio.Task[object], None] = {}
@@ -115,7 +119,7 @@ class Listener:
     def _rest(self, why: str) -> None:
         """Stop accepting for a moment: otherwise the waiting connections would wake the event loop all the time."""
         self._loop.remove_reader(self._listening)
-        self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        self._pause = self._loop.call_later(self._pause_seconds, self._go_on)
         if self._may_log():
             get_logger().warning("not accepting", problem=why)
 
@@ -129,7 +133,7 @@ class Listener:
     def _next_idle(self) -> Connection | None:
         """Return an idle connection to close. Each pause allows only a few, because closing and accepting delays callers."""
         if self._loop.time() >= self._find_idle_at:
-            self._find_idle_at = self._loop.time() + PAUSE_SECONDS
+            self._find_idle_at = self._loop.time() + self._pause_seconds
             self._idle = iter(self._find_idle())
         # A call may have arrived on the connection since it was found, or the connection may be closed.
         return next((connection for connection in self._idle if connection.idleness is not None), None)

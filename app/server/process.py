@@ -29,23 +29,23 @@ from app.service import Service, open_service
 from app.settings.environment import Settings
 from app.telemetry.audit import get_logger
 
-_KEEP_ALIVE_SECONDS: Final = 75
+KEEP_ALIVE_SECONDS: Final = 75
 # After SIGTERM: how long callers and probes may still see that the service stops.
-_NOTICE_SECONDS: Final = 0.5
+NOTICE_SECONDS: Final = 0.5
 # A TLS handshake may take as long as the head of a request; asyncio's own limit is a minute.
-_HANDSHAKE_SECONDS: Final = 10.0
+HANDSHAKE_SECONDS: Final = 10.0
 # A client with an idle connection may not notice that the connection ends: the process does not wait for its answer when it
 # stops.
-_TLS_END_SECONDS: Final = 2.0
+TLS_END_SECONDS: Final = 2.0
 # A client that does not finish its handshake keeps its place for this time. At the limit, a new handshake ends the oldest
 # one.
-_MAX_HANDSHAKES: Final = 1024
+MAX_HANDSHAKES: Final = 1024
 # With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
 # sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
-_MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
-# Only probes and metrics. The file descriptors come from the reserved ones. 1024 idle connections take 7 MB.
-_MAX_DIAGNOSTICS: Final = 1024
-_MAX_DIAGNOSTICS_SHARE: Final = 0.25
+MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
+# Only probes and metrics. The file descriptors come from the reserved ones. 1024 idle connections take 5 MB.
+MAX_DIAGNOSTICS: Final = 1024
+MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
 
 class _Server(uvicorn.Server):
@@ -77,14 +77,14 @@ class _Server(uvicorn.Server):
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
             # At most half of a small limit, so that clients that cannot finish a handshake leave places for others. Without
             # TLS no handshake lasts.
-            most_beginning=MAX_CONNECTIONS if self._tls is None else min(_MAX_HANDSHAKES, max(1, self._most // 2)),
+            most_beginning=MAX_CONNECTIONS if self._tls is None else min(MAX_HANDSHAKES, max(1, self._most // 2)),
         )
         return listener
 
     async def _begin(self, connection: socket.socket, listener: Listener) -> None:
         """Serve HTTP on an accepted connection, after its TLS handshake if TLS is on."""
         if self._tls is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MAX_TLS_RECEIVE_BYTES)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MAX_TLS_RECEIVE_BYTES)
         stands = functools.partial(listener.stands, asyncio.current_task())
 
         def connected() -> BoundedReads:
@@ -97,11 +97,11 @@ class _Server(uvicorn.Server):
             connected,
             connection,
             ssl=self._tls,
-            ssl_handshake_timeout=None if self._tls is None else _HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=None if self._tls is None else _TLS_END_SECONDS,
+            ssl_handshake_timeout=None if self._tls is None else HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if self._tls is None else TLS_END_SECONDS,
         )
         if self._tls is not None:
-            cast("Any", transport).set_read_buffer_limits(_MAX_TLS_RECEIVE_BYTES)
+            cast("Any", transport).set_read_buffer_limits(MAX_TLS_RECEIVE_BYTES)
 
 
 def run(settings: Settings) -> None:
@@ -126,7 +126,7 @@ async def _serve(settings: Settings, sockets: Sockets) -> None:
         if sockets.diagnostics is not None and service.diagnostics is not None:
             config = uvicorn_config(service.diagnostics, grace_seconds=grace)
             # If there are few file descriptors, most of them are for the API's listener.
-            most = min(_MAX_DIAGNOSTICS, int(most_connections() * _MAX_DIAGNOSTICS_SHARE))
+            most = min(MAX_DIAGNOSTICS, int(most_connections() * MAX_DIAGNOSTICS_SHARE))
             servers.append((_Server(config, most=most), sockets.diagnostics))
         _handle_signals([server for server, _ in servers], service, grace)
         _spare_long_collections()
@@ -162,7 +162,7 @@ def uvicorn_config(app: ASGIApp, *, grace_seconds: int) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=grace_seconds,
     )
 
@@ -187,7 +187,7 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
 
 async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
     """Refuse new calls and report that on ``/ready``, finish the calls in progress, then stop."""
-    await asyncio.sleep(_NOTICE_SECONDS)
+    await asyncio.sleep(NOTICE_SECONDS)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):
             await service.wait_until_idle()

@@ -15,7 +15,7 @@ from app.store.sealing import SECRET_BYTES, SealingKey, derive_key
 
 MAX_STORE_KEYS: Final = 2
 # Random bytes contain repeated values, but few: 32 of them have fewer than 16 different values once in 10^16 times.
-_MIN_DIFFERENT_BYTES: Final = 16
+MIN_DIFFERENT_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _secrets_of(lines: list[str]) -> Iterator[bytes]:
         if not text:
             continue
         secret = _decode(text)
-        if len(secret) != SECRET_BYTES or len(set(secret)) < _MIN_DIFFERENT_BYTES:
+        if len(secret) != SECRET_BYTES or len(set(secret)) < MIN_DIFFERENT_BYTES:
             raise ValueError(
                 f"line {number}: a key is {SECRET_BYTES} random bytes in base64 or hex; make one with: "
                 "openssl rand -base64 32"

@@ -55,10 +55,12 @@ class StoreLink:
         *,
         answer_seconds: float = ANSWER_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._new_connection = new_connection
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
+        self._idle_seconds = idle_seconds
         self._breaker = Breaker(timer)
         self._waiting: deque[tuple[Command, asyncio.Future[Reply]]] = deque()
         self._asked = asyncio.Event()
@@ -134,7 +136,7 @@ class StoreLink:
         batch: _Batch = []
         while not batch:
             try:
-                async with asyncio.timeout(IDLE_SECONDS):
+                async with asyncio.timeout(self._idle_seconds):
                     await self._asked.wait()
             except TimeoutError:
                 return [(("PING",), asyncio.get_running_loop().create_future())]

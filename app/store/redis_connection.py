@@ -12,7 +12,7 @@ from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa:
 from app.local.trust import client_context
 from app.store.url import StoreAddress
 
-_MAX_TEXT: Final = 200
+MAX_TEXT: Final = 200
 
 Command = tuple[str | bytes | int, ...]
 # The types that redis-py returns for a reply. An error in a reply concerns only its command.
@@ -91,5 +91,5 @@ def explain(error: BaseException) -> str:
         if isinstance(each, RedisError) and each.status_code:
             return f"it answers {each.status_code}"
     if isinstance(error, ConnectionError):
-        return str(error)[:_MAX_TEXT]
+        return str(error)[:MAX_TEXT]
     return type(error).__name__

@@ -22,8 +22,8 @@ IAM_PATIENCE_SECONDS: Final = 1.5
 # How long a shared budget is not used after it used up the patience of a call.
 DISBELIEVED_SECONDS: Final = 30.0
 # The first pause between two look-ups. Each pause is twice as long as the previous one, up to a maximum.
-_FIRST_PAUSE_SECONDS: Final = 0.02
-_LAST_PAUSE_SECONDS: Final = 0.25
+_FIRST_PAUSE_SECONDS: Final = 0.02  # no bound: how often a waiting replica looks at first
+_LAST_PAUSE_SECONDS: Final = 0.25  # no bound: how often it looks later
 
 _Answer = TypeVar("_Answer")
 _Read = Callable[[Opened], _Answer | None]

@@ -16,7 +16,7 @@ MIN_ALLOWED: Final = 256
 # keeps its length if a quarter of the new keys are real. 17 rejected keys in a row shorten 32,768 places to 256; 6 keys that
 # STS vouches for restore them.
 _REJECTED: Final = 3 / 4
-_VOUCHED: Final = 1 / _REJECTED**3
+_VOUCHED: Final = 1 / _REJECTED**3  # no bound: how fast a short queue becomes long again
 # At most this many accounts with a shorter queue are remembered. Beyond that, the one that was added first is deleted.
 MAX_RESTRICTED: Final = 10_000
 

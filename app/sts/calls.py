@@ -34,7 +34,7 @@ STS_TOTAL_NEW_IN_FLIGHT: Final = 256
 # As many as two to each host of the largest partition.
 STS_TOTAL_UNPROVEN_IN_FLIGHT: Final = 320
 STS_QUEUED: Final = 8_192
-# After a restart every key is new: the queue takes a storm of 30,000 credentials, some 3 KiB each.
+# After a restart every key is new: the queue takes a storm of 30,000 credentials, some 2.5 KB each.
 STS_NEW_QUEUED: Final = 32_768
 # Saved up in a pause, in seconds of the budget.
 STS_BURST_SECONDS: Final = 0.05

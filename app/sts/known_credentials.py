@@ -33,11 +33,30 @@ _DIGEST_BYTES: Final = 32
 class KnownCredentials:
     """A bounded cache of credentials that STS has vouched for."""
 
-    def __init__(self, clock: Clock, timer: Timer = time.monotonic, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        timer: Timer = time.monotonic,
+        metrics: Metrics | None = None,
+        *,
+        max_known: int = MAX_KNOWN,
+        max_unapproved: int = MAX_UNAPPROVED,
+        max_unapproved_of_account: int = MAX_UNAPPROVED_OF_ACCOUNT,
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            clock: tells when a signature ends.
+            timer: seconds of a monotonic clock.
+            metrics: shows the size.
+            max_known: number of credentials that were approved.
+            max_unapproved: number of all others.
+            max_unapproved_of_account: number of those of one account.
+        """
         self._clock = clock
-        self._approved: TtlCache[KnownCredential] = TtlCache(MAX_KNOWN, timer)
+        self._approved: TtlCache[KnownCredential] = TtlCache(max_known, timer)
         self._unapproved: TtlCache[KnownCredential] = TtlCache(
-            MAX_UNAPPROVED, timer, most_of_one=MAX_UNAPPROVED_OF_ACCOUNT
+            max_unapproved, timer, most_of_one=max_unapproved_of_account
         )
         self._key = secrets.token_bytes(_KEY_BYTES)
         if metrics is not None:

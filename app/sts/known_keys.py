@@ -5,6 +5,7 @@ and the budget for the call, and has no other effect. A key id that STS has vouc
 with the key of its session for hours, and an attacker who invents key ids does not know that key.
 """
 
+import sys
 import time
 from typing import Final
 
@@ -50,7 +51,8 @@ class KnownKeys:
     def hint_of(self, key_id: str) -> str:
         """Return the listed account that a key id names, or `OTHERS`."""
         hint = account_of_key_id(key_id)
-        return OTHERS if hint is None or hint not in self._accounts.current() else hint
+        # Interned: each queued call keeps the account, and most calls are of a few accounts.
+        return OTHERS if hint is None or hint not in self._accounts.current() else sys.intern(hint)
 
     def owner_of(self, key_id: str) -> tuple[str, Priority]:
         """Return the account whose limits apply to a call with this key, and whether STS has vouched for the key."""

@@ -41,7 +41,7 @@ STS_SILENCE_SECONDS: Final = 2.0
 
 # The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
 # millisecond of the processor if its call is made, and a quarter of that if it is refused.
-STS_DOUBTFUL_SHARE: Final = 0.5
+STS_DOUBTFUL_SHARE: Final = 0.5  # no bound: the half of the rate that the row of `MIN_ALLOWED` names
 
 MAX_DENIALS: Final = 20_000
 # STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.

@@ -28,8 +28,8 @@ LogFormat = Literal["json", "human"]
 
 DECISION: Final = "decision"
 # Kuma's names have at most 253 characters. Longer texts are cut, so that a client cannot flood the log.
-_MAX_TEXT: Final = 256
-_MAX_SERVICES: Final = 16
+MAX_TEXT: Final = 256
+MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 # Every key of an audit line is a str. With OPT_NON_STR_KEYS orjson takes twice the time.
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
@@ -227,9 +227,9 @@ def _upstream(call: UpstreamCall) -> dict[str, Any]:
 
 
 def _cut(text: str | None) -> str | None:
-    return text if text is None or len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
+    return text if text is None or len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
 
 
 def _cut_all(texts: AbstractSet[str]) -> list[str | None]:
-    first = sorted(texts)[:_MAX_SERVICES] if len(texts) > 1 else texts
+    first = sorted(texts)[:MAX_SERVICES] if len(texts) > 1 else texts
     return [_cut(text) for text in first]

@@ -54,12 +54,16 @@ class TokenOptions:
         validity: seconds from issue to expiry.
         with_names: restrict a data plane token to the name that the proxy gives.
         default_zone: the zone of zone proxies if neither the role nor the proxy names one.
+        max_sessions: number of sessions whose tokens can be given again.
+        max_signatures: number of signatures under way.
     """
 
     audience: str
     validity: int
     with_names: bool = False
     default_zone: str | None = None
+    max_sessions: int = MAX_REUSABLE_TOKENS
+    max_signatures: int = MAX_SIGNATURES
 
 
 class SigningIssuer:
@@ -79,7 +83,7 @@ class SigningIssuer:
         self._clock = clock
         self._timer = timer
         self._seen: SigningKeys | None = None
-        self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(MAX_REUSABLE_TOKENS, timer)
+        self._reusable: TtlCache[dict[Hashable, IssuedToken]] = TtlCache(options.max_sessions, timer)
         # The value None means that the deadline of the requesting decision passed before the signature began.
         self._single_flight: SingleFlight[IssuedToken | None] = SingleFlight()
         self._under_way: Counter[tuple[str, str]] = Counter()
@@ -92,7 +96,7 @@ class SigningIssuer:
 
     def forget(self) -> None:
         """Sign new tokens for all subjects from now on: an earlier token may have been revoked."""
-        self._reusable = TtlCache(MAX_REUSABLE_TOKENS, self._timer)
+        self._reusable = TtlCache(self._options.max_sessions, self._timer)
 
     async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
         """Return the presented token, a young token of the same subject, or a new one.
@@ -141,8 +145,9 @@ class SigningIssuer:
             # deadline.
 
     def _take_room(self, subject: TokenSubject) -> None:
-        if len(self._single_flight) >= MAX_SIGNATURES:
-            raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES} signatures are under way")
+        most = self._options.max_signatures
+        if len(self._single_flight) >= most:
+            raise UpstreamError(Reason.OVERLOADED, f"{most} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
         self._under_way[_role_of(subject)] += 1  # counted now, and not when the task begins; the task gives it back

@@ -481,15 +481,14 @@ def run_in_a_thread(
     renewals: Renewals, monotonic: Callable[[], float] = time.monotonic
 ) -> tuple[RenewalThread, "queue.Queue[None]"]:
     changes: queue.Queue[None] = queue.Queue()
-    thread = RenewalThread(renewals, lambda: changes.put(None), monotonic)
+    thread = RenewalThread(renewals, lambda: changes.put(None), monotonic, look_again_seconds=0.01)
     thread.start()
     changes.get(timeout=PATIENCE)
     return thread, changes
 
 
-def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes) -> None:
     """Or a machine that slept would wake up with a file that has ended."""
-    monkeypatch.setattr("app.agent.renewal_thread.LOOK_AGAIN_SECONDS", 0.01)
     thread, changes = run_in_a_thread(make())
     notes.now += timedelta(minutes=6)
     changes.get(timeout=PATIENCE)
@@ -506,10 +505,9 @@ def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes, monkey
     ids=["a-little-and-the-wait-is-over", "over-the-skew-and-at-once"],
 )
 def test_a_clock_that_is_set_back_holds_up_no_renewal(
-    make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch, set_back: timedelta, passed: float
+    make: Make, notes: Notes, set_back: timedelta, passed: float
 ) -> None:
     """Or the credential, which is renewed after five minutes, ends first; and until then it is dated ahead, and refused."""
-    monkeypatch.setattr("app.agent.renewal_thread.LOOK_AGAIN_SECONDS", 0.01)
     monotonic = Monotonic()
     thread, changes = run_in_a_thread(make(), monotonic)
     # Once for how long the wait may be, and then while it lasts.

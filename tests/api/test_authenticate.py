@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import time
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import httpx
@@ -304,13 +303,13 @@ async def test_the_time_of_a_body_begins_with_the_call(
     monkeypatch: pytest.MonkeyPatch, service: RunningService
 ) -> None:
     """Who sends nothing of it has no more time than who sends half of it."""
-    now = [0.0]
-    clocks = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
-    monkeypatch.setattr("app.api.authenticate.time", clocks)
+    passed, monotonic = 0.0, time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed)
     wakings: list[Message] = []
 
     async def receive() -> Message:
-        now[0] += call_bounds.BODY_TIMEOUT_SECONDS
+        nonlocal passed
+        passed += call_bounds.BODY_TIMEOUT_SECONDS
         wakings.append({"type": "http.request", "body": b"", "more_body": True})
         return wakings[-1]
 

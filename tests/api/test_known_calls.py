@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api import known_calls
 from app.api.call_bounds import MAX_VALUES_OF_A_TAG
 from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
@@ -33,10 +32,10 @@ def body(credential: str = "a credential", **proxy: Any) -> bytes:
 class Memory:
     """Known credentials whose time the test moves, and the calls above them."""
 
-    def __init__(self) -> None:
+    def __init__(self, **bounds: int) -> None:
         self.passed = 0.0
         self.credentials = KnownCredentials(lambda: NOW, lambda: self.passed)
-        self.calls = KnownCalls(self.credentials)
+        self.calls = KnownCalls(self.credentials, **bounds)
 
     def read_as_new(self, text: bytes) -> tuple[str, ProxyAssertion | None]:
         credential, claimed = self.calls.read(text)
@@ -65,6 +64,31 @@ def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) ->
     for _ in range(3):
         assert memory.calls.read(body()) == (KNOWN, claimed)
     assert len(memory.calls) == 1
+
+
+def test_proxies_that_assert_the_same_share_it_in_memory(memory: Memory) -> None:
+    """20,000 sidecars of 200 services have 200 different sets of tags."""
+    memory.know_the_credential()
+    kept = []
+    for name in ("a", "b"):
+        text = body(name=name, tags={"kuma.io/service": ["web"]}, labels={"kuma.io/workload": "web"})
+        memory.calls.read(text)
+        kept.append(memory.calls.read(text)[1])
+    first, second = kept
+    assert first is not None
+    assert second is not None
+    assert (first.name, second.name) == ("a", "b")
+    assert first.tags is second.tags
+    assert first.labels is second.labels
+
+
+def test_calls_that_share_little_are_read_as_ever() -> None:
+    memory = Memory(max_shared=2)
+    memory.know_the_credential()
+    for number in range(8):
+        text = body(tags={"kuma.io/service": [f"web-{number}"]})
+        expected = memory.calls.read(text)
+        assert memory.calls.read(text) == expected
 
 
 def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
@@ -125,10 +149,8 @@ def test_a_malformed_body_is_refused_each_time(memory: Memory, text: bytes) -> N
             memory.calls.read(text)
 
 
-def test_the_calls_are_bounded_and_the_least_recently_used_goes(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(known_calls, "MAX_CALLS", 3)
+def test_the_calls_are_bounded_and_the_least_recently_used_goes() -> None:
+    memory = Memory(max_calls=3)
     memory.know_the_credential()
     for number in range(10):
         memory.calls.read(body(name="used"))

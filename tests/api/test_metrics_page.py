@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from app.api import metrics_page
 from app.api.application import build_diagnostics
-from app.api.metrics_page import MAX_SCRAPES, PAUSE_SECONDS, RENDERINGS_AT_ONCE, MetricsPage
+from app.api.metrics_page import DEFAULT_LIMITS, RENDERINGS_AT_ONCE, MetricsPage, ScrapeLimits
 from app.core.token_kind import TokenKind
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -42,6 +42,10 @@ def diagnostics(metrics: CountedMetrics) -> ASGIApp:
     return build_diagnostics(metrics, Readiness())
 
 
+def diagnostics_with(metrics: Metrics, **limits: Any) -> ASGIApp:
+    return build_diagnostics(metrics, Readiness(), ScrapeLimits(**limits))
+
+
 @contextlib.asynccontextmanager
 async def scraper_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a real server, with a connection for each question under way."""
@@ -61,47 +65,36 @@ async def test_all_who_ask_at_the_same_time_have_one_page(diagnostics: ASGIApp, 
     assert metrics.rendered < SCRAPERS / 2
 
 
-async def test_a_scraper_in_a_loop_has_a_page_a_second(diagnostics: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_scraper_in_a_loop_has_a_page_a_second(metrics: CountedMetrics) -> None:
     """The clock says so, and not the number of questions."""
-    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 0.2)
     loop = asyncio.get_running_loop()
-    async with scraper_of(diagnostics) as client:
+    async with scraper_of(diagnostics_with(metrics, pause_seconds=0.2)) as client:
         began = loop.time()
         for _ in range(RENDERINGS_AT_ONCE + 4):
             await client.get("/metrics")
         assert loop.time() - began >= 4 * 0.2
-    assert PAUSE_SECONDS == 1.0
+    assert DEFAULT_LIMITS.pause_seconds == 1.0
 
 
-async def test_a_few_pages_are_rendered_at_once_after_a_pause(
-    diagnostics: ASGIApp, metrics: CountedMetrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_few_pages_are_rendered_at_once_after_a_pause(metrics: CountedMetrics) -> None:
     """Somebody who looks twice, and two Prometheus servers, wait for nothing."""
-    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 1_000_000.0)
-    async with scraper_of(diagnostics) as client:
+    async with scraper_of(diagnostics_with(metrics, pause_seconds=1_000_000.0)) as client:
         for _ in range(RENDERINGS_AT_ONCE):
             assert (await client.get("/metrics")).status_code == 200
     assert metrics.rendered == RENDERINGS_AT_ONCE
 
 
-async def test_a_page_is_never_older_than_the_question(
-    diagnostics: ASGIApp, metrics: CountedMetrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_page_is_never_older_than_the_question(metrics: CountedMetrics) -> None:
     """Whoever sees an answer and then looks at the metrics finds it there."""
-    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 0.05)
-    async with scraper_of(diagnostics) as client:
+    async with scraper_of(diagnostics_with(metrics, pause_seconds=0.05)) as client:
         for number in range(1, 4):
             metrics.token_issued(TokenKind.DATAPLANE, "fresh")
             samples = read_samples((await client.get("/metrics")).text)
             assert value(samples, TOKENS, kind="dataplane", origin="fresh") == number
 
 
-async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(
-    diagnostics: ASGIApp, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics_page, "MAX_SCRAPES", 2)
-    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 0.5)
-    async with scraper_of(diagnostics) as client:
+async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(metrics: CountedMetrics) -> None:
+    async with scraper_of(diagnostics_with(metrics, pause_seconds=0.5, max_scrapes=2)) as client:
         for _ in range(RENDERINGS_AT_ONCE):
             await client.get("/metrics")  # so that the others wait for the next page
         answers = await asyncio.gather(*(client.get("/metrics") for _ in range(4)))
@@ -110,7 +103,7 @@ async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(
     assert refused.json()["reason"] == "overloaded"
     assert refused.headers["content-type"] == "application/problem+json"
     assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
-    assert MAX_SCRAPES == 64
+    assert DEFAULT_LIMITS.max_scrapes == 64
 
 
 async def test_pages_are_handed_out_one_by_one() -> None:
@@ -132,11 +125,8 @@ async def test_pages_are_handed_out_one_by_one() -> None:
     assert set(done) == {b"page"}
 
 
-async def test_a_scraper_that_goes_away_takes_nobodys_page_and_leaves_its_place(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(metrics_page, "MAX_SCRAPES", 2)
-    page = MetricsPage(lambda: b"page")
+async def test_a_scraper_that_goes_away_takes_nobodys_page_and_leaves_its_place() -> None:
+    page = MetricsPage(lambda: b"page", ScrapeLimits(max_scrapes=2))
     async with asyncio.timeout(SECONDS):
         for _ in range(3):
             gone, there = asyncio.create_task(page.read()), asyncio.create_task(page.read())

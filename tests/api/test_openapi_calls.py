@@ -28,10 +28,10 @@ from schemathesis.specs.openapi.checks import (
 from starlette.types import ASGIApp
 from structlog.testing import capture_logs
 
-from app.api import metrics_page
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
+from app.api.metrics_page import ScrapeLimits
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthenticationError, AuthError, AuthorizationError, UpstreamError
@@ -146,7 +146,7 @@ def application(upstreams: Upstreams) -> ASGIApp:
     )
     authenticator = Authenticator(policy, known, introductions, upstreams, lambda: NOW)
     endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
-    return build_api(endpoint, metrics, readiness, with_probes=True)
+    return build_api(endpoint, metrics, readiness, with_probes=True, scrape_limits=ScrapeLimits(pause_seconds=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +156,6 @@ def stage() -> Iterator[Stage]:
     with capture_logs():
         operations: list[Operation] = [result.ok() for result in schema.get_all_operations() if isinstance(result, Ok)]
         yield Stage(upstreams, {operation.label: operation for operation in operations})
-
-
-@pytest.fixture(autouse=True)
-def _pages_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_page, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

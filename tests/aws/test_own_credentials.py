@@ -132,10 +132,8 @@ async def test_whoever_has_too_little_time_learns_nothing(own: OwnCredentials, a
     assert agent.asked == 1
 
 
-async def test_a_search_that_hangs_holds_one_thread_and_no_waiter_for_long(
-    own: OwnCredentials, agent: Agent, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.aws.own_credentials.FIND_SECONDS", 0.05)
+async def test_a_search_that_hangs_holds_one_thread_and_no_waiter_for_long(agent: Agent) -> None:
+    own = OwnCredentials("us-east-1", lambda: agent.seconds, find_seconds=0.05)
     agent.released.clear()
     for _ in range(3):
         with pytest.raises(UpstreamDownError, match="not found in time"):

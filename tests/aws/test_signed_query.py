@@ -14,6 +14,7 @@ from app import __version__
 from app.aws.own_endpoints import ServiceName, find_own_endpoint
 from app.aws.signed_query import Query, RefusedError, SignedQueries
 from app.http.network import NetworkOptions, open_pool
+from app.local.clock import Clock, utc_now
 from tests.support.wire import Arrived, Recorder, answering, recording_server
 
 SESSION = ReadOnlyCredentials("ASIAEXAMPLEEXAMPLE01", "secret-of-a-session", "token/of+a=session==")
@@ -32,12 +33,17 @@ async def aws() -> AsyncIterator[Recorder]:
 
 
 async def ask(
-    url: str, query: Query, credentials: ReadOnlyCredentials, service: ServiceName = "iam", region: str = "us-east-1"
+    url: str,
+    query: Query,
+    credentials: ReadOnlyCredentials,
+    service: ServiceName = "iam",
+    region: str = "us-east-1",
+    clock: Clock = utc_now,
 ) -> bytes:
     network = NetworkOptions()
     pool = open_pool(network)
     try:
-        queries = SignedQueries(find_own_endpoint(service, region, url=url), pool, network)
+        queries = SignedQueries(find_own_endpoint(service, region, url=url), pool, network, clock)
         return (await queries.ask(query, credentials, asyncio.get_running_loop().time() + 10)).body
     finally:
         await pool.close()
@@ -90,27 +96,15 @@ async def test_a_call_is_a_form_of_its_action_version_and_parameters(
     assert arrived.header("accept-encoding") is None
 
 
-async def test_a_second_attempt_is_signed_anew_on_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_second_attempt_is_signed_anew_on_a_connection_of_its_own() -> None:
     answers = iter(["503 Service Unavailable", "200 OK"])
-    moments = iter(["20261124T051500Z", "20261124T051501Z"])
-
-    class Moment:
-        def strftime(self, form: str) -> str:
-            assert form == SIGV4_TIMESTAMP
-            return next(moments)
-
-    class Clock:
-        @staticmethod
-        def now(_zone: object) -> Moment:
-            return Moment()
-
-    monkeypatch.setattr("app.aws.signed_query.datetime", Clock)
+    moments = iter(datetime(2026, 11, 24, 5, 15, second, tzinfo=UTC) for second in range(2))
 
     async def respond(writer: asyncio.StreamWriter) -> None:
         await answering(next(answers), {}, b"answer")(writer)
 
     async with recording_server(respond) as aws:
-        await ask(aws.url, GET_ROLE, SESSION)
+        await ask(aws.url, GET_ROLE, SESSION, clock=lambda: next(moments))
     assert [request.header("x-amz-date") for request in aws.requests] == ["20261124T051500Z", "20261124T051501Z"]
     assert len({request.header("authorization") for request in aws.requests}) == 2
     assert aws.connections == 2

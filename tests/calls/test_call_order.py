@@ -396,10 +396,8 @@ def test_calls_for_a_dead_endpoint_give_their_places_to_calls_of_the_same_accoun
     assert run.begin() == [alive]
 
 
-def test_budgets_and_endpoints_that_nobody_uses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MAX_BUDGETS", "MAX_CIRCUITS"):
-        monkeypatch.setattr(f"app.calls.call_order.{name}", 3)
-    run = Run()
+def test_budgets_and_endpoints_that_nobody_uses_are_forgotten() -> None:
+    run = Run(budgets=3, circuits=3)
     busy = run.add(account="busy", circuit="busy")
     run.begin()
     for number in range(50):

@@ -24,7 +24,7 @@ from app.agent.schedule import NEAR_END_SECONDS
 from app.core.base64_text import decode_base64url
 from app.core.credential import decode_credential
 from app.core.strict_json import parse_object
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
+from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 from tests.cli.conftest import Invoke
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.patience import PATIENCE

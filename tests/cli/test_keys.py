@@ -4,11 +4,11 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import Result
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from app.core.token_kind import TokenKind
-from app.demo.plain_yaml import parse_plain_yaml
 from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from tests.cli.conftest import Invoke
 
@@ -29,7 +29,7 @@ def test_the_line_and_the_files_are_what_the_service_reads(invoke: Invoke, tmp_p
     (tmp_path / "keys").write_text(line_of(result))
     [key] = read_dataplane_key_file(str(tmp_path / "keys")).keys
     assert (key.kid, key.kind, key.mesh, key.private.key_size) == ("payments-1", TokenKind.DATAPLANE, "payments", 2048)
-    printed = parse_plain_yaml(result.stdout)["dpServer"]["authn"]["dpProxy"]["dpToken"]["validator"]
+    printed = yaml.safe_load(result.stdout)["dpServer"]["authn"]["dpProxy"]["dpToken"]["validator"]
     [entry] = printed["publicKeys"]
     assert printed["useSecrets"] is True
     assert (entry["kid"], entry["mesh"]) == ("payments-1", "payments")
@@ -42,7 +42,7 @@ def test_a_zone_key_has_no_mesh(invoke: Invoke, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(line_of(result))
     [key] = read_zone_key_file(str(tmp_path / "keys")).keys
     assert (key.kind, key.mesh, key.private.key_size) == (TokenKind.ZONE, None, 3072)
-    [entry] = parse_plain_yaml(result.stdout)["dpServer"]["authn"]["zoneProxy"]["zoneToken"]["validator"]["publicKeys"]
+    [entry] = yaml.safe_load(result.stdout)["dpServer"]["authn"]["zoneProxy"]["zoneToken"]["validator"]["publicKeys"]
     assert entry.keys() == {"kid", "key"}
     assert entry["kid"] == key.kid
 
@@ -51,7 +51,7 @@ def test_a_key_of_every_mesh_names_none_to_the_control_plane(invoke: Invoke, tmp
     result = generate(invoke, tmp_path, "--kind", "dataplane")
     kid, mesh, path = line_of(result).split()
     assert (mesh, path) == ("*", f"{kid}.pem")
-    [entry] = parse_plain_yaml(result.stdout)["dpServer"]["authn"]["dpProxy"]["dpToken"]["validator"]["publicKeys"]
+    [entry] = yaml.safe_load(result.stdout)["dpServer"]["authn"]["dpProxy"]["dpToken"]["validator"]["publicKeys"]
     assert "mesh" not in entry
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from app.cli import main
 from app.settings.environment import Settings, load_settings
@@ -52,7 +52,7 @@ SETTINGS: Final = {str(field.validation_alias) for field in Settings.model_field
 AGENT: Final = main.commands["agent"]
 
 
-class Loader(yaml.SafeLoader):  # type: ignore[misc]
+class Loader(yaml.SafeLoader):
     """Reads the short forms of CloudFormation's functions as the long ones."""
 
 

@@ -1,60 +1,29 @@
 """The image is what ``config/README.md`` says: small, closed, checked by hash. Read from the Dockerfile, not built."""
 
+import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+
+from tools.dockerfile import DockerIgnore, Instruction, parse, stages
 
 ROOT = Path(__file__).parents[2]
 TASK = json.loads((ROOT / "config/ecs/control-plane-task.json").read_text("utf-8"))
 
 
-class Instruction(NamedTuple):
-    """One instruction of a Dockerfile, its continuation lines joined."""
-
-    name: str
-    value: str
-
-    @property
-    def words(self) -> list[str]:
-        return [word for word in self.value.split() if not word.startswith("--")]
-
-    @property
-    def flags(self) -> dict[str, str]:
-        words = (word for word in self.value.split() if word.startswith("--"))
-        return dict(word.removeprefix("--").partition("=")[::2] for word in words)
-
-    @property
-    def commands(self) -> list[list[str]]:
-        """The commands of a RUN, split as a shell would split them."""
-        assert not re.search(r";|\|\|", self.value), "a command whose failure is not looked at"
-        return [shlex.split(command) for command in self.value.split("&&")]
-
-
-def parse(text: str) -> Iterator[Instruction]:
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    for joined in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
-        name, _, value = joined.partition(" ")
-        yield Instruction(name.upper(), value.strip())
-
-
-def stages(text: str) -> list[list[Instruction]]:
-    """The instructions by stage, the ones before the first FROM as number 0."""
-    found: list[list[Instruction]] = [[]]
-    for instruction in parse(text):
-        if instruction.name == "FROM":
-            found.append([])
-        found[-1].append(instruction)
-    return found
-
-
 TEXT = (ROOT / "Dockerfile").read_text("utf-8")
-GLOBAL, BUILD, FINAL = stages(TEXT)
+BUILD, FINAL = (stage.instructions for stage in stages(TEXT))
+GLOBAL = list(itertools.takewhile(lambda instruction: instruction.name != "FROM", parse(TEXT)))
+
+
+def split(instruction: Instruction) -> list[list[str]]:
+    """The commands of a RUN, split as a shell would split them."""
+    assert not re.search(r";|\|\|", instruction.value), "a command whose failure is not looked at"
+    return [shlex.split(command) for command in instruction.value.split("&&")]
 
 
 def values(stage: list[Instruction], name: str) -> list[str]:
@@ -62,7 +31,7 @@ def values(stage: list[Instruction], name: str) -> list[str]:
 
 
 def commands(stage: list[Instruction]) -> list[list[str]]:
-    return [command for instruction in stage if instruction.name == "RUN" for command in instruction.commands]
+    return [command for instruction in stage if instruction.name == "RUN" for command in split(instruction)]
 
 
 def exec_form(value: str) -> list[str]:
@@ -74,8 +43,10 @@ def exec_form(value: str) -> list[str]:
 
 def test_both_stages_stand_on_the_same_slim_python() -> None:
     assert values(GLOBAL, "ARG") == ["PYTHON_IMAGE=python:3.13-slim"]
-    assert values(BUILD, "FROM") == ["${PYTHON_IMAGE} AS build"]
-    assert values(FINAL, "FROM") == ["${PYTHON_IMAGE}"]
+    assert [(stage.base, stage.name) for stage in stages(TEXT)] == [
+        ("${PYTHON_IMAGE}", "build"),
+        ("${PYTHON_IMAGE}", "1"),
+    ]
 
 
 def test_every_package_is_checked_by_hash_or_built_here() -> None:
@@ -118,7 +89,7 @@ def test_nothing_but_pip_fetches_anything(stage: list[Instruction]) -> None:
 
 def test_the_final_stage_takes_the_environment_and_nothing_from_the_context() -> None:
     copies = [instruction for instruction in FINAL if instruction.name == "COPY"]
-    assert [(copy.flags, copy.words) for copy in copies] == [
+    assert [(copy.flags, copy.arguments.split()) for copy in copies] == [
         ({"from": "build"}, ["/opt/kuma-aws-iam", "/opt/kuma-aws-iam"])
     ]
 
@@ -202,27 +173,12 @@ def test_no_secret_can_come_by_an_argument_or_the_environment() -> None:
 
 # ---- the context ----------------------------------------------------------------------------------------------------
 
-IGNORE = [
-    line
-    for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-    if line.strip() and not line.startswith("#")
+IGNORE_TEXT = (ROOT / ".dockerignore").read_text("utf-8")
+IGNORE = [line for line in IGNORE_TEXT.splitlines() if line.strip() and not line.startswith("#")]
+ignored = DockerIgnore(IGNORE_TEXT).ignores
+SOURCES = [
+    source for instruction in BUILD if instruction.name == "COPY" for source in instruction.arguments.split()[:-1]
 ]
-
-
-def ignored(path: str) -> bool:
-    """Docker's rule: the last line that matches the path, or a folder that it is in, decides."""
-    parents = ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 2)]
-    verdict = False
-    for line in IGNORE:
-        pattern = line.removeprefix("!")
-        for candidate in parents:
-            name = candidate.rpartition("/")[2] if pattern.startswith("**/") else candidate
-            if candidate.count("/") == pattern.count("/") or pattern.startswith("**/"):
-                verdict = not line.startswith("!") if fnmatchcase(name, pattern.removeprefix("**/")) else verdict
-    return verdict
-
-
-SOURCES = [source for instruction in BUILD if instruction.name == "COPY" for source in instruction.words[:-1]]
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from app.api.tokens import EXT_AUTHZ_PREFIX
 from app.core.credential import MAX_CREDENTIAL_CHARS
 from app.local.caller_tokens import OWN_HEADER, read_caller_token_file
 from app.server.listener import MAX_CONNECTIONS
-from app.server.process import _KEEP_ALIVE_SECONDS
+from app.server.process import KEEP_ALIVE_SECONDS
 from app.server.protocol import MAX_HEAD_BYTES
 from tests.conftest import LoadSettings
 from tests.support.world import NEW_GENERATION
@@ -107,7 +107,7 @@ def test_the_service_never_has_more_connections_than_it_takes_nor_one_that_it_is
     (threshold,) = CLUSTERS["kuma_aws_iam"]["circuit_breakers"]["thresholds"]
     assert threshold["max_connections"] <= MAX_CONNECTIONS
     (options,) = CLUSTERS["kuma_aws_iam"]["typed_extension_protocol_options"].values()
-    assert seconds(options["common_http_protocol_options"]["idle_timeout"]) < _KEEP_ALIVE_SECONDS
+    assert seconds(options["common_http_protocol_options"]["idle_timeout"]) < KEEP_ALIVE_SECONDS
 
 
 def test_a_credential_fits_into_a_head_and_a_head_into_the_services() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.emulator import Emulator, World, container_credentials
+from app.emulator import Emulator, World
+from app.emulator.container_credentials import ContainerCredentials
 from tests.emulator.conftest import ACCOUNT, MovableClock
 from tests.emulator.signing import Message, Response, presign
 
@@ -93,10 +94,10 @@ def test_only_get_gives_credentials(emulator: Emulator) -> None:
     assert replace(message, method="POST").send(emulator.url).status == 404
 
 
-def test_tasks_are_forgotten_beyond_a_bound(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container_credentials, "MAX_TASKS", 1)
-    first = _take(emulator, task="first")
+def test_tasks_are_forgotten_beyond_a_bound(world: World, clock: MovableClock) -> None:
+    credentials = ContainerCredentials(world, clock, max_tasks=1)
+    first = credentials.issue(ACCOUNT, "demo-app", "first")
 
-    _take(emulator, task="second")
+    credentials.issue(ACCOUNT, "demo-app", "second")
 
-    assert _take(emulator, task="first") != first
+    assert credentials.issue(ACCOUNT, "demo-app", "first") != first

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from app.emulator import EXAMPLE, World, WorldFileError, identities
-from app.emulator import world as world_module
 from tests.emulator.conftest import ACCOUNT, OTHER_ACCOUNT
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +72,8 @@ def test_what_is_not_there_is_a_lookup_error() -> None:
         world.issue_session(ACCOUNT, "missing", "task-1")
 
 
-def test_world_forgets_its_oldest_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world_module, "MAX_KEYS", 2)
-    world = World()
+def test_world_forgets_its_oldest_keys() -> None:
+    world = World(max_keys=2)
     world.add_role(ACCOUNT, "demo-app")
 
     keys = [world.issue_session(ACCOUNT, "demo-app", "task-1").access_key_id for _ in range(3)]

@@ -11,14 +11,16 @@ from tests.support.process import Done, run_program
 
 # isort: split
 # After what skips all of this where gRPC is not there.
-from front.kuma import NO_TOKEN
-from front.rows import Outcome, Row, dataplane, rows
-from front.streams import Answer
+from demos.envoy.kuma import NO_TOKEN
+from demos.envoy.rows import Outcome, Row, dataplane, rows
+from demos.envoy.streams import Answer
 
 
 def run_demo(before: str = "pass") -> Done:
     """Run it in lines long enough to hold each text unbroken, after some Python of the test's own."""
-    script = f"import runpy; from front import rows; {before}; runpy.run_module('front', run_name='__main__')"
+    script = (
+        f"import runpy; from demos.envoy import rows; {before}; runpy.run_module('demos.envoy', run_name='__main__')"
+    )
     return run_program(sys.executable, "-c", script, COLUMNS="1000")
 
 

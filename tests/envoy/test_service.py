@@ -25,10 +25,10 @@ from tests.support.world import EGRESS, INGRESS, PROXY, STRANGERS_ACCOUNT, Aws, 
 
 # isort: split
 # After what skips all of this where gRPC is not there.
-from front.control_plane import ADS, DELTA, HDS, Seen
-from front.keys import SigningKeys
-from front.kuma import refusal
-from front.streams import Proxy, Stream
+from demos.envoy.control_plane import ADS, DELTA, HDS, Seen
+from demos.envoy.keys import SigningKeys
+from demos.envoy.kuma import refusal
+from demos.envoy.streams import Proxy, Stream
 
 ZONE = "east"
 FORM_IDS = [form.name.lower() for form in FORMS]

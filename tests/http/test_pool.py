@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.emulator import Emulator
-from app.http import pool as http_pool
 from app.http.http1 import (
     MAX_REPLY_BYTES,
     MAX_REPLY_WIRE_BYTES,
@@ -255,30 +254,27 @@ async def test_a_connection_that_ended_while_it_was_kept_is_not_used() -> None:
     assert server.connections == 2
 
 
-async def test_unused_connections_grow_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_pool, "IDLE_SECONDS", 0.0)
-    async with recording_server(OK) as server, open_pool() as pool:
+async def test_unused_connections_grow_old() -> None:
+    async with recording_server(OK) as server, open_pool(idle_seconds=0.0) as pool:
         await exchange(pool, server.url)
         await asyncio.wait_for(server.closed.wait(), PATIENCE)
         assert not pool._idle
         assert pool._sweeper is None  # nothing is left to watch
 
 
-async def test_kept_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_pool, "MAX_CONNECTIONS", 2)
-    async with recording_server(OK) as server, open_pool() as pool:
+async def test_kept_connections_are_bounded() -> None:
+    async with recording_server(OK) as server, open_pool(max_kept=2) as pool:
         await asyncio.gather(*(exchange(pool, server.url) for _ in range(5)))
         assert [len(kept) for kept in pool._idle.values()] == [2]
 
 
-async def test_kept_connections_are_bounded_over_all_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_kept_connections_are_bounded_over_all_hosts() -> None:
     """Credentials name the host, out of more than a hundred; the longest unused connection goes."""
-    monkeypatch.setattr(http_pool, "MAX_CONNECTIONS", 2)
     async with (
         recording_server(OK) as one,
         recording_server(OK) as other,
         recording_server(OK) as third,
-        open_pool() as pool,
+        open_pool(max_kept=2) as pool,
     ):
         for server in (one, other, third, other, third):
             await exchange(pool, server.url)

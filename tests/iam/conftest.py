@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -8,6 +9,7 @@ from app.aws.own_endpoints import find_own_endpoint
 from app.decision.record import DecisionRecord
 from app.http.network import NetworkOptions
 from app.iam.client import IamRoles
+from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
 from tests.support.iam_client import iam_options, open_roles
 from tests.support.world import EXTERNAL_ID, READER_ROLE, Aws
@@ -29,14 +31,14 @@ async def open_iam(aws: Aws, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) 
     reader = {"reader_role_name": READER_ROLE, "reader_external_id": EXTERNAL_ID}
     async with contextlib.AsyncExitStack() as stack:
 
-        async def opened(**options: object) -> IamRoles:
+        async def opened(timer: Timer = time.monotonic, **options: object) -> IamRoles:
             network = NetworkOptions(**{name: options.pop(name) for name in _NETWORK & options.keys()})  # type: ignore[arg-type]
             for service in ("sts", "iam"):
                 if f"{service}_url" in options:
                     url = options.pop(f"{service}_url")
                     options[service] = find_own_endpoint(service, "us-east-1", url=None if url is None else str(url))
             return await stack.enter_async_context(
-                open_roles(iam_options(aws.emulator.url, **{**reader, **options}), network, metrics)
+                open_roles(iam_options(aws.emulator.url, **{**reader, **options}), network, metrics, timer)
             )
 
         yield opened

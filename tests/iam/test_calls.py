@@ -9,6 +9,7 @@ from app.core.errors import AuthError, AuthorizationError, UpstreamError
 from app.core.reasons import Reason
 from app.core.role_tags import read_grant
 from app.iam import role_cache
+from app.iam.role_cache import TableSizes
 from app.telemetry.metrics import Metrics
 from tests.support.admitted import ROLE_TTL, admitted
 from tests.support.exposition import read_samples, value
@@ -219,13 +220,9 @@ async def test_a_role_that_was_not_found_is_none_of_another_id(time: Time, metri
     assert iam.asked == 2
 
 
-async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(
-    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(role_cache, "MAX_ROLES", 1)
-    monkeypatch.setattr(role_cache, "MAX_MISSING_ROLES", 3)
+async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, sizes=TableSizes(known=1, missing=3))
     await roles.fetch_role(admitted(), new_trail())
     iam.error = NOT_FOUND
     for number in (*range(10), 0):
@@ -236,12 +233,9 @@ async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(
     assert iam.asked == 12
 
 
-async def test_the_roles_of_one_account_evict_none_of_another(
-    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(role_cache, "MAX_ROLES", 4)
+async def test_the_roles_of_one_account_evict_none_of_another(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, sizes=TableSizes(known=4))
     await roles.fetch_role(admitted(account="444455556666"), new_trail())
     for number in range(10):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
@@ -325,13 +319,11 @@ async def test_another_role_of_one_caller_is_none_of_another(time: Time, metrics
     assert trail.iam.cache == "miss"
 
 
-async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(
-    time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(role_cache, "MAX_ROLES", 1)
-    monkeypatch.setattr(role_cache, "MAX_MISMATCHED_ROLES", 3)
+async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(time: Time, metrics: Metrics) -> None:
     iam = Iam()
-    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(
+        iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, sizes=TableSizes(known=1, mismatched=3)
+    )
     await roles.fetch_role(admitted(), new_trail())
     iam.changes = {"role_id": "AROAEXAMPLEEXAMPLE002"}
     for number in (*range(10), 0):
@@ -341,18 +333,16 @@ async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(
     assert iam.asked == 12
 
 
-async def test_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(role_cache, "MAX_ROLES", 3)
-    roles = new_roles(Iam(), metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+async def test_roles_are_bounded(time: Time, metrics: Metrics) -> None:
+    roles = new_roles(Iam(), metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, sizes=TableSizes(known=3))
     for number in range(10):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="role") == 3
 
 
-async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(role_cache, "MAX_DENIED_ROLES", 3)
+async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics) -> None:
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "seen"))
-    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
+    roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer, sizes=TableSizes(denied=3))
     for number in (*range(10), 0):
         with pytest.raises(UpstreamError):
             await roles.fetch_role(admitted(role=f"role-{number}"), new_trail())

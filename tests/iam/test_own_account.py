@@ -1,6 +1,7 @@
 """Whose credentials the service has: what STS is believed about it, and when STS is asked again."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -103,10 +104,10 @@ async def reason_of(iam: IamRoles, aws: Aws, account: str, name: str) -> Reason:
 
 
 @pytest.fixture
-async def misled(open_iam: OpenIam, lying_sts: Sts, monkeypatch: pytest.MonkeyPatch) -> IamRoles:
+async def misled(open_iam: OpenIam, lying_sts: Sts) -> IamRoles:
     """It takes its own account for another one, and asks STS again at the first doubt."""
-    monkeypatch.setattr("app.iam.own_account.DOUBT_SECONDS", 0.0)
-    return await open_iam(sts_url=lying_sts.server.url, reader_role_name=None, reader_external_id=None)
+    timer = itertools.count(step=DOUBT_SECONDS).__next__
+    return await open_iam(timer, sts_url=lying_sts.server.url, reader_role_name=None, reader_external_id=None)
 
 
 async def until_told(misled: IamRoles, account: str) -> None:

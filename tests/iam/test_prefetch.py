@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from app.core.iam_documents import RolePage
 from app.emulator import FaultKind, Role
-from app.iam.client import IamRoles
+from app.iam.client import PAGE_ROLES, IamRoles
 from app.iam.prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.settings.accounts import FixedAccounts
 from tests.iam.conftest import new_trail
@@ -67,9 +67,8 @@ async def test_a_role_that_is_no_proxys_is_not_kept(iam: IamRoles, aws: Aws) -> 
     assert not await ahead.is_known(role)
 
 
-async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.iam.client.PAGE_ROLES", 2)
-    roles = [aws.add_role() for _ in range(5)]
+async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws) -> None:
+    roles = [aws.add_role() for _ in range(2 * PAGE_ROLES + 1)]
     ahead = Ahead(iam, ACCOUNT)
     [line] = await ahead.read()
     assert line["calls"] == aws.emulator.calls.count("iam", ACTION) > 2

@@ -188,7 +188,7 @@ async def test_a_handshake_that_does_not_come_is_not_waited_for(
     start_service: StartService, files: Files, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     """I20."""
-    monkeypatch.setattr(server, "_HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.05)
     async with start_service(**files.variables()) as service, serving(service) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(sent)

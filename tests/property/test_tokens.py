@@ -15,10 +15,10 @@ from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdent
 from app.core.reasons import Reason
 from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, read_grant
 from app.core.token_kind import TokenKind
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from app.tokens.claims import BACKDATED_SECONDS, TokenLife, TokenSubject, subject_of, write_claims
 from app.tokens.codec import parse_token, require_current
 from app.tokens.reading import read_claims_of_token
+from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 from tests.support.keys import public_pem, rsa_key
 from tests.support.policies import POLICY
 from tests.support.principals import PRINCIPAL

@@ -18,7 +18,6 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from app.local.tls import ServerTls, TlsFiles
-from app.server import listener as module
 from app.server.listener import (
     MAX_ACCEPTED_AT_ONCE,
     MAX_CONNECTIONS,
@@ -84,14 +83,14 @@ class Echo(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def echoing(listening: socket.socket, most: int = 1000) -> AsyncIterator[set[Echo]]:
+async def echoing(listening: socket.socket, most: int = 1000, **options: Any) -> AsyncIterator[set[Echo]]:
     """Accept and echo; yields the connections that stand."""
     connections: set[Echo] = set()
 
     async def begin(connection: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: Echo(connections), connection)
 
-    listener = Listener(listening, begin, connections, most)
+    listener = Listener(listening, begin, connections, most, **options)
     try:
         yield connections
     finally:
@@ -211,10 +210,7 @@ class Full:
         return 5
 
 
-def test_a_bound_that_lasts_is_told_once(
-    run: Run, listening_socket: socket.socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.001)
+def test_a_bound_that_lasts_is_told_once(run: Run, listening_socket: socket.socket) -> None:
     full = Full()
 
     async def scenario() -> None:
@@ -222,7 +218,7 @@ def test_a_bound_that_lasts_is_told_once(
             raise AssertionError("accepted")
 
         with capture_logs() as log, clients_of(listening_socket, 1):
-            listener = Listener(listening_socket, begin, full, 5)
+            listener = Listener(listening_socket, begin, full, 5, pause_seconds=0.001)
             await until(lambda: full.looks >= 3)
             listener.close()
         assert not_accepting(log) == ["5 connections stand"]
@@ -369,14 +365,13 @@ def test_after_the_end_nobody_is_accepted(run: Run, listening_socket: socket.soc
     run(scenario)
 
 
-def test_a_rest_ends_with_it(run: Run, listening_socket: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rest_ends_with_it(run: Run, listening_socket: socket.socket) -> None:
     """What would begin to accept again must not come after the socket is closed."""
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.05)
 
     async def scenario() -> None:
         loop, later = asyncio.get_running_loop(), asyncio.Event()
         with capture_logs() as log, clients_of(listening_socket, 1):
-            async with echoing(listening_socket, most=0):
+            async with echoing(listening_socket, most=0, pause_seconds=0.05):
                 await until(lambda: bool(not_accepting(log)))
             loop.call_later(2 * 0.05, later.set)  # after the clock of the rest
             await later.wait()

@@ -203,7 +203,7 @@ def test_a_flood_of_silent_connections_keeps_nobody_out(run: Run) -> None:
 def test_handshakes_that_do_not_go_on_keep_nobody_out(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "_MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(server, "MAX_HANDSHAKES", 2)
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
@@ -268,7 +268,7 @@ def test_find_idle_gives_a_few_and_the_least_missed_first() -> None:
     assert [each.idleness for each in found] == [(0, float(-since)) for since in reversed(range(MAX_ACCEPTED_AT_ONCE))]
 
 
-def test_room_is_made_so_often_and_no_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_room_is_made_so_often_and_no_more(run: Run) -> None:
     """Accepting and closing all the time would take the loop from those who are served."""
     asked = 0
     accepted = 0
@@ -277,8 +277,6 @@ def test_room_is_made_so_often_and_no_more(run: Run, monkeypatch: pytest.MonkeyP
         nonlocal asked
         asked += 1
         return [Idle((0, 0.0)), Idle((0, 0.0))]
-
-    monkeypatch.setattr(module, "PAUSE_SECONDS", 60.0)
 
     async def scenario() -> None:
         async def begin(connection: socket.socket) -> None:
@@ -289,7 +287,7 @@ def test_room_is_made_so_often_and_no_more(run: Run, monkeypatch: pytest.MonkeyP
         with socket.create_server(("127.0.0.1", 0)) as waiting, contextlib.ExitStack() as clients:
             for _ in range(10):
                 clients.enter_context(socket.create_connection(waiting.getsockname()))
-            listener = Listener(waiting, begin, ["a connection"], 1, find_idle=two_of_many)
+            listener = Listener(waiting, begin, ["a connection"], 1, find_idle=two_of_many, pause_seconds=60.0)
             with capture_logs() as log:
                 await until(lambda: any(event["event"] == "closing idle connections" for event in log))
                 for _ in range(20):

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 
 from app.limits.breaker import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from app.limits.ticks import within
-from app.store import link as store_link
 from app.store.link import MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink
 from app.store.redis_connection import explain
 from tests.support.patience import PATIENCE
@@ -168,12 +167,10 @@ async def test_who_waits_behind_a_failure_is_not_asked_for(link: StoreLink, stor
     assert replies == [NoReply.FAILED] * MAX_TOGETHER + [NoReply.SKIPPED] * 2
 
 
-async def test_an_unused_connection_is_looked_after(
-    link: StoreLink, store: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store_link, "IDLE_SECONDS", 0.0)
-    await start(link)
+async def test_an_unused_connection_is_looked_after(store: Fake, clocks: Clocks) -> None:
+    link = await start(StoreLink(store, clocks.monotonic, retry_seconds=0, idle_seconds=0.0))
     await until(lambda: len(store.batches) > 3)
+    await link.aclose()
     assert store.asked() == []
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from app.core.known_credential import KnownCredential
 from app.core.signed_request import CredentialForm
-from app.sts import known_credentials
 from app.sts.known_credentials import KnownCredentials, share_texts
 from app.telemetry.metrics import Metrics
 from tests.support.exposition import read_samples, value
@@ -38,8 +38,8 @@ def time() -> Time:
     return Time()
 
 
-def memory(time: Time) -> KnownCredentials:
-    return KnownCredentials(time.clock, time.timer)
+def memory(time: Time, **bounds: Any) -> KnownCredentials:
+    return KnownCredentials(time.clock, time.timer, **bounds)
 
 
 def remember(texts: KnownCredentials, text: str, known: KnownCredential = KNOWN) -> KnownCredential:
@@ -115,10 +115,9 @@ def test_the_number_of_known_texts_is_shown(time: Time) -> None:
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_cache_entries", cache="identity") == 1
 
 
-@pytest.mark.parametrize(("bound", "is_approved"), [("MAX_UNAPPROVED", False), ("MAX_KNOWN", True)])
-def test_the_memory_is_bounded(time: Time, monkeypatch: pytest.MonkeyPatch, bound: str, *, is_approved: bool) -> None:
-    monkeypatch.setattr(known_credentials, bound, 3)
-    texts = memory(time)
+@pytest.mark.parametrize(("bound", "is_approved"), [("max_unapproved", False), ("max_known", True)])
+def test_the_memory_is_bounded(time: Time, bound: str, *, is_approved: bool) -> None:
+    texts = memory(time, **{bound: 3})
     for number in range(10):
         known = remember(texts, f"text {number}")
         if is_approved:
@@ -131,10 +130,9 @@ def of_account(account: str) -> KnownCredential:
     return replace(KNOWN, principal=replace(PRINCIPAL, account=account))
 
 
-def test_what_was_not_approved_evicts_nothing_that_was(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_not_approved_evicts_nothing_that_was(time: Time) -> None:
     """STS vouches for every role of a listed account, and whoever has one can sign as often as they like."""
-    monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED", 3)
-    texts = memory(time)
+    texts = memory(time, max_unapproved=3)
     for name in ("a", "b"):
         texts.approve(remember(texts, name))
     for number in range(10):
@@ -143,9 +141,8 @@ def test_what_was_not_approved_evicts_nothing_that_was(time: Time, monkeypatch: 
     assert len(texts) == 2 + 3
 
 
-def test_what_was_not_approved_is_bounded_for_each_account(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_credentials, "MAX_UNAPPROVED_OF_ACCOUNT", 3)
-    texts = memory(time)
+def test_what_was_not_approved_is_bounded_for_each_account(time: Time) -> None:
+    texts = memory(time, max_unapproved_of_account=3)
     remember(texts, "other", of_account("444455556666"))
     for number in range(10):
         remember(texts, f"text {number}")
@@ -153,9 +150,8 @@ def test_what_was_not_approved_is_bounded_for_each_account(time: Time, monkeypat
     assert texts.recall(texts.key_of("other")) is not None
 
 
-def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known_credentials, "MAX_KNOWN", 4)
-    texts = memory(time)
+def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time) -> None:
+    texts = memory(time, max_known=4)
     for name in ("other a", "other b"):
         texts.approve(remember(texts, name, of_account("444455556666")))
     for number in range(10):

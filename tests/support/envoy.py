@@ -20,10 +20,10 @@ if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("envoy")
         pytest.fail(REMEDY, pytrace=False)
     pytest.skip(REMEDY, allow_module_level=True)
 
-from front.certificates import Authority
-from front.control_plane import ControlPlane, open_control_plane
-from front.envoy import Envoy, Upstreams, find_envoy, running_envoy
-from front.streams import Answer, Proxy, connected
+from demos.envoy.certificates import Authority
+from demos.envoy.control_plane import ControlPlane, open_control_plane
+from demos.envoy.envoy import Envoy, Upstreams, find_envoy, running_envoy
+from demos.envoy.streams import Answer, Proxy, connected
 
 __all__ = ["Front", "find_envoy", "open_front"]
 

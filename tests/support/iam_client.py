@@ -1,6 +1,7 @@
 """The client of IAM as the service opens it, with its own pool of connections."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from app.aws.own_endpoints import find_own_endpoint
 from app.http.network import NetworkOptions, open_pool
 from app.iam.access import IamOptions
 from app.iam.client import IamRoles
+from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
 
 
@@ -24,12 +26,15 @@ def iam_options(url: str, **changes: object) -> IamOptions:
 
 @contextlib.asynccontextmanager
 async def open_roles(
-    options: IamOptions, network: NetworkOptions | None = None, metrics: Metrics | None = None
+    options: IamOptions,
+    network: NetworkOptions | None = None,
+    metrics: Metrics | None = None,
+    timer: Timer = time.monotonic,
 ) -> AsyncIterator[IamRoles]:
     """Open the client, and close it and its pool at the end."""
     network = network or NetworkOptions()
     pool = open_pool(network)
-    roles = IamRoles(options, pool, network, metrics or Metrics())
+    roles = IamRoles(options, pool, network, metrics or Metrics(), timer)
     try:
         yield roles
     finally:

@@ -5,7 +5,7 @@ from typing import Any
 from app.calls.options import CallOptions
 from app.decision.authenticator import AccountList, RoleSource
 from app.iam.calls import Roles
-from app.iam.role_cache import RoleTable
+from app.iam.role_cache import RoleTable, TableSizes
 from app.iam.upstream import RolePages
 from app.settings.accounts import FixedAccounts
 from app.telemetry.metrics import Metrics
@@ -21,9 +21,10 @@ def new_roles(
     max_stale: float = 0.0,
     pages: RolePages | None = None,
     accounts: AccountList = LISTED,
+    sizes: TableSizes | None = None,
     **options: Any,
 ) -> Roles:
     """Return calls to IAM with hardly a limit on their rate; the other options are those of `CallOptions`."""
     made = CallOptions(**{"rate": 1e6, **options})
-    table = RoleTable(metrics or Metrics(), ttl=ttl, max_stale=max_stale, timer=made.timer)
+    table = RoleTable(metrics or Metrics(), ttl=ttl, max_stale=max_stale, timer=made.timer, sizes=sizes or TableSizes())
     return Roles(source, pages, table, accounts, made)

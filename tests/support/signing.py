@@ -167,9 +167,18 @@ def judge(credential: str, policy: RequestPolicy | None = None) -> ValidatedRequ
     return validate(decode_credential(credential), policy or default_policy())
 
 
-def signature_holds(request: ValidatedRequest, recipe: Recipe) -> bool:
-    """Whether STS would find the signature of an outgoing request right: recomputed from what is sent, and the secret."""
-    method, target, headers, body = request.method, request.target, request.headers, request.body
+def signature_holds(
+    request: ValidatedRequest, recipe: Recipe, headers: Iterable[tuple[str, str]] | None = None
+) -> bool:
+    """Whether STS would find the signature of an outgoing request right: recomputed from what is sent, and the secret.
+
+    Args:
+        request: what is sent.
+        recipe: how it was signed.
+        headers: those that arrived; None: those of the request.
+    """
+    method, target, body = request.method, request.target, request.body
+    headers = list(request.headers if headers is None else headers)
     sent = {name.lower(): value for name, value in headers}
     assert len(sent) == len(headers), "a header is sent twice"
     path, _, query = target.partition("?")

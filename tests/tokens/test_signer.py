@@ -16,9 +16,7 @@ from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.decision.authenticator import Decision
 from app.decision.record import DecisionRecord
-from app.demo.kuma_validator import DataplaneResource, KumaValidator
 from app.telemetry.metrics import Metrics
-from app.tokens import signer as token_signer
 from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.key_files import read_dataplane_key_file
 from app.tokens.keys import SigningKeys
@@ -29,6 +27,7 @@ from app.tokens.signer import (
     TokenOptions,
 )
 from app.tokens.signing import verify
+from demos.kuma.validator import DataplaneResource, KumaValidator
 from tests.support.exposition import read_samples, value
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.ports import Time
@@ -142,12 +141,9 @@ async def test_another_name_or_zone_is_another_token(tmp_path: Path) -> None:
     stage.issuer.close()
 
 
-async def test_a_proxy_of_many_names_pushes_out_nobodys_token_but_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(token_signer, "MAX_REUSABLE_TOKENS", 3)
+async def test_a_proxy_of_many_names_pushes_out_nobodys_token_but_its_own(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
-    options = replace(OPTIONS, with_names=True)
+    options = replace(OPTIONS, with_names=True, max_sessions=3)
     stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
     other = replace(DECISION, principal=replace(PRINCIPAL, session="another-task"))
     named = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", name="innocent")
@@ -291,10 +287,10 @@ async def test_one_role_takes_a_part_of_the_signatures_and_leaves_the_rest_to_ot
     assert (await naming.issue(DECISION, named("one-more"))).kid == "dp-1"
 
 
-async def test_signatures_under_way_are_bounded_and_what_is_signed_is_given_all_the_same(
-    naming: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(token_signer, "MAX_SIGNATURES", 2)
+async def test_signatures_under_way_are_bounded_and_what_is_signed_is_given_all_the_same(naming: Stage) -> None:
+    naming.issuer.close()
+    options = replace(OPTIONS, with_names=True, max_signatures=2)
+    naming.issuer = SigningIssuer(options, lambda: naming.keys, naming.metrics, naming.time.clock, naming.time.timer)
     young = await naming.issue(DECISION, named("young"))
     with busy(naming.issuer):
         calls = [asyncio.ensure_future(naming.issue(DECISION, named(f"name-{n}"))) for n in range(2)]

@@ -4,8 +4,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from app.demo.kuma_validator import DataplaneResource, KumaValidator
-from app.demo.plain_yaml import parse_plain_yaml
+import yaml
+
+from demos.kuma.validator import DataplaneResource, KumaValidator
 from tests.support.process import Served, run, served, socket_address
 from tests.support.tokens import claims_of
 from tests.support.world import PROXY, Aws
@@ -23,7 +24,7 @@ def test_a_generated_key_serves_both_sides_and_sighup_ends_the_reuse(aws: Aws, t
         "keys", "generate", "--kind", "dataplane", "--mesh", "default", "--kid", "default-1", "--out", str(tmp_path)
     )
     assert printed.status == 0, printed.err
-    configuration: dict[str, Any] = parse_plain_yaml(printed.out)
+    configuration: dict[str, Any] = yaml.safe_load(printed.out)
     keys = tmp_path / "dataplane.keys"
     keys.write_text(printed.out.splitlines()[1].removeprefix("#   "))
     credential = aws.credential()

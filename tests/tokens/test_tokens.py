@@ -16,11 +16,11 @@ import structlog
 from app.api import authenticate
 from app.api.authenticate import MAX_BODY_BYTES
 from app.core.reasons import EXPLANATIONS, Reason
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from app.emulator.fault_kinds import FaultKind
 from app.local.caller_tokens import OWN_HEADER
 from app.telemetry import audit
 from app.tokens.codec import looks_like_token
+from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, public_pem, rsa_key

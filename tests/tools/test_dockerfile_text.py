@@ -6,8 +6,6 @@ import pytest
 
 from tools.dockerfile import DockerfileError, DockerIgnore, Instruction, parse, stages
 
-ROOT = Path(__file__).parents[2]
-
 
 def only(text: str) -> Instruction:
     (instruction,) = parse(text)
@@ -86,12 +84,3 @@ def test_a_copy_of_a_folder_sees_the_files_that_are_sent(tmp_path: Path) -> None
     assert ignore.sent(tmp_path, "app/a.py") == ["app/a.py"]
     assert ignore.sent(tmp_path, "secret") == []
     assert ignore.sent(tmp_path, "missing") == []
-
-
-def test_of_this_repository_no_secret_no_history_and_no_bytecode_is_sent() -> None:
-    ignore = DockerIgnore((ROOT / ".dockerignore").read_text("utf-8"))
-    for path in (".env", ".git/config", ".venv/bin/python", "config/example.env", "app/__pycache__/a.pyc", "dist/x"):
-        assert ignore.ignores(path)
-    sent = ignore.sent(ROOT, "app")
-    assert "app/core/arn.py" in sent
-    assert not [path for path in sent if not path.endswith((".py", ".typed"))]

@@ -9,7 +9,7 @@ from typing import Any
 import botocore.session
 import botocore.validate
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from tools.dockerfile import stages
 

@@ -212,25 +212,21 @@ def test_an_end_with_an_error_is_told_with_what_was_printed(closed: Closed) -> N
         wait_for_end(process, "SIGTERM")
 
 
-def test_a_process_that_does_not_end_is_found(closed: Closed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_steps, "START_SECONDS", 0.1)
+def test_a_process_that_does_not_end_is_found(closed: Closed) -> None:
     with (
         closed.running(["sleep", "60"], {}) as process,
         pytest.raises(StepsError, match="SIGTERM did not end it"),
     ):
-        wait_for_end(process, "SIGTERM")
+        wait_for_end(process, "SIGTERM", 0.1)
 
 
 @pytest.mark.parametrize("command", ["echo other; exit 1", "echo other; sleep 60"])
-def test_a_line_that_never_comes_is_told_with_what_came(
-    closed: Closed, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    monkeypatch.setattr(image_steps, "START_SECONDS", 0.3)
+def test_a_line_that_never_comes_is_told_with_what_came(closed: Closed, command: str) -> None:
     with (
         closed.running(["sh", "-c", command], {}) as process,
         pytest.raises(StepsError, match="never said 'up', but: other"),
     ):
-        wait_for_line(process, "up")
+        wait_for_line(process, "up", 0.3)
 
 
 def test_a_service_is_asked_until_it_is_healthy(closed: Closed) -> None:

@@ -1,6 +1,5 @@
 """``make sbom``: the bill of materials is the lock file, whole, valid, the same each time, and without an address."""
 
-import importlib.metadata
 import json
 import re
 from pathlib import Path
@@ -59,7 +58,7 @@ def test_every_pinned_distribution_is_in_it_with_its_version_and_every_hash(bill
 def test_the_project_itself_is_what_it_describes(bill: dict[str, Any]) -> None:
     component = bill["metadata"]["component"]
     assert (component["name"], component["version"]) == ("kuma-aws-iam", __version__)
-    assert component["licenses"] == [{"expression": "Apache-2.0"}]
+    assert component["licenses"] == [{"license": {"acknowledgement": "declared", "id": "Apache-2.0"}}]
 
 
 def test_everything_is_there_for_a_reason_and_has_a_licence(bill: dict[str, Any]) -> None:
@@ -100,14 +99,9 @@ def test_what_is_installed_in_another_version_is_not_described(
 ) -> None:
     lock = tmp_path / "lock.txt"
     monkeypatch.setattr(sbom, "LOCK", lock)
-    installed = importlib.metadata.version("certifi")
-    for line, said in (
-        ("certifi==1", f"certifi is locked at 1 and installed at {installed}"),
-        ("no-such-distribution==1", "no-such-distribution is locked and not installed"),
-    ):
-        lock.write_text(f"{line} --hash=sha256:{'a' * 64}\n")
-        assert sbom.main([str(tmp_path / "out")]) == 1
-        assert said in capsys.readouterr().err
+    lock.write_text(f"certifi==1 --hash=sha256:{'a' * 64}\n")
+    assert sbom.main([str(tmp_path / "out")]) == 1
+    assert "pkg:pypi/certifi@1 is locked and not installed in that version" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

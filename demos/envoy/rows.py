@@ -10,10 +10,10 @@ from app.core.proxy import SERVICE_TAG
 from app.core.reasons import Reason
 from app.demo.stage import CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT
 from app.emulator.fault_kinds import FaultKind
-from front.control_plane import ADS, DELTA, HDS
-from front.kuma import NO_TOKEN, shape_of
-from front.stage import Front
-from front.streams import Answer, connected
+from demos.envoy.control_plane import ADS, DELTA, HDS
+from demos.envoy.kuma import NO_TOKEN, shape_of
+from demos.envoy.stage import Front
+from demos.envoy.streams import Answer, connected
 
 Present = Callable[[Front], Awaitable[list[str]]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from front.certificates import NAME
-from front.control_plane import ADS, TAKEN, Headers
+from demos.envoy.certificates import NAME
+from demos.envoy.control_plane import ADS, TAKEN, Headers
 
 
 @dataclass(frozen=True, slots=True)

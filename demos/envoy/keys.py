@@ -6,7 +6,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from front.kuma import PublicKeys
+from demos.envoy.kuma import PublicKeys
 
 ANY_MESH = "*"
 

@@ -1,4 +1,4 @@
-"""A stock control plane's part: its public keys, and what it makes of a token and a resource (`app.demo.kuma_validator`)."""
+"""A stock control plane's part: its public keys, and what it makes of a token and a resource (`demos.kuma.validator`)."""
 
 import time
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
 from app.tokens.control_plane_config import public_pem
+from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 
 NO_TOKEN: Final = "no token"  # noqa: S105 - words for a table
 _NAMING: Final = ("Name", "Mesh", "Tags", "Workload", "Zone", "Scope")

@@ -2,21 +2,19 @@
 
 import asyncio
 import json
-import shutil
 import ssl
 import sys
 
 import click
 import httpx
 
-from app.cli.demo import Table
 from app.demo.stage import StageError, exit_on_sigterm
-from front.certificates import NAME
-from front.envoy import EnvoyError
-from front.rows import Outcome, play, rows
-from front.stage import Front, open_front
+from app.demo.table import DecisionTable
+from demos.envoy.certificates import NAME
+from demos.envoy.envoy import EnvoyError
+from demos.envoy.rows import Outcome, play, rows
+from demos.envoy.stage import Front, open_front
 
-_MIN_WIDTH = 120
 _VERDICTS = {"OK": "allowed", "UNAVAILABLE": "undecided"}
 
 
@@ -24,17 +22,15 @@ async def main() -> int:
     """Play, print, and return the exit status."""
     click.echo("Starting a local AWS, the service, Envoy and a control plane ...\n", err=True)
     async with open_front(verbose="--verbose" in sys.argv) as front:
-        table = Table(max(shutil.get_terminal_size().columns, _MIN_WIDTH))
-        for line in table.head():
-            click.echo(line)
+        table = DecisionTable()
+        table.print_head()
         problems = await _bootstrap(front, table)
         played = rows()
-        for number, row in enumerate(played, start=2):
+        for row in played:
             outcome = await play(front, row)
             found = list(outcome.problems(row))
             problems += bool(found)
-            for line in table.row(number, _verdict(outcome), f"{row.title}\n{row.sent}", _why(outcome, found)):
-                click.echo(line)
+            table.print_row(_verdict(outcome), f"{row.title}\n{row.sent}", _why(outcome, found))
     click.echo(f"\n{len(played) + 1} rows, {problems} not as expected")
     return 1 if problems else 0
 
@@ -54,7 +50,7 @@ def _why(outcome: Outcome, problems: list[str]) -> str:
     return "\n".join([*(f"UNEXPECTED: {problem}" for problem in problems), *lines])
 
 
-async def _bootstrap(front: Front, table: Table) -> int:
+async def _bootstrap(front: Front, table: DecisionTable) -> int:
     """A proxy's first call, which passes as it is. Return 1 if it does not."""
     context = ssl.create_default_context(cadata=front.envoy.authority.cert.decode())
     async with httpx.AsyncClient(verify=context, trust_env=False) as client:
@@ -63,8 +59,7 @@ async def _bootstrap(front: Front, table: Table) -> int:
     passed = answer.is_success and len(saw) == 1
     words = f"HTTP {answer.status_code}\ncontrol plane saw: {'its body' if saw else 'nothing'}"
     verdict = "allowed" if passed else "denied"
-    for line in table.row(1, verdict, "demo-app, bootstrap\nPOST /bootstrap, as kuma-dp begins", words):
-        click.echo(line)
+    table.print_row(verdict, "demo-app, bootstrap\nPOST /bootstrap, as kuma-dp begins", words)
     return int(not passed)
 
 

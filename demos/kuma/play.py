@@ -1,7 +1,7 @@
-"""The demo of a stock control plane: agents get tokens, and Kuma's own rules say what each is good for.
+"""What the rows of the demonstration do: make keys, run agents, and ask a stock control plane about their tokens.
 
-The validator has no code of the service: it reads the configuration that ``kuma-aws-iam keys generate`` prints, and the
-token file that an agent has written.
+The control plane's part (`demos.kuma.validator`) has no code of the service: it reads the configuration that
+``kuma-aws-iam keys generate`` prints, and the token file that an agent has written.
 """
 
 import base64
@@ -9,17 +9,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from app.demo.kuma_validator import DataplaneResource, KumaValidator, RefusedError
-from app.demo.plain_yaml import parse_plain_yaml
-from app.demo.stage import Stage, StageError
+import yaml
 
-ZONE: Final = "east"
-_HOUR: Final = 3600.0
+from app.demo.stage import Stage, StageError
+from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
+
 _SETTINGS: Final = {"dataplane": "KMESH_AWSIAM_DATAPLANE_KEYS_FILE", "zone": "KMESH_AWSIAM_ZONE_KEYS_FILE"}
 _LINE_MARK: Final = "#   "
 
@@ -58,7 +57,7 @@ def make_keys(folder: Path) -> Keys:
         if done.returncode != 0:
             raise StageError(f"the keys could not be made:\n{done.stderr}")
         printed.append(done.stdout)
-        authn.update(parse_plain_yaml(done.stdout)["dpServer"]["authn"])
+        authn.update(yaml.safe_load(done.stdout)["dpServer"]["authn"])
         lines = [line.removeprefix(_LINE_MARK) for line in done.stdout.splitlines() if line.startswith(_LINE_MARK)]
         path = folder / f"{kind}.keys"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -113,17 +112,19 @@ class Check:
         return outcome.verdict == self.verdict and self.because in outcome.why
 
 
-def play(stage: Stage, keys: Keys) -> Iterator[tuple[Check, Outcome]]:
-    """Do one check after the other."""
+def play(stage: Stage, keys: Keys, checks: Iterable[Check]) -> Iterator[tuple[Check, Outcome]]:
+    """Run each check in turn, and yield it with its outcome."""
     played = Played(stage, keys)
-    for check in CHECKS:
+    for check in checks:
         yield check, check.run(played)
 
 
 # Agents.
 
 
-def _run_agent(role: str, *claim: str) -> Callable[[Played], Outcome]:
+def run_agent(role: str, *claim: str) -> Callable[[Played], Outcome]:
+    """Return what runs the agent of a role once, in token mode: allowed if it wrote a token."""
+
     def run(played: Played) -> Outcome:
         options = ("--mode", "token", "--service-url", played.stage.service_url, "--once", "--give-up-after", "0")
         path = str(played.token_file(role))
@@ -154,7 +155,9 @@ def _event(line: str) -> dict[str, Any]:
     return event
 
 
-def _check_health(role: str) -> Callable[[Played], Outcome]:
+def check_health(role: str) -> Callable[[Played], Outcome]:
+    """Return what runs the health check of a role's agent: accepted if it ends with status 0."""
+
     def run(played: Played) -> Outcome:
         done = played.stage.run(role, "agent", "--health", "--token-file", str(played.token_file(role)))
         return Outcome("accepted" if done.returncode == 0 else "refused", (done.stdout + done.stderr).strip())
@@ -165,7 +168,9 @@ def _check_health(role: str) -> Callable[[Played], Outcome]:
 # The control plane.
 
 
-def _as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable[[Played], Outcome]:
+def as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable[[Played], Outcome]:
+    """Return what shows a role's token to the control plane, as the stream of this data plane."""
+
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_dataplane(token, resource, now)
         services = "+".join(sorted(resource.tags["kuma.io/service"]))
@@ -174,7 +179,9 @@ def _as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callabl
     return _ask(role, check, **how)
 
 
-def _as_zone_proxy(role: str, scope: str, zone: str) -> Callable[[Played], Outcome]:
+def as_zone_proxy(role: str, scope: str, zone: str) -> Callable[[Played], Outcome]:
+    """Return what shows a role's token to the control plane, as the stream of an ingress or egress."""
+
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_zone_proxy(token, scope, zone, now)
         return f"it may be the {scope} of zone {zone}"
@@ -208,145 +215,13 @@ def _claims(token: str) -> dict[str, Any]:
     return claims
 
 
-def _for_another_mesh(token: str) -> str:
+def for_another_mesh(token: str) -> str:
     """Write another mesh into the claims, and leave the signature."""
     header, _, signature = token.split(".")
     claims = json.dumps({**_claims(token), "Mesh": "payments"}).encode()
     return f"{header}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}"
 
 
-def _dataplane(mesh: str = "default", *services: str, name: str = "demo-app-1") -> DataplaneResource:
+def dataplane(mesh: str = "default", *services: str, name: str = "demo-app-1") -> DataplaneResource:
+    """Return a data plane with an inbound for each service; for demo-app if none is given."""
     return DataplaneResource(mesh=mesh, name=name, tags={"kuma.io/service": set(services or ("demo-app",))})
-
-
-_DEMO_CLAIM: Final = ("--proxy-type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app")
-_OWN: Final = _dataplane()
-
-CHECKS: Final = (
-    Check(
-        title="agent of demo-app",
-        sent=f"--mode token {' '.join(_DEMO_CLAIM)}",
-        verdict="allowed",
-        because='Mesh=default Tags={"kuma.io/service":["demo-app"]}',
-        run=_run_agent("demo-app", *_DEMO_CLAIM),
-    ),
-    Check(
-        title="its health check",
-        sent="agent --health, which asks nobody",
-        verdict="accepted",
-        because="good",
-        run=_check_health("demo-app"),
-    ),
-    Check(
-        title="control plane: demo-app as itself",
-        sent="Dataplane of mesh default, kuma.io/service demo-app",
-        verdict="accepted",
-        because="mesh default, service demo-app",
-        run=_as_dataplane("demo-app", _OWN),
-    ),
-    Check(
-        title="control plane: demo-app in another mesh",
-        sent="Dataplane of mesh payments, kuma.io/service demo-app",
-        verdict="refused",
-        because="mesh",
-        run=_as_dataplane("demo-app", _dataplane("payments")),
-    ),
-    Check(
-        title="control plane: demo-app as another service",
-        sent="Dataplane of mesh default, kuma.io/service backend",
-        verdict="refused",
-        because="kuma.io/service",
-        run=_as_dataplane("demo-app", _dataplane("default", "backend")),
-    ),
-    Check(
-        title="control plane: demo-app, and another service beside it",
-        sent="Dataplane of mesh default, inbounds of demo-app and backend",
-        verdict="refused",
-        because="kuma.io/service",
-        run=_as_dataplane("demo-app", _dataplane("default", "demo-app", "backend")),
-    ),
-    Check(
-        title="control plane: demo-app as an ingress",
-        sent="ZoneIngress; data plane tokens have another key than zone tokens",
-        verdict="refused",
-        because="no signing key",
-        run=_as_zone_proxy("demo-app", "ingress", ZONE),
-    ),
-    Check(
-        title="control plane: a token that somebody wrote another mesh into",
-        sent="the signature is the old one",
-        verdict="refused",
-        because="verification error",
-        run=_as_dataplane("demo-app", _dataplane("payments"), change=_for_another_mesh),
-    ),
-    Check(
-        title="control plane: the same token an hour later",
-        sent="Dataplane of mesh default, kuma.io/service demo-app",
-        verdict="refused",
-        because="expired",
-        run=_as_dataplane("demo-app", _OWN, later=_HOUR + 1),
-    ),
-    Check(
-        title="control plane: a token whose jti was revoked",
-        sent="Dataplane of mesh default, kuma.io/service demo-app",
-        verdict="refused",
-        because="revoked",
-        run=_as_dataplane("demo-app", _OWN, is_revoked=True),
-    ),
-    Check(
-        title="agent of demo-app that wants another mesh",
-        sent="--proxy-type dataplane --mesh payments",
-        verdict="denied",
-        because="proxy_mesh_mismatch",
-        run=_run_agent("demo-app", "--proxy-type", "dataplane", "--mesh", "payments"),
-    ),
-    Check(
-        title="agent of a task that was never meant for the mesh",
-        sent="its role has no kuma.io tags",
-        verdict="denied",
-        because="role_type_missing",
-        run=_run_agent("untagged"),
-    ),
-    Check(
-        title="agent of an ingress",
-        sent=f"--proxy-type ingress --zone {ZONE}",
-        verdict="allowed",
-        because=f'Zone={ZONE} Scope=["ingress"]',
-        run=_run_agent("zone-ingress", "--proxy-type", "ingress", "--zone", ZONE),
-    ),
-    Check(
-        title="control plane: the ingress as itself",
-        sent=f"ZoneIngress of zone {ZONE}",
-        verdict="accepted",
-        because=f"ingress of zone {ZONE}",
-        run=_as_zone_proxy("zone-ingress", "ingress", ZONE),
-    ),
-    Check(
-        title="control plane: the ingress as an egress",
-        sent=f"ZoneEgress of zone {ZONE}",
-        verdict="refused",
-        because="out of token's scope",
-        run=_as_zone_proxy("zone-ingress", "egress", ZONE),
-    ),
-    Check(
-        title="control plane: the ingress in another zone",
-        sent="ZoneIngress of zone west",
-        verdict="refused",
-        because="is different than in token",
-        run=_as_zone_proxy("zone-ingress", "ingress", "west"),
-    ),
-    Check(
-        title="control plane: the ingress as a data plane",
-        sent="Dataplane of mesh default; a zone token has no mesh, and would be one of any",
-        verdict="refused",
-        because="no signing key",
-        run=_as_dataplane("zone-ingress", _OWN),
-    ),
-    Check(
-        title="agent of an ingress of no zone",
-        sent="--proxy-type ingress; neither its role nor the service names one",
-        verdict="denied",
-        because="role_zone_missing",
-        run=_run_agent("zone-ingress", "--proxy-type", "ingress"),
-    ),
-)

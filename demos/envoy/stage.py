@@ -12,11 +12,11 @@ from app.core.credential import encode_jwt_clothes
 from app.demo.stage import AUDIENCE, Stage, open_stage
 from app.sts.endpoints import load_sts_endpoints
 from app.sts.signer import find_endpoint, presign
-from front.certificates import Authority
-from front.control_plane import ControlPlane, Seen, open_control_plane
-from front.envoy import Envoy, Upstreams, running_envoy
-from front.keys import SigningKeys
-from front.kuma import refusal
+from demos.envoy.certificates import Authority
+from demos.envoy.control_plane import ControlPlane, Seen, open_control_plane
+from demos.envoy.envoy import Envoy, Upstreams, running_envoy
+from demos.envoy.keys import SigningKeys
+from demos.envoy.kuma import refusal
 
 ZONE: Final = "zone-1"
 _REGION: Final = "us-east-1"

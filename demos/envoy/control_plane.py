@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import grpc
 
-from front.certificates import Certificate
+from demos.envoy.certificates import Certificate
 
 ADS: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
 DELTA: Final = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import httpx
 
-from front.certificates import NAME, Authority, Certificate
+from demos.envoy.certificates import NAME, Authority, Certificate
 
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[2]
 SHIPPED: Final = ROOT / "config/envoy/envoy.yaml"
 CERTIFICATE: Final = ROOT / "config/envoy/listener-certificate.yaml"
 REMEDY: Final = "there is no Envoy here; install it: make install-envoy"

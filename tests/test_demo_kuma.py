@@ -1,0 +1,60 @@
+"""``make demo-kuma``: a stock control plane takes what an agent wrote, for the agent's own proxy alone."""
+
+import re
+import sys
+
+from demos.kuma.checks import CHECKS
+from tests.support.process import Done, run_program
+
+
+def run_demo_kuma(before: str = "pass") -> Done:
+    """Run the demonstration in lines long enough to hold each text unbroken, after some Python of the test's own."""
+    script = (
+        "import runpy; from dataclasses import replace; from demos.kuma import checks, play; "
+        f"{before}; runpy.run_module('demos.kuma', run_name='__main__')"
+    )
+    return run_program(sys.executable, "-c", script, COLUMNS="1000")
+
+
+def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone() -> None:
+    done = run_demo_kuma()
+    assert done.status == 0, done.out + done.err
+    assert done.out.endswith(f"{len(CHECKS)} checks: {len(CHECKS)} as expected, 0 not\n")
+    assert "UNEXPECTED" not in done.out
+    lines = done.out.splitlines()
+    for number, check in enumerate(CHECKS, start=1):
+        row = next(line for line in lines if re.match(rf" ?{number}  ", line))
+        assert check.title in row
+        assert f"  {check.verdict:9}  " in row
+        assert check.because in row
+    # And the configuration, as the control plane reads it.
+    for text in ("dpProxy:", "type: dpToken", "zoneProxy:", "type: zoneToken", "-----BEGIN RSA PUBLIC KEY-----"):
+        assert text in done.out
+    assert "PRIVATE" not in done.out + done.err
+
+
+def test_it_shows_what_the_issue_asks_for() -> None:
+    refused = {check.because for check in CHECKS if check.verdict == "refused"}
+    assert {"mesh", "kuma.io/service", "no signing key"} <= refused
+    assert {check.verdict for check in CHECKS} == {"allowed", "denied", "accepted", "refused"}
+
+
+def test_a_check_that_does_not_come_as_it_must_is_a_failure() -> None:
+    done = run_demo_kuma(
+        "first, second, *rest = checks.CHECKS; "
+        "checks.CHECKS = (first, replace(second, verdict='refused'), replace(second, because='something else'))"
+    )
+    assert done.status == 1
+    assert done.out.count("UNEXPECTED, not ") == 2
+    assert done.out.endswith("3 checks: 1 as expected, 2 not\n")
+
+
+def test_a_control_plane_that_knows_another_key_takes_no_token() -> None:
+    """Or the validator would accept whatever it is shown."""
+    done = run_demo_kuma(
+        "from pathlib import Path; make = play.make_keys; import tempfile; other = tempfile.mkdtemp(); "
+        "play.make_keys = lambda folder: replace(make(folder), configuration=make(Path(other)).configuration)"
+    )
+    assert done.status == 1
+    assert "UNEXPECTED, not accepted" in done.out
+    assert "there is no signing key with KID" in done.out
