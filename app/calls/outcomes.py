@@ -67,7 +67,7 @@ def overloaded(detail: str, wait: float) -> UpstreamError:
 
 def not_asked(name: str, unavailable: Reason) -> Failure:
     """Return the reason that a decision does not wait for a dead endpoint."""
-    return Failure(UpstreamError, unavailable, f"{name} is not called: its last calls failed or had no answer")
+    return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed or had no answer")
 
 
 def no_answer(name: str, unavailable: Reason) -> Failure:

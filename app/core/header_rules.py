@@ -99,7 +99,7 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
     if not names >= _REQUIRED_SIGNED:
         raise _malformed("SignedHeaders lacks content-type, host or x-amz-date")
     if not names <= _SIGNED_HEADERS:
-        raise _malformed("SignedHeaders contains a header that is not allowed")
+        raise _malformed("SignedHeaders holds a header that does not belong there")
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
@@ -114,7 +114,7 @@ def _require_harmless_unsigned_headers(request: SignedRequest) -> None:
     """Reject unsigned headers that could have an effect, above all x-amz-* (CVE-2026-54330, CVE-2025-49831)."""
     unsigned = request.headers.keys() - set(request.signature.signed_headers)
     if not unsigned <= _HARMLESS_UNSIGNED:
-        raise _malformed("an unsigned header is not allowed")
+        raise _malformed("an unsigned header does not belong there")
 
 
 def _require_host_header_of_url(request: SignedRequest) -> None:

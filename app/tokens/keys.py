@@ -77,7 +77,7 @@ def require_apart(keys: Iterable[SigningKey]) -> None:
     kinds: dict[bytes, TokenKind] = {}
     for key in keys:
         if key.kid in kids:
-            raise ValueError(f"the key id {key.kid} appears twice; give each key an id of its own")
+            raise ValueError(f"the key id {key.kid} stands twice; give each key an id of its own")
         kids.add(key.kid)
         if kinds.setdefault(key.fingerprint, key.kind) is not key.kind:
             raise ValueError(
