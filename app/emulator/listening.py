@@ -59,7 +59,8 @@ class ConnectionProtocol(HttpToolsProtocol):
     def reset(self) -> None:
         """Drop the written data, and reset the connection."""
         connection = self.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        if connection is not None:  # it is None when the client has just closed a TLS connection
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.transport.abort()
 
 
