@@ -18,7 +18,7 @@ _BLOCK: Final = (
 
 
 class Answer(NamedTuple):
-    """Status, headers and body. An answer is never cached: it holds for one moment only.
+    """Status, headers and body. Every answer has `cache-control: no-store`: the same call can get another answer later.
 
     Attributes:
         status: the HTTP status.

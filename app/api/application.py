@@ -186,7 +186,7 @@ def _describe_security(description: dict[str, Any], *, needs_token: bool) -> Non
         used = {}
         if is_ext_authz(path):
             used[_CREDENTIAL] = _header_scheme(
-                "authorization", "The credential, or a token of this service; no Bearer."
+                "authorization", "The credential, or a token of this service, without the prefix Bearer."
             )
         if needs_token and is_ext_authz(path):
             used[_OWN_HEADER] = _header_scheme(OWN_HEADER.decode("ascii"), known)

@@ -120,7 +120,10 @@ class OwnCredentials:
 
 
 def _search(known: Credentials | None, region: str) -> _Found:
-    """Search the chain, or renew the credentials of the last search. This runs in the thread."""
+    """Search the SDK's chain of credential providers, or renew the credentials that it found before.
+
+    The SDK blocks, so this runs in a thread of its own.
+    """
     source = known
     if source is None:
         session = boto3.Session(botocore_session=new_session(), region_name=region)

@@ -94,7 +94,7 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --token-file, the file that a proxy reads; its variable is kuma-dp's own."""
+    """Add --token-file, the file that a proxy reads. kuma-dp reads the same environment variable."""
     return click.option(
         "--token-file",
         # Not checked here: click would exit with 2, but a health check must exit with 1 for every fault of the file.
@@ -126,7 +126,7 @@ def sts_endpoints() -> "tuple[StsEndpoint, ...]":
 
 
 def make_credential(*, audience: str, region: str | None, form: str, expires: int | None = None) -> str:
-    """Sign with the ambient AWS credentials. If that fails, end the command with a sentence."""
+    """Sign with the ambient AWS credentials. If that fails, print the error and end the command."""
     from app.sts.signer import (  # noqa: PLC0415 - it brings botocore
         MAX_EXPIRES,
         SigningError,

@@ -301,7 +301,7 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.IAM_UNAVAILABLE: Explanation(
             503,
             "IAM could not be asked",
-            "IAM, or the service's own AWS credentials, did not answer in time; try again.",
+            "IAM did not answer in time, or the service did not get its own AWS credentials in time; try again.",
             2,
         ),
         Reason.IAM_ACCESS_DENIED: Explanation(

@@ -187,7 +187,7 @@ def _kuma_tags(role: RoleRecord) -> dict[str, str]:
         if key.lower() not in TAG_KEYS:
             continue
         if key not in TAG_KEYS:
-            raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a key is {key.lower()} but for its case")
+            raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {key.lower()} only in case")
         if key in tags:
             raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{key} stands twice")
         tags[key] = value

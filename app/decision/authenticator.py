@@ -59,7 +59,7 @@ class KnownTexts(Protocol):
         """Return the cached credential with this key, or None."""
 
     def remember(self, known: KnownCredential) -> None:
-        """Cache a credential until its signature ends. It evicts no approved credential."""
+        """Cache a credential until its signature expires. The new cache entry evicts no approved credential."""
 
     def approve(self, known: KnownCredential) -> None:
         """Move a cached credential to the approved ones, which no other credential evicts."""

@@ -24,7 +24,7 @@ _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
 
 class OwnAccountError(Exception):
-    """The answer contradicts itself or the partition. The message contains nothing of the answer."""
+    """STS did not name a valid account of the partition as the service's own. The message quotes nothing from STS."""
 
 
 def read_own_account(identity: IdentityDocument, partition: str) -> str:

@@ -153,7 +153,7 @@ def _load_client_authorities(context: ssl.SSLContext, path: Path) -> None:
     context.load_verify_locations(cafile=path)
     if not context.get_ca_certs():
         raise TlsFileError(
-            "client_ca", "it holds no certificate of an authority (CA:TRUE); name the CA, not a client's"
+            "client_ca", "it contains no CA certificate (CA:TRUE); name the file of the CA, not of a client certificate"
         )
     context.verify_mode = ssl.CERT_REQUIRED
 

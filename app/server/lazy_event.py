@@ -28,7 +28,7 @@ class LazyEvent:
             event.set()
 
     def clear(self) -> None:
-        """Let `wait` wait from now on."""
+        """Reset the event: `wait` blocks until the next call of `set`."""
         self._is_set = False
 
     async def wait(self) -> bool:

@@ -176,10 +176,12 @@ class AdmissionSettings(SettingsGroup):
         return select_endpoints((*load_sts_endpoints(), *extra), partition=self.partition, regions=self.regions)
 
     def check_accounts(self, accounts: AbstractSet[str]) -> None:
-        """Check a list of accounts, at the start or later, against the map of meshes.
+        """Check that ``KMESH_AWSIAM_ACCOUNT_MESHES``, if it is set, has an entry for every listed account.
+
+        The service checks the list at the start, and again whenever it reads a new list from the file of accounts.
 
         Raises:
-            ValueError: an account has no entry in ``KMESH_AWSIAM_ACCOUNT_MESHES``, so that it could claim nothing.
+            ValueError: an account has no entry, so the service would deny every role of this account.
         """
         if self.account_meshes is not None and (missing := sorted(accounts - self.account_meshes.keys())):
             raise ValueError(f"every listed account must have an entry; add {', '.join(missing)} (=* for every mesh)")
@@ -227,7 +229,8 @@ class RoleSettings(SettingsGroup):
     role_prefetch: bool = setting(
         "KMESH_AWSIAM_ROLE_PREFETCH",
         "Read the roles of every listed account by pages, before their proxies connect, and again before "
-        "`KMESH_AWSIAM_ROLE_TTL` is over. It needs `iam:GetAccountAuthorizationDetails` for the service's own role and for "
-        "each reader role, which shows all policies of an account. If the permission is missing, roles are read one by one.",
+        "`KMESH_AWSIAM_ROLE_TTL` is over. The service's own role and each reader role need the permission "
+        "`iam:GetAccountAuthorizationDetails`. This permission shows all policies of an account. If it is missing, the "
+        "service reads roles one by one.",
         default=False,
     )

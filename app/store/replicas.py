@@ -14,8 +14,9 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from app.store.port import ANSWER_SECONDS, Store
 from app.store.sealing import Kind, Opened
 
-# STS answers within 20 to 100 ms. A claim lasts longer than a call with its second attempt.
+# A claim must outlast a call, which takes at most 8 s: two attempts of 4 s.
 CLAIM_SECONDS: Final = 10.0
+# STS answers within 20 to 100 ms.
 STS_PATIENCE_SECONDS: Final = 0.5
 # IAM's quota is a sixtieth of that of STS, so a longer wait for another replica's answer is worthwhile.
 IAM_PATIENCE_SECONDS: Final = 1.5

@@ -45,7 +45,7 @@ class RolesAhead(Protocol):
     """The roles that decisions need after STS has answered."""
 
     def seconds_to_role(self, account: Hashable) -> float:
-        """Return the seconds until a new call for a role could go out; 0 while the account's IAM is dead."""
+        """Return the seconds until a new call for a role could go out; 0 while IAM does not answer for this account."""
 
     def read_ahead(self, principal: Principal) -> None:
         """Queue the call for a caller's role, if its account is listed and the role is not cached.

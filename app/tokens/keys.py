@@ -66,12 +66,13 @@ class SigningKeys:
 
 
 def require_apart(keys: Iterable[SigningKey]) -> None:
-    """Check that the two kinds share no key.
+    """Check that no key signs both data plane tokens and zone tokens.
 
-    If a data plane's key verifies a zone token, Kuma takes the bearer for a data plane of any mesh.
+    If a key for data plane tokens also verified a zone token, Kuma would accept the holder of the zone token as a data
+    plane of any mesh.
 
     Raises:
-        ValueError: an id appears twice, or one key is of both kinds.
+        ValueError: a key id appears twice, or one key is listed for both kinds of token.
     """
     kids: set[str] = set()
     kinds: dict[bytes, TokenKind] = {}
