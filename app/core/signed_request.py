@@ -96,9 +96,10 @@ class SignedRequest:
 
 # The part of a URL before the query: visible ASCII without fragment and backslash, which is RFC 3986 without what no signer
 # writes. The authority has no grammar here, because it is compared as a whole with a finite set (CVE-2023-24329,
-# CVE-2019-9636 and similar).
+# CVE-2019-9636 and similar). The quantifiers are possessive: otherwise a wrong character at the end makes the match try
+# every place at which the authority could end, and 12 KiB take half a second.
 _BEFORE_QUERY: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([!\"$-.0->@-\[\]-~]*)([!\"$->@-\[\]-~]*)", re.ASCII
+    r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([!\"$-.0->@-\[\]-~]*+)([!\"$->@-\[\]-~]*+)", re.ASCII
 )
 
 

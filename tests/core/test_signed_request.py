@@ -1,3 +1,6 @@
+import math
+import time
+
 import pytest
 
 from app.core.errors import CredentialError
@@ -75,3 +78,22 @@ def test_parse_url_rejects_what_is_no_absolute_url_of_visible_ascii(text: str) -
     with pytest.raises(CredentialError) as raised:
         parse_url(text)
     assert raised.value.reason is Reason.CREDENTIAL_MALFORMED
+
+
+@pytest.mark.parametrize("path", ["", "/"], ids=["no-path", "path"])
+def test_parse_url_takes_time_in_proportion_to_the_length(path: str) -> None:
+    """I20: with a wrong character at the end, a pattern that tries every split of 12 KiB takes half a second."""
+
+    def seconds_of(length: int) -> float:
+        text = f"https://{path}{'a' * length}#"
+        best = math.inf
+        for _ in range(5):
+            began = time.process_time()
+            for _ in range(8):
+                with pytest.raises(CredentialError):
+                    parse_url(text)
+            best = min(best, time.process_time() - began)
+        return best
+
+    # In proportion it is at most 12 times, and by the square 144 times.
+    assert seconds_of(12_000) < 50 * seconds_of(1_000)
