@@ -1,6 +1,6 @@
-"""Pure decisions: standard library only, no I/O, no clock, no logging, no environment.
+"""Pure decisions. This package imports only the standard library. It does no I/O and reads no clock, log or environment.
 
-One type per hop; holding a value is the proof that its step ran::
+Each step returns its own type, so a value of that type proves that the step ran::
 
     str -> SignedRequest -> ValidatedRequest -> ForwardableRequest -> StsReply -> CallerIdentity
         -> Principal -> AdmittedPrincipal -> RoleRecord -> RoleGrant -> ProxyIdentity

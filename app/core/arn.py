@@ -10,7 +10,7 @@ _PARTS: Final = 6
 
 
 class ArnError(ValueError):
-    """The text is not an ARN. The message contains nothing of the text."""
+    """The text is not an ARN. The error message quotes no part of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

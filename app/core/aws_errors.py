@@ -1,7 +1,7 @@
-"""What an AWS error code means to a decision. HTTP statuses are not used: STS throttles with HTTP 400.
+"""The meaning of AWS error codes. The service ignores the HTTP status: STS sends HTTP 400 when it throttles.
 
-Sources: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, botocore's retry tables, and the end state of
-aws-iam-authenticator issue 382, which told throttled callers for years that they were denied.
+Sources: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, botocore's retry tables, and the outcome of
+aws-iam-authenticator issue 382. For years aws-iam-authenticator told throttled callers that they were denied.
 """
 
 from typing import Final
@@ -27,7 +27,7 @@ THROTTLING_CODES: Final = frozenset(
 )
 ACCESS_DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 EXPIRED_SESSION_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
-# STS checked the request and does not vouch for it.
+# STS checked the request and rejected it.
 REJECTION_CODES: Final = frozenset(
     {
         "IncompleteSignature",

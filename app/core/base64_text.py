@@ -1,22 +1,23 @@
-"""Base64 with one accepted text for each value: a text that differs from its value's own encoding is rejected (I26)."""
+"""Strict base64. For each value it accepts only one text: the text that the encoder writes for the value (I26)."""
 
 import base64
 import binascii
 from typing import Final
 
-# The characters that base64url does not use ("+", "/" and padding) become "!", which is in no alphabet.
+# "-" and "_" become "+" and "/". The characters that base64url does not use ("+", "/" and the padding "=") become "!", which
+# no base64 alphabet contains.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 
 
 class Base64TextError(ValueError):
-    """The text is not canonical base64. The message contains nothing of the text."""
+    """The text is not canonical base64. The error message quotes no part of the text."""
 
 
 def decode_base64url(text: str) -> bytes:
     """Decode unpadded base64url (RFC 4648 section 5).
 
     Raises:
-        Base64TextError: a foreign character, padding, or unused bits that are not zero.
+        Base64TextError: the text contains padding or a character outside the alphabet, or its unused bits are not zero.
     """
     try:
         return _decode(text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4))
@@ -33,7 +34,8 @@ def decode_base64(text: str) -> bytes:
     """Decode padded standard base64 (RFC 4648 section 4).
 
     Raises:
-        Base64TextError: a foreign character (line breaks too), missing padding, or unused bits that are not zero.
+        Base64TextError: the text contains a character outside the alphabet (such as a line break), its padding is missing,
+            or its unused bits are not zero.
     """
     try:
         return _decode(text.encode("ascii"))
@@ -42,9 +44,9 @@ def decode_base64(text: str) -> bytes:
 
 
 def _decode(standard: bytes) -> bytes:
-    """Decode leniently, then encode the result again. A text that differs from the result is not canonical.
+    """Decode leniently, then encode the bytes again. If the second text differs from the first, the first is not canonical.
 
-    This is faster than the strict decoder.
+    These two steps take less time than Python's strict decoder.
     """
     data = binascii.a2b_base64(standard)
     if binascii.b2a_base64(data, newline=False) != standard:

@@ -21,13 +21,13 @@ _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StsReply:
-    """One HTTP answer of STS. Its size is bounded; nothing else about it is checked.
+    """One HTTP answer of STS. Only its size was checked.
 
     Attributes:
         status: the HTTP status.
-        content_type: the header's text, or empty.
-        body: the bytes, not decompressed.
-        request_id: ``x-amzn-requestid``, or empty; for the audit line.
+        content_type: the text of the header ``Content-Type``; empty if STS sent none.
+        body: the bytes as STS sent them, not decompressed.
+        request_id: the text of the header ``x-amzn-requestid``, for the audit line; empty if STS sent none.
     """
 
     status: int
@@ -38,13 +38,13 @@ class StsReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallerIdentity:
-    """The identity that STS names for the signer: account, ARN, partition and session agree.
+    """The identity that STS names for the signer. Its account, ARN, partition and session agree with each other.
 
-    It is not known to be a role or to be listed.
+    Nothing has checked yet whether this identity is a role, and whether its account is in the list.
 
     Attributes:
         arn: the ARN in parts.
-        user_id: AWS's ``UserId``; its part behind the colon was chosen by whoever assumed the role.
+        user_id: AWS's ``UserId``. The caller of AssumeRole chose the part after the colon.
         request_id: STS's request id, for the audit line.
     """
 
@@ -59,13 +59,13 @@ class CallerIdentity:
 
 
 def read_caller_identity(reply: StsReply, endpoint: StsEndpoint) -> CallerIdentity:
-    """Accept a 200 of the expected type with a complete document.
+    """Read the identity from an answer with status 200, the expected media type and a complete document.
 
-    Its fields must agree with each other and with the partition (I10).
+    The fields of the document must agree with each other and with the partition of the endpoint (I10).
 
     Raises:
         AuthenticationError: ``session_expired``, ``sts_rejected``.
-        UpstreamError: ``sts_throttled``, ``sts_access_denied``, ``sts_unavailable`` (everything else).
+        UpstreamError: ``sts_throttled``, ``sts_access_denied``, or ``sts_unavailable`` for every other fault.
     """
     if reply.status != _OK:
         raise _refusal(reply)
@@ -81,8 +81,8 @@ def hold_together(document: IdentityDocument, *, partition: str, request_id: str
     """Check that the texts of an identity agree with each other and with the partition of the STS host (I10).
 
     Raises:
-        ArnError: the identity contains no valid ARN.
-        DocumentError: its texts disagree with each other or with the partition.
+        ArnError: the ARN of the identity is invalid.
+        DocumentError: the texts of the identity disagree with each other or with the partition.
     """
     arn = parse_arn(document.arn)
     if not _ACCOUNT.fullmatch(document.account) or arn.account != document.account:
@@ -103,8 +103,9 @@ def _not_believed(detail: str) -> UpstreamError:
 def _refusal(reply: StsReply) -> AuthError:
     """Distinguish a denial, throttling and an outage by AWS's error code.
 
-    Without a known code nothing was decided. A middlebox can send a redirect or an unknown refusal. Such an answer must not
-    admit a proxy, and must not tell its operator that the credential is wrong.
+    An answer without a known code decides nothing: a middlebox between the service and STS can send such an answer, for
+    example a redirect. The answer must not admit a proxy, and must not tell the proxy's operator that the credential is
+    wrong.
     """
     code = read_error_code(reply.body)
     seen = f"STS answered {reply.status} {code or 'without an AWS error code'}"

@@ -1,4 +1,4 @@
-"""Decode the text of a credential into a `SignedRequest`: untrusted bytes become one typed, unverified value."""
+"""Decode the untrusted text of a credential into a `SignedRequest`, which is typed but still unverified."""
 
 import json
 from collections.abc import Set as AbstractSet
@@ -12,7 +12,7 @@ from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.strict_json import StrictJsonError, parse_object
 
-# Session tokens reach 4 KB, and base64 of percent-encoding doubles them (contract, section 1).
+# A session token can have 4 KB. Percent-encoding and then base64 double its length (contract, section 1).
 MAX_CREDENTIAL_CHARS: Final = 12 * 1024
 
 NATIVE_PREFIX: Final = "kuma-aws-v1."
@@ -25,12 +25,12 @@ _JWT_PARTS: Final = 3
 def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
     """Decode a credential that has one of the given forms.
 
-    Check the size, the grammar and the closed sets of names. Later steps check values and times.
+    Check the size, the grammar, and that every name is in its closed set. Later steps check values and times.
 
     Args:
         text: what the proxy presented; untrusted.
-        forms: the forms to decode. The first characters of the text tell the form; the two envelopes differ by their
-            members. `app.core.request_policy.validate` checks the form again.
+        forms: the forms to decode. The first characters of the text show the form. The two envelopes begin alike, but have
+            different members. `app.core.request_policy.validate` checks the form again.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -63,7 +63,7 @@ def encode_native(url: str) -> str:
 def encode_jwt_clothes(url: str) -> str:
     """Write a presigned URL as an unsigned JWT.
 
-    ``kuma-dp`` accepts it: it checks that a token file has the shape of a JWT, and no signature.
+    ``kuma-dp`` accepts such a token file: it checks that the text has the shape of a JWT, but checks no signature.
     """
     header, payload = (json.dumps(part, separators=(",", ":")).encode("ascii") for part in (JWT_HEADER, {"url": url}))
     return f"{encode_base64url(header)}.{encode_base64url(payload)}."

@@ -1,7 +1,8 @@
 """The finite set of STS hosts that a credential may be signed for (invariant I1).
 
-The set is generated from botocore's data by ``app.sts.endpoints``; this module only stores and narrows it. A host is
-compared as a whole: prefix, suffix and pattern tests allowed CVE-2025-49827 and ``sts.<bucket>.s3...``.
+``app.sts.endpoints`` generates the set from botocore's data; this module only stores the set and selects from it. The
+service compares the whole host name: tests of a prefix, a suffix or a pattern led to CVE-2025-49827, and would accept a host
+such as ``sts.<bucket>.s3...``.
 """
 
 import re
@@ -22,7 +23,8 @@ class StsEndpoint:
     Attributes:
         host: the exact lower-case name, without a port.
         partition: ``aws``, ``aws-cn``, ...
-        region: the region that the host serves, or ``aws-global``. The set is closed, so metrics use it as a label.
+        region: the region that the host serves, or ``aws-global``. The set of regions is closed, so metrics use the region
+            as a label.
         signing_region: the region that the SigV4 scope must name; ``us-east-1`` for the global endpoint.
     """
 
@@ -33,7 +35,7 @@ class StsEndpoint:
 
 
 def can_be_region(name: str) -> bool:
-    """Whether an operator's region name can be part of a host: 1 to 32 characters of ``a-z0-9-``."""
+    """Return whether an operator's region name can be part of a host: it has 1 to 32 characters of ``a-z0-9-``."""
     return _REGION_NAME.fullmatch(name) is not None
 
 
@@ -43,7 +45,7 @@ StsEndpoints = Mapping[str, StsEndpoint]
 def select_endpoints(
     endpoints: Iterable[StsEndpoint], *, partition: str, regions: Collection[str] = frozenset()
 ) -> StsEndpoints:
-    """Return the endpoints of ``partition`` by host. If ``regions`` is not empty, return only those of these regions."""
+    """Return the endpoints of ``partition`` by host. If ``regions`` is not empty, leave out all other regions."""
     return MappingProxyType(
         {
             endpoint.host: endpoint

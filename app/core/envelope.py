@@ -1,4 +1,4 @@
-"""A header-signed POST in JSON: the Vault envelope and the plain envelope → `SignedRequest`."""
+"""Decode a header-signed POST in JSON (the Vault envelope or the plain envelope) into a `SignedRequest`."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -17,18 +17,19 @@ _VAULT_MEMBERS: Final = frozenset(
     {"iam_http_request_method", "iam_request_url", "iam_request_body", "iam_request_headers"}
 )
 _PLAIN_MEMBERS: Final = frozenset({"method", "url", "headers", "body"})
-# hvac sends the name of a Vault role with the request, or null. The service ignores this member.
+# With the request hvac sends the name of a Vault role, or null. The service ignores this member.
 _IGNORED_VAULT_MEMBERS: Final = frozenset({"role"})
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
-# Printable ASCII without blanks at the ends. RFC 9110 section 5.5 also allows obs-text and tabs, which no signer writes.
+# Printable ASCII without a blank at the start or at the end. RFC 9110 section 5.5 also allows obs-text and tabs, but no
+# signer writes them.
 _HEADER_VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?", re.ASCII)
 
 
 def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -> SignedRequest:
-    """Decode the JSON of either envelope. The members show which one it is.
+    """Decode the JSON of a Vault envelope or a plain envelope; the names of its members show which of the two it is.
 
-    The content of a form that is not in ``forms`` is not decoded.
+    If the form is not in ``forms``, reject the envelope and do not decode its content.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -104,14 +105,14 @@ def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
 
 
 def _single(given: Any) -> Any:
-    # Go's http.Header marshals each value as a list. A list of more than one value is ambiguous.
+    # Go's JSON of an http.Header has a list of values for each name. A list with more than one value is ambiguous.
     return given[0] if isinstance(given, list) and len(given) == 1 else given
 
 
 def _is_length(name: str, given: Any, body_length: int) -> bool:
-    """Whether a header is a Content-Length as npm's aws4 writes it: a JSON integer that equals the body's length.
+    """Return whether a header is a Content-Length as npm's aws4 writes it: a JSON integer equal to the body's length.
 
-    The type is compared exactly: ``true`` is an ``int`` to Python, and ``43.0`` and ``4.3e1`` are equal to 43.
+    The type must be exactly ``int``: in Python ``true`` is an ``int`` too, and ``43.0`` and ``4.3e1`` are equal to 43.
     """
     return name.lower() == "content-length" and type(given) is int and given == body_length
 
@@ -134,7 +135,7 @@ def _base64_member(members: dict[str, Any], name: str) -> bytes:
 
 
 def _base64_fault(text: str) -> str | None:
-    """Name a base64 fault that other verifiers of Vault envelopes tolerate, so that the sender can correct it."""
+    """Return the name of a base64 fault that other verifiers of Vault envelopes accept, so that the sender can fix it."""
     if text.startswith("{"):
         return "JSON text, where its base64 belongs"
     return "base64 with line breaks or blanks in it" if re.search(r"\s", text, re.ASCII) else None

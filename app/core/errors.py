@@ -1,14 +1,14 @@
-"""The errors of a decision: each names the party at fault and the reason.
+"""The errors of a decision. The class of an error names the party at fault; each error has a reason.
 
 ::
 
     AuthError(reason, detail)
-    ├── RequestError         400 404 405 413 415  the API call is malformed; nothing was decided
-    ├── CredentialError      401  what was presented is not an acceptable credential
-    ├── AuthenticationError  401  STS did not vouch for it
-    ├── AuthorizationError   403  known principal, not permitted
-    └── UpstreamError        503  the service could not decide: never a denial, never an approval
-        ├── UpstreamDownError     the upstream did not answer, or failed inside
+    ├── RequestError         400 404 405 413 415  the API call is malformed; the service decided nothing
+    ├── CredentialError      401  the credential breaks a local rule
+    ├── AuthenticationError  401  STS rejected the credential
+    ├── AuthorizationError   403  the principal is known, but not permitted
+    └── UpstreamError        503  the service could not decide: neither a denial nor an approval
+        ├── UpstreamDownError     the upstream did not answer, or had an internal error
         └── OutOfTimeError        the decision's deadline passed before the upstream could answer
 """
 
@@ -19,8 +19,9 @@ class AuthError(Exception):
     """A decision that ended without an identity.
 
     Attributes:
-        reason: the closed reason; all text that leaves the service is derived from the reason.
-        detail: what the service saw, for the audit line only. It never contains a token, a signature or a URL (I22).
+        reason: one of a closed set of reasons. The text that a caller sees depends only on the reason.
+        detail: what the service saw. Only the audit line contains the detail. It never contains a token, a signature or a
+            URL (I22).
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -33,7 +34,7 @@ class AuthError(Exception):
 
 
 class RequestError(AuthError):
-    """The API call is malformed. ``field`` is the dotted path of the invalid member; it contains known member names only."""
+    """The API call is malformed. ``field`` is the dotted path of the invalid member, and has only known member names."""
 
     def __init__(self, reason: Reason, detail: str, *, field: str | None = None) -> None:
         super().__init__(reason, detail)
@@ -41,21 +42,22 @@ class RequestError(AuthError):
 
 
 class CredentialError(AuthError):
-    """The credential breaks a local rule; no network call was made for it."""
+    """The credential breaks a local rule. The service made no network call about the credential."""
 
 
 class AuthenticationError(AuthError):
-    """STS did not vouch for the credential."""
+    """STS rejected the credential."""
 
 
 class AuthorizationError(AuthError):
-    """The principal is known, and it may not be this proxy."""
+    """The principal is known, but is not permitted to run this proxy."""
 
 
 class UpstreamError(AuthError):
     """The service decided nothing: AWS, the network or the service's own AWS permissions prevented a decision.
 
-    ``retry_after`` is the number of whole seconds after which to retry. None means the value in the table of reasons.
+    ``retry_after`` is the number of whole seconds after which the caller should retry. If it is None, the table of reasons
+    (`app.core.reasons.EXPLANATIONS`) gives the number.
     """
 
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
@@ -64,12 +66,12 @@ class UpstreamError(AuthError):
 
 
 class OutOfTimeError(UpstreamError):
-    """The decision's deadline passed. This says nothing about the upstream, or about a decision that has time left."""
+    """The decision's deadline passed. The upstream may be healthy, and a decision with a later deadline may succeed."""
 
 
 class UpstreamDownError(UpstreamError):
     """The upstream did not answer, or failed with an internal error. Several such errors in a row open its circuit breaker.
 
-    Only failures that no caller can cause have this type: a strange answer to a strange credential must not open the circuit
-    for other callers.
+    Only failures that no caller can cause have this type: a caller must not be able to open the circuit breaker for other
+    callers by means of an unusual credential.
     """

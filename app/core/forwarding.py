@@ -1,7 +1,7 @@
-"""What leaves towards STS: a request rebuilt from parsed values and constants (invariant I2).
+"""Build the request to STS from parsed values and constants (invariant I2).
 
-Client text is never relayed: each part is a constant, a value of a closed set, or a value that a rule has held to its
-grammar. This undid CVE-2020-16250, where the client chose the headers of the relayed request.
+The service never relays the client's text. Each part of the request is a constant, a value of a closed set, or a value whose
+grammar a rule has checked. This prevents CVE-2020-16250, where the client chose the headers of the relayed request.
 """
 
 import re
@@ -13,33 +13,35 @@ from typing import Final
 from app.core.endpoints import StsEndpoint
 from app.core.signed_request import CredentialForm, SignedRequest
 
-# JSON is what EKS and Teleport have relied on for years; the reader takes XML as well. The name need not be signed.
+# EKS and Teleport have relied on JSON answers for years. `app.core.sts_documents` reads XML as well. STS does not require
+# that the Accept header is signed.
 _ACCEPT: Final = ("Accept", "application/json")
 _USER_AGENT: Final = ("User-Agent", "kuma-aws-iam")
-# RFC 3986's unreserved characters stay as they are. Replaced one kind after the other, since urllib's quote walks a session
-# token character by character and would cost as much as everything else in a decision. It is needed for values alone that
-# the client did not write in this encoding.
+# Percent-encoding keeps RFC 3986's unreserved characters. `str.replace` encodes the usual other characters, one after the
+# other: urllib's `quote` reads a session token character by character, which would take as long as the rest of a decision.
+# The service encodes only values that the client did not already write in this encoding.
 _USUAL: Final = (("%", "%25"), ("/", "%2F"), ("+", "%2B"), ("=", "%3D"))
 _UNUSUAL: Final = re.compile(r"[^A-Za-z0-9._~%-]", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidatedRequest:
-    """A request that passed every rule but the clock's. Still no proof of identity.
+    """A request that passed every rule except the time check. It is no proof of identity yet.
 
-    Thousands of them wait in a queue, so a value holds nothing twice: `headers` adds the constant ones when they are read.
+    Thousands of these requests can wait in a queue. To save memory, none of them stores the constant headers: the property
+    `headers` adds them.
 
     Attributes:
-        form: how the credential was written; labels metrics.
-        access_key_id: the client's text, a hint for limits; it decides nothing.
-        endpoint: where it goes; a constant out of the closed set.
+        form: the form of the credential; a label of metrics.
+        access_key_id: the client's text. It is a hint for limits and has no effect on the decision.
+        endpoint: the STS endpoint that receives the request; a constant of the closed set.
         method: ``GET`` or ``POST``.
         target: path and query, rebuilt; secret.
-        audience: the value of a presigned form's audience header; None for a POST, and where no audience is signed.
+        audience: the value of a presigned form's audience header; None for a POST, or if no audience header is signed.
         client_headers: the headers of a POST that have the client's values, in order, Authorization last; secret.
-        body: the constant body of a POST, else empty.
+        body: the constant body of a POST; empty for a GET.
         signed_at: the moment of signing, by the signer's clock.
-        lifetime: how long after ``signed_at`` it may be used.
+        lifetime: how long after ``signed_at`` the service accepts the request.
     """
 
     form: CredentialForm
@@ -55,9 +57,10 @@ class ValidatedRequest:
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Every header that is sent, in order; secret.
+        """Every header that the service sends to STS, in order; secret.
 
-        Host and Content-Length are written from the endpoint and the body, signed or not: an envelope may lack both.
+        The endpoint gives Host, and the body gives Content-Length, whether the client signed them or not: an envelope may
+        lack both headers.
         """
         headers = [("Host", self.endpoint.host), _ACCEPT]
         if not any(name == "user-agent" for name, _ in self.client_headers):
@@ -71,7 +74,7 @@ class ValidatedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardableRequest:
-    """A validated request within its lifetime: safe to send to STS, still no proof of identity.
+    """A validated request within its lifetime. It is safe to send to STS, but is no proof of identity yet.
 
     Attributes:
         request: what to send.
@@ -81,14 +84,14 @@ class ForwardableRequest:
 
     @property
     def expires_at(self) -> datetime:
-        """The end of the signature's life, and so of any verdict about it."""
+        """The moment when the signature expires. No decision about the signature may be cached longer."""
         return self.request.signed_at + self.request.lifetime
 
 
 def rebuild(
     request: SignedRequest, *, endpoint: StsEndpoint, audience: str | None, signed_at: datetime, lifetime: timedelta
 ) -> ValidatedRequest:
-    """Build the outgoing request. `app.core.request_policy.validate` calls it, after the rules; nobody else does."""
+    """Build the request to STS. Only `app.core.request_policy.validate` calls this function, after it checked the rules."""
     is_presigned = request.form.is_presigned
     return ValidatedRequest(
         form=request.form,
@@ -105,21 +108,21 @@ def rebuild(
 
 
 def _query(request: SignedRequest) -> str:
-    """Write the parameters in SigV4's canonical encoding; equal values give equal signatures."""
+    """Write the parameters in SigV4's canonical encoding. STS then computes the signature that the signer computed."""
     encoded = request.encoded or {name: _percent_encode(value) for name, value in request.parameters.items()}
     return "&".join([f"{name}={value}" for name, value in sorted(encoded.items())])
 
 
 def _percent_encode(value: str) -> str:
-    # A session token has hundreds of these three. The percent sign comes first: the others bring new ones.
+    # A session token contains many of these characters. "%" must be encoded first: the encodings of the others contain "%".
     for character, encoded in _USUAL:
         value = value.replace(character, encoded)
-    # One byte a character: the decoder lets nothing but visible ASCII through.
+    # Each character is one byte: the decoder accepts only visible ASCII.
     return _UNUSUAL.sub(lambda match: f"%{ord(match[0]):02X}", value)
 
 
 def _client_headers(request: SignedRequest) -> Iterator[tuple[str, str]]:
-    """Yield the signed headers of a POST, and the Authorization in its one spelling."""
+    """Yield the signed headers of a POST, and then the Authorization header in the only spelling that the service sends."""
     for name in request.signature.signed_headers:
         if name not in ("host", "content-length"):
             yield name, request.headers[name]

@@ -1,8 +1,8 @@
-"""The rules about headers: which are signed, which may be sent unsigned, and which values they may have (invariant I5).
+"""The rules about headers: which are signed, which may be unsigned, and which values they may have (invariant I5).
 
-A list that is too short causes an outage (Vault 1.5.1 forgot the session token), and one that is too long causes a CVE. The
-closed sets below are those of the contract. Tests check recorded requests of every common signer against them
-(``tests/recordings``).
+If a list of allowed headers lacks one, proxies are rejected (the list of Vault 1.5.1 lacked the session token). If a list
+has one header too many, the header can cause a CVE. The closed sets below are those of the contract. Tests check recorded
+requests of every common signer against these sets (``tests/recordings``).
 """
 
 import hashlib
@@ -19,8 +19,8 @@ VERSION: Final = "2011-06-15"
 POST_BODY: Final = f"Action={ACTION}&Version={VERSION}".encode()
 _BODY_DIGEST: Final = hashlib.sha256(POST_BODY).hexdigest()
 
-# The headers that bind a signed GetCallerIdentity request to a relying party: this service's own, and those of similar
-# systems.
+# The headers that bind a signed GetCallerIdentity request to the system that verifies it: the header of this service, and
+# those of similar systems.
 AUDIENCE_HEADERS: Final = frozenset(
     {
         "x-kuma-audience",
@@ -40,8 +40,8 @@ _SIGNED_HEADERS: Final = _REQUIRED_SIGNED | {
     "x-amz-security-token",
     "x-amz-user-agent",
 }
-# Headers that signers send without signing them and that have no effect: the service drops them. ``host`` may be among them,
-# and must agree with the URL.
+# Headers that signers send unsigned and that have no effect: the service drops them. ``host`` may be unsigned as well, but
+# must equal the URL's host.
 _HARMLESS_UNSIGNED: Final = frozenset(
     {
         "accept",
@@ -55,8 +55,8 @@ _HARMLESS_UNSIGNED: Final = frozenset(
         "x-amzn-trace-id",
     }
 )
-# Signed headers that may be absent from an envelope, since each has only one possible value: botocore takes Host from the
-# URL; net/http adds Content-Length after signing, so envelopes of Go's SDK v2 lack it.
+# Signed headers that may be absent from an envelope, because each has only one possible value. botocore takes Host from the
+# URL. Go's net/http adds Content-Length after signing, so envelopes of Go's SDK v2 lack that header.
 _IMPLIED_SIGNED: Final = frozenset({"content-length", "host"})
 _FORM_CONTENT_TYPE: Final = re.compile(
     r"application/x-www-form-urlencoded(?:; ?charset=utf-8)?", re.ASCII | re.IGNORECASE
@@ -74,9 +74,9 @@ def _require_canonical_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_no_unsigned_audience(request: SignedRequest) -> None:
-    """Reject an audience that the signature does not cover: anybody could have written it (CVE-2026-71861).
+    """Reject an audience header that the signature does not cover: anybody can add such a header (CVE-2026-71861).
 
-    An unsigned audience header next to a signed one is malformed. Without a signed one, the credential has no audience.
+    If another audience header is signed, the credential is malformed. If none is signed, the credential has no audience.
     """
     signed = set(request.signature.signed_headers)
     unsigned = (request.headers.keys() & AUDIENCE_HEADERS) - signed
@@ -87,9 +87,9 @@ def _require_no_unsigned_audience(request: SignedRequest) -> None:
 
 
 def _require_known_signed_headers(request: SignedRequest) -> None:
-    """Check that all signed names are allowed, and that the required ones are there (I5).
+    """Check that all names in SignedHeaders are allowed, and that the required names are among them (I5).
 
-    The allowed set covers every common signer.
+    The allowed set contains the headers that every common signer signs.
     """
     names = set(request.signature.signed_headers) - AUDIENCE_HEADERS
     if request.form.is_presigned:
@@ -103,7 +103,7 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
-    """Reject a signed header that is missing from the envelope, unless the URL or the body implies its value."""
+    """Reject an envelope that lacks a signed header, unless the URL or the body gives the header's value."""
     if request.form.is_presigned:
         return
     if set(request.signature.signed_headers) - request.headers.keys() - _IMPLIED_SIGNED:
@@ -123,7 +123,10 @@ def _require_host_header_of_url(request: SignedRequest) -> None:
 
 
 def _require_content_headers(request: SignedRequest) -> None:
-    """Check that the content headers fit the one allowed body: STS answers a POST of another type with a redirect."""
+    """Check that the content headers fit the only allowed body.
+
+    STS answers a POST with another content type with a redirect.
+    """
     if request.form.is_presigned:
         return
     signed = {name: request.headers[name] for name in request.signature.signed_headers if name in request.headers}

@@ -1,4 +1,4 @@
-"""Read the documents of IAM completely (invariants I10, I13, I14). A document is untrusted until it is fully read.
+"""Read the XML answers of IAM (invariants I10, I13, I14). An answer is untrusted until it is completely read.
 
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetRole.html
 https://docs.aws.amazon.com/IAM/latest/APIReference/API_GetAccountAuthorizationDetails.html
@@ -32,8 +32,8 @@ class RolePage:
     """Some of an account's roles.
 
     Attributes:
-        roles: those that have a ``kuma.io/type``.
-        marker: where the next page begins; None after the last one.
+        roles: the roles of this page that have the tag ``kuma.io/type``.
+        marker: IAM's mark for the start of the next page; None if this page is the last one.
     """
 
     roles: tuple[RoleRecord, ...]
@@ -50,17 +50,17 @@ def read_role(body: bytes, request_id: str) -> RoleRecord:
         request_id: IAM's request id, for the audit line.
 
     Raises:
-        DocumentError: another document, trailing content, a DTD, or a field missing or doubled.
+        DocumentError: the text is not this document, has a DTD or trailing content, or a field is missing or appears twice.
     """
     result = _result(body, "GetRole")
-    # GetRole returns all tags or none. If that changes, a part of the tags must not be taken for all of them (I14).
+    # GetRole returns all tags or none. If AWS changes that, the service must not treat some of the tags as all tags (I14).
     if _is_truncated(result):
         raise DocumentError("the answer is a part of one")
     return _record(only_child(result, f"{_NAMESPACE}Role"), request_id)
 
 
 def read_role_page(body: bytes, request_id: str) -> RolePage:
-    """Read a GetAccountAuthorizationDetails answer, and keep the roles of proxies.
+    """Read a GetAccountAuthorizationDetails answer, and return only the roles that have the tag ``kuma.io/type``.
 
     Args:
         body: the answer, in XML.

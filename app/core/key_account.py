@@ -1,18 +1,18 @@
-"""The account that an access key id seems to belong to. It is a hint for rate limits, and never part of a decision.
+"""The account that an access key id seems to belong to. This account is a hint for rate limits, never part of a decision.
 
-AWS encodes the account in the key ids that it has issued since 2019. Four letters name the kind of key; ten bytes in base32
-follow. The account is in the first six bytes, above the lowest seven bits. Only STS knows whether such a key exists: anybody
-can invent an id for any account.
+Since 2019 AWS encodes the account in a new key id. The id consists of four letters for the kind of key, and of ten bytes in
+base32. The first six bytes, without their lowest seven bits, contain the account. Only STS knows whether the key exists:
+anybody can invent an id for any account.
 """
 
 import re
 from typing import Final
 
 _KEY_ID: Final = re.compile(r"A[A-Z0-9]{3}[A-Z2-7]{16}", re.ASCII)
-# Maps base32's alphabet to the digits that `int` reads. `int` takes a tenth of the time of `base64.b32decode`.
+# This table maps base32's alphabet to the digits that `int` reads. `int` needs a tenth of the time of `base64.b32decode`.
 _DIGITS: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", "0123456789abcdefghijklmnopqrstuv")
 _BITS_BEHIND_ACCOUNT: Final = 32
-# Ids from before 2019 contain no account. They begin with I or J here; newer ids have the highest bit set.
+# Ids from before 2019 contain no account: their fifth character is I or J. In newer ids the highest bit is set.
 _NEW: Final = 1 << 47
 _ACCOUNT_MASK: Final = 0x7FFFFFFFFF80
 _ACCOUNT_SHIFT: Final = 7

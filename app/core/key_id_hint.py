@@ -1,8 +1,8 @@
 """Find the access key id in the text of a credential without checking the credential: a hint for admission control.
 
-In an overload the service refuses calls whose key id it does not know, before it decodes them. For a presigned URL
-`hint_key_id` takes 4 us, a tenth of decoding. The hint decides nothing else: anybody can write any key id, and only STS can
-tell whether a key exists.
+When the service is overloaded, it refuses calls with an unknown key id before it decodes them. For a presigned URL
+`hint_key_id` takes 4 us, a tenth of the time of decoding. The hint has no other effect: anybody can write any key id, and
+only STS knows whether a key exists.
 """
 
 import binascii
@@ -16,8 +16,8 @@ _IN_HEADER: Final = re.compile(rb"Credential=([A-Z0-9]{16,128})/")
 _VAULT_HEADERS: Final = re.compile(rb'"iam_request_headers"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9+/=]*)"')
 _VAULT_MEMBER: Final = b'"iam_request_headers"'
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-# All signers write X-Amz-Credential as one of the first parameters. The session token follows; it is the longest part of the
-# URL. The length is a multiple of four, so that whole bytes are decoded.
+# `hint_key_id` decodes this many characters first: all signers write X-Amz-Credential before the session token, which is the
+# longest part of the URL. The number is a multiple of four, because four characters of base64 are three whole bytes.
 _USUAL_CHARS: Final = 512
 
 
@@ -25,13 +25,13 @@ def hint_key_id(text: str) -> str | None:
     """Return the access key id that the text of a credential seems to contain.
 
     If `app.core.credential.decode_credential` accepts the text, the hint is None or equal to the access key id of the
-    decoded request. About a text that it rejects, the hint says nothing.
+    decoded request. If it rejects the text, the hint has no meaning.
 
     Args:
         text: what the proxy presented, in any form; untrusted.
 
     Returns:
-        The key id, or None where the text has none at the usual place, or writes it in an unusual way (as escapes).
+        The key id; None if the text has no key id at the usual place, or writes the key id in an unusual way (as escapes).
     """
     if len(text) > MAX_CREDENTIAL_CHARS:
         return None
@@ -47,10 +47,10 @@ def hint_key_id(text: str) -> str | None:
 
 
 def _from_url(text: str) -> str | None:
-    """Search the query of a URL in base64url, or of a JSON text that contains nothing but a URL.
+    """Search the query of a URL. The base64url text contains a URL, or JSON with only a URL.
 
-    The query begins at the first question mark: a path can contain the parameter's name as well. A decodable URL has one
-    question mark, and an ampersand in its query always begins a parameter.
+    The search begins at the first question mark, because a path can contain the parameter's name as well. A URL that the
+    decoder accepts has one question mark, and an ampersand in its query always begins a parameter.
     """
     for part in (text[:_USUAL_CHARS], text):
         match = _IN_QUERY.search(_decode(part).partition(b"?")[2])
@@ -62,9 +62,9 @@ def _from_url(text: str) -> str | None:
 def _from_envelope(text: bytes) -> str | None:
     """Search the JSON of an envelope.
 
-    With two candidates, return neither: one of them can be in a header that has no effect.
+    If the text contains two key ids, return None: one of the two can be in a header that has no effect.
 
-    Without a backslash, a JSON string's text equals its value, so the one candidate is the value that the decoder finds.
+    A JSON string without a backslash equals its value, so the only key id in the text is the one that the decoder finds.
     """
     if b"\\" in text:
         return None
@@ -80,5 +80,5 @@ def _from_envelope(text: bytes) -> str | None:
 
 
 def _decode(text: str) -> bytes:
-    """Decode base64url leniently: a text that only the strict decoder rejects gets a hint that has no effect."""
+    """Decode base64url leniently. If the strict decoder rejects the text later, the hint has no effect."""
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_STANDARD) + b"==")

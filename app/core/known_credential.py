@@ -1,4 +1,4 @@
-"""A credential as a decision receives it: new, or known because STS vouched for exactly these bytes before."""
+"""A credential as a decision receives it: new, or known because STS accepted a credential with the same bytes before."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,11 +10,11 @@ from app.core.signed_request import CredentialForm
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A credential that is not known. It is untrusted.
+    """A credential that the service has not verified before. It is untrusted.
 
     Attributes:
         text: what the proxy presented; secret.
-        key: the key of its text.
+        key: the cache key of the credential's text.
     """
 
     text: str = field(repr=False)
@@ -25,15 +25,15 @@ class NewCredential:
 class KnownCredential:
     """A credential that passed every rule except the time check, and the principal that STS named for it.
 
-    The value depends only on the credential's bytes and on settings. It contains no byte of the credential.
+    This value depends only on the credential's bytes and on settings. It does not contain the credential's text.
 
     Attributes:
-        form: how the credential is written.
+        form: the form of the credential.
         signed_at: the moment of signing, by the signer's clock.
-        lifetime: how long after ``signed_at`` it may be used.
-        principal: the role that signed it.
-        key: the key of its text.
-        is_approved: whether an earlier decision approved it. This selects the cache and has no other effect.
+        lifetime: how long after ``signed_at`` the service accepts the credential.
+        principal: the role that signed the credential.
+        key: the cache key of the credential's text.
+        is_approved: whether an earlier decision approved the credential. It selects the cache and has no other effect.
     """
 
     form: CredentialForm
@@ -48,11 +48,11 @@ PresentedCredential = NewCredential | KnownCredential
 
 
 def know(key: bytes, request: ForwardableRequest, principal: Principal) -> KnownCredential:
-    """Make the cacheable result of a request that STS vouched for.
+    """Make the cacheable result of a request that STS accepted.
 
     Args:
-        key: of the credential's text.
-        request: what the text says.
+        key: the cache key of the credential's text.
+        request: the request that the text contains.
         principal: the role that STS named.
     """
     validated = request.request

@@ -1,4 +1,4 @@
-"""Decode a query-signed GET, which is the URL of the native, JWT-clothed and EKS forms, into a `SignedRequest`."""
+"""Decode a query-signed GET into a `SignedRequest`. The native, JWT and EKS forms contain the URL of such a GET."""
 
 import re
 from typing import Final
@@ -9,8 +9,8 @@ from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm, SignedRequest, parse_url
 from app.core.sigv4 import parse_signature, require_security_token
 
-# Contract, section 3: exactly these parameters, each once, in exactly this spelling. Ignoring case here caused
-# CVE-2022-2385.
+# Contract, section 3: the query has exactly these parameters, each once, in exactly this spelling. CVE-2022-2385 arose in a
+# program that ignored case here.
 PARAMETERS: Final = frozenset(
     {
         "Action",
@@ -25,12 +25,12 @@ PARAMETERS: Final = frozenset(
     }
 )
 
-# A query whose values are in SigV4's canonical percent-encoding: unreserved characters of RFC 3986 are literal; the reserved
-# characters of a token, a scope and SignedHeaders ("/", "+", "=" and ";") are upper-case escapes. Each value has exactly one
-# such spelling, and nearly all signers use it.
+# This pattern matches a query whose values are in SigV4's canonical percent-encoding: RFC 3986's unreserved characters are
+# literal, and the reserved characters of a token, a scope and SignedHeaders ("/", "+", "=" and ";") are escapes with
+# upper-case digits. Each value has exactly one such spelling, and nearly all signers use it.
 _CANONICAL: Final = re.compile(r"[A-Za-z0-9._~=&-]*+(?:%(?:2[BF]|3[BD])[A-Za-z0-9._~=&-]*+)*+", re.ASCII)
-# Unreserved characters of RFC 3986, complete percent escapes, and the few reserved characters that signers do not escape. A
-# literal "+" is rejected: some parsers read it as a blank, others do not.
+# This pattern allows RFC 3986's unreserved characters, complete percent escapes, and the few reserved characters that some
+# signers do not escape. It allows no literal "+": some parsers read "+" as a blank, others do not.
 # Possessive quantifiers prevent backtracking, and are ten times as fast on a session token as an alternation.
 _ENCODED_VALUE: Final = re.compile(r"[A-Za-z0-9._~/;:=,@-]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9._~/;:=,@-]*+)*+", re.ASCII)
 _VISIBLE_ASCII: Final = re.compile(rb"[!-~]*")
@@ -72,7 +72,7 @@ def decode_presigned_url(text: str, form: CredentialForm) -> SignedRequest:
 
 
 def _parse_query(query: str) -> dict[str, str]:
-    """Return the nine parameters by name. Reject an unknown, missing or repeated name, or one in another case (I3)."""
+    """Return the nine parameters by name. Reject a name that is unknown, missing, repeated, or in another case (I3)."""
     texts: dict[str, str] = {}
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")

@@ -12,21 +12,21 @@ from app.core.reasons import Reason
 # The grammar of role names and session names:
 # https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html and
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html.
-# Neither contains a colon, so EC2's identity role "aws:ec2-instance" does not match.
+# These names contain no colon, so the patterns do not match EC2's identity role "aws:ec2-instance".
 _ASSUMED_ROLE: Final = re.compile(r"assumed-role/(?P<role>[\w+=,.@-]{1,64})/(?P<session>[\w+=,.@-]{2,64})", re.ASCII)
 _USER_ID: Final = re.compile(r"(?P<role_id>AROA[A-Z0-9]{12,124}):[\w+=,.@-]{2,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The IAM role of a caller. Its account is not checked yet.
+    """The IAM role of a caller. Nothing has checked yet whether the role's account is in the list.
 
     Attributes:
         partition: ``aws``, ``aws-cn``, ...
-        account: the 12-digit account id that STS answered.
+        account: the 12-digit account id from STS's answer.
         role: the role's name, without its path: STS leaves the path out.
         role_id: the unique ``AROA...`` id; a deleted and recreated role has another id.
-        session: the name that the assuming party chose (on ECS the task id); it has no effect on a decision.
+        session: the session name, which the caller of AssumeRole chose (on ECS the task id). It has no effect on a decision.
         request_id: STS's request id, for the audit line.
     """
 
@@ -39,7 +39,7 @@ class Principal:
 
     @property
     def arn(self) -> str:
-        """The ARN as STS answered it."""
+        """The ARN as STS wrote it in its answer."""
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role}/{self.session}"
 
 

@@ -1,4 +1,4 @@
-"""What a proxy says it is (untrusted), and the identity that it is granted (contract, section 4)."""
+"""What a proxy asserts about itself (untrusted), and the identity that the service grants to it (contract, section 4)."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -27,18 +27,18 @@ class ZoneListener(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyAssertion:
-    """What a proxy asserts about itself, as its DP server knows it. Untrusted; the trusted counterpart is `RoleGrant`.
+    """What a proxy asserts about itself, as its DP server sends it. Untrusted; the trusted counterpart is `RoleGrant`.
 
     Attributes:
-        type: the kind of the proxy's resource; ``dataplane`` also for a zone proxy in a Dataplane.
+        type: the kind of the proxy's resource. For a zone proxy in a Dataplane it is ``dataplane`` too.
         mesh: the mesh of a Dataplane; ZoneIngress and ZoneEgress resources have none.
         name: the resource's name.
         zone: a zone proxy's zone, if it is known.
-        tags: for each tag, the values over all inbounds and ``networking.gateway.tags``.
+        tags: for each tag, its values in all inbounds and in ``networking.gateway.tags``.
         labels: the resource's metadata labels.
         listeners: the kinds of zone listeners in the proxy's Dataplane; empty if there are none.
         services: every value of the tag ``kuma.io/service``.
-        service_label: the label ``kuma.io/service``. It proves nothing: Kuma compares only tags.
+        service_label: the label ``kuma.io/service``. It proves nothing, because Kuma compares only tags.
         workload: the label ``kuma.io/workload``.
     """
 
@@ -50,7 +50,7 @@ class ProxyAssertion:
     labels: Mapping[str, str] = field(default_factory=dict)
     listeners: AbstractSet[ZoneListener] = frozenset()
 
-    # Computed once for each call, not for each decision about it.
+    # These three are computed once for each call of the API, not in each comparison with a grant.
     services: AbstractSet[str] = field(init=False, repr=False, compare=False)
     service_label: str | None = field(init=False, repr=False, compare=False)
     workload: str | None = field(init=False, repr=False, compare=False)
@@ -63,7 +63,7 @@ class ProxyAssertion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyIdentity:
-    """The authorized identity: the proxy may have exactly this identity."""
+    """The identity that the service granted: the proxy may have exactly this identity."""
 
     type: ProxyType
     mesh: str | None
@@ -73,5 +73,5 @@ class ProxyIdentity:
 
     @property
     def is_zone_proxy_in_dataplane(self) -> bool:
-        """Whether the proxy is an ingress or egress of one mesh: in Kuma, a Dataplane with zone listeners."""
+        """Whether the proxy is an ingress or egress of one mesh. In Kuma such a proxy is a Dataplane with zone listeners."""
         return self.mesh is not None and self.type is not ProxyType.DATAPLANE

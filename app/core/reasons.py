@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Reason(StrEnum):
-    """Why a call was not answered with an identity. The set is closed: it labels metrics and the docs list it."""
+    """Why the service answered a call without an identity. The set is closed: metrics use the reason as a label."""
 
     # The API call itself.
     MALFORMED_REQUEST = "malformed_request"
@@ -68,8 +68,8 @@ class Explanation:
     Attributes:
         status: the HTTP status.
         title: the reason in a few words.
-        detail: one or two fixed sentences with the remedy. They never contain a value of the call (invariant I24).
-        retry_after: seconds for ``Retry-After``, only with status 503.
+        detail: one or two fixed sentences that say what to do. They never contain a value of the call (invariant I24).
+        retry_after: the seconds in the header ``Retry-After``; None unless the status is 503.
     """
 
     status: int

@@ -1,7 +1,8 @@
 """Encode the answers of AWS as bytes, and decode them again, for a store that replicas share.
 
-Other parties may be able to write to that store. `app.store.sealing` checks that a replica of this service wrote the bytes.
-This module reads them as strictly as AWS's answers: with the same parsers, and with exactly the expected members, each once.
+Other programs may be able to write to that store. `app.store.sealing` checks that a replica of this service wrote the bytes.
+This module reads the bytes as strictly as AWS's answers: it uses the same parsers, and accepts exactly the expected members,
+each once.
 """
 
 import json
@@ -21,17 +22,17 @@ _PAIR: Final = 2
 
 
 class RecordError(ValueError):
-    """The bytes are not a valid record. The message contains nothing of them."""
+    """The bytes are not a valid record. The error message quotes none of the bytes."""
 
 
 def frame(*parts: str | bytes) -> bytes:
-    """Join parts, each after its length, so that two different lists of parts never give the same bytes."""
+    """Write the length of each part and then the part, so that two different lists of parts never give the same bytes."""
     raw = [part if isinstance(part, bytes) else part.encode() for part in parts]
     return b"".join(len(part).to_bytes(_LENGTH_BYTES, "big") + part for part in raw)
 
 
 def encode_identity(identity: CallerIdentity) -> bytes:
-    """Encode the identity that STS answered."""
+    """Encode the identity from STS's answer."""
     return _write(
         {
             "account": identity.account,
@@ -43,7 +44,7 @@ def encode_identity(identity: CallerIdentity) -> bytes:
 
 
 def decode_identity(payload: bytes, *, partition: str) -> CallerIdentity:
-    """Decode the bytes of `encode_identity`, and check their partition, as for a fresh answer.
+    """Decode the bytes of `encode_identity`, and check the identity and its partition as in a new answer of STS.
 
     Raises:
         RecordError: `encode_identity` cannot have written the bytes, or the identity is of another partition.
@@ -57,7 +58,7 @@ def decode_identity(payload: bytes, *, partition: str) -> CallerIdentity:
 
 
 def encode_role(role: RoleRecord) -> bytes:
-    """Encode the role that IAM answered, with every tag in IAM's order."""
+    """Encode the role from IAM's answer, with every tag in IAM's order."""
     return _write(
         {
             "arn": role.arn,
@@ -70,7 +71,7 @@ def encode_role(role: RoleRecord) -> bytes:
 
 
 def decode_role(payload: bytes) -> RoleRecord:
-    """Decode the bytes of `encode_role`. `read_grant` checks whether it is the caller's role.
+    """Decode the bytes of `encode_role`. `read_grant` checks whether the role is the caller's role.
 
     Raises:
         RecordError: `encode_role` cannot have written the bytes, or the ARN in them is invalid.

@@ -1,7 +1,7 @@
 """The local rules: `SignedRequest` → `ValidatedRequest` → `ForwardableRequest`, before any network call.
 
-Each rule is one small function; `RULES` at the bottom is the whole list in its order, the order of the threat model. A rule
-depends on the credential and the settings only, so its result may be cached. `require_fresh` checks the time.
+Each rule is one small function. `RULES` at the end of the file lists all rules in the order of the threat model. The result
+of a rule depends only on the credential and the settings, so it may be cached. `require_fresh` checks the time.
 """
 
 import re
@@ -19,9 +19,11 @@ from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.sigv4 import ALGORITHM, STS_SERVICE, TERMINATOR, parse_amz_date
 
-# STS uses this window and ignores X-Amz-Expires: https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
+# STS accepts a signature for 15 minutes and ignores X-Amz-Expires:
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/signing-elements.html
 MAX_LIFETIME: Final = timedelta(minutes=15)
-# Measured with real STS: it answers a query over about 15.8 kB with an empty 400. No signer writes such a long query.
+# Measured with the real STS: if the query is longer than about 15.8 kB, STS answers an empty 400. No signer writes such a
+# long query.
 MAX_TARGET_CHARS: Final = 15_000
 MAX_FUTURE_SKEW: Final = timedelta(minutes=5)
 
@@ -35,9 +37,9 @@ class RequestPolicy:
     Attributes:
         endpoints: the accepted STS hosts; never empty.
         audience: the value that a credential must be bound to; never empty.
-        allow_unbound: also accept a credential whose SignedHeaders contain no audience header. Other systems can replay such
-            a credential.
-        forms: the forms of credential that are accepted; never empty.
+        allow_unbound: whether to accept also a credential whose SignedHeaders contain no audience header. Any system that
+            receives such a credential can replay it.
+        forms: the forms of credential that the service accepts; never empty.
     """
 
     endpoints: StsEndpoints
@@ -46,7 +48,7 @@ class RequestPolicy:
     forms: AbstractSet[CredentialForm] = ALL_FORMS
 
     def __post_init__(self) -> None:
-        # Fail closed: callers could take an empty policy to mean "nothing" or "everything".
+        # Fail closed: an empty value could be misread as "accept everything".
         if not self.endpoints or not self.audience or not self.forms:
             raise ValueError("a request policy needs at least one STS endpoint, an audience and at least one form")
 
@@ -57,7 +59,7 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
     `require_fresh` checks the age separately, and only STS can verify the signature.
 
     Raises:
-        CredentialError: the reason of the first rule that the request breaks.
+        CredentialError: the request breaks a rule. The error has the reason of the first such rule.
     """
     for rule in RULES:
         rule(request, policy)
@@ -68,14 +70,14 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
         signed_at=parse_amz_date(request.amz_date),
         lifetime=_lifetime(request),
     )
-    # Each raw slash of a session token becomes three characters. STS answers a query that is too long with an empty 400.
+    # The rebuilt query can be longer than the client's: each literal slash of a session token becomes three characters.
     if len(rebuilt.target) > MAX_TARGET_CHARS:
         raise _malformed("the query is longer than STS takes")
     return rebuilt
 
 
 def require_fresh(request: ValidatedRequest, now: datetime) -> ForwardableRequest:
-    """Check the age of a validated request, before STS is asked (I7).
+    """Check the age of a validated request, before the service calls STS (I7).
 
     Raises:
         CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
@@ -85,7 +87,9 @@ def require_fresh(request: ValidatedRequest, now: datetime) -> ForwardableReques
 
 
 def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> datetime:
-    """Check the age of a signature, and return when it expires. This check runs on every decision, cache hits included (I7).
+    """Check the age of a signature, and return when the signature expires.
+
+    This check runs for every decision, cache hits included (I7).
 
     Raises:
         CredentialError: ``credential_expired`` or ``credential_not_yet_valid``.
@@ -130,9 +134,10 @@ def _require_method(request: SignedRequest, _policy: RequestPolicy) -> None:
 
 
 def _require_action(request: SignedRequest, _policy: RequestPolicy) -> None:
-    """Pin what STS executes (CVE-2020-16250): two constants in the query, or one constant body and no query.
+    """Check that STS executes GetCallerIdentity (CVE-2020-16250).
 
-    STS prefers URL parameters to body parameters, so a POST with any query is rejected (consul-awsauth 5254294).
+    A GET has two constants in its query. A POST has one constant body and no query: STS prefers URL parameters to body
+    parameters (consul-awsauth 5254294).
     """
     if request.form.is_presigned:
         if (request.parameters["Action"], request.parameters["Version"]) != (ACTION, VERSION):
@@ -161,8 +166,8 @@ def _bound_by(request: SignedRequest) -> frozenset[str]:
 def _require_audience(request: SignedRequest, policy: RequestPolicy) -> None:
     """Check that the signature is made for this service (I6).
 
-    A presigned URL does not contain the value. The service sends its own value, and STS rejects a signature over another
-    value.
+    A presigned URL does not contain the audience. The service sends its own audience to STS, and STS rejects a signature
+    that was made over another audience.
     """
     bound_by = _bound_by(request)
     if not bound_by:
@@ -176,9 +181,9 @@ def _require_audience(request: SignedRequest, policy: RequestPolicy) -> None:
 
 
 def _require_scope(request: SignedRequest, policy: RequestPolicy) -> None:
-    """Check that the scope fits the date, the host and the service (I8).
+    """Check that the scope has the date of the request, the region of the host, and the service sts (I8).
 
-    STS would reject a wrong scope too, but only after a call.
+    STS would reject a wrong scope too, but that would cost a call.
     """
     scope = request.signature.scope
     if scope.date != request.amz_date[:8]:
@@ -202,21 +207,22 @@ def _endpoint(request: SignedRequest, policy: RequestPolicy) -> StsEndpoint:
 
 
 def _lifetime(request: SignedRequest) -> timedelta:
-    """Return the lifetime of a signature: its Expires, but 15 minutes in the EKS form, whose tools always write 60 seconds.
+    """Return the lifetime of a signature: its X-Amz-Expires, or 15 minutes for an envelope and for the EKS form.
 
-    The signed header identifies the EKS form. The prefix does not, since it is not signed: adding the prefix to a credential
-    of another form must not extend its life.
+    The tools that write the EKS form always set X-Amz-Expires to 60 seconds. This function recognizes the EKS form by its
+    signed header, not by its prefix. The prefix is not signed: whoever adds it to a credential of another form must not
+    extend the credential's lifetime.
     """
     if request.expires is None or CredentialForm.EKS.audience_header in _bound_by(request):
         return MAX_LIFETIME
-    # Of two equal ones `min` returns the first: nearly all credentials that are kept share one value.
+    # If both values are equal, `min` returns the first, so that nearly all cached credentials share one object.
     return min(MAX_LIFETIME, timedelta(seconds=int(request.expires)))
 
 
 RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
     _require_accepted_form,
-    # The host is checked before the scheme: for a request that was signed for a private http endpoint, the host is the main
-    # fault.
+    # The host is checked before the scheme: if a request was signed for a private http endpoint, the error should name the
+    # host.
     _require_known_host,
     _require_https,
     _require_root_path,

@@ -1,4 +1,4 @@
-"""What a role grants, and whether the grant covers what a proxy asserts (contract, section 4)."""
+"""The grant of a role, and the comparison of the grant with what a proxy asserts (contract, section 4)."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -10,7 +10,7 @@ from app.core.errors import AuthorizationError
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
-# Stands for every mesh, and also allows zone proxies.
+# In `AccountMeshes` this text means every mesh. It also allows zone proxies.
 ANY_MESH: Final = "*"
 AccountMeshes = Mapping[str, AbstractSet[str]]
 
@@ -29,12 +29,13 @@ class GrantPolicy:
 
     Attributes:
         enabled_types: the resource types that use aws-iam.
-        require_service: refuse data plane roles without ``kuma.io/service``.
-        require_workload: refuse roles of Dataplanes, zone proxies among them, without ``kuma.io/workload``.
-        allow_unbound_workloads: let a proxy carry a ``kuma.io/workload`` label although its role has no such tag.
-        role_path_prefix: a role's path must begin with it; it begins and ends with a slash. None allows every path.
-        account_meshes: the meshes that each account may claim; None where that is not limited.
-        zone: the one zone of ingresses and egresses; None where that is not limited.
+        require_service: whether to deny a data plane role that has no tag ``kuma.io/service``.
+        require_workload: whether to deny a role without the tag ``kuma.io/workload``, if it is for a Dataplane. A zone proxy
+            in a Dataplane is included.
+        allow_unbound_workloads: whether a proxy may have a label ``kuma.io/workload`` if its role has no such tag.
+        role_path_prefix: the start that a role's path must have, with a slash at both ends. None allows every path.
+        account_meshes: the meshes that each account may use; None allows every mesh.
+        zone: the only zone that ingresses and egresses may have; None allows every zone.
     """
 
     enabled_types: AbstractSet[ProxyType]
@@ -50,11 +51,12 @@ class GrantPolicy:
 class RoleGrant:
     """The identity that a role's tags, or a token's claims, grant to a proxy.
 
-    None means that the tag is absent or does not apply. Then it restricts nothing, with one exception: without a workload in
-    the grant, a proxy may have no workload label (`GrantPolicy.allow_unbound_workloads`). A grant has one of three shapes:
+    A value of None means that the tag is absent or does not apply. Such a value restricts nothing, with one exception: if
+    ``workload`` is None, a proxy must have no workload label, unless `GrantPolicy.allow_unbound_workloads` is set. A grant
+    has one of three shapes:
 
     ========================================  ===================  ============================
-    for                                       ``mesh``             may narrow by
+    for                                       ``mesh``             may be restricted by
     ========================================  ===================  ============================
     a data plane proxy                        set                  ``service``, ``workload``
     a ZoneIngress or ZoneEgress resource      None                 ``zone``
@@ -67,8 +69,8 @@ class RoleGrant:
     service: str | None = None
     workload: str | None = None
     zone: str | None = None
-    # Computed once for each grant, which is cached: the type of the proxy's resource, the zone listeners that it must have,
-    # and the services that its tags must name (None for any services).
+    # Grants are cached, so these values are computed once for each grant: the type of the proxy's resource, the zone
+    # listeners that the proxy must have, and the services that the proxy's tags must name (None allows every service).
     resource: ProxyType = field(init=False, repr=False, compare=False)
     listeners: AbstractSet[ZoneListener] = field(init=False, repr=False, compare=False)
     services: AbstractSet[str] | None = field(init=False, repr=False, compare=False)
@@ -88,8 +90,8 @@ class RoleGrant:
         )
         object.__setattr__(self, "resource", ProxyType.DATAPLANE if is_in_mesh else self.type)
         listeners = _LISTENERS[self.type] if is_in_mesh else frozenset()
-        # A zone proxy has no service of its own, and its role grants none: any service in its tags would belong to another
-        # proxy.
+        # A zone proxy has no service of its own, and its role grants none. So its tags must name no service: the service
+        # would belong to another proxy.
         services = frozenset({self.service} - {None}) if listeners or self.service is not None else None
         object.__setattr__(self, "listeners", listeners)
         object.__setattr__(self, "services", services)
@@ -97,9 +99,9 @@ class RoleGrant:
 
 
 def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> None:
-    """Check a grant against the settings, whether it comes from a role or from a token.
+    """Check that the settings permit a grant, whether the grant comes from a role or from a token.
 
-    The check runs on every decision, cache hits included.
+    The check runs for every decision, cache hits included.
 
     Raises:
         AuthorizationError: ``role_service_missing``, ``role_workload_missing``, ``account_mesh_not_allowed``.
@@ -113,9 +115,10 @@ def require_permitted(grant: RoleGrant, account: str, policy: GrantPolicy) -> No
 
 
 def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None:
-    """Check that the account may claim the mesh. Whoever can tag roles in one account must not claim another account's mesh.
+    """Check that roles of the account may use the mesh.
 
-    A ZoneIngress or ZoneEgress carries the traffic of every mesh, so only an account with ``*`` may have such a proxy.
+    Somebody who can tag roles in one account must not get into the mesh of another account. A ZoneIngress or ZoneEgress
+    carries the traffic of every mesh, so only an account with ``*`` may have such a proxy.
     """
     if ANY_MESH not in meshes and grant.mesh not in meshes:
         raise AuthorizationError(
@@ -124,9 +127,10 @@ def _require_mesh_of_account(grant: RoleGrant, meshes: AbstractSet[str]) -> None
 
 
 def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -> ProxyIdentity:
-    """Compare what the proxy asserts with its grant (I15, I27). With ``proxy`` None, return the identity without comparing.
+    """Compare what the proxy asserts with the grant (I15, I27), and return the identity that the grant gives.
 
-    The comparison runs on every decision, cache hits included.
+    The comparison runs for every decision, cache hits included. If ``proxy`` is None, only the proxy type and the zone of
+    the grant are compared with the settings.
 
     Raises:
         AuthorizationError: ``proxy_type_disabled`` or ``proxy_*_mismatch``.
@@ -144,10 +148,11 @@ def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -
 
 
 def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
-    """Compare every name from which Kuma can make an identity of a Dataplane. Reject a name that the grant lacks (I27).
+    """Compare every name from which Kuma can make an identity of a Dataplane. Deny a name that is not in the grant (I27).
 
-    Kuma takes the mTLS service from the tags. If the tags contain no service, Kuma takes it from the workload label
-    (pkg/xds/secrets/identity_tags.go of 2.14.2). A MeshIdentity takes the SPIFFE id from the workload label.
+    Kuma takes the service of the mTLS identity from the tags. If the tags contain no service, Kuma takes the service from
+    the workload label (pkg/xds/secrets/identity_tags.go of 2.14.2). A MeshIdentity makes the SPIFFE id from the workload
+    label.
     """
     if proxy.mesh != grant.mesh:
         raise AuthorizationError(Reason.PROXY_MESH_MISMATCH, f"the role is for mesh {grant.mesh}")
@@ -163,7 +168,7 @@ def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: Gra
 
 
 def _require_one_zone(grant: RoleGrant, proxy: ProxyAssertion | None, bound: str | None) -> None:
-    """Check that a zone proxy has one zone: the known zones of the role, the proxy and the setting must be equal."""
+    """Check that the zone of the role, the zone of the proxy and the zone of the settings are equal where they are known."""
     zones = {grant.zone, bound, None if proxy is None else proxy.zone}
     if len(zones - {None}) > 1:
         detail = f"the role is for zone {grant.zone or '(any)'}, this service for {bound or '(any)'}"

@@ -1,4 +1,4 @@
-"""`AdmittedPrincipal` and `RoleRecord` → `RoleGrant`: the role is the caller's own, and its tags are valid."""
+"""`AdmittedPrincipal` and `RoleRecord` → `RoleGrant`: check that the role is the caller's and that its tags are valid."""
 
 import functools
 import re
@@ -35,17 +35,17 @@ class RoleArn(NamedTuple):
     name: str
 
 
-# Without slots: `functools.cached_property` stores the parts and the grant in the record, so they are freed together with
-# it.
+# This class has no slots, because `functools.cached_property` stores the parts and the grant in the record itself. Python
+# frees them together with the record.
 @dataclass(frozen=True, kw_only=True)
 class RoleRecord:
-    """What IAM says about one role. `read_grant` checks whether it is the caller's role.
+    """What IAM says about one role. `read_grant` checks whether the role is the caller's role.
 
-    Each stream of each proxy with this role needs the same grant, so the grant is read once for each record.
+    Every stream of every proxy with this role needs the same grant, so the tags are read only once for each record.
 
     Attributes:
-        arn: the IAM ARN, path included.
-        role_id: the unique id.
+        arn: the role's ARN in IAM, path included.
+        role_id: the unique ``AROA...`` id of the role.
         name: the role's name.
         tags: every tag, in IAM's order; two keys may differ only in case.
         request_id: IAM's request id, for the audit line.
@@ -81,7 +81,7 @@ class RoleRecord:
 
     @functools.cached_property
     def grant(self) -> RoleGrant:
-        """The grant of these tags for a resource of the type that the tag ``kuma.io/type`` names.
+        """The grant of these tags, if the proxy's resource has the type that the tag ``kuma.io/type`` names.
 
         Raises:
             AuthorizationError: ``role_*_missing``, ``role_tag_invalid``.
@@ -90,7 +90,7 @@ class RoleRecord:
 
     @functools.cached_property
     def grant_in_dataplane(self) -> RoleGrant:
-        """The grant of these tags for a Dataplane with zone listeners.
+        """The grant of these tags, if the proxy's resource is a Dataplane with zone listeners.
 
         Raises:
             AuthorizationError: as `grant` does.
@@ -105,10 +105,10 @@ def read_grant(
 
     Args:
         admitted: the caller.
-        role: the role that IAM answered.
+        role: the role from IAM's answer.
         policy: what the settings require of a role.
-        proxy: what the proxy asserts. The mesh and the workload of a zone proxy's role are read only for a Dataplane with
-            zone listeners.
+        proxy: what the proxy asserts. If the role is for a zone proxy, its mesh and its workload are read only if the proxy
+            is a Dataplane with zone listeners.
 
     Raises:
         AuthorizationError: ``role_id_mismatch``, ``role_path_not_allowed``, ``role_*_missing``, ``role_tag_invalid``,
@@ -140,11 +140,11 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
 
 
 def require_same_role(principal: Principal, role: RoleRecord) -> None:
-    """Check that the role of IAM is the role that STS vouched for.
+    """Check that the role that IAM returned is the role that STS named.
 
-    GetRole takes only a name, and answers for the account of its caller. Without these comparisons a role of the same name
-    in another account would be accepted (CVE-2025-11621, CVE-2025-59048), and so would a role that was recreated under the
-    same name (Vault PR 2814).
+    The only parameter of GetRole is a name, and IAM looks for it in the account whose credentials sign the call. Without
+    these comparisons the service would accept a role with the same name in another account (CVE-2025-11621, CVE-2025-59048),
+    or a new role with the name of a deleted role (Vault PR 2814).
 
     Raises:
         AuthorizationError: ``role_id_mismatch``.
@@ -153,7 +153,7 @@ def require_same_role(principal: Principal, role: RoleRecord) -> None:
 
 
 def require_same_record(partition: str, account: str, name: str, role_id: str, role: RoleRecord) -> None:
-    """Check that a record describes the role for which it was looked up, as `require_same_role` does.
+    """Check that a record describes the role with this partition, account, name and unique id.
 
     Raises:
         AuthorizationError: ``role_id_mismatch``.
@@ -176,11 +176,11 @@ def _difference(partition: str, account: str, role_id: str, role: RoleRecord) ->
 
 
 def _kuma_tags(role: RoleRecord) -> dict[str, str]:
-    """Return the five tags of this service by key; keys are compared exactly (I14).
+    """Return the values of the five tags of this service by tag key. The comparison of keys respects case (I14).
 
-    IAM ignores case when it compares keys, but keeps the spelling. So ``KUMA.IO/service`` can evade an IAM policy that
-    protects ``kuma.io/*``. Therefore the service denies a role with a key that equals one of the five only when case is
-    ignored, and a role with a repeated key.
+    IAM ignores case when it compares tag keys, but keeps the spelling. So a tag ``KUMA.IO/service`` can evade an IAM policy
+    that protects ``kuma.io/*``. Therefore the service denies a role in two cases: a key differs from one of the five keys
+    only in case, or one of the five keys appears twice.
     """
     tags: dict[str, str] = {}
     for key, value in role.tags:
@@ -205,7 +205,7 @@ def _proxy_type(tags: dict[str, str]) -> ProxyType:
 
 
 def _value(tags: dict[str, str], key: str, grammar: re.Pattern[str], max_chars: int = MAX_VALUE_CHARS) -> str | None:
-    """Return the whole value of a tag: one opaque string, never a list or a pattern."""
+    """Return the whole value of a tag, or None if the tag is absent. A value is one text, never a list or a pattern."""
     value = tags.get(key)
     if value is not None and (len(value) > max_chars or not grammar.fullmatch(value)):
         raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"the value of {key} breaks its grammar")

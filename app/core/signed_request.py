@@ -1,4 +1,4 @@
-"""The one internal type that every form of credential is decoded into."""
+"""The internal type `SignedRequest`. The service decodes every form of credential into this type."""
 
 import re
 from collections.abc import Set as AbstractSet
@@ -22,7 +22,7 @@ class CredentialForm(StrEnum):
 
     @property
     def is_presigned(self) -> bool:
-        """Whether the form is a query-signed GET; all others are header-signed POSTs (I4)."""
+        """Whether the form is a query-signed GET. All other forms are header-signed POSTs (I4)."""
         return self not in _POSTED_FORMS
 
     @property
@@ -54,7 +54,7 @@ def require_form(form: CredentialForm, accepted: AbstractSet[CredentialForm]) ->
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnverifiedUrl:
-    """The parts of a URL, as text. ``authority`` is any text in the place of the host."""
+    """The parts of a URL, as text. ``authority`` is the text at the place of the host; nothing has checked it."""
 
     scheme: str
     authority: str = field(repr=False)
@@ -67,18 +67,18 @@ class SignedRequest:
     """A decoded ``sts:GetCallerIdentity`` request. It is unverified: only its grammar was checked.
 
     Attributes:
-        form: how the credential was written.
+        form: the form of the credential.
         method: the HTTP method in the text.
         url: the URL in the text.
         parameters: the nine query parameters of a presigned URL by name, decoded; empty for an envelope.
-        headers: lower-case name to value, without ``authorization``; each name once. Empty for a presigned URL.
+        headers: the value of each header by lower-case name, without ``authorization``. Empty for a presigned URL.
         body: the bytes of a POST; empty for a presigned URL.
-        signature: the claimed signature.
+        signature: the signature in the text, unverified.
         amz_date: the text of ``X-Amz-Date``.
         expires: the text of ``X-Amz-Expires``; only a presigned URL has it.
         security_token: the session token; secret.
         encoded: the parameters in SigV4's canonical percent-encoding, by name, if the URL uses that encoding for all of
-            them; else empty. They are equal to the texts that `app.core.forwarding` would write for the decoded values.
+            them; else empty. `app.core.forwarding` would write the same texts for the decoded values.
     """
 
     form: CredentialForm
@@ -94,10 +94,11 @@ class SignedRequest:
     encoded: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
-# The part of a URL before the query: visible ASCII without fragment and backslash, which is RFC 3986 without what no signer
-# writes. The authority has no grammar here, because it is compared as a whole with a finite set (CVE-2023-24329,
-# CVE-2019-9636 and similar). The quantifiers are possessive: otherwise a wrong character at the end makes the match try
-# every place at which the authority could end, and 12 KiB take half a second.
+# The part of a URL before the query. It is visible ASCII without a fragment and without a backslash: signers write only this
+# part of what RFC 3986 allows. This pattern does not check the grammar of the authority, because a later rule compares the
+# whole authority with a finite set (CVE-2023-24329, CVE-2019-9636 and similar). The quantifiers are possessive, so that they
+# never backtrack: otherwise, if a wrong character followed, the pattern would try every possible end of the authority, and
+# 12 KiB would take half a second.
 _BEFORE_QUERY: Final = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]{0,15})://([!\"$-.0->@-\[\]-~]*+)([!\"$->@-\[\]-~]*+)", re.ASCII
 )
@@ -106,8 +107,8 @@ _BEFORE_QUERY: Final = re.compile(
 def parse_url(text: str) -> UnverifiedUrl:
     """Split a URL once; later steps use only these parts.
 
-    The query is returned as it is: `app.core.presigned` checks each part of it against a grammar, and an envelope may have
-    no query.
+    The query is returned unchanged. `app.core.presigned` checks each parameter against a grammar, and a later rule rejects
+    an envelope with a query.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -119,5 +120,5 @@ def parse_url(text: str) -> UnverifiedUrl:
             Reason.CREDENTIAL_MALFORMED, "the URL is not absolute, or holds a character that no URL of STS has"
         )
     scheme, authority, path = match.groups()
-    # RFC 9110 section 4.2.3: an empty path is "/"; SigV4 signs both alike.
+    # RFC 9110 section 4.2.3: an empty path means "/". SigV4 gives the same signature for both.
     return UnverifiedUrl(scheme=scheme, authority=authority, path=path or "/", query=query if mark else None)

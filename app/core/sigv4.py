@@ -18,11 +18,11 @@ STS_SERVICE: Final = "sts"
 # The access key id and the four parts of the scope.
 _SCOPE: Final = re.compile(r"([A-Z0-9]{16,128})" + 4 * r"/([A-Za-z0-9_-]{1,64})", re.ASCII)
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-# Newer Python versions read the hour 24 as midnight of the next day.
+# The pattern rejects the hour 24: newer Python versions would read it as midnight of the next day.
 _AMZ_DATE: Final = re.compile(r"[0-9]{8}T(?:[01][0-9]|2[0-3])[0-9]{4}Z", re.ASCII)
 _SECURITY_TOKEN: Final = re.compile(r"[A-Za-z0-9+/=_.~-]{1,8192}", re.ASCII)
 _HEADER_NAMES: Final = re.compile(r"[A-Za-z0-9-]{1,64}(?:;[A-Za-z0-9-]{1,64})*", re.ASCII)
-# Credential, SignedHeaders and Signature in this order, as every signer writes them.
+# Every signer writes Credential, SignedHeaders and Signature in this order.
 _AUTHORIZATION: Final = re.compile(
     r"(?P<algorithm>[A-Z0-9-]{1,64}) Credential=(?P<credential>[^,\s]{1,512}), ?"
     r"SignedHeaders=(?P<signed_headers>[^,\s]{1,2048}), ?Signature=(?P<signature>[^,\s]{1,512})",
@@ -32,9 +32,10 @@ _AUTHORIZATION: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """``AKID/date/region/service/terminator``: the input of the signing key. Unverified text until STS answers.
+    """The five texts ``AKID/date/region/service/terminator`` of the signer. They are unverified until STS answers.
 
-    The client chooses ``access_key_id`` and ``region``: neither has an effect on a decision, and no host is built from them.
+    The signing key depends on these texts. The client chooses ``access_key_id`` and ``region``. The service never builds a
+    host from them. ``access_key_id`` has no effect on a decision, and a rule compares ``region`` with that of the host.
     """
 
     access_key_id: str = field(repr=False)
@@ -49,12 +50,12 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """The claimed signer, the signed headers, and the signature itself.
+    """The parts of a SigV4 signature, unverified.
 
     Attributes:
-        algorithm: unverified; a rule pins it to ``AWS4-HMAC-SHA256``.
-        scope: the input of the signing key.
-        signed_headers: the names in the order of the text; a rule requires canonical order.
+        algorithm: unverified; a rule requires ``AWS4-HMAC-SHA256``.
+        scope: the five texts on which the signing key depends.
+        signed_headers: the names of the signed headers in the order of the text; a rule requires canonical order.
         value: 64 lower-case hexadecimal digits.
     """
 
@@ -64,7 +65,7 @@ class Signature:
     value: str = field(repr=False)
 
     def authorization(self) -> str:
-        """Return the ``Authorization`` value in the one spelling that this service sends."""
+        """Return the ``Authorization`` value in the only spelling that this service sends."""
         return (
             f"{self.algorithm} Credential={self.scope}, SignedHeaders={';'.join(self.signed_headers)}, "
             f"Signature={self.value}"
@@ -89,7 +90,7 @@ def parse_authorization(value: str) -> Signature:
 
 
 def parse_signature(*, algorithm: str, credential: str, signed_headers: str, signature: str) -> Signature:
-    """Make a `Signature` from the four texts of a query or a header.
+    """Make a `Signature` from its four texts in a query or in an ``Authorization`` header.
 
     Raises:
         CredentialError: ``credential_malformed``.
@@ -120,7 +121,7 @@ def parse_amz_date(text: str) -> datetime:
     """Read an ``X-Amz-Date`` (``YYYYMMDD'T'HHMMSS'Z'``), in UTC.
 
     Raises:
-        CredentialError: ``credential_malformed``, for another spelling or a moment that does not exist.
+        CredentialError: ``credential_malformed``: the text has another format, or names a date or time that does not exist.
     """
     if not _AMZ_DATE.fullmatch(text):
         raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date breaks its grammar")
@@ -131,7 +132,7 @@ def parse_amz_date(text: str) -> datetime:
 
 
 def require_security_token(text: str) -> str:
-    """Return ``text`` when it can be a session token.
+    """Return ``text`` if it has the grammar of a session token.
 
     Raises:
         CredentialError: ``credential_malformed``.

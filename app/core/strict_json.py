@@ -1,30 +1,30 @@
-"""JSON without its ambiguities: no duplicate members, no NaN, bounded nesting (invariants I20, I26)."""
+"""Parse JSON strictly: no duplicate members, no NaN, bounded nesting (invariants I20, I26)."""
 
 import json
 from typing import Any, Final, NoReturn
 
-# The deepest document that the service reads has 4 levels: a value of a tag in the body of a call.
+# The deepest document that the service needs has 4 levels: in the body of a call, a value of a tag is at level 4.
 MAX_NESTING: Final = 16
 
-# Tables for `bytes.translate`: keep only brackets, and turn both kinds into one.
+# Two tables for `bytes.translate`: it deletes all bytes except brackets, and replaces braces by square brackets.
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"{}[]"))
 
 
 class StrictJsonError(ValueError):
-    """The text is not one unambiguous JSON object. The message holds nothing of the text."""
+    """The text is not one unambiguous JSON object. The error message quotes no part of the text."""
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """Parse one JSON object.
 
-    Two members of one name in an object are refused at every level, since parsers disagree on which one counts; so are
-    ``NaN`` and the infinities, which are not JSON. The caller bounds the length of ``text`` first. Objects and lists may be
-    nested `MAX_NESTING` deep, including the outermost object. The interpreter's own limit is too high: CPython 3.11 stops at
-    about 1,000 levels, and 3.12 and later parse 5,000.
+    An object at any level must not have two members with the same name, since parsers disagree on which of the two counts.
+    ``NaN`` and the infinities are rejected, because they are not JSON. The caller must bound the length of ``text`` first.
+    Objects and lists may have `MAX_NESTING` levels; the outermost object is level 1. The interpreter's own limit is too
+    high: CPython 3.11 stops at about 1,000 levels, and CPython 3.12 and later parse 5,000.
 
     Raises:
-        StrictJsonError: it is not UTF-8, not JSON, not an object, ambiguous, or nested too deeply.
+        StrictJsonError: the text is not UTF-8, not JSON, not an object, ambiguous, or nested too deeply.
     """
     try:
         document = text if isinstance(text, str) else text.decode()
@@ -44,9 +44,9 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def _has_many_brackets(document: str) -> bool:
-    """Return whether a document could be nested too deeply: the body of a usual call has too few brackets for that.
+    """Return whether a document has so many opening brackets that it could be nested too deeply. A usual call has fewer.
 
-    ``find`` skips a long credential with ``memchr``, where ``count`` looks at each character and costs twice as much.
+    ``find`` uses ``memchr``, which is fast over a long credential. ``count`` reads each character and takes twice as long.
     """
     brackets = 0
     for bracket in "{[":
@@ -62,7 +62,7 @@ def _has_many_brackets(document: str) -> bool:
 def _is_nested_well(document: str) -> bool:
     """Return whether the brackets outside strings match, and are nested at most `MAX_NESTING` deep.
 
-    Each step is one linear pass in C: a loop in Python over 64 KiB of brackets would cost more than parsing them.
+    Each step is one linear pass in C: a loop in Python over 64 KiB of brackets would take longer than parsing them.
     """
     outside_strings = "".join(document.replace("\\\\", "").replace('\\"', "").split('"')[::2])
     brackets = outside_strings.encode(errors="replace").translate(_ONE_KIND, _NO_BRACKETS)
@@ -84,5 +84,5 @@ def _refuse_constant(_constant: str) -> NoReturn:
     raise StrictJsonError("NaN and Infinity are no JSON")
 
 
-# Made once: otherwise json.loads would make a decoder for each text, which costs as much as parsing it.
+# One decoder serves all texts: `json.loads` would make a decoder for each text, which takes as long as parsing the text.
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)

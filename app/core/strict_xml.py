@@ -4,8 +4,8 @@ import re
 from typing import Final
 from xml.etree import ElementTree as ET
 
-# XML 1.0 (https://www.w3.org/TR/xml/#NT-XMLDecl), the version that AWS writes. The service removes this declaration before
-# the parser sees the rest, so it is checked against the grammar of the standard here.
+# The declaration of XML 1.0 (https://www.w3.org/TR/xml/#NT-XMLDecl), the version that AWS writes. The service removes the
+# declaration before it calls the parser, so this pattern checks the declaration against the grammar of the standard.
 _XML_DECLARATION: Final = re.compile(
     rb"""<\?xml[ \t\r\n]{1,9}version=(?:"1\.0"|'1\.0')(?:[ \t\r\n]{1,9}encoding=(?i:"UTF-8"|'UTF-8'))?"""
     rb"""(?:[ \t\r\n]{1,9}standalone=(?:"(?:yes|no)"|'(?:yes|no)'))?[ \t\r\n]{0,9}\?>[ \t\r\n]*"""
@@ -13,17 +13,18 @@ _XML_DECLARATION: Final = re.compile(
 
 
 class DocumentError(ValueError):
-    """The text is not the expected document. The message contains nothing of it."""
+    """The text is not the expected document. The error message quotes no part of the text."""
 
 
 def parse_xml(body: bytes) -> ET.Element:
     """Parse one XML document that contains only elements and text, and return its root.
 
-    AWS sends no DTD, comment, CDATA or processing instruction. A text with the start of one is rejected before the parser
-    sees it, so expat has no entities to expand (CVE-2013-0340 and similar).
+    AWS sends no DTD, comment, CDATA or processing instruction. A text with the start of one of these is rejected before the
+    parser reads it, so the parser (expat) has no entities to expand (CVE-2013-0340 and similar).
 
     Raises:
-        DocumentError: the text contains one of these, has trailing content, or is not XML in UTF-8.
+        DocumentError: the text contains a DTD, comment, CDATA or processing instruction, has trailing content, or is not XML
+            in UTF-8.
     """
     content = body[match.end() :] if (match := _XML_DECLARATION.match(body)) else body
     if b"<!" in content or b"<?" in content or b"\0" in content:
@@ -40,7 +41,7 @@ def only_child(parent: ET.Element, tag: str) -> ET.Element:
 
     Args:
         parent: the element that contains the child.
-        tag: a constant, with at most one pair of braces, and no asterisk: ElementTree reads other names as paths.
+        tag: a constant, with at most one pair of braces and no asterisk. ElementTree reads other names as paths.
 
     Raises:
         DocumentError: there is no such child, or more than one.
@@ -55,7 +56,7 @@ def only_children(parent: ET.Element, *tags: str) -> list[ET.Element]:
     """Return the only child with each of these names, in the order of the names.
 
     Raises:
-        DocumentError: a name has no child, or more than one.
+        DocumentError: for one of the names there is no child, or more than one child.
     """
     return [only_child(parent, tag) for tag in tags]
 

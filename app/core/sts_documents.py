@@ -1,4 +1,4 @@
-"""Read the documents of STS, in XML and JSON, completely (invariant I10). A document is untrusted until it is fully read."""
+"""Read the answers of STS, in XML and JSON (invariant I10). An answer is untrusted until it is completely read."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError, only_child, parse_xml, text_of
 
 _NAMESPACE: Final = "{https://sts.amazonaws.com/doc/2011-06-15/}"
-# A namespace with a character that ElementTree could read as part of a path is rejected.
+# The pattern rejects a namespace with a character that ElementTree could read as part of a path.
 _ERROR_TAG: Final = re.compile(r"(\{[^{}*]+\}|)ErrorResponse")
 _ERROR_CODE: Final = re.compile(r"[A-Za-z0-9.]{1,128}", re.ASCII)
 
@@ -25,10 +25,10 @@ class IdentityDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssumedRole:
-    """The session that AssumeRole answered.
+    """The role session in an answer of AssumeRole.
 
     Attributes:
-        arn: of the assumed role's session, ``arn:aws:sts::…:assumed-role/…``.
+        arn: the ARN of the session, ``arn:aws:sts::…:assumed-role/…``.
         expires_at: when AWS stops accepting the credentials; with a time zone.
     """
 
@@ -45,7 +45,8 @@ def read_identity_document(media_type: str, body: bytes) -> IdentityDocument:
     Unknown fields are ignored, since AWS may add some. A required field that is missing or appears twice is an error.
 
     Raises:
-        DocumentError: another type, another document, trailing content, a DTD, or a field missing or doubled.
+        DocumentError: the media type is neither XML nor JSON, the text is not this document, has a DTD or trailing content,
+            or a field is missing or appears twice.
     """
     if media_type == "application/json":
         return _identity_from_json(body)
@@ -60,7 +61,8 @@ def read_assumed_role(body: bytes) -> AssumedRole:
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 
     Raises:
-        DocumentError: another document, trailing content, a DTD, or a field missing, doubled or without a time zone.
+        DocumentError: the text is not this document, has a DTD or trailing content, a field is missing or appears twice, or
+            the expiry has no time zone.
     """
     root = parse_xml(body)
     if root.tag != f"{_NAMESPACE}AssumeRoleResponse":
@@ -80,7 +82,8 @@ def read_assumed_role(body: bytes) -> AssumedRole:
 def read_error_code(body: bytes) -> str | None:
     """Return the code of an AWS error document, or None if the text is not one.
 
-    The media type is ignored: AWS's own front ends send errors with wrong types, and a code can never lead to an approval.
+    The media type is ignored: AWS's own front ends send errors with wrong media types. This is safe, because no error code
+    leads to an approval.
     """
     try:
         code = _error_code_from_json(body) if body.lstrip()[:1] == b"{" else _error_code_from_xml(body)
@@ -114,7 +117,7 @@ def _error_code_from_json(body: bytes) -> Any:
 
 
 def _error_code_from_xml(body: bytes) -> str:
-    # The namespace of an error differs between actions, so names are compared without it.
+    # The namespace of an error differs between actions, so this function accepts any namespace.
     root = parse_xml(body)
     match = _ERROR_TAG.fullmatch(root.tag)
     if match is None:

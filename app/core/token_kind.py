@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class TokenKind(StrEnum):
-    """What the key of a token is for. The set is closed, so metrics use it as a label."""
+    """Whether a token is for a data plane proxy or for a zone proxy. The set is closed, so metrics use it as a label."""
 
     DATAPLANE = "dataplane"
     ZONE = "zone"
