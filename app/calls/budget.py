@@ -1,7 +1,7 @@
-"""The queues in front of one budget of AWS: a rate limiter, and a first-in, first-out queue for each endpoint and priority.
+"""One budget of calls to AWS: a rate limiter, and a first-in, first-out queue for each endpoint and priority.
 
-When both known and new calls wait, they take turns. The queues of one priority take turns too. So a flood of new calls
-delays the next known call of the same account by one turn only.
+If both known and new calls wait, they go out alternately. Queues of the same priority also take turns. So a flood of new
+calls delays the next known call of the same account by one turn only.
 """
 
 from collections import OrderedDict, deque
@@ -17,12 +17,12 @@ class Priority(IntEnum):
     """The priority of a call."""
 
     KNOWN = 0
-    """STS has vouched for the access key within the last 24 hours, or the role is cached."""
+    """STS has accepted the access key within the last 24 hours, or the role is cached."""
     NEW = 1
-    """Every other call; anybody can cause such calls."""
+    """Every other call. Anybody can cause such calls."""
 
 
-# The kind of queue for calls that had their turn and then waited for other replicas. They go out before all others.
+# The kind of queue for calls that had their turn and then waited for other replicas. These calls go out before all others.
 RETURNING: Final = 2
 
 
@@ -30,12 +30,12 @@ class Call:
     """One call to an upstream, from the moment when it is queued to its end.
 
     Attributes:
-        owner: the AWS account whose queue places the call takes, if the account is known.
-        budget: the key of the rate limiter.
-        circuit: the key of the endpoint's circuit breaker.
+        owner: the AWS account that the call counts for when the service divides the places of the queue.
+        budget: identifies the rate limiter.
+        circuit: identifies the endpoint's circuit breaker.
         priority: whether the call is known or new.
-        doubtful: whether IAM did not find the same role in the last 10 minutes. Such calls have a queue of their own.
-        is_abandoned: whether no decision waits for the call any more.
+        doubtful: True if IAM answered in the last 10 minutes that this role does not exist. Such calls have their own queue.
+        is_abandoned: True if no decision waits for the call any more.
     """
 
     __slots__ = ("budget", "circuit", "doubtful", "is_abandoned", "number", "owner", "places", "priority", "queue")
@@ -49,14 +49,14 @@ class Call:
         self.priority = priority
         self.doubtful = doubtful
         self.is_abandoned = False
-        # Set by `CallOrder`: the queue in which the call waits, its number there, and the limits that it counts against.
+        # `CallOrder` sets these: the queue in which the call waits, its number there, and the limits that count the call.
         self.queue: Queue | None = None
         self.number = 0
         self.places: tuple[Places, ...] | None = None
 
 
 class Places:
-    """A concurrency limit, and the queues whose next call waits for a place in it."""
+    """A concurrency limit, and the queues whose next call waits until this limit allows one more call."""
 
     __slots__ = ("in_flight", "most", "waiting")
 
@@ -66,7 +66,7 @@ class Places:
         self.waiting: deque[Queue] = deque()
 
     def has_room(self, _now: float) -> bool:
-        """Whether one more call may go out."""
+        """Return whether one more call may go out."""
         return self.in_flight < self.most
 
 
@@ -86,18 +86,19 @@ class Queue:
         self.calls: OrderedDict[Call, None] = OrderedDict()
         self.numbers = 0
         self.is_listed = False
-        # True while the queue waits for a place or for its circuit. Such a queue is kept even while it is empty.
+        # True while the queue waits for a concurrency limit or for its circuit breaker. Such a queue is kept even if it is
+        # empty.
         self.is_parked = False
 
     def append(self, call: Call) -> None:
-        """Put a call at the end."""
+        """Add a call at the end of the queue."""
         self.numbers += 1
         call.number = self.numbers
         call.queue = self
         self.calls[call] = None
 
     def ahead_of(self, call: Call) -> int:
-        """Return the largest possible number of calls of this queue that go out before the given call."""
+        """Return how many calls of this queue can go out before the given call, at most."""
         return min(len(self.calls) - 1, call.number - next(iter(self.calls)).number)
 
 
@@ -105,16 +106,16 @@ class Budget:
     """The state of one budget.
 
     Attributes:
-        limiter: its rate limiter.
-        all_places: the limit on all calls of this budget in flight.
-        limits: further limits on those calls, by priority.
+        limiter: the rate limiter of this budget.
+        all_places: the limit on the number of calls of this budget in flight.
+        limits: for each priority, all limits that count its calls.
         queues: the queues that contain calls.
-        ready: for each priority, and for returning calls, the queues whose next call may go out when the budget allows it,
-            in the order of their turns. The other queues wait for a place or for a circuit.
-        listed: the number of calls in the ready queues.
+        ready: for each priority, and for returning calls, the queues whose next call may go out when the rate limiter allows
+            a call, in the order of their turns. All other queues wait for a concurrency limit or for a circuit breaker.
+        listed: the number of calls in the ready queues, for each of these kinds.
         last: the priority that had the last turn.
         due: when `CallOrder` checks this budget next.
-        promised: the last moment for which `Retry-After` promised a place of a full queue.
+        promised: the latest time that `Retry-After` has named for a place in a full queue.
     """
 
     __slots__ = ("all_places", "due", "last", "limiter", "limits", "listed", "promised", "queues", "ready")
@@ -132,11 +133,11 @@ class Budget:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the budget can be deleted without a loss of state."""
+        """Whether the budget can be deleted: no call waits or is in flight, and the rate limiter has its whole budget."""
         return not self.queues and not self.all_places.in_flight and self.limiter.is_whole
 
     def append(self, queue: Queue, call: Call) -> None:
-        """Put a call at the end of a queue."""
+        """Add a call at the end of a queue."""
         queue.append(call)
         if queue.is_listed:
             self.listed[queue.kind] += 1
@@ -153,13 +154,13 @@ class Budget:
             self._forget(queue)
 
     def park(self, queue: Queue) -> None:
-        """Exclude a queue from the turns until its next call can have a place."""
+        """Exclude a queue from the turns until its concurrency limits and its circuit breaker allow its next call."""
         queue.is_listed, queue.is_parked = False, True
         del self.ready[queue.kind][queue]
         self.listed[queue.kind] -= len(queue.calls)
 
     def unpark(self, queue: Queue) -> None:
-        """Let a queue take part in the turns again."""
+        """Include a queue in the turns again."""
         queue.is_parked = False
         if queue.calls:
             self._list(queue)
@@ -179,11 +180,11 @@ class Budget:
         queue.circuit.queues -= 1
 
     def turns_before(self, queue: Queue, call: Call) -> int:
-        """Return how many turns of this budget come before a call's own turn, as estimated now."""
+        """Return the estimated number of turns of this budget before the turn of a call."""
         return 0 if queue.kind == RETURNING else self._turns(queue.kind, queue, queue.ahead_of(call))
 
     def turns_before_next(self, priority: Priority, key: Hashable) -> int:
-        """Return how many turns would come first if a call were added now to the queue with this key."""
+        """Return the estimated number of turns before the turn of a call that would be added to this queue now."""
         queue = self.queues.get(key)
         return self._turns(priority, queue, 0 if queue is None else len(queue.calls))
 

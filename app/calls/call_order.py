@@ -1,8 +1,8 @@
-"""The order of calls to one upstream: which call goes out next, and when a call that waits will have its turn.
+"""The order of calls to one upstream: which call goes out next, and when a waiting call will have its turn.
 
-It combines a rate limiter for each budget (`app.limits.rate_limiter`), concurrency limits, a circuit breaker for each
-endpoint (`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It only
-reads the clock that it is given, and never waits. Every operation takes constant or logarithmic amortised time.
+`CallOrder` combines a rate limiter for each budget (`app.limits.rate_limiter`), concurrency limits, a circuit breaker for
+each endpoint (`app.limits.circuits`) and the division of the queue's places between accounts (`app.calls.queue_share`). It
+reads the time only from the given timer, and never waits. Every operation takes constant or logarithmic amortised time.
 """
 
 import heapq
@@ -33,8 +33,8 @@ class CallOrder:
         self._all = Places(limits.total_in_flight)
         self._new = Places(limits.total_new_in_flight)
         self._unproven = (Places(limits.total_unproven_in_flight),)
-        # The limits and circuits that got room while queues waited for them, and the times at which budgets and open
-        # circuits are checked again.
+        # `_roomy`: the limits and circuits that allow a call again and for which queues wait. `_timed`: the times at which
+        # budgets and open circuits are checked again.
         self._roomy: deque[Places | Circuit] = deque()
         self._timed: list[tuple[float, int, Budget | Circuit]] = []
         self._ticket = itertools.count()
@@ -45,17 +45,17 @@ class CallOrder:
         return any(share.is_full for share in self._shares)
 
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
-        """Whether the queue has a place for a call of this owner."""
+        """Return whether the queue has a place for a call of this owner."""
         return self._shares[priority].has_place(owner)
 
     def calls_of(self, owner: Hashable, priority: Priority) -> int:
-        """Return how many calls of an owner wait."""
+        """Return the number of an owner's calls that wait."""
         return self._shares[priority].calls_of(owner)
 
     def seconds_to_place(self, owner: Hashable, priority: Priority) -> float:
-        """Return the seconds until the queue has a place for a call of an owner that is refused now.
+        """Return after how many seconds the queue should have a place for an owner whose call is refused now.
 
-        Each further refused call gets a later time. The latest is when the owner's queue is empty.
+        Each further refused call gets a later time. The latest possible time is when all calls of the owner have gone out.
         """
         share = self._shares[priority]
         last = share.last(owner)
@@ -70,7 +70,7 @@ class CallOrder:
         """Queue a call.
 
         Returns:
-            The call of another owner that lost its place to this one; None if no call did.
+            The call that lost its place to the new call; None if no call lost its place.
 
         Raises:
             QueueFullError: the queue has no place for the call.
@@ -89,11 +89,11 @@ class CallOrder:
         return victim
 
     def begin_at_once(self, call: Call) -> bool:
-        """Send a call without queueing it, if its limits have room and no other call waits for them.
+        """Let a call go out without queueing it, if all its limits allow the call and no other call waits for them.
 
         Returns:
-            True if the call goes out, as if `next` had returned it. False if nothing has changed, and the caller must queue
-            the call.
+            True if the call goes out now, as if `next` had returned it. False if the caller must queue the call; then this
+            method has changed nothing.
         """
         budget, circuit, now = self._budgets.of(call.budget), self._circuits.of(call.circuit), self._timer()
         limits = self._limits_of(call, budget, circuit)
@@ -110,14 +110,14 @@ class CallOrder:
         return True
 
     def drop(self, call: Call) -> None:
-        """Remove a call that waits."""
+        """Remove a waiting call from its queue."""
         queue = call.queue
         if queue is not None:
             queue.budget.take(queue, call)
             self._shares[call.priority].remove(call)
 
     def mark(self, call: Call, *, is_abandoned: bool) -> None:
-        """Note whether a decision waits for a call; abandoned ones lose their places first."""
+        """Record whether a decision waits for a call. Abandoned calls lose their places first."""
         if call.queue is not None and call.queue.kind != RETURNING:
             self._shares[call.priority].mark(call, is_abandoned=is_abandoned)
 
@@ -140,7 +140,7 @@ class CallOrder:
         )
 
     def next(self) -> Call | None:
-        """Return a call that goes out now. The caller reports the end of that call through `ended` or `set_aside`."""
+        """Return a call that must go out now, or None. The caller reports the end of that call by `ended` or `set_aside`."""
         now = self._timer()
         call = self._next_with_room(now)
         while call is None and self._timed and self._timed[0][0] <= now:
@@ -156,11 +156,14 @@ class CallOrder:
         return call
 
     def seconds_to_next(self) -> float | None:
-        """Return the seconds until `next` may return a call even if no call in flight ends; None if it cannot."""
+        """Return after how many seconds `next` should be called again; None if only the end of a call can let one go out."""
         return max(0.0, self._timed[0][0] - self._timer()) if self._timed else None
 
     def ended(self, call: Call, *, called: bool) -> None:
-        """Record the end of a call from `next`, or of one set aside. If it was not ``called``, give its turn back."""
+        """Record the end of a call that `next` returned, or of a call that was set aside.
+
+        If the upstream was not ``called``, give the call's turn back to the rate limiter.
+        """
         if call.places is not None:
             self._leave_places(call)
         if not called:
@@ -174,11 +177,11 @@ class CallOrder:
         self._leave_places(call)
 
     def put_back(self, call: Call) -> None:
-        """Queue a call that was set aside. It goes out before all others of its budget, and needs no second turn."""
+        """Queue a call that was set aside. It goes out before all other calls of its budget, and needs no second turn."""
         self._enter(call, RETURNING)
 
     def hold(self, budget: Hashable, seconds: float) -> None:
-        """Send no call of a budget for so many seconds, except calls that already had their turn."""
+        """Let no call of a budget go out for so many seconds, except calls that already had their turn."""
         self._budgets.of(budget).limiter.hold(seconds)
 
     def throttled(self, budget: Hashable) -> None:
@@ -192,28 +195,28 @@ class CallOrder:
         self._note_room(known)
 
     def failed(self, circuit: Hashable) -> bool:
-        """Record that an endpoint did not answer, or failed with an internal error. Return whether its circuit opened."""
+        """Record that an endpoint did not answer or had an internal error. Return whether its circuit breaker opened."""
         return self._circuits.of(circuit).failed(self._timer())
 
     def is_open(self, circuit: Hashable) -> bool:
-        """Whether the circuit of an endpoint is open, so that only probes go out."""
+        """Return whether the circuit breaker of an endpoint is open, so that only probes go out."""
         return self._circuits.of(circuit).is_open
 
     def is_failing(self, circuit: Hashable, seconds: float) -> bool:
-        """Whether the last call to an endpoint failed, or its calls have been without an answer for so many seconds."""
+        """Return whether the last call to an endpoint failed, or its calls have had no answer for so many seconds."""
         known = self._circuits.of(circuit)
         return known.failures > 0 or known.is_silent(self._timer(), seconds)
 
     def is_silent(self, circuit: Hashable, seconds: float) -> bool:
-        """Whether calls to an endpoint that did not answer before have been without an answer for so many seconds."""
+        """Return whether calls to an endpoint that is not known to answer have had no answer for so many seconds."""
         return self._circuits.of(circuit).is_silent(self._timer(), seconds)
 
     def is_unproven(self, call: Call) -> bool:
-        """Whether a call in flight goes to an endpoint that is not known to answer."""
+        """Return whether a call in flight goes to an endpoint that is not known to answer."""
         return call.places is self._unproven
 
     def take_all(self) -> Iterator[Call]:
-        """Remove and yield every call that waits."""
+        """Remove and yield every waiting call."""
         for budget in self._budgets.values():
             for queue in list(budget.queues.values()):
                 for call in list(queue.calls):
@@ -223,7 +226,7 @@ class CallOrder:
                     yield call
 
     def _next_with_room(self, now: float) -> Call | None:
-        """Return a call of a queue that waited for a place or for a circuit, if there is room now."""
+        """Return a call of a queue that waited for a concurrency limit or a circuit breaker, if these allow a call now."""
         while self._roomy:
             resource = self._roomy[0]
             while resource.waiting and resource.has_room(now):
@@ -238,7 +241,7 @@ class CallOrder:
         return None
 
     def _replaceable(self, call: Call) -> Call | None:
-        """Return a call of the same owner that waits for a dead endpoint, if the new call goes to a live endpoint."""
+        """Return a call of the same owner that waits for an open circuit, if the circuit of the new call is closed."""
         last = self._shares[call.priority].last_abandoned(call.owner)
         if last is None or self.is_open(call.circuit) or not self.is_open(last.circuit):
             return None
@@ -256,9 +259,9 @@ class CallOrder:
         self._schedule(budget)
 
     def _begin_from(self, budget: Budget, now: float) -> Call | None:
-        """Take the next call of a budget, if its rate and the limits allow one.
+        """Take the next call of a budget, if its rate limiter and the concurrency limits allow a call.
 
-        A queue whose limits have no room waits for them.
+        A queue whose limits allow no call is excluded from the turns and waits for the limits.
         """
         for kind in (RETURNING, 1 - budget.last, budget.last):
             ready = budget.ready[kind]
@@ -290,7 +293,7 @@ class CallOrder:
         return call
 
     def _limits_of(self, call: Call, budget: Budget, circuit: Circuit) -> tuple[Places, ...]:
-        """Return the limits that would count a call that goes out now."""
+        """Return the concurrency limits that count a call if it goes out now."""
         return budget.limits[call.priority] if circuit.answers else self._unproven
 
     @staticmethod
@@ -307,8 +310,8 @@ class CallOrder:
 
     def _full(self, queue: Queue, now: float) -> "Circuit | Places | None":
         circuit = queue.circuit
-        # A returning call had its turn already: while the circuit is open, it is the probe of the pause in which it was set
-        # aside.
+        # A returning call had its turn already. If the circuit breaker is open, this call is the probe that was allowed
+        # before the call was set aside.
         if not circuit.has_room(float("inf") if queue.kind == RETURNING else now):
             return circuit
         limits = queue.limits if circuit.answers else self._unproven
@@ -328,7 +331,7 @@ class CallOrder:
             self._roomy.append(resource)
 
     def _schedule(self, budget: Budget) -> None:
-        """Check a budget again when it allows the next call."""
+        """Plan the next check of a budget for the time when its rate limiter allows a call."""
         if budget.ready[RETURNING]:
             due = self._timer()
         elif budget.ready[0] or budget.ready[1]:
@@ -340,7 +343,7 @@ class CallOrder:
             heapq.heappush(self._timed, (due, next(self._ticket), budget))
 
     def _look_again(self, circuit: Circuit) -> None:
-        """Check an open circuit again when its next probe may go out."""
+        """Plan the next check of an open circuit breaker for the time when its next probe may go out."""
         if circuit.is_open and not circuit.is_timed and circuit.retry_at > self._timer():
             circuit.is_timed = True
             heapq.heappush(self._timed, (circuit.retry_at, next(self._ticket), circuit))
@@ -349,7 +352,7 @@ class CallOrder:
         limits = self._limits
         limiter = RateLimiter(limits.rate, burst=limits.burst, timer=self._timer)
         own = Places(limits.in_flight)
-        # By priority: the numbers for known calls and for new ones.
+        # The first tuple of limits is for known calls, the second for new calls.
         known = (self._all, own)
         return Budget(limiter, own, (known, (self._new, Places(limits.new_in_flight), *known)))
 

@@ -1,11 +1,11 @@
 """The calls to one upstream. The service makes each call once, in its turn, even if no decision waits for the call any more.
 
-Equal calls are one call (single flight, I19). A call goes out when `app.calls.call_order` says so, in a task of its own and
-with a deadline of its own. Its answer is remembered whether or not a decision still waits for it. A decision whose call has
-its turn after the decision's deadline is refused at once, with ``Retry-After``; the call stays queued. A decision is also
-refused at once if its turn at the next upstream would come too late (`app.calls.next_upstream`).
+Decisions that need the same call share it (single flight, I19). `app.calls.call_order` decides when a call goes out. Each
+call has its own task and its own deadline. The answer is cached, whether or not a decision still waits for it. If the turn
+of a call comes after a decision's deadline, the decision is refused at once, with ``Retry-After``; the call stays queued. A
+decision is also refused at once if its turn at the next upstream would come too late (`app.calls.next_upstream`).
 
-The states of one call. The queue knows the call by its key from ``submit`` until the call is settled::
+A call has these states. From ``submit`` until the call is settled, `get` finds the call by its key::
 
     submit ──▶ queued ── turn ──────────────────────────────▶ in flight ── answer or failure ──▶ settled
                │   ▲  │                                                                            ▲
@@ -13,10 +13,10 @@ The states of one call. The queue knows the call by its key from ``submit`` unti
                │   └──── first in its budget: no replica has it, shared turn taken ─┘              │
                └─ no use any more or answered meanwhile (recheck), its place lost, close ──────────┘
 
-A call that can go out at once spends no time in the queue. A call that is aside counts against no limit. A call is abandoned
-when no decision waits for it: the last one was answered, was cancelled, reached its deadline or was refused at once.
-``join`` makes the call asked for again. Abandoned calls lose their places first; nothing else differs. Settling a call tells
-every decision that waits.
+A call that can go out at once is not queued. A call in the state "aside" counts against no limit. A call is abandoned when
+no decision waits for it: the last decision was answered, was cancelled, reached its deadline or was refused at once. If a
+decision joins the call later, the call is no longer abandoned. The only effect is that abandoned calls lose their places
+first. When a call is settled, every decision that waits for it gets the result.
 
 `app.limits.single_flight` provides single flight without a queue, for the service's own calls.
 """
@@ -39,7 +39,7 @@ from app.limits.ticks import TICKS
 from app.store.replicas import ComeAgain, ReplicaWait
 from app.telemetry.audit import get_logger
 
-# The shortest pause of the timer. Calls that are due within it go out together; `CallLimits.burst` allows for that.
+# The shortest pause of the timer. Calls that are due within this time go out together; `CallLimits.burst` allows that.
 _LEAST_PAUSE_SECONDS: Final = 0.005  # no bound: how exactly the rate is kept; saved turns make up for it
 # The expected time between a call's turn and its answer.
 ANSWER_SECONDS: Final = 0.25
@@ -59,12 +59,12 @@ class CallQueue(Generic[_Payload, _Answer]):
         places: WaitingPlaces,
         next_calls: NextCalls[_Answer] | None = None,
     ) -> None:
-        """Begin with no call.
+        """Create a queue without calls.
 
         Args:
             upstream: the upstream to call.
-            limits: the limits on its calls.
-            places: the limit on decisions that wait; all upstreams share it.
+            limits: the limits on calls to the upstream.
+            places: the limit on decisions that wait; all upstreams share this limit.
             next_calls: the calls to the upstream that decisions need after this one; None if there is no such upstream.
         """
         self._upstream = upstream
@@ -88,10 +88,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         return self._pending.get(key)
 
     def submit(self, pending: Pending[_Payload, _Answer]) -> None:
-        """Queue a call; it may go out at once.
+        """Queue a call. The call may go out at once.
 
         Raises:
-            UpstreamError: ``overloaded``: the queue has no place for it.
+            UpstreamError: ``overloaded``: the queue has no place for the call.
         """
         if self._is_closing:
             raise STOPPING.error()
@@ -110,7 +110,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     def full(self, seconds: float) -> UpstreamError:
-        """Return the error of a decision whose call finds no place in the queue; a place is expected in ``seconds``."""
+        """Return the error for a decision whose call has no place in the queue; a place is expected in ``seconds``."""
         return overloaded(f"the queue of {self._upstream.name} is full", seconds)
 
     async def join(
@@ -121,11 +121,11 @@ class CallQueue(Generic[_Payload, _Answer]):
         Args:
             pending: the call, from `get` or `submit`.
             deadline: the deadline of the decision, in seconds of the event loop's clock.
-            account: the account whose waiting place the decision takes.
-            is_new: True if AWS has not yet vouched for the decision's caller.
+            account: the account for which the waiting decision counts.
+            is_new: True if AWS has not yet verified the decision's caller.
 
         Raises:
-            AuthError: the call's failure.
+            AuthError: the call failed with this error.
             UpstreamError: ``overloaded``, with the time until the call's turn, in three cases: the turn is after the
                 deadline, the turn at the next upstream comes too late, or no waiting place is free. ``sts_unavailable`` or
                 ``iam_unavailable`` if the endpoint does not answer.
@@ -145,11 +145,11 @@ class CallQueue(Generic[_Payload, _Answer]):
         return settled
 
     def is_dead(self, circuit: Hashable) -> bool:
-        """Whether an endpoint failed so often, or has been silent for so long, that decisions must not wait for it."""
+        """Return whether decisions must not wait for an endpoint: its circuit breaker is open, or it has not answered."""
         return self.order.is_open(circuit) or self._is_silent(circuit)
 
     async def close(self) -> None:
-        """End every call, and tell decisions that still wait that the service stops."""
+        """End every call. Answer decisions that still wait with the error that the service stops."""
         self._is_closing = True
         if self._next is not None:
             self._next.close()
@@ -165,7 +165,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._settle(pending, Settled(None, STOPPING))
 
     def _require_worth_waiting(self, pending: Pending[_Payload, _Answer], deadline: float) -> None:
-        """Refuse a decision at once if it would wait in vain. Its call stays in the queue."""
+        """Refuse a decision at once if no answer can come before its deadline. Its call stays in the queue."""
         if pending.began is not None:
             return
         if self.is_dead(pending.circuit):
@@ -180,9 +180,9 @@ class CallQueue(Generic[_Payload, _Answer]):
             raise self._too_late(wait)
 
     def _too_late(self, wait: float) -> UpstreamError:
-        """Return the error of a decision whose turn at the next upstream comes too late.
+        """Return the error for a decision whose turn at the next upstream comes too late.
 
-        The service can compute the time of that turn in ``wait`` seconds, at the decision's turn at this upstream.
+        The caller should retry after ``wait`` seconds, when the decision's call has its turn at this upstream.
         """
         return overloaded(f"no turn after {self._upstream.name} before the deadline", wait)
 
@@ -212,11 +212,11 @@ class CallQueue(Generic[_Payload, _Answer]):
             if pending.askers is not None:
                 pending.askers.discard(told)
                 self.abandon(pending)
-        # The answer may have come in the same turn of the event loop as the deadline.
+        # The answer may have come in the same iteration of the event loop as the deadline.
         return settled or pending.settled or Settled(None, self._out_of_time(pending))
 
     def _out_of_time(self, pending: Pending[_Payload, _Answer]) -> Failure:
-        """Return why a decision has no answer at its deadline: the upstream failed, or too many calls came first."""
+        """Return why a decision has no answer at its deadline: the upstream failed, or too many other calls were first."""
         upstream = self._upstream
         is_late = pending.began is not None and self._now() - pending.began >= upstream.attempt_seconds
         if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
@@ -234,15 +234,15 @@ class CallQueue(Generic[_Payload, _Answer]):
             self.order.mark(pending, is_abandoned=True)
 
     def _pump(self) -> None:
-        """Send every call that may go out now, and set a timer for the next one."""
+        """Send every call that may go out now, and set a timer for the next call."""
         for _ in range(_BEGUN_AT_ONCE):
             call = None if self._is_closing else self.order.next()
             if call is None:
                 break
             self._begin(call)  # type: ignore[arg-type]
         else:
-            # After an outage thousands of calls may have expired. They end here in batches, so that other callers are served
-            # in between.
+            # After an outage thousands of queued calls may have expired. They end here in batches, so that the event loop
+            # can serve other callers between the batches.
             asyncio.get_running_loop().call_soon(self._pump)
             return
         seconds = self.order.seconds_to_next()
@@ -256,7 +256,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self._timer = asyncio.get_running_loop().call_later(pause, self._on_timer)
 
     def _on_timer(self) -> None:
-        # Cleared before `_pump`: a timer can fire slightly early, and `_pump` would then think that a timer is still set.
+        # Clear `_timer` before `_pump`: a timer can fire slightly early, and `_pump` would then assume that it is still set.
         self._timer = None
         self._pump()
 
@@ -288,7 +288,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         task.add_done_callback(self._tasks.discard)
 
     async def _ask_others(self, pending: Pending[_Payload, _Answer], patience: float) -> None:
-        """Wait for other replicas without counting against a limit. Then put the call before all others of its budget."""
+        """Look for another replica's answer. If there is none, queue the call before all other calls of its budget.
+
+        While it waits for replicas, the call counts against no limit.
+        """
         upstream, payload = self._upstream, pending.payload
         wait = pending.wait = ReplicaWait(patience)
         settled: Settled[_Answer] | None = None
@@ -313,7 +316,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     async def _run(self, pending: Pending[_Payload, _Answer]) -> None:
-        """Make a call that has its turn and its places."""
+        """Make a call that had its turn and that its concurrency limits allow."""
         upstream, payload = self._upstream, pending.payload
         trail = DecisionRecord(request_id="", deadline=self._now() + upstream.seconds_for(payload))
         failure, answer = None, None
@@ -331,9 +334,9 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pump()
 
     def _failure_of(self, error: Exception) -> Failure:
-        """Return the error for the decisions if a call was not made.
+        """Return the error for the waiting decisions if a call was not made.
 
-        Any exception other than `AuthError` is a bug (fail closed).
+        An exception that is no `AuthError` is a bug, and the result is an internal error (fail closed).
         """
         if isinstance(error, AuthError):
             return Failure.of(error)
@@ -342,24 +345,24 @@ class CallQueue(Generic[_Payload, _Answer]):
         return Failure(AuthError, Reason.INTERNAL_ERROR, f"a bug of ours: {bug}")
 
     def _learn_from(self, error: AuthError, pending: Pending[_Payload, _Answer]) -> Failure:
-        """Report to the call order what an error means for the endpoint and the budget."""
+        """Update the endpoint's circuit breaker and the budget's rate limiter after an error. Return the failure."""
         if isinstance(error, OutOfTimeError):
-            # The event loop of this service was late, so the error says nothing about the upstream.
+            # The event loop of this service was late, so this error is no sign of a fault of the upstream.
             return Failure.of(overloaded(error.detail, 0.0))
         if isinstance(error, UpstreamDownError):
             if self.order.failed(pending.circuit):
                 self._waiting.tell_of(pending.circuit)
         else:
-            # A denial, throttling and a strange answer all show that the endpoint answers.
+            # A denial, throttling or an invalid answer proves that the endpoint answers.
             self.order.answered(pending.circuit)
             if error.reason in THROTTLED:
                 self.order.throttled(pending.budget)
         return Failure.of(error)
 
     def _watch(self, circuit: Hashable, ticks: int) -> None:
-        """Tell the decisions that wait for an endpoint when its first calls have been without an answer for a while.
+        """Refuse the decisions that wait for an endpoint if its first calls get no answer within ``silence_seconds``.
 
-        The time is measured in ticks of the event loop: a busy loop may not have read answers that have arrived.
+        The time is measured in ticks of the event loop, because a busy loop may not yet have read answers that have arrived.
         """
         if ticks:
             pause = self._upstream.silence_seconds / TICKS
@@ -376,5 +379,5 @@ class CallQueue(Generic[_Payload, _Answer]):
         for asker in askers or ():
             tell(asker, settled)
         if not askers and settled.answer is not None and self._next_calls is not None:
-            # In a separate turn of the event loop, so that a bug in the callback does not stop this queue.
+            # The callback runs in a separate iteration of the event loop, so that a bug in it does not stop this queue.
             asyncio.get_running_loop().call_soon(self._next_calls.ask_ahead, settled.answer)

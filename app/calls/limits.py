@@ -24,20 +24,20 @@ class CallLimits:
     """The limits on the calls to one upstream.
 
     Attributes:
-        rate: calls a second of one budget.
-        burst: calls of one budget that may go out at once after a pause.
-        in_flight: calls of one budget at once.
-        new_in_flight: new calls among them.
-        circuit_in_flight: calls to one endpoint at once.
-        total_in_flight: calls at once in all.
-        total_new_in_flight: new calls among them.
-        total_unproven_in_flight: calls at once, in all, to endpoints that are not known to answer. They count against none
-            of the other limits, so that they never block calls to endpoints that answer.
-        queued: known calls that wait.
-        new_queued: new calls that wait.
-        failures_to_open: failures in a row that open an endpoint's circuit.
-        budgets: number of budgets that are remembered; one that nobody uses is forgotten.
-        circuits: number of endpoints whose failures are counted, likewise.
+        rate: calls per second of one budget.
+        burst: calls of one budget that may go out together after a pause.
+        in_flight: concurrent calls of one budget.
+        new_in_flight: concurrent new calls of one budget.
+        circuit_in_flight: concurrent calls to one endpoint.
+        total_in_flight: concurrent calls to the upstream.
+        total_new_in_flight: concurrent new calls to the upstream.
+        total_unproven_in_flight: concurrent calls to all endpoints that are not known to answer. These calls count against
+            none of the other limits, so that they never block calls to endpoints that answer.
+        queued: known calls that may wait.
+        new_queued: new calls that may wait.
+        failures_to_open: the number of failures in a row that opens an endpoint's circuit breaker.
+        budgets: the number of budgets in memory. Unused budgets are deleted.
+        circuits: the number of endpoints whose failures are in memory. Unused endpoints are deleted.
     """
 
     rate: float

@@ -1,8 +1,8 @@
 """Estimate the wait for the upstream that a decision needs next. If that wait is too long, refuse the decision now.
 
 A decision about a new key needs a role from IAM, and only the answer of STS names the role. If a new call to IAM would have
-its turn after the deadline, the decision is refused before its turn at STS. But the role may be cached already. So a
-decision waits if its turn at STS is near.
+its turn after the decision's deadline, the decision is refused before its turn at STS. But the role may be in the cache
+already, so the decision is not refused if its turn at STS comes within `NEAR_SECONDS`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 from app.calls.budget import Priority
 from app.calls.upstream import Asker, Pending
 
-# A turn within this time is near: the turn and the answer of a healthy STS come within a second.
+# If its turn at STS comes within this time, a decision waits: a healthy STS then answers within a second from now.
 NEAR_SECONDS: Final = 0.5
 # The pause between two checks of the decisions that wait.
 EXAMINED_EVERY_SECONDS: Final = 0.25
@@ -27,9 +27,9 @@ class NextCalls(Generic[_Answer]):
     """The calls to the upstream that decisions need next.
 
     Attributes:
-        seconds_to: returns the seconds until a new call for an owner could go out there.
-        ask_ahead: queues the call there that an answer makes possible. The decision does not wait any more, but its caller
-            will retry. Raises nothing.
+        seconds_to: returns the seconds until a new call for an owner could go out to the next upstream.
+        ask_ahead: queues the call to the next upstream that becomes possible by an answer for which no decision waits any
+            more: the caller of the decision will retry. This function raises no exception.
     """
 
     seconds_to: Callable[[Hashable], float]
@@ -37,7 +37,7 @@ class NextCalls(Generic[_Answer]):
 
 
 class NextUpstream:
-    """The decisions whose turn is not near, with the estimated wait for the next upstream."""
+    """The decisions whose turn is not within `NEAR_SECONDS`. Refuses them if their turn at the next upstream is too late."""
 
     def __init__(
         self,
@@ -48,19 +48,19 @@ class NextUpstream:
         """Begin with no decision.
 
         Args:
-            seconds_to: the wait for the next upstream.
-            seconds_to_turn: the wait for a call's turn at this one.
-            tell_each: tells decisions that their turn at the next upstream comes too late.
+            seconds_to: returns the seconds until a new call for an owner could go out to the next upstream.
+            seconds_to_turn: returns the seconds until a call's turn at this upstream.
+            tell_each: refuses decisions whose turn at the next upstream comes too late.
         """
         self._seconds_to = seconds_to
         self._seconds_to_turn = seconds_to_turn
         self._tell_each = tell_each
-        # By owner, in the order of their arrival and so of their deadlines.
+        # The decisions by owner, in the order of their arrival, which is also the order of their deadlines.
         self._waiting: dict[Hashable, dict[Asker, tuple[AnyPending, float]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def is_too_late(self, pending: AnyPending, seconds_to_turn: float, deadline: float) -> bool:
-        """Whether a decision should be refused if its call has its turn in so many seconds."""
+        """Return whether a decision should be refused if its call has its turn in so many seconds."""
         if pending.priority is not Priority.NEW or seconds_to_turn <= NEAR_SECONDS:
             return False
         return _now() + self._seconds_to(pending.owner) > deadline
@@ -89,7 +89,10 @@ class NextUpstream:
             self._timer = asyncio.get_running_loop().call_later(EXAMINED_EVERY_SECONDS, self._examine)
 
     def _examine(self) -> None:
-        """Refuse decisions whose next turn has become too late. For each owner, stop at the first one that is in time."""
+        """Refuse decisions whose turn at the next upstream has become too late.
+
+        For each owner, stop at the first decision that is in time: all decisions after it have later deadlines.
+        """
         self._timer = None
         for owner in list(self._waiting):
             late = self._take_late(self._waiting[owner], _now() + self._seconds_to(owner))

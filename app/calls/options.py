@@ -13,14 +13,14 @@ ATTEMPT_SECONDS: Final = 4.0  # no bound: a default that the service replaces wi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
-    """The settings of the calls to one upstream, and the objects that it shares with others.
+    """The settings of the calls to one upstream, and the objects that all upstreams share.
 
     Attributes:
-        rate: calls a second of one budget (``KMESH_AWSIAM_STS_RATE``, ``KMESH_AWSIAM_IAM_RATE``).
-        attempt_seconds: how long one attempt may take; a call has two.
-        store: the store that replicas share; None without one.
+        rate: calls per second of one budget (``KMESH_AWSIAM_STS_RATE``, ``KMESH_AWSIAM_IAM_RATE``).
+        attempt_seconds: how long one attempt may take. A call has two attempts.
+        store: the store that replicas share; None if there is no such store.
         places: the limit on decisions that wait, for all upstreams together.
-        timer: seconds of a monotonic clock, for caches.
+        timer: returns the seconds of a monotonic clock, for caches.
     """
 
     rate: float

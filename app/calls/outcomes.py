@@ -11,7 +11,8 @@ from app.decision.record import DecisionRecord
 _Answer = TypeVar("_Answer")
 
 MAX_RETRY_SECONDS: Final = 300
-# Retries are spread over one second, or over this fraction of a longer wait, so that they do not return together.
+# The service spreads retries over one second, or over this fraction of the wait if that is longer, so that callers do not
+# all retry at the same moment.
 RETRY_SPREAD_SHARE: Final = 0.05
 
 
@@ -32,7 +33,7 @@ class Failure(NamedTuple):
         return cls(type(error), error.reason, error.detail, getattr(error, "retry_after", None))
 
     def error(self, more: str = "") -> AuthError:
-        """Return a new error. ``more`` is appended to its detail."""
+        """Return a new error, with ``more`` at the end of its detail."""
         detail = self.detail + more
         if issubclass(self.kind, UpstreamError):
             return self.kind(self.reason, detail, retry_after=self.retry_after)
@@ -40,7 +41,7 @@ class Failure(NamedTuple):
 
 
 STOPPING: Final = Failure(UpstreamError, Reason.OVERLOADED, "the service is stopping")
-# AWS answered that its quota is used up.
+# The reasons of errors with which AWS reports that its quota is used up.
 THROTTLED: Final = frozenset({Reason.STS_THROTTLED, Reason.IAM_THROTTLED})
 
 
@@ -49,7 +50,7 @@ class Settled(NamedTuple, Generic[_Answer]):
 
     Attributes:
         answer: the upstream's answer; None after a failure.
-        failure: why there is no answer; None if there is one.
+        failure: why there is no answer; None if there is an answer.
         trail: the record of the call; None if no call was made.
         is_shared: True if another replica had the answer.
     """
@@ -61,21 +62,21 @@ class Settled(NamedTuple, Generic[_Answer]):
 
 
 def overloaded(detail: str, wait: float) -> UpstreamError:
-    """Return the error of a decision whose caller should retry after so many seconds."""
+    """Return the error for a decision whose caller should retry after ``wait`` seconds."""
     return UpstreamError(Reason.OVERLOADED, detail, retry_after=retry_seconds(wait))
 
 
 def not_asked(name: str, unavailable: Reason) -> Failure:
-    """Return the reason that a decision does not wait for a dead endpoint."""
+    """Return the failure for a decision that does not wait because the endpoint does not answer."""
     return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed or had no answer")
 
 
 def no_answer(name: str, unavailable: Reason) -> Failure:
-    """Return the reason that a decision has no answer at its deadline, if that is the upstream's fault."""
+    """Return the failure for a decision that has no answer at its deadline because the upstream failed."""
     return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline")
 
 
 def retry_seconds(wait: float) -> int:
-    """Return whole seconds for ``Retry-After``: not before the expected turn, plus a random part."""
+    """Return the whole seconds for ``Retry-After``: the expected wait plus a random part, between 1 and 300."""
     spread = random.random() * max(1.0, wait * RETRY_SPREAD_SHARE)  # noqa: S311 - no secret
     return max(1, min(MAX_RETRY_SECONDS, math.ceil(wait + spread)))

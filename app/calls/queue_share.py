@@ -1,7 +1,7 @@
-"""Divide the places of a queue between the owners of the calls that wait in it, such as AWS accounts.
+"""Divide the places of a queue between the owners of the waiting calls. An owner is an AWS account, for example.
 
 One owner may take all places while no other owner needs them, because all calls after a restart can come from one account.
-When the queue is full, a call of an owner with fewer calls takes the place of the last call of the owner with the most.
+If the queue is full, an owner with fewer calls may still add a call: the owner with the most calls loses its last call.
 """
 
 from collections import OrderedDict
@@ -13,7 +13,7 @@ class Owned(Protocol):
     """A call that waits.
 
     Attributes:
-        owner: the owner whose place it takes.
+        owner: the owner for which the call counts.
         is_abandoned: whether no decision waits for the call any more. Such calls lose their places first.
     """
 
@@ -25,7 +25,7 @@ _Call = TypeVar("_Call", bound=Owned)
 
 
 class _Owner(Generic[_Call]):
-    """The calls of one owner, in the order in which they came."""
+    """The calls of one owner, in the order of their arrival."""
 
     __slots__ = ("abandoned", "awaited")
 
@@ -47,14 +47,15 @@ class QueueShare(Generic[_Call]):
     """Counts the waiting calls of each owner. Every operation takes constant time."""
 
     def __init__(self, most: int) -> None:
-        """Make it empty.
+        """Begin with no call.
 
         Args:
-            most: calls of all owners together.
+            most: the largest number of waiting calls of all owners together.
         """
         self._most = most
         self._owners: dict[Hashable, _Owner[_Call]] = {}
-        # The owners by their number of calls. Counts change by one, so the owner with the most is found without a search.
+        # The owners by their number of calls. Each number changes by one at a time, so the owner with the most calls is
+        # found without a search.
         self._by_size: dict[int, dict[Hashable, None]] = {}
         self._largest = 0
         self._count = 0
@@ -68,16 +69,19 @@ class QueueShare(Generic[_Call]):
         return self._count >= self._most
 
     def calls_of(self, owner: Hashable) -> int:
-        """Return how many calls of an owner wait."""
+        """Return the number of an owner's calls that wait."""
         own = self._owners.get(owner)
         return 0 if own is None else len(own)
 
     def has_place(self, owner: Hashable) -> bool:
-        """Whether a call of this owner can be added. If the queue is full, another owner's call has to lose its place."""
+        """Return whether a call of this owner can be added. If the queue is full, another owner's call loses its place."""
         return self._count < self._most or self.calls_of(owner) < self._largest
 
     def victim(self, owner: Hashable) -> _Call | None:
-        """Return the call that must lose its place to a call of this owner; None if none must, or if none may."""
+        """Return the call that must lose its place to a call of this owner.
+
+        Return None if the queue is not full, or if no other owner has more calls than this one.
+        """
         if self._count < self._most or self.calls_of(owner) >= self._largest:
             return None
         largest = next(iter(self._by_size[self._largest]))

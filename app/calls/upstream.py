@@ -1,4 +1,4 @@
-"""The interface that `app.calls.call_queue` calls, and the state of one call until it ends."""
+"""The interface through which `app.calls.call_queue` uses an upstream, and the state of one call until it ends."""
 
 import asyncio
 from collections.abc import Hashable
@@ -14,12 +14,12 @@ _Payload = TypeVar("_Payload")
 _Asked_contra = TypeVar("_Asked_contra", contravariant=True)
 _Answer = TypeVar("_Answer")
 
-# A decision that waits. The future's result is the end of the call, or None at the decision's deadline.
+# A decision that waits. The future's result is the end of the call, or None if the decision's deadline came first.
 Asker = asyncio.Future[Settled[Any] | None]
 
 
 class Upstream(Protocol[_Asked_contra, _Answer]):
-    """An upstream as the queue calls it."""
+    """The interface of an upstream for its queue."""
 
     @property
     def name(self) -> str:
@@ -35,33 +35,33 @@ class Upstream(Protocol[_Asked_contra, _Answer]):
 
     @property
     def silence_seconds(self) -> float:
-        """Return how long the first calls to an endpoint may be without an answer before waiting decisions are refused."""
+        """Return after how many seconds without an answer to an endpoint's first calls its waiting decisions are refused."""
 
     @property
     def patience(self) -> float | None:
-        """Return for how many seconds one call waits for other replicas; None if no store is shared."""
+        """Return for how many seconds one call waits for other replicas; None if there is no shared store."""
 
     def seconds_for(self, payload: _Asked_contra) -> float:
         """Return how long a call may take."""
 
     def recheck(self, payload: _Asked_contra) -> _Answer | None:
-        """Check, when a call has its turn, whether it is still needed. Return the answer if it has become known meanwhile.
+        """Return the answer if the service has learned it while the call waited. The queue calls this at the call's turn.
 
         Raises:
-            AuthError: the call is not needed any more, for this reason.
+            AuthError: the call is not needed any more, for the reason of this error.
         """
 
     async def ask_replicas(self, payload: _Asked_contra, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Claim a call, or find another replica's answer and cache it."""
+        """Find another replica's answer and cache it. If there is none, try to claim the call in the shared store."""
 
     async def take_shared_turn(self, payload: _Asked_contra, wait: ReplicaWait) -> float:
         """Take a turn in the budget that replicas share. Return the seconds until that turn."""
 
     def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
-        """Release the claim of a call that ended without an answer, so that other replicas can make the call."""
+        """Release the claim on a call that ended without an answer, so that other replicas can make the call."""
 
     async def call(self, payload: _Asked_contra, trail: DecisionRecord, wait: ReplicaWait | None) -> _Answer:
-        """Make a call before ``trail.deadline``, and cache its answer. Fill in the trail.
+        """Make a call before ``trail.deadline``, and cache its answer. Fill in ``trail``.
 
         Raises:
             AuthError: there is no answer, or the answer is a denial.
@@ -72,13 +72,13 @@ class Pending(Call, Generic[_Payload, _Answer]):
     """A call that has not ended.
 
     Attributes:
-        key: calls with equal keys are one call.
+        key: identifies the call. Decisions with equal keys share one call.
         payload: the content of the call.
         askers: the decisions that wait for the call; None if there are none.
         began: when the call went out, in seconds of the event loop's clock; None before that.
-        wait: the state of its wait for replicas; None before its turn, or without a shared store.
-        is_cleared: whether no replica has the answer and the shared budget has given the call a turn.
-        settled: the end of the call.
+        wait: the state of the call's wait for replicas; None before the call's turn, or if there is no shared store.
+        is_cleared: True once no replica has the answer and the shared budget has given the call a turn.
+        settled: the end of the call; None until then.
     """
 
     __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
@@ -105,6 +105,9 @@ class Pending(Call, Generic[_Payload, _Answer]):
 
 
 def tell(asker: Asker, settled: Settled[Any] | None) -> None:
-    """Give a decision the end of its call, unless it has one already. None means that the decision's deadline came first."""
+    """Give a decision the end of its call, unless the decision has a result already.
+
+    None means that the decision's deadline came first.
+    """
     if not asker.done():
         asker.set_result(settled)

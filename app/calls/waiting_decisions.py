@@ -1,4 +1,4 @@
-"""The decisions that wait for each endpoint. When their endpoint is dead, they are refused a few at a time."""
+"""The decisions that wait for each endpoint. If the endpoint does not answer, they are refused a few at a time."""
 
 import asyncio
 from collections import deque
@@ -8,10 +8,10 @@ from typing import Any, Final
 from app.calls.outcomes import Settled
 from app.calls.upstream import Asker, Pending, tell
 
-# In each turn of the event loop at least this many decisions are refused.
+# The least number of decisions that are refused in one iteration of the event loop.
 TOLD_AT_ONCE: Final = 2
-# The processor time of each refusal. In a storm one turn of the event loop can take a second; then refusals may take half of
-# it.
+# The processor time of one refusal. If many callers connect at once, one iteration of the event loop can take a second. The
+# refusals may then take half as long as the previous iteration.
 _ANSWER_SECONDS: Final = 0.0003  # no bound: an estimate of the half of a turn that the row of `TOLD_AT_ONCE` names
 
 
@@ -19,10 +19,10 @@ class WaitingDecisions:
     """The decisions that wait for the calls to one upstream, by the endpoint of the call."""
 
     def __init__(self, dead: Settled[Any]) -> None:
-        """Begin with none.
+        """Begin with no decision.
 
         Args:
-            dead: returns the end of a call for a decision whose endpoint is dead.
+            dead: the result for a decision whose endpoint does not answer.
         """
         self._dead = dead
         self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
@@ -40,7 +40,7 @@ class WaitingDecisions:
             del self._waiting[pending.circuit]
 
     def tell_of(self, circuit: Hashable) -> None:
-        """Refuse all decisions that wait for a dead endpoint, except those whose call is in flight."""
+        """Refuse all decisions that wait for this endpoint, except decisions whose call is in flight."""
         waiting = self._waiting.get(circuit, {})
         self.tell_each(
             [(asker, pending) for asker, pending in waiting.items() if pending.began is None], lambda _: self._dead
@@ -51,11 +51,11 @@ class WaitingDecisions:
         askers: Iterable[tuple[Asker, Pending[Any, Any]]],
         settled: Callable[[Pending[Any, Any]], Settled[Any]],
     ) -> None:
-        """Refuse decisions that wait in vain.
+        """Refuse decisions that can get no answer in time.
 
         Args:
             askers: the decisions, with their calls.
-            settled: returns the end of the call for one decision; called when the decision is refused.
+            settled: returns the result for one decision. It is called when that decision is refused.
         """
         is_telling = bool(self._to_tell)
         self._to_tell.extend((asker, pending, settled) for asker, pending in askers)
@@ -63,10 +63,10 @@ class WaitingDecisions:
             self._tell_some(asyncio.get_running_loop().time())
 
     def _tell_some(self, last: float) -> None:
-        """Refuse some of them in each turn of the event loop, so that other callers are answered in between.
+        """Refuse some decisions in each iteration of the event loop, so that other callers are answered in between.
 
         Args:
-            last: the time of the previous turn of refusals, in seconds of the event loop's clock.
+            last: the time of the previous refusals, in seconds of the event loop's clock.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()

@@ -1,12 +1,12 @@
-"""A limit on the decisions that wait for AWS: no account can use up the places that another account needs."""
+"""A limit on the decisions that wait for AWS. No account can use up the waiting places that another account needs."""
 
 from collections import Counter
 from collections.abc import Hashable
 from typing import Final
 
-# A waiting decision takes about 10 KiB. The total is below `app.api.authenticate.MAX_DECISIONS`, so waiting decisions always
-# leave places for decisions that need not wait. A refused decision costs more processor time than a waiting one: its
-# connection sends the next call at once, and the caller retries.
+# A waiting decision takes about 10 KiB. The limit is below `app.api.authenticate.MAX_DECISIONS`, so waiting decisions always
+# leave room for decisions that need not wait. The limit is high, because a refused decision costs more processor time than a
+# waiting one: its connection sends the next call at once, and the caller retries.
 MAX_WAITING: Final = 7_168
 MAX_WAITING_NEW: Final = 4_096
 # An account may have at most this many times as many places as are free.
@@ -16,11 +16,11 @@ _PART: Final = 2
 class WaitingPlaces:
     """Counts the decisions that wait, in total and for each account.
 
-    An account may take a place while it holds fewer than twice as many places as are free, so one account holds at most two
-    thirds of them. If ``n`` accounts take as many places as they can, each has two of ``2 n + 1`` equal shares, and the last
-    share stays free for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on
-    Networking 6:2, 1998). New decisions, which anybody can cause, have a limit of their own, so that known decisions always
-    find places.
+    An account may take one more place if it has fewer than twice as many places as are free. So one account has at most two
+    thirds of all places. If ``n`` accounts take as many places as they can, each has two of ``2 n + 1`` equal shares, and
+    one share stays free for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on
+    Networking 6:2, 1998). Anybody can cause new decisions, so these have a limit of their own. So there are always places
+    for known decisions.
     """
 
     def __init__(self, most: int = MAX_WAITING, most_new: int = MAX_WAITING_NEW) -> None:
@@ -30,7 +30,7 @@ class WaitingPlaces:
         self._held_new: Counter[Hashable] = Counter()
 
     def enter(self, account: Hashable, *, is_new: bool) -> bool:
-        """Take a place, which `leave` gives back; return False if this account may have none now."""
+        """Take a place for this account, which `leave` gives back. Return False if the account may not take a place now."""
         held, free = (self._held_new, self._free_new) if is_new else (self._held, self._free)
         if held[account] >= _PART * min(free, self._free):
             return False
@@ -40,7 +40,7 @@ class WaitingPlaces:
         return True
 
     def leave(self, account: Hashable, *, is_new: bool) -> None:
-        """Give a place back."""
+        """Give back a place that `enter` took."""
         held = self._held_new if is_new else self._held
         self._free += 1
         self._free_new += is_new

@@ -1,1 +1,1 @@
-"""The decision about one call: its numbered steps, the ports that it needs, and the record of what it saw."""
+"""The decision about one API call: its numbered steps, the interfaces that the steps use, and the record of the decision."""

@@ -1,6 +1,6 @@
-"""Decide about a credential and what its proxy asserts. This is the only place where decisions use AWS.
+"""Decide about a credential and about what its proxy asserts. Only this module uses AWS in a decision.
 
-The steps, with the numbers that code, docs and audit lines share::
+A decision has these steps. Code, docs and audit lines use the same numbers::
 
     1 decode    text              -> SignedRequest       core.credential
     2 validate  SignedRequest     -> ForwardableRequest  core.request_policy; no network call before this line
@@ -11,9 +11,9 @@ The steps, with the numbers that code, docs and audit lines share::
     7 read      RoleRecord        -> RoleGrant           core.role_tags
     8 match     RoleGrant         -> ProxyIdentity       core.role_grant
 
-The time check of step 2 and the steps 5, 7 and 8 run on every decision, also on cache hits (I7, I12, I15). Step 1, the rest
-of step 2 and step 4 depend only on the text, the settings and STS's answer. Their results are cached for a text that STS has
-vouched for.
+The time check of step 2 and the steps 5, 7 and 8 run for every decision, cache hits included (I7, I12, I15). The results of
+step 1, the rest of step 2 and step 4 depend only on the text, the settings and STS's answer. So these results are cached
+with STS's answer, if STS accepted the credential.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from app.core.role_tags import RoleRecord, read_grant
 from app.decision.record import HIT, DecisionRecord
 from app.local.clock import Clock
 
-# Checks one credential against the local rules, and raises `CredentialError` if it breaks one.
+# Checks one credential against the local rules, and raises `CredentialError` if the credential breaks a rule.
 Judge = Callable[[], ForwardableRequest]
 
 
@@ -42,7 +42,7 @@ class AccountList(Protocol):
     """The authorized accounts, which may change while the service runs."""
 
     def current(self) -> AbstractSet[str]:
-        """Return the list as it is now; never empty.
+        """Return the accounts that are authorized at this moment; never empty.
 
         Raises:
             UpstreamError: ``accounts_unavailable``.
@@ -53,7 +53,7 @@ class KnownTexts(Protocol):
     """The cache of credentials that STS has vouched for, by their exact text."""
 
     def key_of(self, credential: str) -> bytes:
-        """Return the key of a text. No other text has the same key, and the key reveals nothing about the text."""
+        """Return the cache key of a text. No other text has the same key, and the key reveals nothing about the text."""
 
     def recall(self, key: bytes) -> KnownCredential | None:
         """Return the cached credential with this key, or None."""
@@ -62,7 +62,7 @@ class KnownTexts(Protocol):
         """Cache a credential until its signature expires. The new cache entry evicts no approved credential."""
 
     def approve(self, known: KnownCredential) -> None:
-        """Move a cached credential to the approved ones, which no other credential evicts."""
+        """Move a cached credential to the approved credentials. An unapproved credential never evicts an approved one."""
 
 
 class IdentitySource(Protocol):
@@ -72,8 +72,8 @@ class IdentitySource(Protocol):
         """Find out who signed the request, before ``trail.deadline``; fill in ``trail.sts``.
 
         Raises:
-            AuthenticationError: STS does not vouch for it.
-            UpstreamError: STS could not be asked.
+            AuthenticationError: STS rejects the request.
+            UpstreamError: there is no usable answer from STS.
         """
 
 
@@ -84,17 +84,17 @@ class Introductions(Protocol):
         """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
 
         Args:
-            key: the key of the credential's text.
+            key: the cache key of the credential's text.
             credential: the text.
-            judge: checks the credential against the local rules. It is called only if no call for the same text is pending,
-                and the queue may have a place for the call.
-            trail: the record of the decision; ``trail.sts`` is filled in.
+            judge: checks the credential against the local rules. ``introduce`` calls it only if no call for the same text is
+                pending and the queue may have a place for the call.
+            trail: the record of the decision; ``introduce`` fills in ``trail.sts``.
 
         Raises:
-            CredentialError: as ``judge`` does.
-            AuthenticationError: STS does not vouch for it.
+            CredentialError: the error that ``judge`` raises.
+            AuthenticationError: STS rejects the credential.
             AuthorizationError: ``principal_not_a_role``.
-            UpstreamError: STS could not be asked before ``trail.deadline``.
+            UpstreamError: there is no usable answer from STS before ``trail.deadline``.
         """
 
 
@@ -106,7 +106,7 @@ class RoleSource(Protocol):
 
         Raises:
             AuthorizationError: only ``role_not_found``.
-            UpstreamError: IAM could not be asked.
+            UpstreamError: there is no usable answer from IAM.
         """
 
 
@@ -121,18 +121,18 @@ class Decider(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionPolicy(GrantPolicy):
-    """All settings on which a decision depends: those of its grant, and these.
+    """All settings on which a decision depends: the settings of `GrantPolicy`, and two more.
 
     Attributes:
-        request: the local rules' settings.
-        accounts: the listed account ids.
+        request: the settings of the local rules.
+        accounts: the ids of the authorized accounts.
     """
 
     request: RequestPolicy
     accounts: AccountList
 
     def __post_init__(self) -> None:
-        # Fail closed: an empty list is a bug of this service, and must mean neither "everybody" nor "nobody".
+        # Fail closed: an empty list is a bug of this service. It must mean neither "everybody" nor "nobody".
         if not self.accounts.current() or not self.enabled_types:
             raise ValueError("a decision policy needs at least one account and one proxy type")
 
@@ -144,7 +144,7 @@ class Decision:
     Attributes:
         identity: the identity that the proxy may have.
         principal: the role of the proxy.
-        expires_at: when this approval ends, which is when the signature expires.
+        expires_at: the moment when the signature expires. The approval ends at the same moment.
     """
 
     identity: ProxyIdentity
@@ -153,7 +153,7 @@ class Decision:
 
 
 class Authenticator:
-    """Makes each decision independently; it has no state except its ports."""
+    """Makes each decision independently of all others. It has no state of its own."""
 
     def __init__(
         self,
@@ -176,11 +176,11 @@ class Authenticator:
 
         Args:
             credential: the text that the proxy presented, or the cached credential with exactly that text.
-            asserted: what the proxy asserts; None asks for the identity without a comparison.
-            trail: filled in with what the decision saw, also if this method raises.
+            asserted: what the proxy asserts. None means that the caller wants the identity without a comparison.
+            trail: the record of the decision. This method fills it in, even if it raises an error.
 
         Raises:
-            AuthError: any subclass except `RequestError`; the reason says why.
+            AuthError: the credential is not approved. The error is of any subclass except `RequestError`.
         """
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
@@ -218,6 +218,6 @@ class Authenticator:
 
 
 def _note_hit(known: KnownCredential, trail: DecisionRecord) -> KnownCredential:
-    """Record that STS was not called. `Introductions` records all other outcomes."""
+    """Record a cache hit: STS was not called. `Introductions` records all other cases."""
     trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
     return known

@@ -1,4 +1,4 @@
-"""The record of what one decision saw, filled in at each step. The audit line and the metrics are made from it."""
+"""The record of one decision. Each step adds to it, and the service makes the audit line and the metrics from it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,14 +8,14 @@ from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.signed_request import CredentialForm
 
-# How the cache answered a decision.
+# The results of the cache for a decision; see `UpstreamCall.cache`.
 NONE: Final = "none"
 HIT: Final = "hit"
 MISS: Final = "miss"
 COALESCED: Final = "coalesced"
 SHARED: Final = "shared"
 STALE: Final = "stale"
-# The form of a credential that is a token of this service's.
+# The form of a credential that is a token issued by this service.
 TOKEN_FORM: Final = "token"  # noqa: S105 - a form's name
 PresentedForm = CredentialForm | Literal["token"]
 # The origin of a decision's token.
@@ -33,11 +33,12 @@ class UpstreamCall:
     """The use of one upstream by one decision.
 
     Attributes:
-        cache: ``hit``, ``miss``, ``coalesced`` (joined a call of another decision), ``shared`` (another replica had the
-            answer), ``stale`` (IAM is down), or ``none`` if the decision ended before this step.
-        request_id: AWS's request id; that of the cached answer on a hit.
+        cache: ``hit``, ``miss``, ``coalesced`` (the decision waited for a call of another decision), ``shared`` (another
+            replica had the answer), ``stale`` (IAM did not answer, so the service used an old answer), or ``none`` (the
+            decision ended before this step).
+        request_id: AWS's request id. On a hit it is the request id of the cached answer.
         seconds: the time that the decision waited for the upstream.
-        region: of the STS endpoint; empty for IAM.
+        region: the region of the STS endpoint; empty for IAM.
     """
 
     cache: str = NONE
@@ -48,13 +49,14 @@ class UpstreamCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenNote:
-    """What the audit line contains about an issued token; never its text.
+    """What the audit line says about an issued token. The text of the token is not part of it.
 
     Attributes:
-        jti: the id of the token, which Kuma uses to revoke it.
-        kid: the id of the key that signed it.
+        jti: the id of the token. An operator can revoke the token in Kuma by this id.
+        kid: the id of the key that signed the token.
         expires_at: when the token expires.
-        origin: ``fresh``, ``reused`` (signed for an earlier call) or ``presented`` (as the credential).
+        origin: ``fresh`` (signed for this call), ``reused`` (signed for an earlier call) or ``presented`` (the proxy
+            presented the token as its credential).
     """
 
     jti: str
@@ -65,18 +67,18 @@ class TokenNote:
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """What one decision saw until now. Only ``deadline`` has an effect on the decision: it bounds all waiting.
+    """The facts about one decision so far. Only ``deadline`` has an effect on the decision: it bounds all waiting.
 
     Attributes:
-        request_id: the id of the API call; the answer contains it.
+        request_id: the id of the API call; the answer contains this id.
         deadline: when the whole decision must have ended, in seconds of the event loop's clock.
         asserted: what the proxy asserts.
-        form: how the credential is written, once it is decoded.
+        form: the form of the credential; None until the credential is decoded.
         signed_at: the moment of signing, by the signer's clock.
-        skew: signing time minus the service's time, in seconds; negative for an old credential.
+        skew: the signing time minus the service's time, in seconds. It is negative if the credential was signed in the past.
         principal: the role that STS named.
         granted: the granted identity.
-        token: the token that was issued, or that was presented as the credential.
+        token: the token that the service issued, or the token that the proxy presented as its credential.
         sts: the call to STS.
         iam: the call to IAM.
     """
@@ -94,7 +96,7 @@ class DecisionRecord:
     iam: UpstreamCall = field(default_factory=UpstreamCall)
 
     def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
-        """Record when the credential was signed, and the difference to the service's clock."""
+        """Record when the credential was signed, and how far that is from the service's time."""
         self.form = form
         self.signed_at = signed_at
         self.skew = (signed_at - now).total_seconds()
