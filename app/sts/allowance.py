@@ -1,9 +1,10 @@
-"""Limit how many calls with new keys may wait for each account: fewer if STS keeps rejecting its keys.
+"""Limit how many calls with new keys may wait for each account. The limit is lower if STS rejects many keys of the account.
 
-After a restart all keys are new, and the queue must hold the storm of a whole account. Invented keys look the same until STS
-has answered. So STS's verdicts decide: an account may fill the queue if STS vouches for most of its new keys, and keeps a
-short queue if STS rejects most of them. Then most invented keys are refused before they are decoded, and a real new task of
-that account waits behind few of them.
+After a restart all keys are new, and the queue must have places for all proxies of an account. Until STS has answered, the
+service cannot distinguish real keys from invented keys. So STS's answers set the limit: an account may fill the queue if STS
+accepts most of its new keys, and may have only a few waiting calls if STS rejects most of them. Then most credentials with
+invented keys are refused before they are decoded, and a real new task of that account has few of them before it in the
+queue.
 """
 
 from collections.abc import Hashable
@@ -12,24 +13,25 @@ from typing import Final
 from app.limits.rate_limiter import RateLimiter
 
 MIN_ALLOWED: Final = 256
-# Each rejected key shortens the queue by a quarter, and each key that STS vouches for undoes three rejections. So the queue
-# keeps its length if a quarter of the new keys are real. 17 rejected keys in a row shorten 32,768 places to 256; 6 keys that
-# STS vouches for restore them.
+# Each rejected key reduces an account's limit by a quarter, and each accepted key cancels three rejections. So the limit
+# stays about equal if a quarter of the new keys are real. 17 rejected keys in a row reduce a limit of 32,768 calls to 256;
+# 6 accepted keys restore the limit.
 _REJECTED: Final = 3 / 4
 _VOUCHED: Final = 1 / _REJECTED**3  # no bound: how fast a short queue becomes long again
-# At most this many accounts with a shorter queue are remembered. Beyond that, the one that was added first is deleted.
+# The largest number of accounts with a reduced limit in memory. If there are more, the account that was added first is
+# deleted.
 MAX_RESTRICTED: Final = 10_000
 
 
 class Allowances:
-    """The number of calls of each owner that may wait in a queue."""
+    """The limit on waiting calls of each owner."""
 
     def __init__(self, most: int, limiter: RateLimiter) -> None:
-        """Allow every owner the whole queue.
+        """Allow every owner to fill the whole queue.
 
         Args:
-            most: the length of the queue.
-            limiter: limits the calls that all owners with the shortest queue add together, because a flood can name many
+            most: the number of places in the queue.
+            limiter: limits how often all owners with the lowest limit together may add a call, because a flood can name many
                 accounts.
         """
         self._most = most
@@ -37,11 +39,11 @@ class Allowances:
         self._restricted: dict[Hashable, float] = {}
 
     def __bool__(self) -> bool:
-        """Whether some owner may use less than the whole queue."""
+        """Return whether any owner has a reduced limit."""
         return bool(self._restricted)
 
     def has_room(self, owner: Hashable, waiting: int) -> bool:
-        """Whether one more call of an owner may wait, in addition to the given number that waits already."""
+        """Return whether one more call of an owner may wait, if ``waiting`` calls of the owner wait already."""
         allowed = self._restricted.get(owner)
         return allowed is None or (waiting < allowed and (allowed > MIN_ALLOWED or self._limiter.wait() == 0))
 
@@ -51,14 +53,14 @@ class Allowances:
             self._limiter.reserve()
 
     def rejected(self, owner: Hashable) -> None:
-        """Record that AWS does not know the key of a call."""
+        """Record that STS rejected the key of a call."""
         if owner not in self._restricted and len(self._restricted) >= MAX_RESTRICTED:
             del self._restricted[next(iter(self._restricted))]
         allowed = self._restricted.get(owner, self._most) * _REJECTED
         self._restricted[owner] = max(allowed, min(MIN_ALLOWED, self._most))
 
     def vouched(self, owner: Hashable) -> None:
-        """Record that AWS vouched for the key of a call."""
+        """Record that STS accepted the key of a call."""
         allowed = self._restricted.get(owner)
         if allowed is None:
             return

@@ -1,7 +1,7 @@
-"""The calls to STS: find out who signed a credential, once, and cache that by the credential's text.
+"""The calls to STS: find out once who signed a credential, and cache the answer by the credential's text.
 
-A call contains the rebuilt request and not the text. Before STS has answered, the key id of a credential is only a hint at
-its account (`app.sts.known_keys`). The hint selects limits and a budget, and has no other effect.
+A call contains the rebuilt request, not the text. Before STS has answered, the key id of a credential is only a hint about
+the credential's account (`app.sts.known_keys`). The hint selects limits and a budget, and has no other effect.
 """
 
 import time
@@ -25,18 +25,19 @@ from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
 from app.sts.upstream import IdentityQuery, StsUpstream
 
-# For one account in one region. At 500 calls a second this is enough for answers of 190 ms, and of 128 ms for new keys.
+# For one account in one region. At 500 calls per second these limits suffice if STS answers within 190 ms, or within 128 ms
+# for new keys.
 STS_IN_FLIGHT: Final = 96
 STS_NEW_IN_FLIGHT: Final = 64
 STS_HOST_IN_FLIGHT: Final = 160
 STS_TOTAL_IN_FLIGHT: Final = 384
 STS_TOTAL_NEW_IN_FLIGHT: Final = 256
-# As many as two to each host of the largest partition.
+# Enough for two calls to each host of the largest partition.
 STS_TOTAL_UNPROVEN_IN_FLIGHT: Final = 320
 STS_QUEUED: Final = 8_192
-# After a restart every key is new: the queue takes a storm of 30,000 credentials, some 2.5 KB each.
+# After a restart every key is new: the queue has places for 30,000 credentials, each of about 2.5 KB.
 STS_NEW_QUEUED: Final = 32_768
-# Saved up in a pause, in seconds of the budget.
+# After a pause, as many calls may go out together as the budget allows in this time.
 STS_BURST_SECONDS: Final = 0.05
 STS_FAILURES: Final = 5
 
@@ -48,14 +49,14 @@ class RolesAhead(Protocol):
         """Return the seconds until a new call for a role could go out; 0 while IAM does not answer for this account."""
 
     def read_ahead(self, principal: Principal) -> None:
-        """Queue the call for a caller's role, if its account is listed and the role is not cached.
+        """Queue a call for a caller's role, if the caller's account is listed and the role is not cached.
 
-        No decision waits for that call.
+        No decision waits for this call.
         """
 
 
 class StsIntroductions:
-    """Finds out who signed a credential; see `app.decision.authenticator.Introductions`."""
+    """Finds out who signed a credential, by calls to STS; see `app.decision.authenticator.Introductions`."""
 
     def __init__(
         self,
@@ -67,16 +68,16 @@ class StsIntroductions:
         options: CallOptions,
         roles: RolesAhead | None = None,
     ) -> None:
-        """Place the queue in front of STS.
+        """Create the queue of calls to STS.
 
         Args:
             source: calls STS.
-            known: caches credentials that STS vouched for.
-            keys: caches keys that STS vouched for.
+            known: the cache of credentials that STS accepted.
+            keys: the cache of access key ids that STS accepted.
             accounts: the accounts whose credentials are cached.
-            clock: gives the time, for the age of a credential at its turn.
-            options: the rate, and the objects shared with IAM.
-            roles: the roles that decisions need next; None if they need none.
+            clock: gives the time at which the age of a credential is checked again.
+            options: the rate of calls, and the objects that STS and IAM share.
+            roles: the roles that decisions need next; None if decisions need no role.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -142,7 +143,7 @@ class StsIntroductions:
         await self._queue.close()
 
     def _require_room_by_hint(self, credential: str) -> None:
-        """Refuse a credential before it is checked, if the queue has no place for calls with such a key.
+        """Refuse a credential before it is checked, if the queue has no place for a call with its access key id.
 
         Raises:
             UpstreamError: ``overloaded``.
@@ -164,7 +165,7 @@ class StsIntroductions:
     def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
         endpoint = request.request.endpoint
         account, priority = self._keys.owner_of(request.request.access_key_id)
-        # All keys that name no listed account share one budget over all regions; its rate is that of one account.
+        # All keys that name no listed account share one budget over all regions. This budget has the rate of one account.
         region = "all regions" if account == OTHERS else endpoint.region
         return Pending(
             key,

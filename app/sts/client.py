@@ -1,6 +1,6 @@
-"""The client of STS: it sends a request that somebody else has signed (I25), as it was rebuilt, and reads the answer.
+"""The client of STS. It sends the rebuilt request, which the proxy has signed (I25), and reads the answer.
 
-TLS is verified, redirects are not followed, and every exchange is bounded in size and time (`app.http.pool`).
+The client verifies TLS certificates and follows no redirect. Every exchange is bounded in size and time (`app.http.pool`).
 """
 
 import time
@@ -20,14 +20,14 @@ class StsClient:
     """The `IdentitySource` that calls STS."""
 
     def __init__(self, pool: HttpPool, options: NetworkOptions, metrics: Metrics, endpoint_url: str | None) -> None:
-        """Ask over a pool of connections.
+        """Make a client that uses a pool of connections.
 
         Args:
             pool: the connections.
-            options: the deadlines of one attempt.
+            options: the time limits of one attempt.
             metrics: counts calls.
-            endpoint_url: the URL to send requests to instead of the signed host (``AWS_ENDPOINT_URL_STS``), without a
-                trailing slash.
+            endpoint_url: the URL to which requests are sent instead of to the signed host (``AWS_ENDPOINT_URL_STS``),
+                without a slash at the end.
         """
         self._metrics = metrics
         self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
@@ -52,7 +52,7 @@ class StsClient:
             self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
-        """Send the same bytes at most twice; a signed GetCallerIdentity is idempotent, so a second attempt is safe."""
+        """Send the same bytes at most twice. GetCallerIdentity is idempotent, so a second attempt is safe."""
         origin = self._origin or Origin("https", request.endpoint.host, 443)
         sent = request_bytes(f"{request.method} {request.target} HTTP/1.1", [*request.headers], request.body)
         reply = await self._exchange.ask(origin, lambda: sent, deadline)

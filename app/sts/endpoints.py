@@ -1,8 +1,9 @@
-"""Generate every STS host that exists from botocore's own partition and endpoint data (invariants I1, I8).
+"""Generate every existing STS host from botocore's own partition and endpoint data (invariants I1, I8).
 
-The resolver is a template: it resolves any text, and from ``us-east-1.evil.com/`` it makes another host. So the service
-gives it only the regions of ``partitions.json``, and newer ones that the operator names and whose names match a grammar.
-This happens once, at start. The host of a client's request is then looked up in the resulting table.
+botocore's resolver inserts any text into a template: for ``us-east-1.evil.com/`` as the region it returns a foreign host. So
+the service gives the resolver only the regions of ``partitions.json`` and the newer regions that the operator names, whose
+names must match a grammar. The service does this once, at its start. Later it only looks up the host of a client's request
+in the resulting table.
 """
 
 import functools
@@ -16,7 +17,7 @@ from botocore.endpoint_provider import EndpointProvider
 from app.aws.sdk_data import new_loader
 from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
 
-# Commercial partition only; always signed as us-east-1.
+# Only the partition aws has this endpoint. Requests to it are always signed for us-east-1.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_region-endpoints.html
 _GLOBAL_ENDPOINT: Final = StsEndpoint(
     host="sts.amazonaws.com", partition="aws", region=AWS_GLOBAL, signing_region="us-east-1"
@@ -27,27 +28,27 @@ _GLOBAL_ENDPOINT: Final = StsEndpoint(
 def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
     """Generate the endpoints of all partitions: regional, FIPS, dual-stack, FIPS with dual-stack, and global.
 
-    It takes about 0.2 s and reads only files; call it once.
+    This function takes about 0.2 s and reads only files. Its result is cached.
     """
     partitions, provider = _load_data()
     endpoints = {_GLOBAL_ENDPOINT.host: _GLOBAL_ENDPOINT}
     for partition in partitions["partitions"]:
         for region in partition["regions"]:
-            # Exclude pseudo-regions such as aws-global, which would resolve to hosts that do not exist.
+            # Exclude pseudo-regions such as aws-global: the resolver would return hosts that do not exist.
             if not re.match(partition["regionRegex"], region):
                 continue
             for endpoint in _regional(provider, partition["id"], region):
-                # GovCloud's FIPS host equals its plain host. The first entry stays; both are equal.
+                # In GovCloud the FIPS endpoint has the same host as the plain endpoint, so both entries are equal.
                 endpoints.setdefault(endpoint.host, endpoint)
     return tuple(endpoints.values())
 
 
 @functools.cache
 def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
-    """Generate the endpoints of a region, also one that botocore does not know, from the templates of its partition.
+    """Generate the endpoints of a region from the templates of its partition. botocore need not know the region.
 
     Args:
-        region: the operator's text, never a client's.
+        region: a text from the operator, never from a client.
 
     Raises:
         ValueError: no partition has a region with such a name.
@@ -60,10 +61,10 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
 
 
 def partition_of(region: str) -> str | None:
-    """Return the partition whose pattern a region's name matches; None if there is none.
+    """Return the partition whose pattern a region's name matches; None if there is no such partition.
 
-    botocore's own check matches only the beginning of the name, and with Unicode letters: ``eu-é-1``, ``eu-evil_x-1`` and a
-    newline at the end pass.
+    botocore's own check is weaker: it matches only the beginning of the name and allows Unicode letters. So it accepts
+    ``eu-é-1``, ``eu-evil_x-1`` and a name with a newline at the end.
     """
     if not can_be_region(region):
         return None

@@ -1,11 +1,12 @@
-"""A cache of credentials by their exact text, so that everything that depends on the text only is computed once.
+"""A cache of credentials by their exact text. The service computes only once what depends only on the text.
 
-A proxy presents the same text again at each stream that it opens. The cache key is a keyed digest of the whole text (I16):
-it reveals nothing, and nobody can make two texts with the same key. An entry expires with the signature (I17). It says who
-signed, never what was decided: every decision checks the time, the accounts, the tags and what the proxy asserts.
+A proxy presents the same text again in each stream that it opens. The cache key is a keyed digest of the whole text (I16).
+The cache key reveals nothing about the text, and nobody can make two texts with the same cache key. A cache entry expires
+with the signature (I17). The entry names the signer and contains no decision: every decision checks the time, the accounts,
+the tags and what the proxy asserts.
 
-Approved credentials have a cache of their own. STS vouches for every role of a listed account, even for roles that belong to
-no proxy. The credentials of such roles never evict an approved one.
+Approved credentials have a separate cache. STS accepts credentials of every role of a listed account, even of roles that
+belong to no proxy. Credentials of such roles never evict an approved credential.
 """
 
 import hashlib
@@ -21,9 +22,10 @@ from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer
 from app.telemetry.metrics import Metrics
 
-# About 820 bytes for each entry: 107 MB when both caches are full. A proxy has one credential at a time.
+# An entry takes about 820 bytes, so both full caches take 107 MB. A proxy has one credential at a time.
 MAX_KNOWN: Final = 100_000
-# Credentials that are not approved yet: in a storm they wait for their roles, and must not cost a second STS call.
+# Credentials that are not approved yet. If many proxies connect at once, a credential can wait long for its role, and must
+# not need a second call to STS.
 MAX_UNAPPROVED: Final = 30_000
 MAX_UNAPPROVED_OF_ACCOUNT: Final = 20_000
 _KEY_BYTES: Final = 32
@@ -31,7 +33,7 @@ _DIGEST_BYTES: Final = 32
 
 
 class KnownCredentials:
-    """A bounded cache of credentials that STS has vouched for."""
+    """A bounded cache of credentials that STS has accepted."""
 
     def __init__(
         self,
@@ -43,15 +45,15 @@ class KnownCredentials:
         max_unapproved: int = MAX_UNAPPROVED,
         max_unapproved_of_account: int = MAX_UNAPPROVED_OF_ACCOUNT,
     ) -> None:
-        """Know nothing yet.
+        """Make an empty cache.
 
         Args:
-            clock: tells when a signature ends.
-            timer: seconds of a monotonic clock.
-            metrics: shows the size.
-            max_known: number of credentials that were approved.
-            max_unapproved: number of all others.
-            max_unapproved_of_account: number of those of one account.
+            clock: returns the time, from which the rest of a signature's lifetime is computed.
+            timer: returns the seconds of a monotonic clock.
+            metrics: reports the size of the cache.
+            max_known: the largest number of approved credentials.
+            max_unapproved: the largest number of credentials that are not approved.
+            max_unapproved_of_account: the largest number of credentials of one account that are not approved.
         """
         self._clock = clock
         self._approved: TtlCache[KnownCredential] = TtlCache(max_known, timer)
@@ -66,8 +68,8 @@ class KnownCredentials:
         return len(self._approved) + len(self._unapproved)
 
     def key_of(self, credential: str) -> bytes:
-        """Return the key of a text: a keyed digest of the whole text."""
-        # JSON can contain text that is not valid Unicode. Such text is no credential, but it needs a key too.
+        """Return the cache key of a text: a keyed digest of the whole text."""
+        # JSON can contain text that is not valid Unicode. Such text is no credential, but it needs a cache key too.
         data = credential.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, key=self._key, digest_size=_DIGEST_BYTES).digest()
 
@@ -80,7 +82,7 @@ class KnownCredentials:
         self._keep(known)
 
     def approve(self, known: KnownCredential) -> None:
-        """Move a cached credential to the cache of approved ones."""
+        """Move a cached credential to the cache of approved credentials."""
         self._unapproved.drop(known.key)
         self._keep(replace(known, is_approved=True))
 
@@ -91,7 +93,7 @@ class KnownCredentials:
 
 
 def share_texts(principal: Principal) -> Principal:
-    """Return an equal principal whose texts are shared in memory by all sessions of its role."""
+    """Return an equal principal whose texts are interned, so that all sessions of a role share them in memory."""
     return Principal(
         partition=sys.intern(principal.partition),
         account=sys.intern(principal.account),

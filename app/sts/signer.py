@@ -1,4 +1,4 @@
-"""Sign ``sts:GetCallerIdentity`` on the proxy's side, with botocore's signer and the SDK's own credentials chain."""
+"""Sign ``sts:GetCallerIdentity`` for a proxy, with botocore's signer and the SDK's chain of credential providers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ MAX_EXPIRES: Final = int(MAX_LIFETIME.total_seconds())
 
 
 class SigningError(Exception):
-    """A credential cannot be made here; the message says what to do."""
+    """This program cannot make a credential. The error message says what to do."""
 
 
 class CredentialsUnavailableError(SigningError):
@@ -26,19 +26,19 @@ class CredentialsUnavailableError(SigningError):
 
 
 def ambient_credentials() -> ReadOnlyCredentials:
-    """Return the credentials that an ECS task finds: the SDK's chain, which ends with the task role's endpoint.
+    """Return the credentials that the SDK's chain of providers finds; on ECS these are the credentials of the task role.
 
     Raises:
-        SigningError: there are none, or they are a user's long-term keys.
+        SigningError: there are no credentials, or they are the long-term keys of an IAM user.
     """
     return RoleSession().current().keys
 
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """The keys of a role's session, and its expiry.
+    """The keys of a role's session, and the session's expiry.
 
-    The expiry is None for keys from environment variables: the SDK does not know it.
+    For keys from environment variables the expiry is None, because the SDK does not know it.
     """
 
     keys: ReadOnlyCredentials = field(repr=False)
@@ -46,7 +46,7 @@ class SessionKeys:
 
 
 class RoleSession:
-    """The session of the ambient role, for a long-running process: the SDK caches it and renews it before it expires."""
+    """The session of the ambient role, for a long-running process. The SDK caches the session and renews it in time."""
 
     def __init__(self) -> None:
         self._credentials: Credentials | None = None
@@ -55,20 +55,20 @@ class RoleSession:
         """Return the keys that are valid at this moment.
 
         Raises:
-            SigningError: there are none, or they are a user's long-term keys.
+            SigningError: there are no keys, or they are the long-term keys of an IAM user.
         """
         try:
             if self._credentials is None:
-                # botocore's session instead of boto3's: it has the same chain, and takes less memory.
+                # A session of botocore has the same chain of providers as a session of boto3, and takes less memory.
                 self._credentials = new_session().get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
-        except Exception as error:  # the chain of credentials can raise any exception; the caller gets one sentence
+        except Exception as error:  # a provider of credentials can raise any exception; the caller gets one sentence
             told = _ended(self._credentials, error) or f"the AWS credentials could not be fetched: {error}"
             raise CredentialsUnavailableError(told) from error
-        # The attribute has no public name; a test checks that it exists.
+        # botocore has no public name for this attribute; a test checks that the attribute exists.
         ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)
         if ends_at is None:
-            self._credentials = None  # these credentials are not renewed by the SDK: search again the next time
+            self._credentials = None  # the SDK does not renew these credentials: search again the next time
         if frozen is None:
             raise SigningError(
                 "no AWS credentials: on ECS give the task a task role; elsewhere set AWS_PROFILE or the AWS_* variables"
@@ -82,9 +82,9 @@ class RoleSession:
 
 
 def _ended(credentials: Credentials | None, error: Exception) -> str | None:
-    """Return the error for credentials that had expired before they arrived: this host's clock is probably ahead."""
+    """Return the error text for credentials that had expired when they arrived: this host's clock is probably ahead."""
     ends_at: datetime | None = getattr(credentials, "_expiry_time", None)
-    # botocore has no exception type for this case; its fetchers raise other types for other errors.
+    # In this case botocore raises a plain RuntimeError; for all other errors it raises other types.
     if type(error) is not RuntimeError or ends_at is None:
         return None
     seconds = (datetime.now(UTC) - ends_at).total_seconds()
@@ -101,7 +101,7 @@ def find_endpoint(endpoints: Iterable[StsEndpoint], region: str) -> StsEndpoint:
         SigningError: AWS has no such region.
     """
     for endpoint in endpoints:
-        # botocore's data yields the plain host of a region before its FIPS and dual-stack ones.
+        # The plain host of a region comes before the region's FIPS and dual-stack hosts.
         if endpoint.region == region:
             return endpoint
     raise SigningError(
@@ -118,9 +118,9 @@ def presign(
     audience_header: str = "x-kuma-audience",
     expires: int = MAX_EXPIRES,
 ) -> str:
-    """Return the presigned URL of a native credential. The URL does not contain the audience that it is signed for.
+    """Return the presigned URL of a native credential. The URL does not contain the audience for which it is signed.
 
-    It is always signed for AWS's own host, whatever ``AWS_ENDPOINT_URL*`` says.
+    The URL is always signed for AWS's own host; ``AWS_ENDPOINT_URL*`` has no effect.
     """
     request = AWSRequest(
         method="GET",

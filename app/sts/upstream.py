@@ -1,7 +1,8 @@
-"""STS behind its queue: what a call asks, what is checked again when its turn comes, and what is remembered of the answer.
+"""STS as its queue uses it: the content of a call, the check when the call has its turn, and the caching of the answer.
 
-Verdicts of AWS are remembered, never decisions. Errors are not (I18), except STS's definite denial of one exact credential,
-for a short time. The key is that of the credential's text (I16), which gives nothing away.
+The service caches answers of AWS, never decisions. It caches no errors (I18), with one exception: STS's denial of one exact
+credential is cached for a short time. The cache key is the digest of the credential's text (I16), which reveals nothing
+about the text.
 """
 
 import asyncio
@@ -34,17 +35,17 @@ from app.sts.allowance import Allowances
 from app.sts.known_credentials import KnownCredentials, share_texts
 from app.sts.known_keys import KnownKeys
 
-# Of one call with both of its attempts.
+# The deadline of one call, both attempts included.
 STS_CALL_SECONDS: Final = 8.0
 # The time of two attempts to connect to a host that cannot be reached.
 STS_SILENCE_SECONDS: Final = 2.0
 
-# The part of one account's rate that all accounts have together whose new keys STS mostly rejects. An invented key costs a
-# millisecond of the processor if its call is made, and a quarter of that if it is refused.
+# All accounts whose new keys STS mostly rejects share this fraction of one account's rate. A call with an invented key takes
+# 1 ms of processor time; if the call is refused, it takes 0.25 ms.
 STS_DOUBTFUL_SHARE: Final = 0.5  # no bound: the half of the rate that the row of `MIN_ALLOWED` names
 
 MAX_DENIALS: Final = 20_000
-# STS's definite denial of one exact credential. Short: a key that was just issued may not be known everywhere yet.
+# How long STS's denial of one exact credential is cached. The time is short: parts of AWS may not know a new key yet.
 DENIAL_SECONDS: Final = 10.0
 MAX_STRANGERS: Final = 10_000
 _DIGEST_BYTES: Final = 32
@@ -52,12 +53,12 @@ _DIGEST_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Why STS's answer makes a credential unacceptable: STS denies it, or names a principal that is no role.
+    """The reason that STS's answer makes a credential unacceptable: STS denies it, or names a principal that is no role.
 
     Attributes:
-        failure: the error of a decision about it.
-        form: how the credential is written.
-        signed_at: when it was signed.
+        failure: the error of every decision about the credential.
+        form: the form of the credential.
+        signed_at: when the credential was signed.
     """
 
     failure: Failure
@@ -67,14 +68,14 @@ class Denial:
 
 @dataclass(slots=True)
 class IdentityQuery:
-    """What a call to STS asks.
+    """The content of a call to STS.
 
     Attributes:
-        key: of the credential's text.
+        key: the cache key of the credential's text.
         request: the rebuilt request.
-        account: whose limits it counts against, as far as that is known.
-        region: the region of its budget.
-        is_new: whether STS has not vouched for its key before.
+        account: the account whose limits apply; `app.sts.known_keys.OTHERS` if the key id names no listed account.
+        region: the region of the call's budget.
+        is_new: True if STS has not accepted the call's access key before.
     """
 
     key: bytes
@@ -85,7 +86,7 @@ class IdentityQuery:
 
 
 class StsUpstream:
-    """STS as `app.calls.call_queue` calls it."""
+    """The `Upstream` for STS; see `app.calls.upstream`."""
 
     name: Final = "STS"
     unavailable: Final = Reason.STS_UNAVAILABLE
@@ -112,24 +113,24 @@ class StsUpstream:
         self._keys = keys
         self._accounts = accounts
         self._limits = limits
-        # A flood may name fifty accounts: all whose new keys STS mostly rejects share one limiter.
+        # A flood can name many accounts, so all accounts whose new keys STS mostly rejects share one limiter.
         limiter = RateLimiter(
             limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
         )
         self.allowances = Allowances(limits.new_queued, limiter)
         self._denials: TtlCache[Denial] = TtlCache(MAX_DENIALS, options.timer)
-        # Of accounts that are not listed, and of principals that are no roles. STS vouches for anybody, so they have a cache
-        # of their own.
+        # Credentials of accounts that are not listed, and of principals that are no roles. STS accepts credentials of
+        # anybody, so these have a separate cache.
         self._strangers: TtlCache[KnownCredential | Denial] = TtlCache(MAX_STRANGERS, options.timer)
 
     def recall(self, key: bytes) -> KnownCredential | Denial | None:
-        """Return the remembered denial of a credential, or the remembered identity of an account that was not listed."""
+        """Return the cached denial of a credential, or the cached identity if its account was not listed at that time."""
         denial = self._denials.get(key)
         if denial is not None:
             return denial
         found = self._strangers.get(key)
         if isinstance(found, KnownCredential) and found.principal.account in self._accounts.current():
-            # The account was added to the list since.
+            # The account has been added to the list since then.
             self._strangers.drop(key)
             self._known.remember(found)
         return found
@@ -139,12 +140,12 @@ class StsUpstream:
         return STS_CALL_SECONDS
 
     def recheck(self, query: IdentityQuery) -> KnownCredential | None:
-        """Check the age again (I7): the call may have waited for a minute."""
+        """Check the credential's age again (I7): the call may have waited for a minute."""
         require_fresh(query.request.request, self.clock())
         return None
 
     async def look(self, query: IdentityQuery) -> KnownCredential | None:
-        """Return what another replica was answered, and remember it."""
+        """Return the answer that another replica stored, and cache it."""
         if self.replicas is None:
             return None
         identity = await self.replicas.look(request_digest(query.request.request), _reader(query))
@@ -170,7 +171,7 @@ class StsUpstream:
             self.replicas.give_up_claim(request_digest(query.request.request), wait)
 
     async def call(self, query: IdentityQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> KnownCredential:
-        """Ask STS, and remember the answer or the denial (I18)."""
+        """Call STS, and cache the answer or the denial (I18)."""
         try:
             identity = await self._source.identify(query.request, trail)
         except AuthenticationError as error:
@@ -195,7 +196,8 @@ class StsUpstream:
             raise
         self._keys.vouch(query.request.request.access_key_id, identity.account)
         if principal.account in self._accounts.current():
-            # Only texts of listed accounts: Python 3.12 never frees a text that is shared, and anybody has roles.
+            # Only texts of listed accounts are interned: Python 3.12 never frees an interned text, and everybody can have
+            # roles.
             known = know(query.key, query.request, share_texts(principal))
             self._known.remember(known)
         else:
@@ -225,9 +227,9 @@ def _reader(query: IdentityQuery) -> Callable[[Opened], CallerIdentity | None]:
 
 
 def request_digest(request: ValidatedRequest) -> bytes:
-    """Digest every byte of a rebuilt request, behind the lengths of its parts: no two requests share a digest (I16).
+    """Return the digest of the lengths of a rebuilt request's parts and of all its bytes. No other request has it (I16).
 
-    It is the same on every replica.
+    Every replica computes the same digest.
     """
     parts = [request.form.value, request.method, request.endpoint.host, request.target]
     for header in request.headers:
