@@ -1,7 +1,8 @@
-"""Choose the credentials that read an account's roles: the service's own, or those of the reader role (I13, I25).
+"""Choose the credentials that read an account's roles: the service's own, or the credentials of a reader role (I13, I25).
 
-``iam:GetRole`` takes only a name, and answers for the account of its caller. So the account determines the credentials, and
-accounts never share them: sharing caused CVE-2025-11621 and CVE-2025-59048.
+The only parameter of ``iam:GetRole`` is a name, and IAM looks for it in the account whose credentials sign the call. So the
+account of the role determines the credentials. Two accounts never share credentials: sharing led to CVE-2025-11621 and
+CVE-2025-59048.
 """
 
 import time
@@ -24,22 +25,22 @@ from app.iam.own_account import OwnAccount, OwnAccountError, read_own_account
 from app.iam.reader_roles import ReaderRoles
 from app.local.clock import Timer
 
-# The name of the session in the other account's CloudTrail.
+# The session name that the CloudTrail of the other account shows.
 _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IamOptions:
-    """How IAM is reached, and with which credentials.
+    """The endpoints and the credentials for calls to IAM.
 
     Attributes:
-        partition: the partition of every role; the reader role's ARN contains it.
+        partition: the partition of every role; the ARN of a reader role contains the partition.
         region: the region of the service.
-        sts: where AssumeRole and the service's own GetCallerIdentity go.
-        iam: where GetRole goes.
-        reader_role_name: the role to assume in other accounts, path included.
-        reader_external_id: the external id for that role.
+        sts: the endpoint for AssumeRole and for the service's own GetCallerIdentity.
+        iam: the endpoint for GetRole.
+        reader_role_name: the name of the role to assume in other accounts, path included; None if there is no such role.
+        reader_external_id: the external id for assuming that role; None if it needs none.
     """
 
     partition: str
@@ -59,7 +60,7 @@ class NoReaderRoleError(Exception):
 
 
 class IamAccess:
-    """Finds credentials at their first use and caches them. An instance belongs to one event loop."""
+    """Finds credentials when they are needed first, and caches them. An instance belongs to one event loop."""
 
     def __init__(
         self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic
@@ -79,16 +80,17 @@ class IamAccess:
         """Find the service's own credentials.
 
         Raises:
-            UpstreamError: no credentials were found before the deadline, in seconds of the event loop's clock.
+            UpstreamError: the SDK found no credentials before the deadline, in seconds of the event loop's clock.
         """
         await self._credentials.get(deadline)
 
     async def own_account(self, deadline: float) -> str:
-        """Return the account of the service's own credentials, asking STS the first time.
+        """Return the account of the service's own credentials. The first call of this method calls STS.
 
         Raises:
             TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
-            RefusedError, UpstreamError: STS could not be called, or its answer was rejected; the next call asks again.
+            RefusedError, UpstreamError: STS could not be called, or its answer was rejected. The next call of this method
+                calls STS again.
         """
         return await self._account.get(deadline)
 
@@ -113,7 +115,7 @@ class IamAccess:
         return await self._readers.get(account, deadline)
 
     def replace(self, account: str, expired: ReadOnlyCredentials) -> None:
-        """Forget credentials from `credentials_for` that AWS reports as expired."""
+        """Drop credentials that came from `credentials_for`, because AWS reports them as expired."""
         self._readers.drop(account, expired)
         self._credentials.replace(expired)
 

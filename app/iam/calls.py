@@ -1,4 +1,4 @@
-"""The calls to IAM: read a role once for all decisions that need it, and again before its cache entry expires."""
+"""The calls to IAM: read a role once for all decisions that need it, and read it again before its cache entry expires."""
 
 import contextlib
 import time
@@ -21,13 +21,14 @@ from app.iam.role_cache import RoleKey, RoleTable
 from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
 
 IAM_IN_FLIGHT: Final = 4
-# Calls in flight over all accounts. 60 accounts whose IAM starts to hang take 240 of them.
+# The largest number of concurrent calls for all accounts. If IAM stops answering for 60 accounts, their calls are 240 of
+# these.
 IAM_TOTAL_IN_FLIGHT: Final = 256
 IAM_TOTAL_UNPROVEN_IN_FLIGHT: Final = 128
 IAM_QUEUED: Final = 20_000
-# Calls saved up in a pause.
+# The number of calls that may go out together after a pause.
 IAM_BURST: Final = 2
-# As many calls as an account may have in flight, because those fail together.
+# Equal to the number of calls that an account may have in flight, because these calls fail together.
 IAM_FAILURES: Final = IAM_IN_FLIGHT
 
 
@@ -42,14 +43,14 @@ class Roles:
         accounts: AccountList,
         options: CallOptions,
     ) -> None:
-        """Place the queue in front of IAM.
+        """Create the queue of calls to IAM.
 
         Args:
             source: reads one role from IAM.
             pages: reads a page of roles from IAM; None if roles are not read ahead.
             table: the cache of roles.
-            accounts: the accounts whose roles are read.
-            options: the rate, and the objects shared with STS.
+            accounts: the accounts whose roles may be read.
+            options: the rate of calls, and the objects that STS and IAM share.
         """
         limits = CallLimits(
             rate=options.rate,
@@ -94,7 +95,7 @@ class Roles:
     def seconds_to_role(self, account: Hashable) -> float:
         """Return the seconds until a new call for a role of an account could go out.
 
-        The result is 0 while IAM does not answer: then the decision should report that, and not a wait.
+        The result is 0 while IAM does not answer: then the decision should report that IAM is unavailable, not a wait.
         """
         seconds = self._queue.order.wait_of_next(account, account, Priority.NEW)
         return 0.0 if seconds and self._queue.is_dead(account) else seconds
@@ -102,8 +103,8 @@ class Roles:
     def read_ahead(self, principal: Principal) -> None:
         """Queue the call for a caller's role. The decision does not wait any more, but its caller will retry.
 
-        This costs no more than a decision that waits. The account has to be listed (I12). A role is not read if it is
-        cached, or if IAM has just denied it or not found it (I18).
+        This costs no more than a decision that waits. The account must be listed (I12). The role is not read if the role or
+        an error about it (denied or not found) is cached (I18).
         """
         key = RoleKey.of(principal)
         if (
@@ -113,7 +114,7 @@ class Roles:
         ):
             return
         with contextlib.suppress(AuthorizationError, UpstreamError):
-            # An `UpstreamError` means that the queue is full. The decision asks for the role again at the retry.
+            # An `UpstreamError` means that the queue is full. When the caller retries, the decision asks for the role again.
             pending = self._submit(RoleQuery(key, admit(principal, self._accounts.current())))
             self._queue.abandon(pending)
 
@@ -121,12 +122,12 @@ class Roles:
         """Cache a role that was read ahead.
 
         Raises:
-            AuthorizationError: ``role_id_mismatch``: the record is of another role than the key.
+            AuthorizationError: ``role_id_mismatch``: the record and the key are of different roles.
         """
         self._table.learn(key, role)
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read one page of an account's roles, in turn with the calls for single roles.
+        """Read one page of an account's roles. The call waits in the queue like the calls for single roles.
 
         Raises:
             UpstreamError: IAM could not be called before the deadline.
@@ -177,12 +178,12 @@ class Roles:
         return settled.answer
 
     def _refresh(self, key: RoleKey, admitted: AdmittedPrincipal) -> None:
-        """Read a role again while its cache entry is fresh. No decision waits for that."""
+        """Read a role again while its cache entry is fresh. No decision waits for this call."""
         if self._queue.get(key) is None:
             try:
                 self._submit(RoleQuery(key, admitted, is_refresh=True))
             except UpstreamError:
-                return  # the queue is full: the next attempt comes after a pause
+                return  # the queue is full; the service tries again after a pause
 
     def _submit(self, query: RoleQuery) -> Pending[IamQuery, Answer]:
         priority = Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN

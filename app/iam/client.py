@@ -1,6 +1,6 @@
-"""The client of IAM: GetRole, for the tags and the unique id of the caller's role, and pages of an account's roles.
+"""The client of IAM: it reads the tags and the unique id of the caller's role (GetRole), or pages of an account's roles.
 
-The client returns IAM's answer; `app.core.role_tags` checks whether it describes the caller's role.
+The client returns IAM's answer. `app.core.role_tags` checks whether the answer describes the caller's role.
 """
 
 import asyncio
@@ -26,11 +26,12 @@ from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
-# The largest answer of GetRole by IAM's model: a trust policy of 131,072 characters, each of up to six bytes when quoted; 50
-# tags of 384 characters; and about 10 kB of other text. Together 900 kB. IAM does not count white space in a policy.
+# By IAM's model the largest answer of GetRole has about 900 kB: a trust policy of 131,072 characters, each of up to six
+# bytes when escaped; 50 tags of 384 characters; and about 10 kB of other text. IAM does not count white space in a policy.
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-# The largest answer of ``GetAccountAuthorizationDetails``: each role comes with all its policies, about 10 kB. The event
-# loop takes 10 ms to read a page of 1 MB, so pages are small. Roles of a larger page are read one by one.
+# The limits on an answer of ``GetAccountAuthorizationDetails``. A role with all its policies has about 10 kB. Pages are
+# small, because the event loop takes 10 ms to read a page of 1 MB. If a page is larger than the limit, its roles are read
+# one by one.
 PAGE_ROLES: Final = 100
 MAX_PAGE_BYTES: Final = 4 * 1024 * 1024
 PAGE_SECONDS: Final = 20.0
@@ -41,7 +42,7 @@ _Answer = TypeVar("_Answer")
 _REGION: Final = "global"
 # The deadline for the service's own look-ups.
 OWN_SECONDS: Final = 12.0
-# IAM's errors when the wrong credentials read an account. Each error has other causes as well.
+# IAM answers these errors if the service uses credentials of the wrong account. Each error has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
 
@@ -56,14 +57,14 @@ class IamRoles:
         metrics: Metrics,
         timer: Timer = time.monotonic,
     ) -> None:
-        """Make a client over a pool of connections. Call it inside the event loop, and call `close` at the end.
+        """Make a client that uses a pool of connections. Call this inside the event loop, and call `close` at the end.
 
         Args:
-            options: how IAM is reached, and with which credentials.
+            options: the endpoints and the credentials for calls to IAM.
             pool: the connections.
             network: the time limits of connections and attempts.
             metrics: counts calls.
-            timer: seconds of a monotonic clock, for caches.
+            timer: returns the seconds of a monotonic clock, for caches.
         """
         self._options = options
         self._network = network
@@ -72,11 +73,11 @@ class IamRoles:
         self._iam = SignedQueries(options.iam, pool, network)
 
     def close(self) -> None:
-        """Stop the search for credentials. Calls in flight end with their decisions."""
+        """Stop the search for credentials. A call in flight goes on until it ends by itself."""
         self._access.close()
 
     async def obtain_credentials(self) -> bool:
-        """Return whether the service finds its own AWS credentials. Errors of AWS are never raised."""
+        """Return whether the service finds its own AWS credentials. An error of AWS means False."""
         try:
             await self._access.obtain_credentials(_soon())
         except AuthError:
@@ -84,7 +85,7 @@ class IamRoles:
         return True
 
     async def own_account(self) -> str | None:
-        """Return the service's own account, or None while AWS cannot be called."""
+        """Return the service's own account, or None if AWS gives no usable answer."""
         try:
             return await self._access.own_account(_soon())
         except (AuthError, RefusedError, TimeoutError):
@@ -173,7 +174,7 @@ class IamRoles:
                     raise
                 return await self._iam.ask(query, renewed, deadline)
         except TimeoutError as error:
-            # This cancels no call to STS: other decisions wait for that call too, and it goes on.
+            # A call to STS for these credentials goes on: other decisions may wait for the same call.
             kind = UpstreamDownError if began_in_time else OutOfTimeError
             raise kind(Reason.IAM_UNAVAILABLE, "no credentials for the account before the deadline") from error
 
@@ -217,11 +218,10 @@ def _soon() -> float:
 
 
 def _read_refusal(error: RefusedError) -> AuthError:
-    """Convert AWS's error code into a reason. The action shows whether GetRole failed, or the AssumeRole before it."""
+    """Convert AWS's error code into a reason. The action shows whether GetRole failed, or AssumeRole before it."""
     if error.code in THROTTLING_CODES:
         return UpstreamError(Reason.IAM_THROTTLED, str(error))
-    # No IAM policy can deny GetCallerIdentity, but the policy of a VPC endpoint can. A change of IAM policies would not help
-    # then.
+    # If GetCallerIdentity was denied, a change of IAM policies does not help: only the policy of a VPC endpoint can deny it.
     if error.code in ACCESS_DENIED_CODES and error.action != "GetCallerIdentity":
         return UpstreamError(Reason.IAM_ACCESS_DENIED, str(error))
     if error.code == "NoSuchEntity" and error.action == "GetRole":

@@ -1,4 +1,4 @@
-"""Find the service's own account: STS answers it. It determines the credentials of every call to IAM.
+"""Ask STS for the service's own account. This account determines the credentials of every call to IAM.
 
 https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 """
@@ -15,9 +15,9 @@ from app.limits.single_flight import SingleFlight
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# The pause between two calls to STS for the account of the service's own credentials; see `OwnAccount.doubt`.
+# The shortest pause between two calls to STS for the service's own account; see `OwnAccount.doubt`.
 DOUBT_SECONDS: Final = 30.0
-# The deadline of one call. It covers the search for credentials and two attempts.
+# The time limit of one call. It includes the search for credentials and two attempts.
 ASK_SECONDS: Final = 12.0
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
@@ -32,7 +32,7 @@ def read_own_account(identity: IdentityDocument, partition: str) -> str:
 
     Args:
         identity: the answer of STS.
-        partition: the partition of every role, and so of the service itself.
+        partition: the partition of every role, and therefore of the service itself.
 
     Raises:
         OwnAccountError: the answer has no account of 12 digits, or an ARN of another account or partition.
@@ -55,8 +55,9 @@ class OwnAccount:
         """Start without an account.
 
         Args:
-            ask: calls STS with a deadline of the event loop's clock, and raises if the answer is rejected.
-            timer: seconds of a monotonic clock.
+            ask: calls STS and returns the account. Its argument is a deadline, in seconds of the event loop's clock. It
+                raises an exception if STS's answer is rejected.
+            timer: returns the seconds of a monotonic clock.
         """
         self._ask = ask
         self._timer = timer
@@ -65,11 +66,11 @@ class OwnAccount:
         self._single_flight: SingleFlight[str] = SingleFlight()
 
     async def get(self, deadline: float) -> str:
-        """Return the account, asking STS the first time.
+        """Return the account. The first call of this method calls STS.
 
         Raises:
-            TimeoutError: no answer before the deadline, in seconds of the event loop's clock; the call goes on.
-            Exception: what ``ask`` raises.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock. The call to STS goes on.
+            Exception: the exception that ``ask`` raised.
         """
         if self._account is None:
             return await self._single_flight.join(None, self._learn, deadline)
@@ -78,12 +79,12 @@ class OwnAccount:
     def doubt(self) -> None:
         """Ask STS again for the account of the service's credentials, because IAM's answers suggest another account.
 
-        The account can change while the service runs: the SDK's chain replaces expired credentials, for example by those of
-        an edited profile. STS may also have answered a wrong account once. Without this check, the service could use its own
-        credentials where it needs a reader role, or the reverse, until it is restarted.
+        The account can change while the service runs: the SDK replaces expired credentials, for example by the credentials
+        of an edited profile. STS may also have named a wrong account once. Without this method, the service could use its
+        own credentials where it needs a reader role, or a reader role where it needs its own, until it is restarted.
 
-        STS is called at most once in `DOUBT_SECONDS`, whatever IAM answers. The known account stays until STS answers
-        another one, so an outage of STS changes nothing. No decision waits for the answer.
+        STS is called at most once in `DOUBT_SECONDS`, whatever IAM answers. The service uses the known account until STS
+        names another one, so an outage of STS changes nothing. No decision waits for the answer.
         """
         if self._account is not None and self._timer() >= self._doubt_from:
             self._single_flight.start(None, self._learn)

@@ -1,7 +1,7 @@
-"""Read roles by pages, ahead of their proxies: one page replaces hundreds of ``GetRole`` calls.
+"""Read roles in pages before their proxies connect: one page replaces up to 100 ``GetRole`` calls.
 
-Pages wait in the same queue as all other calls to IAM, in the background. If the permission is missing or IAM does not
-answer, the service reads each role when its proxies connect.
+The calls for pages run in the background, and wait in the same queue as all other calls to IAM. If the permission is missing
+or IAM does not answer, the service reads each role when its proxies connect.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from app.iam.upstream import PAGE_SECONDS
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# An account whose policy does not allow this is tried again after this time.
+# If an account's policy does not allow reading pages, the service tries again after this time.
 DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
 # An account has at most 5,000 roles, which are 25 full pages; IAM may make a page shorter.
@@ -45,7 +45,7 @@ class RolePrefetch:
         self._denied_until: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Read all roles again and again, each time before their cache entries expire, until it is cancelled."""
+        """Read all roles again and again, each time before their cache entries expire, until the task is cancelled."""
         while True:
             await self.read_all()
             await asyncio.sleep(self._pause)
@@ -96,7 +96,7 @@ class RolePrefetch:
         return await self._roles.read_page(account, marker, deadline)
 
     def _learn(self, account: str, page: RolePage) -> int:
-        """Cache the roles that belong to the account. Return how many."""
+        """Cache the roles that belong to the account. Return the number of these roles."""
         kept = 0
         for role in page.roles:
             try:
@@ -108,7 +108,7 @@ class RolePrefetch:
 
 
 def _require_progress(marker: str, seen: set[str], calls: int) -> None:
-    """Reject pages that would never end.
+    """Check that the pages of an account will come to an end.
 
     Raises:
         UpstreamError: ``iam_unavailable``: IAM repeated a marker, or sent more pages than an account can fill.

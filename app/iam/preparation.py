@@ -1,4 +1,4 @@
-"""The service's own work after it listens: find its credentials and its account, and read roles ahead."""
+"""The work that the service does after its start: find its own credentials and its own account, and read roles ahead."""
 
 import asyncio
 from typing import Final
@@ -8,7 +8,8 @@ from app.iam.prefetch import RolePrefetch
 from app.telemetry.audit import get_logger
 from app.telemetry.readiness import Readiness
 
-# Pauses between the searches for the service's own credentials and account: none at first, then longer and longer ones.
+# The pauses between the searches for the service's own credentials and account. Each pause is twice as long as the one
+# before, up to the second number.
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 30.0
 
@@ -21,14 +22,16 @@ async def prepare(
     accounts: frozenset[str],
     has_reader_role: bool,
 ) -> None:
-    """Obtain the service's own credentials, then warn about accounts that cannot be read. AWS may become available later.
+    """Find the service's own credentials and account, warn about accounts that cannot be read, and read roles ahead.
+
+    If AWS does not answer, try again after a pause.
 
     Args:
         iam: the client of IAM.
-        readiness: records when there are credentials.
-        prefetch: reads roles ahead; None if they are not read ahead.
+        readiness: records that the service has credentials.
+        prefetch: reads roles ahead; None if roles are not read ahead.
         accounts: the listed accounts.
-        has_reader_role: whether a role is configured that reads the roles of other accounts.
+        has_reader_role: whether the settings name a role that reads the roles of other accounts.
     """
     log = get_logger()
     pause = FIRST_RETRY_SECONDS

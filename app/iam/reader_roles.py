@@ -1,7 +1,7 @@
 """The reader roles of other accounts: one session for each account, assumed with the service's own credentials (I13, I25).
 
-A session takes about 3 kB: the credentials and their expiry. It is renewed after three quarters of its life, and signs until
-the renewal succeeds.
+A session takes about 3 kB: the credentials and their expiry. The service renews a session after three quarters of its
+lifetime. Until the renewal succeeds, the old credentials sign calls.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock, Timer, utc_now
 from app.telemetry.audit import get_logger
 
-# As many accounts as have a budget towards IAM.
+# Equal to the number of accounts that can have a budget for IAM (`app.calls.limits.MAX_BUDGETS`).
 MAX_SESSIONS: Final = 10_000
-# A session is renewed after this fraction of its life; further attempts have this pause.
+# A session is renewed after this fraction of its lifetime. If that fails, the next attempt comes after this pause.
 REFRESH_AFTER: Final = 0.75
 RENEW_PAUSE_SECONDS: Final = 10.0
-# The deadline of one AssumeRole call. It covers the search for the service's own credentials and two attempts.
+# The time limit of one AssumeRole call. It includes the search for the service's own credentials and two attempts.
 ASSUME_SECONDS: Final = 12.0
 
 
@@ -36,7 +36,7 @@ class _Session:
 
 
 class ReaderRoles:
-    """The sessions. Each is assumed once for all calls that wait for it."""
+    """The sessions of reader roles. One AssumeRole call serves all calls to IAM that wait for the session."""
 
     def __init__(
         self,
@@ -47,9 +47,10 @@ class ReaderRoles:
         """Start without sessions.
 
         Args:
-            assume: assumes the role of an account with a deadline of the event loop's clock, or raises.
-            timer: seconds of a monotonic clock.
-            clock: the time of day, since AWS names the expiry of a session as a date.
+            assume: assumes the reader role of an account, or raises an exception. Its second argument is a deadline, in
+                seconds of the event loop's clock.
+            timer: returns the seconds of a monotonic clock.
+            clock: returns the time of day, because AWS names the expiry of a session as a date and time.
         """
         self._assume = assume
         self._timer = timer
@@ -61,8 +62,8 @@ class ReaderRoles:
         """Return credentials of an account's reader role.
 
         Raises:
-            TimeoutError: no answer before the deadline, in seconds of the event loop's clock; the call goes on.
-            Exception: what ``assume`` raises.
+            TimeoutError: no answer before the deadline, in seconds of the event loop's clock. The AssumeRole call goes on.
+            Exception: the exception that ``assume`` raised.
         """
         session = self._sessions.get(account)
         if session is None:
@@ -73,7 +74,7 @@ class ReaderRoles:
         return session.credentials
 
     def drop(self, account: str, expired: ReadOnlyCredentials) -> None:
-        """Forget a session that AWS reports as expired, even if its stated expiry lies ahead."""
+        """Drop a session that AWS reports as expired, even if its stated expiry is in the future."""
         session = self._sessions.get(account)
         if session is not None and session.credentials is expired:
             self._sessions.drop(account)
@@ -89,6 +90,6 @@ class ReaderRoles:
         try:
             return await self._begin(account)
         except (AuthError, RefusedError) as error:
-            # No call fails yet, but calls will fail when the session expires.
+            # Calls still succeed now, but they will fail when the session expires.
             get_logger().warning("reader role not renewed", account=account, detail=str(error))
             raise

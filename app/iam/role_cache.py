@@ -1,6 +1,6 @@
-"""The roles that IAM answered, and how long each may be used. This table makes no calls.
+"""The cache of the roles from IAM's answers. It decides how long each role may be used, and makes no calls.
 
-A role is in one of these states. The table checks them in this order. IAM's next answer ends the previous state.
+A role is in one of these states. The table checks them in this order. Each new answer of IAM about a role sets its state.
 
 ===============  ==============================================  ====================================================
 state            holds                                           a decision gets
@@ -15,8 +15,8 @@ stale            from the time to live until ``max_stale``       the answer of a
 unknown          otherwise                                       the answer of a call
 ===============  ==============================================  ====================================================
 
-The table stores roles, never decisions. Of IAM's errors it stores two, missing and denied (I18), each for exactly one role
-id. The key contains the role's unique id and its name. Mismatched records have a separate cache.
+The table stores roles, never decisions. It stores two of IAM's errors, missing and denied (I18), each for exactly one role
+id. The key of a cache entry contains the role's unique id and its name. Mismatched records have a separate cache.
 """
 
 import time
@@ -36,26 +36,28 @@ MAX_ROLES: Final = 10_000
 MAX_DENIED_ROLES: Final = 10_000
 MAX_MISMATCHED_ROLES: Final = 10_000
 MAX_MISSING_ROLES: Final = 10_000
-# A role outside the policy's path costs one call in this time, not one per proxy and reconnect (contract, section 4).
+# If the service's policy does not allow reading a role (for example because of the role's path), the service makes one call
+# in this time, not one call for each connection of each proxy (contract, section 4).
 ACCESS_DENIED_SECONDS: Final = 30.0
-# IAM answered with another role than the caller's: the role was recreated under its name, and IAM may report that with a
-# delay. The time is short, because the caller may have the new role. It is not zero, because each retry of the old role's
-# proxies would cost a call.
+# For this time the service caches that IAM returned another role than the caller's. The role was recreated under its name,
+# and IAM may return the old one for a while. The time is short, because the caller may have the new role. It is not zero,
+# because each retry of the old role's proxies would cost a call.
 MISMATCH_SECONDS: Final = 10.0
-# A session outlives its deleted role by hours, and each retry of its proxies would cost a call. The time is short, because a
-# role that was created a moment ago may not be visible yet.
+# For this time the service caches that IAM did not find a role. After a role is deleted, its sessions live on for hours, and
+# each retry of their proxies would cost a call. The time is short, because IAM may not show a new role yet.
 NOT_FOUND_SECONDS: Final = 10.0
-# During this time, the calls for a role that was not found wait in a separate queue, which gets every second turn of new
-# roles.
+# For this time after IAM did not find a role, calls for this role wait in a separate queue. That queue and the queue of
+# other new roles take turns.
 MISSING_SECONDS: Final = 600.0
-# A role that a decision uses after this fraction of its time to live is read again in the background.
+# If a decision uses a role after this fraction of the role's time to live, the service reads the role again in the
+# background.
 REFRESH_AFTER: Final = 0.75
 # If that fails, the next attempt comes after this fraction of the time to live.
 REFRESH_PAUSE: Final = 0.05
 
 
 class RoleKey(NamedTuple):
-    """The key of one role. The id alone is unique in AWS, but the record must have the same name as well (I16)."""
+    """The cache key of one role. The id alone is unique in AWS, but the record must have the same name as well (I16)."""
 
     partition: str
     account: str
@@ -64,11 +66,11 @@ class RoleKey(NamedTuple):
 
     @classmethod
     def of(cls, principal: Principal) -> "RoleKey":
-        """Return the key of a caller's role."""
+        """Return the cache key of a caller's role."""
         return cls(principal.partition, principal.account, principal.role_id, principal.role)
 
     def digest(self) -> bytes:
-        """Return the key as bytes that no other role has."""
+        """Return the key as bytes. Two different keys never give the same bytes."""
         return frame(*self)
 
 
@@ -86,13 +88,13 @@ class _Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSizes:
-    """How many roles a table remembers in each kind of state; the least recently used goes.
+    """The largest number of roles in each state. If there are more, the least recently used role is evicted.
 
     Attributes:
-        known: fresh, due for refresh or stale.
-        denied: denied.
-        mismatched: mismatched.
-        missing: missing.
+        known: roles that are fresh, due for refresh or stale.
+        denied: roles that are denied.
+        mismatched: roles that are mismatched.
+        missing: roles that are missing.
     """
 
     known: int = MAX_ROLES
@@ -107,8 +109,7 @@ _SIZES: Final = TableSizes()
 class RoleTable:
     """Roles by their key, in the states that this module's docstring lists.
 
-    A tag change takes effect after the time to live at the latest (I17); a revocation while IAM is down, after
-    ``max_stale``.
+    A change of tags takes effect after the time to live at the latest (I17), or after ``max_stale`` if IAM does not answer.
     """
 
     def __init__(
@@ -123,11 +124,11 @@ class RoleTable:
         """Make an empty table.
 
         Args:
-            metrics: reports the size.
-            ttl: seconds for which a role is fresh.
-            max_stale: seconds for which a role may be used while IAM cannot be called; at least ``ttl``.
-            timer: seconds of a monotonic clock.
-            sizes: how many roles it remembers.
+            metrics: reports the size of the table.
+            ttl: the seconds for which a role is fresh.
+            max_stale: the seconds for which a role may be used while IAM does not answer; at least ``ttl``.
+            timer: returns the seconds of a monotonic clock.
+            sizes: the largest number of roles in each state.
         """
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
@@ -139,19 +140,19 @@ class RoleTable:
         metrics.watch_cache("role", self._known.__len__)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
-        """Return the role if it is fresh or due for refresh. If it is mismatched, return the other role with its name."""
+        """Return the role if it is fresh or due for refresh. If it is mismatched, return the role that IAM sent instead."""
         known = self._known.get(key)
         if known is not None and self._timer() < known.fresh_until:
             return known.role
         return self._mismatched.get(key)
 
     def stale(self, key: RoleKey) -> RoleRecord | None:
-        """Return a role that may be used while IAM cannot be called: fresh or stale."""
+        """Return a role that may be used while IAM does not answer: one that is fresh or stale."""
         known = self._known.get(key)
         return None if known is None else known.role
 
     def failure(self, key: RoleKey) -> AuthError | None:
-        """Return the error of a role that is missing (in its first 10 s) or denied."""
+        """Return the error for a role that is denied, or that has been missing for less than 10 s; otherwise None."""
         missing = self._missing.get(key)
         if missing is not None and self._timer() < missing.answered_until:
             return AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
@@ -159,11 +160,11 @@ class RoleTable:
         return None if detail is None else UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
 
     def is_missing(self, key: RoleKey) -> bool:
-        """Whether IAM did not find this role in the last 600 s."""
+        """Return whether IAM answered in the last 600 s that this role does not exist."""
         return self._missing.get(key) is not None
 
     def begin_refresh(self, key: RoleKey) -> bool:
-        """Return whether the role is due for refresh. After True, the role is due again only after a pause."""
+        """Return whether the role is due for refresh. If it is, the role becomes due again only after a pause."""
         known, now = self._known.get(key), self._timer()
         if known is None or not known.refresh_at <= now < known.fresh_until:
             return False
@@ -174,13 +175,13 @@ class RoleTable:
         """Cache a role that was read ahead.
 
         Raises:
-            AuthorizationError: ``role_id_mismatch``: the record is of another role than the key.
+            AuthorizationError: ``role_id_mismatch``: the record and the key are of different roles.
         """
         require_same_record(key.partition, key.account, key.name, key.role_id, role)
         self.put(key, role, age=0.0)
 
     def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
-        """Make a role fresh, or stale, by its age: the seconds since IAM sent it. A newer cached record stays."""
+        """Cache a role, unless a newer record is cached. ``age`` is the number of seconds since IAM sent the role."""
         written = self._timer() - age
         known = self._known.get(key)
         if known is not None and written + self.ttl < known.fresh_until:
@@ -190,29 +191,29 @@ class RoleTable:
         self._known.put(key, entry, self.max_stale - age, owner=key.account)
 
     def note_denied(self, key: RoleKey, detail: str) -> None:
-        """Make a role denied: IAM denies access to it."""
+        """Set a role's state to denied: IAM denies access to the role."""
         self._forget(key)
         self._denied.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
 
     def note_missing(self, key: RoleKey, detail: str) -> None:
-        """Make a role missing: IAM does not find it."""
+        """Set a role's state to missing: IAM does not find the role."""
         self._forget(key)
         missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
         self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
 
     def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
-        """Make a role mismatched: IAM answered with another role of the same name."""
+        """Set a role's state to mismatched: IAM returned another role with the same name."""
         self._forget(key)
         self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
 
     def _forget(self, key: RoleKey) -> None:
-        """Make a role unknown: a role has one state at a time."""
+        """Set a role's state to unknown, because a role must have only one state at a time."""
         for cache in (self._known, self._mismatched, self._missing, self._denied):
             cache.drop(key)
 
 
 def is_of(principal: Principal, role: RoleRecord) -> bool:
-    """Whether a record describes the caller's role (I13)."""
+    """Return whether a record describes the caller's role (I13)."""
     try:
         require_same_role(principal, role)
     except AuthorizationError:

@@ -1,4 +1,4 @@
-"""IAM behind its queue: the content of a call, the checks at its turn, and the caching of its answer."""
+"""IAM as its queue uses it: the content of a call, the checks when the call has its turn, and the caching of the answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable, is_of
 from app.store.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
 
-# The deadlines of one GetRole, both attempts included, and of one page.
+# The time limits of one GetRole call and of one page, both attempts included.
 IAM_CALL_SECONDS: Final = 8.0
 PAGE_SECONDS: Final = 30.0
 
 
 class RolePages(Protocol):
-    """IAM, page by page."""
+    """Reads the roles of an account from IAM in pages."""
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
         """Read the page that begins at a marker. The deadline is in seconds of the event loop's clock.
 
         Raises:
-            UpstreamError: IAM could not be called.
+            UpstreamError: there is no usable answer from IAM.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class RoleQuery:
-    """One GetRole.
+    """The content of a GetRole call.
 
     Attributes:
-        key: the key of the role.
+        key: the cache key of the role.
         admitted: the caller that has the role.
-        is_refresh: True if the cached role is still fresh, and is read again before it expires.
+        is_refresh: True if the call reads a cached role again before its cache entry expires.
     """
 
     key: RoleKey
@@ -51,7 +51,7 @@ class RoleQuery:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """One page of an account's roles."""
+    """The content of a call for one page of an account's roles."""
 
     account: str
     marker: str | None
@@ -62,7 +62,7 @@ Answer = RoleRecord | RolePage
 
 
 class IamUpstream:
-    """IAM as `app.calls.call_queue` calls it."""
+    """The `Upstream` for IAM; see `app.calls.upstream`."""
 
     name: Final = "IAM"
     unavailable: Final = Reason.IAM_UNAVAILABLE
@@ -158,7 +158,7 @@ class IamUpstream:
 
     def _reader(self, query: RoleQuery) -> Callable[[Opened], RoleRecord | None]:
         def read(opened: Opened) -> RoleRecord | None:
-            """Return the record of another replica, if it is not older than allowed. Keep an older one for an outage."""
+            """Return the record of another replica, if it is young enough. Cache it in any case, for an outage of IAM."""
             try:
                 role = decode_role(opened.payload)
             except RecordError:
@@ -167,7 +167,7 @@ class IamUpstream:
                 return None
             age = max(0.0, opened.opened_at - opened.written_at)
             self._table.put(query.key, role, age=age)
-            # A cached record that must be refreshed cannot answer the call that refreshes it.
+            # A refresh call needs a record that is not itself due for refresh.
             max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
             return role if age < max_age else None
 
