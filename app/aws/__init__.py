@@ -1,1 +1,1 @@
-"""Shared by the clients of STS and IAM: the service's own credentials and endpoints, signed queries, and their answers."""
+"""What the clients of STS and IAM share: the service's own credentials and endpoints, signed queries, and their answers."""

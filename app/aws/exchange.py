@@ -1,4 +1,4 @@
-"""One request to a service of AWS, and its answer: at most two attempts, each with a deadline."""
+"""Send one request to a service of AWS, and read the answer. There are at most two attempts, each with a deadline."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,13 +20,13 @@ class Exchange:
     """Sends requests to one service. A request must be idempotent, because a second attempt repeats it."""
 
     def __init__(self, name: str, unavailable: Reason, pool: HttpPool, options: NetworkOptions) -> None:
-        """Make an exchange over a pool of connections.
+        """Make an exchange that uses a pool of connections.
 
         Args:
-            name: the service's name, for details.
-            unavailable: the reason of the errors that this raises.
+            name: the service's name, for the details of errors.
+            unavailable: the reason of the errors that this object raises.
             pool: the connections.
-            options: the deadlines of one attempt.
+            options: the time limits of one attempt.
         """
         self._name = name
         self._unavailable = unavailable
@@ -46,15 +46,15 @@ class Exchange:
 
         Args:
             origin: the server.
-            build: returns the bytes of one attempt.
+            build: returns the bytes of the request for one attempt.
             deadline: when the exchange must be over, in seconds of the event loop's clock.
-            max_bytes: the largest body of an answer.
-            seconds: for one attempt, instead of the pool's option.
+            max_bytes: the largest size of the answer's body.
+            seconds: the time limit of one attempt; None means ``total_timeout`` of the options.
 
         Raises:
-            OutOfTimeError: the time was too short to say anything about the service.
-            UpstreamDownError: the service did not answer, or failed with an internal error.
-            UpstreamError: its answer is too large.
+            OutOfTimeError: there was not enough time for a full attempt, so the service may be healthy.
+            UpstreamDownError: the service did not answer, or had an internal error.
+            UpstreamError: the service's answer is too large.
         """
         seconds = seconds or self._options.total_timeout
         loop = asyncio.get_running_loop()
@@ -70,13 +70,13 @@ class Exchange:
                 raise UpstreamError(self._unavailable, f"the answer of {self._name} is not believed: {error}") from None
             except (HttpError, OSError, TimeoutError) as error:
                 if isinstance(error, TimeoutError) and not had_its_time:
-                    # The request waited in queues so long that the failure says nothing about the service.
+                    # The request waited so long before it was sent that the timeout is no sign of a fault of the service.
                     raise OutOfTimeError(
                         self._unavailable, f"no answer of {self._name} in what was left of the time"
                     ) from None
                 if attempts_left and deadline - loop.time() > self._options.connect_timeout:
                     continue
-                # Only the class of the error: its text can contain the URL, and with it the credential (I22).
+                # The message has only the class of the error: its text can contain the URL with the credential (I22).
                 raise UpstreamDownError(
                     self._unavailable, f"no answer of {self._name}: {type(error).__name__}"
                 ) from None
@@ -88,7 +88,7 @@ class Exchange:
 
 
 def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> bytes:
-    """Return the bytes of a request. Each value was checked against its grammar; line breaks are checked once more here."""
+    """Return the bytes of a request. The caller has checked each value; this function checks again for line breaks."""
     lines = [start, *(f"{name}: {value}" for name, value in headers)]
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
@@ -97,5 +97,5 @@ def request_bytes(start: str, headers: list[tuple[str, str]], body: bytes) -> by
 
 
 def _is_transient(reply: HttpReply) -> bool:
-    """Return whether a second attempt may help. It does not after throttling, since an immediate retry adds to the load."""
+    """Return whether a second attempt may help. After throttling an immediate second attempt would only add to the load."""
     return reply.status in _SERVER_ERRORS and read_error_code(reply.body) not in THROTTLING_CODES

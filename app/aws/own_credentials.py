@@ -1,7 +1,7 @@
-"""The service's own AWS credentials. The SDK's chain finds and renews them, in one thread.
+"""The service's own AWS credentials. boto3's chain of credential providers finds and renews them, in one thread.
 
-The chain is boto3's (an ECS task's endpoint, IMDS, a web identity, a profile, variables), and it blocks. So it runs in one
-thread. During a renewal the previous credentials still sign, so no call waits.
+The providers are an ECS task's endpoint, IMDS, a web identity, a profile and environment variables. The chain blocks, so it
+runs in a thread. During a renewal the previous credentials still sign calls, so no call waits for the renewal.
 """
 
 import asyncio
@@ -19,27 +19,28 @@ from app.core.reasons import Reason
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
-# A call without any credentials waits this long for them.
+# If there are no credentials, a call waits this long for them.
 FIND_SECONDS: Final = 4.0
-# The pause between two attempts to renew valid credentials, and between two attempts to replace credentials that AWS reports
-# as expired.
+# The shortest pause between two attempts to renew valid credentials, and between two attempts to replace credentials that
+# AWS reports as expired.
 RENEW_PAUSE_SECONDS: Final = 10.0
-# botocore needs a quarter of a signature's time to check whether credentials are near their expiry.
+# The pause between two checks of the expiry. A check by botocore takes a quarter of the time that a signature takes.
 LOOK_PAUSE_SECONDS: Final = 1.0  # no bound: how often the end of credentials is looked at
 
 _Found = tuple[Credentials, ReadOnlyCredentials]
 
 
 class OwnCredentials:
-    """Finds the service's credentials at their first use. An instance belongs to one event loop."""
+    """Finds the service's credentials when they are needed first. An instance belongs to one event loop."""
 
     def __init__(self, region: str, timer: Timer = time.monotonic, *, find_seconds: float = FIND_SECONDS) -> None:
         """Start without credentials.
 
         Args:
-            region: the region whose STS exchanges a web identity; botocore by itself reads only AWS_DEFAULT_REGION.
-            timer: seconds of a monotonic clock.
-            find_seconds: how long a caller waits where there are none.
+            region: the region of the STS endpoint that exchanges a web identity. botocore by itself would read only
+                AWS_DEFAULT_REGION.
+            timer: returns the seconds of a monotonic clock.
+            find_seconds: how long a caller waits if there are no credentials.
         """
         self._region = region
         self._find_seconds = find_seconds
@@ -58,8 +59,8 @@ class OwnCredentials:
         """Return credentials that are valid now. A renewal starts early, and no call waits for it.
 
         Raises:
-            UpstreamDownError: there are none.
-            OutOfTimeError: there are none before the deadline, in seconds of the event loop's clock.
+            UpstreamDownError: the chain found no credentials, or did not end its search in ``find_seconds``.
+            OutOfTimeError: the search did not end before the deadline, in seconds of the event loop's clock.
         """
         if self._last is None:
             return await self._wait(deadline)
@@ -75,13 +76,13 @@ class OwnCredentials:
         return self._last
 
     def replace(self, expired: ReadOnlyCredentials) -> None:
-        """Forget credentials that AWS reports as expired, even if their expiry lies ahead; search the chain again."""
+        """Drop credentials that AWS reports as expired, even if their expiry is in the future. `get` then searches again."""
         if expired is self._last and self._timer() >= self._replace_from:
             self._replace_from = self._timer() + RENEW_PAUSE_SECONDS
             self._source = self._last = None
 
     def _is_due(self, seconds: int | None) -> bool:
-        """Whether the credentials expire within so many seconds. None stands for botocore's own time for renewing them."""
+        """Return whether the credentials expire within so many seconds. None means botocore's own time before the expiry."""
         return isinstance(self._source, RefreshableCredentials) and self._source.refresh_needed(seconds)
 
     async def _wait(self, deadline: float) -> ReadOnlyCredentials:
@@ -115,7 +116,7 @@ class OwnCredentials:
         if error is None:
             self._source, self._last = search.result()
         elif self._last is not None:
-            # No call fails yet, but all calls will fail when the credentials expire.
+            # Calls still succeed now, but they will fail when the credentials expire.
             get_logger().warning("own credentials not renewed", detail=type(error).__name__)
 
 

@@ -1,6 +1,6 @@
 """Find the endpoints of the service's own calls in botocore's own partition and endpoint data.
 
-Neither ``~/.aws/config`` nor ``~/.aws/models`` nor AWS_DATA_PATH can redirect these calls.
+These calls cannot be redirected by ``~/.aws/config``, ``~/.aws/models`` or AWS_DATA_PATH.
 """
 
 from dataclasses import dataclass
@@ -35,10 +35,11 @@ def find_own_endpoint(
 
     Args:
         service: IAM or STS.
-        region: a region that the settings have checked, because the data is a template that accepts any text.
-        fips: the FIPS endpoint (``AWS_USE_FIPS_ENDPOINT``).
-        dual_stack: the endpoint with IPv6 (``AWS_USE_DUALSTACK_ENDPOINT``).
-        url: a URL that the operator sets instead; its host name is signed then (``AWS_ENDPOINT_URL_IAM``, ``…_STS``).
+        region: a region that the settings have checked. This is needed because botocore inserts any text into its template.
+        fips: whether to return the FIPS endpoint (``AWS_USE_FIPS_ENDPOINT``).
+        dual_stack: whether to return the endpoint with IPv6 (``AWS_USE_DUALSTACK_ENDPOINT``).
+        url: the operator's URL in place of AWS's URL (``AWS_ENDPOINT_URL_IAM``, ``…_STS``). Requests are then signed for the
+            host of this URL.
     """
     global_sts = {"UseGlobalEndpoint": False} if service == "sts" else {}
     found = _provider(service).resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack, **global_sts)

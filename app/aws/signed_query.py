@@ -1,6 +1,6 @@
-"""Calls of AWS's query protocol that the service signs itself. Input: an action and its parameters. Output: XML or an error.
+"""Calls of AWS's query protocol that the service signs itself. A call has an action and parameters; AWS answers in XML.
 
-botocore signs. This package writes the few parameters itself, and sends requests with `Exchange`.
+botocore computes the signature. This module writes the few parameters, and `Exchange` sends the requests.
 """
 
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ class Query:
 
     Attributes:
         action: the name of the action, such as ``GetRole``.
-        parameters: the parameters, as the query protocol names them.
-        max_bytes: the largest body of the answer.
-        seconds: for one attempt, if this call needs longer than others.
+        parameters: the parameters, by their names in the query protocol.
+        max_bytes: the largest size of the answer's body.
+        seconds: the time limit of one attempt, if this call needs longer than others; otherwise None.
     """
 
     action: str
@@ -52,9 +52,9 @@ class RefusedError(Exception):
     """AWS answered with another status than 200.
 
     Attributes:
-        action: the action that was called.
+        action: the action of the call.
         status: the HTTP status.
-        code: AWS's error code, or empty.
+        code: AWS's error code; empty if the answer contains none.
     """
 
     def __init__(self, action: str, status: int, code: str) -> None:
@@ -65,19 +65,19 @@ class RefusedError(Exception):
 
 
 class SignedQueries:
-    """Calls one service with the service's own credentials, or with those of a role that it has assumed (I25)."""
+    """Calls IAM or STS with this service's own credentials, or with the credentials of an assumed role (I25)."""
 
     def __init__(self, endpoint: OwnEndpoint, pool: HttpPool, options: NetworkOptions, clock: Clock = utc_now) -> None:
-        """Make a client of an endpoint over a pool of connections. The clock dates the signatures."""
+        """Make a client of an endpoint that uses a pool of connections. ``clock`` gives the date of each signature."""
         self._clock = clock
         self._endpoint = endpoint
         self._origin = Origin.of(endpoint.url)
         self._host = endpoint.url.partition("://")[2]
-        # Both services are called to read a role, so a failure means that IAM is unavailable.
+        # Calls to STS by this class also serve to read a role, so a failure of either service means that IAM is unavailable.
         self._exchange = Exchange(_NAMES[endpoint.service], Reason.IAM_UNAVAILABLE, pool, options)
 
     async def ask(self, query: Query, credentials: ReadOnlyCredentials, deadline: float) -> HttpReply:
-        """Make a call, with at most two attempts, and return the body of its answer, whose status is 200.
+        """Make a call, with at most two attempts, and return the answer, whose status is 200.
 
         Args:
             query: the call; it must be idempotent.
@@ -86,7 +86,7 @@ class SignedQueries:
 
         Raises:
             RefusedError: AWS answered with another status.
-            UpstreamError: as `Exchange.ask` does.
+            UpstreamError: for the same reasons as in `Exchange.ask`.
         """
         form = {"Action": query.action, "Version": _API_VERSIONS[self._endpoint.service], **query.parameters}
         body = "&".join(f"{name}={quote(value, safe='')}" for name, value in form.items()).encode("ascii")
@@ -102,10 +102,10 @@ class SignedQueries:
         return reply
 
     def _sign(self, body: bytes, credentials: ReadOnlyCredentials) -> bytes:
-        """Return the bytes of one attempt, signed now.
+        """Return the bytes of the request for one attempt, with a signature of this moment.
 
-        botocore computes the key, the string to sign and the signature. The canonical request is written here, because every
-        call has the same few headers: botocore's general code takes two to three times as long for a signature.
+        botocore computes the signing key, the string to sign and the signature. This method writes the canonical request,
+        because every call has the same few headers, and botocore's general code would take two to three times as long.
         """
         moment = self._clock().strftime(SIGV4_TIMESTAMP)
         signed = {"content-type": _FORM, "host": self._host, "x-amz-date": moment}
