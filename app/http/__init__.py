@@ -1,1 +1,1 @@
-"""The HTTP client for AWS: one connection, the pool of all connections, and the certificates that they trust."""
+"""The HTTP client for AWS: a connection, the pool of connections, and their proxy, certificates and time limits."""

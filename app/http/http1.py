@@ -1,7 +1,7 @@
 """One client connection of HTTP/1.1: it sends the bytes of a request, and reads one bounded answer.
 
-The parser is llhttp, in C, through httptools, which uvicorn uses too. An answer must reach the end that it declares (a
-length, or the last chunk). Otherwise it is rejected: a truncated answer must not be taken for a complete one (I10).
+The parser is the C library llhttp, through httptools, which uvicorn uses too. An answer must be complete: it declares its
+length or ends with the last chunk. The client rejects a truncated answer, so that nobody treats it as complete (I10).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import httptools
 
 # A GetCallerIdentity answer has about 500 bytes.
 MAX_REPLY_BYTES: Final = 64 * 1024
-# An answer with its head, chunk sizes and informational answers may be this many times as large as its body's limit.
+# All received bytes (head, body, chunk sizes and informational answers) may be this many times as many as the body's limit.
 _WIRE_FACTOR: Final = 4
 MAX_REPLY_WIRE_BYTES: Final = _WIRE_FACTOR * MAX_REPLY_BYTES
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
@@ -37,11 +37,11 @@ class DisconnectedError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer. Nothing in it is decoded, unfolded or followed.
+    """An answer. The client does not decode the body, unfold header lines or follow redirects.
 
     Attributes:
         status: the final status.
-        headers: the first value of each header, by its name in lower case.
+        headers: the first value of each header, by the header's lower-case name.
         body: the body without its transfer coding.
     """
 
@@ -50,12 +50,12 @@ class HttpReply:
     body: bytes = field(repr=False)
 
     def header(self, name: bytes) -> str:
-        """Return the text of a header, or an empty text."""
+        """Return the text of a header, or an empty text if the answer does not have the header."""
         return self.headers.get(name, b"").decode("latin-1")
 
     @property
     def request_id(self) -> str:
-        """Return AWS's request id if it can be logged safely; otherwise an empty text."""
+        """Return AWS's request id if it is safe to log; otherwise an empty text."""
         request_id = self.header(b"x-amzn-requestid")
         return request_id if _REQUEST_ID.fullmatch(request_id) else ""
 
@@ -65,8 +65,8 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         due: when the current exchange must be over, in seconds of the event loop's clock. `app.http.pool` checks this value,
-            because a timer for each exchange would cost more than its parsing.
-        idle_since: when the last exchange ended.
+            because a timer for each exchange would take more processor time than parsing the answer.
+        idle_since: when the last exchange ended, in seconds of the event loop's clock.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -93,9 +93,9 @@ class Connection(asyncio.Protocol):
         """Send a request and read its answer. The body of the answer has at most ``max_bytes``.
 
         Raises:
-            DisconnectedError, OSError: the connection ended first.
+            DisconnectedError, OSError: the connection ended before the answer was complete.
             HttpError: the answer cannot be read.
-            TimeoutError: `fail` was called with this error, because ``due`` has passed.
+            TimeoutError: ``due`` has passed; the pool called `fail` with this error.
         """
         if self._transport is None or self._waiter is not None or not self.is_reusable:
             raise DisconnectedError("the connection is not free")
@@ -108,8 +108,8 @@ class Connection(asyncio.Protocol):
             return await self._waiter
         finally:
             if not self._complete:
-                # The caller was cancelled, or the exchange failed: a late answer could be taken for the answer to the next
-                # request.
+                # The caller was cancelled, or the exchange failed. Close the connection: a late answer to this request could
+                # be mistaken for the answer to the next request.
                 self.close()
             self._waiter = None
             self.due = float("inf")
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         """Start TLS, and verify the server.
 
         Raises:
-            OSError: the server cannot be verified (``ssl.SSLError``), or it disconnected.
+            OSError: the server's certificate is not valid (``ssl.SSLError``), or the server disconnected.
         """
         if self._transport is None:
             raise DisconnectedError
@@ -164,9 +164,10 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser.
+        """Give the received bytes to the parser.
 
-        Bytes without a request end the connection: an answer that comes too early must not be used (I19).
+        If bytes arrive while no request waits for an answer, close the connection: they must not answer a later request
+        (I19).
         """
         if self._waiter is None or self._complete or self._parser is None:
             self.fail(HttpError("an answer without a request"))
@@ -180,30 +181,30 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self.fail(HttpError("it switches protocols"))
         except httptools.HttpParserError as error:
-            # Only the class of the error: its text can contain received bytes.
+            # The message has only the class of the error: the error's text can contain received bytes.
             self.fail(HttpError(f"it cannot be read ({type(error).__name__})"))
 
     def eof_received(self) -> None:
-        """Let the transport close: an end of the connection never completes an answer."""
+        """Let the transport close the connection. The end of a connection never completes an answer."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail the current exchange, and drop all references to this connection, such as those in TLS buffers."""
+        """Fail the current exchange, and drop the parser and the transport, which refer to this connection."""
         self.fail(exc or DisconnectedError())
         self._parser = self._transport = None
 
     # httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the first value of each name."""
+        """Store the first value of each header name."""
         self._headers.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
-        """Stop at a successful answer to CONNECT: the following bytes come from the server behind the proxy."""
+        """End a successful answer to CONNECT here: the following bytes come from the server behind the proxy."""
         if self._tunnel and self._status() in _SUCCESSES:
             self._answer(self._status())
 
     def on_body(self, body: bytes) -> None:
-        """Keep the body up to its limit. After the end of the answer, nothing is kept."""
+        """Store the body, up to its limit. Bytes after the end of the answer are dropped."""
         if self._complete:
             self._broken = True
             return
@@ -218,7 +219,7 @@ class Connection(asyncio.Protocol):
             self._headers = {}
 
     def on_message_complete(self) -> None:
-        """Return the answer to the caller. Informational answers (1xx) come first, and are ignored."""
+        """Return the answer to the caller. Ignore informational answers (1xx), which come before the final answer."""
         status = self._status()
         if status in _INFORMATIONAL and status != _SWITCHING_PROTOCOLS:
             self._headers, self._body = {}, bytearray()

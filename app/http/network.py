@@ -1,4 +1,4 @@
-"""The only path to AWS: TLS, the proxy and the trusted certificates of every call to STS and IAM (invariant I9)."""
+"""The network options of every call to STS and IAM: TLS, the proxy and the trusted certificates (invariant I9)."""
 
 from dataclasses import dataclass, field
 
@@ -11,10 +11,10 @@ class NetworkOptions:
     """How the service reaches AWS.
 
     Attributes:
-        proxy_url: the only proxy that is used (``KMESH_AWSIAM_HTTPS_PROXY``).
-        ca_file: certificates to trust instead of certifi's (``AWS_CA_BUNDLE``).
-        connect_timeout: seconds for DNS, TCP, the proxy's tunnel and TLS.
-        total_timeout: seconds for one attempt, the connection included.
+        proxy_url: the proxy for all connections (``KMESH_AWSIAM_HTTPS_PROXY``); None for direct connections.
+        ca_file: the file of certificates to trust instead of certifi's (``AWS_CA_BUNDLE``).
+        connect_timeout: the seconds for DNS, TCP, the proxy's tunnel and TLS together.
+        total_timeout: the seconds for one attempt, including the time to connect.
     """
 
     proxy_url: str | None = field(default=None, repr=False)

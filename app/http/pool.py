@@ -1,7 +1,7 @@
-"""Open connections to a few hosts, lend each for one exchange at a time, and close those that are too old.
+"""A pool of connections to a few hosts. It uses each connection for one exchange at a time, and closes idle connections.
 
-Why not a library: calls to STS are the largest cost of a decision, and the fastest maintained client took three to four
-times the processor time of this package (docs/decisions/0017-own-client-for-sts.md). The pool reads nothing from the
+Why not a library: calls to STS take most of a decision's processor time, and the fastest maintained client took three to
+four times the processor time of this package (docs/decisions/0017-own-client-for-sts.md). The pool reads nothing from the
 environment: no proxy, no netrc, no certificates (I9). It follows no redirects, decodes no bodies and stores no cookies.
 """
 
@@ -20,13 +20,14 @@ from app.limits.single_flight import SingleFlight
 from app.limits.ticks import within
 from app.limits.ttl_cache import TtlCache
 
-# Drain rate of a reconnect storm <= connections / round trip: 256 / 40 ms = 6,400/s, ten times the quota of an account.
+# With a round trip of 40 ms, 256 connections can carry 256 / 40 ms = 6,400 calls per second, ten times the quota of an
+# account.
 MAX_CONNECTIONS: Final = 256
-# AWS closes an idle connection after about a minute; a load balancer or proxy on the path may do so sooner.
+# AWS closes an idle connection after about a minute; a load balancer or a proxy on the path may close it sooner.
 IDLE_SECONDS: Final = 20.0
 DNS_SECONDS: Final = 10.0
 MAX_NAMES: Final = 256
-# The largest delay until a late exchange is ended: one timer checks all exchanges.
+# One timer checks all exchanges at this interval, so a late exchange ends with at most this delay.
 _SWEEP_SECONDS: Final = 0.05  # no bound: how exactly the end of an attempt is kept
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -53,7 +54,7 @@ class Origin(NamedTuple):
 class HttpPool:
     """The open connections by origin.
 
-    The most recently used one is used next, so that unneeded ones become old and are closed.
+    The pool takes the most recently used connection first, so that connections that are not needed stay idle and are closed.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class HttpPool:
 
         Args:
             context: the TLS context that verifies every server.
-            proxy_url: the proxy through which every connection is tunnelled; None for none.
-            connect_timeout: seconds for DNS, TCP, the tunnel and TLS.
-            idle_seconds: for which an unused connection is kept.
-            max_kept: number of unused connections that are kept, over all origins.
+            proxy_url: the proxy through which every connection is tunnelled; None for direct connections.
+            connect_timeout: the seconds for DNS, TCP, the tunnel and TLS together.
+            idle_seconds: the seconds after which an idle connection is closed.
+            max_kept: the largest number of idle connections to all origins.
         """
         self._loop = asyncio.get_running_loop()
         self._context = context
@@ -96,12 +97,13 @@ class HttpPool:
             origin: the server.
             request: the bytes of the request, from the request line on.
             due: when the exchange must be over, in seconds of the event loop's clock.
-            fresh: use a new connection, because the server may have closed an idle one.
-            max_bytes: the largest body of the answer; head, body and framing together may have four times as many bytes.
+            fresh: whether to use a new connection, because the server may have closed an idle one.
+            max_bytes: the largest size of the answer's body. Head, body and framing together may have four times as many
+                bytes.
 
         Raises:
-            TimeoutError: there is no answer by ``due``, or no connection in time.
-            OSError: there is no connection, or it ended first (`DisconnectedError`).
+            TimeoutError: there is no answer by ``due``, or connecting took too long.
+            OSError: connecting failed, or the connection ended before the answer (`DisconnectedError`).
             HttpError: the answer cannot be read.
         """
         if self._loop.time() >= due:
@@ -125,7 +127,7 @@ class HttpPool:
         for connection in [*self._busy, *(connection for kept in self._idle.values() for connection in kept)]:
             connection.fail(DisconnectedError("the pool was closed"))
         self._idle.clear()
-        # The event loop closes the sockets in its next turn, and this turn may be its last one.
+        # The event loop closes the sockets in its next iteration. Wait for it: the loop may stop after this method.
         await asyncio.sleep(0)
 
     def _take(self, origin: Origin) -> Connection | None:
@@ -144,8 +146,8 @@ class HttpPool:
         kept = self._idle.setdefault(origin, deque())
         kept.append(connection)
         if sum(map(len, self._idle.values())) > self._max_kept:
-            # Close the connection of any host that has been idle longest. Credentials choose the host, and there are more
-            # than a hundred hosts.
+            # Close the connection that has been idle longest, of all hosts: credentials name the hosts, and there are more
+            # than a hundred of them.
             oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
             oldest.popleft().close()
 
@@ -163,7 +165,10 @@ class HttpPool:
         return connection
 
     async def _connect(self, origin: Origin, until: float) -> Connection:
-        """Try the addresses of a name one after the other. Each but the last one gets half of the time that is left."""
+        """Try the addresses of a host name one after the other.
+
+        The last address may use all of the remaining time, each other address half of it.
+        """
         *others, last = await self._resolve(origin.host)
         for address in others:
             with contextlib.suppress(OSError, TimeoutError):
@@ -172,7 +177,7 @@ class HttpPool:
         try:
             return await self._connect_to(last, origin)
         except OSError:
-            # No address answered: look the name up again the next time.
+            # No address answered: the next attempt must look up the name again.
             self._addresses.drop(origin.host)
             raise
 
@@ -188,10 +193,10 @@ class HttpPool:
         return connection
 
     async def _resolve(self, host: str) -> list[str]:
-        """Return the addresses of a name. They are cached briefly, since a storm opens hundreds of connections at once."""
+        """Return the addresses of a host name. They are cached for 10 s, because many connections can open at once."""
         known = self._addresses.get(host)
         if known is None:
-            # The caller's time to connect is bounded; the lookup goes on for other callers.
+            # If the caller's time to connect ends, the lookup goes on for other callers.
             known = await asyncio.shield(self._lookups.start(host, lambda: self._look_up(host)))
         return known
 
