@@ -1,1 +1,1 @@
-"""Standard patterns that are independent of any upstream: rate limiter, circuit breaker, single flight and TTL caches."""
+"""Rate limiter, circuit breaker, single flight and caches with a TTL. None of them depends on a particular upstream."""

@@ -5,12 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
-# A search for an idle value examines at most this many values.
+# When the map is full, it checks at most this many values to find an idle one.
 _LOOK_AT: Final = 8  # no bound: how many idle values are looked for
 
 
 class Idle(Protocol):
-    """A value that tells whether it is in use."""
+    """A value of the map."""
 
     @property
     def is_idle(self) -> bool:
@@ -21,7 +21,7 @@ _Value = TypeVar("_Value", bound=Idle)
 
 
 class BoundedMap(Generic[_Value]):
-    """Values by key, made at their first use. Above ``most`` values, an idle one is deleted for each new one."""
+    """Values by key, created when they are needed first. If there are ``most`` values, a new value replaces an idle one."""
 
     def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
         self._make = make
@@ -32,7 +32,7 @@ class BoundedMap(Generic[_Value]):
         return len(self._values)
 
     def of(self, key: Hashable) -> _Value:
-        """Return the value of a key; make it if there is none."""
+        """Return the value of a key. Create the value if there is none."""
         value = self._values.get(key)
         if value is None:
             if len(self._values) >= self._most:

@@ -1,8 +1,8 @@
-"""A circuit breaker: calls to a dead upstream fail at once, so that no decision waits for it until its deadline.
+"""A circuit breaker: if an upstream does not answer, further calls fail at once, so that no decision waits for it.
 
-A closed circuit allows all calls. After some failures in a row it opens, and every call fails at once. After a pause it
-allows one probe call (half-open): if the probe succeeds, the circuit closes; otherwise it opens again. A failure never
-becomes an answer.
+A closed circuit allows all calls. After some failures in a row the circuit opens, and every call fails at once. After a
+pause the circuit allows one probe call (half-open): if the probe succeeds, the circuit closes; otherwise it opens again. A
+failed call never counts as a denial or an approval.
 """
 
 from collections.abc import Hashable
@@ -41,7 +41,7 @@ class Breaker:
         self._states: dict[Hashable, _State] = {}
 
     def allows(self, key: Hashable) -> bool:
-        """Whether a call may go out now. While open, allow one probe call per pause (half-open)."""
+        """Return whether a call may go out now. While the circuit is open, allow one probe call per pause (half-open)."""
         state = self._states.get(key)
         if state is None or state.failures < self._threshold:
             return True

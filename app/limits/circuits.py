@@ -1,14 +1,14 @@
 """A circuit breaker and a concurrency limit for each upstream endpoint: a host of STS, or the IAM of one account.
 
-An endpoint that has not answered yet, or whose last call failed, gets few calls at a time. After some failures in a row its
-circuit opens: its calls stay queued, and one of them goes out as a probe in each pause (half-open) until one is answered.
+An endpoint that has not answered yet, or whose last call failed, gets few concurrent calls. After some failures in a row the
+endpoint's circuit opens: calls stay queued, and one probe call goes out per pause (half-open) until a probe is answered.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-# Two, because one lost packet must not exclude an endpoint.
+# Two, because the service must not give up an endpoint after one lost packet.
 UNPROVEN_IN_FLIGHT: Final = 2
 BREAKER_PAUSE_SECONDS: Final = 2.0
 
@@ -18,16 +18,17 @@ class Circuit:
     """The state of one endpoint.
 
     Attributes:
-        most: calls in flight while it answers.
-        failures_to_open: failures in a row that open the circuit.
-        failures: failures in a row so far.
-        answers: whether the last call that ended was answered, whatever the answer was.
-        in_flight: calls to it at this moment.
-        retry_at: while the circuit is open, when the next probe may go out.
-        unanswered_since: since when calls are in flight without any answer; None while the endpoint answers or has no calls.
-        queues: how many queues have calls to it.
-        waiting: the queues whose next call waits for a place at this endpoint.
-        is_timed: whether `CallOrder` will check this circuit again at ``retry_at``.
+        most: the largest number of concurrent calls while the endpoint answers.
+        failures_to_open: the number of failures in a row that opens the circuit.
+        failures: the number of failures in a row so far.
+        answers: True if the last call that ended got an answer, whatever the answer was.
+        in_flight: the number of calls to the endpoint at this moment.
+        retry_at: when the next probe may go out, if the circuit is open.
+        unanswered_since: the time since which calls are in flight and none was answered; None while the endpoint answers or
+            has no calls.
+        queues: the number of queues with calls to this endpoint.
+        waiting: the queues whose next call waits until this endpoint may get one more call.
+        is_timed: True if `CallOrder` will check this circuit again at ``retry_at``.
     """
 
     most: int
@@ -48,21 +49,21 @@ class Circuit:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the circuit can be deleted. Then only the knowledge that its endpoint answers is lost."""
+        """Whether the circuit can be deleted. The only loss is the information that the endpoint answers."""
         return not (self.in_flight or self.queues or self.failures)
 
     def has_room(self, now: float) -> bool:
-        """Whether one more call may go out."""
+        """Return whether one more call may go out."""
         if self.answers:
             return self.in_flight < self.most
         return self.in_flight < UNPROVEN_IN_FLIGHT and (not self.is_open or now >= self.retry_at)
 
     def is_silent(self, now: float, seconds: float) -> bool:
-        """Whether calls to the endpoint have been without an answer for so many seconds."""
+        """Return whether calls to the endpoint have had no answer for so many seconds."""
         return not self.answers and self.unanswered_since is not None and now - self.unanswered_since >= seconds
 
     def began(self, now: float) -> None:
-        """Count a call that goes out. While the circuit is open, the call is the probe of this pause."""
+        """Count a call that goes out. If the circuit is open, the call is a probe, and the next pause begins."""
         self.in_flight += 1
         if not self.answers and self.unanswered_since is None:
             self.unanswered_since = now
@@ -76,7 +77,7 @@ class Circuit:
             self.unanswered_since = None
 
     def not_called(self) -> None:
-        """Let another call be the probe of this pause: the call that was chosen did not go out."""
+        """Allow another probe at once, because the call that should have been the probe did not go out."""
         if self.is_open:
             self.retry_at = float("-inf")
 
@@ -87,7 +88,7 @@ class Circuit:
         self.unanswered_since = None
 
     def failed(self, now: float) -> bool:
-        """Count a failure; return whether it opened the circuit."""
+        """Count a failure. Return whether this failure opened the circuit."""
         self.failures += 1
         self.answers = False
         self.retry_at = now + BREAKER_PAUSE_SECONDS

@@ -1,37 +1,34 @@
 """A rate limiter: it spaces calls evenly, allows a burst after a pause, and slows down while AWS throttles.
 
-Why not a library: no maintained one returns how long the next call would have to wait, which ``Retry-After`` needs, or
-changes its rate while calls wait (docs/decisions/0013-own-pacing.md). The algorithm is the generic cell rate algorithm. Its
-whole state is one number: the time at which the next call would be due.
+Why not a library: ``Retry-After`` needs the time that the next call would have to wait, and the rate must change while calls
+wait. No maintained library offers this (docs/decisions/0013-own-pacing.md). The algorithm is the generic cell rate
+algorithm. Its whole state is one number: the time at which the next call would be due.
 """
 
 from typing import Final
 
 from app.local.clock import Timer
 
-# The factor for the rate after AWS has throttled, and the part of the base rate that returns each second.
+# When AWS throttles, the rate is multiplied by the first number. Then the rate rises each second by the second number, as a
+# fraction of the base rate.
 CUT_SHARE: Final = 0.5
 RECOVERY_A_SECOND: Final = 0.05
-# The lowest rate, as a part of the base rate: without calls the service would not notice that AWS has recovered.
+# The lowest rate, as a fraction of the base rate: without calls the service would not notice that AWS has recovered.
 LEAST_SHARE: Final = 0.1
-# Calls in flight at the same time are throttled together. Throttling answers within this time count as one.
+# AWS often throttles several concurrent calls together. All such answers within this time count as one.
 SAME_SIGN_SECONDS: Final = 1.0
 
 
 class RateLimiter:
-    """One budget. A reserved turn counts, whether a call uses it or not.
-
-    Attributes:
-        base: calls a second while AWS does not throttle.
-    """
+    """The rate limiter of one budget. A reserved turn counts, whether a call uses the turn or not."""
 
     def __init__(self, rate: float, *, burst: float, timer: Timer) -> None:
         """Start with the whole budget.
 
         Args:
-            rate: calls a second.
-            burst: calls that may go out at once after a pause.
-            timer: seconds of a monotonic clock.
+            rate: the base rate, in calls per second.
+            burst: the number of calls that may go out together after a pause.
+            timer: returns the seconds of a monotonic clock.
         """
         self._base = rate
         self._interval = 1 / rate
@@ -44,7 +41,7 @@ class RateLimiter:
 
     @property
     def rate(self) -> float:
-        """The current rate, in calls a second."""
+        """The current rate, in calls per second."""
         return self._base * self._share(self._timer())
 
     @property
@@ -67,7 +64,7 @@ class RateLimiter:
         return wait
 
     def give_back(self) -> None:
-        """Return a reserved turn that is not used."""
+        """Give back a reserved turn that no call uses."""
         self._next -= self._interval / self._share(self._timer())
 
     def hold(self, seconds: float) -> None:

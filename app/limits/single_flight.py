@@ -1,17 +1,17 @@
-"""Single flight: equal calls at the same time are one call, and every caller gets its answer (I19).
+"""Single flight: callers that need the same call at the same time share one call, and all get its answer (I19).
 
-For calls of the service itself that are few and need no queue: DNS lookups (`app.http.pool`), its own account
-(`app.iam.own_account`), one AssumeRole for each account (`app.iam.reader_roles`) and one signature for each token
-(`app.tokens.signer`). Calls that credentials cause are joined in `app.calls.call_queue` instead: there a call waits for its
-turn, also if no decision waits for it any more, and can lose its place to a call of another account. Here a call begins at
-once::
+The service uses this module for its own calls, which are few and need no queue: DNS lookups (`app.http.pool`), the service's
+own account (`app.iam.own_account`), one AssumeRole for each account (`app.iam.reader_roles`) and one signature for each
+token (`app.tokens.signer`). `app.calls.call_queue` provides single flight for calls that credentials cause. Such a call
+waits for its turn, even if no decision waits for the call any more, and can lose its place to a call of another account. In
+this module a call begins at once::
 
     no call ── start, join ──▶ in flight ── answer or failure ──▶ no call
                                 │    ▲
                                 └────┘ join: one more waiter
                                        cancelled, or deadline of a waiter: one less; the call goes on without waiters too
 
-A failure is raised to the callers that waited for the call. Later callers start a new call.
+If the call fails, all callers that wait for it get the exception. Later callers start a new call.
 """
 
 import asyncio
@@ -37,25 +37,25 @@ class SingleFlight(Generic[_Answer]):
         """Wait for the answer of a call. Start the call if it is not in flight.
 
         Args:
-            key: the key of the call; calls with equal keys must have interchangeable answers.
-            ask: makes the call; it must end by itself.
-            deadline: the deadline of this waiter, in seconds of the event loop's clock.
+            key: identifies the call; the answer must be valid for every caller with an equal key.
+            ask: makes the call. It must have its own time limit.
+            deadline: the deadline of this caller, in seconds of the event loop's clock.
 
         Raises:
-            TimeoutError: the deadline passed before the answer; the call goes on for the other waiters.
-            Exception: what ``ask`` raised.
+            TimeoutError: the deadline passed before the answer. The call goes on for other callers.
+            Exception: the exception that ``ask`` raised.
         """
         task = self.start(key, ask)
         try:
             async with asyncio.timeout_at(deadline):
                 return await asyncio.shield(task)
         finally:
-            # A failure's traceback refers to this frame, and the task refers to the failure. Only the garbage collector
-            # could free such a cycle.
+            # The traceback of the task's exception refers to this frame. If the frame also referred to the task, only the
+            # garbage collector could free this cycle.
             del task
 
     def start(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> asyncio.Task[_Answer]:
-        """Start a call if it is not in flight, without waiting for its answer."""
+        """Start a call, unless it is in flight already. Do not wait for the answer."""
         task = self._under_way.get(key)
         if task is None:
             task = asyncio.ensure_future(_ask(ask))

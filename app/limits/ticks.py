@@ -1,7 +1,8 @@
-"""Time limits for answers of a peer, measured in ticks of the event loop.
+"""Time limits for answers of another program, measured in ticks of the event loop.
 
-In a storm one turn of the event loop can take longer than the time limit of an answer. Then an answer may have arrived
-without being read, and a limit in clock time would report a live peer as dead. The loop polls its sockets between two ticks.
+If many callers connect at once, one iteration of the event loop can take longer than the time limit of an answer. Then an
+answer may have arrived that the loop has not read, and a limit in clock time would report a healthy program as dead. So the
+time limit is divided into ticks: the loop reads its sockets between two ticks.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Run a coroutine within a number of seconds. Time in which this event loop itself is busy does not count.
+    """Run a coroutine with a time limit. The time in which the event loop is busy with other work does not count.
 
     Raises:
         TimeoutError: the coroutine took longer.

@@ -1,4 +1,4 @@
-"""A bounded cache whose entries expire, and in which an owner with more than its share evicts its own entries."""
+"""A bounded cache whose entries expire. If an owner has more than its share, its new entries evict its own old entries."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -11,8 +11,7 @@ _Value = TypeVar("_Value")
 # The keys of one owner, the least recently used one first.
 _Order = OrderedDict[Hashable, None]
 
-# When the cache is full, at most this many of the least recently used entries are checked for expiry before a live one is
-# evicted.
+# Before the full cache evicts a live entry, it checks at most this many of the least recently used entries for expiry.
 LOOK_AT: Final = 8
 
 
@@ -25,23 +24,23 @@ class _Entry(NamedTuple, Generic[_Value]):
 class TtlCache(Generic[_Value]):
     """A cache of entries that each have an owner, such as an AWS account.
 
-    When the cache is full, an owner that holds its equal share or more evicts its own entries, and any other owner evicts
-    those of the owner that holds the most. Among the entries of one owner, expired ones go first, and then the least
-    recently used.
+    If the cache is full, a new entry evicts an old one. If the owner of the new entry has its equal share of the cache or
+    more, the old entry is one of its own; otherwise it is one of the owner with the most entries. Of that owner's entries,
+    expired entries are evicted first, then the least recently used.
 
-    cachetools has no owners, and takes four times the time on each request (``make bench``).
+    The library cachetools has no owners, and takes four times as long on each request (``make bench``).
     """
 
     def __init__(self, max_entries: int, timer: Timer, *, most_of_one: int | None = None) -> None:
         """Make an empty cache.
 
         Args:
-            max_entries: the number of entries of all owners together.
-            timer: seconds of a monotonic clock.
-            most_of_one: entries of one owner at most; None: no separate limit.
+            max_entries: the largest number of entries of all owners together.
+            timer: returns the seconds of a monotonic clock.
+            most_of_one: the largest number of entries of one owner; None means no such limit.
         """
         self._entries: dict[Hashable, _Entry[_Value]] = {}
-        # Not plain dicts: finding the first entry of a dict iterates over the slots of deleted ones.
+        # These are no plain dicts: to find its first entry, a dict must skip the slots of all deleted entries before it.
         self._orders: dict[Hashable, _Order] = {}
         self._max_entries = max_entries
         self._most_of_one = max_entries if most_of_one is None else most_of_one
@@ -75,7 +74,7 @@ class TtlCache(Generic[_Value]):
             del self._orders[entry.owner]
 
     def put(self, key: Hashable, value: _Value, seconds: float, owner: Hashable = None) -> None:
-        """Store a value for so many seconds; store nothing if the time is not positive."""
+        """Store a value for so many seconds. If ``seconds`` is not positive, store nothing."""
         self.drop(key)
         if seconds <= 0:
             return
@@ -88,7 +87,7 @@ class TtlCache(Generic[_Value]):
         self._orders.setdefault(owner, OrderedDict())[key] = None
 
     def _order_to_shorten(self, own: _Order | None) -> _Order:
-        """Return the entries of the owner that has to evict one, so that this owner's new entry has a place."""
+        """Return the keys of the owner that must lose an entry. ``own`` contains the keys of the new entry's owner."""
         if own is not None and len(own) * len(self._orders) >= self._max_entries:
             return own
         return max(self._orders.values(), key=len)
