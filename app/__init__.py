@@ -1,15 +1,15 @@
 """AWS IAM workload identity for Kuma and Kong Mesh.
 
-A proxy presents a signed ``sts:GetCallerIdentity`` request; this service checks it, asks STS who signed it, reads the role's
-``kuma.io/*`` tags and answers which proxy the caller is authorized to be.
+A proxy presents a signed ``sts:GetCallerIdentity`` request. This service checks the request and asks STS who signed it. Then
+the service reads the ``kuma.io/*`` tags of the signer's role, and answers which identity the proxy may have.
 
-The packages, and which of them may import which, are listed in docs/explanation/architecture.md. The path of one decision::
+docs/explanation/architecture.md lists the packages and their allowed imports. One decision uses these packages::
 
     server    accepts a connection and reads a request
     api       reads the call, and writes an identity or problem+json
-    decision  the numbered steps; the only place where decisions use AWS
-    core      pure decisions over frozen types: credential, rules, answer of STS, principal, tags, proxy
-    sts, iam  the calls to AWS behind the ports of the decision, and the caches of their answers
+    decision  runs the numbered steps; only this package uses AWS in a decision
+    core      decides without I/O, with immutable types: credential, rules, answer of STS, principal, tags, proxy
+    sts, iam  call AWS for the decision, and cache the answers
 """
 
 __version__ = "0.1.0"

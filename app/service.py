@@ -1,4 +1,4 @@
-"""The composition root: it makes a running service from settings. Only this module imports all packages."""
+"""The composition root: it creates all objects of the service from the settings. Only this module imports all packages."""
 
 import asyncio
 import contextlib
@@ -57,12 +57,13 @@ class Service:
 
     Attributes:
         api: the application of the main listener.
-        diagnostics: the application of the second listener; None without one.
-        readiness: the state behind ``/ready``.
+        diagnostics: the application of the second listener; None if there is no second listener.
+        readiness: the state that ``/ready`` reports.
         wait_until_idle: returns when no decision is in progress.
-        reload: reads all watched files again, changed or not, and has every token signed anew.
+        reload: reads all watched files again, even if they did not change, and drops all signed tokens, so that the service
+            signs new ones.
         tls: the TLS context of the main listener; None without TLS.
-        watches: certificates, keys and caller tokens, whose files are read again when they change.
+        watches: the files that the service reads again when they change, such as certificates, keys and caller tokens.
     """
 
     api: ASGIApp
@@ -76,7 +77,7 @@ class Service:
 
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Service]:
-    """Build the service inside the running event loop. Its clients are closed at the end."""
+    """Create the service inside the running event loop. Close its clients at the end."""
     metrics = Metrics()
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
@@ -178,7 +179,7 @@ async def _open_store(
     if sharing is None or keys is None:
         yield None
         return
-    # Imported here: a service without a store needs no Redis client, and no time to load it.
+    # This import is here because a service without a store does not need the Redis client, and so does not load it.
     from app.store.redis_store import open_store  # noqa: PLC0415
 
     async with open_store(sharing, keys, metrics, clock) as store:
@@ -205,7 +206,7 @@ def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) 
 
 
 def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCallers) -> Guard:
-    """Require a caller token on every path, except on the probes if only this host or task can reach them."""
+    """Require a caller token on every path. If only this host or task can reach the listener, the probes need no token."""
     reachable = isinstance(settings.listen, TcpAddress) and not settings.listen.is_loopback
     open_paths = () if reachable or settings.diagnostics_listen is not None else PROBES
     return lambda app: CallerGuard(app, tokens, unknown, open_paths)
