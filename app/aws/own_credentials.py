@@ -31,7 +31,7 @@ _Found = tuple[Credentials, ReadOnlyCredentials]
 
 
 class OwnCredentials:
-    """Finds the service's credentials when they are needed first. An instance belongs to one event loop."""
+    """Finds the service's credentials at the first call that needs them. An instance belongs to one event loop."""
 
     def __init__(self, region: str, timer: Timer = time.monotonic, *, find_seconds: float = FIND_SECONDS) -> None:
         """Start without credentials.
@@ -82,7 +82,7 @@ class OwnCredentials:
             self._source = self._last = None
 
     def _is_due(self, seconds: int | None) -> bool:
-        """Return whether the credentials expire within so many seconds. None means botocore's own time before the expiry."""
+        """Return whether the credentials expire within so many seconds. None means the time that botocore uses itself."""
         return isinstance(self._source, RefreshableCredentials) and self._source.refresh_needed(seconds)
 
     async def _wait(self, deadline: float) -> ReadOnlyCredentials:

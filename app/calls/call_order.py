@@ -173,11 +173,14 @@ class CallOrder:
             self._note_room(circuit)
 
     def set_aside(self, call: Call) -> None:
-        """Free the places of a call from `next` while it waits for other replicas. The call keeps its turn."""
+        """Exclude a call that `next` returned from the concurrency limits while the call waits for other replicas.
+
+        The call keeps its turn.
+        """
         self._leave_places(call)
 
     def put_back(self, call: Call) -> None:
-        """Queue a call that was set aside. It goes out before all other calls of its budget, and needs no second turn."""
+        """Queue a call that was set aside. The call goes out before all others of its budget, and needs no second turn."""
         self._enter(call, RETURNING)
 
     def hold(self, budget: Hashable, seconds: float) -> None:

@@ -73,7 +73,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._pending: dict[Hashable, Pending[_Payload, _Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        # Set by the first call, because the queue can be created before the event loop runs.
+        # The first call sets this attribute, because the queue can be created before the event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
         dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
         self._waiting = WaitingDecisions(dead)
@@ -145,7 +145,10 @@ class CallQueue(Generic[_Payload, _Answer]):
         return settled
 
     def is_dead(self, circuit: Hashable) -> bool:
-        """Return whether decisions must not wait for an endpoint: its circuit breaker is open, or it has not answered."""
+        """Return whether decisions must not wait for an endpoint.
+
+        Either its circuit breaker is open, or its first calls have had no answer for too long.
+        """
         return self.order.is_open(circuit) or self._is_silent(circuit)
 
     async def close(self) -> None:

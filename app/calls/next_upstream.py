@@ -28,8 +28,8 @@ class NextCalls(Generic[_Answer]):
 
     Attributes:
         seconds_to: returns the seconds until a new call for an owner could go out to the next upstream.
-        ask_ahead: queues the call to the next upstream that becomes possible by an answer for which no decision waits any
-            more: the caller of the decision will retry. This function raises no exception.
+        ask_ahead: queues the call to the next upstream that an answer makes possible. The queue uses this function if no
+            decision waits for the answer any more, because its caller will retry. The function raises no exception.
     """
 
     seconds_to: Callable[[Hashable], float]

@@ -35,7 +35,7 @@ class Upstream(Protocol[_Asked_contra, _Answer]):
 
     @property
     def silence_seconds(self) -> float:
-        """Return after how many seconds without an answer to an endpoint's first calls its waiting decisions are refused."""
+        """Return how many seconds the first calls to an endpoint may have no answer. Then waiting decisions are refused."""
 
     @property
     def patience(self) -> float | None:

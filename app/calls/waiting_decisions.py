@@ -73,7 +73,7 @@ class WaitingDecisions:
         count = max(TOLD_AT_ONCE, int((now - last) / 2 / _ANSWER_SECONDS))
         for _ in range(min(count, len(self._to_tell))):
             asker, pending, settled = self._to_tell.popleft()
-            if pending.began is None:  # else the call went out meanwhile, and its answer comes
+            if pending.began is None:  # otherwise the call has gone out, and its answer will come
                 tell(asker, settled(pending))
         if self._to_tell:
             loop.call_soon(self._tell_some, now)

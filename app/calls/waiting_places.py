@@ -19,7 +19,7 @@ class WaitingPlaces:
     An account may take one more place if it has fewer than twice as many places as are free. So one account has at most two
     thirds of all places. If ``n`` accounts take as many places as they can, each has two of ``2 n + 1`` equal shares, and
     one share stays free for any other account. This is the dynamic threshold of Choudhury and Hahne (IEEE/ACM Trans. on
-    Networking 6:2, 1998). Anybody can cause new decisions, so these have a limit of their own. So there are always places
+    Networking 6:2, 1998). Anybody can cause new decisions. They have a limit of their own, so that there are always places
     for known decisions.
     """
 

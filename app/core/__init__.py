@@ -1,4 +1,4 @@
-"""Pure decisions. This package imports only the standard library. It does no I/O and reads no clock, log or environment.
+"""Pure decisions. This package imports only the standard library, does no I/O and no logging, and reads no clock.
 
 Each step returns its own type, so a value of that type proves that the step ran::
 

@@ -1,4 +1,4 @@
-"""Strict base64. For each value it accepts only one text: the text that the encoder writes for the value (I26)."""
+"""Strict base64. For each value the decoders accept only one text: the text that the encoder writes (I26)."""
 
 import base64
 import binascii

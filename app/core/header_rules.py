@@ -1,7 +1,7 @@
 """The rules about headers: which are signed, which may be unsigned, and which values they may have (invariant I5).
 
 If a list of allowed headers lacks one, proxies are rejected (the list of Vault 1.5.1 lacked the session token). If a list
-has one header too many, the header can cause a CVE. The closed sets below are those of the contract. Tests check recorded
+has one header too many, that can be a vulnerability. The closed sets below are those of the contract. Tests check recorded
 requests of every common signer against these sets (``tests/recordings``).
 """
 

@@ -50,7 +50,7 @@ class AccountList(Protocol):
 
 
 class KnownTexts(Protocol):
-    """The cache of credentials that STS has vouched for, by their exact text."""
+    """The cache of credentials that STS has accepted, by their exact text."""
 
     def key_of(self, credential: str) -> bytes:
         """Return the cache key of a text. No other text has the same key, and the key reveals nothing about the text."""
@@ -66,7 +66,7 @@ class KnownTexts(Protocol):
 
 
 class IdentitySource(Protocol):
-    """STS."""
+    """Asks STS who signed a request."""
 
     async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
         """Find out who signed the request, before ``trail.deadline``; fill in ``trail.sts``.
@@ -99,7 +99,7 @@ class Introductions(Protocol):
 
 
 class RoleSource(Protocol):
-    """IAM, or a cache in front of it."""
+    """Reads roles from IAM, or from a cache of IAM's answers."""
 
     async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
         """Read the caller's role in the caller's account, before ``trail.deadline``; fill in ``trail.iam``.

@@ -1,7 +1,7 @@
 """One client connection of HTTP/1.1: it sends the bytes of a request, and reads one bounded answer.
 
-The parser is the C library llhttp, through httptools, which uvicorn uses too. An answer must be complete: it declares its
-length or ends with the last chunk. The client rejects a truncated answer, so that nobody treats it as complete (I10).
+The parser is the C library llhttp, through httptools, which uvicorn uses too. An answer must reach its declared length or
+its last chunk. Otherwise the client rejects the answer, because a truncated answer must not count as complete (I10).
 """
 
 import asyncio
@@ -14,7 +14,8 @@ import httptools
 
 # A GetCallerIdentity answer has about 500 bytes.
 MAX_REPLY_BYTES: Final = 64 * 1024
-# All received bytes (head, body, chunk sizes and informational answers) may be this many times as many as the body's limit.
+# The number of all received bytes (head, body, chunk sizes and informational answers) may be this many times the body's
+# limit.
 _WIRE_FACTOR: Final = 4
 MAX_REPLY_WIRE_BYTES: Final = _WIRE_FACTOR * MAX_REPLY_BYTES
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)

@@ -60,7 +60,7 @@ class NoReaderRoleError(Exception):
 
 
 class IamAccess:
-    """Finds credentials when they are needed first, and caches them. An instance belongs to one event loop."""
+    """Finds credentials at the first call that needs them, and caches them. An instance belongs to one event loop."""
 
     def __init__(
         self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic

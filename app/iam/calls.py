@@ -101,7 +101,7 @@ class Roles:
         return 0.0 if seconds and self._queue.is_dead(account) else seconds
 
     def read_ahead(self, principal: Principal) -> None:
-        """Queue the call for a caller's role. The decision does not wait any more, but its caller will retry.
+        """Queue the call for a caller's role. No decision waits for the role any more, but the caller will retry.
 
         This costs no more than a decision that waits. The account must be listed (I12). The role is not read if the role or
         an error about it (denied or not found) is cached (I18).

@@ -40,9 +40,9 @@ _Answer = TypeVar("_Answer")
 
 # IAM has one endpoint per partition.
 _REGION: Final = "global"
-# The deadline for the service's own look-ups.
+# The time limit for finding the service's own credentials, or its own account.
 OWN_SECONDS: Final = 12.0
-# IAM answers these errors if the service uses credentials of the wrong account. Each error has other causes as well.
+# IAM returns one of these errors if the service uses credentials of the wrong account. Each error has other causes as well.
 _DOUBTFUL: Final = frozenset({Reason.IAM_ACCESS_DENIED, Reason.ROLE_NOT_FOUND})
 
 

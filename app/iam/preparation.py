@@ -8,8 +8,8 @@ from app.iam.prefetch import RolePrefetch
 from app.telemetry.audit import get_logger
 from app.telemetry.readiness import Readiness
 
-# The pauses between the searches for the service's own credentials and account. Each pause is twice as long as the one
-# before, up to the second number.
+# The first and the longest pause between two searches for the service's own credentials or account. Each pause is twice as
+# long as the pause before.
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 30.0
 

@@ -3,15 +3,16 @@
 A role is in one of these states. The table checks them in this order. Each new answer of IAM about a role sets its state.
 
 ===============  ==============================================  ====================================================
-state            holds                                           a decision gets
+state            lasts                                           a decision gets
 ===============  ==============================================  ====================================================
 fresh            until the time to live is over                  the role
-due for refresh  fresh, and 75 % of that time is over            the role; one call each 5 % of that time reads it again
+due for refresh  fresh, and 75 % of the time to live is over     the role; a background call reads the role again, at most
+                                                                 one in each 5 % of the time to live
 mismatched       10 s, or the time to live if that is shorter    the other role that IAM sent, which step 7 rejects
-missing          10 s                                            ``role_not_found``; then for 600 s a call among those
-                                                                 of missing roles, which have every second turn
-denied           30 s                                            ``iam_access_denied``, which is undecided
-stale            from the time to live until ``max_stale``       the answer of a call; the role if IAM cannot be asked
+missing          10 s                                            ``role_not_found``. Until 600 s are over, later decisions
+                                                                 get the answer of a call, which waits in a separate queue
+denied           30 s                                            ``iam_access_denied``; the service decides nothing
+stale            from the time to live until ``max_stale``       the answer of a call, or the role if IAM does not answer
 unknown          otherwise                                       the answer of a call
 ===============  ==============================================  ====================================================
 

@@ -21,7 +21,7 @@ _Value = TypeVar("_Value", bound=Idle)
 
 
 class BoundedMap(Generic[_Value]):
-    """Values by key, created when they are needed first. If there are ``most`` values, a new value replaces an idle one."""
+    """Values by key, created at their first use. If there are ``most`` values, a new value replaces an idle one."""
 
     def __init__(self, make: Callable[[Hashable], _Value], most: int) -> None:
         self._make = make

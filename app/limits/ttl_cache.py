@@ -24,9 +24,9 @@ class _Entry(NamedTuple, Generic[_Value]):
 class TtlCache(Generic[_Value]):
     """A cache of entries that each have an owner, such as an AWS account.
 
-    If the cache is full, a new entry evicts an old one. If the owner of the new entry has its equal share of the cache or
-    more, the old entry is one of its own; otherwise it is one of the owner with the most entries. Of that owner's entries,
-    expired entries are evicted first, then the least recently used.
+    If the cache is full, a new entry evicts an old one. An owner that has its equal share of the cache or more loses one of
+    its own entries. If the owner of the new entry has less, the owner with the most entries loses one. Of an owner's
+    entries, expired entries are evicted first, then the least recently used.
 
     The library cachetools has no owners, and takes four times as long on each request (``make bench``).
     """
@@ -40,7 +40,7 @@ class TtlCache(Generic[_Value]):
             most_of_one: the largest number of entries of one owner; None means no such limit.
         """
         self._entries: dict[Hashable, _Entry[_Value]] = {}
-        # These are no plain dicts: to find its first entry, a dict must skip the slots of all deleted entries before it.
+        # These are no plain dicts: a dict keeps the slots of deleted entries, and must skip them to find its first entry.
         self._orders: dict[Hashable, _Order] = {}
         self._max_entries = max_entries
         self._most_of_one = max_entries if most_of_one is None else most_of_one

@@ -75,7 +75,7 @@ class StsIntroductions:
             known: the cache of credentials that STS accepted.
             keys: the cache of access key ids that STS accepted.
             accounts: the accounts whose credentials are cached.
-            clock: gives the time at which the age of a credential is checked again.
+            clock: returns the time of day, to check the age of a credential again when its call has its turn.
             options: the rate of calls, and the objects that STS and IAM share.
             roles: the roles that decisions need next; None if decisions need no role.
         """

@@ -1,9 +1,9 @@
 """Generate every existing STS host from botocore's own partition and endpoint data (invariants I1, I8).
 
-botocore's resolver inserts any text into a template: for ``us-east-1.evil.com/`` as the region it returns a foreign host. So
-the service gives the resolver only the regions of ``partitions.json`` and the newer regions that the operator names, whose
-names must match a grammar. The service does this once, at its start. Later it only looks up the host of a client's request
-in the resulting table.
+botocore's resolver inserts any text into a template. If the region is ``us-east-1.evil.com/``, the resolver returns a host
+of somebody else. So the service gives the resolver only the regions of ``partitions.json`` and the newer regions that the
+operator names, whose names must match a grammar. The service does this once, at its start. Later it only looks up the host
+of a client's request in the resulting table.
 """
 
 import functools
@@ -45,7 +45,7 @@ def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
 
 @functools.cache
 def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
-    """Generate the endpoints of a region from the templates of its partition. botocore need not know the region.
+    """Generate the endpoints of a region from the templates of its partition. The region may be unknown to botocore.
 
     Args:
         region: a text from the operator, never from a client.

@@ -1,4 +1,4 @@
-"""A cache of credentials by their exact text. The service computes only once what depends only on the text.
+"""A cache of credentials by their exact text. What depends only on the text is computed only once.
 
 A proxy presents the same text again in each stream that it opens. The cache key is a keyed digest of the whole text (I16).
 The cache key reveals nothing about the text, and nobody can make two texts with the same cache key. A cache entry expires

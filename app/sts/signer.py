@@ -22,7 +22,7 @@ class SigningError(Exception):
 
 
 class CredentialsUnavailableError(SigningError):
-    """The source of the AWS credentials does not provide any at this moment."""
+    """The source of the AWS credentials provides no credentials at this moment."""
 
 
 def ambient_credentials() -> ReadOnlyCredentials:
