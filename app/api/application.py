@@ -72,11 +72,10 @@ def build_api(
     tokens: TokenEndpoints | None = None,
     scrape_limits: ScrapeLimits = DEFAULT_LIMITS,
 ) -> ASGIApp:
-    """Build the application of the API's listener. It has the probes, unless they have a listener of their own.
+    """Build the application of the API's listener.
 
-    It issues tokens if there are signing keys.
-
-    If there is a guard, only callers with a token pass.
+    The application serves the probes, unless the probes have a listener of their own. It issues tokens if signing keys
+    are configured. If a guard is given, only callers with an accepted token reach the application.
     """
     app = _new_app("kuma-aws-iam", needs_token=guard is not None)
 
@@ -89,7 +88,8 @@ def build_api(
         openapi_extra=_CALL,
     )
     async def authenticate(request: Request) -> Response:
-        # The hot path answers before this route is reached. The route exists for the description, and does the same.
+        # The hot path answers before this route is reached. The route exists for the OpenAPI description, and gives the
+        # same answer.
         return to_response(await endpoint.answer(request.scope, request.receive))
 
     if with_probes:
@@ -176,9 +176,10 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_security(description: dict[str, Any], *, needs_token: bool) -> None:
-    """Describe what a caller must show.
+    """Describe the headers with which a caller must authenticate.
 
-    For Envoy's call this includes the credential, because OpenAPI allows no parameter with that name.
+    For Envoy's call they include the credential: it is in the header ``authorization``, and OpenAPI allows no parameter with
+    that name.
     """
     known = "A token of the service's KMESH_AWSIAM_CALLER_TOKEN_FILE."
     schemes: dict[str, dict[str, str]] = {}

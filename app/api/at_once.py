@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 
 def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
-    """Write a whole answer, if the channel is uvicorn's and its connection is healthy and stays open.
+    """Write a whole answer, if the ASGI channel is uvicorn's own and its connection works and stays open.
 
     Args:
         send: the ASGI channel.
@@ -19,10 +19,11 @@ def send_at_once(send: Send, status: int, block: bytes, body: bytes) -> bool:
         body: the bytes.
 
     Returns:
-        True if the whole answer was written; False if nothing was.
+        True if the whole answer was written; False if nothing was written.
     """
     cycle = getattr(send, "__self__", None)
-    # Here nothing has to be waited for, left out or closed. uvicorn's access log is always off: the audit line replaces it.
+    # After these checks there is nothing to wait for, to leave out or to close. uvicorn's access log is always off: the
+    # audit line replaces it.
     if (
         not isinstance(cycle, RequestResponseCycle)
         or not cycle.keep_alive

@@ -1,7 +1,8 @@
-"""``POST /v1/authenticate``: from the bytes of a call to the bytes of its answer, with telemetry for each.
+"""``POST /v1/authenticate``: read a call, decide, write the audit line and the metrics, and make the answer.
 
-It speaks bare ASGI, since FastAPI's own route would cost three times the decision on a cache hit (docs/explanation/
-performance.md). `app.api.application` puts it in front of FastAPI, and lets FastAPI describe it in OpenAPI.
+The endpoint is a bare ASGI application: a FastAPI route would take three times as long as a decision on a cache hit
+(docs/explanation/performance.md). `app.api.application` puts the endpoint in front of FastAPI. FastAPI only describes it in
+OpenAPI.
 """
 
 import asyncio
@@ -31,19 +32,21 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
 
 PATH: Final = "/v1/authenticate"
-# A credential has at most 12 KiB, and JSON may escape it; tags and labels take little.
+# A credential has at most 12 KiB. JSON escapes can make it longer. Tags and labels are short.
 MAX_BODY_BYTES: Final = 64 * 1024
-# A decision takes some 20 KiB: 160 MiB when full. Decisions that wait for AWS have lower limits, in all and for each
-# account (`app.calls.waiting_places`). The limit on connections bounds the calls whose body is still arriving.
+# A decision takes about 20 KiB of memory, so 8192 take 160 MiB. Decisions that wait for AWS have lower limits, one for all
+# accounts together and one for each account (`app.calls.waiting_places`). The limit on connections bounds the calls whose
+# body is still arriving.
 MAX_DECISIONS: Final = 8192
 
-# Of a Content-Length: int() refuses to read thousands of them.
+# The digits of a Content-Length: int() raises an error for a text of thousands of digits.
 MAX_DIGITS: Final = 18  # no bound: how a number is read; the body is bounded by its bytes
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _JSON_TYPE: Final = re.compile(rb'application/json(?:\s*;\s*charset="?utf-8"?)?\s*', re.IGNORECASE)
 JSON: Final = "application/json"
 _PLAIN_JSON: Final = JSON.encode()
-# Of ids that are made here: unique, and without the price of random bytes for each.
+# The first half of each request id that this process makes. The second half is a counter. So the ids are unique, and no id
+# needs random bytes of its own.
 _PROCESS_ID: Final = secrets.token_hex(8)
 _CALLS: Final = itertools.count(1)
 
@@ -51,20 +54,20 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Way(Protocol):
-    """Another way through here: how its call is read, and what an approval is answered with."""
+    """How another path uses this endpoint: it reads its call differently, and answers an approval differently."""
 
     async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Read a call.
 
         Raises:
-            AuthError: no decision is begun.
+            AuthError: the call is invalid or refused, and no decision starts.
         """
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
-        """Make the answer to an approval; it is sent once the decision is written down.
+        """Make the answer to an approval. The endpoint sends the answer after it has written the audit line.
 
         Raises:
-            AuthError: it ends without an approval.
+            AuthError: the call ends without an approval.
         """
 
 
@@ -83,12 +86,13 @@ class AuthenticateEndpoint:
         """Answer calls.
 
         Args:
-            authenticator: decides.
-            calls: reads bodies.
-            metrics: counts.
-            readiness: says when the service stops.
-            decision_timeout: seconds for a whole decision.
-            waits_for_nobody: tells credentials that are decided without a call to AWS, though they are not known.
+            authenticator: makes the decisions.
+            calls: reads the bodies of calls, and caches them.
+            metrics: counts the decisions.
+            readiness: says whether the service is stopping.
+            decision_timeout: the longest time of a decision, in seconds.
+            waits_for_nobody: returns whether a credential that is not cached is decided without a call to AWS. None: no
+                such credential exists.
         """
         self._authenticator = authenticator
         self._known_calls = calls
@@ -107,7 +111,7 @@ class AuthenticateEndpoint:
         await (await self.answer(scope, receive)).send(send)
 
     async def answer(self, scope: Scope, receive: Receive, way: Way | None = None) -> Answer:
-        """Read the call, decide, and account for the decision; it never raises for what a caller or AWS does."""
+        """Read the call, decide, and log and count the decision. No input of a caller or of AWS makes this raise."""
         request_id = request_id_of(scope["headers"])
         if scope["method"] != "POST":
             answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
@@ -120,8 +124,8 @@ class AuthenticateEndpoint:
             read = self.read if way is None else way.read
             credential, asserted = await read(scope["headers"], receive)
         except AuthError as error:
-            # No decision was begun; yet it is counted and logged, so that a misbehaving caller shows. What is left of the
-            # body is not read, so the connection ends.
+            # No decision started. The call is counted and logged anyway, so that operators notice a faulty caller. The rest
+            # of the body is not read, so the connection must be closed.
             answer = self._end(DecisionRecord(request_id=request_id, deadline=0.0), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
@@ -132,11 +136,11 @@ class AuthenticateEndpoint:
                 self._idle.set()
 
     async def wait_until_idle(self) -> None:
-        """Come back when no call is under way, not even one whose body is on its way."""
+        """Wait until no call is in progress, including calls whose body is still arriving."""
         await self._idle.wait()
 
     async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
-        """Read a call; its bytes are let go with this frame, before anything else is waited for."""
+        """Read a call. The bytes of its body are freed when this returns, before the decision waits for anything."""
         _require_readable(headers)
         began = time.monotonic()
         message = await receive()
@@ -153,14 +157,15 @@ class AuthenticateEndpoint:
         return credential, asserted
 
     def recall(self, text: str) -> PresentedCredential:
-        """Return what is known of a credential that came without a body, or the credential as a new one."""
+        """Return the cached credential of a call without a body, or a new one for the text."""
         credential = self._known_calls.recall(text)
         self._require_room(credential)
         return credential
 
     def _require_room(self, credential: PresentedCredential) -> None:
-        # Not before the body is whole: whoever sends none must not take the place of those who do (I20). And not for those
-        # who are known: whoever presents what STS has to be asked about must not take theirs.
+        # A call counts against the limit only when its body is complete, so that callers that send no body cannot use up the
+        # limit (I20). The limit does not apply to cached credentials, so that a flood of credentials that need STS cannot
+        # block them.
         if isinstance(credential, NewCredential) and self._decisions >= MAX_DECISIONS:
             if self._waits_for_nobody is not None and self._waits_for_nobody(credential.text):
                 return
@@ -202,9 +207,9 @@ class AuthenticateEndpoint:
     ) -> Reason | None:
         """Write the audit line and count the decision.
 
-        Returns the reason that replaces the decision, or None. A decision whose line cannot be made is `internal_error`
-        (I21). A line that standard output does not accept is counted. The decision stays valid, unless its answer
-        contains a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
+        Returns the reason that replaces the decision, or None. If the line cannot be made, the reason is `internal_error`
+        (I21). If standard output does not accept the line, the loss is counted and the decision stays valid. The exception
+        is an answer with a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
         """
         seconds = time.perf_counter() - started
         unwritten = None
@@ -221,7 +226,7 @@ class AuthenticateEndpoint:
 
 
 def encode_decision(decision: Decision) -> bytes:
-    """Return the JSON of an approval; a test holds it to the model that OpenAPI shows."""
+    """Return the JSON of an approval. A test checks that it fits the model in the OpenAPI description."""
     return encode(members_of(decision))
 
 
@@ -255,13 +260,13 @@ def members_of(decision: Decision) -> dict[str, Any]:
 
 
 def describe_bug(error: Exception) -> str:
-    """Return the class of an unexpected exception and where it came from; its message could hold a credential (I22)."""
+    """Return an exception's class and where it was raised, without its message, which could contain a credential (I22)."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return f"{type(error).__name__} at {' < '.join(f'{frame.name}:{frame.lineno}' for frame in reversed(frames))}"
 
 
 def request_id_of(headers: Headers) -> str:
-    """Return the caller's ``X-Request-Id`` if it is one plain token, else a new one."""
+    """Return the caller's ``X-Request-Id`` if it is 1 to 128 characters of ``A-Za-z0-9._-``, else a new id."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode("ascii")
@@ -273,9 +278,10 @@ def _with_header(answer: Answer, name: bytes, value: bytes) -> Answer:
 
 
 def _require_readable(headers: Headers) -> None:
-    """Refuse another media type, any content coding (a small body must not unfold into a large one), and a large body (I20).
+    """Reject a media type other than JSON, any content coding, and a body that is too large (I20).
 
-    One look at the headers for all three: it is taken on each call.
+    With a content coding, a small body could decompress into a large one. One loop over the headers does all three checks,
+    because this runs for each call.
     """
     is_json, too_large, coded, types = False, False, False, 0
     for name, value in headers:
@@ -295,8 +301,8 @@ def _require_readable(headers: Headers) -> None:
 
 
 async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
-    """Read a body that did not come at once, from its first message on, up to its bound in bytes and in time."""
-    # No clock is set here: where a body is late, the protocol has ``receive`` come back with nothing.
+    """Read a body that arrives in several messages, up to its limits in bytes and in time. ``message`` is the first one."""
+    # This needs no timer: if a body is late, the protocol makes ``receive`` return without data.
     body: bytes = b""
     while True:
         if message["type"] == "http.disconnect":

@@ -1,6 +1,7 @@
-"""Answer a caller without an accepted token before reading the body of its call.
+"""Answer 401 to a caller without an accepted token, before reading the body of its call.
 
-Such an answer is not a decision about a proxy. It is counted and logged separately, and the number of log lines is bounded.
+Such an answer is not a decision about a proxy. The service counts and logs these answers separately, with a bounded number
+of log lines.
 """
 
 import time

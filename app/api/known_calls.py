@@ -15,12 +15,12 @@ from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.decision.authenticator import KnownTexts
 
-# About 700 bytes each, if the proxies of a service assert the same: 14 MB when full.
+# If the proxies of a Kuma service assert equal tags and labels, a call takes about 700 bytes, so a full cache takes 14 MB.
 MAX_CALLS: Final = 20_000
-# Different tags and labels that calls share.
+# The number of different maps of tags and labels. Cached calls share them.
 MAX_SHARED: Final = 4_096
-# The sum of the lengths of all texts of one assertion; a usual assertion has 200. The largest possible one takes 31 KB, and
-# the owner of one approved credential could fill 620 MB with such assertions. A cached one takes at most 8 KB.
+# The sum of the lengths of all texts of one assertion; usually about 200. An assertion of the largest possible size takes
+# 31 KB, so the owner of one approved credential could fill 620 MB. With this limit a cached assertion takes at most 8 KB.
 MAX_KEPT_CHARACTERS: Final = 1024
 _KEY_BYTES: Final = 32
 
@@ -75,7 +75,7 @@ class KnownCalls:
         return credential, asserted
 
     def _share_maps(self, asserted: ProxyAssertion) -> ProxyAssertion:
-        """Replace tags and labels by the equal ones of another call: the proxies of a service assert the same."""
+        """Replace tags and labels by equal ones of another call, because the proxies of a Kuma service assert equal ones."""
         if len(self._shared) >= self._max_shared:
             self._shared.clear()
         tags, labels = asserted.tags, asserted.labels

@@ -1,8 +1,8 @@
-"""Render the metrics once for all scrapers that ask at the same time.
+"""Render the metrics once for all scrapers that wait at the same time.
 
-A rendering blocks the event loop for 4 ms. So the service renders once a second on average, and a few times at once after a
-pause. Each request waits for the next rendering: the page is never older than the request. That also limits the cost of a
-scraper that asks in a loop.
+A rendering blocks the event loop for 4 ms. So the service renders at most once a second on average. After a pause it may
+render a few times in quick succession. Each request waits for the next rendering, so a page is never older than its request.
+These rules also limit the cost of a scraper that sends requests in a loop.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 PAUSE_SECONDS: Final = 1.0
-# Renderings saved up in a pause: two Prometheus servers and a person need not wait for each other.
+# How many renderings may follow each other without a wait after a pause: two Prometheus servers and a person then do not
+# wait for each other.
 RENDERINGS_AT_ONCE: Final = 4
 # Further scrapers get 503. A page is about 60 KB.
 MAX_SCRAPES: Final = 64
@@ -21,11 +22,11 @@ Page = bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScrapeLimits:
-    """How often the page is rendered, and for how many.
+    """How often the page is rendered, and how many scrapers may wait for it.
 
     Attributes:
-        pause_seconds: between two renderings, on average.
-        max_scrapes: scrapers that may wait at once.
+        pause_seconds: the average time between two renderings, at least.
+        max_scrapes: the number of scrapers that may wait at the same time.
     """
 
     pause_seconds: float = PAUSE_SECONDS
@@ -43,10 +44,10 @@ class MetricsPage:
         self._limits = limits
         self._waiting: list[asyncio.Future[Page]] = []
         self._scrapes = 0
-        self._due = 0.0  # the time of the next rendering if none were saved up (generic cell rate algorithm)
+        self._due = 0.0  # the time of the next rendering if no burst is left (generic cell rate algorithm)
 
     async def read(self) -> Page | None:
-        """Return the next rendering, after a second at the latest; None if too many scrapers already wait."""
+        """Return the next rendering, within one second; None if too many scrapers already wait."""
         if self._scrapes >= self._limits.max_scrapes:
             return None
         loop = asyncio.get_running_loop()

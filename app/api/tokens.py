@@ -24,7 +24,7 @@ EXT_AUTHZ_PREFIX: Final = "/v1/ext-authz/"
 
 
 def is_ext_authz(path: str) -> bool:
-    """Whether a path is Envoy's: the path of the call in question follows this prefix."""
+    """Whether a path is one that Envoy's ext_authz calls: the prefix, and then the path of the request to be checked."""
     return path.startswith(EXT_AUTHZ_PREFIX)
 
 
@@ -40,10 +40,10 @@ class TokenWay:
         return await self._endpoint.read(headers, receive)
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
-        """Answer with the token and the identity that it was issued for; ``expiresAt`` is the token's end.
+        """Answer with the token and the identity that it was issued for; ``expiresAt`` is when the token expires.
 
         Raises:
-            RequestError: ``malformed_request``: the token needs a name, and the call has none.
+            RequestError: ``malformed_request``: the token must contain a name, and the call has no ``proxy.name``.
         """
         try:
             issued = await _issue(self._issuer, decision, asserted, trail)
@@ -62,7 +62,7 @@ class TokenWay:
 
 
 class ExtAuthzWay:
-    """Envoy's call. The credential is the ``authorization`` header of the stream in question, and the body is not used."""
+    """Envoy's call. The credential is the ``authorization`` header of the stream to be checked. The body is not used."""
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
@@ -80,7 +80,7 @@ class ExtAuthzWay:
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
-        """Answer with the ``authorization`` header that Envoy puts in the place of the stream's own."""
+        """Answer with an ``authorization`` header. Envoy replaces the stream's own header by it."""
         issued = await _issue(self._issuer, decision, asserted, trail)
         token = (b"authorization", issued.token.encode("ascii"))
         return Answer(
@@ -94,7 +94,7 @@ async def _issue(
     try:
         return await issuer.issue(decision, asserted, trail)
     except AuthError:
-        trail.granted = None  # the call was cancelled without an approval
+        trail.granted = None  # the call ends without an approval
         raise
 
 
@@ -107,7 +107,7 @@ class TokenEndpoints:
         self._ext_authz = ExtAuthzWay(endpoint, issuer)
 
     def answers(self, path: str) -> bool:
-        """Whether a path is one of the two paths."""
+        """Whether this application answers a path."""
         return path == TOKEN_PATH or is_ext_authz(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

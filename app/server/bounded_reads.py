@@ -1,7 +1,7 @@
-"""Reads of a connection, of at most 16 KiB each.
+"""Read at most 16 KiB of a connection at once.
 
-The event loop reads up to 256 KiB at once. So a client that sends requests ahead of their answers (pipelining) could make
-the service keep 256 KiB for each connection.
+By default the event loop reads up to 256 KiB at once. Then a client that sends further requests before the first answer
+(pipelining) could make the service keep 256 KiB for each connection.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ class BoundedReads(asyncio.BufferedProtocol):
         """Read for a protocol.
 
         Args:
-            protocol: of one connection.
+            protocol: the protocol of one connection.
             buffer: made by `new_buffer` for this event loop.
             connected: called once the connection is made, after the protocol's own ``connection_made``.
         """
@@ -35,36 +35,36 @@ class BoundedReads(asyncio.BufferedProtocol):
         self._buffer = buffer
 
     def get_buffer(self, _sizehint: int) -> memoryview:
-        """Return where the next read goes."""
+        """Return the buffer for the next read."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass the data on."""
+        """Pass the data on to the protocol."""
         self._data_received(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool | None:
-        """Hand it on."""
+        """Pass the event on to the protocol."""
         return self._protocol.eof_received()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Hand it on."""
+        """Pass the event on to the protocol, then call ``connected``."""
         self._protocol.connection_made(transport)
         connected, self._connected = self._connected, _done
-        # It refers to the task that accepted the connection: kept, that would take 900 bytes for each connection.
+        # ``connected`` refers to the task that accepted the connection. To keep it would take 900 bytes per connection.
         connected()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand it on."""
+        """Pass the event on to the protocol."""
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Hand it on."""
+        """Pass the event on to the protocol."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand it on."""
+        """Pass the event on to the protocol."""
         self._protocol.resume_writing()
 
 
 def _done() -> None:
-    """Take the place of what was called."""
+    """Replace a ``connected`` callback that was called."""

@@ -25,7 +25,7 @@ class Turn:
         return turn
 
     def add(self, writing: "JoinedWrites") -> None:
-        """Have the writes of a connection sent at the end of this turn."""
+        """Register a connection: its stored data is sent at the end of this turn."""
         if not self._writing:
             asyncio.get_running_loop().call_soon(self._end)
         self._writing.append(writing)

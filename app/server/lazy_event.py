@@ -1,4 +1,4 @@
-"""An event as asyncio's, without its queue of waiters, which takes 760 bytes even while nobody waits."""
+"""A replacement for `asyncio.Event`, whose queue of waiters takes 760 bytes even if no task waits."""
 
 import asyncio
 
@@ -6,14 +6,14 @@ import asyncio
 class LazyEvent:
     """Has the methods of `asyncio.Event` that uvicorn uses.
 
-    Each connection has one, and each request another one. Nearly all of them are set before anybody waits.
+    Each connection has one, and each request has one. Nearly all of them are set before any task waits.
     """
 
     __slots__ = ("_event", "_is_set")
 
     def __init__(self, *, is_set: bool = False) -> None:
         self._is_set = is_set
-        # Only while somebody waits.
+        # None while no task waits.
         self._event: asyncio.Event | None = None
 
     def is_set(self) -> bool:
@@ -21,7 +21,7 @@ class LazyEvent:
         return self._is_set
 
     def set(self) -> None:
-        """Wake up whoever waits."""
+        """Set the event, and wake all waiting tasks."""
         self._is_set = True
         event, self._event = self._event, None
         if event is not None:
@@ -32,7 +32,7 @@ class LazyEvent:
         self._is_set = False
 
     async def wait(self) -> bool:
-        """Wait until it is set."""
+        """Wait until the event is set."""
         if self._is_set:
             return True
         if self._event is None:

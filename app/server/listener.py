@@ -1,7 +1,7 @@
 """Accept connections: many at a time, up to a limit, with a short pause when accepting fails.
 
-The event loop's own server accepts one connection in each turn of the loop. Behind a flood of connections, a caller would
-wait for many turns, and each turn includes the work of all other connections.
+The event loop's own server accepts one connection in each turn of the loop. In a flood of new connections, a caller would
+wait for many turns, and in each turn the loop also does the work of all other connections.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from typing import Any, Final, Protocol
 
 from app.telemetry.audit import get_logger
 
-# A connection with an unfinished body takes up to 64 KiB for it and 15 KiB more: 650 MB if all connections do, 36 MB if all
-# are idle.
+# A connection whose body is incomplete takes up to 64 KiB for the body and 15 KiB for the rest. 8192 such connections take
+# 650 MB; 8192 idle connections take 36 MB.
 MAX_CONNECTIONS: Final = 8192
 # Accepting one connection takes about 100 us; a larger number would delay established connections.
 MAX_ACCEPTED_AT_ONCE: Final = 64
 # The pause in accepting after an error, or at the limit.
 PAUSE_SECONDS: Final = 0.1
-# A state that lasts is logged at most once in this time.
+# While a state lasts, it is logged at most once in this time.
 LOG_SECONDS: Final = 10.0
 
-# File descriptors that are not for callers: 384 connections to STS, 288 to STS hosts that do not answer, 64 to IAM, 1024 to
-# the listener for diagnostics, DNS, and the log.
+# File descriptors that are not for connections of callers: 384 connections to STS, 288 to STS hosts that do not answer, 64
+# to IAM, 1024 to the listener for diagnostics, and those for DNS and the log.
 MAX_RESERVED_FILES: Final = 2048
 MAX_OPEN_FILES: Final = 65_536
 
@@ -81,7 +81,8 @@ class Listener:
             find_idle: returns some idle connections, in the order to close them; called at most once per pause.
             most_beginning: how many connections may be in a handshake at the same time; a further one ends the oldest
                 handshake.
-            pause_seconds: in accepting, and between two looks for idle connections.
+            pause_seconds: how long accepting pauses after an error or at the limit, and the time between two calls of
+                ``find_idle``.
         """
         self._listening = listening
         self._begin = begin
@@ -131,11 +132,11 @@ class Listener:
         return True
 
     def _next_idle(self) -> Connection | None:
-        """Return an idle connection to close. Each pause allows only a few, because closing and accepting delays callers."""
+        """Return an idle connection to close, or None. Only a few are closed per pause, because that work delays callers."""
         if self._loop.time() >= self._find_idle_at:
             self._find_idle_at = self._loop.time() + self._pause_seconds
             self._idle = iter(self._find_idle())
-        # A call may have arrived on the connection since it was found, or the connection may be closed.
+        # Since `find_idle` returned the connection, a call may have arrived on it, or it may have been closed.
         return next((connection for connection in self._idle if connection.idleness is not None), None)
 
     def _accept(self) -> None:
@@ -183,7 +184,7 @@ class Listener:
         task.add_done_callback(self._begun)
 
     def stands(self, task: asyncio.Task[object] | None) -> None:
-        """Count an established connection as a handshake no longer, so that it is not counted twice.
+        """Stop counting a connection as a handshake, because it is established now and would be counted twice.
 
         Args:
             task: the task in which the connection began.

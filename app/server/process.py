@@ -34,16 +34,17 @@ KEEP_ALIVE_SECONDS: Final = 75
 NOTICE_SECONDS: Final = 0.5
 # A TLS handshake may take as long as the head of a request; asyncio's own limit is a minute.
 HANDSHAKE_SECONDS: Final = 10.0
-# A client with an idle connection may not notice that the connection ends: the process does not wait for its answer when it
-# stops.
+# How long to wait for the client's answer when a TLS connection is closed. The client of an idle connection may not answer
+# at all, and the process must not wait longer for it when it stops.
 TLS_END_SECONDS: Final = 2.0
-# A client that does not finish its handshake keeps its place for this time. At the limit, a new handshake ends the oldest
-# one.
+# The limit of handshakes in progress. A client that does not finish its handshake counts for `HANDSHAKE_SECONDS`. At the
+# limit, a new handshake ends the oldest one.
 MAX_HANDSHAKES: Final = 1024
 # With TLS, uvloop reads up to 256 KiB and keeps the encrypted bytes while the application reads nothing. So the service
 # sets a small receive buffer in the kernel (Linux doubles the value), and uvloop pauses at the same number of bytes.
 MAX_TLS_RECEIVE_BYTES: Final = 16 * 1024
-# Only probes and metrics. The file descriptors come from the reserved ones. 1024 idle connections take 5 MB.
+# The limit of connections to the listener for diagnostics, which serves only probes and metrics. Their file descriptors are
+# among the reserved ones (`app.server.listener`). 1024 idle connections take 5 MB.
 MAX_DIAGNOSTICS: Final = 1024
 MAX_DIAGNOSTICS_SHARE: Final = 0.25
 
@@ -75,8 +76,8 @@ class _Server(uvicorn.Server):
             self.server_state.connections,
             self._most,
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
-            # At most half of a small limit, so that clients that cannot finish a handshake leave places for others. Without
-            # TLS no handshake lasts.
+            # At most half of a small limit, so that clients that do not finish a handshake cannot use the whole limit.
+            # Without TLS there is no handshake to wait for.
             most_beginning=MAX_CONNECTIONS if self._tls is None else min(MAX_HANDSHAKES, max(1, self._most // 2)),
         )
         return listener
@@ -136,11 +137,11 @@ async def _serve(settings: Settings, sockets: Sockets) -> None:
 def _spare_long_collections() -> None:
     """Keep the garbage collector from delaying every caller.
 
-    By default the collector visits all live objects again and again. Under load one visit takes 90 to 150 ms, in which no
-    caller is answered. So objects from the start are excluded, and usually only young objects are visited. Reference
-    counting frees nearly everything anyway.
+    By default the collector visits all live objects again and again. Under load one such collection takes 90 to 150 ms, and
+    the service answers no caller in this time. So the collector ignores all objects that exist at the start, and usually
+    visits only young objects. Reference counting frees nearly everything anyway.
 
-    This costs memory: garbage in cycles stays until there are 50,000 objects, about 10 MB. Objects that were in use during
+    This costs memory: garbage in reference cycles stays until 50,000 new objects exist, about 10 MB. Objects that survive
     two collections are rarely visited again.
     """
     gc.collect()
@@ -186,7 +187,7 @@ def _handle_signals(servers: list[_Server], service: Service, grace_seconds: flo
 
 
 async def _drain(servers: list[_Server], service: Service, deadline: float) -> None:
-    """Refuse new calls and report that on ``/ready``, finish the calls in progress, then stop."""
+    """Refuse new calls and answer 503 on ``/ready``, finish the calls in progress, then stop."""
     await asyncio.sleep(NOTICE_SECONDS)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(deadline):

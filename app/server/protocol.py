@@ -1,10 +1,10 @@
-"""uvicorn's httptools protocol with bounds on a request's head (bytes, headers, time) and a clock for its body (I20).
+"""uvicorn's httptools protocol with limits on a request's head (bytes, headers, time) and a timer for its body (I20).
 
-llhttp itself bounds none of them, so that a client could feed headers for ever. A request that comes in one piece, as nearly
-all do, costs no clock for its body: whoever reads one is woken up from here when the rest does not come.
+llhttp itself limits none of them, so a client could send headers for ever. Nearly all requests arrive in one piece, and such
+a request needs no timer for its body. If the rest of a body does not arrive, the timer wakes the reader of the body.
 
-Each override has its reason and what it costs or saves in docs/decisions/0022-overrides-of-uvicorn.md.
-tests/test_private_interfaces.py names what these overrides take for granted of uvicorn.
+docs/decisions/0022-overrides-of-uvicorn.md says for each override why it exists and what it costs or saves.
+tests/test_private_interfaces.py checks the parts of uvicorn that these overrides depend on.
 """
 
 import asyncio
@@ -19,30 +19,31 @@ from app.server.lazy_event import LazyEvent
 
 MAX_HEAD_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 64
-# A body's bytes may come one by one, with six more for each: 384 KiB around the largest. A trailer is in it.
+# The bytes of a message after its head that are not its body. Chunk framing can add 6 bytes per body byte, 384 KiB for the
+# largest body. Trailers count too.
 MAX_AROUND_BODY_BYTES: Final = 512 * 1024
-# Requests of one connection that wait for the answer to an earlier one.
+# The number of requests of one connection that may wait for the answer to an earlier request.
 MAX_PIPELINED: Final = 16
 HEAD_TIMEOUT_SECONDS: Final = 10.0
-# Whoever reads looks at a clock of its own, which may have begun a moment later.
+# The reader of a body measures its own time, which may have started a moment after this timer.
 _WAKE_AGAIN_SECONDS: Final = 0.1  # no bound: when a reader is woken up, once the time for a body is over
 
 
 class _HeadTooLargeError(ValueError):
-    """Becomes httptools' callback error, which uvicorn answers with 400 and the end of the connection."""
+    """The head is too large. httptools turns this into its callback error, and uvicorn answers 400 and closes."""
 
 
 class _TooManyWaitError(ValueError):
-    """Likewise."""
+    """Too many requests wait on one connection. uvicorn answers as for `_HeadTooLargeError`."""
 
 
 class _Waiting(list[Any]):
-    """The requests that wait for an earlier one, in uvicorn's order. An empty deque, as uvicorn has, takes 760 bytes."""
+    """The requests that wait for an earlier one, in uvicorn's order. uvicorn's own empty deque would take 760 bytes."""
 
     __slots__ = ()
 
     def appendleft(self, request: object) -> None:
-        """Add the newest request. There are at most `MAX_PIPELINED`, so it takes no time to move the others."""
+        """Add the newest request. The list has at most `MAX_PIPELINED` items, so moving the other items takes no time."""
         self.insert(0, request)
 
 
@@ -61,10 +62,10 @@ class _Flow(FlowControl):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection whose request heads are bounded; `app.server.bounded_reads` bounds what is read at once."""
+    """One connection with limits on its request heads. `app.server.bounded_reads` limits the bytes of each read."""
 
-    # Python stores up to 30 attributes of an object compactly, and uvicorn has 28. If ours were among them, each connection
-    # would take 1.3 KB more.
+    # Python stores up to 30 attributes of an object compactly, and uvicorn's class has 28. Without these slots, the ten
+    # attributes of this class would exceed 30, and each connection would take 1.3 KB more.
     __slots__ = (
         "_around_bytes",
         "_body_bytes",
@@ -94,8 +95,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def idleness(self) -> tuple[int, float] | None:
         """The order in which idle connections are closed for new ones, lowest first; None while a call is being answered.
 
-        First come connections that have not sent a whole head, then those between two calls, then those that do not send
-        the rest of their body or do not read their answer; within each kind, those that have been in that state longest.
+        The first number is the kind of connection: 0 has not sent a complete head, 1 is between two calls, 2 does not send
+        the rest of its body or does not read its answer. The second number puts the longest idle connection of a kind first.
         """
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None:
@@ -112,66 +113,68 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the clock of the first head: a connection that says nothing is closed."""
+        """Start the timer for the first head: a connection on which no complete head arrives in time is closed."""
         super().connection_made(JoinedWrites(cast("asyncio.Transport", transport), Turn.of(self.loop)))
         self.flow = _Flow(self.transport, cast("_Waiting", self.pipeline))
         self._idle_since = self.loop.time()
         self._start_head_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks; uvicorn leaves its own running when a connection is reset, and with it all that it holds."""
+        """Stop the timers, including uvicorn's own: uvicorn does not stop its timer when a connection is reset."""
         self._stop_head_timer()
         self._stop_body_timer()
         super()._unset_keepalive_if_required()
         super().connection_lost(exc)
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None:
-            # A decision may wait for some seconds longer, and must not keep this connection in memory.
+            # The decision may still wait for some seconds, and must not keep this connection in memory.
             cycle.on_response = _do_nothing
 
     def data_received(self, data: bytes) -> None:
         """Process the data that arrived."""
         self._take(data)
-        # Any byte stops uvicorn's own clock, also one that begins no request: what nobody waits for has ours.
+        # uvicorn cancels its keep-alive timer on any byte, even if the byte starts no request. So a connection without a
+        # request in progress gets the timer of this class.
         cycle = cast("RequestResponseCycle | None", self.cycle)
         waiting = cycle is not None and not cycle.response_complete
         if waiting and self._body_timer is None and not self._in_head and self._has_more_body(cycle):
             self._body_timer = self.loop.call_later(call_bounds.BODY_TIMEOUT_SECONDS, self._wake_reader)
-        # A head that came at once, as nearly all do, needs no clock.
+        # Nearly all heads arrive in one piece and need no timer.
         if self._head_timer is None and (self._in_head or not waiting) and not self.transport.is_closing():
             self._start_head_timer()
 
     def _take(self, data: bytes) -> None:
-        """Feed the parser, and bound what it keeps: a head that is not whole yet, and what a body has around it."""
+        """Feed the parser, and limit the bytes that it keeps: an incomplete head, chunk sizes and trailers."""
         self._piece_bytes, self._body_bytes, self._ended = len(data), 0, False
         super().data_received(data)
         if self._in_head:
-            # A piece in which another message ended is not all head.
+            # If an earlier message ended in these data, not all of them belong to the head.
             self._head_bytes += 0 if self._ended else len(data)
             too_large = self._head_bytes > MAX_HEAD_BYTES
         else:
-            # Sizes of chunks, and a trailer, which the parser adds up although nobody reads it.
+            # Chunk sizes and trailers: the parser keeps trailers, although no code reads them.
             self._around_bytes += len(data) - self._body_bytes
             too_large = self._around_bytes > MAX_AROUND_BODY_BYTES
         if too_large and not self.transport.is_closing():
             self.send_400_response("The request is too large.")
 
     def on_body(self, body: bytes) -> None:
-        """Count what is body."""
+        """Count the bytes of the body."""
         self._body_bytes += len(body)
         HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
-        """Stop the body's clock."""
+        """Stop the timer for the body."""
         self._ended = True
         self._stop_body_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Begin the next request that waits, or the time for which the connection may be unused.
+        """Start the next waiting request, or start the keep-alive time if none waits.
 
-        As uvicorn does it, but for two things. It reads on when no request waits any more. And its clock, which uvicorn
-        makes at each answer and stops at each request, runs on and looks when the connection was used last.
+        This differs from uvicorn's method in two points. It resumes reading when no request waits any more. And it keeps one
+        keep-alive timer, which checks when the connection was last used. uvicorn makes a new timer for each answer, and
+        cancels it at each request.
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
@@ -187,10 +190,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._start_keep_alive(self.timeout_keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that was not used for its time; look again later at one that was."""
+        """Close the connection if it was unused for the keep-alive time, else restart the timer for the remaining time."""
         self.timeout_keep_alive_task = None
         if self._unused_since is None:
-            return  # the next answer starts the clock anew
+            return  # the next answer starts the timer again
         left = self._unused_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._start_keep_alive(left)
@@ -201,11 +204,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _unset_keepalive_if_required(self) -> None:
-        """Note that the connection is used: uvicorn calls this where something came."""
+        """Note that the connection is in use: uvicorn calls this when data arrive."""
         self._unused_since = None
 
     def on_message_begin(self) -> None:
-        """Start the count."""
+        """Start counting the bytes of the head."""
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = self._around_bytes = 0
@@ -219,10 +222,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise _HeadTooLargeError
 
     def on_headers_complete(self) -> None:
-        """Stop the clock, and refuse a head that came at once and is too large all the same."""
+        """Stop the timer, and reject a head that is too large, also if it arrived in one piece."""
         self._in_head = False
         self._stop_head_timer()
-        # Added up only where it can be too large: what came with its last part, a body perhaps, is counted in.
+        # The first sum may include a part of the body, which arrived together with the end of the head. Only if this sum is
+        # too large, the exact size is computed.
         if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES and self._size_of_head() > MAX_HEAD_BYTES:
             raise _HeadTooLargeError
         if len(self.pipeline) >= MAX_PIPELINED:
@@ -238,7 +242,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return cycle is not None and cycle.more_body and not cycle.response_complete
 
     def _wake_reader(self) -> None:
-        """Have ``receive`` come back with nothing, so that whoever waits for the body can look at the time."""
+        """Make ``receive`` return without data, so that the reader of the body can check its time limit."""
         self._body_timer = None
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and self._has_more_body(cycle):
@@ -260,4 +264,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 def _do_nothing() -> None:
-    """Take the place of what follows an answer, where there will be none."""
+    """Replace the callback after an answer, because a lost connection gets no answer."""

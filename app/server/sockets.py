@@ -1,4 +1,4 @@
-"""Open the sockets that the service listens on. They are opened first, so that a wrong address ends the start."""
+"""Open the sockets that the service listens on. This is the first step of the start, so a wrong address ends it early."""
 
 import contextlib
 import ipaddress
@@ -14,7 +14,7 @@ from app.server.listener import raise_open_files
 from app.settings.environment import Settings
 from app.telemetry.audit import configure_logging, get_logger
 
-# A restart of the control plane makes every proxy connect at once.
+# When the control plane restarts, all proxies connect again at the same time.
 BACKLOG: Final = 4096
 
 
@@ -37,7 +37,7 @@ class Sockets:
 
 @contextlib.contextmanager
 def listening(settings: Settings) -> Iterator[Sockets]:
-    """Start the log, log warnings, and listen. At the end the sockets are closed and removed.
+    """Start the log, log warnings about settings, and listen. On exit, close the sockets, and remove Unix socket files.
 
     Raises:
         ListenError: an address cannot be listened on.
