@@ -18,14 +18,14 @@ MIN_TOKEN_LENGTH: Final = 32
 MAX_TOKEN_LENGTH: Final = 512
 MAX_TOKENS: Final = 2
 
-# Visible ASCII without "#": a reader that takes "#" for a comment would cut such a token.
+# Visible ASCII without "#": a program that reads "#" as the start of a comment would shorten the token.
 _TOKEN: Final = re.compile(r"[!\"$-~]+", re.ASCII)
 # RFC 9110, section 11.4: the scheme is case-insensitive, one or more blanks follow.
 _BEARER: Final = re.compile(rb"bearer +([!-~]{1,512})", re.ASCII | re.IGNORECASE)
 
 _BARE: Final = re.compile(rb"([!-~]{1,512})", re.ASCII)
-# The header with a caller's token, for calls whose ``authorization`` is a proxy's. Envoy adds this header to its call to the
-# service, and never to the request that it passes on.
+# The header with the caller's token, for calls whose ``authorization`` header contains a proxy's credential. Envoy adds this
+# header to its call to the service, and never to the request that it passes on.
 OWN_HEADER: Final = b"x-kuma-aws-iam-caller-token"
 
 Fault = Literal["no token", "not one bearer token", "unknown token"]
@@ -64,7 +64,7 @@ class CallerTokenFile:
 
 
 class CallerTokenSource:
-    """The tokens of a file that is read again when it changes (`app.settings.watch`)."""
+    """The accepted tokens, from a file that is read again when it changes (`app.settings.watch`)."""
 
     def __init__(self, file: CallerTokenFile) -> None:
         self.path = file.path
@@ -84,8 +84,8 @@ class CallerTokenSource:
 
         Args:
             headers: the headers of the request, with lower-case names.
-            in_own_header: read the token only from `OWN_HEADER`, without a scheme: there ``authorization`` belongs to the
-                proxy.
+            in_own_header: read the token only from `OWN_HEADER`, without a scheme, because the ``authorization`` header of
+                such a request contains a proxy's credential.
         """
         header = OWN_HEADER if in_own_header else b"authorization"
         values = [value for name, value in headers if name == header]
@@ -109,7 +109,7 @@ def read_caller_token_file(text: str) -> CallerTokenFile:
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:
-    """Read the tokens themselves, for a client that sends one. The file may be a pipe, whoever owns it.
+    """Read the tokens themselves, for a client that sends one. The file may be a pipe, and any user may own it.
 
     Raises:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.

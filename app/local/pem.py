@@ -9,8 +9,8 @@ _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 def require_one_private_key(pem: bytes) -> None:
     """Reject a second private key: libraries read the first one and silently ignore the others.
 
-    An operator who appends a new key to the file would unknowingly keep using the old one. The library itself rejects a file
-    without any key.
+    Otherwise an operator who appends a new key to the file would keep using the old one without knowing it. The library
+    itself rejects a file without any key.
 
     Raises:
         ValueError: the file contains several private keys.

@@ -1,8 +1,9 @@
 """Write a file with a secret.
 
-It is replaced as a whole, is readable by its owner and at most one group, and has no final newline.
+The file is replaced as a whole. Only its owner and at most one group can read it. It has no final newline.
 
-A reader that has the old file open keeps it, and no reader sees half of a file. gRPC rejects a newline in metadata.
+A process that has the old file open can read that to its end, and no process reads half of a file. The file has no newline
+because the text becomes gRPC metadata, and gRPC rejects a newline there.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ OWNER_ALONE: Final = 0o600
 def write_secret_file(path: Path, text: str, *, mode: int = OWNER_ALONE, gid: int | None = None) -> None:
     """Write the text to the disk under another name in the same directory, then rename that file to the given name.
 
-    The new file has its group and its mode before it has its name. At no moment are its permissions wider.
+    The new file gets its group and its mode before its name, so at no moment can more users read it.
 
     Raises:
         OSError: the file cannot be written, given to the group, or renamed; the old file is unchanged.
@@ -43,8 +44,8 @@ def write_secret_file(path: Path, text: str, *, mode: int = OWNER_ALONE, gid: in
 
 def _sync_folder(folder: Path) -> None:
     """Write the directory entry to the disk too, if the file system supports that."""
-    # The file is already in its place. A directory that can be written but not read (mode 0300) must not make this a
-    # failure.
+    # The file is already in its place. So it is no failure if the directory cannot be opened, for example because it can be
+    # written but not read (mode 0300).
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,4 +1,4 @@
-"""TLS of the API's listener: the server's certificate, and the authorities that callers' certificates must come from.
+"""TLS of the API's listener: the server's certificate, and the authorities that must have issued callers' certificates.
 
 The files are read again when they change. Each handshake uses the current context; open connections keep theirs. A new
 context also has its own session cache, so a session that began under another client CA is not resumed.
@@ -103,8 +103,8 @@ class ServerTls:
 class _CurrentContext(ssl.SSLContext):
     """Passes every handshake to the current context. It has no certificate of its own, so it serves no connection itself.
 
-    An SNI callback could replace the context too, but too late: OpenSSL has then already searched for the session to resume,
-    and keeps the verify mode of the first context.
+    An SNI callback could also replace the context. But OpenSSL calls it too late: by then it has already searched for the
+    session to resume, and it keeps the verify mode of the first context.
     """
 
     current: ssl.SSLContext
@@ -124,8 +124,8 @@ def new_server_context(files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> s
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
-    # No tickets: their key would live as long as the context, and a session could outlive the certificate under which it
-    # began.
+    # No session tickets: their key would live as long as the context, so a client could resume a session after the
+    # certificate of that session has expired.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.sslobject_class = _accounting(on_unknown_caller)
@@ -198,7 +198,7 @@ def _name_of(error: Exception) -> str:
 
 def _accounting(on_unknown_caller: OnUnknownCaller) -> type[ssl.SSLObject]:
     class Handshake(ssl.SSLObject):
-        """Reports rejected callers: without it, nothing shows why a handshake failed."""
+        """Reports rejected callers. Without this class, no log line and no metric shows why a handshake failed."""
 
         def do_handshake(self) -> None:
             try:

@@ -1,7 +1,7 @@
 """Files of keys and caller tokens. Whoever can write to one of them can impersonate any proxy or caller.
 
-The checks apply to the opened file, after all symbolic links: Kubernetes and others mount secrets as links. Root and the
-service's own user may own it, since both can change the service anyway.
+The checks apply to the opened file, after all symbolic links, because Kubernetes and other systems mount secrets as links.
+Root or the service's own user may own the file, since both can change the service anyway.
 """
 
 import os
@@ -25,7 +25,7 @@ def read_trusted(path: Path) -> bytes:
 
 
 def read_trusted_lines(path: Path) -> list[str]:
-    """Read the lines of such a file, in UTF-8.
+    """Read the lines of a file with the checks of `read_trusted`. The file is in UTF-8.
 
     Raises:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.

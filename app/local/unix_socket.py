@@ -79,7 +79,8 @@ def open_unix_socket(
 ) -> tuple[socket.socket, Callable[[], None]]:
     """Listen on a path. Return the socket, and a function that removes its file.
 
-    Nobody can connect before `listen`. By then the file has its group and its mode. At no moment are its permissions wider.
+    No process can connect before `listen`. The file gets its group and its mode before that, and at no moment has it wider
+    permissions.
 
     Raises:
         SocketGroupError: the process may not give the socket to the group.
@@ -135,7 +136,7 @@ def _remover(path: Path) -> Callable[[], None]:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove the socket file of a process that has ended. Any other file stays, and then bind fails."""
+    """Remove the socket file of a process that has ended. Any other file is not removed, and then bind fails."""
     if not path.is_socket():
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:

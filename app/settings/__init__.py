@@ -1,1 +1,1 @@
-"""The environment and the files that it names. They are parsed once; files that may change are read again."""
+"""The environment variables, and the files that they name. The service parses each once, and reads changed files again."""

@@ -1,7 +1,8 @@
 """The list of authorized accounts, from the variable or from a file that is read again when it changes (I12).
 
-A file that becomes unreadable or invalid never widens access, and never empties the list at once. The last good list stays
-in force for a bounded time, with warnings in the log. After that every decision fails with ``accounts_unavailable``.
+If the file becomes unreadable or invalid, the last valid list stays in force for one hour, and the log has an error. After
+that hour every decision fails with ``accounts_unavailable``. So a broken file never allows more accounts, and never stops
+all proxies at once.
 """
 
 import time
@@ -18,7 +19,7 @@ from app.settings.watch import FileWatch
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 
-# A list that could not be read for an hour is not used any more.
+# If the file cannot be read for this time, one hour, its last list is not used any more.
 MAX_STALE_SECONDS: Final = 3600.0
 
 Check = Callable[[AbstractSet[str]], None]
@@ -46,10 +47,10 @@ class FileAccounts:
         """Start with the list that was read with the settings.
 
         Args:
-            file: the path, and its list at start.
+            file: the path of the file, and the list that it contained at the start.
             metrics: counts failed readings.
             check: raises ValueError for a list that does not fit the other settings.
-            timer: the clock for the age of the last good list.
+            timer: the clock for the age of the last valid list.
         """
         self._path = file.path
         self._accounts = file.accounts
@@ -57,7 +58,7 @@ class FileAccounts:
         self.watch = FileWatch("accounts", [file.path], self._load, metrics, timer)
 
     def current(self) -> AbstractSet[str]:
-        """Return the last good list.
+        """Return the last valid list.
 
         Raises:
             UpstreamError: ``accounts_unavailable``: the file has been invalid for an hour.

@@ -1,4 +1,4 @@
-"""The settings for which proxies may join, from which accounts, and how their roles are read."""
+"""The settings that say which proxies may join, from which accounts, and how the service reads their roles."""
 
 from collections.abc import Set as AbstractSet
 from typing import Annotated, Final, Literal

@@ -1,6 +1,6 @@
-"""The environment, read once at start. Only this module reads it; all other modules receive a `Settings`.
+"""Read the environment variables once, at the start. All other modules receive a `Settings`.
 
-All problems are reported together, each with its variable and its remedy. No setting turns authentication off.
+The service reports all problems together, each with its variable and its remedy. No setting turns authentication off.
 """
 
 import contextlib
@@ -84,9 +84,9 @@ class Settings(
             yield variable_of(type(self), name), shown(name, getattr(self, name)), name in self.model_fields_set
 
 
-# A rule yields the problems that involve several variables. It ends when it reads a field whose text is invalid: that field
-# has a problem of its own, and without its value the rule could mislead. ``model_fields_set`` tells a rule whether a
-# variable is set.
+# A rule yields the problems that involve several variables. When a rule reads a field whose text is invalid, the rule ends:
+# that field already has a problem of its own, and without its value the rule could report a wrong problem. A rule reads
+# ``model_fields_set`` to know whether a variable is set.
 Rule = Callable[[Settings], Iterator[Problem]]
 RULES: Final[tuple[Rule, ...]] = (*ADMISSION_RULES, *SERVING_RULES)
 
@@ -95,7 +95,7 @@ def load_settings() -> Settings:
     """Read the environment.
 
     Raises:
-        SettingsError: with all problems, one for each variable.
+        SettingsError: the environment is invalid; the error has all problems, one for each variable.
     """
     settings = Settings()
     given = [name for name, text in os.environ.items() if text]

@@ -1,4 +1,4 @@
-"""Parse variables: pydantic-settings parses each text once, and an invalid text does not stop the others."""
+"""Parse environment variables with pydantic-settings. After an invalid variable, the others are parsed too."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -13,8 +13,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# Other empty variables count as unset. Here, an empty list of forms must be an error: unset means that every form is
-# accepted.
+# All other empty variables count as unset. For this variable, unset means that every form is accepted, so an empty list must
+# be an error.
 _EMPTY_IS_INVALID: Final = "KMESH_AWSIAM_CREDENTIAL_FORMS"
 
 
@@ -30,7 +30,7 @@ class Problem:
 
 
 class InvalidFieldError(Exception):
-    """A field was read whose text is invalid, so it has no value."""
+    """A field without a value was read: the text of its variable is invalid."""
 
 
 def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = True) -> Any:  # noqa: A002 - pydantic's

@@ -46,7 +46,7 @@ def _tls_files_can_be_used(settings: "Settings") -> Iterator[Problem]:
 
 
 def _remote_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
-    """On an address that other hosts reach, callers must authenticate over TLS: an answer names roles."""
+    """If other hosts can reach the address, callers must authenticate over TLS, because an answer contains role names."""
     given = settings.model_fields_set
     if isinstance(settings.listen, UnixAddress) or settings.listen.is_loopback or "tls_client_ca_file" in given:
         return
@@ -88,7 +88,7 @@ def _listeners_differ(settings: "Settings") -> Iterator[Problem]:
 
 
 def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
-    """The store needs its address and its key; with one of them missing, entries would be unsealed or not stored."""
+    """Require both the store's address and its key: the service stores only sealed records, and needs both for that."""
     given = settings.model_fields_set
     if "store" in given and "store_key_file" not in given:
         yield Problem(

@@ -61,16 +61,16 @@ class UpstreamSettings(SettingsGroup):
 
     @property
     def own_sts_url(self) -> str | None:
-        """The URL that replaces the host that requests to STS are signed for; None for that host itself."""
+        """The URL to which requests to STS are sent; None if they are sent to the host that they are signed for."""
         return None if self.ignore_endpoint_urls else self.sts_endpoint_url or self.endpoint_url
 
     @property
     def own_iam_url(self) -> str | None:
-        """The URL that replaces IAM's own endpoint; None for that endpoint itself."""
+        """The URL to which requests to IAM are sent; None if they are sent to IAM's own endpoint."""
         return None if self.ignore_endpoint_urls else self.iam_endpoint_url or self.endpoint_url
 
     @property
     def upstreams_without_tls(self) -> tuple[Literal["sts", "iam"], ...]:
-        """The upstreams among STS and IAM that are reached without TLS, on loopback: nothing proves that they are AWS's."""
+        """Which of STS and IAM the service calls without TLS, on loopback. Nothing proves that AWS answers such calls."""
         urls: dict[Literal["sts", "iam"], str | None] = {"sts": self.own_sts_url, "iam": self.own_iam_url}
         return tuple(name for name, url in urls.items() if url is not None and url.startswith("http:"))

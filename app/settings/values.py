@@ -1,6 +1,6 @@
-"""Parse the values of variables, each once.
+"""The parsers of environment variables.
 
-A parser raises `ValueError`; its message is a sentence with the fault and the remedy.
+If a text is invalid, its parser raises `ValueError`. The message is a sentence with the fault and the remedy.
 """
 
 import re
@@ -85,7 +85,8 @@ def _matching(pattern: str, remedy: str) -> Callable[[str], str]:
     return parse
 
 
-# The value is a header value. SigV4 merges blanks, so "a  b" and "a b" would be equal: two blanks in a row are rejected.
+# The audience is the value of a signed header. SigV4 replaces several blanks by one, so "a  b" and "a b" would be the same
+# audience. Therefore two blanks in a row are rejected.
 parse_audience: Final = _matching(
     r"(?!.*  )[!-~](?:[ -~]{0,253}[!-~])?",
     "it must be 1 to 255 printable ASCII characters, without blanks at the ends or two in a row",
@@ -98,8 +99,8 @@ parse_role_name: Final = _matching(
     r"(?:[\w+=,.@-]{1,128}/){0,16}[\w+=,.@-]{1,64}",
     "it must be the name of an IAM role, with its path if it has one: kuma-reader or mesh/kuma-reader",
 )
-# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, without characters that look like a pattern.
-# Without the slash at the end, /mesh would also match /mesh-test/.
+# https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html, but without the wildcards * and ?. The slash at
+# the end is required, because /mesh would also match /mesh-test/.
 parse_role_path_prefix: Final = _matching(
     r"/(?:[!-)+->@-~]{1,510}/)?",
     "it must be the beginning of an IAM path, with a / at both ends and no pattern: /mesh/",
@@ -111,7 +112,7 @@ parse_external_id: Final = _matching(
 
 
 def parse_workers(text: str) -> int:
-    """Accept only 1, the last allowed number of processes for ``KMESH_AWSIAM_WORKERS``."""
+    """Accept only 1 as the number of processes (``KMESH_AWSIAM_WORKERS``): several processes are not supported any more."""
     if text.strip() != "1":
         raise ValueError(
             "several processes are not supported any more: unset it; if one core is not enough, run more replicas that "
@@ -121,7 +122,7 @@ def parse_workers(text: str) -> int:
 
 
 def parse_regions(text: str) -> frozenset[str]:
-    """Parse the comma-separated list of regions. A rule checks later whether they exist in botocore's data."""
+    """Parse the comma-separated list of regions. A rule checks later whether the partition has these regions."""
     regions = frozenset(entry for region in text.split(",") if (entry := region.strip()))
     if not regions:
         raise ValueError("it names no region; unset it to accept every region of the partition")

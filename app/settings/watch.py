@@ -1,6 +1,6 @@
 """Read files again when they change: certificates, keys, and caller tokens.
 
-If the new content is invalid, the previous content stays in force, and the log has a warning. No connection is dropped.
+If the new content is invalid, the previous content stays in force, and an error is logged. No connection is closed.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics, Reloadable
 
-# Polling works on every file system, and with every way of replacing a file.
+# The files are checked this often. Polling works on every file system, and with every way of replacing a file.
 INTERVAL_SECONDS: Final = 2.0
 # A file counts as invalid if no check has ended for this many seconds.
 SILENT_SECONDS: Final = 60.0
@@ -26,7 +26,7 @@ class FileWatch:
     """A set of files that are read together.
 
     Attributes:
-        what: the name of their content in metrics and logs.
+        what: what the files contain; its name in metrics and logs.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class FileWatch:
 
         Args:
             what: what the files contain.
-            paths: the files; symbolic links are followed. Or, where a file names others, a function that returns all of
-                them: newly named files are read once more at the next check.
+            paths: the files; symbolic links are followed. If a file names other files, this is a function that returns all
+                of them: after a reading, newly named files are read once more at the next check.
             load: reads the files and puts their content in force, or raises and changes nothing. It may run in another
                 thread.
             metrics: counts failed readings.
@@ -54,7 +54,7 @@ class FileWatch:
         self._paths = paths if callable(paths) else lambda: paths
         self._load = load
         self._metrics = metrics
-        # None: read the files at the first check, because they may have changed since the settings were read.
+        # None makes the first check read the files, because they may have changed since the settings were read.
         self._seen: tuple[_Stamp, ...] | None = None
         self._problem: str | None = None
         self._timer = timer
@@ -65,7 +65,7 @@ class FileWatch:
     def check(self, *, forced: bool = False) -> None:
         """Read the files if one has changed, or if the last reading failed. With ``forced``, read them in any case."""
         with self._lock:
-            # Taken before the files are read, so that a later change is detected by the next check.
+            # The stamps are taken before the files are read, so that the next check detects a change during the reading.
             stamps = tuple(_stamp(path) for path in self._paths())
             if stamps == self._seen and self._problem is None and not forced:
                 self._good_at = self._timer()
@@ -87,14 +87,15 @@ class FileWatch:
     def bad_for(self) -> float:
         """Return for how many seconds the files have been invalid; 0 if they are valid.
 
-        If a file system hangs, no check ends. Then the files count as invalid too.
+        If a file system hangs, no check ends. If no check has ended for `SILENT_SECONDS`, the files count as invalid too.
         """
         seconds = self._timer() - self._good_at
         return 0.0 if self._problem is None and seconds < SILENT_SECONDS else seconds
 
     def _failed(self, problem: str, *, forced: bool) -> None:
         self._metrics.reload_failed(self.what)
-        # The operator who sent SIGHUP expects a log line; without one, the files would seem to be in force.
+        # After a SIGHUP the fault is logged even if it was logged before. Otherwise the operator who sent the signal would
+        # believe that the new files are in force.
         if problem != self._problem or forced:
             get_logger().error(
                 "not reloaded",

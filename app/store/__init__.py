@@ -1,1 +1,1 @@
-"""The store that replicas share: its port, the implementation in Redis, sealed records, and waiting for other replicas."""
+"""The store that replicas share: its interface, its implementation with Redis, sealed records, and waits for replicas."""

@@ -1,8 +1,8 @@
 """A budget that replicas share: the generic cell rate algorithm (GCRA), as one script that runs inside the store.
 
-The store keeps one number: the time, by its own clock, when the budget is whole again. Anybody who can write to the store
-can set that number. So the script reads at most 32 bytes of it, ignores a time that is later than the script itself would
-set, and this module bounds the wait again.
+The store keeps one number: the time, by the store's clock, at which no turn will count against the budget any more. Anybody
+who can write to the store can set that number. So the script reads at most 32 bytes of it, and ignores a time that is later
+than the script itself would set. This module limits the wait once more.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from typing import Final
 MAX_WAIT_SECONDS: Final = 2.0
 _MICROSECONDS: Final = 1_000_000
 
-# ARGV: microseconds for each turn, microseconds for the burst, the longest wait in microseconds. If the wait would be
-# longer, nothing is stored, so the stored number stays within the range that the next call checks.
+# ARGV: the microseconds of one turn, the microseconds of the whole burst, the longest wait in microseconds. If the wait
+# would be longer, the script stores nothing. So the stored number stays within the range that the next call checks.
 SCRIPT: Final = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -27,7 +27,7 @@ whole = whole + interval
 redis.call('SET', KEYS[1], string.format('%.0f', whole), 'PX', math.ceil((whole - now) / 1000) + 1)
 return math.ceil(math.max(0, wait))
 """
-# The name by which the store knows the script. It is not secret, and proves nothing.
+# The store finds the script by this digest (EVALSHA). The digest is not secret, and proves nothing.
 SCRIPT_ID: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -36,7 +36,7 @@ def script_arguments(rate: float, burst: float) -> tuple[int, int, int]:
 
     Args:
         rate: turns a second.
-        burst: turns at once.
+        burst: how many turns may come at the same time.
 
     Raises:
         ValueError: the rate or the burst is out of range.

@@ -1,7 +1,8 @@
-"""The keys of the shared store: one or two secrets of a file, which every replica has.
+"""The keys of the shared store: one or two secrets in a file. Every replica has the same file.
 
-The file is UTF-8, one secret a line, with ``#`` comments: 32 random bytes in base64 or hex. The first secret seals and both
-open, so that one can replace the other while replicas run. No error and no ``repr`` contains a secret (I22).
+The file is UTF-8, one secret a line, with ``#`` comments. A secret is 32 random bytes in base64 or hex. The first secret
+seals records, and both secrets open them, so that operators can replace a secret while replicas run. No error and no
+``repr`` contains a secret (I22).
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from app.local.trusted_files import find_exposures, read_trusted_lines
 from app.store.sealing import SECRET_BYTES, SealingKey, derive_key
 
 MAX_STORE_KEYS: Final = 2
-# Random bytes contain repeated values, but few: 32 of them have fewer than 16 different values once in 10^16 times.
+# Fewer different values mean that the bytes are not random: 32 random bytes have fewer than 16 different values in one of
+# 10^16 cases.
 MIN_DIFFERENT_BYTES: Final = 16
 
 
@@ -34,7 +36,7 @@ class StoreKeyFile:
 
 
 class StoreKeySource:
-    """The keys of a file that is read again when it changes (`app.settings.watch`)."""
+    """The current keys, from a file that is read again when it changes (`app.settings.watch`)."""
 
     def __init__(self, file: StoreKeyFile) -> None:
         self.path = file.path
@@ -43,7 +45,7 @@ class StoreKeySource:
 
     @property
     def keys(self) -> tuple[SealingKey, ...]:
-        """One or two keys. The first one seals."""
+        """One or two keys. The first one seals records."""
         return self._keys
 
     def load(self) -> None:

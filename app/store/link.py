@@ -1,7 +1,8 @@
-"""One connection to the store. It is made and kept open in the background: no decision ever waits for a connection.
+"""One connection to the store, which a background task opens and keeps open: no decision ever waits for a connection.
 
-Commands of the same moment are sent together. A connection without an answer in time is closed. No command is sent until
-there is a new connection. So a store that hangs delays the current decisions by a tenth of a second, and no others.
+Commands that are queued at the same moment are sent together. If the store does not answer in time, the connection is
+closed, and no command is sent until a new connection is open. So a store that hangs delays only the decisions that wait for
+it at that moment, by a tenth of a second.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from app.store.redis_connection import Answer, Command, exchange, explain, log_i
 from app.telemetry.audit import get_logger
 
 CONNECT_SECONDS: Final = 2.0
-# As many commands as decisions at once, each with several writes.
+# The most queued commands, and the most commands that are sent together.
 MAX_WAITING: Final = 8192
 MAX_TOGETHER: Final = 512
-# After this time without commands the link sends one itself: it checks the connection, and keeps middleboxes from dropping
-# it.
+# After this time without commands the link sends a PING. It checks the connection, and keeps network devices on the path
+# from dropping the connection.
 IDLE_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.25
 # The number of failures in a row after which a line is logged.
@@ -34,13 +35,13 @@ _STORE: Final = "store"
 
 
 class NoReply(Enum):
-    """The reason that there is no reply."""
+    """Why a command has no reply."""
 
     SKIPPED = "it was not asked"
     FAILED = "it was asked, and did not answer"
 
 
-# A reply of the store, which can be the error of a command, or the reason that there is none.
+# A reply of the store, which can be the error of a command; or the reason why there is no reply.
 Reply = Answer | NoReply
 _Batch = list[tuple[Command, asyncio.Future[Reply]]]
 
@@ -84,7 +85,7 @@ class StoreLink:
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     def ask(self, *command: str | bytes | int) -> asyncio.Future[Reply]:
-        """Queue a command. The future's result is the reply, or the reason that there is none; it never raises."""
+        """Queue a command. The future's result is the reply, or the reason why there is none; the future never raises."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self._up.is_set() and len(self._waiting) < MAX_WAITING:
             self._waiting.append((command, future))
@@ -106,7 +107,7 @@ class StoreLink:
         """Send commands until the connection fails."""
         try:
             await within(CONNECT_SECONDS, log_in(connection))
-            if not self._failures:  # a successful log-in is not enough: commands have to be answered first
+            if not self._failures:  # after a failure, the log-in alone is no success: a command must be answered
                 self._answered()
             self._up.set()
             while True:
@@ -129,9 +130,9 @@ class StoreLink:
             _settle([future], reply)
 
     async def _next_batch(self) -> _Batch:
-        """Wait for a command, and take all commands that are queued by then.
+        """Wait for a command, and take all commands that are queued by then, up to `MAX_TOGETHER`.
 
-        After a pause without commands, send one for the check.
+        After `IDLE_SECONDS` without commands, return a PING, which checks the connection.
         """
         batch: _Batch = []
         while not batch:
@@ -156,7 +157,7 @@ class StoreLink:
             self._is_good = True
 
     def _failed(self, error: Exception) -> None:
-        """Count a failure. A single failure is not logged: a store that is slow now and then would fill the log."""
+        """Count a failure. A single failure is not logged, because a store that is sometimes slow would fill the log."""
         self._breaker.failed(_STORE)
         self._failures += 1
         if self._failures == _LINE_AT:

@@ -1,7 +1,7 @@
-"""The store that replicas share, as the caches use it. It may have newer answers than they do, and may fail at any moment.
+"""The interface of the store that replicas share. The caches use it, because the store may have newer answers than they do.
 
-It contains AWS's answers, and no decisions. No method raises an error of the store, and each returns within a bounded time.
-Without a store, or without its answer, each replica works alone.
+The store contains AWS's answers, but no decisions. It may fail at any moment: no method raises an error of the store, and
+each method returns within a bounded time. Without a store, or if the store does not answer, each replica works alone.
 """
 
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Store(Protocol):
 
         Args:
             kind: the kind of the record.
-            key: all inputs of the answer, or a collision-free digest of them; equal on every replica. The store gets only a
-                keyed hash of the key.
+            key: all inputs of the answer, or a collision-free digest of them; equal on every replica. Only a keyed hash of
+                the key is sent to the store.
         """
 
     def put(self, kind: Kind, key: bytes, payload: bytes, seconds: float) -> None:
@@ -47,12 +47,15 @@ class Store(Protocol):
         """Announce that this replica is about to ask AWS for a record.
 
         Returns:
-            False if another replica announced this at most ``seconds`` ago. True otherwise, and if the store does not
-            answer.
+            False if another replica announced a call for this record at most ``seconds`` ago. True otherwise, and if the
+            store does not answer.
         """
 
     def release(self, kind: Kind, key: bytes) -> None:
-        """Withdraw a claim, without waiting for the store. Records that were stored before are there by then."""
+        """Withdraw the announcement of `claim`, without waiting for the store.
+
+        The store withdraws it only after it has stored all records that this replica sent before.
+        """
 
     async def take(self, budget: str, rate: float, burst: float) -> float:
         """Take a turn in a budget that all replicas share.
@@ -60,11 +63,11 @@ class Store(Protocol):
         Args:
             budget: the name of the budget.
             rate: turns a second, over zero; equal on every replica.
-            burst: turns that may come at once, one at least.
+            burst: how many turns may come at the same time, at least one.
 
         Returns:
-            Seconds to wait before the turn, at most `app.store.budget.MAX_WAIT_SECONDS`, and zero if the store does not
-            answer. The wait only adds to the caller's own rate limit. The maximum means that no turn was taken.
+            Seconds to wait before the turn, at most `app.store.budget.MAX_WAIT_SECONDS`. The maximum means that no turn was
+            taken. Zero if the store does not answer. The caller's own rate limit applies in addition.
         """
 
 
@@ -75,8 +78,9 @@ class StoreOptions:
     Attributes:
         address: the address of Redis or Valkey.
         ca_file: certificates to trust for the store instead of certifi's.
-        max_role_seconds: the longest life of a role's record: the larger of the two settings for roles.
-        answer_seconds: how many seconds an answer may take; a decision waits for that time.
+        max_role_seconds: the longest lifetime of a role's record: the larger of ``KMESH_AWSIAM_ROLE_TTL`` and
+            ``KMESH_AWSIAM_ROLE_MAX_STALE``.
+        answer_seconds: how many seconds an answer may take; a decision waits at most for this time.
     """
 
     address: StoreAddress

@@ -15,7 +15,7 @@ from app.store.url import StoreAddress
 MAX_TEXT: Final = 200
 
 Command = tuple[str | bytes | int, ...]
-# The types that redis-py returns for a reply. An error in a reply concerns only its command.
+# The types that redis-py returns for a reply. A `ResponseError` is the error of one command; the connection still works.
 Answer = bytes | int | list[Any] | ResponseError | None
 
 
@@ -33,8 +33,8 @@ def connection_factory(address: StoreAddress, ca_file: str | None) -> Callable[[
         # `app.store.link` bounds all waiting. A failed connection is replaced, not repaired.
         "socket_timeout": None,
         "socket_connect_timeout": None,
-        # RESP2, without the name and version of the library: nothing is negotiated, and the user needs no permission for
-        # that.
+        # RESP2, and without sending the name and version of the library: then redis-py sends neither HELLO nor CLIENT
+        # SETINFO, and the user of the store needs no permission for them.
         "protocol": 2,
         "driver_info": None,
     }
@@ -54,7 +54,7 @@ def _tls_connection(context: ssl.SSLContext, options: dict[str, Any]) -> Abstrac
 
 
 async def log_in(connection: AbstractConnection) -> None:
-    """Connect, log in, and check that commands are answered.
+    """Connect, log in, and check that the store answers a command.
 
     Raises:
         Exception: any kind of exception, since the server may send anything.
@@ -84,7 +84,7 @@ async def _read(connection: AbstractConnection) -> Answer:
 
 
 def explain(error: BaseException) -> str:
-    """Describe a fault in words of the client or of the system. From the server, only the error code is used."""
+    """Describe a fault in words of the client or the operating system. Of the server's text, only the error code is used."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     for each in (error, error.__cause__):  # on a Unix socket, redis-py wraps the error of a refused log-in

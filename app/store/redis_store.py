@@ -38,7 +38,7 @@ START_SECONDS: Final = 1.0
 MAX_RECORD_BYTES: Final = 32 * 1024
 LOG_SECONDS: Final = 10.0
 _PREFIX: Final = "kuma-aws-iam:"
-# For a look-up under two keys: the result to count is the first of these that occurred.
+# A look-up under two keys has two results. The metric counts only the one that comes first in this list.
 _BY_WEIGHT: Final[tuple[StoreResult, ...]] = ("hit", "rejected", "failed", "skipped", "miss")
 
 
@@ -77,9 +77,9 @@ class RedisStore:
         await self._link.aclose()
 
     async def get(self, kind: Kind, key: bytes) -> Opened | None:
-        """See `Store`. If records exist under both keys, as during a replacement of keys, the later one counts."""
+        """See `Store`. During a replacement of keys, records may exist under both keys. Then the later one is returned."""
         keys = self._keys.keys
-        # One byte more than the limit, so that a longer record is detected. The store sends no more of it.
+        # GETRANGE includes its end, so this asks for one byte more than the limit. That is enough to detect a longer record.
         asked = [self._link.ask("GETRANGE", _name(each, kind, key), 0, MAX_RECORD_BYTES) for each in keys]
         found: list[Opened] = []
         results: set[StoreResult] = set()
@@ -133,7 +133,8 @@ class RedisStore:
         self._send("delete", "DEL", self._claim_name(kind, key))
 
     def _claim_name(self, kind: Kind, key: bytes) -> str:
-        # During a replacement of keys all replicas have both keys, in any order. They agree on the lesser name.
+        # During a replacement of keys all replicas have both keys, but perhaps in a different order. So all of them use the
+        # name that sorts first.
         return min(_name(each, f"claim of {kind}", key) for each in self._keys.keys)
 
     async def take(self, budget: str, rate: float, burst: float) -> float:
@@ -170,7 +171,11 @@ class RedisStore:
         return _failure_of(reply)
 
     def _reject(self, kind: Kind, fault: Fault) -> StoreResult:
-        """Distinguish a record that has just expired by one of two clocks from one that no replica of this service wrote."""
+        """Return the result for a rejected record.
+
+        A record that has just expired by this host's clock is an ordinary miss. Every other fault is logged: no replica with
+        these settings and a correct clock writes such a record.
+        """
         if fault is Fault.EXPIRED:
             return "miss"
         self._rejections.note(kind, fault)
@@ -178,7 +183,7 @@ class RedisStore:
 
 
 class _Rejections:
-    """Logs at most one rejected record in a few seconds: if other parties write to the store, there can be many."""
+    """Logs at most one rejected record in `LOG_SECONDS`, because another party could write many bad records."""
 
     def __init__(self, timer: Timer) -> None:
         self._timer = timer
@@ -211,7 +216,7 @@ def _end_of(reply: Reply) -> StoreResult:
 
 
 def _failure_of(reply: Reply) -> StoreResult:
-    """Return the name of the fault if a reply does not fit its command; None if it fits."""
+    """Return the result for a reply that does not fit its command."""
     if reply is NoReply.SKIPPED:
         return "skipped"
     return "failed" if isinstance(reply, NoReply | ResponseError) else "rejected"
@@ -221,9 +226,10 @@ def _failure_of(reply: Reply) -> StoreResult:
 async def open_store(
     options: StoreOptions, keys: StoreKeySource, metrics: Metrics, clock: Clock
 ) -> AsyncIterator[Store]:
-    """Connect inside the running event loop, and wait a short time for that: the first decisions profit most.
+    """Connect inside the running event loop, and wait for the connection for at most `START_SECONDS`.
 
-    If the store does not answer, the function returns anyway, and the attempts continue.
+    With a connection, the first decisions of a new replica can use the answers in the store. If the store does not answer,
+    the service starts anyway, and the attempts to connect continue.
     """
     store = RedisStore(options, keys, metrics, clock)
     await store.start()

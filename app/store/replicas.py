@@ -1,10 +1,10 @@
-"""What replicas share for one kind of call: answers, claims, and a budget.
+"""What replicas share for one kind of call to AWS: answers, claims, and a budget.
 
-A replica claims a call when its turn comes, so that the others wait for its answer instead of making the call as well. A
-claim guarantees nothing: anybody who can write to the store can make one, and a replica can end before its call. The same is
-true for the shared budget. So each call waits for both together at most for its patience, and takes no place in a
-concurrency limit meanwhile. A request to the store counts at most with the time limit of the store: any further delay comes
-from this process.
+Before a replica makes a call, it claims the call in the store. Then the other replicas wait for its answer instead of making
+the same call. A claim guarantees nothing: anybody who can write to the store can make one, and a replica can end before its
+call. The shared budget guarantees nothing either. So the time that one call waits for claims and for the budget is limited:
+its patience. While it waits, the call takes no place in a concurrency limit. Each request to the store counts with at most
+the store's time limit, because any further delay comes from this process.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from app.store.sealing import Kind, Opened
 CLAIM_SECONDS: Final = 10.0
 # STS answers within 20 to 100 ms.
 STS_PATIENCE_SECONDS: Final = 0.5
-# IAM's quota is a sixtieth of that of STS, so a longer wait for another replica's answer is worthwhile.
+# IAM allows about a sixtieth of the calls that STS allows. So it is worth waiting longer for another replica's answer.
 IAM_PATIENCE_SECONDS: Final = 1.5
-# How long a shared budget is not used after it used up the patience of a call.
+# For this time a shared budget is ignored, after a wait for it used up the patience of a call.
 DISBELIEVED_SECONDS: Final = 30.0
 # The first pause between two look-ups. Each pause is twice as long as the previous one, up to a maximum.
 _FIRST_PAUSE_SECONDS: Final = 0.02  # no bound: how often a waiting replica looks at first
@@ -43,7 +43,7 @@ class ComeAgain(NamedTuple):
 
 
 class ReplicaWait:
-    """The time that one call has spent waiting for replicas.
+    """How long one call may still wait for other replicas.
 
     Attributes:
         left: seconds that the call may still wait.
@@ -68,7 +68,7 @@ class Replicas(Generic[_Answer]):
         Args:
             store: the store with the replicas' answers.
             kind: the kind of the answers.
-            patience: seconds that one call waits for replicas at most, the time that the store takes included.
+            patience: the most seconds that one call waits for replicas, including the time that the store takes.
         """
         self._store = store
         self._kind: Kind = kind
@@ -87,14 +87,14 @@ class Replicas(Generic[_Answer]):
         clock = asyncio.get_running_loop().time
         began = clock()
         wait.is_claimed = wait.is_claimed or await self._store.claim(self._kind, key, CLAIM_SECONDS)
-        # The store is read after the claim: the replica with the previous claim stores its answer before it releases the
-        # claim.
+        # The claim comes first and the look-up second, because a replica stores its answer before it releases its claim. So
+        # if another replica had claimed the call and has released it, this look-up finds the answer.
         answer = await self.look(key, read)
         took = min(clock() - began, 2 * ANSWER_SECONDS)
         wait.left -= took
         if answer is not None:
             return Found(answer)
-        # The next look-up takes about as long as this one, and has to end in time.
+        # The next look-up takes about as long as this one, and must end before the patience is used up.
         if wait.is_claimed or wait.left <= took:
             return None
         again = ComeAgain(min(wait.pause, wait.left))
@@ -123,7 +123,10 @@ class Replicas(Generic[_Answer]):
         return seconds
 
     def share(self, key: bytes, payload: bytes, seconds: float, wait: ReplicaWait) -> None:
-        """Store an answer for the other replicas. The claim stays until it expires, because they find the answer first."""
+        """Store an answer for the other replicas.
+
+        The claim stays until it expires. It delays no replica, because each finds the answer.
+        """
         self._store.put(self._kind, key, payload, seconds)
         wait.is_claimed = False
 

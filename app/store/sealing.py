@@ -1,4 +1,4 @@
-"""Seal records for a store that others may read and write: they can neither read, make, swap nor revive a record.
+"""Seal records for an untrusted store: who can read and write the store can neither read, make, swap nor revive a record.
 
 A record is encrypted and authenticated with AES-256-GCM-SIV (RFC 8452), bound to this format, its kind, its whole cache key
 and the key that sealed it. The record contains its times of writing and expiry. So an attacker who controls the store can
@@ -9,7 +9,7 @@ repeated nonce breaks the authentication, and a key is limited to 2^32 records. 
 whether two records of one key are equal.
 
 The functions are pure: time and nonce are parameters. They are not in `app.core` because they need the library
-`cryptography`. It takes 7 MB, and a service without a store does not load it.
+`cryptography`, which takes 7 MB. A service without a store does not load it.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ class SealingKey:
 
     Attributes:
         key_id: the identifier of the secret; records contain it, and it reveals nothing about the secret.
-        aead: the cipher that seals and opens.
+        aead: the cipher that seals and opens records.
         name_key: the key for the names of records.
     """
 
@@ -118,7 +118,7 @@ def derive_key(secret: bytes) -> SealingKey:
     """Derive the keys from one secret of `SECRET_BYTES` random bytes (HKDF, RFC 5869).
 
     Raises:
-        UnsupportedAlgorithm: the OpenSSL under `cryptography` is older than 3.2. The one in its wheels is not.
+        UnsupportedAlgorithm: `cryptography` uses an OpenSSL older than 3.2. The wheels of `cryptography` have a newer one.
     """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV  # noqa: PLC0415 - see above
 
@@ -137,7 +137,7 @@ def seal(
     Args:
         key: the key that currently seals.
         kind: the kind of the record.
-        cache_key: the whole key; the seal authenticates it, and the record does not contain it.
+        cache_key: the whole cache key; the seal authenticates it, and the record does not contain it.
         payload: the content of the record.
         written_at: the current time, in seconds since the epoch.
         expires_at: the expiry; rounded down, so that the record never lives longer.

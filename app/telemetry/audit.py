@@ -1,8 +1,8 @@
 """Logs: one audit line for each decision, and events for everything else, in JSON or in a format for people.
 
-A line never contains a credential, a token or a signature (I22): it is made from a `DecisionRecord`, whose types contain
-none. What the proxy asserts is client text, so it is shortened, and JSON escapes it (I23). docs/reference/audit-log.md lists
-the fields.
+An audit line never contains a credential, a token or a signature (I22): it is made from a `DecisionRecord`, which has no
+field for them. What the proxy asserts is text from a client, so the line contains at most 256 characters of each text, and
+JSON escapes them (I23). docs/reference/audit-log.md lists the fields.
 """
 
 import logging
@@ -27,7 +27,7 @@ Level = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "human"]
 
 DECISION: Final = "decision"
-# Kuma's names have at most 253 characters. Longer texts are cut, so that a client cannot flood the log.
+# Kuma's names have at most 253 characters. A longer text is shortened, so that a client cannot flood the log.
 MAX_TEXT: Final = 256
 MAX_SERVICES: Final = 16
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
@@ -68,15 +68,15 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
     )
     logging.basicConfig(level=max(number, logging.INFO), handlers=[handler], force=True)
     for name in ("botocore", "boto3", "urllib3", "asyncio"):
-        # Debug lines of the SDK contain credentials and signed URLs (I22), and asyncio's do not help an operator. These
-        # libraries log from warnings up, whatever the level.
+        # Debug lines of the SDK contain credentials and signed URLs (I22), and asyncio's debug lines do not help an
+        # operator. So these libraries log only warnings and errors, whatever level is set.
         logging.getLogger(name).setLevel(logging.WARNING)
     # botocore logs a traceback when it cannot renew credentials; `app.aws.own_credentials` logs one line instead.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
 
 
 class _PatientOutput:
-    """Standard output that may have lost its reader: a log collector that ends must not end a decision or stop the service.
+    """Standard output, without exceptions: if the log collector has ended, decisions and the service must go on.
 
     Attributes:
         failures: the number of failed writes; `write_decision` reports them to its caller.
@@ -110,9 +110,9 @@ class _PatientOutput:
 
 @dataclass(frozen=True, slots=True)
 class _DecisionLines:
-    """The fast path of an audit line: the same bytes as from structlog, in a third of the time.
+    """The fast path of an audit line: it writes the same bytes as structlog, in a third of the time.
 
-    It is not used while structlog has another configuration, for example that of ``capture_logs``.
+    The fast path is not used while structlog has another configuration, for example that of ``capture_logs``.
     """
 
     processors: list[Processor]
@@ -124,7 +124,7 @@ class _DecisionLines:
 
 
 class _Bound:
-    """The configured logger; binding a new one for each line would cost as much as the line."""
+    """The bound logger, which is kept: binding a new logger for each line would take as long as writing the line."""
 
     processors: Iterable[Processor] | None = None
     logger: FilteringBoundLogger
@@ -151,7 +151,7 @@ def write_decision(trail: DecisionRecord, error: AuthError | None, seconds: floa
 
 
 def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: float) -> dict[str, Any]:
-    """Return the fields of the audit line. Each field is always present; it is null if it does not apply."""
+    """Return the fields of the audit line. Every field is always present; a field that does not apply is null."""
     return {
         "outcome": outcome_of(None if error is None else error.reason),
         "reason": None if error is None else error.reason.value,

@@ -1,6 +1,6 @@
-"""Every metric and every label, declared once. Label values come from closed sets (invariant I23).
+"""Declare every metric and every label, once. Label values come from closed sets (I23).
 
-The page docs/reference/metrics.md is compared with this module by a test.
+A test compares this module with the page docs/reference/metrics.md.
 """
 
 import platform
@@ -49,15 +49,15 @@ STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
 
 # A cache hit takes 0.1 ms, a call to STS tens of milliseconds, the longest decision 10 s.
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# Signing time minus the service's time, in seconds: positive if the signer's clock is ahead. A signature expires after 15
-# minutes.
+# The buckets of the clock skew: the signing time minus the service's time, in seconds. The skew is positive if the signer's
+# clock is ahead. A signature expires after 15 minutes.
 _SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
 
 
 def outcome_of(reason: Reason | None) -> str:
-    """Return ``allowed``, ``denied`` or ``error`` for a reason; None stands for no reason.
+    """Return ``allowed``, ``denied`` or ``error`` for the reason of an answer. An approval has the reason None.
 
-    ``error`` means that nothing was decided.
+    ``error`` means that there was no decision.
     """
     if reason is None:
         return "allowed"
@@ -171,8 +171,8 @@ class Metrics:
             registry=registry,
         )
         build.labels(__version__, platform.python_version()).set(1)
-        # A series that exists from the start can be used in alerts: for a series that appears with its first fault, rate()
-        # returns 0.
+        # These series exist from the start. If a series appeared only with its first fault, rate() would return 0 for that
+        # fault, and an alert would miss it.
         self._seconds_by_outcome = {
             outcome: self._decision_seconds.labels(outcome) for outcome in ("allowed", "denied", "error")
         }
@@ -190,8 +190,8 @@ class Metrics:
         }
         for cache in CACHES:
             self._cache_entries.labels(cache)
-        # Finding a series by its labels takes a lock and three texts, so each series that occurs is cached. All labels come
-        # from closed sets, so these caches stay small.
+        # To find a series by its labels, the library takes a lock and makes three strings. So each series that occurs is
+        # cached. All labels come from closed sets, so these caches stay small.
         self._calls: dict[tuple[Upstream, str, str], Counter] = {}
         self._refusals: dict[tuple[str, Reason | None, str, str], Counter] = {}
         self._allowed = {
@@ -209,7 +209,7 @@ class Metrics:
         self._in_flight.set_function(under_way)
 
     def watch_cache(self, cache: str, entries: Callable[[], int]) -> None:
-        """Read the number of a cache's entries from the cache at each rendering."""
+        """Read the number of entries in a cache from this callback at each rendering."""
         self._cache_entries.labels(cache).set_function(entries)
 
     def decision_ended(self, trail: DecisionRecord, reason: Reason | None, seconds: float) -> None:
@@ -218,7 +218,8 @@ class Metrics:
         if reason is None and trail.granted is not None and trail.form is not None:
             self._allowed[trail.granted.type, trail.form].inc()
         else:
-            # The asserted type is a client's text, but one of three values. It shows which types of proxies are rejected.
+            # The client chooses the asserted type, but it is one of three values. It shows which types of proxies are
+            # rejected.
             proxy_type = NONE if trail.asserted is None else trail.asserted.type.value
             labels = outcome, reason, proxy_type, trail.form or NONE
             series = self._refusals.get(labels)
@@ -228,7 +229,7 @@ class Metrics:
                 )
             series.inc()
         self._seconds_by_outcome[outcome].observe(seconds)
-        # A text that is presented again is older, and says nothing new about its signer's clock.
+        # A credential that is presented again is older by now, and says nothing new about its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
         for cache, call in (("identity", trail.sts), ("role", trail.iam)):

@@ -1,7 +1,7 @@
 """Readiness: the settings are valid, the service has found AWS credentials once, and it is not stopping.
 
-The answer also reports the health of STS and IAM, but that never changes readiness: removing a replica because AWS is down
-would turn "could not decide" into "no service".
+The answer of ``/ready`` also reports the last result of STS and IAM, but this never changes readiness: if AWS is down and
+the load balancer removes every replica, callers get no answer at all instead of a 503.
 """
 
 from dataclasses import dataclass

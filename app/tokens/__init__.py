@@ -1,1 +1,1 @@
-"""Kuma tokens: claims, signing keys, issuing a token, and a token as a credential."""
+"""Tokens for Kuma's control plane: their claims, the signing keys, how to issue one, and how to accept one again."""

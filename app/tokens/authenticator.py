@@ -1,6 +1,6 @@
-"""Decide about credentials where signing keys are configured: then tokens of this service are credentials too.
+"""Decide about credentials if signing keys are configured: then tokens of this service are accepted as credentials too.
 
-A token needs no call to AWS.
+A decision about a token needs no call to AWS.
 
 The steps of `app.decision.authenticator`, without those whose result the token already proves::
 
@@ -33,7 +33,7 @@ from app.tokens.subject import limit, require_name
 
 
 class TokenAuthenticator:
-    """A `Decider` that decides about tokens itself, and passes all other credentials to another `Decider`."""
+    """Decides about tokens itself, and passes all other credentials to another `Decider`."""
 
     def __init__(
         self, credentials: Decider, policy: DecisionPolicy, keys: Callable[[], SigningKeys], clock: Clock

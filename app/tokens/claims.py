@@ -1,15 +1,21 @@
 """Make the claims of a token from a `ProxyIdentity`.
 
-A stock control plane accepts the token, and takes it for no wider identity.
+A stock control plane accepts the token, and derives no wider identity from it.
 
-The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go), read by Go's encoding/json,
-which ignores the case of names and leaves absent claims empty. To Kuma an empty claim means no limit
-(pkg/xds/auth/universal/authenticator.go): a data plane token without ``Mesh`` is valid for every mesh, a zone token without
-``Zone`` for every zone, and a zone token that a data plane's key verifies for both. Therefore `TokenSubject` rejects empty
-claims, each kind of token has its own keys, and no other claim of this service equals a claim of Kuma when case is ignored.
+The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go). Kuma reads them with Go's
+encoding/json, which ignores the case of names and leaves absent claims empty. An empty claim means no limit to Kuma
+(pkg/xds/auth/universal/authenticator.go):
 
-``iss``, ``aud`` and ``principal`` are claims of this service. Kuma ignores them (pkg/core/tokens/validator.go asks its
-parser for no issuer and no audience). With them the token is a credential that yields the same identity and principal again.
+- A data plane token without ``Mesh`` is valid for every mesh. Therefore `TokenSubject` rejects empty claims.
+- A zone token without ``Zone`` is valid for every zone. `TokenSubject` rejects this too.
+- If a data plane's key verifies a zone token, the token is also valid for a data plane of every mesh. Therefore each kind of
+  token has its own keys.
+
+No other claim of this service has the name of a claim of Kuma, even when case is ignored.
+
+``iss``, ``aud`` and ``principal`` are claims of this service. Kuma ignores them (pkg/core/tokens/validator.go does not ask
+its parser to check issuer and audience). This service needs them when a proxy presents the token as a credential: from them
+it gets the same identity and principal again.
 """
 
 import re
@@ -26,8 +32,9 @@ from app.core.token_kind import TokenKind
 ISSUER: Final = "kuma-aws-iam"
 MIN_VALIDITY_SECONDS: Final = 60
 MAX_VALIDITY_SECONDS: Final = 86_400
-# Kuma dates the nbf of its own tokens back by the same time (pkg/core/tokens/issuer.go). Before 2.4 its JWT library also
-# rejects an iat ahead of its clock. No version tolerates a clock that is behind this service's clock.
+# ``iat`` and ``nbf`` are this many seconds before the issue. Without it, a control plane whose clock is behind this
+# service's clock would reject new tokens. Kuma dates the nbf of its own tokens back by the same time
+# (pkg/core/tokens/issuer.go). Before 2.4, Kuma's JWT library also rejects an iat ahead of its clock.
 BACKDATED_SECONDS: Final = 300
 
 # Kuma's grammar: names of resources and zones follow DNS rules. No other text of the proxy is signed.
@@ -39,7 +46,7 @@ class TokenSubject:
     """What a token says about its bearer. Equal subjects can share a token.
 
     Attributes:
-        identity: the identity that the proxy may have; that of a zone proxy names its zone.
+        identity: the identity that the proxy may have. The identity of a zone proxy has a zone.
         principal: the role of the proxy, without STS's request id.
         name: the only resource that the proxy may be; None if any name is allowed.
     """
@@ -69,7 +76,7 @@ class TokenSubject:
 
     @property
     def kind(self) -> TokenKind:
-        """The kind of key that signs the token: every identity of a Dataplane has a mesh, and no other identity has one."""
+        """The kind of key that signs the token. The identity has a mesh if, and only if, it is that of a Dataplane."""
         return TokenKind.ZONE if self.identity.mesh is None else TokenKind.DATAPLANE
 
 
@@ -101,13 +108,14 @@ def subject_of(
     Args:
         identity: the granted identity.
         principal: the role session that the identity was granted to.
-        asserted: what the proxy asserts; it was compared with the identity.
+        asserted: what the proxy asserts; it was already compared with the identity.
         default_zone: the zone of zone proxies if neither the role nor the proxy names one.
-        with_names: include the name that a data plane gives. The token of a zone proxy in a Dataplane always includes it.
+        with_names: include the name that a data plane proxy asserts. The token of a zone proxy in a Dataplane always
+            includes the name.
 
     Raises:
         AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
-        RequestError: ``malformed_request``; a name to be signed breaks Kuma's grammar.
+        RequestError: ``malformed_request``; the asserted name or zone breaks Kuma's grammar, and the token would contain it.
     """
     principal = replace(principal, request_id="")
     if identity.mesh is None:
@@ -116,8 +124,8 @@ def subject_of(
         if not zone:
             raise AuthorizationError(Reason.ROLE_ZONE_MISSING, "neither role, proxy nor setting names a zone")
         return TokenSubject(identity=replace(identity, zone=zone), principal=principal)
-    # No claim says "zone proxy only", so such a token contains every claim that Kuma compares and that can restrict its
-    # bearer.
+    # No claim restricts a token to a zone proxy in a Dataplane. So such a token contains every claim that Kuma compares and
+    # that can restrict its bearer.
     if identity.is_zone_proxy_in_dataplane and identity.workload is None:
         raise AuthorizationError(
             Reason.ROLE_WORKLOAD_MISSING, "a token of a zone proxy in a Dataplane names a workload"

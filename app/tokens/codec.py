@@ -20,7 +20,7 @@ from app.tokens.claims import MAX_VALIDITY_SECONDS, TokenLife
 
 ALGORITHM: Final = "RS256"
 TYPE: Final = "JWT"
-# Claims of at most 2.5 KiB, in base64, and the signature of a key of 8192 bits.
+# Enough for claims of 2.5 KiB, which base64 makes longer, and for the signature of a key of 8192 bits.
 MAX_TOKEN_CHARS: Final = 6 * 1024
 # The tolerated difference between the clocks of two replicas, as for their shared records.
 LEEWAY_SECONDS: Final = 10
@@ -37,7 +37,7 @@ class UnverifiedToken:
     """The parts of a token. They are untrusted until the signature is verified.
 
     Attributes:
-        kid: the id of the key that the token claims as its signer.
+        kid: the id of the key that signed the token, as the token's header says.
         claims: the payload of the token.
     """
 
@@ -48,8 +48,8 @@ class UnverifiedToken:
 def is_key_id(text: str) -> bool:
     """Whether a text can be the id of a key.
 
-    An id of digits only is rejected: Kuma numbers its own keys, and searches configured keys first. With such an id it would
-    check its own tokens with this service's keys (pkg/core/tokens/validator.go).
+    An id of digits only is rejected: Kuma gives its own keys such ids, and searches the configured keys first. So Kuma would
+    check its own tokens with this service's key (pkg/core/tokens/validator.go).
     """
     return _KEY_ID.fullmatch(text) is not None and not text.isdigit()
 
@@ -57,8 +57,8 @@ def is_key_id(text: str) -> bool:
 def looks_like_token(text: str) -> bool:
     """Whether a credential can only be a signed token: three parts, the first is JSON and the last is not empty.
 
-    No other form looks like this: the native and the EKS form begin with their prefixes, and the JWT-clothed form has no
-    signature.
+    No other form of credential looks like this: the native and the EKS form begin with their prefixes, and the ``jwt`` form
+    has an empty third part.
     """
     return text.startswith(_JSON_BEGINS) and text.count(".") == _PARTS - 1 and not text.endswith(".")
 

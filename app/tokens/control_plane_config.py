@@ -1,8 +1,8 @@
 """Write the configuration with which a stock control plane accepts tokens that are signed by a given key.
 
-The names are Kuma's (kumahq/kuma, pkg/config/dp-server/config.go and pkg/config/types), since 2.2 (pull request 6085). They
-have no environment variables: the text goes into the file of ``kuma-cp run --config-file``, or into ``controlPlane.config``
-of Kuma's Helm chart.
+The names are those of Kuma 2.2 and later (kumahq/kuma, pkg/config/dp-server/config.go and pkg/config/types, pull request
+6085). Kuma has no environment variables for them: the text goes into the file of ``kuma-cp run --config-file``, or into
+``controlPlane.config`` of Kuma's Helm chart.
 """
 
 import textwrap
@@ -28,7 +28,7 @@ def control_plane_yaml(kind: TokenKind, kid: str, mesh: str | None, key: RSAPubl
 
     Args:
         kind: the kind of the tokens.
-        kid: the id of the key. Id and mesh are quoted, because YAML would read some as numbers or booleans.
+        kid: the id of the key. Id and mesh are quoted in the YAML, because some would be numbers or booleans otherwise.
         mesh: the mesh of the tokens, or ``*`` for every mesh; None for zone proxies.
         key: the public key.
     """

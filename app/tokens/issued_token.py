@@ -30,7 +30,7 @@ class IssuedToken:
 class TokenDecision(Decision):
     """The approval of a token that was presented as a credential.
 
-    No new token is issued for it; otherwise it could be renewed for ever.
+    No new token is issued for a presented token. Otherwise a proxy could renew its token for ever without AWS.
     """
 
     token: IssuedToken

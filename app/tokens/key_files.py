@@ -1,8 +1,8 @@
-"""Signing keys in PEM files. For each kind of token, one file lists them line by line.
+"""Signing keys in PEM files. For each kind of token, one file lists the keys, one a line.
 
-A data plane's line is ``KID MESH PATH``, where MESH is a mesh or ``*`` (every mesh without a line of its own); a zone
-proxy's is ``KID PATH``. The key in the first line of a mesh signs; the keys of all its lines verify. So keys can be replaced
-while proxies run. No error contains a key (I22).
+A line for data plane tokens is ``KID MESH PATH``. MESH is a mesh, or ``*`` for every mesh without a line of its own. A line
+for zone tokens is ``KID PATH``. The key in the first line of a mesh signs, and the keys in all lines of the mesh verify. So
+keys can be replaced while proxies run. No error contains a key (I22).
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from app.local.trusted_files import find_exposures, read_trusted, read_trusted_l
 from app.tokens.codec import is_key_id
 from app.tokens.keys import HOW_TO, SigningKey, SigningKeys, require_apart
 
-# Imported where it is used: `cryptography` takes 7 MB, and a service without tokens does not need it.
+# `cryptography` is imported in the functions that use it: it takes 7 MB, and a service without tokens does not need it.
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
-# Each key is parsed and checked when files change. A mesh has one key, or two during a replacement.
+# Whenever one of the files changes, every key is parsed and checked again. A mesh has one key, or two during a replacement.
 MAX_SIGNING_KEYS: Final = 1000
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
 

@@ -23,7 +23,7 @@ class SigningKey:
         mesh: the mesh whose data plane tokens it signs, or ``*``; None for zone proxies.
         private: the private key, which signs.
         public: the public key, which verifies.
-        fingerprint: equal for equal keys, also if their files and ids differ.
+        fingerprint: a digest of the public key. Equal keys have equal fingerprints, even if their files and ids differ.
     """
 
     kid: str
@@ -39,13 +39,13 @@ class SigningKey:
 
 
 class SigningKeys:
-    """The keys of both kinds. The kinds share no key and no id."""
+    """The keys for both kinds of token. No key and no id occurs in both kinds."""
 
     def __init__(self, keys: Iterable[SigningKey]) -> None:
         """Take the keys of both kinds, in the order of their files.
 
         Raises:
-            ValueError: an id appears twice, or one key is of both kinds.
+            ValueError: an id appears twice, or one key is listed for both kinds.
         """
         self._keys = tuple(keys)
         self._by_kid = {key.kid: key for key in self._keys}
@@ -57,7 +57,10 @@ class SigningKeys:
         return len(self._keys)
 
     def find_signer(self, kind: TokenKind, mesh: str | None) -> SigningKey | None:
-        """Return the key that signs for a mesh, or for zone proxies: its own first key, otherwise the first key of ``*``."""
+        """Return the key that signs for a mesh, or for zone proxies (``mesh`` is None).
+
+        This is the first key of the mesh, else the first key of ``*``. None if there is neither.
+        """
         return self._signers.get((kind, mesh)) or self._signers.get((kind, ANY_MESH))
 
     def find(self, kid: str) -> SigningKey | None:

@@ -1,6 +1,6 @@
 """Read a `TokenSubject` and a `TokenLife` from the claims of a presented token.
 
-The signature is verified; the claims are not.
+The signature was verified before. The claims were not checked yet.
 """
 
 import re
@@ -20,8 +20,8 @@ from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenLife, TokenSubject
 _LAST_SECOND: Final = 253_402_300_799
 _PRINCIPAL_MEMBERS: Final = ("partition", "account", "role", "roleId", "session")
 
-# The grammars of what this service writes. Claims are signed, but another signer may use the same key. Without this check, a
-# text outside its grammar would reach the audit line, the answer and the comparison with the proxy.
+# The grammars of the claims that this service writes. The claims are signed, but another signer may use the same key.
+# Without this check, any text could reach the audit line, the answer and the comparison with what the proxy asserts.
 # str(uuid.uuid4()): RFC 9562, section 5.4.
 _TOKEN_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 _PARTITION: Final = re.compile(r"aws(?:-[a-z]{1,16}){0,4}", re.ASCII)
@@ -33,10 +33,10 @@ _WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 
 
 def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: str) -> tuple[TokenSubject, TokenLife]:
-    """Read the claims of a token. A key of this kind has verified the signature.
+    """Read the claims of a token whose signature a key of this kind has verified.
 
-    The claims must equal what `write_claims` writes for the values that were read. So a token of another issuer, kind or
-    form is rejected, and the single readers need not check every shape.
+    At the end, `write_claims` writes claims from the values that were read, and both claims must be equal. So a token of
+    another issuer, kind or form is rejected, and the functions for single claims need not check everything.
 
     Raises:
         CredentialError: ``audience_mismatch`` or ``token_rejected``.
@@ -83,7 +83,7 @@ def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
 
 
 def _read_principal(value: Any) -> Principal:
-    """Read the principal with the grammar of step 4, which reads STS's answer."""
+    """Read the principal. Its grammar is that of step 4 of a decision, which reads STS's answer."""
     partition, account, role, role_id, session = (value[member] for member in _PRINCIPAL_MEMBERS)
     arn = Arn(
         partition=_text(partition, _PARTITION),

@@ -1,9 +1,9 @@
-"""Issue tokens. Threads sign them, since RSA takes up to a millisecond, and a young token is reused for equal subjects.
+"""Issue tokens. Threads sign them, since RSA takes up to a millisecond. A recent token is reused for an equal subject.
 
-A proxy asks for a token for each stream that it opens. Equal subjects share a token as long as more than half of its life
-remains and the keys have not been read again. So a storm causes few signatures, and each token that is handed out is valid
-for at least half of its validity. After a revocation, the operator sends SIGHUP: then all tokens are signed anew, even if a
-file of keys is invalid.
+A proxy asks for a token for each stream that it opens. Equal subjects get the same token while more than half of its
+lifetime remains and the keys have not been read again. So few signatures are needed when many proxies connect at the same
+time, and each new or reused token is valid for at least half of its lifetime. After a revocation, the operator sends SIGHUP.
+Then the service signs new tokens for all subjects, even if a file of keys is invalid.
 """
 
 import asyncio
@@ -32,16 +32,17 @@ from app.tokens.issued_token import IssuedToken, TokenDecision
 from app.tokens.keys import SigningKey, SigningKeys
 from app.tokens.signing import sign
 
-# The number of sessions with cached tokens: about 2 KiB each, 40 MB when full.
+# The number of sessions with cached tokens. Each takes about 2 KiB, so a full cache takes 40 MB.
 MAX_REUSABLE_TOKENS: Final = 20_000
-# The cached tokens of one session, which may be a host with several proxies. A session that asks with a new name or zone
-# each time can evict only its own tokens.
+# The number of cached tokens of one session, which may be a host with several proxies. A session that asks with a new name
+# or zone each time can evict only its own tokens.
 MAX_TOKENS_OF_A_SESSION: Final = 16
 MAX_SIGNING_THREADS: Final = 4
-# As many as decisions that may wait (app.api.authenticate). With keys of 2048 bits one core signs this many in 3 s.
+# The number of signatures in progress or waiting. With keys of 2048 bits one core signs this many in 3 s.
 MAX_SIGNATURES: Final = 4096
-# A proxy with a known credential can ask for another subject with each call, by its name or zone, and does not wait for AWS.
-# With this limit one role delays the others by 0.2 s at most. Its own further calls are refused, and retried after a second.
+# A proxy with a cached credential does not wait for AWS, and can ask for a new subject with each call, by another name or
+# zone. With this limit one role delays the others by 0.2 s at most. Further calls of this role are refused, and their
+# callers retry after a second.
 MAX_SIGNATURES_OF_A_ROLE: Final = 256
 
 
@@ -50,12 +51,12 @@ class TokenOptions:
     """How tokens are made.
 
     Attributes:
-        audience: the audience to which they are bound as credentials.
+        audience: the audience in each token. The service checks it when a proxy presents the token as a credential.
         validity: seconds from issue to expiry.
-        with_names: restrict a data plane token to the name that the proxy gives.
+        with_names: restrict a data plane token to the name that the proxy asserts.
         default_zone: the zone of zone proxies if neither the role nor the proxy names one.
-        max_sessions: number of sessions whose tokens can be given again.
-        max_signatures: number of signatures under way.
+        max_sessions: the number of sessions whose tokens are cached.
+        max_signatures: the number of signatures that may be in progress or waiting.
     """
 
     audience: str
@@ -99,12 +100,12 @@ class SigningIssuer:
         self._reusable = TtlCache(self._options.max_sessions, self._timer)
 
     async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
-        """Return the presented token, a young token of the same subject, or a new one.
+        """Return the presented token, a recent token of an equal subject, or a new one.
 
         Args:
             decision: the approval.
-            asserted: what the proxy asserts; it was compared with the decision's identity.
-            trail: filled in with the token's id, key and end; its deadline bounds the signature.
+            asserted: what the proxy asserts; it was already compared with the decision's identity.
+            trail: the record of the decision; it gets the token's id, key and expiry. Its deadline limits the wait.
 
         Raises:
             AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
@@ -127,7 +128,7 @@ class SigningIssuer:
             raise UpstreamError(Reason.SIGNING_KEY_MISSING, f"no key signs for {whom}")
         which: Hashable = (subject, key.kid, key.fingerprint)
         young = (self._reusable.get(_session_of(subject)) or {}).get(which)
-        # The same clock as for the token's expiry: the monotonic timer stops while a machine sleeps.
+        # This uses the clock that the token's expiry was computed with: the monotonic timer stops while a machine sleeps.
         if young is not None and (young.expires_at - self._clock()).total_seconds() > options.validity / 2:
             return self._note(young, REUSED, trail)
         while True:
@@ -150,7 +151,7 @@ class SigningIssuer:
             raise UpstreamError(Reason.OVERLOADED, f"{most} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
-        self._under_way[_role_of(subject)] += 1  # counted now, and not when the task begins; the task gives it back
+        self._under_way[_role_of(subject)] += 1  # counted here, before the task starts; `_sign` subtracts it at its end
 
     def _current_keys(self) -> SigningKeys:
         keys = self._keys()

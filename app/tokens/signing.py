@@ -1,7 +1,7 @@
 """Sign claims, and verify signatures, with PyJWT on `cryptography`.
 
-This is not in `app.core` because it needs a library, which is loaded with the first token. `app.tokens.reading` checks the
-claims.
+This module is not in `app.core` because it needs PyJWT, which is loaded with the first token. `app.tokens.reading` checks
+the claims.
 """
 
 import functools
@@ -28,7 +28,7 @@ def sign(claims: Mapping[str, Any], key: SigningKey) -> str:
 def verify(text: str, keys: SigningKeys) -> tuple[SigningKey, Mapping[str, Any]]:
     """Verify a token's signature with the key that the token names. Return the key and the verified claims.
 
-    The check includes the key's mesh: a data plane's key of one mesh signs for no other mesh.
+    The check includes the key's mesh: a key for the data plane tokens of one mesh signs for no other mesh.
 
     Raises:
         CredentialError: ``token_rejected``.
@@ -55,6 +55,6 @@ def verify(text: str, keys: SigningKeys) -> tuple[SigningKey, Mapping[str, Any]]
 def _jws() -> "PyJWS":
     from jwt import PyJWS  # noqa: PLC0415 - see above
 
-    # A second check: exactly one algorithm, whatever the header says, and no other way for a key to enter a token (RFC 8725,
-    # 3.1 and 3.2).
+    # `parse_token` has already checked the header. This second check allows exactly one algorithm, whatever the header says
+    # (RFC 8725, sections 3.1 and 3.2).
     return PyJWS(algorithms=[ALGORITHM])

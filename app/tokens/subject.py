@@ -8,7 +8,7 @@ from app.tokens.claims import TokenSubject
 
 
 def limit(subject: TokenSubject, policy: GrantPolicy) -> RoleGrant:
-    """Apply the checks of `app.core.role_tags.read_grant` to a token: settings may have changed since its issue.
+    """Apply the checks of `app.core.role_tags.read_grant` to a token, because settings may have changed since its issue.
 
     A token does not contain the role's path, so the path is not checked.
 
