@@ -1,4 +1,4 @@
-"""Limit the time of a whole call of `http.client`, whose own timeout starts again with each received part."""
+"""Limit the time of a whole call of `http.client`. The timeout of `http.client` starts again with each received part."""
 
 import errno
 import http.client
@@ -11,9 +11,10 @@ Left = Callable[[], float]
 
 
 def bound_by(connection: http.client.HTTPConnection, left: Left) -> None:
-    """Limit the time for sending and reading on an open connection, in seconds. After it both raise `TimeoutError`.
+    """Limit the time for sending and reading on an open connection. After that time both raise `TimeoutError`.
 
-    The connection's own timeout limits connecting: once for each address, and once more for the TLS handshake.
+    ``left`` returns the seconds that are left. This does not limit connecting: there the connection's own timeout applies,
+    once for each address and once more for the TLS handshake.
     """
     connection.sock = _BoundedSocket(connection.sock, left)
 
@@ -41,8 +42,8 @@ class _BoundedReader(io.RawIOBase):
         super().__init__()
         self._whole = whole
         self._left = left
-        # The file keeps the socket open until the file is closed: the library closes the connection before it reads the
-        # body.
+        # `http.client` closes the connection before it reads the body. This file keeps the socket open until the file itself
+        # is closed.
         self._parts: Any = whole.makefile("rb", buffering=0)
 
     def readable(self) -> bool:

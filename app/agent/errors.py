@@ -15,7 +15,7 @@ class Failure(StrEnum):
 
     @property
     def is_definite(self) -> bool:
-        """Whether retries cannot help until somebody changes something. All other failures are retried without a limit."""
+        """Whether retries fail until an operator changes something. The agent retries all other failures without a limit."""
         return self is not Failure.UNDECIDED
 
 
@@ -30,9 +30,9 @@ class RenewalError(Exception):
 
     Attributes:
         failure: the kind of the failure.
-        reason: the service's reason, or a word of the agent's own.
-        detail: a sentence with the remedy. Neither text contains a credential, a token or a URL.
-        retry_after: seconds that the service asked to wait.
+        reason: the service's reason, or a reason of the agent's own.
+        detail: a sentence with the remedy. Neither ``reason`` nor ``detail`` contains a credential, a token or a URL.
+        retry_after: the seconds that the service asks the agent to wait.
     """
 
     def __init__(self, failure: Failure, reason: str, detail: str, *, retry_after: float | None = None) -> None:

@@ -1,7 +1,7 @@
-"""Read the content and the expiry of a token file. Both come from the text alone, and nothing in it is verified.
+"""Read the content and the expiry of a token file, without verifying its signature.
 
-Only STS or the control plane can verify the signature. The agent uses this module to keep a file that is still valid, and
-its health check uses it because it must make no calls.
+Only STS or the control plane can verify the signature. When the agent starts, it uses this module to find out how long an
+existing file is valid. The agent's health check uses it too, because a health check must make no calls.
 """
 
 import os
@@ -36,8 +36,8 @@ class Held:
 
     Attributes:
         kind: the value of ``--mode``.
-        ends_at: the expiry that the content states. A credential also ends with the session that signed it, which it does
-            not state.
+        ends_at: the expiry that the content states. A credential also expires when the AWS session that signed it ends, but
+            it does not state that time.
         begins_at: when it was signed; None for a token without such a time.
     """
 
@@ -55,7 +55,7 @@ def parse_held(text: str) -> Held:
     """Read the expiry from a credential of any presigned form, or from a signed JWT.
 
     Raises:
-        HeldError: the text is neither.
+        HeldError: the text is neither of them.
     """
     if len(text) > MAX_CREDENTIAL_CHARS:
         raise HeldError("it is over 12 KiB")
@@ -93,7 +93,7 @@ def read_held(path: Path) -> Held:
 
 
 def find_fault(path: Path, now: datetime) -> str | None:
-    """Return the fault of a token file at this moment; None if a proxy can open a stream with it."""
+    """Return the fault of a token file at the time ``now``; None if a proxy can open a stream with the file."""
     try:
         held = read_held(path)
     except HeldError as error:

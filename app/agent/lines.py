@@ -1,8 +1,8 @@
-"""The agent's log: one JSON object a line, with the members of the service's own lines (docs/reference/agent.md).
+"""The agent's log: one JSON object a line, with the same general members as the service's log (docs/reference/agent.md).
 
-`app.telemetry.audit` is not used: structlog, orjson and their dependencies would take a fifth of the agent's memory, for one
-line every few minutes. A line contains no credential, no token and no URL of one: it is made of times, kinds, reasons and
-fixed sentences.
+The agent does not use `app.telemetry.audit`: structlog, orjson and their dependencies would take a fifth of the agent's
+memory, for one line every few minutes. A line consists of times, kinds, reasons and fixed sentences. It contains no
+credential, no token and no URL of a credential.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class Log(Protocol):
         """Write a fault that ends by itself, or that is retried."""
 
     def error(self, event: str, /, **fields: Any) -> None:
-        """Write a fault that somebody has to correct."""
+        """Write a fault that an operator must correct."""
 
 
 class LineLog:

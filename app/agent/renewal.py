@@ -1,4 +1,4 @@
-"""Make one renewal after the other: fetch, write, and return when the next one is due."""
+"""Make one renewal: fetch new content, write the file, and return when the next renewal is due."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from app.local.secret_file import OWNER_ALONE, write_secret_file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenFile:
-    """The file that the proxy reads, with its mode, and its group if that is not the agent's."""
+    """The file that the proxy reads: its path, its mode, and its group if this is not the agent's group."""
 
     path: Path
     mode: int = OWNER_ALONE
@@ -58,7 +58,7 @@ class Renewals:
 
     Attributes:
         patience: how long a failure must last before the agent gives up.
-        once: stop after the first success. Then an undecided attempt also ends the agent.
+        once: stop after the first success. In this mode an attempt without a decision also ends the agent.
         chance: returns a random number from 0 up to 1.
         has_written: whether this process has written the file.
     """

@@ -1,4 +1,4 @@
-"""The thread that renews, and its waiting between renewals."""
+"""The thread that makes the renewals, and waits between them."""
 
 import threading
 import time
@@ -10,18 +10,18 @@ from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.renewal import Finished, Renewals
 from app.core.request_policy import MAX_FUTURE_SKEW
 
-# A changed clock, or a machine that slept, is noticed after this time at the latest.
+# The longest time until the thread notices that the clock was set, or that the machine slept.
 LOOK_AGAIN_SECONDS: Final = 30.0
 
 
 class RenewalThread(threading.Thread):
-    """Renews until it is told to stop, and reports every change.
+    """Renews until `stop` is called, and calls ``on_change`` after each renewal and at the end.
 
     The main thread handles signals and the proxy's process, so a renewal that waits for the network delays neither.
 
     Args:
-        monotonic: seconds of a monotonic clock; the renewals use the date and time, which can be set back.
-        look_again_seconds: after which a clock that was set is noticed at the latest.
+        monotonic: returns the seconds of a monotonic clock. The renewals use the date and time, which can be set back.
+        look_again_seconds: the longest time until the thread notices that the clock was set.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class RenewalThread(threading.Thread):
         return None
 
     def _wait_until(self, due: datetime) -> None:
-        """Wait until the given time, but never longer than the time that is left now.
+        """Wait until the given time, but never longer than the time that is left now by the monotonic clock.
 
-        The wait ends early if the clock is set back by more than the allowed skew: then the credential is dated in the
-        future, and the service would refuse it.
+        The wait ends early if the clock is set back by more than the allowed skew. After such a change the date of the
+        credential is in the future, and the service would reject the credential.
         """
         latest = self._monotonic() + self._left(due)
         while not self._now.is_set():

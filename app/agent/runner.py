@@ -1,6 +1,7 @@
 """The agent's process: signals, the proxy's process if the agent starts one, and the exit status.
 
-The event loop reads one pipe: the interpreter writes the number of each signal into it, and the renewals write a zero.
+The main thread reads one pipe. The interpreter writes the number of each signal into the pipe, and the renewal thread writes
+a zero after each renewal.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from app.agent.lines import Log
 from app.agent.renewal import Renewals
 from app.agent.renewal_thread import RenewalThread
 
-# The signals that the agent passes on to the proxy. SIGKILL ends only the agent.
+# The signals that the agent passes on to the proxy. SIGKILL cannot be passed on: it ends only the agent.
 FORWARDED: Final = (
     signal.SIGTERM,
     signal.SIGINT,
@@ -36,7 +37,7 @@ _RENEWED: Final = 0
 
 
 def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
-    """Renew until a signal, the end of the proxy, or a lasting failure. Return the exit status."""
+    """Renew until a signal arrives, the proxy ends, or a failure lasts too long. Return the exit status."""
     fault = _fault_of(command[0]) if command else None
     if fault is not None:
         problem, status = fault
@@ -47,7 +48,7 @@ def run_agent(renewals: Renewals, command: Sequence[str], log: Log) -> int:
         thread.start()
         status = _Runner(thread, command, log).run(read)
         thread.stop()
-        # The agent finishes writing a file, but does not wait for a call that hangs.
+        # One second is enough to finish writing a file. The agent does not wait for a call that hangs.
         thread.join(1.0)
     log.info("stopped", exit_status=status)
     return status
@@ -90,11 +91,11 @@ class _Runner:
 
     def _start_proxy(self) -> int | None:
         try:
-            # In a process group of its own: otherwise a terminal would send Ctrl-C to it as well, and it would get the
-            # signal twice.
+            # The proxy gets a process group of its own. Otherwise a terminal would also send Ctrl-C to the proxy, and with
+            # the agent's own signal the proxy would get it twice.
             self._proxy = subprocess.Popen(list(self._command), process_group=0)  # noqa: S603 - what the operator wrote
         except OSError as error:
-            # ENOENT means either that the program is missing, or that its interpreter is.
+            # ENOENT means that the program is missing, or that the interpreter of a script is missing.
             _, status = _fault_of(self._command[0]) or ("", _NOT_STARTED)
             self._log.error("proxy not started", program=self._command[0], problem=error.strerror, exit_status=status)
             return status
@@ -114,7 +115,7 @@ class _Runner:
         return None
 
     def _reap(self) -> int | None:
-        """Take the proxy's exit status. As the first process of a container, take those of other processes too."""
+        """Take the proxy's exit status, and those of orphaned processes if the agent is the first process of a container."""
         status = None if self._proxy is None else self._proxy.poll()
         self._reap_orphans()
         if self._proxy is None or status is None:
@@ -128,7 +129,7 @@ class _Runner:
         return code
 
     def _reap_orphans(self) -> None:
-        # During a renewal a child process can also be the SDK's own (credential_process). The SDK waits for it itself.
+        # During a renewal a child process can belong to the SDK (credential_process), and the SDK waits for that one itself.
         if not self._thread.is_busy.acquire(blocking=False):
             return
         try:
@@ -142,7 +143,7 @@ class _Runner:
             self._thread.is_busy.release()
 
     def _end_proxy(self, proxy: subprocess.Popen[bytes]) -> None:
-        """Stop the proxy: its token file is invalid, and the agent renews it no more."""
+        """Stop the proxy, because the agent has given up and its token file is not valid any more."""
         proxy.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             proxy.wait(END_SECONDS)
@@ -151,14 +152,14 @@ class _Runner:
 
     @staticmethod
     def _end_group(proxy: subprocess.Popen[bytes]) -> None:
-        """Stop all processes of the proxy: without its kuma-dp, Envoy would go on with its last configuration."""
+        """Kill all processes of the proxy: without kuma-dp, Envoy would keep running with its last configuration."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(proxy.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def _events() -> Iterator[tuple[int, int]]:
-    """Receive signals through a pipe, whichever thread the kernel delivers them to."""
+    """Receive signals through a pipe. This works for every thread that the kernel may deliver a signal to."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     handled = (*FORWARDED, signal.SIGCHLD)

@@ -9,7 +9,8 @@ from app.local.addresses import is_loopback
 
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_PORT: Final = 65535  # no bound: what a port is
-# Only one spelling is accepted, so that the checked address is the one that is called: no user, no path, no query.
+# The URL has no user, no path and no query. With only one accepted spelling, the checked address is always the one that the
+# agent calls.
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?", re.ASCII
 )

@@ -1,8 +1,8 @@
 """One call to the service: it sends a JSON object, and returns a status and a JSON object.
 
-The client uses ``http.client``, which botocore has loaded already: an HTTP library would take a quarter of the agent's
-memory. It follows no redirect, uses no proxy from the environment, and keeps no connection open for the half hour until the
-next call.
+The client uses ``http.client``, which botocore has loaded already. An HTTP library would take a quarter of the agent's
+memory. The client follows no redirect and uses no proxy from the environment. It closes its connection after each call,
+because the next call comes about half an hour later.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from app.agent.service_address import ServiceAddress
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.caller_tokens import read_tokens
 
-# The time limit of a whole call. Without it, a service that sends a byte now and then could delay every later renewal. The
-# service's own deadline is 10 s by default, and at most 60.
+# The time limit of a whole call, in seconds. Without it, a service that sends single bytes slowly could delay every later
+# renewal. The service's own deadline is 10 s by default, and at most 60 s.
 TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -42,9 +42,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccess:
-    """The agent's credentials for the service, and the certificates that it trusts.
+    """How the agent authenticates to the service, and which certificates it trusts.
 
-    The files are read for each call, so they can be replaced.
+    The agent reads the files for each call, so they can be replaced.
 
     Attributes:
         ca_file: the authorities for the service's certificate; None for those of the system.
@@ -106,7 +106,7 @@ class ServiceClient:
         """Make one call.
 
         Raises:
-            RenewalError: there is no answer, or the answer is not from this service; then nothing is decided.
+            RenewalError: the service cannot be reached, or does not answer in time. No decision is known.
         """
         body = json.dumps(call).encode()
         connection = self._connection()
@@ -195,7 +195,7 @@ def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
 
 
 def _members(data: bytes) -> Mapping[str, Any]:
-    """Return the members of the answer; empty if it is no JSON object, for example an error page of a proxy on the path."""
+    """Return the members of the answer; empty if the answer is no JSON object, for example the error page of a proxy."""
     if len(data) <= MAX_ANSWER_BYTES:
         with contextlib.suppress(StrictJsonError):
             return parse_object(data)

@@ -1,6 +1,6 @@
 """The content of the token file: a credential that the agent signs, or a token that the service issues for it.
 
-The agent always signs ``GetCallerIdentity`` for AWS's own host, whatever the environment says.
+The agent always signs ``GetCallerIdentity`` for AWS's own host, even if the environment names another endpoint.
 """
 
 import re
@@ -64,15 +64,16 @@ class Signer:
     role: RoleSession = field(default_factory=RoleSession)
 
     def sign(self, now: datetime) -> tuple[str, datetime]:
-        """Return a presigned URL and its expiry: after fifteen minutes, or when the role's session ends, if that is earlier.
+        """Return a presigned URL and its expiry: after 15 minutes, or when the role's session ends if that is earlier.
 
         Raises:
-            RenewalError: there are no AWS credentials that can sign, or they cannot be fetched now.
+            RenewalError: there are no AWS credentials with which to sign, or they cannot be fetched now.
         """
         try:
             session: SessionKeys = self.role.current()
         except CredentialsUnavailableError as error:
-            # On ECS, anybody who knows the path of the credentials endpoint can get the role's credentials from it.
+            # The path is removed from URLs: on ECS, anybody who knows the path of the credentials endpoint can get the
+            # role's credentials from it.
             told = _short(_URL_PATH.sub(r"\1/...", str(error)))
             raise RenewalError(Failure.UNDECIDED, "credentials_unavailable", told) from error
         except SigningError as error:
@@ -149,9 +150,9 @@ def _held(token: str) -> Held | None:
 
 
 def _clock_note(reply: Reply, now: datetime) -> str:
-    """Return a note on the difference between this host's clock and the service's; empty if the difference is tolerated.
+    """Return a note about the difference between the clocks of this host and the service; empty if it is small enough.
 
-    ``now`` is the time before the call, which takes 65 s at most: a slow answer alone causes no note.
+    ``now`` is the time before the call. A call takes at most 65 s, so a slow answer alone causes no note.
     """
     ahead = timedelta(0) if reply.date is None else now - reply.date
     if abs(ahead) <= MAX_FUTURE_SKEW:
@@ -161,7 +162,7 @@ def _clock_note(reply: Reply, now: datetime) -> str:
 
 
 def _refusal(reply: Reply, now: datetime) -> RenewalError:
-    """Distinguish a denial, which somebody has to correct, from no decision, which is retried."""
+    """Return the error for an answer without a token: a denial, which an operator must correct, or no decision."""
     reason = _reason(reply)
     told = reply.members.get("detail")
     detail = _short(told) if isinstance(told, str) else "what answered is not this service; is --service-url right?"
@@ -172,8 +173,8 @@ def _refusal(reply: Reply, now: datetime) -> RenewalError:
     if reply.request_id:
         detail += f" (request id {reply.request_id})"
     detail += _clock_note(reply, now)
-    # Every decision of the service has a reason. A 403 without a reason comes from a load balancer on the path, and decides
-    # nothing.
+    # Every decision of the service has a reason. A 403 without a reason comes from a load balancer on the path, and is no
+    # decision.
     is_decision = 400 <= reply.status < 500 and reply.status not in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS)  # noqa: PLR2004
     return RenewalError(
         Failure.DENIED if is_decision and reason is not None else Failure.UNDECIDED,
