@@ -1,7 +1,8 @@
 """Read the content and the expiry of a token file, without verifying its signature.
 
 Only STS or the control plane can verify the signature. When the agent starts, it uses this module to find out how long an
-existing file is valid. The agent's health check uses it too, because a health check must make no calls.
+existing file is valid; later it reads the expiry of each new token with it. The agent's health check uses it too, because a
+health check must make no calls.
 """
 
 import os

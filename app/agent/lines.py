@@ -44,7 +44,7 @@ class LineLog:
         self._write("warning", event, fields)
 
     def error(self, event: str, /, **fields: Any) -> None:
-        """Write a fault that somebody has to correct."""
+        """Write a fault that an operator must correct."""
         self._write("error", event, fields)
 
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:

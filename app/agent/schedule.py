@@ -75,7 +75,7 @@ def is_hopeless(now: datetime, failing_since: datetime, valid_until: datetime | 
     """Return whether the agent gives up after a failure that retries cannot end.
 
     The failure must have lasted for ``patience``, because changes of roles and tags take minutes to take effect in all of
-    AWS. And the existing file must have expired: while it is valid, the proxy still works.
+    AWS. And no valid file may exist any more: with a valid file, the proxy still works.
     """
     return now - failing_since >= patience and (valid_until is None or valid_until <= now)
 

@@ -30,7 +30,7 @@ MAX_VALUES: Final = 17
 MAX_LISTENERS: Final = 64
 _MESH_MISSING: Final = "mesh_missing"
 _LISTENERS_OF_NO_DATAPLANE: Final = "listeners_of_no_dataplane"
-# The member to name if the validator reports a fault for the whole of ``proxy``.
+# The member that the error names if the validator reports a fault for the whole of ``proxy``.
 _FIELDS_OF_FAULTS: Final = {_MESH_MISSING: "mesh", _LISTENERS_OF_NO_DATAPLANE: "listeners"}
 
 _DEMO: Final[JsonDict] = {
@@ -50,7 +50,7 @@ class _Closed(BaseModel):
 
 
 class ProxyMember(_Closed):
-    """What the proxy asserts, as the DP server knows it from the Dataplane, ZoneIngress or ZoneEgress resource."""
+    """What the proxy asserts, as the DP server reads it from the Dataplane, ZoneIngress or ZoneEgress resource."""
 
     type: ProxyType
     mesh: _Name | None = Field(None, description="The mesh; required for a dataplane, ignored for others.")
@@ -88,8 +88,8 @@ class ProxyMember(_Closed):
             mesh=self.mesh,
             name=self.name,
             zone=self.zone,
-            # Other tags and labels have no effect on a decision, and would only take memory while it waits. Two different
-            # values have the same effect as ten thousand, and the audit line shows only some of them.
+            # Other tags and labels have no effect on a decision, and would only take memory while the decision waits. Two
+            # different values of a tag have the same effect as ten thousand, and the audit line shows only 16 of them.
             tags={
                 key: frozenset(itertools.islice(dict.fromkeys(tags[key]), MAX_VALUES))
                 for key in _DECIDING
@@ -115,7 +115,7 @@ class AuthenticateCall(_Closed):
 
 
 class Identity(BaseModel):
-    """The authorized identity: the proxy may have exactly this identity."""
+    """The authorized identity. The proxy may have this identity, and no other one."""
 
     type: ProxyType
     mesh: str | None
@@ -156,7 +156,7 @@ class TokenAnswer(AuthenticateAnswer):
 
 
 class Problem(BaseModel):
-    """A refusal or a failure (RFC 9457)."""
+    """An answer without an approval: a denial, a rejected call or a failure (RFC 9457)."""
 
     type: str = Field(description="about:blank; the reason tells problems apart.")
     title: str
@@ -182,7 +182,10 @@ def parse_call(body: bytes) -> tuple[str, ProxyAssertion | None]:
 
 
 def _field_error(error: ValidationError) -> RequestError:
-    """Name the first invalid field. Only names of the schema are used: a key in a map of tags is the caller's text."""
+    """Return an error with the name of the first invalid field.
+
+    The name consists only of names of the schema, because a key in a map of tags is text from the caller.
+    """
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     path: list[str] = []
     model: type[BaseModel] | None = AuthenticateCall

@@ -23,7 +23,7 @@ _MODULES: Final = {
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
-    """The commands. Each is loaded when it is called, so that an agent does not load the libraries of other commands."""
+    """The commands. Each is imported only when it is called, so that an agent does not load libraries of other commands."""
 
     def __init__(self) -> None:
         self._added: dict[str, click.Command] = {}
@@ -55,7 +55,8 @@ def main() -> None:
     """AWS IAM workload identity for Kuma and Kong Mesh.
 
     A proxy signs an sts:GetCallerIdentity request with its task's IAM role and presents it as its credential. This service
-    has STS vouch for it, reads the role's kuma.io/* tags, and answers which proxy the caller is authorized to be.
+    sends the request to STS, which verifies the signature and names the role. It reads the role's kuma.io/* tags, and
+    answers which identity the proxy may have.
 
     \b
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve

@@ -123,10 +123,11 @@ def agent(  # noqa: PLR0913 - one parameter an option
     is_exec: bool,
     command: tuple[str, ...],
 ) -> None:
-    """Keep a proxy's token file good, beside the proxy or around it.
+    """Keep a proxy's token file valid. Run beside the proxy, or start the proxy with --exec.
 
-    It signs with the AWS credentials that an SDK finds (on ECS the task role), always for AWS's own host, writes the file
-    as a whole, and renews it well before its end. While no new token or credential can be had, the old file stays.
+    The agent signs with the AWS credentials that an SDK finds (on ECS the task role), always for AWS's own host. It writes
+    the file as a whole, and renews it well before it expires. If it cannot get a new token or credential, the old file
+    stays.
 
     \b
     kuma-aws-iam agent --mode token --service-url https://iam.mesh:5690 --token-file /kuma/token
@@ -136,7 +137,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
         --exec -- kuma-dp run --dataplane-token-file /kuma/token
 
     Exit status: 0 a signal, or --once is done; 1 denied; 2 usage; 3 no AWS credentials; 4 the file cannot be written;
-    5 nobody could decide (--once alone). With --exec the command's status; 126 if the command cannot be started, 127 if it
+    5 no decision (only with --once). With --exec the command's status; 126 if the command cannot be started, 127 if it
     does not exist.
     """
     if health:
@@ -149,7 +150,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
     _check_claim(claim, is_token=service is not None)
     _check_file(token_file)
 
-    # A health check runs every few seconds next to every proxy, and needs none of the following modules.
+    # A health check runs every few seconds beside every proxy, and needs none of these modules. So they are imported here.
     from app.agent.renewal import Renewals, TokenFile  # noqa: PLC0415
     from app.agent.runner import run_agent  # noqa: PLC0415
     from app.agent.service_client import ServiceAccess, ServiceClient  # noqa: PLC0415
@@ -204,7 +205,7 @@ def _check_usage(
 
 
 def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
-    """Require a name with zone listeners: the service refuses a call without one, since its token would fit every name."""
+    """Require a name with zone listeners: without one the token would be valid for every name, so the service refuses."""
     if is_token and claim is not None and "listeners" in claim and claim["name"] is None:
         raise click.UsageError(
             "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"

@@ -48,16 +48,17 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Present a credential to a running service, and print the identity or the reason.
 
-    The credential comes from stdin: its text, or an ExecCredential JSON, as aws eks get-token prints it. Without stdin
-    one is made with the ambient AWS credentials, as the command credential does. Without --type the answer is the
-    identity that the role carries; with it, whether the role covers such a proxy.
+    The command reads the credential from stdin: its text, or an ExecCredential JSON, as aws eks get-token prints it. If
+    stdin is a terminal or /dev/null, the command makes a credential with the ambient AWS credentials, as the command
+    credential does. Without --type the answer is the identity that the role grants. With --type the answer says whether
+    the role grants what such a proxy asserts.
 
     \b
     aws eks get-token --cluster-name kuma-control-plane | kuma-aws-iam authenticate
     kuma-aws-iam authenticate --type dataplane --mesh default --kuma-service demo-app < /run/kuma/token
     kuma-aws-iam authenticate --explain < /run/kuma/token
 
-    A service that knows its callers by a token or a certificate wants --caller-token-file or --tls-cert-file.
+    If the service requires a token or a certificate of its callers, give --caller-token-file or --tls-cert-file.
 
     Exit status: 0 allowed, 1 denied or undecided, 2 usage.
     """
@@ -83,11 +84,12 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 def _from_stdin() -> str | None:
     """Return the credential on stdin; None if stdin is a terminal or /dev/null.
 
-    An empty pipe or file means that a signer failed. Signing with another identity then would hide that failure.
+    An empty pipe or file is an error: it means that the program that signs has failed. To sign here with another identity
+    would hide that failure.
     """
     if sys.stdin is None or sys.stdin.isatty():
         return None
-    # Bytes that are not text are left to the service to refuse, or to --explain to describe.
+    # Bytes that are not UTF-8 are no error here: the service rejects such a credential, and --explain describes it.
     text: str = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
     if not text:
         if not _is_device(sys.stdin):

@@ -1,4 +1,4 @@
-"""What a proxy asserts, as options of a command: the member ``proxy`` of a call."""
+"""Options of a command for what a proxy asserts. They become the member ``proxy`` of a call."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ LISTENERS: Final = ("ZoneIngress", "ZoneEgress")
 
 
 def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options for what a proxy asserts. The command gets them as one ``claim``; None without a type."""
+    """Add the options for what a proxy asserts. The command gets them as one ``claim``; None if no type is given."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -69,7 +69,7 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def _check_listeners(type_option: str, proxy_type: str | None, listeners: tuple[str, ...]) -> None:
-    """Reject listeners that no role can match: the service would answer `proxy_type_mismatch`, whatever the tags are."""
+    """Reject listeners that no role can match: the service would answer `proxy_type_mismatch` for every role."""
     if listeners and proxy_type != "dataplane":
         raise click.UsageError(
             f"--listener is for a Dataplane with zone listeners; give {type_option} dataplane with it"

@@ -1,4 +1,4 @@
-"""``credential``: sign with the ambient AWS credentials and print what a proxy presents."""
+"""``credential``: sign with the ambient AWS credentials, and print the credential that a proxy presents."""
 
 import sys
 from pathlib import Path
@@ -27,9 +27,9 @@ from app.sts.signer import MAX_EXPIRES
 def credential(*, audience: str, region: str | None, form: str, expires: int, out: Path | None) -> None:
     """Make a credential: a signed sts:GetCallerIdentity request.
 
-    It is signed with the AWS credentials found as an ECS task finds them (boto3's chain: AWS_* variables, profiles, the
-    task role's endpoint), always for AWS's own host, whatever AWS_ENDPOINT_URL says. It lives 15 minutes and is a secret:
-    until then whoever holds it is this proxy.
+    The command signs with the AWS credentials that boto3 finds (AWS_* variables, profiles, or the task role on ECS),
+    always for AWS's own host, even if AWS_ENDPOINT_URL is set. The credential is valid for 15 minutes. It is a secret: in
+    this time, whoever has it can act as this proxy.
 
     \b
     kuma-aws-iam credential --region eu-west-1 --audience prod-control-plane
@@ -40,5 +40,5 @@ def credential(*, audience: str, region: str | None, form: str, expires: int, ou
     if out is not None:
         write_secret(out, text)
     else:
-        # The newline is only for terminals: in a file it would break the gRPC metadata that carries the credential.
+        # The newline is only for terminals. In a file it would become a part of gRPC metadata, and gRPC rejects it there.
         click.echo(text, nl=sys.stdout.isatty())

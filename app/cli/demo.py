@@ -1,4 +1,4 @@
-"""``demo``: the whole way on this machine, on a local AWS that really checks SigV4."""
+"""``demo``: proxies, the service and a local AWS that really checks SigV4, all on this machine."""
 
 import contextlib
 import sys
@@ -11,12 +11,12 @@ from app.cli.options import fail
 @click.command(short_help="Play sidecars against a service on a local AWS.")
 @click.option("--verbose", is_flag=True, help="Show the service's own log, its audit lines among it.")
 def demo(*, verbose: bool) -> None:
-    """Play sidecars against a real service on a local AWS.
+    """Present the credentials of simulated sidecars to a real service on a local AWS.
 
-    It starts the emulator (STS and IAM that recompute SigV4) with tagged roles in three accounts, and this service as a
-    process of its own; then sidecars present credentials: some that must be accepted, and some that must not. For each it
-    prints what was sent, what was decided and why. Nothing leaves this machine. Exit status 0 when every decision was the
-    expected one.
+    The command starts the emulator (STS and IAM that recompute SigV4) with tagged roles in three accounts, and this
+    service as a separate process. Then sidecars present credentials, some of which the service must accept and some of
+    which it must not. For each, the command prints what the sidecar sent, what the service decided, and why. Nothing
+    leaves this machine. Exit status 0 if every decision was the expected one.
     """
     # Only this command needs the emulator, the signers and rich.
     from app.demo.sidecars import SIDECARS, play  # noqa: PLC0415

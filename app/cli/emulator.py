@@ -25,9 +25,9 @@ from app.local.addresses import ListenAddress, TcpAddress
 def emulator(*, config: Path | None, listen: ListenAddress, print_example: bool) -> None:
     """Run a local AWS: STS and IAM that really verify SigV4, with accounts and roles of a TOML file.
 
-    Any SDK or CLI can use it: it also hands out task roles as the ECS agent does. It prints the variables to set. Its
-    signatures, errors and time window are those of AWS; it can be told to throttle, fail, hang and lie
-    (docs/reference/emulator.md).
+    Any AWS SDK or CLI can use it, because it also gives out credentials of task roles, as the ECS agent does. The command
+    prints the variables to set. Signatures, errors and the time window are as in AWS. The emulator can be told to
+    throttle, to fail, to hang, and to give false answers (docs/reference/emulator.md).
 
     \b
     kuma-aws-iam emulator --print-example > aws.toml

@@ -17,12 +17,12 @@ _OK = 200
 def health(*, service: ListenAddress, diagnostics: ListenAddress | None, ready: bool, access: Access) -> None:
     """Ask a running service whether it serves (exit status 0) or not (1).
 
-    It finds the service by the variables that the service itself listens by, so that a container's HEALTHCHECK needs no
-    arguments: where its diagnostics listen, else where its API does, over TLS if that has TLS. It asks /healthy: a service
-    without AWS is alive, and restarting it would mend nothing.
+    The command reads the variables that set the service's addresses, so a container's HEALTHCHECK needs no arguments. It
+    calls the listener for diagnostics if there is one, else the API, over TLS if the API uses TLS. It calls /healthy,
+    which does not depend on AWS: if AWS is down, a restart of the service would not help.
 
-    Where the API wants client certificates, give the diagnostics a listener of their own, or a server certificate that the
-    client CA has issued for both uses.
+    If the API requires client certificates, give the diagnostics a listener of their own. Or use a server certificate that
+    the client CA has issued for both uses, server and client.
     """
     path = "/ready" if ready else "/healthy"
     source = click.get_current_context().get_parameter_source("service")

@@ -62,12 +62,12 @@ def keys() -> None:
 def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: int) -> None:
     """Write a key pair, and print the configuration that goes with it.
 
-    What is printed is the YAML of the control plane, with the line for the service's file of keys as a comment in it:
+    The command prints YAML for the control plane. A comment in it is the line for the service's file of keys:
 
     \b
     kuma-aws-iam keys generate --kind dataplane --mesh default --out /etc/kuma-aws-iam > kuma-cp.yaml
 
-    Several keys of a control plane are entries of one publicKeys list.
+    If a control plane has several keys, put them as entries into one publicKeys list.
     """
     token_kind = TokenKind(kind)
     mesh = _checked_mesh(token_kind, mesh)
@@ -105,7 +105,7 @@ def _checked_mesh(kind: TokenKind, mesh: str | None) -> str | None:
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a new file, with its mode from the first moment on. An existing file is an error."""
+    """Write a new file, which has its mode from the first moment on. If the file exists, end the command with an error."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:

@@ -1,6 +1,6 @@
 """Options that several commands share, and their connection to a running service.
 
-The HTTP client and the signer are imported where they are used: not every command needs them, and both are large.
+The HTTP client and the signer are imported in the functions that use them: both are large, and not every command needs them.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ def signing_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --audience and --region, to which a credential is bound, and --extra-regions, which `sts_endpoints` uses."""
+    """Add --audience and --region, which a credential is signed for, and --extra-regions, which `sts_endpoints` uses."""
     for option in (
         click.option(
             "--extra-regions",
@@ -107,7 +107,7 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_region(region: str | None) -> str:
-    """Return the region. Without one, end the command."""
+    """Return the region. If there is none, print an error and end the command."""
     if not region:
         raise click.UsageError("no region: give --region, or set AWS_REGION to the region that the proxy runs in")
     return region
@@ -144,7 +144,7 @@ def make_credential(*, audience: str, region: str | None, form: str, expires: in
 
 
 def fail(message: str) -> NoReturn:
-    """End the command: its usage was correct, but it did not succeed."""
+    """Print an error and end the command with exit status 1, for a failure that is not wrong usage."""
     click.echo(f"kuma-aws-iam: {message}", err=True)
     sys.exit(1)
 
@@ -191,14 +191,15 @@ def diagnostics_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The caller's credentials for the service, and the certificates that it trusts.
+    """How a caller authenticates to the service, and which certificates it trusts.
 
     Attributes:
         token_file: the file of caller tokens; the first one is sent.
         ca_file: the authorities for the service's certificate.
         cert_file: the caller's own certificate, for mutual TLS.
         key_file: the private key of that certificate; None if it is in the same file.
-        is_own: True in the service's own environment: then ``ca_file`` is the service's certificate itself.
+        is_own: whether ``ca_file`` is the service's certificate itself: it comes from the variable that sets the service's
+            certificate.
     """
 
     token_file: Path | None = None
@@ -301,7 +302,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Client]":
-    """Open a client of the service. If the service cannot be reached, end the command with a sentence."""
+    """Open an HTTP client of the service. If the service cannot be reached, print an error and end the command."""
     import httpx  # noqa: PLC0415 - see above
 
     if isinstance(address, TcpAddress):
@@ -327,7 +328,7 @@ def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Cl
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all. On failure, end the command with a sentence."""
+    """Write a whole file that only its owner can read. If that fails, print an error and end the command."""
     try:
         write_secret_file(path, text)
     except OSError as error:

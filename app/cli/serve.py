@@ -17,7 +17,7 @@ _USAGE = 2
 def serve() -> None:
     """Serve decisions until SIGTERM.
 
-    Everything is set by environment variables (check-config lists them). The least that is needed:
+    All settings are environment variables (check-config lists them). At least these must be set:
 
     \b
     control plane 2.0 - 2.6              control plane 2.7 and later
@@ -26,16 +26,17 @@ def serve() -> None:
       =true                                =true
     KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=111122223333
 
-    and AWS credentials of its own with iam:GetRole (on ECS: the task role). Listens on 127.0.0.1:5690 unless
-    KMESH_AWSIAM_LISTEN says otherwise.
+    The service also needs AWS credentials of its own with iam:GetRole (on ECS: the task role). It listens on
+    127.0.0.1:5690 unless KMESH_AWSIAM_LISTEN names another address.
     """
-    # This handler stays until the server has its own: as the first process of a container, Python would ignore the signal.
+    # This handler is for the time until the server has its own. The first process of a container ignores SIGTERM if it has
+    # no handler.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     # structlog imports rich for colours (3.8 MB), and FastAPI imports pydantic.v1 to reject its models (1.5 MB).
     # Both work without them. None in sys.modules makes an import fail.
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
-    # Imported here, because the other commands do not need it. They start in a third of the time.
+    # The server is imported here, because check-config does not need it, and starts in a third of the time without it.
     from app.server.process import run  # noqa: PLC0415
     from app.server.sockets import ListenError  # noqa: PLC0415
 
@@ -46,8 +47,8 @@ def serve() -> None:
     except ListenError as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
         sys.exit(1)
-    # The interpreter would wait for each thread that still waits for AWS, which takes longer than ECS gives a container to
-    # stop.
+    # A normal exit would wait for each thread that still waits for AWS. That can take longer than the time that ECS gives a
+    # container to stop.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os._exit(0)
@@ -57,8 +58,8 @@ def serve() -> None:
 def check_config() -> None:
     """Check the environment and print the effective settings, without secrets.
 
-    It runs the code that serve starts with, and reports every problem at once. Exit status 0 when serve would start with
-    this environment, 2 when it would not.
+    The command runs the code with which serve starts, and reports all problems together. Exit status 0 if serve would start
+    with this environment, 2 if it would not.
     """
     settings = _load()
     width = max(len(variable) for variable, _, _ in settings.effective())

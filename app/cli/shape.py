@@ -1,7 +1,8 @@
 """Describe any credential, offline and without its values: the output of ``authenticate --explain``.
 
-Unlike the core, this module accepts any text: what Kong's closed-source ``kuma-dp`` sends is not public. It shows names,
-lengths and the age. It shows values only from closed sets (STS hosts, algorithm), never a token or a signature.
+Unlike the core, this module accepts any text, because it is not public what Kong's closed-source ``kuma-dp`` sends. The
+description contains names, lengths and the age of the credential. It contains values only from closed sets (STS hosts,
+algorithm), and never a token or a signature.
 """
 
 import base64
@@ -71,7 +72,7 @@ def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Ite
 
 
 def _header_rules(request: SignedRequest) -> str:
-    """Describe whether a credential meets the header rules, which no setting changes. Error details contain no value."""
+    """Say whether a credential meets the header rules, which no setting changes. Their error details contain no value."""
     try:
         for rule in HEADER_RULES:
             rule(request)
@@ -117,7 +118,7 @@ def _names(names: Any) -> str:
 
 
 def _look_into(text: str, where: str, depth: int, hosts: Hosts) -> Iterator[Line]:
-    """Yield what an unknown text contains: a URL, JSON, the parts of a JWT, or base64 of any of them."""
+    """Describe what an unknown text contains: a URL, JSON, the parts of a JWT, or base64 of any of these."""
     if depth > _MAX_DEPTH:
         return
     prefix = next((prefix for prefix in (NATIVE_PREFIX, EKS_PREFIX) if text.startswith(prefix)), None)
