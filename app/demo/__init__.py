@@ -1,1 +1,1 @@
-"""The demo: a stage (local AWS and service) and the sidecars that play on it."""
+"""The demo: simulated sidecars present credentials to a service on a local AWS (`Stage`)."""

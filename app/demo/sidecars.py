@@ -1,4 +1,4 @@
-"""The sidecars of the demo: what each is, what it presents, and what must be decided about it."""
+"""The sidecars of the demo: for each, the credential that it presents, and the decision that the service must make."""
 
 import base64
 import json
@@ -32,14 +32,14 @@ class Sidecar:
     """One proxy that presents a credential.
 
     Attributes:
-        title: who it is.
+        title: the sidecar, in words.
         sent: what it presents, in words.
-        account: of its task role.
-        role: its task role.
-        make: signs with the role's credentials.
-        claim: what it says it is.
-        expected: the reason that must come, or None where it must be accepted.
-        prepare: what happens to AWS first.
+        account: the account of its task role.
+        role: the name of its task role.
+        make: makes the credential from the credentials of the role.
+        claim: what the proxy asserts.
+        expected: the reason that the service must give; None if it must approve.
+        prepare: is called before the credential is presented, for example to make the emulator throttle.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Sidecar:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was decided: the verdict, its reason, and the words for it."""
+    """The decision of the service: the verdict, its reason, and an explanation in words."""
 
     verdict: str
     reason: str | None
@@ -62,9 +62,9 @@ class Outcome:
 
 
 def play(stage: Stage, sidecars: Sequence[Sidecar]) -> Iterator[tuple[Sidecar, Outcome]]:
-    """Sign for all of them first, then let one after the other present its credential.
+    """Sign all credentials first, then present one after the other.
 
-    The expired one is signed for one second; by its turn that is over, since it comes last and waits for it.
+    The credential that must be expired is valid for one second. It is presented last, after a wait of two seconds.
     """
     signed = [(sidecar, sidecar.make(stage.task_credentials(sidecar.account, sidecar.role))) for sidecar in sidecars]
     for sidecar, credential in signed:
@@ -105,7 +105,10 @@ def _for_another_audience(credentials: ReadOnlyCredentials) -> str:
 
 
 def _another_native(credentials: ReadOnlyCredentials) -> str:
-    """Differ from `_native` in one parameter: the same bytes would be known already, and STS not asked."""
+    """Make a credential that differs from `_native` in one parameter, because the service caches equal credentials.
+
+    For a cached credential the service would not call STS.
+    """
     return encode_native(presign(credentials, _endpoint(), audience=AUDIENCE, expires=600))
 
 
@@ -120,7 +123,7 @@ def _tampered(credentials: ReadOnlyCredentials) -> str:
 
 
 def _unbound(credentials: ReadOnlyCredentials) -> str:
-    """Sign ``host`` alone, as plain boto3 does: anybody who sees it could present it anywhere."""
+    """Make a credential that says that only ``host`` is signed, as plain boto3 does: it could be presented anywhere."""
     url = presign(credentials, _endpoint(), audience=AUDIENCE)
     return encode_native(url.replace("host%3Bx-kuma-audience", "host"))
 

@@ -1,4 +1,4 @@
-"""The stage of the demo: the emulator in a thread, and the service as a process of its own, as a container would be."""
+"""The stage of the demo: the emulator in a thread, and the service in a separate process, as in a container."""
 
 import contextlib
 import os
@@ -30,12 +30,12 @@ _POLL_SECONDS: Final = 0.05
 
 
 class StageError(Exception):
-    """The service did not start; the message holds what it printed."""
+    """The service did not start; the message contains the output of the service."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """What sidecars play on."""
+    """A running emulator, a running service, and a client of the service."""
 
     emulator: Emulator
     client: httpx.Client
@@ -44,12 +44,12 @@ class Stage:
     authorized_accounts: tuple[str, ...]
 
     def task_credentials(self, account: str, role: str) -> ReadOnlyCredentials:
-        """Take a role, as an ECS task does."""
+        """Return the credentials of a role, as an ECS task gets them."""
         session = self.emulator.issue(account, role)
         return ReadOnlyCredentials(session.access_key_id, session.secret_access_key, session.session_token)
 
     def run(self, role: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours to its end, in a task of the control plane's account that has this role."""
+        """Run a command of this project to its end, with this role of the control plane's account, as in a task."""
         return subprocess.run(  # noqa: S603 - a command of ours
             [sys.executable, "-m", "app", *arguments],
             env={
@@ -66,7 +66,7 @@ class Stage:
 
     @staticmethod
     def wait(seconds: float) -> None:
-        """Let time pass."""
+        """Wait for some seconds."""
         time.sleep(seconds)
 
 
@@ -77,7 +77,7 @@ def exit_on_sigterm() -> None:
 
 @contextlib.contextmanager
 def open_stage(*, verbose: bool, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Stage]:
-    """Start the emulator and the service, with some settings beside the demo's own, and end both in the end.
+    """Start the emulator and the service, and stop both on exit. ``settings`` are added to the demo's own settings.
 
     Raises:
         StageError: the service did not become ready.
@@ -124,7 +124,7 @@ def open_stage(*, verbose: bool, settings: Mapping[str, str] = MappingProxyType(
 
 
 def _world() -> World:
-    """Return the example's world, with roles that the demo alone needs, most of them to be refused."""
+    """Return the example world with the additional roles of the demo. The service must deny most of these roles."""
     world = World.from_text(EXAMPLE)
     world.add_account(STRANGERS_ACCOUNT)
     tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": "demo-app"}
@@ -135,7 +135,7 @@ def _world() -> World:
 
 
 def _environment_without_aws() -> dict[str, str]:
-    """Return this process's environment without what would lead the service to another AWS or configuration."""
+    """Return this process's environment without the variables that name another AWS or change the configuration."""
     return {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KMESH_", "KUMA_", "PYTEST"))
     }

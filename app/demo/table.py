@@ -1,4 +1,4 @@
-"""The table of a demonstration: who sent what, what was decided, and why. Rows are printed as they come."""
+"""The table of a demonstration: who sent what, the decision, and the reason. Each row is printed immediately."""
 
 from typing import Final
 
@@ -13,13 +13,13 @@ _GAP: Final = 2
 
 
 class DecisionTable:
-    """Four columns of wrapped text, as wide as the terminal; 80 characters where there is none.
+    """Four columns of wrapped text, as wide as the terminal; 80 characters if the output is no terminal.
 
-    Colours appear only on a terminal, and not where ``NO_COLOR`` is set.
+    Colours appear only on a terminal, and only if ``NO_COLOR`` is not set.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        """Print to a console, standard output unless another one is given."""
+        """Print to a console. If none is given, print to standard output."""
         self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._row = 0
 
@@ -36,7 +36,7 @@ class DecisionTable:
         self._console.print()
 
     def _print(self, number: str, sent: str, verdict: Text, why: str, *, overflow: str = "fold") -> None:
-        # Each row is a table of its own with equal columns, since rich lays out a table only when all rows are there.
+        # Each row is a table of its own with equal columns, because rich prints a table only when all its rows are known.
         row = Table(box=None, show_header=False, expand=True, pad_edge=False, padding=(0, _GAP, 0, 0))
         row.add_column(width=_NUMBER_WIDTH, justify="right")
         row.add_column(ratio=9, overflow=overflow, no_wrap=overflow == "crop")  # type: ignore[arg-type]

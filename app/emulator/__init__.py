@@ -1,6 +1,6 @@
-"""A local AWS that really checks signatures: STS and IAM for the demo, tests and benches.
+"""A local AWS that really checks signatures: STS and IAM for the demo, tests and benchmarks.
 
-An independent second implementation of what AWS does: nothing here knows the service itself.
+The emulator implements AWS's behaviour independently: it shares no code with the service.
 
     identities             roles, principals, keys: plain values
     world                  the accounts and everything in them;  world_file, example, tags: their TOML form
@@ -8,11 +8,11 @@ An independent second implementation of what AWS does: nothing here knows the se
     wire, query_protocol   HTTP requests and answers; AWS's Query protocol
     signature_claim        what a request says about its signature;  sigv4: recomputes it
     sts, iam               the actions
-    fault_kinds, faults    misbehaviour on demand;  spoiling, lies: what each does to an answer
+    fault_kinds, faults    faults on demand;  spoiling, lies: what each fault does to an answer
     gateway                from a request to its answer, in AWS's order
     container_credentials  the ECS agent's endpoint;  control: the operator's
-    asgi, delivery         the application, and how answers go out;  calls: what was asked
-    server                 `Emulator` and `serve`;  listening: uvicorn underneath
+    asgi, delivery         the application, and how answers are sent;  calls: the log of calls
+    server                 `Emulator` and `serve`;  listening: the changes to uvicorn
 """
 
 from app.emulator.calls import Call, CallLog

@@ -1,4 +1,4 @@
-"""The emulator as an ASGI application: which part answers, and how the answer goes out."""
+"""The emulator as an ASGI application: choose the part that answers a request, and send its answer."""
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,7 +22,7 @@ class EmulatorApp:
         self.faults = faults
         self.calls = CallLog()
         self.connections = 0
-        """How many connections clients have opened; under TLS each one has finished its handshake."""
+        """How many connections clients have opened; with TLS, those whose handshake is finished."""
         self.container_credentials = ContainerCredentials(world, clock)
         self._gateway = Gateway(world, faults, self.calls, clock)
         self._control = Control(world, faults, self.calls)
@@ -64,7 +64,7 @@ async def _read_body(receive: Receive) -> bytes:
     chunks = bytearray()
     while True:
         message = await receive()
-        # one byte above the limit is enough to reject the body; the rest is read and dropped
+        # Parts are kept until the body is above the limit, which is enough to reject it. Later parts are read and dropped.
         if len(chunks) <= MAX_BODY_BYTES:
             chunks += message.get("body", b"")
         if not message.get("more_body", False):

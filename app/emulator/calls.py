@@ -53,10 +53,10 @@ class CallLog:
             self._lock.notify_all()
 
     def wait_for(self, number: int, timeout: float = 100.0) -> None:
-        """Wait until that many calls have arrived, for a test that must act while one of them hangs.
+        """Wait until ``number`` calls have arrived, for a test that must act while a call hangs.
 
         Raises:
-            TimeoutError: when they do not come in time.
+            TimeoutError: fewer calls arrived within ``timeout`` seconds.
         """
         with self._lock:
             if not self._lock.wait_for(lambda: self._counts.total() >= number, timeout):

@@ -1,7 +1,8 @@
 """The credentials endpoint of the ECS agent, where a task gets the credentials of its role.
 
-A path names the role, and any AWS SDK or command line takes it from `AWS_CONTAINER_CREDENTIALS_FULL_URI`. As on ECS the
-session is named after the task and lives six hours; the keys stay the same until its end is near.
+The path of the URL names the role. Any AWS SDK or command line reads the URL from `AWS_CONTAINER_CREDENTIALS_FULL_URI`. As
+on ECS, the name of the session is the task id, and the session lasts six hours. The endpoint returns the same keys until 30
+minutes before the session ends.
 """
 
 import hashlib
@@ -22,7 +23,8 @@ PREFIX: Final = "/ecs/"
 LIFETIME: Final = timedelta(hours=6)
 MAX_TASKS: Final = 50_000
 RENEW_BEFORE: Final = timedelta(minutes=30)
-"""Longer than the margin of SDKs (15 minutes in botocore); otherwise they would ask again before every call."""
+"""SDKs fetch new credentials when the old ones expire soon (15 minutes in botocore). With a shorter time here they would get
+the old credentials again, and ask before every call."""
 
 
 class ContainerCredentials:
@@ -58,7 +60,7 @@ class ContainerCredentials:
         """Return the credentials of a task.
 
         Raises:
-            LookupError: when there is no such role.
+            LookupError: there is no such role.
         """
         task = task_id or make_task_id(account, role_name)
         with self._lock:

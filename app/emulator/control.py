@@ -1,7 +1,7 @@
 """The operator's endpoints of a running emulator: faults, calls and tags over HTTP.
 
     GET, PUT, DELETE /_emulator/faults/{sts|iam}         program faults, latency and rate
-    POST             /_emulator/faults/{sts|iam}/release let hanging calls go
+    POST             /_emulator/faults/{sts|iam}/release answer the calls that hang
     GET, DELETE      /_emulator/calls                    the calls, with their counts
     GET, PUT         /_emulator/roles/{account}/{name}/tags
 
@@ -27,7 +27,7 @@ _FAULT_MEMBERS: Final = {"kind", "times", "account", "action", "latency", "rate"
 
 
 class ControlError(Exception):
-    """A control request that cannot be carried out; the message says why."""
+    """The emulator cannot carry out a control request; the message says why."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

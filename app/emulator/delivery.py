@@ -1,4 +1,4 @@
-"""How an answer is sent over a connection: whole, late, byte by byte, in part or not at all."""
+"""Send an answer over a connection: whole, late, byte by byte, in part or not at all."""
 
 import asyncio
 from concurrent.futures import Future
@@ -76,7 +76,7 @@ class Courier:
         await self.send({"type": "http.response.body"})
 
     async def _pause(self, seconds: float) -> bool:
-        """Wait for some time. Return False if the client disconnects before."""
+        """Wait for some time. Return False if the client disconnects before the time is over."""
         try:
             await asyncio.wait_for(self._until_client_leaves(), seconds)
         except TimeoutError:
@@ -84,7 +84,7 @@ class Courier:
         return False
 
     async def _wait(self, latch: Future[None]) -> bool:
-        """Wait until the answer is released. Return False if the client disconnects before."""
+        """Wait until the answer is released. Return False if the client disconnects before that."""
         released = asyncio.wrap_future(latch)
         left = asyncio.ensure_future(self._until_client_leaves())
         try:

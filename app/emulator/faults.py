@@ -1,6 +1,6 @@
-"""Faults of the emulated AWS that tests can program: a closed set of faults, added latency and a rate limit.
+"""Faults of the emulated AWS that tests can set: a closed set of faults, added latency and a rate limit.
 
-Any thread may program them while requests are served.
+Any thread may set them while the emulator serves requests.
 """
 
 import contextlib
@@ -19,18 +19,18 @@ DRIP_INTERVAL: Final = 0.05
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One programmed fault: its kind, how often it acts, and for which calls."""
+    """One fault that was set: its kind, how often it acts, and for which calls."""
 
     kind: FaultKind
     times: int | None = None
-    """The number of further calls that it affects; None until cleared."""
+    """The number of further calls that the fault affects; None if it stays until it is cleared."""
     account: str | None = None
     action: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenFault:
-    """The fault that was taken for one call."""
+    """The fault that one call gets."""
 
     kind: FaultKind
     latch: Future[None] | None
@@ -52,9 +52,9 @@ class ServiceFaults:
         self.latency = 0.0
         """Seconds before every answer."""
         self.rate: float | None = None
-        """Requests a second for each account and region, with a burst of the same number; further ones are throttled.
+        """Requests a second for each account and region, with a burst of the same number. Further requests are throttled.
 
-        None: no limit.
+        None means no limit.
         """
         self.drip_interval = DRIP_INTERVAL
         """Seconds between the bytes of `SLOW_DRIP`."""
@@ -66,10 +66,12 @@ class ServiceFaults:
     def inject(
         self, kind: FaultKind, *, times: int | None = None, account: str | None = None, action: str | None = None
     ) -> None:
-        """Inject a fault into the next calls, or into `times` calls. Several faults act one after the other.
+        """Inject a fault into the next `times` calls, or into all calls until `clear`.
+
+        If several faults fit a call, the one that was injected first acts.
 
         Raises:
-            ValueError: when `times` is not positive.
+            ValueError: `times` is not positive.
         """
         if times is not None and times < 1:
             raise ValueError("times must be 1 or more")
@@ -105,9 +107,9 @@ class ServiceFaults:
         _open(latches)
 
     def take(self, *, action: str | None, account: str | None, answered: bool) -> TakenFault | None:
-        """Take the fault for one call, or None.
+        """Return the fault that one call gets, and count it; None if no fault fits the call.
 
-        `answered` says that the true answer is a GetCallerIdentity success: lies replace only such answers.
+        `answered` says whether the true answer is a successful GetCallerIdentity: lies replace only such answers.
         """
         with self._lock:
             for fault in self._faults:
@@ -117,7 +119,7 @@ class ServiceFaults:
                     fault.times -= 1
                     if fault.times == 0:
                         self._faults.remove(fault)
-                # Made under the lock: a release either comes before the fault is taken or opens this latch.
+                # The latch is made under the lock. So a concurrent `release` either comes before this, or opens this latch.
                 latch = self._new_latch() if fault.kind is FaultKind.HANG else None
                 return TakenFault(kind=fault.kind, latch=latch, pace=self.drip_interval)
         return None

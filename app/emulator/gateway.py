@@ -1,7 +1,7 @@
 """Answer requests to the emulated STS and IAM, with injected faults.
 
-This module uses no sockets: an answer says how to deliver it, and `asgi` delivers it. The steps of `handle` are in the order
-of AWS's own checks.
+This module uses no sockets: each answer says how to deliver it, and `delivery` does that. The checks are in the same order
+as those of AWS.
 """
 
 import uuid
@@ -36,7 +36,7 @@ _SERVICES: Final[Mapping[str, Service]] = {service.name: service for service in 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Exchange:
-    """One request, with everything that is read from it before it is verified."""
+    """One request, and everything that was read from it before its signature is verified."""
 
     request: Request
     request_id: str
@@ -94,7 +94,7 @@ class Gateway:
         except ServiceError as error:
             malformed = error
         params: dict[str, str] = {}
-        # The query comes before the body, and the first of several values counts.
+        # The first of several values counts, and the query comes before the body.
         for name, value in (*request.query, *request.form()):
             params.setdefault(name, value)
         return _Exchange(
@@ -130,7 +130,7 @@ class Gateway:
             raise exchange.malformed
         if exchange.claim is None:
             raise ServiceError(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-        # On a host that is not AWS's own, the scope itself names the region and service.
+        # If the host is not one of AWS's own, the signature's scope says which region and service are meant.
         endpoint = exchange.endpoint or sigv4.endpoint_of_scope(exchange.claim, exchange.service.name)
         return sigv4.verify(exchange.request, exchange.claim, endpoint=endpoint, world=self._world, now=exchange.now)
 

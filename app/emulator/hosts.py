@@ -1,6 +1,7 @@
-"""Which AWS host serves which service, signs for which region and lies in which partition.
+"""The hosts of AWS: for each host its service, its partition, and the region that requests to it are signed for.
 
-The table is generated from botocore's own partition and endpoint data, once, at its first use.
+The table of STS hosts is made from botocore's partition and endpoint data when it is first used. The IAM hosts are listed
+here.
 """
 
 import functools
@@ -34,7 +35,7 @@ IAM_ENDPOINTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One AWS host: a request to it must be scoped to exactly this service and region."""
+    """One AWS host. The scope of a request to it must name exactly this service and region."""
 
     service: ServiceName
     partition: str

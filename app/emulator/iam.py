@@ -1,6 +1,6 @@
 """The emulated IAM: it reads roles and their tags in the caller's own account.
 
-The gateway verifies the caller before it calls this module. The permission of a role is one list of ARN patterns,
+The gateway verifies the caller before it calls this module. The permissions of a role are one list of ARN patterns:
 `may_get_roles`.
 """
 
@@ -25,7 +25,7 @@ def get_role(operation: Operation) -> Document:
         raise ServiceError(400, "ValidationError", f"1 validation error detected: {message}")
     caller = operation.caller
     role = operation.world.find_role(caller.account, name)
-    # A role that does not exist has no path, so it is authorised by the ARN without a path.
+    # The path of a role that does not exist is unknown, so the permission is checked for an ARN without a path.
     resource = role.arn if role else f"arn:{caller.partition}:iam::{caller.account}:role/{name}"
     if not _may(operation, resource):
         raise _denied(caller, "iam:GetRole", f"role {name}")

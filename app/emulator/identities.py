@@ -1,6 +1,6 @@
 """The identities of the emulated AWS: roles, principals and the keys that sign for them.
 
-They are plain values; `world` stores and changes them. No `repr` contains a secret.
+All of them are plain values. `world` stores and replaces them. No `repr` contains a secret.
 """
 
 import base64
@@ -38,7 +38,7 @@ class RoleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """An IAM role at one moment; a change of tags makes a new value."""
+    """An IAM role at one moment. A change of its tags makes a new `Role`."""
 
     partition: str
     account: str
@@ -63,7 +63,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The signer: GetCallerIdentity answers it, and policies are matched against it."""
+    """The signer of a request. GetCallerIdentity returns it, and policies are matched against it."""
 
     partition: str
     account: str
@@ -143,5 +143,5 @@ def new_secret() -> str:
 
 
 def new_session_token(size: int) -> str:
-    """Make a session token that begins like AWS's own; `+`, `/` and `=` occur as in real ones."""
+    """Make a session token that begins like a token of AWS, and that contains `+`, `/` and `=` like one."""
     return "IQoJb3JpZ2luX2Vj" + base64.b64encode(secrets.token_bytes(size)).decode()

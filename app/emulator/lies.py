@@ -1,4 +1,4 @@
-"""False answers with status 200: everything that a client must not take for a caller identity.
+"""False answers with status 200, which a client must not accept as an answer to GetCallerIdentity.
 
 Each is made from the true answer, so that it has exactly one fault.
 """

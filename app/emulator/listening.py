@@ -1,4 +1,4 @@
-"""uvicorn for the emulator: it reports when it is ready, stops quickly, and can end a client's connection."""
+"""uvicorn for the emulator: the server reports when it is ready, stops quickly, and can end a client's connection."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from app.emulator.delivery import CONNECTION_EXTENSION
 
 BACKLOG: Final = 2048
 KEEP_ALIVE: Final = 60
-"""Seconds. uvicorn's default of 5 would sometimes close a pooled connection while a client uses it."""
+"""Seconds. With uvicorn's default of 5, the server would sometimes close a pooled connection just when a client uses it."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # struct linger: on, with a time of zero
 
 
@@ -26,12 +26,12 @@ class Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start as uvicorn does, and report that."""
+        """Start as uvicorn does, then call ``on_ready``."""
         await super().startup(sockets)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop as uvicorn does, but end the connections: calls that hang would delay it for ever."""
+        """Reset all connections, then stop as uvicorn does. Otherwise calls that hang would delay the stop for ever."""
         for connection in list(self.server_state.connections):
             if isinstance(connection, ConnectionProtocol):
                 connection.reset()
@@ -42,13 +42,13 @@ class ConnectionProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also counts connections and passes each one to the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares it so
-        """Count the connection; under TLS its handshake has ended."""
+        """Count the connection. With TLS, its handshake is finished by now."""
         super().connection_made(transport)
         if isinstance(self.app, EmulatorApp):
             self.app.connections += 1
 
     def on_message_begin(self) -> None:
-        """Begin a request's scope, and put the connection into it."""
+        """Start the scope of a request, and put this connection into the scope."""
         super().on_message_begin()
         self.scope["extensions"] = {CONNECTION_EXTENSION: {"connection": self}}
 
@@ -65,7 +65,7 @@ class ConnectionProtocol(HttpToolsProtocol):
 
 
 def configure(app: EmulatorApp, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> uvicorn.Config:
-    """Configure uvicorn for the emulator: quiet, fast, and without changes to logging."""
+    """Return uvicorn's configuration for the emulator: without logs, without additional headers, and with the C parser."""
     return uvicorn.Config(
         app,
         http=ConnectionProtocol,

@@ -1,6 +1,6 @@
-"""AWS's Query protocol: actions named by a parameter, answers in XML or, when asked for, in JSON.
+"""AWS's Query protocol: a parameter names the action, and the answer is XML, or JSON if the client asks for it.
 
-This module contains what STS and IAM have in common; each of them is one `Service`.
+This module contains what STS and IAM have in common. Each of them is one `Service`.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,7 +42,7 @@ class Service:
 
 
 class ServiceError(Exception):
-    """An error that AWS answers instead of a result. Clients use its code."""
+    """An error that AWS sends instead of a result. Clients read its code."""
 
     def __init__(self, status: int, code: str, message: str, *, namespace: str | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -50,7 +50,7 @@ class ServiceError(Exception):
         self.code = code
         self.message = message
         self.namespace = namespace
-        """Set if the error does not come from the service itself, but from a part in front of it."""
+        """The XML namespace, if the error does not come from the service itself but from a component in front of it."""
 
 
 def render_result(service: Service, action: str, result: Document, request_id: str, *, as_json: bool) -> Answer:
@@ -72,7 +72,7 @@ def render_error(service: Service, error: ServiceError, request_id: str, *, as_j
 
 
 def xml_answer(status: int, root: str, namespace: str, body: Document, request_id: str) -> Answer:
-    """Answer with an XML document of a root element and its namespace."""
+    """Return an answer with an XML document, which has the given root element and namespace."""
     text = f'<{root} xmlns="{namespace}">{to_xml(body)}</{root}>\n'
     return Answer(
         status=status, content_type="text/xml", body=text.encode(), headers=(("x-amzn-requestid", request_id),)
@@ -80,7 +80,7 @@ def xml_answer(status: int, root: str, namespace: str, body: Document, request_i
 
 
 def json_answer(status: int, body: Document, request_id: str) -> Answer:
-    """Answer with a JSON document, members in the order of their names as AWS writes them."""
+    """Return an answer with a JSON document. As in AWS, the members are sorted by name."""
     text = orjson.dumps(body, default=_json_time, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME)
     headers = (("x-amzn-requestid", request_id),)
     return Answer(status=status, content_type="application/json", body=text, headers=headers)

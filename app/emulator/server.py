@@ -17,10 +17,10 @@ from app.emulator.world import World
 
 
 def create_emulator_app(world: World, faults: Faults | None = None, clock: Clock | None = None) -> EmulatorApp:
-    """Create the ASGI application; the clock is the world's unless another one is given.
+    """Create the ASGI application. If no clock is given, it uses the clock of the world.
 
-    The faults that end a connection early need a server of this module. Under another server such a call fails with an
-    error.
+    The faults that end a connection early need the server of this module. With another server, a call with such a fault
+    raises an error.
     """
     return EmulatorApp(world, faults or Faults(), clock or world.clock)
 
@@ -28,10 +28,10 @@ def create_emulator_app(world: World, faults: Faults | None = None, clock: Clock
 def serve(
     world: World, host: str = "127.0.0.1", port: int = 0, *, on_ready: Callable[[str], None] | None = None
 ) -> None:
-    """Serve until SIGINT or SIGTERM. `on_ready` gets the URL when connections are accepted.
+    """Serve until SIGINT or SIGTERM. As soon as the server accepts connections, it calls `on_ready` with its URL.
 
     Raises:
-        OSError: when the address cannot be listened on.
+        OSError: the server cannot listen on the address.
     """
     app = create_emulator_app(world)
     with listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):  # after SIGINT and a clean stop
@@ -41,7 +41,7 @@ def serve(
 
 
 class Emulator:
-    """An emulated AWS on a loopback port, as a context manager. It has the example world unless another one is given."""
+    """An emulated AWS on a loopback port, as a context manager. If no world is given, it uses the example world."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class Emulator:
         self.faults = self.app.faults
         self.calls = self.app.calls
         self.url = ""
-        """Set when it runs: the value for `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL_IAM`."""
+        """The value for `AWS_ENDPOINT_URL_STS` and `AWS_ENDPOINT_URL_IAM`; empty until the emulator runs."""
         self._address = (host, port)
         self._tls = (ssl_certfile, ssl_keyfile)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> Self:
-        """Listen and serve. Return when connections are accepted."""
+        """Listen and serve. Return as soon as the server accepts connections."""
         config = configure(self.app, *self._tls)
         config.load()  # loaded here, so that an invalid certificate raises in the caller
         listener = listen(*self._address)
@@ -90,11 +90,11 @@ class Emulator:
         self._server, self._thread = None, None
 
     def credentials_uri(self, account: str, role: str, task_id: str | None = None) -> str:
-        """Return the value of `AWS_CONTAINER_CREDENTIALS_FULL_URI` with which a task takes a role."""
+        """Return the value of `AWS_CONTAINER_CREDENTIALS_FULL_URI` with which a task gets the credentials of a role."""
         return f"{self.url}/ecs/{account}/{quote(role)}" + (f"/{quote(task_id)}" if task_id else "")
 
     def environment(self, account: str, role: str, region: str = "us-east-1") -> dict[str, str]:
-        """Return the environment in which any AWS SDK or command line takes the role and calls this emulator."""
+        """Return the environment variables with which any AWS SDK or command line uses the role and calls this emulator."""
         return {
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,  # what boto3 and the command line read
@@ -122,4 +122,4 @@ def _run(server: Server, listener: socket.socket, ready: threading.Event) -> Non
     try:
         server.run(sockets=[listener])
     finally:
-        ready.set()  # also if it did not start completely
+        ready.set()  # also if the server did not start completely

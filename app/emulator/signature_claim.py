@@ -1,6 +1,6 @@
-"""What a request says about its own signature, in either form: the `Authorization` header or the query.
+"""Read what a request says about its own signature, in either form: the `Authorization` header or the query.
 
-Input: a request as it arrived. Output: an unverified claim; `sigv4` verifies it.
+Input: a request as it arrived. Output: an unverified `SignatureClaim`, which `sigv4` verifies.
 """
 
 import re
@@ -20,7 +20,7 @@ _SCOPE_PARTS: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureClaim:
-    """A signature as claimed."""
+    """What a request says about its own signature. Nothing in it is verified."""
 
     access_key_id: str
     date: str
@@ -34,10 +34,10 @@ class SignatureClaim:
 
 
 def read_claim(request: Request) -> SignatureClaim | None:
-    """Read the claim of a request in either form. Return None if the request has no claim.
+    """Read the signature of a request in either form. Return None if the request has no signature.
 
     Raises:
-        ServiceError: IncompleteSignature, if parts of the claim are missing.
+        ServiceError: IncompleteSignature, if parts of the signature are missing.
     """
     authorization = request.header("authorization")
     if authorization is not None:

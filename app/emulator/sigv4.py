@@ -1,8 +1,9 @@
 """Recompute Signature Version 4, which proves that the signer of a request has the secret key.
 
-Input: a request as it arrived. Output: the `Principal` that signed it. Both forms are verified, the `Authorization` header
-and the presigned query, with botocore's own canonicalisation (AWS's code) over exactly the headers that the signer named.
-The checks have AWS's order, so that each fault has AWS's code: scope, key and token, time, signature.
+Input: a request as it arrived. Output: the `Principal` that signed it. The module verifies both forms, the `Authorization`
+header and the presigned query. It uses the canonicalisation of botocore, which is AWS's code, over exactly the headers that
+the signer named.
+The checks are in AWS's order: scope, key and token, time, signature. So each fault gets the same error code as in AWS.
 """
 
 import functools
@@ -26,14 +27,14 @@ from app.emulator.world import World
 
 TERMINATOR: Final = "aws4_request"
 TIME_WINDOW: Final = timedelta(minutes=15)
-"""STS's own limit, before and after the signing time. X-Amz-Expires is signed but otherwise ignored."""
+"""A request is valid for this time before and after its signing time, as in STS. STS does not use X-Amz-Expires."""
 
 
 def verify(request: Request, claim: SignatureClaim, *, endpoint: Endpoint, world: World, now: datetime) -> Principal:
     """Verify a request, and return its signer.
 
     Raises:
-        ServiceError: with AWS's code for the first check that fails.
+        ServiceError: a check failed; the error has AWS's code for the first one.
     """
     _require_scope(claim, endpoint)
     key = _require_key(claim, endpoint, world, now)
@@ -43,10 +44,10 @@ def verify(request: Request, claim: SignatureClaim, *, endpoint: Endpoint, world
 
 
 def endpoint_of_scope(claim: SignatureClaim, service: ServiceName) -> Endpoint:
-    """Return the region that a claim itself names, for a host without a region (a loopback address).
+    """Return the endpoint for the region in the signature's scope, if the host has no region (a loopback address).
 
     Raises:
-        ServiceError: SignatureDoesNotMatch, when AWS has no such region.
+        ServiceError: SignatureDoesNotMatch, if AWS has no such region.
     """
     partition = hosts.partition_of(claim.region)
     if partition is None:
@@ -65,11 +66,11 @@ def _require_scope(claim: SignatureClaim, endpoint: Endpoint) -> None:
 
 def _require_key(claim: SignatureClaim, endpoint: Endpoint, world: World, now: datetime) -> SigningKey:
     key = world.find_key(claim.access_key_id)
-    # Credentials never cross partitions: AWS does not know the key there.
+    # Credentials are valid only in their own partition: in other partitions, AWS does not know the key.
     if key is None or key.principal.partition != endpoint.partition or not _same(key.token, claim.token):
         raise _invalid_token()
     if key.expires_at is not None and key.expires_at <= now:
-        # AWS answers this before it checks the signature, and also for a role that was deleted.
+        # AWS sends this error before it checks the signature, and also if the role was deleted.
         raise ServiceError(403, "ExpiredToken", "The security token included in the request is expired")
     if not world.is_alive(key.principal):
         raise _invalid_token()
@@ -99,7 +100,7 @@ def _require_fresh(claim: SignatureClaim, now: datetime) -> None:
 def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey) -> None:
     if "host" not in claim.signed_headers:
         raise _mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
-    # This also rejects names that were appended to the header form's list and match no header.
+    # This also rejects names in the list that match no header of the request.
     if list(claim.signed_headers) != sorted(set(claim.signed_headers) & request.headers.keys()):
         raise _mismatch("SignedHeaders must name headers of the request, in lower case, sorted, each once.")
     if not hmac.compare_digest(_compute(request, claim, key).encode(), claim.signature.encode()):
@@ -110,7 +111,7 @@ def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey)
 
 
 def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
-    """Compute the correct signature of a request. Its path is `/`, because the gateway accepts no other."""
+    """Compute the correct signature of a request. The path is always `/`, because the gateway accepts no other path."""
     signer = SigV4Auth(Credentials(claim.access_key_id, key.secret, key.token), claim.service, claim.region)
     pairs = [(name, value) for name, value in request.query if name != "X-Amz-Signature"]
     signed = AWSRequest(request.method, "https:///", params=pairs)  # type: ignore[arg-type]  # stubs know no pairs
@@ -125,7 +126,7 @@ def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
         signer.canonical_query_string(signed),
         signer.canonical_headers(headers) + "\n",
         signer.signed_headers(headers),
-        # The hash is that of the received body, whatever an x-amz-content-sha256 header says.
+        # The hash is computed from the received body, even if the request has an x-amz-content-sha256 header.
         hashlib.sha256(request.body).hexdigest(),
     )
     string_to_sign = signer.string_to_sign(signed, "\n".join(canonical))

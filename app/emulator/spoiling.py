@@ -38,7 +38,7 @@ _DELIVERIES: Final[Mapping[FaultKind, Delivery]] = {
 def spoil(
     fault: TakenFault, true: Answer, *, caller: Principal | None, service: Service, request_id: str, as_json: bool
 ) -> Answer:
-    """Return the answer that replaces the true one; `caller` is None if the true one was not a success."""
+    """Return the answer that replaces the true answer. `caller` is None if the true answer is not a success."""
     kind = fault.kind
     if kind in ERRORS:
         return render_error(service, ERRORS[kind], request_id, as_json=as_json)

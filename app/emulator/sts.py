@@ -37,8 +37,8 @@ def assume_role(operation: Operation) -> Document:
         raise ServiceError(400, "ValidationError", f"{arn} is invalid")
     if not SESSION_NAME.fullmatch(session_name):
         raise _constraint(session_name, "roleSessionName", "satisfy regular expression pattern: [\\w+=,.@-]{2,64}")
-    # A missing role, a wrong path and a missing trust have the same answer, so that callers cannot find out which roles
-    # exist.
+    # The answer is the same if the role does not exist, if its path is wrong and if it does not trust the caller. So callers
+    # cannot find out which roles exist.
     role = operation.world.find_role(parsed[2], parsed[4])
     if role is None or role.arn != arn or not _trusts(role, operation.caller, params.get("ExternalId")):
         raise _denied(operation.caller, arn)

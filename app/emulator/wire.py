@@ -1,6 +1,6 @@
-"""The HTTP of one exchange: the client's request, and its answer.
+"""One HTTP exchange as plain values: the client's request, and its answer.
 
-These are plain values; nothing in them has been verified.
+Nothing in a request is verified.
 """
 
 import enum
@@ -15,7 +15,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as it arrived; names and values are chosen by the client."""
+    """A request as it arrived. The client chooses all names and values in it."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request:
     query: Sequence[tuple[str, str]]
     """The decoded query string, duplicates included."""
     headers: Mapping[str, tuple[str, ...]]
-    """Names in lower case; several values of one name in the order of their arrival."""
+    """The headers by their lower-case names. Several values of one name are in the order of their arrival."""
     body: bytes
 
     @property
@@ -72,7 +72,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
     delivery: Delivery = Delivery.WHOLE
     latch: Future[None] | None = None
-    """For HELD: the answer waits until this is done."""
+    """For HELD: the answer is sent when this is done."""
     latency: float = 0.0
     """Seconds before the answer."""
     pace: float = 0.0

@@ -1,7 +1,7 @@
 """The emulated AWS: accounts, their roles and users, and every issued key.
 
-This is the only mutable state besides `faults` and `calls`. All methods are thread-safe. A reader gets frozen values, so no
-lock is held while a request is answered.
+The world is the only mutable state besides `faults`, `calls` and the sessions of `container_credentials`. All methods are
+thread-safe. A reader gets frozen values, so no lock is held while a request is answered.
 """
 
 import threading
@@ -24,7 +24,7 @@ from app.emulator.identities import (
 )
 
 MAX_KEYS: Final = 200_000
-"""Above this number the oldest keys are deleted, so that an emulator can run for weeks."""
+"""The limit of keys. Above it the oldest keys are deleted, so that an emulator can run for weeks."""
 
 
 class World:
@@ -53,7 +53,7 @@ class World:
         """Make the world that a TOML text describes.
 
         Raises:
-            WorldFileError: with every problem of the text, each naming its table and key.
+            WorldFileError: the text is invalid; the error lists every problem, with its table and key.
         """
         plan = world_file.parse(text)
         world = cls(partition=plan.partition, clock=clock)
@@ -71,7 +71,7 @@ class World:
         return cls.from_text(Path(path).read_text(encoding="utf-8"), clock=clock)
 
     def add_account(self, account: str, *, partition: str | None = None) -> None:
-        """Add an account, in the world's partition unless another one is named; adding it again changes nothing."""
+        """Add an account. Its partition is the world's if none is given. If the account exists, nothing changes."""
         with self._lock:
             self._accounts.setdefault(account, partition or self._partition)
 
@@ -81,10 +81,10 @@ class World:
             return dict(self._accounts)
 
     def add_role(self, account: str, name: str, **options: Unpack[RoleOptions]) -> Role:
-        """Create a role, and its account if that does not exist.
+        """Create a role, and its account if the account does not exist.
 
         Raises:
-            ValueError: when the account already has a role of this name, whatever its case.
+            ValueError: the account already has a role of this name, ignoring case.
         """
         details: dict[str, Any] = {"role_id": identities.new_unique_id("AROA"), **options}
         details["tags"] = _as_pairs(options.get("tags", ()))
@@ -115,7 +115,7 @@ class World:
             return role
 
     def delete_role(self, account: str, name: str) -> None:
-        """Delete a role. Its sessions become invalid, and stay so if a role of the same name is created.
+        """Delete a role. Its sessions become invalid, and stay invalid if a role of the same name is created later.
 
         Raises:
             LookupError: when there is no such role.
@@ -142,7 +142,7 @@ class World:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
     ) -> UserCredentials:
-        """Create a user with one key pair; the name `root` stands for the account's root."""
+        """Create a user with one key pair. The name `root` means the root user of the account."""
         self.add_account(account)
         partition = self._accounts[account]
         arn = f"arn:{partition}:iam::{account}:" + ("root" if name == "root" else f"user{path}{name}")
@@ -189,11 +189,11 @@ class World:
         return self._issue(principal, duration)
 
     def find_key(self, access_key_id: str) -> SigningKey | None:
-        """Find an access key, also an expired or invalid one; return None if there is none."""
+        """Find an access key, including expired and invalid keys. Return None if there is no such key."""
         return self._keys.get(access_key_id)
 
     def is_alive(self, principal: Principal) -> bool:
-        """Return whether the role behind a session still exists; for users, always true."""
+        """Return whether the role of a session still exists. For users the result is always True."""
         return principal.role_id is None or principal.role_id in self._live_role_ids
 
     def _issue(self, principal: Principal, duration: timedelta) -> SessionCredentials:

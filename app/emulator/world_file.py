@@ -1,4 +1,4 @@
-"""Parse the TOML text that describes a world. An invalid text is rejected with all its problems."""
+"""Parse the TOML text that describes a world. The error for an invalid text lists all problems."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ _SECRET: Final = re.compile(r"[!-~]{1,128}")
 
 
 class WorldFileError(ValueError):
-    """A world file that cannot be used. The message has one line for each problem, with its table and key."""
+    """A world file is invalid. The message has one line for each problem, with the table and the key."""
 
 
 class UserOptions(TypedDict, total=False):
@@ -32,7 +32,7 @@ class UserOptions(TypedDict, total=False):
 
 @dataclass(slots=True)
 class AccountPlan:
-    """One account to create; without a partition, it gets the world's."""
+    """One account to create. If its partition is None, it gets the world's partition."""
 
     account: str
     partition: str | None
@@ -50,7 +50,7 @@ class WorldPlan:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The rule for the value of one key, in code and in words."""
+    """The rule for the value of one key, as a function and as words for the error."""
 
     fits: Callable[[Any], bool]
     words: str
@@ -60,7 +60,7 @@ def parse(text: str) -> WorldPlan:
     """Parse a world file.
 
     Raises:
-        WorldFileError: when anything in it is wrong.
+        WorldFileError: the text is invalid.
     """
     try:
         document = tomllib.loads(text)
@@ -109,7 +109,7 @@ def _read_role(table: Any, where: str, problems: list[str]) -> RoleOptions:
 
 
 def _read_table(table: Any, where: str, rules: Mapping[str, _Rule], problems: list[str]) -> dict[str, Any]:
-    """Keep the valid keys of a table, and record the problems of the others."""
+    """Return the valid keys of a table, and add the problems of the invalid keys to ``problems``."""
     if not isinstance(table, dict):
         problems.append(f"{where}: must be a table")
         return {}
