@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 
     async def send(self, send: Send) -> None:
         """Send the answer over an ASGI channel."""
-        # Further headers may end the connection, so `send_at_once` does not write such an answer.
+        # With further headers, the answer may close the connection, and `send_at_once` does not write such an answer.
         if not self.extra_headers and send_at_once(send, self.status, self._block(), self.body):
             return
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers()})

@@ -2,8 +2,9 @@
 
 The first fault rejects the call, at no more than ten times the cost of a cache hit (I20, I26).
 
-A body of 64 KiB holds 31,000 values. `json` takes 3 ms to read them, and calls Python for each object; pydantic takes 25 ms
-to report each one. So orjson reads the body, and a few passes in C check everything that can occur many times in a body.
+A body of 64 KiB can contain 31,000 values. `json` takes 3 ms to read them, and calls a Python function for each object.
+pydantic takes 25 ms to report a fault for each of them. So orjson reads the body, and a few functions that are written in C
+check everything that can occur many times in a body.
 """
 
 import re
@@ -21,9 +22,9 @@ BODY_TIMEOUT_SECONDS: Final = 5.0
 MAX_TAGS: Final = 256
 MAX_LABELS: Final = 256
 MAX_VALUES_OF_A_TAG: Final = 64
-# For the members of the body and those of ``proxy``; the schema has fewer.
+# The limit for the members of the body, and for the members of ``proxy``. The schema has fewer.
 MAX_MEMBERS: Final = 16
-# The number of objects and lists. A call with every tag has 260.
+# The number of objects and lists in a body. A call with the largest number of tags has 260.
 MAX_CONTAINERS: Final = 1024
 # The limit for a body that orjson rejects and `json` reads again, for example because the credential contains half of a
 # surrogate pair.
@@ -51,7 +52,7 @@ def read_call(body: bytes) -> dict[str, Any]:
     """
     marks = _marks_outside_strings(body)
     if marks.count(b"[") + marks.count(b"{") > MAX_CONTAINERS:
-        # Only tags may have more than one list.
+        # In a valid call only tags can have many lists, so the error names the tags if the call has any.
         _refuse("proxy.tags" if b'"tags"' in body else "the body", f"more than {MAX_CONTAINERS} objects and lists")
     call = _parse(body, values=marks.count(b","))
     if not isinstance(call, dict):
@@ -71,7 +72,7 @@ def _parse(body: bytes, values: int) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        # "from None", here and below: the error contains the body (I22).
+        # "from None", here and below, because the error of the parser contains the body (I22).
         if values > MAX_VALUES_READ_TWICE:
             raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: not JSON") from None
     try:
@@ -111,7 +112,7 @@ def _require_tags(tags: dict[str, Any]) -> None:
 def _require_texts(field: str, texts: Iterable[Any]) -> None:
     try:
         text = "".join(texts)
-    except TypeError:  # the iteration stops at the first such value
+    except TypeError:  # `join` stops at the first value that is no string
         _refuse(field, "a value is no string")
     # The first check takes a tenth of the time of the second one, and nearly all texts pass it.
     if not text.isprintable() and _CONTROL.search(text):
@@ -141,10 +142,10 @@ def _marks_outside_strings(body: bytes) -> bytes:
 
     Outside strings, a colon follows the name of each member and appears nowhere else.
 
-    Without ``\\`` and ``\"``, every second piece between quotation marks is outside strings. Pairs of adjacent marks are
-    removed first: that moves no piece in or out of a string, and leaves fewer pieces.
+    After ``\\`` and ``\"`` are removed, every second piece between quotation marks is outside strings. Pairs of adjacent
+    quotation marks are removed first. This makes fewer pieces, and moves no piece in or out of a string.
     """
-    # nearly no body has a backslash, and searching for one byte takes a hundredth of the time of searching for two
+    # Very few bodies contain a backslash, and this search for one byte takes a hundredth of the time of the two below.
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     marks = body.translate(None, _NO_MARKS)

@@ -72,7 +72,8 @@ class CallerGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a call on, or answer 401."""
-        # Defensive: the server supports neither WebSocket nor lifespan. A scope without headers cannot be passed on.
+        # The server supports neither WebSocket nor lifespan, so every scope has headers. The default values are a
+        # precaution: a scope without headers has no token.
         headers: Headers = scope.get("headers", ())
         path = scope.get("path", "")
         fault = None if path in self._open_paths else self._tokens.find_fault(headers, in_own_header=is_ext_authz(path))

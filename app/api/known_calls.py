@@ -1,7 +1,7 @@
 """A cache of calls by their exact bytes: a proxy sends the same body for each stream that it opens.
 
 The content of a body depends only on its bytes. Only bodies with a known credential are cached, so a flood of other bodies
-takes no space here. Of the credential, only its cache key is stored.
+takes no space here. The cache stores the cache key of a credential, but not the credential itself.
 """
 
 import hashlib

@@ -25,7 +25,7 @@ class ScrapeLimits:
     """How often the page is rendered, and how many scrapers may wait for it.
 
     Attributes:
-        pause_seconds: the average time between two renderings, at least.
+        pause_seconds: the shortest average time between two renderings.
         max_scrapes: the number of scrapers that may wait at the same time.
     """
 

@@ -23,7 +23,7 @@ def reason_answer(
 ) -> Answer:
     """Return the answer for a reason.
 
-    Apart from a field name of the schema, it contains nothing that the caller or AWS sent.
+    Apart from a field name of the schema, the answer contains nothing that the caller or AWS sent.
     """
     explanation = EXPLANATIONS[reason]
     detail = explanation.detail if field is None else f"At fault: {field}. {explanation.detail}"

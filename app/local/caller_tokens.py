@@ -80,7 +80,7 @@ class CallerTokenSource:
         self._tokens = read_caller_token_file(str(self.path)).tokens
 
     def find_fault(self, headers: Iterable[tuple[bytes, bytes]], *, in_own_header: bool = False) -> Fault | None:
-        """Return why a request's headers contain no single accepted token; None if they contain one.
+        """Return the fault of a request without exactly one accepted token; None if the request has such a token.
 
         Args:
             headers: the headers of the request, with lower-case names.

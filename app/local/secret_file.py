@@ -2,8 +2,8 @@
 
 The file is replaced as a whole. Only its owner and at most one group can read it. It has no final newline.
 
-A process that has the old file open can read that to its end, and no process reads half of a file. The file has no newline
-because the text becomes gRPC metadata, and gRPC rejects a newline there.
+A process that has the old file open can still read the old content to its end. No process ever reads half of a file. The
+file has no newline because the text becomes gRPC metadata, and gRPC rejects a newline there.
 """
 
 import contextlib

@@ -79,8 +79,8 @@ def open_unix_socket(
 ) -> tuple[socket.socket, Callable[[], None]]:
     """Listen on a path. Return the socket, and a function that removes its file.
 
-    No process can connect before `listen`. The file gets its group and its mode before that, and at no moment has it wider
-    permissions.
+    No process can connect before `listen`. The file gets its group and its mode before that. Its permissions are never
+    wider than that mode.
 
     Raises:
         SocketGroupError: the process may not give the socket to the group.

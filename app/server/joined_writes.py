@@ -1,7 +1,7 @@
 """A transport that sends all data of one turn of the event loop at the end of that turn.
 
-uvloop sends written data immediately. Waking a sleeping caller costs more than sending, and the next answer would wake it
-again. If the answers of a turn are sent together, the caller wakes up once. No data is delayed beyond the turn.
+uvloop sends written data immediately, and each time this wakes the caller, if the caller sleeps. To wake it costs more than
+to send. If all answers of a turn are sent together, the caller wakes up only once. No data is delayed beyond the turn.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Turn:
                 transport.flush()
         finally:
             if sent < len(writing):
-                # A connection that fails does not stop the others.
+                # One connection has failed. Another callback sends the data of the connections after it.
                 self._writing = writing[sent:] + self._writing
                 asyncio.get_running_loop().call_soon(self._end)
 

@@ -72,8 +72,8 @@ class Listener:
 
         Args:
             listening: the listening socket. Its creator closes it, after `close`.
-            begin: handles an accepted connection, and closes it on failure. A handshake that fails because of the client
-                raises an `OSError`, which is not logged. It may call `stands` before it ends.
+            begin: handles an accepted connection, and closes the connection on failure. If the handshake fails because of
+                the client, ``begin`` raises an `OSError`, which is not logged. ``begin`` may call `stands` before it ends.
             connections: the established connections. `begin` must add its connection before it ends, and the connection must
                 be removed when it is lost.
             most: the limit of connections. Beyond it, an idle connection is closed for each new one, or the new one waits in
@@ -94,7 +94,7 @@ class Listener:
         self._most_beginning = most_beginning
         self._pause_seconds = pause_seconds
         self._loop = asyncio.get_running_loop()
-        # In the order in which their handshakes began.
+        # The connections in a handshake, in the order in which their handshakes began.
         self._beginning: dict[asyncio.Task[object], None] = {}
         self._pause: asyncio.TimerHandle | None = None
         self._logged_at = -math.inf
@@ -108,7 +108,7 @@ class Listener:
             self._pause.cancel()
 
     async def wait_closed(self) -> None:
-        """End the handshakes that are still in progress: they carry no calls."""
+        """End the handshakes that are still in progress. A connection in a handshake has no call yet."""
         if self._beginning:
             for task in self._beginning:
                 task.cancel()
@@ -205,13 +205,13 @@ def raise_open_files() -> None:
     wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(MAX_OPEN_FILES, hard)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
-    # Some kernels and sandboxes allow less than they report; then the limit of connections is lower.
+    # Some kernels and sandboxes allow less than they report. Then the soft limit stays, and fewer connections are allowed.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def most_connections() -> int:
-    """Return the limit of connections in this process: `MAX_CONNECTIONS`, or fewer if the open files require it."""
+    """Return the limit of connections in this process: `MAX_CONNECTIONS`, or less if the limit of open files is low."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS

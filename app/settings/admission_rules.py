@@ -119,7 +119,7 @@ def _own_region_exists(settings: "Settings") -> Iterator[Problem]:
 
 
 def _known_regions(settings: "Settings") -> frozenset[str]:
-    """Return the regions of the partition, and those that the operator adds; nothing for an unknown partition."""
+    """Return the regions of the partition, and those that the operator adds. Empty for an unknown partition."""
     known = frozenset(endpoint.region for endpoint in load_sts_endpoints() if endpoint.partition == settings.partition)
     return known and known | (settings.extra_regions or frozenset())
 

@@ -24,7 +24,8 @@ from app.sts.endpoints import implicit_region
 
 PREFIX: Final = "KMESH_AWSIAM_"
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
-# In addition to the proxy variables: variables of other tools for trusted certificates. Only AWS_CA_BUNDLE has an effect.
+# The ignored variables: the proxy variables, and the variables with which other tools set trusted certificates. For trusted
+# certificates, only AWS_CA_BUNDLE has an effect.
 _IGNORED_VARIABLES: Final = (*_PROXY_VARIABLES, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -36,7 +37,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-# The fields of the last class come first.
+# In the order of all fields, the fields of the last base class come first.
 class Settings(
     UpstreamSettings,
     LogSettings,
@@ -123,7 +124,7 @@ def _find_unknown(given: Collection[str]) -> Iterator[Problem]:
 
 
 def discard_ignored_environment() -> None:
-    """Remove the ignored variables from this process's environment, because the SDK's own fetchers would use them (I9).
+    """Remove the ignored variables from this process's environment. The SDK's requests for credentials would use them (I9).
 
     ``serve`` calls this after it has read the settings and the warnings.
     """

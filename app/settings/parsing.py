@@ -46,7 +46,7 @@ def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = Tr
 
 
 class SettingsGroup(BaseSettings):
-    """Fields that belong together; `app.settings.environment.Settings` has all groups.
+    """Fields that belong together. `app.settings.environment.Settings` inherits from all groups.
 
     Reading a field whose text is invalid raises `InvalidFieldError`, so no rule uses a missing value.
     """

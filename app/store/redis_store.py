@@ -32,9 +32,9 @@ from app.store.sealing import (
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics, StoreOperation, StoreResult
 
-# How long the start waits for the store.
+# How long the service waits for the connection to the store when it starts.
 START_SECONDS: Final = 1.0
-# A role with fifty tags of the greatest length takes 20 kB.
+# The record of a role with 50 tags of maximal length takes 20 kB.
 MAX_RECORD_BYTES: Final = 32 * 1024
 LOG_SECONDS: Final = 10.0
 _PREFIX: Final = "kuma-aws-iam:"
@@ -62,7 +62,7 @@ class RedisStore:
         self._rejections = _Rejections(timer)
 
     async def start(self) -> None:
-        """Connect, and return after a short time in any case."""
+        """Start to connect, and wait at most `START_SECONDS` for the connection."""
         self._link.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
@@ -77,7 +77,7 @@ class RedisStore:
         await self._link.aclose()
 
     async def get(self, kind: Kind, key: bytes) -> Opened | None:
-        """See `Store`. During a replacement of keys, records may exist under both keys. Then the later one is returned."""
+        """See `Store`. During a replacement of keys, both keys may have a record. Then this returns the later record."""
         keys = self._keys.keys
         # GETRANGE includes its end, so this asks for one byte more than the limit. That is enough to detect a longer record.
         asked = [self._link.ask("GETRANGE", _name(each, kind, key), 0, MAX_RECORD_BYTES) for each in keys]

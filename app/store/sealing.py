@@ -1,4 +1,4 @@
-"""Seal records for an untrusted store: who can read and write the store can neither read, make, swap nor revive a record.
+"""Seal records for an untrusted store: an attacker with access to it can neither read, make, swap nor revive a record.
 
 A record is encrypted and authenticated with AES-256-GCM-SIV (RFC 8452), bound to this format, its kind, its whole cache key
 and the key that sealed it. The record contains its times of writing and expiry. So an attacker who controls the store can
@@ -94,8 +94,8 @@ class Opened:
     Attributes:
         payload: the sealed content.
         written_at: the time of writing by the writer's clock, in seconds since the epoch.
-        expires_at: the expiry by the writer's clock, likewise.
-        opened_at: the time of opening by this host's clock, likewise.
+        expires_at: the expiry by the writer's clock, in seconds since the epoch.
+        opened_at: the time of opening by this host's clock, in seconds since the epoch.
     """
 
     payload: bytes = field(repr=False)
@@ -105,7 +105,7 @@ class Opened:
 
     @property
     def age(self) -> float:
-        """The age of the record in seconds; never negative, whatever the clocks say."""
+        """The age of the record in seconds; never negative, even if the clocks of two replicas differ."""
         return max(0.0, self.opened_at - self.written_at)
 
     @property

@@ -76,7 +76,7 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
 
 
 class _PatientOutput:
-    """Standard output, without exceptions: if the log collector has ended, decisions and the service must go on.
+    """Standard output that raises no `OSError`: if the log collector has ended, decisions and the service must go on.
 
     Attributes:
         failures: the number of failed writes; `write_decision` reports them to its caller.

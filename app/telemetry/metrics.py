@@ -65,7 +65,7 @@ def outcome_of(reason: Reason | None) -> str:
 
 
 class Metrics:
-    """The metrics of one service. Each has its own registry, so that two services in one process do not mix."""
+    """The metrics of one service. Each object has its own registry, so that two services in one process do not mix."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -2,7 +2,7 @@
 
 A decision about a token needs no call to AWS.
 
-The steps of `app.decision.authenticator`, without those whose result the token already proves::
+The steps are those of `app.decision.authenticator`, without the steps whose result the token already proves::
 
     1 parse     text            -> key id and claims    core.token_text
     2 verify    claims          -> what a key signed    app.tokens.signing, offline

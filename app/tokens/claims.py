@@ -3,7 +3,7 @@
 A stock control plane accepts the token, and derives no wider identity from it.
 
 The claims are Kuma's own (kumahq/kuma, pkg/tokens/builtin/issuer/token.go and zone/token.go). Kuma reads them with Go's
-encoding/json, which ignores the case of names and leaves absent claims empty. An empty claim means no limit to Kuma
+encoding/json, which ignores the case of names and leaves absent claims empty. For Kuma, an empty claim sets no limit
 (pkg/xds/auth/universal/authenticator.go):
 
 - A data plane token without ``Mesh`` is valid for every mesh. Therefore `TokenSubject` rejects empty claims.
@@ -57,7 +57,7 @@ class TokenSubject:
     grant: RoleGrant = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # Fail closed: to Kuma an empty claim means no limit.
+        # Fail closed: for Kuma, an empty claim sets no limit.
         identity = self.identity
         has_all = identity.zone is not None if self.kind is TokenKind.ZONE else identity.mesh is not None
         if identity.is_zone_proxy_in_dataplane:

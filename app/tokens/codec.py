@@ -22,11 +22,11 @@ ALGORITHM: Final = "RS256"
 TYPE: Final = "JWT"
 # Enough for claims of 2.5 KiB, which base64 makes longer, and for the signature of a key of 8192 bits.
 MAX_TOKEN_CHARS: Final = 6 * 1024
-# The tolerated difference between the clocks of two replicas, as for their shared records.
+# The tolerated difference between the clocks of two replicas. It is the same as for records in the shared store.
 LEEWAY_SECONDS: Final = 10
 
 _PARTS: Final = 3
-# The text {" in base64url.
+# The text {" in base64url. Every token begins with it, because its header is a JSON object.
 _JSON_BEGINS: Final = "eyJ"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from app.core.role_grant import ANY_MESH
 from app.core.token_kind import TokenKind
 
-# By kind: the section of dpServer.authn, and the type of authentication in that section.
+# For each kind of token: the section of dpServer.authn, and the type of authentication in that section.
 _SECTIONS: Final = {TokenKind.DATAPLANE: ("dpProxy", "dpToken"), TokenKind.ZONE: ("zoneProxy", "zoneToken")}
 
 

@@ -64,7 +64,7 @@ class SigningKeySource:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """All files with keys, as listed now."""
+        """The files that list the keys, and all files that they name at present."""
         return self._paths
 
     def warnings(self) -> Iterator[str]:

@@ -92,7 +92,7 @@ class SigningIssuer:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sign")
 
     def close(self) -> None:
-        """Let the threads end. No call waits for a signature in progress."""
+        """Stop the threads, without waiting for signatures in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def forget(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def sign(claims: Mapping[str, Any], key: SigningKey) -> str:
-    """Sign claims. This takes most of a millisecond, nearly all of it without the interpreter's lock."""
+    """Sign claims. This takes nearly a millisecond, and holds the interpreter's lock (GIL) for very little of that time."""
     payload = json.dumps(claims, separators=(",", ":")).encode()
     return _jws().encode(payload, key.private, algorithm=ALGORITHM, headers={"kid": key.kid, "typ": TYPE})
 
