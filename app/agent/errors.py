@@ -6,7 +6,7 @@ from typing import Final
 
 
 class Failure(StrEnum):
-    """The kind of a failure; the docs have a row for each."""
+    """The kind of a failure. docs/reference/agent.md describes each kind."""
 
     DENIED = "denied"
     NO_CREDENTIALS = "no_credentials"

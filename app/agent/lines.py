@@ -29,7 +29,7 @@ class Log(Protocol):
 
 
 class LineLog:
-    """Writes to standard output, each line in one call, because the proxy writes there too."""
+    """Writes each line to standard output in one call, because the proxy writes its own lines there too."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

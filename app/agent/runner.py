@@ -28,7 +28,7 @@ FORWARDED: Final = (
     signal.SIGUSR2,
 )
 _ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# kuma-dp drains for 30 s when it is told to stop.
+# How long the agent waits for the proxy to end. kuma-dp needs 30 s to drain.
 END_SECONDS: Final = 45.0
 _NOT_FOUND: Final = 127
 _NOT_STARTED: Final = 126

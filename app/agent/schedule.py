@@ -17,7 +17,7 @@ CREDENTIAL_SHARE: Final = 1 / 3
 # A new token needs a decision of the service, so the agent renews it late, after two thirds of its lifetime. During an
 # outage a third of its lifetime is left.
 TOKEN_SHARE: Final = 2 / 3
-# A renewal comes earlier than that by a random part of the time, at most this part.
+# Each renewal comes earlier by a random part of that time. This is the largest such part.
 JITTER_SHARE: Final = 0.2
 
 # The shortest wait between two renewals. When an AWS session is near its end, its credentials expire within seconds.

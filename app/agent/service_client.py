@@ -25,8 +25,8 @@ from app.agent.service_address import ServiceAddress
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.caller_tokens import read_tokens
 
-# The time limit of a whole call, in seconds. Without it, a service that sends single bytes slowly could delay every later
-# renewal. The service's own deadline is 10 s by default, and at most 60 s.
+# The time limit of a whole call, in seconds. Without this limit, a service that sends its answer byte by byte could delay
+# every later renewal. The service's own deadline is 10 s by default, and at most 60 s.
 TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024

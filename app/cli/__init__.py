@@ -55,8 +55,8 @@ def main() -> None:
     """AWS IAM workload identity for Kuma and Kong Mesh.
 
     A proxy signs an sts:GetCallerIdentity request with its task's IAM role and presents it as its credential. This service
-    sends the request to STS, which verifies the signature and names the role. It reads the role's kuma.io/* tags, and
-    answers which identity the proxy may have.
+    sends the request to STS, which verifies the signature and names the role. Then the service reads the role's kuma.io/*
+    tags, and answers which identity the proxy may have.
 
     \b
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve

@@ -25,7 +25,7 @@ _FINGERPRINT_BYTES: Final = 6
 
 @click.group(short_help="Make the keys that tokens are signed with.")
 def keys() -> None:
-    """Make the keys that tokens for the control plane are signed with."""
+    """Make the keys that sign tokens for the control plane."""
 
 
 @keys.command(short_help="Write a key pair, and print the configuration that goes with it.")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app.core.endpoints import StsEndpoint
 
 _TIMEOUT: Final = 30.0
-# A wildcard is an address to listen on; a client connects to loopback instead.
+# A service can listen on a wildcard address, but a client cannot connect to it. So the client connects to loopback.
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - they are replaced here
 _EXTRA: Final = "app.cli.options.extra_regions"
 _FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -44,7 +44,7 @@ def _check_audience(_context: click.Context, _option: click.Parameter, value: st
 
 
 def _keep_extra_regions(context: click.Context, _option: click.Parameter, value: str | None) -> None:
-    # Parsed when it is used: a health check of the agent accepts the option, but signs nothing.
+    # `sts_endpoints` parses the value later: a health check of the agent accepts the option, but signs nothing.
     context.meta[_EXTRA] = value
 
 
@@ -97,7 +97,7 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --token-file, the file that a proxy reads. kuma-dp reads the same environment variable."""
     return click.option(
         "--token-file",
-        # Not checked here: click would exit with 2, but a health check must exit with 1 for every fault of the file.
+        # click does not check the file: it would exit with 2, but a health check must exit with 1 for every fault of it.
         type=click.Path(readable=False, path_type=Path),
         required=True,
         envvar="KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
@@ -311,7 +311,7 @@ def service_client(address: ListenAddress, access: Access) -> "Iterator[httpx.Cl
             raise click.UsageError(
                 f"the caller token would cross the network to {address} in clear; give --tls-ca-file to ask over https"
             )
-        # False: without TLS there is nothing to verify, and loading certificates takes time.
+        # Without TLS there is nothing to verify, and it takes time to load certificates.
         verify = access.context() if access.is_tls else False
         transport = httpx.HTTPTransport(verify=verify, trust_env=False)
         base_url = f"{'https' if access.is_tls else 'http'}://{address}"

@@ -33,7 +33,7 @@ def serve() -> None:
     # no handler.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     # structlog imports rich for colours (3.8 MB), and FastAPI imports pydantic.v1 to reject its models (1.5 MB).
-    # Both work without them. None in sys.modules makes an import fail.
+    # Both work without these modules. The value None in sys.modules makes the import of a module fail.
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
     # The server is imported here, because check-config does not need it, and starts in a third of the time without it.

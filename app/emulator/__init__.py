@@ -9,8 +9,8 @@ The emulator implements AWS's behaviour independently: it shares no code with th
     signature_claim        what a request says about its signature;  sigv4: recomputes it
     sts, iam               the actions
     fault_kinds, faults    faults on demand;  spoiling, lies: what each fault does to an answer
-    gateway                from a request to its answer, in AWS's order
-    container_credentials  the ECS agent's endpoint;  control: the operator's
+    gateway                checks a request in AWS's order, and makes its answer
+    container_credentials  the endpoint of the ECS agent;  control: the endpoints for the operator
     asgi, delivery         the application, and how answers are sent;  calls: the log of calls
     server                 `Emulator` and `serve`;  listening: the changes to uvicorn
 """

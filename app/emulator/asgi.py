@@ -15,7 +15,7 @@ from app.emulator.world import World
 
 
 class EmulatorApp:
-    """The ASGI application. AWS's hosts answer as AWS; all other hosts answer by path."""
+    """The ASGI application. A request to a host of AWS goes to STS or IAM. On other hosts the path decides who answers."""
 
     def __init__(self, world: World, faults: Faults, clock: Clock) -> None:
         self.world = world

@@ -10,19 +10,22 @@ from typing import Final, NamedTuple
 from app.emulator.hosts import ServiceName
 
 MAX_CALLS: Final = 10_000
-"""The number of calls that are kept; all calls are counted."""
+"""The number of calls that the log keeps. The counts include all calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call to STS or IAM. Account and region are those that the request claims, if the key is known."""
+    """One call to STS or IAM. The account is that of the access key, and the region that of the signature's scope.
+
+    The account is None if the key is unknown. Both are None if the request has no signature.
+    """
 
     service: ServiceName
     action: str | None
     account: str | None
     region: str | None
     outcome: str
-    """`ok`, AWS's error code, `http_<status>` for an answer without one, or the name of the fault."""
+    """`ok`, AWS's error code, `http_<status>` for an answer without an error code, or the name of the fault."""
     request_id: str
     at: datetime
 

@@ -23,8 +23,8 @@ PREFIX: Final = "/ecs/"
 LIFETIME: Final = timedelta(hours=6)
 MAX_TASKS: Final = 50_000
 RENEW_BEFORE: Final = timedelta(minutes=30)
-"""SDKs fetch new credentials when the old ones expire soon (15 minutes in botocore). With a shorter time here they would get
-the old credentials again, and ask before every call."""
+"""An SDK asks for new credentials when the old ones expire soon, in botocore within 15 minutes. If this time were shorter,
+the SDK would get the old credentials again, and would ask before every call."""
 
 
 class ContainerCredentials:
@@ -38,7 +38,7 @@ class ContainerCredentials:
         self._sessions: dict[tuple[str, str, str], SessionCredentials] = {}
 
     def answer(self, path: str) -> Answer:
-        """Answer `/ecs/<account>/<role name>`. A task id of the caller's choice may follow, if several tasks are needed."""
+        """Answer `/ecs/<account>/<role name>`. A task id may follow, so that several tasks can have the same role."""
         account, _, rest = unquote(path.removeprefix(PREFIX)).partition("/")
         role_name, _, task_id = rest.partition("/")
         if task_id and not sts.SESSION_NAME.fullmatch(task_id):

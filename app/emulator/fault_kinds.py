@@ -14,20 +14,20 @@ class FaultKind(enum.StrEnum):
     SERVICE_UNAVAILABLE = "service_unavailable"
     """503 ServiceUnavailable."""
     ACCESS_DENIED = "access_denied"
-    """403 AccessDenied, as a VPC endpoint's policy gives."""
+    """403 AccessDenied, as if the policy of a VPC endpoint denied the call."""
     UNKNOWN_CODE = "unknown_code"
-    """400 with a code that no document names."""
+    """400 with an error code that AWS does not document."""
     REDIRECT = "redirect"
-    """302 to AWS's pages."""
+    """302 to a page of AWS's website."""
     HANG = "hang"
-    """No answer until the fault is released or cleared; then the true answer."""
+    """No answer until a test releases or clears the fault; then the true answer."""
     SLOW_DRIP = "slow_drip"
     """The true answer, a byte at a time."""
     CUT_OFF = "cut_off"
     """Half of the true answer, then the connection ends."""
     RESET = "reset"
-    """The connection is reset before a byte of the answer."""
-    # Lies: status 200 and something that GetCallerIdentity never answers. Only true successes are replaced.
+    """The connection is reset before any byte of the answer is sent."""
+    # Lies: status 200 with an answer that AWS never sends to GetCallerIdentity. A lie replaces only a successful answer.
     WRONG_CONTENT_TYPE = "wrong_content_type"
     """The true document as text/html."""
     OVERSIZE_BODY = "oversize_body"
@@ -49,7 +49,7 @@ class FaultKind(enum.StrEnum):
     DUPLICATE_ACCOUNT = "duplicate_account"
     """A second Account element, with another account."""
     GZIP_BOMB = "gzip_bomb"
-    """A small gzip body of 64 MiB."""
+    """A small gzip body that decompresses to 64 MiB."""
 
 
 LIES: Final = frozenset(

@@ -60,7 +60,7 @@ class _Outcome:
 
 
 class Gateway:
-    """Answers for STS and IAM on every host except the emulator's own."""
+    """Answers the requests to STS and IAM, on AWS's hosts and on all other hosts."""
 
     def __init__(self, world: World, faults: Faults, calls: CallLog, clock: Clock) -> None:
         self._world = world

@@ -65,7 +65,7 @@ class ConnectionProtocol(HttpToolsProtocol):
 
 
 def configure(app: EmulatorApp, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> uvicorn.Config:
-    """Return uvicorn's configuration for the emulator: without logs, without additional headers, and with the C parser."""
+    """Return uvicorn's configuration for the emulator: no access log, no additional headers, no change to logging."""
     return uvicorn.Config(
         app,
         http=ConnectionProtocol,

@@ -20,7 +20,7 @@ SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
 
 def get_caller_identity(operation: Operation) -> Document:
-    """Return the signer; no permission is needed."""
+    """Return the signer of the request. The call needs no permission."""
     caller = operation.caller
     return {"Arn": caller.arn, "UserId": caller.user_id, "Account": caller.account}
 

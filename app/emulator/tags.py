@@ -8,7 +8,7 @@ MAX_TAGS: Final = 50
 MAX_KEY_LENGTH: Final = 128
 MAX_VALUE_LENGTH: Final = 256
 
-# "letters, numbers, spaces representable in UTF-8, and _ . : / = + - @"; the underscore is among \w.
+# AWS allows "letters, numbers, spaces representable in UTF-8, and _ . : / = + - @". \w includes the underscore.
 _ALLOWED: Final = re.compile(r"[\w .:/=+\-@]*")
 
 

@@ -4,11 +4,11 @@ A decision about a token needs no call to AWS.
 
 The steps are those of `app.decision.authenticator`, without the steps whose result the token already proves::
 
-    1 parse     text            -> key id and claims    core.token_text
+    1 parse     text            -> key id and claims    app.tokens.codec
     2 verify    claims          -> what a key signed    app.tokens.signing, offline
-      read      claims          -> TokenSubject         core.token_reading; its time by core.token_text
-    5 admit     Principal       -> AdmittedPrincipal    core.principal, by the list as it is now
-    7 limit     TokenSubject    -> RoleGrant            core.token_subject, by the settings as they are now
+      read      claims          -> TokenSubject         app.tokens.reading; app.tokens.codec checks the times
+    5 admit     Principal       -> AdmittedPrincipal    core.principal, with the current list of accounts
+    7 limit     TokenSubject    -> RoleGrant            app.tokens.subject, with the current settings
     8 match     RoleGrant       -> ProxyIdentity        core.role_grant
 
 The token replaces steps 3, 4 and 6, the answers of STS and IAM. So a change of the role's tags takes effect when the token

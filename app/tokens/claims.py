@@ -32,7 +32,7 @@ from app.core.token_kind import TokenKind
 ISSUER: Final = "kuma-aws-iam"
 MIN_VALIDITY_SECONDS: Final = 60
 MAX_VALIDITY_SECONDS: Final = 86_400
-# ``iat`` and ``nbf`` are this many seconds before the issue. Without it, a control plane whose clock is behind this
+# ``iat`` and ``nbf`` are this many seconds before the issue. Otherwise a control plane whose clock is behind this
 # service's clock would reject new tokens. Kuma dates the nbf of its own tokens back by the same time
 # (pkg/core/tokens/issuer.go). Before 2.4, Kuma's JWT library also rejects an iat ahead of its clock.
 BACKDATED_SECONDS: Final = 300

@@ -62,7 +62,7 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
 
 def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
     [scope] = claims["Scope"]
-    # A data plane token without a mesh is invalid.
+    # If the scope is that of a data plane, `TokenSubject` raises an error, because a data plane needs a mesh.
     identity = ProxyIdentity(
         type=ProxyType(scope), mesh=None, service=None, workload=None, zone=_text(claims["Zone"], _NAME)
     )
