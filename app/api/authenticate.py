@@ -307,7 +307,7 @@ async def _read_rest(message: Message, receive: Receive, began: float) -> bytes:
     while True:
         if message["type"] == "http.disconnect":
             raise RequestError(Reason.MALFORMED_REQUEST, "the caller left before its body was whole")
-        # Removed from the message: uvicorn keeps the message until the next one, and with it this part of the body.
+        # The body is removed from the message: uvicorn keeps the message until the next one, and would keep the body too.
         body += message.pop("body", b"")
         if len(body) > MAX_BODY_BYTES:
             raise RequestError(Reason.REQUEST_TOO_LARGE, "the body")

@@ -30,7 +30,7 @@ MAX_CONTAINERS: Final = 1024
 # surrogate pair.
 MAX_VALUES_READ_TWICE: Final = 4096
 
-# Unicode's category Cc. Neither the audit line nor Kuma's names need such a character.
+# The characters of Unicode's category Cc. Neither the audit line nor Kuma's names need such a character.
 CONTROL_CHARACTERS: Final = r"\x00-\x1f\x7f-\x9f"
 _CONTROL: Final = re.compile(f"[{CONTROL_CHARACTERS}]")
 _CONTAINERS: Final = (list, dict)

@@ -1,7 +1,7 @@
 """A transport that sends all data of one turn of the event loop at the end of that turn.
 
-uvloop sends written data immediately, and each time this wakes the caller, if the caller sleeps. To wake it costs more than
-to send. If all answers of a turn are sent together, the caller wakes up only once. No data is delayed beyond the turn.
+uvloop sends written data immediately. If the caller sleeps, each answer wakes it, and that costs more than the sending. If
+all answers of a turn are sent together, the caller wakes up only once. No data is delayed beyond the turn.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ class Turn:
     """The writes of one turn of an event loop, over all connections: one callback at its end sends all of them."""
 
     def __init__(self) -> None:
-        # The loop is not stored here: it is the weak key of this object in `_TURNS`.
+        # The loop is not stored here, because this object would keep the loop alive: `_TURNS` refers to the loop weakly.
         self._writing: list[JoinedWrites] = []
 
     @classmethod

@@ -76,8 +76,8 @@ class _Server(uvicorn.Server):
             self.server_state.connections,
             self._most,
             find_idle=lambda: find_idle(cast("set[Connection]", self.server_state.connections)),
-            # At most half of a small limit, so that clients that do not finish a handshake cannot use the whole limit.
-            # Without TLS there is no handshake to wait for.
+            # If the limit of connections is small, at most half of it is for handshakes. So clients that do not finish a
+            # handshake cannot use the whole limit. Without TLS there is no handshake to wait for.
             most_beginning=MAX_CONNECTIONS if self._tls is None else min(MAX_HANDSHAKES, max(1, self._most // 2)),
         )
         return listener

@@ -249,7 +249,7 @@ class Metrics:
         self._audit_lines_lost.inc()
 
     def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
-        """Count a call to an upstream. ``outcome`` is ``ok`` or a reason's value; ``region`` is one of botocore's."""
+        """Count a call to an upstream. ``outcome`` is ``ok`` or a reason's value; ``region`` is from a closed set."""
         self._last_outcomes[upstream] = outcome
         series = self._calls.get((upstream, outcome, region))
         if series is None:

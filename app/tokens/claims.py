@@ -48,7 +48,7 @@ class TokenSubject:
     Attributes:
         identity: the identity that the proxy may have. The identity of a zone proxy has a zone.
         principal: the role of the proxy, without STS's request id.
-        name: the only resource that the proxy may be; None if any name is allowed.
+        name: the only name that the proxy's resource may have; None if any name is allowed.
     """
 
     identity: ProxyIdentity

@@ -49,7 +49,7 @@ class SigningKeys:
         """
         self._keys = tuple(keys)
         self._by_kid = {key.kid: key for key in self._keys}
-        # In reverse order, so that the first line of a mesh wins.
+        # The keys are taken in reverse order, so that the key in the first line of a mesh signs.
         self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
         require_apart(self._keys)
 
