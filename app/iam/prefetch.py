@@ -21,7 +21,7 @@ from app.telemetry.audit import get_logger
 # If an account's policy does not allow reading pages, the service tries again after this time.
 DENIED_SECONDS: Final = 3600.0
 ACCOUNTS_AT_ONCE: Final = 4
-# An account has at most 5,000 roles, which are 25 full pages; IAM may make a page shorter.
+# An account has at most 5,000 roles, which are 50 full pages; IAM may make a page shorter.
 MAX_PAGES: Final = 100
 
 
