@@ -16,7 +16,7 @@ from app.agent import schedule as agent_schedule
 from app.api import authenticate, call_bounds, caller_guard, known_calls, metrics_page, schemas
 from app.aws import exchange as aws_exchange
 from app.aws import own_credentials
-from app.calls import call_queue, next_upstream, outcomes, waiting_decisions, waiting_places
+from app.calls import call_queue, outcomes, waiting_decisions, waiting_places
 from app.calls import limits as call_limits
 from app.core import credential, request_policy, role_tags, strict_json
 from app.http import http1 as http_http1
@@ -402,16 +402,6 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "pause between two probes of an open circuit",
             seconds(circuits.BREAKER_PAUSE_SECONDS),
             "a probe is a queued call; if it is answered, the others go out",
-        ),
-        (
-            "a turn of a key that STS has not vouched for, for which a decision waits whatever its account's wait for IAM",
-            seconds(next_upstream.NEAR_SECONDS),
-            "if a role that was not asked for yet has its turn at IAM after the deadline: 503 `overloaded`, with the time until the turn at STS in `Retry-After`; the call stays queued, and its role is read as well",
-        ),
-        (
-            "time between two looks at the wait for IAM of decisions that wait for STS",
-            f"{seconds(next_upstream.EXAMINED_EVERY_SECONDS)}; none while nobody waits longer than {seconds(next_upstream.NEAR_SECONDS)}",
-            "",
         ),
         (
             "time for the answer to a call that had to wait",

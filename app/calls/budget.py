@@ -181,16 +181,10 @@ class Budget:
 
     def turns_before(self, queue: Queue, call: Call) -> int:
         """Return the estimated number of turns of this budget before the turn of a call."""
-        return 0 if queue.kind == RETURNING else self._turns(queue.kind, queue, queue.ahead_of(call))
-
-    def turns_before_next(self, priority: Priority, key: Hashable) -> int:
-        """Return the estimated number of turns before the turn of a call that would be added to this queue now."""
-        queue = self.queues.get(key)
-        return self._turns(priority, queue, 0 if queue is None else len(queue.calls))
-
-    def _turns(self, kind: int, queue: Queue | None, ahead: int) -> int:
-        is_listed = queue is not None and queue.is_listed
-        own = len(queue.calls) if queue is not None and is_listed else 0
-        rivals = len(self.ready[kind]) - is_listed
-        ahead += min(self.listed[kind] - own, rivals * (ahead + 1))
-        return ahead + min(self.listed[1 - kind], ahead + 1) + self.listed[RETURNING]
+        if queue.kind == RETURNING:
+            return 0
+        ahead = queue.ahead_of(call)
+        own = len(queue.calls) if queue.is_listed else 0
+        rivals = len(self.ready[queue.kind]) - queue.is_listed
+        ahead += min(self.listed[queue.kind] - own, rivals * (ahead + 1))
+        return ahead + min(self.listed[1 - queue.kind], ahead + 1) + self.listed[RETURNING]

@@ -129,16 +129,6 @@ class CallOrder:
         limiter = queue.budget.limiter
         return limiter.wait() + queue.budget.turns_before(queue, call) / limiter.rate
 
-    def wait_of_next(self, budget: Hashable, circuit: Hashable, priority: Priority) -> float:
-        """Return the estimated seconds until the turn of a call that would be queued now."""
-        known = self._budgets.get(budget)
-        if known is None:
-            return 0.0
-        return (
-            known.limiter.wait()
-            + known.turns_before_next(priority, _queue_key(priority, circuit, priority)) / known.limiter.rate
-        )
-
     def next(self) -> Call | None:
         """Return a call that must go out now, or None. The caller reports the end of that call by `ended` or `set_aside`."""
         now = self._timer()
@@ -252,7 +242,7 @@ class CallOrder:
 
     def _enter(self, call: Call, kind: int) -> None:
         budget = self._budgets.of(call.budget)
-        key = _queue_key(kind, call.circuit, call.priority, doubtful=call.doubtful)
+        key = (kind, call.circuit, call.doubtful, call.priority)
         queue = budget.queues.get(key)
         if queue is None:
             circuit = self._circuits.of(call.circuit)
@@ -358,7 +348,3 @@ class CallOrder:
         # The first tuple of limits is for known calls, the second for new calls.
         known = (self._all, own)
         return Budget(limiter, own, (known, (self._new, Places(limits.new_in_flight), *known)))
-
-
-def _queue_key(kind: int, circuit: Hashable, priority: Priority, *, doubtful: bool = False) -> Hashable:
-    return kind, circuit, doubtful, priority

@@ -2,8 +2,7 @@
 
 Decisions that need the same call share it (single flight, I19). `app.calls.call_order` decides when a call goes out. Each
 call has its own task and its own deadline. The answer is cached, whether or not a decision still waits for it. If the turn
-of a call comes after a decision's deadline, the decision is refused at once, with ``Retry-After``; the call stays queued. A
-decision is also refused at once if its turn at the next upstream would come too late (`app.calls.next_upstream`).
+of a call comes after a decision's deadline, the decision is refused at once, with ``Retry-After``; the call stays queued.
 
 A call has these states. From ``submit`` until the call is settled, `get` finds the call by its key::
 
@@ -22,12 +21,11 @@ first. When a call is settled, every decision that waits for it gets the result.
 """
 
 import asyncio
-from collections.abc import Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
-from app.calls.next_upstream import AnyPending, NextCalls, NextUpstream
 from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
 from app.calls.upstream import Asker, Pending, Upstream, tell
 from app.calls.waiting_decisions import WaitingDecisions
@@ -57,7 +55,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         upstream: Upstream[_Payload, _Answer],
         limits: CallLimits,
         places: WaitingPlaces,
-        next_calls: NextCalls[_Answer] | None = None,
+        ask_ahead: Callable[[_Answer], None] | None = None,
     ) -> None:
         """Create a queue without calls.
 
@@ -65,7 +63,9 @@ class CallQueue(Generic[_Payload, _Answer]):
             upstream: the upstream to call.
             limits: the limits on calls to the upstream.
             places: the limit on decisions that wait; all upstreams share this limit.
-            next_calls: the calls to the upstream that decisions need after this one; None if there is no such upstream.
+            ask_ahead: gets each answer for which no decision waits any more, because its caller will retry. It queues the
+                call to the next upstream that the answer makes possible, and raises no exception. None if decisions need no
+                other upstream after this one.
         """
         self._upstream = upstream
         self.order = CallOrder(limits, self._now)
@@ -77,10 +77,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._loop: asyncio.AbstractEventLoop | None = None
         dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
         self._waiting = WaitingDecisions(dead)
-        self._next_calls = next_calls
-        self._next = (
-            None if next_calls is None else NextUpstream(next_calls.seconds_to, self.order.wait, self._tell_too_late)
-        )
+        self._ask_ahead = ask_ahead
         self._is_closing = False
 
     def get(self, key: Hashable) -> Pending[_Payload, _Answer] | None:
@@ -126,9 +123,8 @@ class CallQueue(Generic[_Payload, _Answer]):
 
         Raises:
             AuthError: the call failed with this error.
-            UpstreamError: ``overloaded``, with the time until the call's turn, in three cases: the turn is after the
-                deadline, the turn at the next upstream comes too late, or no waiting place is free. ``sts_unavailable`` or
-                ``iam_unavailable`` if the endpoint does not answer.
+            UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is after the deadline or no
+                waiting place is free. ``sts_unavailable`` or ``iam_unavailable`` if the endpoint does not answer.
         """
         settled = pending.settled
         if settled is None:
@@ -154,8 +150,6 @@ class CallQueue(Generic[_Payload, _Answer]):
     async def close(self) -> None:
         """End every call. Answer decisions that still wait with the error that the service stops."""
         self._is_closing = True
-        if self._next is not None:
-            self._next.close()
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)
@@ -178,21 +172,6 @@ class CallQueue(Generic[_Payload, _Answer]):
         if wait and self._now() + wait + ANSWER_SECONDS > deadline:
             self.abandon(pending)
             raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
-        if self._next is not None and self._next.is_too_late(pending, wait, deadline):
-            self.abandon(pending)
-            raise self._too_late(wait)
-
-    def _too_late(self, wait: float) -> UpstreamError:
-        """Return the error for a decision whose turn at the next upstream comes too late.
-
-        The caller should retry after ``wait`` seconds, when the decision's call has its turn at this upstream.
-        """
-        return overloaded(f"no turn after {self._upstream.name} before the deadline", wait)
-
-    def _tell_too_late(self, askers: list[tuple[Asker, AnyPending]]) -> None:
-        self._waiting.tell_each(
-            askers, lambda pending: Settled(None, Failure.of(self._too_late(self.order.wait(pending))))
-        )
 
     async def _wait(self, pending: Pending[_Payload, _Answer], deadline: float) -> Settled[_Answer]:
         loop = asyncio.get_running_loop()
@@ -202,16 +181,12 @@ class CallQueue(Generic[_Payload, _Answer]):
             self.order.mark(pending, is_abandoned=False)
         pending.askers.add(told)
         self._waiting.add(told, pending)
-        if self._next is not None:
-            self._next.add(told, pending, deadline)
         timer = loop.call_at(deadline, tell, told, None)
         try:
             settled = await told
         finally:
             timer.cancel()
             self._waiting.remove(told, pending)
-            if self._next is not None:
-                self._next.remove(told, pending)
             if pending.askers is not None:
                 pending.askers.discard(told)
                 self.abandon(pending)
@@ -381,6 +356,6 @@ class CallQueue(Generic[_Payload, _Answer]):
         askers, pending.askers = pending.askers, None
         for asker in askers or ():
             tell(asker, settled)
-        if not askers and settled.answer is not None and self._next_calls is not None:
+        if not askers and settled.answer is not None and self._ask_ahead is not None:
             # The callback runs in a separate iteration of the event loop, so that a bug in it does not stop this queue.
-            asyncio.get_running_loop().call_soon(self._next_calls.ask_ahead, settled.answer)
+            asyncio.get_running_loop().call_soon(self._ask_ahead, settled.answer)

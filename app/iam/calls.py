@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-from collections.abc import Hashable
 from typing import Final
 
 from app.calls.budget import Priority
@@ -91,14 +90,6 @@ class Roles:
                 raise
             trail.iam.cache, trail.iam.request_id = STALE, stale.request_id
             return stale
-
-    def seconds_to_role(self, account: Hashable) -> float:
-        """Return the seconds until a new call for a role of an account could go out.
-
-        The result is 0 while IAM does not answer: then the decision should report that IAM is unavailable, not a wait.
-        """
-        seconds = self._queue.order.wait_of_next(account, account, Priority.NEW)
-        return 0.0 if seconds and self._queue.is_dead(account) else seconds
 
     def read_ahead(self, principal: Principal) -> None:
         """Queue the call for a caller's role. No decision waits for the role any more, but the caller will retry.

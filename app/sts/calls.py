@@ -11,7 +11,6 @@ from typing import Final, Protocol
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
-from app.calls.next_upstream import NextCalls
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
 from app.core.forwarding import ForwardableRequest
@@ -44,9 +43,6 @@ STS_FAILURES: Final = 5
 
 class RolesAhead(Protocol):
     """The roles that decisions need after STS has answered."""
-
-    def seconds_to_role(self, account: Hashable) -> float:
-        """Return the seconds until a new call for a role could go out; 0 while IAM does not answer for this account."""
 
     def read_ahead(self, principal: Principal) -> None:
         """Queue a call for a caller's role, if the caller's account is listed and the role is not cached.
@@ -97,9 +93,7 @@ class StsIntroductions:
             self._upstream,
             limits,
             options.places,
-            None
-            if roles is None
-            else NextCalls(roles.seconds_to_role, lambda known: roles.read_ahead(known.principal)),
+            None if roles is None else lambda known: roles.read_ahead(known.principal),
         )
         self._keys = keys
 

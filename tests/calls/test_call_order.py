@@ -147,18 +147,6 @@ def test_doubtful_calls_have_every_second_turn_of_their_priority() -> None:
     assert run.drain().index(new) <= 1
 
 
-def test_the_wait_of_a_call_that_is_not_queued_counts_doubtful_calls_as_turns_only() -> None:
-    run = Run("host")
-    assert run.order.wait_of_next("a", "host", NEW) == 0.0
-    for _ in range(50):
-        run.add(doubtful=True)
-    assert run.order.wait_of_next("a", "host", NEW) == pytest.approx(1 / 100)
-    for _ in range(10):
-        run.add()
-    assert run.order.wait_of_next("a", "host", NEW) == pytest.approx(21 / 100)
-    assert run.order.wait_of_next("b", "host", NEW) == 0.0
-
-
 def test_a_budget_has_no_more_calls_in_flight_than_its_limit_and_new_ones_fewer() -> None:
     run = Run("host", burst=100.0)
     for _ in range(20):
@@ -579,9 +567,7 @@ def test_the_announced_wait_is_no_shorter_than_the_real_one(calls: list[tuple[st
     run = Run("host")
     added: list[Call] = []
     for account, priority in calls:
-        expected = run.order.wait_of_next(account, "host", priority)
         added.append(run.add(priority, account=account))
-        assert run.order.wait(added[-1]) == pytest.approx(expected), "it is announced before the call is queued"
     announced = {call: run.order.wait(call) for call in added}
     due: list[tuple[float, int]] = []
     while len(due) < len(added):

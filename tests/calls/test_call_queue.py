@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -11,7 +11,6 @@ import pytest
 from app.calls.budget import Priority
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
-from app.calls.next_upstream import EXAMINED_EVERY_SECONDS, NEAR_SECONDS, NextCalls
 from app.calls.outcomes import MAX_RETRY_SECONDS, Failure, Settled, retry_seconds
 from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
@@ -21,7 +20,7 @@ from app.decision.record import DecisionRecord
 from app.store.replicas import ComeAgain, Found, ReplicaWait
 from tests.support.service import until
 from tests.support.upstreams import settle
-from tests.support.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time
 
 LIMITS = CallLimits(
     rate=10.0,
@@ -107,12 +106,12 @@ class Askers:
         self,
         upstream: Echo | None = None,
         places: WaitingPlaces | None = None,
-        next_calls: NextCalls[str] | None = None,
+        ask_ahead: Callable[[str], None] | None = None,
         queued: int = 100,
     ) -> None:
         self.upstream = upstream or Echo()
         self.queue: CallQueue[str, str] = CallQueue(
-            self.upstream, replace(LIMITS, new_queued=queued), places or WaitingPlaces(), next_calls
+            self.upstream, replace(LIMITS, new_queued=queued), places or WaitingPlaces(), ask_ahead
         )
 
     def submit(self, key: str, account: str = "a") -> Pending[str, str]:
@@ -181,109 +180,21 @@ def test_a_turn_after_the_deadline_is_refused_at_once_and_the_call_goes_out_all_
     run_in_virtual_time(scene())
 
 
-@dataclass
-class Next:
-    """The upstream that decisions need next."""
-
-    turn: float = 0.0
-    """When it could be asked something new, in seconds of the event loop's clock."""
-    examined: int = 0
-    asked: list[str] = field(default_factory=list)
-
-    def seconds_to(self, _owner: Hashable) -> float:
-        self.examined += 1
-        return max(0.0, self.turn - asyncio.get_running_loop().time())
-
-    def calls(self) -> NextCalls[str]:
-        return NextCalls(self.seconds_to, self.asked.append)
-
-
-def test_whoever_has_no_turn_at_the_next_upstream_is_refused_at_once_unless_its_turn_here_is_near() -> None:
-    async def scene() -> None:
-        upcoming = Next(turn=11.0)
-        askers, clock = Askers(next_calls=upcoming.calls()), asyncio.get_running_loop().time
-        for number in range(30):
-            askers.submit(str(number))
-        error = await askers.refused("29")
-        assert clock() == 0.0
-        assert isinstance(error, UpstreamError)
-        assert error.reason is Reason.OVERLOADED
-        assert error.retry_after is not None
-        assert 3 <= error.retry_after <= 4, "its turn here, after which it can be told more"
-        assert (await askers.ask("4")).answer == "4"
-        assert clock() <= NEAR_SECONDS
-        upcoming.turn = 10.0
-        assert (await askers.ask("28")).answer == "28", "in time"
-        await asyncio.sleep(1.0)
-        assert len(askers.upstream.asked) == 30, "the call of the refused one is made"
-
-    run_in_virtual_time(scene())
-
-
-def test_decisions_that_wait_are_told_when_the_next_upstream_gets_too_busy_for_them() -> None:
-    async def scene() -> None:
-        upcoming = Next()
-        askers, clock = Askers(next_calls=upcoming.calls()), asyncio.get_running_loop().time
-        near = start(askers, *(str(number) for number in range(8)))
-        far = [asyncio.create_task(askers.refused(str(number))) for number in range(8, 79)]
-        later = start(askers, "79", seconds=50.0)
-        await settle()
-        upcoming.turn = 20.0
-        errors = await asyncio.gather(*far)
-        assert clock() == pytest.approx(EXAMINED_EVERY_SECONDS)
-        assert {error.reason for error in errors} == {Reason.OVERLOADED}
-        assert [task.done() for task in later] == [False], "its deadline is after its turn"
-        await asyncio.gather(*near, *later)
-        upcoming.examined = 0
-        await asyncio.sleep(10.0)
-        assert upcoming.examined == 0, "nothing is examined while nobody waits"
-
-    run_in_virtual_time(scene())
-
-
-def test_decisions_are_told_within_a_second_on_an_event_loop_that_is_busy() -> None:
-    async def scene() -> None:
-        upcoming, loop = Next(), asyncio.get_running_loop()
-        assert isinstance(loop, VirtualTimeLoop)
-        upstream = Echo(seconds=100.0)
-        askers = Askers(upstream, next_calls=upcoming.calls(), queued=1_000)
-        far = [asyncio.create_task(askers.refused(str(number), seconds=200.0)) for number in range(1_000)]
-        await settle()
-        upcoming.turn = 300.0
-        while not all(task.done() for task in far[10:]):
-            loop.work(0.05)
-            await asyncio.sleep(0)
-        assert loop.time() <= 1.0
-        await askers.queue.close()
-        await asyncio.gather(*far)
-
-    run_in_virtual_time(scene())
-
-
-def test_the_next_upstream_concerns_no_call_whose_caller_is_known() -> None:
-    async def scene() -> None:
-        askers = Askers(next_calls=Next(turn=1_000.0).calls())
-        known = start(askers, *(f"known {number}" for number in range(80)))
-        assert len(await asyncio.gather(*known)) == 80
-
-    run_in_virtual_time(scene())
-
-
 def test_what_an_answer_makes_known_is_asked_ahead_where_no_decision_waits() -> None:
     async def scene() -> None:
-        upcoming = Next()
-        askers = Askers(next_calls=upcoming.calls())
+        ahead: list[str] = []
+        askers = Askers(ask_ahead=ahead.append)
         askers.submit("alone")
         [leaving, _] = start(askers, "left", "awaited")
         await settle()
         leaving.cancel()
         await asyncio.sleep(1.0)
         assert askers.upstream.asked == ["alone", "left", "awaited"]
-        assert upcoming.asked == ["alone", "left"]
+        assert ahead == ["alone", "left"]
         askers.upstream.error = UpstreamError(Reason.STS_THROTTLED, "seen")
         askers.submit("throttled")
         await asyncio.sleep(1.0)
-        assert upcoming.asked == ["alone", "left"]
+        assert ahead == ["alone", "left"]
 
     run_in_virtual_time(scene())
 

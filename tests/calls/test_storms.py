@@ -210,7 +210,7 @@ def test_a_storm_costs_one_call_for_each_credential_and_role_and_takes_its_bound
         assert_each_was_asked_about_once(aws, sidecars, 200)
         assert set(result.reasons) <= {Reason.OVERLOADED}
         assert result.seconds <= 1.25 * bound_of(sidecars, 200, count)
-        assert result.slowest_refusal <= 1.0
+        assert result.slowest_refusal <= DECISION_SECONDS
         await service.close()
 
     run_in_virtual_time(scene())
@@ -224,7 +224,7 @@ def test_a_storm_of_thirty_thousand_is_held_as_a_whole() -> None:
         assert_each_was_asked_about_once(aws, 30_000, 1_000)
         assert set(result.reasons) == {Reason.OVERLOADED}
         assert result.seconds <= 1.25 * bound_of(30_000, 1_000, 5)
-        assert result.slowest_refusal <= 1.0
+        assert result.slowest_refusal <= DECISION_SECONDS
         await service.close()
 
     run_in_virtual_time(scene())
@@ -237,7 +237,7 @@ def test_callers_that_give_up_cost_no_second_call() -> None:
         result = await storm(service, sidecars_of(5_000, 200, accounts), connections=4_000, gives_up=5.0)
         assert_each_was_asked_about_once(aws, 5_000, 200)
         assert result.seconds <= 1.5 * bound_of(5_000, 200, 1)
-        assert result.slowest_refusal <= 1.0
+        assert result.slowest_refusal <= DECISION_SECONDS
         await service.close()
 
     run_in_virtual_time(scene())
@@ -251,7 +251,7 @@ def test_callers_that_ignore_retry_after_cost_no_second_call() -> None:
         assert_each_was_asked_about_once(aws, 5_000, 200)
         assert set(result.reasons) == {Reason.OVERLOADED}
         assert result.seconds <= 1.5 * bound_of(5_000, 200, 1)
-        assert result.slowest_refusal <= 1.0
+        assert result.slowest_refusal <= DECISION_SECONDS
         await service.close()
 
     run_in_virtual_time(scene())
@@ -267,15 +267,13 @@ def test_callers_that_come_again_late_find_every_role() -> None:
         await asyncio.sleep(1.1 * bound_of(5_000, 200, 1))
         assert_each_was_asked_about_once(aws, 5_000, 200)
         result = await callers
-        assert result.seconds <= 31.0, "each is refused once"
+        assert result.seconds <= 30.0 + DECISION_SECONDS, "each is refused once"
         await service.close()
 
     run_in_virtual_time(scene())
 
 
 def test_a_new_task_of_a_known_role_is_admitted_beside_a_thousand_new_roles() -> None:
-    """At once where STS has a turn soon, and otherwise at its turn."""
-
     async def scene() -> None:
         aws, [account], clock = Aws(), accounts_of(1), asyncio.get_running_loop().time
         service = Service(aws, [account])
@@ -285,26 +283,10 @@ def test_a_new_task_of_a_known_role_is_admitted_beside_a_thousand_new_roles() ->
             for number in range(1, 1_001)
         ]
         await asyncio.sleep(5.0)
-        assert service.roles.seconds_to_role(account) > 100.0
         began = clock()
         await service.decide(Sidecar(2_000, account, "known"))
         assert clock() - began <= 0.1
 
-        others += [
-            asyncio.create_task(refusal(service, Sidecar(number, account, f"new-{number % 1_000}")))
-            for number in range(3_000, 5_000)
-        ]
-        await asyncio.sleep(0)
-        sidecar, began = Sidecar(6_000, account, "known"), clock()
-        with pytest.raises(UpstreamError) as raised:
-            await service.decide(sidecar)
-        assert raised.value.reason is Reason.OVERLOADED
-        assert clock() == began
-        assert raised.value.retry_after is not None
-        assert 4 <= raised.value.retry_after <= 6
-        await asyncio.sleep(raised.value.retry_after)
-        await service.decide(sidecar)
-        assert clock() == began + raised.value.retry_after
         await asyncio.gather(*others)
         await service.close()
 

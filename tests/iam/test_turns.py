@@ -265,23 +265,6 @@ def test_whoever_writes_to_the_store_keeps_no_new_caller_out(wait: float, *, is_
     run_in_virtual_time(scene())
 
 
-def test_the_wait_of_a_new_role_is_told_before_it_is_asked_for_unless_iam_is_dead() -> None:
-    async def scene() -> None:
-        iam = Slow()
-        roles = new_roles(iam, rate=10.0)
-        assert roles.seconds_to_role(ACCOUNT) == 0.0
-        tasks = [asyncio.create_task(reason_of(roles, named(f"role-{number}"), 100.0)) for number in range(200)]
-        await settle()
-        assert roles.seconds_to_role(ACCOUNT) == pytest.approx(19.9, abs=0.2)
-        assert roles.seconds_to_role(OTHER) == 0.0
-        iam.hanging = frozenset({ACCOUNT})
-        await asyncio.sleep(2 * IAM_CALL_SECONDS)
-        assert roles.seconds_to_role(ACCOUNT) == 0.0, "whoever asks is told that IAM does not answer"
-        await end(tasks, roles)
-
-    run_in_virtual_time(scene())
-
-
 async def test_a_role_that_is_read_ahead_costs_the_call_that_its_decision_would_have_made() -> None:
     iam = Iam(released=asyncio.Event())
     roles = new_roles(iam)
