@@ -80,7 +80,10 @@ class ExtAuthzWay:
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
-        """Answer with an ``authorization`` header. Envoy replaces the stream's own header by it."""
+        """Answer with the token in an ``authorization`` header.
+
+        With this header Envoy replaces the ``authorization`` header of the stream, which contains the credential.
+        """
         issued = await _issue(self._issuer, decision, asserted, trail)
         token = (b"authorization", issued.token.encode("ascii"))
         return Answer(

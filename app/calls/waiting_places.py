@@ -5,8 +5,8 @@ from collections.abc import Hashable
 from typing import Final
 
 # A waiting decision takes about 10 KiB. The limit is below `app.api.authenticate.MAX_DECISIONS`, so waiting decisions always
-# leave room for decisions that need not wait. The limit is high, because a refused decision costs more processor time than a
-# waiting one: its connection sends the next call at once, and the caller retries.
+# leave room for decisions that need not wait. The limit is high, because to refuse a decision costs more processor time than
+# to let it wait: after a refusal, the connection sends another call at once, and the caller retries the refused call.
 MAX_WAITING: Final = 7_168
 MAX_WAITING_NEW: Final = 4_096
 # An account may have at most this many times as many places as are free.

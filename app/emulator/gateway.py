@@ -157,7 +157,7 @@ def _refuse_before_dispatch(exchange: _Exchange) -> Answer | None:
     if request.path != "/" or request.method not in {"GET", "POST"}:
         return Answer(status=404, content_type="text/xml", body=b"<UnknownOperationException/>\n", headers=headers)
     if exchange.action is None:
-        # This includes a POST without a form's content type: AWS does not read its body.
+        # A POST whose content type is not that of a form has no action either, because AWS does not read its body.
         return Answer(status=302, headers=(*headers, ("location", spoiling.REDIRECT_TARGET)))
     return None
 

@@ -27,7 +27,7 @@ Check = Callable[[AbstractSet[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class FixedAccounts:
-    """The list from the variable."""
+    """The list from the environment variable. This list does not change while the service runs."""
 
     accounts: AbstractSet[str]
 

@@ -30,7 +30,7 @@ class Problem:
 
 
 class InvalidFieldError(Exception):
-    """A field without a value was read: the text of its variable is invalid."""
+    """The program read a field that has no value, because the text of the field's environment variable is invalid."""
 
 
 def setting(variable: str, meaning: str, *, default: Any = None, repr: bool = True) -> Any:  # noqa: A002 - pydantic's

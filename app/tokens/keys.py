@@ -49,7 +49,8 @@ class SigningKeys:
         """
         self._keys = tuple(keys)
         self._by_kid = {key.kid: key for key in self._keys}
-        # The keys are taken in reverse order, so that the key in the first line of a mesh signs.
+        # If a mesh has several keys, the first one in the key file signs. In this dict a later entry replaces an earlier
+        # one, so the loop runs in reverse order.
         self._signers = {(key.kind, key.mesh): key for key in reversed(self._keys)}
         require_apart(self._keys)
 
