@@ -140,13 +140,6 @@ class CallQueue(Generic[_Payload, _Answer]):
             raise settled.failure.error()
         return settled
 
-    def is_dead(self, circuit: Hashable) -> bool:
-        """Return whether decisions must not wait for an endpoint.
-
-        Either its circuit breaker is open, or its first calls have had no answer for too long.
-        """
-        return self.order.is_open(circuit) or self._is_silent(circuit)
-
     async def close(self) -> None:
         """End every call. Answer decisions that still wait with the error that the service stops."""
         self._is_closing = True
@@ -165,7 +158,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         """Refuse a decision at once if no answer can come before its deadline. Its call stays in the queue."""
         if pending.began is not None:
             return
-        if self.is_dead(pending.circuit):
+        if self.order.is_open(pending.circuit) or self._is_silent(pending.circuit):
             self.abandon(pending)
             raise not_asked(self._upstream.name, self._upstream.unavailable).error()
         wait = self.order.wait(pending)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, Final
 
 from app.calls.outcomes import Settled
@@ -26,7 +26,7 @@ class WaitingDecisions:
         """
         self._dead = dead
         self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
-        self._to_tell: deque[tuple[Asker, Pending[Any, Any], Callable[[Pending[Any, Any]], Settled[Any]]]] = deque()
+        self._to_tell: deque[tuple[Asker, Pending[Any, Any]]] = deque()
 
     def add(self, asker: Asker, pending: Pending[Any, Any]) -> None:
         """Record that a decision waits for a call."""
@@ -41,24 +41,9 @@ class WaitingDecisions:
 
     def tell_of(self, circuit: Hashable) -> None:
         """Refuse all decisions that wait for this endpoint, except decisions whose call is in flight."""
-        waiting = self._waiting.get(circuit, {})
-        self.tell_each(
-            [(asker, pending) for asker, pending in waiting.items() if pending.began is None], lambda _: self._dead
-        )
-
-    def tell_each(
-        self,
-        askers: Iterable[tuple[Asker, Pending[Any, Any]]],
-        settled: Callable[[Pending[Any, Any]], Settled[Any]],
-    ) -> None:
-        """Refuse decisions that can get no answer in time.
-
-        Args:
-            askers: the decisions, with their calls.
-            settled: returns the result for one decision. It is called when that decision is refused.
-        """
         is_telling = bool(self._to_tell)
-        self._to_tell.extend((asker, pending, settled) for asker, pending in askers)
+        waiting = self._waiting.get(circuit, {})
+        self._to_tell.extend((asker, pending) for asker, pending in waiting.items() if pending.began is None)
         if not is_telling:
             self._tell_some(asyncio.get_running_loop().time())
 
@@ -72,8 +57,8 @@ class WaitingDecisions:
         now = loop.time()
         count = max(TOLD_AT_ONCE, int((now - last) / 2 / _ANSWER_SECONDS))
         for _ in range(min(count, len(self._to_tell))):
-            asker, pending, settled = self._to_tell.popleft()
+            asker, pending = self._to_tell.popleft()
             if pending.began is None:  # otherwise the call has gone out, and its answer will come
-                tell(asker, settled(pending))
+                tell(asker, self._dead)
         if self._to_tell:
             loop.call_soon(self._tell_some, now)
