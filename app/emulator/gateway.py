@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from app.emulator import hosts, iam, signature_claim, sigv4, spoiling, sts
+from app.emulator import hosts, iam, signature_claim, sigv4, spoiling, sts, web_identity
 from app.emulator.calls import Call, CallLog
 from app.emulator.fault_kinds import FaultKind
 from app.emulator.faults import Faults, ServiceFaults
@@ -128,6 +128,9 @@ class Gateway:
     def _authenticate(self, exchange: _Exchange) -> Principal:
         if exchange.malformed is not None:
             raise exchange.malformed
+        if exchange.action == web_identity.ACTION:
+            # The only action without a signature: the token is what authenticates its caller.
+            return web_identity.read_web_identity(exchange.params, exchange.now)
         if exchange.claim is None:
             raise ServiceError(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
         # If the host is not one of AWS's own, the signature's scope says which region and service are meant.

@@ -8,6 +8,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Final
 
+from app.emulator import web_identity
 from app.emulator.identities import Principal, Role
 from app.emulator.query_protocol import Document, Operation, Service, ServiceError
 
@@ -55,11 +56,20 @@ def assume_role(operation: Operation) -> Document:
     }
 
 
+def assume_role_with_web_identity(operation: Operation) -> Document:
+    """Return a session of a role that trusts the subject of the caller's token."""
+    return {**assume_role(operation), "SubjectFromWebIdentityToken": operation.caller.arn}
+
+
 SERVICE: Final = Service(
     name="sts",
     version="2011-06-15",
     namespace="https://sts.amazonaws.com/doc/2011-06-15/",
-    actions={"GetCallerIdentity": get_caller_identity, "AssumeRole": assume_role},
+    actions={
+        "GetCallerIdentity": get_caller_identity,
+        "AssumeRole": assume_role,
+        web_identity.ACTION: assume_role_with_web_identity,
+    },
 )
 
 
