@@ -10,7 +10,7 @@ from typing import Final
 
 import annotated_types
 
-from app.agent import renewal_thread, service_client
+from app.agent import dataplane_file, renewal_thread, service_client
 from app.agent import runner as agent_runner
 from app.agent import schedule as agent_schedule
 from app.api import authenticate, call_bounds, caller_guard, known_calls, metrics_page, schemas
@@ -702,6 +702,8 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("AWS's STS request id", "128 characters", "cut"),
     ),
     "The agent": (
+        ("`--dataplane-file`", kib(dataplane_file.MAX_RESOURCE_BYTES), "usage error (2)"),
+        ("nesting of `--dataplane-file`", f"{strict_json.MAX_NESTING} levels", "the same"),
         ("answer of the service", kib(service_client.MAX_ANSWER_BYTES), "`unexpected_answer`"),
         ("connecting to it, TLS included", seconds(service_client.CONNECT_SECONDS), "`service_unreachable`"),
         ("a call as a whole", f"{seconds(service_client.TIMEOUT_SECONDS)}, above its own longest deadline", "the same"),

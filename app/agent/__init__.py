@@ -2,6 +2,7 @@
 
 ::
 
+    dataplane_file what a proxy asserts, from the resource that kuma-dp reads
     sources        what to write: a credential that the agent signs, or a token that the service issues for it
     service_client one call to the service; bounded_socket limits the time of the whole call
     schedule       when to renew, how long to wait after a failure, when to give up; pure functions

@@ -130,7 +130,8 @@ def agent(  # noqa: PLR0913 - one parameter an option
     stays.
 
     \b
-    kuma-aws-iam agent --mode token --service-url https://iam.mesh:5690 --token-file /kuma/token
+    kuma-aws-iam agent --mode token --service-url https://iam.mesh:5690 --token-file /kuma/token \\
+        --dataplane-file /kuma/dataplane.yaml
     kuma-aws-iam agent --mode credential --token-file /kuma/token
     kuma-aws-iam agent --health --token-file /kuma/token
     kuma-aws-iam agent --mode credential --token-file /kuma/token \\
@@ -206,7 +207,7 @@ def _check_usage(
 
 def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
     """Require a name with zone listeners: without one the token would be valid for every name, so the service refuses."""
-    if is_token and claim is not None and "listeners" in claim and claim["name"] is None:
+    if is_token and claim is not None and claim.get("listeners") and claim["name"] is None:
         raise click.UsageError(
             "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"
         )

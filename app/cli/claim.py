@@ -1,42 +1,53 @@
 """Options of a command for what a proxy asserts. They become the member ``proxy`` of a call."""
 
+import csv
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
-LISTENERS: Final = ("ZoneIngress", "ZoneEgress")
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ZoneListener
+
+_NAMES: Final = ("proxy_type", "mesh", "name", "zone", "services", "labels", "listeners")
 
 
 def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options for what a proxy asserts. The command gets them as one ``claim``; None if no type is given."""
+    """Add the options for what a proxy asserts. The command gets them as one ``claim``; None if they name no type."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_claim(
-            *,
-            proxy_type: str | None,
-            mesh: str | None,
-            name: str | None,
-            zone: str | None,
-            services: tuple[str, ...],
-            labels: tuple[str, ...],
-            listeners: tuple[str, ...],
-            **options: Any,
-        ) -> Any:
-            _check_listeners(type_option, proxy_type, listeners)
-            claim = _claim(type_option, proxy_type, mesh, name, zone, services, labels)
-            if claim is not None and listeners:
-                claim["listeners"] = list(dict.fromkeys(listeners))
-            return command(claim=claim, **options)
+        def with_claim(*, dataplane_file: Path | None, dataplane_vars: tuple[str, ...], **options: Any) -> Any:
+            given = _given(**{name: options.pop(name) for name in _NAMES})
+            if dataplane_file is not None:
+                claim = _complete(dataplane_file, dataplane_vars, given, type_option)
+            elif dataplane_vars:
+                raise click.UsageError("--dataplane-var is for the template of --dataplane-file; give both")
+            else:
+                claim = {"type": None, "mesh": None, "name": None, "zone": None, **given}
+            _check(type_option, claim)
+            return command(claim=claim if claim["type"] else None, **options)
 
         for option in (
+            click.option(
+                "--dataplane-var",
+                "dataplane_vars",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="A variable of that file's template, as kuma-dp has it; may be repeated.",
+            ),
+            click.option(
+                "--dataplane-file",
+                type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                help="Its Dataplane, ZoneIngress or ZoneEgress in YAML or JSON, the file of kuma-dp run. It replaces the "
+                "options above.",
+            ),
             click.option(
                 "--listener",
                 "listeners",
                 multiple=True,
-                type=click.Choice(LISTENERS),
+                type=click.Choice([kind.value for kind in ZoneListener]),
                 help="A kind in its Dataplane's networking.listeners, from Kuma 2.14 on; may be repeated.",
             ),
             click.option(
@@ -68,37 +79,85 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
     return decorate
 
 
-def _check_listeners(type_option: str, proxy_type: str | None, listeners: tuple[str, ...]) -> None:
-    """Reject listeners that no role can match: the service would answer `proxy_type_mismatch` for every role."""
-    if listeners and proxy_type != "dataplane":
+def _given(
+    *, services: tuple[str, ...], labels: tuple[str, ...], listeners: tuple[str, ...], **texts: str | None
+) -> dict[str, Any]:
+    """Return the members of ``proxy`` for which an option was given."""
+    texts["type"] = texts.pop("proxy_type")
+    given: dict[str, Any] = {name: text for name, text in texts.items() if text is not None}
+    if services:
+        given["tags"] = {SERVICE_TAG: list(services)}
+    if labels:
+        given["labels"] = _pairs("--label", labels)
+    if listeners:
+        given["listeners"] = list(dict.fromkeys(listeners))
+    return given
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    if not all(equals for _, equals, _ in pairs):
+        raise click.BadParameter("write KEY=VALUE", param_hint=option)
+    return {key: value for key, _, value in pairs}
+
+
+def _check(type_option: str, claim: dict[str, Any]) -> None:
+    """Reject what no role can match, and what the service cannot read."""
+    listeners = claim.get("listeners", [])
+    if listeners and claim["type"] != "dataplane":
         raise click.UsageError(
             f"--listener is for a Dataplane with zone listeners; give {type_option} dataplane with it"
         )
-    if len(set(listeners)) > 1:
+    if len(listeners) > 1:
         raise click.UsageError(
             "--listener is ZoneIngress or ZoneEgress, not both: a role is of one type, so give each a Dataplane and a role"
         )
-
-
-def _claim(
-    type_option: str,
-    proxy_type: str | None,
-    mesh: str | None,
-    name: str | None,
-    zone: str | None,
-    services: tuple[str, ...],
-    labels: tuple[str, ...],
-) -> dict[str, Any] | None:
-    if proxy_type is None:
-        return None
-    if proxy_type == "dataplane" and mesh is None:
+    if claim["type"] == "dataplane" and claim["mesh"] is None:
         raise click.UsageError(f"{type_option} dataplane needs --mesh")
-    pairs = [label.partition("=") for label in labels]
-    if not all(equals for _, equals, _ in pairs):
-        raise click.BadParameter("write KEY=VALUE", param_hint="--label")
-    claim: dict[str, Any] = {"type": proxy_type, "mesh": mesh, "name": name, "zone": zone}
-    if services:
-        claim["tags"] = {"kuma.io/service": list(services)}
-    if pairs:
-        claim["labels"] = {key: value for key, _, value in pairs}
+
+
+def _complete(path: Path, variables: tuple[str, ...], given: dict[str, Any], type_option: str) -> dict[str, Any]:
+    """Return what the resource says. An option may say the same again, and the zone of a zone proxy that has none there."""
+    from app.agent.dataplane_file import ResourceError, read_resource  # noqa: PLC0415 - it brings a YAML parser
+
+    try:
+        claim = read_resource(path, _variables(variables))
+    except ResourceError as error:
+        raise click.UsageError(f"{path}: {error}") from error
+    if claim["type"] != "dataplane" and claim["zone"] is None:
+        claim["zone"] = given.get("zone")
+    for option, said, found in _comparison(given, claim, type_option):
+        if said and said != found:
+            raise click.UsageError(
+                f"{option} says {said}, and {path} says {found or 'nothing'}; correct one of them, or leave out the option"
+            )
     return claim
+
+
+def _comparison(
+    given: dict[str, Any], found: dict[str, Any], type_option: str
+) -> Iterator[tuple[str, str | None, str | None]]:
+    """Yield each option that says what a resource says too, with both values."""
+    yield type_option, given.get("type"), found["type"]
+    for member in ("mesh", "name", "zone"):
+        yield f"--{member}", given.get(member), found[member]
+    services = [members.get("tags", {}).get(SERVICE_TAG, []) for members in (given, found)]
+    listeners = [members.get("listeners", []) for members in (given, found)]
+    for option, (said, there) in (("--kuma-service", services), ("--listener", listeners)):
+        yield option, ", ".join(sorted(set(said))), ", ".join(sorted(set(there)))
+    labels = [members.get("labels", {}) for members in (given, found)]
+    for key in (SERVICE_TAG, WORKLOAD_TAG):
+        said, there = (f"{key}={each[key]}" if key in each else None for each in labels)
+        yield "--label", said, there
+
+
+def _variables(texts: tuple[str, ...]) -> dict[str, str]:
+    """Read each --dataplane-var as kuma-dp does (pflag's StringToString): a text with several = is a list in CSV."""
+    flat = [part for text in texts for part in (next(csv.reader([text])) if text.count("=") > 1 else [text.strip('"')])]
+    variables = _pairs("--dataplane-var", tuple(flat))
+    if len({name.partition(".")[0] for name in variables}) < len(variables):
+        raise click.BadParameter(
+            "two names begin with the same word before a dot, and kuma-dp inserts either of them",
+            param_hint="--dataplane-var",
+        )
+    return variables

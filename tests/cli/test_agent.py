@@ -211,6 +211,61 @@ def test_a_proxy_without_zone_listeners_speaks_of_none(start: Start) -> None:
     assert "listeners" not in call["proxy"]
 
 
+DATAPLANE = """
+type: Dataplane
+mesh: default
+name: {{ name }}
+labels: {kuma.io/workload: zone-proxy}
+networking:
+  address: {{ address }}
+  listeners: [{type: ZoneEgress, port: 10002}]
+"""
+SIDECAR = """
+type: Dataplane
+mesh: default
+name: demo-app-1
+networking:
+  address: 10.0.0.1
+  inbound:
+  - port: 5000
+    tags: {kuma.io/service: SERVICE}
+"""
+
+
+@pytest.fixture
+def dataplane(tmp_path: Path) -> Path:
+    path = tmp_path / "dataplane.yaml"
+    path.write_text(DATAPLANE)
+    return path
+
+
+@pytest.mark.parametrize("said_again", [(), ZONE_PROXY, ("--listener", "ZoneEgress", "--name", "egress-1")])
+def test_the_identity_is_that_of_the_resource(start: Start, dataplane: Path, said_again: tuple[str, ...]) -> None:
+    resource = ("--dataplane-file", str(dataplane), "--dataplane-var", "name=egress-1,address=10.0.0.1")
+    with token_service() as service:
+        with start("--mode", "token", "--service-url", service.address, "--once", *resource, *said_again) as agent:
+            assert agent.end() == 0
+        [(_, _, call)] = service.calls
+    assert call["proxy"] == {
+        "type": "dataplane",
+        "mesh": "default",
+        "name": "egress-1",
+        "zone": None,
+        "labels": {"kuma.io/workload": "zone-proxy"},
+        "listeners": ["ZoneEgress"],
+    }
+
+
+def test_a_zone_proxy_whose_resource_names_no_zone_takes_that_of_the_option(start: Start, dataplane: Path) -> None:
+    dataplane.write_text("type: ZoneIngress\nname: ingress-1\nnetworking: {address: 10.0.0.1, port: 10001}\n")
+    with token_service() as service:
+        options = ("--dataplane-file", str(dataplane), "--zone", "east")
+        with start("--mode", "token", "--service-url", service.address, "--once", *options) as agent:
+            assert agent.end() == 0
+        [(_, _, call)] = service.calls
+    assert call["proxy"] == {"type": "ingress", "mesh": None, "name": "ingress-1", "zone": "east"}
+
+
 @dataclass(frozen=True)
 class Tls:
     """Certificates of a service that knows its callers."""
@@ -340,6 +395,33 @@ def test_the_service_judges_a_zone_proxy_in_a_dataplane_by_its_listeners(
     assert (claims["Mesh"], claims["Name"], claims["Workload"]) == ("default", "egress-1", "zone-proxy")
 
 
+@pytest.mark.parametrize(("name", "reason"), [("demo-app", None), ("backend", "proxy_service_mismatch")])
+def test_the_service_judges_the_resource_at_the_first_call(
+    start: Start, aws: Aws, path: Path, dataplane: Path, name: str, reason: str | None
+) -> None:
+    """A control plane that takes the token of another resource would tell that in the proxy's log alone."""
+    dataplane.write_text(SIDECAR.replace("SERVICE", name))
+    keys = KeyFiles.make(path.parent)
+    settings = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_TOKEN_NAMES": "true"}
+    with socket_address() as address, served(address, **settings, **keys.settings()) as service:
+        service.wait_for("own account")
+        options = ("--mode", "token", "--service-url", address, "--dataplane-file", str(dataplane))
+        with start(*options, proxy="print('the proxy runs')") as agent:
+            if reason is not None:
+                agent.wait_for('"not renewed"')
+                agent.send(signal.SIGTERM)
+            agent.end()
+    events = agent.events()
+    if reason is not None:
+        assert (events[1]["failure"], events[1]["reason"]) == ("denied", reason)
+        assert "the proxy runs" not in agent.lines
+        return
+    assert "the proxy runs" in agent.lines
+    claims = parse_object(decode_base64url(path.read_text().split(".")[1]))
+    assert (claims["Mesh"], claims["Name"]) == ("default", "demo-app-1")
+    assert claims["Tags"] == {"kuma.io/service": ["demo-app"]}
+
+
 # Once, and usage.
 
 
@@ -392,6 +474,8 @@ TOKEN_MODE = ("--mode", "token", "--service-url")
         ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY, "--listener", "ZoneEgress", "--listener", "ZoneIngress"), "not both"),
         ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY, "--listener", "zoneegress"), "ZoneEgress"),
         ((*TOKEN_MODE, "unix:/x", *ZONE_PROXY[:-2], "--listener", "ZoneEgress"), "--listener needs --name"),
+        ((*TOKEN_MODE, "unix:/x", "--dataplane-var", "name=a"), "--dataplane-file"),
+        ((*TOKEN_MODE, "unix:/x", "--dataplane-file", "/nowhere"), "/nowhere"),
         ((*BESIDE, "--exec"), "--exec --"),
         ((*BESIDE, "true"), "--exec --"),
         ((*BESIDE, "--once", "--exec", "--", "true"), "--once"),
@@ -410,6 +494,60 @@ def test_what_cannot_be_meant_is_a_usage_error(
     result = invoke("agent", "--token-file", str(path), *options, **task)
     assert result.exit_code == 2
     assert words in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--mesh", "payments"), ("--mesh says payments", "says default")),
+        (("--name", "b"), ("--name says b", "says egress-1")),
+        (("--zone", "east"), ("--zone says east", "says nothing")),
+        (("--proxy-type", "egress"), ("--proxy-type says egress", "says dataplane")),
+        (("--kuma-service", "b", "--kuma-service", "a"), ("--kuma-service says a, b", "says nothing")),
+        (("--label", "kuma.io/workload=b"), ("--label says kuma.io/workload=b", "says kuma.io/workload=zone-proxy")),
+        (("--label", "kuma.io/service=b"), ("--label says kuma.io/service=b", "says nothing")),
+        (("--listener", "ZoneIngress"), ("--listener says ZoneIngress", "says ZoneEgress")),
+    ],
+)
+def test_an_option_that_says_something_else_than_the_resource_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], path: Path, dataplane: Path, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    resource = ("--dataplane-file", str(dataplane), "--dataplane-var", "name=egress-1")
+    result = invoke("agent", "--token-file", str(path), *TOKEN_MODE, "unix:/x", *resource, *options, **task)
+    assert result.exit_code == 2
+    output = " ".join(result.output.split())
+    assert all(word in output for word in words), output
+    assert str(dataplane) in output
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("type: Mesh", (), "its type must be Dataplane"),
+        (DATAPLANE, (), "--dataplane-var"),
+        (DATAPLANE, ("--dataplane-var", "name"), "KEY=VALUE"),
+        (DATAPLANE, ("--dataplane-var", "a.b=1", "--dataplane-var", "a.c=1"), "begin with the same word"),
+        (SIDECAR + "---\n" + SIDECAR, (), "found another document"),
+    ],
+)
+def test_a_resource_that_cannot_be_used_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], path: Path, dataplane: Path, text: str, options: tuple[str, ...], words: str
+) -> None:
+    dataplane.write_text(text)
+    resource = ("--dataplane-file", str(dataplane), *options)
+    result = invoke("agent", "--token-file", str(path), *TOKEN_MODE, "unix:/x", *resource, **task)
+    assert result.exit_code == 2
+    assert words in result.output.replace("\n", " ")
+
+
+def test_a_resource_with_both_kinds_of_listener_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], path: Path, dataplane: Path
+) -> None:
+    dataplane.write_text(DATAPLANE.replace("port: 10002}", "port: 10002}, {type: ZoneIngress, port: 10001}"))
+    resource = ("--dataplane-file", str(dataplane), "--dataplane-var", "name=egress-1")
+    result = invoke("agent", "--token-file", str(path), *TOKEN_MODE, "unix:/x", *resource, **task)
+    assert result.exit_code == 2
+    assert "not both" in result.output
 
 
 def test_files_that_cannot_be_used_are_a_usage_error(invoke: Invoke, task: dict[str, str], path: Path) -> None:
@@ -492,6 +630,7 @@ LARGE = {
     "pydantic",
     "structlog",
     "urllib3",
+    "yaml",
 }
 
 
