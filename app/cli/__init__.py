@@ -1,6 +1,7 @@
 """The command line. Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings."""
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, MutableMapping
 from typing import Final
 
@@ -23,14 +24,18 @@ _MODULES: Final = {
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
-    """The commands. Each is imported only when it is called, so that an agent does not load libraries of other commands."""
+    """The commands. Each is imported only when it is called, so that an agent does not load libraries of other commands.
+
+    The distribution kuma-aws-iam-agent contains some of the modules only. There the other commands do not exist.
+    """
 
     def __init__(self) -> None:
         self._added: dict[str, click.Command] = {}
+        self._modules = {name: module for name, module in _MODULES.items() if importlib.util.find_spec(module)}
 
     def __getitem__(self, name: str) -> click.Command:
-        if name in _MODULES and name not in self._added:
-            command: click.Command = getattr(importlib.import_module(_MODULES[name]), name.replace("-", "_"))
+        if name in self._modules and name not in self._added:
+            command: click.Command = getattr(importlib.import_module(self._modules[name]), name.replace("-", "_"))
             self._added[name] = command
         return self._added[name]
 
@@ -41,10 +46,10 @@ class LazyCommands(MutableMapping[str, click.Command]):
         del self._added[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys((*_MODULES, *self._added)))
+        return iter(dict.fromkeys((*self._modules, *self._added)))
 
     def __len__(self) -> int:
-        return len(_MODULES.keys() | self._added.keys())
+        return len(self._modules.keys() | self._added.keys())
 
 
 @click.group(
