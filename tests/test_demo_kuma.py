@@ -33,6 +33,12 @@ def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone
     assert "PRIVATE" not in done.out + done.err
 
 
+def test_it_fits_80_columns_and_shows_the_table_before_the_configuration() -> None:
+    done = run_program(sys.executable, "-m", "demos.kuma", COLUMNS="80")
+    assert [line for line in done.out.splitlines() if len(line) > 80] == []
+    assert done.out.index("18  agent of an ingress") < done.out.index("dpServer:")
+
+
 def test_it_shows_what_the_issue_asks_for() -> None:
     refused = {check.because for check in CHECKS if check.verdict == "refused"}
     assert {"mesh", "kuma.io/service", "no signing key"} <= refused

@@ -67,7 +67,7 @@ def main() -> None:
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve
     Beside a proxy:           kuma-aws-iam agent --mode token --token-file /run/kuma/token
     When a proxy is refused:  kuma-aws-iam authenticate --explain < credential
-    Beside a stock Kuma:      kuma-aws-iam keys generate
+    Beside a stock Kuma:      kuma-aws-iam keys generate --kind both > kuma-cp.yaml
     Without AWS:              kuma-aws-iam demo
 
     Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings.

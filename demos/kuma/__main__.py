@@ -19,9 +19,7 @@ def main() -> int:
     surprises = 0
     with contextlib.ExitStack() as stack:
         try:
-            keys = make_keys(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kuma-aws-iam-demo-"))))
-            click.echo("The control plane's configuration, as kuma-aws-iam keys generate has printed it:\n", err=True)
-            click.echo(keys.printed)
+            keys = make_keys(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kuma-demo-"))))
             click.echo("Starting a local AWS and the service ...\n", err=True)
             stage = stack.enter_context(open_stage(verbose="--verbose" in sys.argv, settings=keys.settings))
         except StageError as error:
@@ -33,7 +31,9 @@ def main() -> int:
             surprises += surprise
             why = f"UNEXPECTED, not {check.verdict} ({check.because}): {outcome.why}" if surprise else outcome.why
             table.print_row(outcome.verdict, f"{check.title}\n{check.sent}", why)
-    click.echo(f"\n{len(CHECKS)} checks: {len(CHECKS) - surprises} as expected, {surprises} not")
+        click.echo("The control plane's configuration, as kuma-aws-iam keys generate printed it:\n")
+        click.echo(keys.printed)
+    click.echo(f"{len(CHECKS)} checks: {len(CHECKS) - surprises} as expected, {surprises} not")
     return 1 if surprises else 0
 
 

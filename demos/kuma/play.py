@@ -19,8 +19,7 @@ import yaml
 from app.demo.stage import Stage, StageError
 from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 
-_SETTINGS: Final = {"dataplane": "KMESH_AWSIAM_DATAPLANE_KEYS_FILE", "zone": "KMESH_AWSIAM_ZONE_KEYS_FILE"}
-_LINE_MARK: Final = "#   "
+_VARIABLE_MARK: Final = "#   "
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +45,19 @@ def make_keys(folder: Path) -> Keys:
     Raises:
         StageError: it did not.
     """
-    printed, authn, settings = [], {}, {}
-    for kind, variable in _SETTINGS.items():
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "app", "keys", "generate", "--kind", kind, "--out", str(folder)],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            raise StageError(f"the keys could not be made:\n{done.stderr}")
-        printed.append(done.stdout)
-        authn.update(yaml.safe_load(done.stdout)["dpServer"]["authn"])
-        lines = [line.removeprefix(_LINE_MARK) for line in done.stdout.splitlines() if line.startswith(_LINE_MARK)]
-        path = folder / f"{kind}.keys"
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        settings[variable] = str(path)
-    return Keys(folder, "\n".join(printed), {"dpServer": {"authn": authn}}, settings)
+    done = subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "app", "keys", "generate", "--kind", "both", "--out", str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise StageError(f"the keys could not be made:\n{done.stderr}")
+    variables = [
+        line.removeprefix(_VARIABLE_MARK) for line in done.stdout.splitlines() if line.startswith(_VARIABLE_MARK)
+    ]
+    settings = dict(variable.split("=", 1) for variable in variables)
+    return Keys(folder, done.stdout, yaml.safe_load(done.stdout), settings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from app.core.token_kind import TokenKind
 from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from tests.cli.conftest import Invoke
+from tests.support.process import run
 
 
 def generate(invoke: Invoke, folder: Path, *options: str) -> Result:
@@ -35,6 +37,43 @@ def test_the_line_and_the_files_are_what_the_service_reads(invoke: Invoke, tmp_p
     assert (entry["kid"], entry["mesh"]) == ("payments-1", "payments")
     assert load_pem_public_key(entry["key"].encode()) == key.public
     assert entry["key"].startswith("-----BEGIN RSA PUBLIC KEY-----\n"), "Kuma knows PKCS#1 for longer than PKIX"
+
+
+def authn_of(result: Result) -> dict[str, Any]:
+    """What Kuma reads: of several documents it drops all but one without an error, so there must be one."""
+    [document] = yaml.safe_load_all(result.stdout)
+    assert document.keys() == {"dpServer"}
+    authn: dict[str, Any] = document["dpServer"]["authn"]
+    return authn
+
+
+def test_both_kinds_are_one_document_and_what_the_service_reads(invoke: Invoke, tmp_path: Path) -> None:
+    result = generate(invoke, tmp_path, "--kind", "both", "--mesh", "default", "--kid", "1")
+    assert result.exit_code == 0
+    comments = [line.removeprefix("#   ") for line in result.stdout.splitlines() if line.startswith("#   ")]
+    variables = dict(line.split("=") for line in comments)
+    [dataplane] = read_dataplane_key_file(variables["KMESH_AWSIAM_DATAPLANE_KEYS_FILE"]).keys
+    [zone] = read_zone_key_file(variables["KMESH_AWSIAM_ZONE_KEYS_FILE"]).keys
+    assert (dataplane.kid, dataplane.mesh, zone.kid, zone.mesh) == ("dataplane-1", "default", "zone-1", None)
+    accounts = {"KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": "111122223333", "AWS_REGION": "eu-west-1"}
+    assert run("check-config", **variables, **accounts).status == 0
+
+    authn = authn_of(result)
+    assert authn["enableReloadableTokens"] is True
+    for section, key in ((authn["dpProxy"], dataplane), (authn["zoneProxy"], zone)):
+        [entry] = section[section["type"]]["validator"]["publicKeys"]
+        assert (entry["kid"], entry.get("mesh")) == (key.kid, key.mesh)
+        assert load_pem_public_key(entry["key"].encode()) == key.public
+    assert stat.S_IMODE((tmp_path / "zone-1.pem").stat().st_mode) == 0o600
+    assert "PRIVATE" not in result.output
+
+
+@pytest.mark.parametrize("name", ["dataplane.keys", "zone.keys", "dataplane-1.pem", "zone-1.pub.pem"])
+def test_both_kinds_overwrite_nothing_and_write_nothing_then(invoke: Invoke, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]
 
 
 def test_a_zone_key_has_no_mesh(invoke: Invoke, tmp_path: Path) -> None:
@@ -89,6 +128,8 @@ def test_nothing_is_overwritten(invoke: Invoke, tmp_path: Path, name: str) -> No
         (["--kind", "dataplane", "--mesh", "Default"], "--mesh"),
         (["--kind", "zone", "--kid", "1"], "--kid"),
         (["--kind", "zone", "--kid", "../zone"], "--kid"),
+        (["--kind", "both", "--kid", "../zone"], "--kid"),
+        (["--kind", "both", "--mesh", "Default"], "--mesh"),
         (["--kind", "zone", "--bits", "1024"], "--bits"),
     ],
 )
