@@ -72,3 +72,16 @@ def test_the_command_line_does_not_load_the_service() -> None:
         "import sys, app.cli; print(sorted({'fastapi', 'uvicorn', 'aiohttp', 'moto', 'awscli'} & set(sys.modules)))"
     )
     assert run_program(sys.executable, "-c", script).out == "[]\n"
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])  # for bash click runs the installed bash, to find its version
+def test_a_shell_completes_commands_options_and_values(shell: str) -> None:
+    assert "kuma-aws-iam" in run(_KUMA_AWS_IAM_COMPLETE=f"{shell}_source").out
+    for words, last, expected in (
+        ("kuma-aws-iam ag", "ag", "agent"),
+        ("kuma-aws-iam agent --dataplane-f", "--dataplane-f", "--dataplane-file"),
+        ("kuma-aws-iam keys generate --kind b", "b", "both"),
+    ):
+        position = str(words.count(" ")) if shell == "zsh" else last
+        done = run(_KUMA_AWS_IAM_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=position)
+        assert expected in done.out, done.err
