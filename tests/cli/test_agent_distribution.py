@@ -37,7 +37,8 @@ main(arguments, prog_name="kuma-aws-iam")
 
 
 def project() -> dict[str, Any]:
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    found: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return found
 
 
 def closure(requirements: list[str]) -> set[str]:
