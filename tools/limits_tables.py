@@ -24,7 +24,7 @@ def rows_of(section: str) -> list[tuple[str, ...]]:
     """
     if section == RETRY_AFTER:
         return [("Reason", "Seconds"), *_retry_after()]
-    return [("What", "Bound", "Beyond it"), *LIMITS[section]]
+    return [("What", "Bound", "Beyond the bound"), *LIMITS[section]]
 
 
 def _retry_after() -> list[tuple[str, ...]]:
