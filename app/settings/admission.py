@@ -74,54 +74,52 @@ class AdmissionSettings(SettingsGroup):
 
     accounts: Annotated[frozenset[str] | None, BeforeValidator(parse_accounts)] = setting(
         "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS",
-        "Required, unless `KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE` is set. The AWS accounts whose roles may join: 12 "
-        "digits each, separated by commas. There is no wildcard, and an empty list is refused.",
+        "The AWS accounts whose roles may join: 12 digits each, separated by commas, without wildcards. Required, "
+        "unless `KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE` is set. An empty list is refused.",
     )
     accounts_file: Annotated[AccountsFile | None, BeforeValidator(read_accounts_file)] = setting(
         "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE",
-        "The same list in a UTF-8 file: one account a line; `#` starts a comment. The service reads the file again when "
-        "it changes. Set exactly one of the two variables.",
+        "A UTF-8 file with the same list: one account a line; `#` starts a comment. The service reads the file "
+        "again when it changes. Set exactly one of the two variables.",
     )
     account_meshes: Annotated[AccountMeshes | None, BeforeValidator(parse_account_meshes)] = setting(
         "KMESH_AWSIAM_ACCOUNT_MESHES",
-        "The meshes that the roles of each account may claim: `111122223333=default|payments,444455556666=*`. When it is "
-        "set, every listed account must have an entry. `*` is every mesh, and **zone proxies need it**. Unset: no limit.",
+        "The meshes that the roles of each account may have: `111122223333=default|payments,444455556666=*`. Every "
+        "listed account needs an entry. `*` is every mesh, and **zone proxies need it**. Unset: no limit.",
     )
     audience: Annotated[str, BeforeValidator(parse_audience)] = setting(
         "KMESH_AWSIAM_AUDIENCE",
-        "What a credential must be bound to by its signature: 1 to 255 printable ASCII characters. Give each "
-        "control plane its own value. Do not use the name of an EKS cluster or the id of a Vault server: a "
-        "credential that is made for one of these would be accepted here too, and the other way round. With the "
-        "default the service starts with a warning.",
+        "The audience that a credential's signature must cover: 1 to 255 printable ASCII characters. Give each "
+        "control plane its own value. Do not use the name of an EKS cluster or the id of a Vault server, because "
+        "their credentials would be accepted here, and the other way round. The default causes a warning.",
         default=DEFAULT_AUDIENCE,
     )
     allow_unbound: bool = setting(
         "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS",
-        "Also accept credentials whose signature covers no audience header at all. **They can be replayed from "
-        "wherever they were sent before**: only use it during a migration. A credential that is bound to another audience "
-        "is still refused.",
+        "Also accept credentials whose signature covers no audience header. **Whoever received such a credential "
+        "before can replay it**: only use this during a migration. A credential for another audience is still "
+        "refused.",
         default=False,
     )
     credential_forms: Annotated[frozenset[CredentialForm], BeforeValidator(parse_forms)] = setting(
         "KMESH_AWSIAM_CREDENTIAL_FORMS",
-        "The [forms of credential](credential.md#forms) that are accepted, separated by commas: `native`, `jwt`, "
-        "`eks`, `envelope`, `plain_envelope`. A credential of another form is `credential_malformed`. The variable "
-        "does not affect tokens of this service. An empty list is refused.",
+        "The accepted [forms of credential](credential.md#forms), separated by commas: `native`, `jwt`, `eks`, "
+        "`envelope`, `plain_envelope`. Any other form is `credential_malformed`. Tokens of this service are not "
+        "affected. An empty list is refused.",
         default=ALL_FORMS,
     )
     regions: Annotated[frozenset[str], BeforeValidator(parse_regions)] = setting(
         "KMESH_AWSIAM_REGIONS",
-        "STS regions that a credential may be signed for, separated by commas. `aws-global` is the global endpoint."
-        " Unset: every region of the partition, and in `aws` the global endpoint. A list that names none, as `,`, "
-        "is refused.",
+        "The STS regions for which a credential may be signed, separated by commas. `aws-global` is the global "
+        "endpoint. Unset: every region of the partition, and in `aws` the global endpoint. A list without a "
+        "region, such as `,`, is refused.",
         default=frozenset(),
     )
     extra_regions: Annotated[frozenset[str] | None, BeforeValidator(parse_extra_regions)] = setting(
         "KMESH_AWSIAM_EXTRA_REGIONS",
-        "Exact names of regions of the partition that are newer than the installed botocore, separated by commas: "
-        "`eu-north-7`. Each is 1 to 32 characters of `a-z 0-9 -` and has the shape of the partition's regions. "
-        "Their STS hosts are then accepted, and `AWS_REGION` may be one of them. Where `KMESH_AWSIAM_REGIONS` is "
-        "set, it must list them as well. A region that botocore already knows causes a warning.",
+        "Names of regions that are newer than the installed botocore, separated by commas: `eu-north-7`. Each has "
+        "1 to 32 characters of `a-z 0-9 -`, in the form of the partition's region names. The service then accepts "
+        "their STS hosts, also as `AWS_REGION`. If `KMESH_AWSIAM_REGIONS` is set, it must list them too.",
     )
     partition: str = setting(
         "KMESH_AWSIAM_PARTITION",
@@ -130,38 +128,37 @@ class AdmissionSettings(SettingsGroup):
     )
     require_service_tag: bool = setting(
         "KMESH_AWSIAM_REQUIRE_SERVICE_TAG",
-        "Refuse data plane roles without `kuma.io/service`. The start warns where `KMESH_AWSIAM_DATAPLANE_KEYS_FILE` is "
-        "set and this is not: to a control plane below 2.13 a token without a service is one of every service, whatever "
-        "its workload. It does not apply to roles of zone proxies.",
+        "Refuse data plane roles without `kuma.io/service`. Set it if a control plane below 2.13 checks tokens of "
+        "this service, because it accepts a token without a service for every service. If "
+        "`KMESH_AWSIAM_DATAPLANE_KEYS_FILE` is set and this is not, the service warns. Roles of zone proxies are "
+        "not affected.",
         default=False,
     )
     require_workload_tag: bool = setting(
         "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG",
-        "Refuse roles without `kuma.io/workload` (`role_workload_missing`): those of data planes, and those of "
-        "[zone proxies in a Dataplane](http-api.md#zone-proxies-in-a-dataplane). From Kuma 2.13 on the workload can"
-        " be the proxy's SPIFFE id. **Set it to `true` where a stock control plane of 2.13.0 to 2.13.9, 2.14.0 or "
-        "2.14.1 checks tokens of this service**: these versions accept a token without a workload for every "
-        "workload.",
+        "Refuse roles without `kuma.io/workload` (`role_workload_missing`), of data planes and of [zone proxies in "
+        "a Dataplane](http-api.md#zone-proxies-in-a-dataplane). **Set it if a stock control plane of 2.13.0 to "
+        "2.13.9, 2.14.0 or 2.14.1 checks tokens of this service**: these versions accept a token without a "
+        "workload for every workload.",
         default=False,
     )
     allow_unbound_workloads: bool = setting(
         "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS",
-        "Let a proxy carry the label `kuma.io/workload` although its role has no such tag. **Such a proxy chooses "
-        "its workload itself**: only use it until the roles are tagged. The start warns.",
+        "Let a proxy have the label `kuma.io/workload` although its role has no such tag. **Such a proxy chooses "
+        "its workload itself**: only use this until the roles are tagged. It causes a warning.",
         default=False,
     )
     role_path_prefix: Annotated[str | None, BeforeValidator(parse_role_path_prefix)] = setting(
         "KMESH_AWSIAM_ROLE_PATH_PREFIX",
-        "Accept only roles whose path, as IAM answers it, begins with this text, for example `/mesh/`. The text "
-        "begins and ends with `/` and is no pattern. Other roles are denied with `role_path_not_allowed`. IAM "
-        "policies can limit who makes roles under a path ([Guard the tags](../how-to/guard-the-tags.md)). A "
-        "presented token does not contain the role's path, so this setting does not affect it.",
+        "Accept only roles whose path in IAM begins with this text, for example `/mesh/`. The text begins and ends "
+        "with `/`, and is no pattern. Other roles are denied with `role_path_not_allowed` ([Guard the "
+        "tags](../how-to/guard-the-tags.md)). Presented tokens are not affected.",
     )
     zone: Annotated[str | None, BeforeValidator(parse_zone)] = setting(
         "KMESH_AWSIAM_ZONE",
         "The one zone of ingresses and egresses. If the role's tag or the proxy names another zone, the proxy is "
-        "denied with `proxy_zone_mismatch`. A zone token is issued for this zone if neither the role nor the proxy "
-        "names one. The setting does not apply to zone proxies in a Dataplane. Unset: no limit.",
+        "denied with `proxy_zone_mismatch`. If neither names a zone, a zone token is issued for this one. Zone "
+        "proxies in a Dataplane are not affected. Unset: no limit.",
     )
 
     @property
@@ -197,28 +194,27 @@ class RoleSettings(SettingsGroup):
     )
     reader_external_id: Annotated[str | None, BeforeValidator(parse_external_id)] = setting(
         "KMESH_AWSIAM_READER_EXTERNAL_ID",
-        "The external id that the reader roles' trust policies ask for. Needs `KMESH_AWSIAM_READER_ROLE_NAME`. The value "
-        "is never printed.",
+        "The external id that the trust policies of the reader roles require. Needs "
+        "`KMESH_AWSIAM_READER_ROLE_NAME`. The value is never printed.",
         repr=False,
     )
     role_ttl: Annotated[float, Field(gt=0, le=3600)] = setting(
         "KMESH_AWSIAM_ROLE_TTL",
-        "Seconds for which the tags of a role are used after IAM sent them; over 0, at most 3600. While IAM answers, a "
-        "tag change takes effect within this time. A longer time means fewer calls to IAM.",
+        "Seconds for which a role is cached after IAM's answer; over 0, at most 3600. A changed tag takes effect "
+        "within this time. A longer time means fewer calls to IAM.",
         default=300,
     )
     role_max_stale: Annotated[float, Field(ge=0, le=86_400)] = setting(
         "KMESH_AWSIAM_ROLE_MAX_STALE",
-        "Seconds for which a known role is used while IAM does not answer, counted from IAM's last answer; 0 to 86400. "
-        "During an outage a revocation takes effect after this time at the latest. If the value is below "
-        "`KMESH_AWSIAM_ROLE_TTL`, the TTL counts.",
+        "Seconds for which a cached role is used while IAM does not answer, counted from IAM's last answer; 0 to "
+        "86400. During an outage of IAM, a revocation takes effect after this time at the latest. A value below "
+        "`KMESH_AWSIAM_ROLE_TTL` has no effect.",
         default=3600,
     )
     sts_rate: Annotated[float, Field(ge=1, le=100_000)] = setting(
         "KMESH_AWSIAM_STS_RATE",
-        "Calls a second to STS, for each account and region; 1 to 100000. AWS allows 600, and the workloads' own "
-        "`AssumeRole` calls take from the same quota. Further calls wait. A call that would wait too long is refused with "
-        "`Retry-After`.",
+        "Calls a second to STS, for each account and region; 1 to 100000. AWS allows 600, which the workloads' own "
+        "`AssumeRole` calls share. Further calls wait, or are refused with `Retry-After`.",
         default=500,
     )
     iam_rate: Annotated[float, Field(ge=0.1, le=1_000)] = setting(
@@ -228,9 +224,8 @@ class RoleSettings(SettingsGroup):
     )
     role_prefetch: bool = setting(
         "KMESH_AWSIAM_ROLE_PREFETCH",
-        "Read the roles of every listed account by pages, before their proxies connect, and again before "
-        "`KMESH_AWSIAM_ROLE_TTL` is over. The service's own role and each reader role need the permission "
-        "`iam:GetAccountAuthorizationDetails`. This permission shows all policies of an account. If it is missing, the "
-        "service reads roles one by one.",
+        "Read all roles of every listed account by pages, at the start and before `KMESH_AWSIAM_ROLE_TTL` is over. "
+        "The service's own role and each reader role need the permission `iam:GetAccountAuthorizationDetails`, "
+        "which shows all policies of an account. Without the permission the service reads roles one by one.",
         default=False,
     )

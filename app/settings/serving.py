@@ -22,57 +22,56 @@ class ListenerSettings(SettingsGroup):
 
     listen: Annotated[ListenAddress, BeforeValidator(parse_listen_address)] = setting(
         "KMESH_AWSIAM_LISTEN",
-        "Where the API listens: `host:port`, `[v6]:port` or `unix:/path`. Another host than loopback needs known "
-        "callers: [Authenticate callers](../how-to/authenticate-callers.md).",
+        "Where the API listens: `host:port`, `[v6]:port` or `unix:/path`. On a host other than loopback, [callers "
+        "must authenticate](../how-to/authenticate-callers.md).",
         default=parse_listen_address(DEFAULT_LISTEN),
     )
     diagnostics_listen: Annotated[ListenAddress | None, BeforeValidator(parse_listen_address)] = setting(
         "KMESH_AWSIAM_DIAGNOSTICS_LISTEN",
-        "A second listener with `/healthy`, `/ready` and `/metrics`; `KMESH_AWSIAM_LISTEN` then has them no more. Any "
-        "address is allowed, since this listener shows nothing else. It uses plain `http`, and needs no caller token.",
+        "A second listener for `/healthy`, `/ready` and `/metrics`, which `KMESH_AWSIAM_LISTEN` then does not "
+        "serve. Any address is allowed. It uses plain `http`, and needs no caller token.",
     )
     tls_cert_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_CERT_FILE",
-        "A PEM file with the certificate of the API's listener, followed by its intermediate certificates. The API then "
-        "uses https: TLS 1.2 and later. It cannot be set for a Unix socket.",
+        "A PEM file with the certificate of the API's listener, followed by its intermediate certificates. The API "
+        "then uses TLS 1.2 or later. Not allowed for a Unix socket.",
     )
     tls_key_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_KEY_FILE",
-        "A PEM file with the private key of `KMESH_AWSIAM_TLS_CERT_FILE`, not encrypted. Set both or neither.",
+        "A PEM file with the unencrypted private key of `KMESH_AWSIAM_TLS_CERT_FILE`. Set both or neither.",
     )
     tls_client_ca_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_CLIENT_CA_FILE",
-        "A PEM file of certificate authorities. A caller must show a client certificate that one of them issued; all "
-        "others are refused in the handshake. **Every such certificate may call**: use an authority only for this. Needs "
+        "A PEM file of certificate authorities. A caller must present a client certificate that one of them "
+        "issued. **Every such certificate may call**, so use an authority only for this. Needs "
         "`KMESH_AWSIAM_TLS_CERT_FILE` and `KMESH_AWSIAM_TLS_KEY_FILE`.",
     )
     caller_token_file: Annotated[CallerTokenFile | None, BeforeValidator(read_caller_token_file)] = setting(
         "KMESH_AWSIAM_CALLER_TOKEN_FILE",
-        "A UTF-8 file of one caller token, or of two during a replacement: one a line, 32 to 512 characters of visible "
-        "ASCII without `#`; `#` starts a comment. When it is set, every call needs `Authorization: Bearer` with one of "
-        "them **on every listener of the API, including loopback and Unix sockets**.",
+        "A UTF-8 file with one caller token, or with two during a replacement: one a line, 32 to 512 visible ASCII "
+        "characters without `#`; `#` starts a comment. Every call then needs `Authorization: Bearer` with one of "
+        "them **on every listener of the API, also on loopback and Unix sockets**.",
     )
     socket_mode: Annotated[SocketMode, BeforeValidator(parse_socket_mode)] = setting(
         "KMESH_AWSIAM_SOCKET_MODE",
-        "Octal mode of Unix sockets: whoever may write may call. A mode that lets everybody write is refused for the API, "
-        "unless caller tokens are set.",
+        "Octal mode of Unix sockets. Whoever may write to the socket may call. A mode that lets every user write "
+        "is refused for the API, unless caller tokens are set.",
         default=DEFAULT_MODE,
     )
     socket_group: Annotated[SocketGroup | None, BeforeValidator(parse_socket_group)] = setting(
         "KMESH_AWSIAM_SOCKET_GROUP",
-        "Group of Unix sockets, by name or by number. A name must be known on this system; the service's user must "
-        "be a member.",
+        "Group of Unix sockets: a number, or a name that this system knows. The service's user must be a member.",
     )
     workers: Annotated[int, BeforeValidator(parse_workers)] = setting(
         "KMESH_AWSIAM_WORKERS",
-        "Has no effect any more: one process serves. With `1` the service starts with a warning; with any other value it "
-        "does not start: [More than one process](../explanation/performance.md#more-than-one-process).",
+        "No longer has an effect. `1` causes a warning; with any other value the service does not start: [More "
+        "than one process](../explanation/performance.md#more-than-one-process).",
         default=1,
     )
     decision_timeout: Annotated[float, Field(gt=0, le=60)] = setting(
         "KMESH_AWSIAM_DECISION_TIMEOUT",
-        "The longest time of a decision in seconds, waiting included; over 0, at most 60. Keep it below the caller's own "
-        "timeout.",
+        "The longest time of a decision in seconds, with waiting; over 0, at most 60. Keep it below the caller's "
+        "own timeout.",
         default=10,
     )
 
@@ -95,21 +94,21 @@ class StoreSettings(SettingsGroup):
 
     store: Annotated[StoreAddress | None, BeforeValidator(parse_store_url)] = setting(
         "KMESH_AWSIAM_STORE",
-        "The Redis or Valkey that replicas share, so that they share AWS's answers and one rate of calls: "
-        "`rediss://USER:PASSWORD@HOST:6379` (TLS), `redis://:PASSWORD@HOST:6379/0` or `unix:///path`. Special "
-        "characters of user and password are percent-encoded. The password is never printed. Needs "
-        "`KMESH_AWSIAM_STORE_KEY_FILE`, and the package's extra `redis`, which the image contains: [Share verdicts between "
-        "replicas](../how-to/share-verdicts-between-replicas.md).",
+        "The Redis or Valkey that replicas [share](../how-to/share-verdicts-between-replicas.md): "
+        "`rediss://USER:PASSWORD@HOST:6379` (TLS), `redis://:PASSWORD@HOST:6379/0` or `unix:///path`. "
+        "Percent-encode special characters of user and password. The password is never printed. Needs "
+        "`KMESH_AWSIAM_STORE_KEY_FILE`, and the package's extra `redis`, which the image contains.",
     )
     store_key_file: Annotated[StoreKeyFile | None, BeforeValidator(read_store_key_file)] = setting(
         "KMESH_AWSIAM_STORE_KEY_FILE",
-        "A UTF-8 file of one key, or of two during a replacement: one a line, each 32 random bytes in base64 or hex "
-        "(`openssl rand -base64 32`); `#` starts a comment. The first key encrypts what is stored; both decrypt it. "
-        "**Every replica needs the same file; whoever has it can forge identities.** Needs `KMESH_AWSIAM_STORE`.",
+        "A UTF-8 file with one key, or with two during a replacement: one a line, each 32 random bytes in base64 "
+        "or hex (`openssl rand -base64 32`); `#` starts a comment. The first key encrypts, both decrypt. **Every "
+        "replica needs the same file; whoever has it can forge identities.** Needs `KMESH_AWSIAM_STORE`.",
     )
     store_ca_file: Annotated[str | None, BeforeValidator(parse_ca_file)] = setting(
         "KMESH_AWSIAM_STORE_CA_FILE",
-        "A PEM file of the only certificates to trust for the store. Unset: certifi's. It can be set only with `rediss://`.",
+        "A PEM file with the only certificates to trust for the store. Unset: certifi's. Allowed only with "
+        "`rediss://`.",
     )
 
 
@@ -120,31 +119,31 @@ class TokenSettings(SettingsGroup):
     dataplane_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_dataplane_key_file)] = (
         setting(
             "KMESH_AWSIAM_DATAPLANE_KEYS_FILE",
-            "A UTF-8 file of the keys that sign data plane tokens: one line `KID MESH PATH` for each; `#` starts a "
-            "comment. KID is 1 to 64 letters, digits and `._-`, and not a number alone. MESH is a mesh, or `*`: every mesh "
-            "without a line of its own. PATH is an unencrypted RSA key of 2048 to 8192 bits in PEM, and is relative to the "
-            "file's folder. The key in a mesh's first line signs; all its keys verify. **Whoever has a key can act as "
-            "every proxy of its mesh.**",
+            "A UTF-8 file with the keys that sign data plane tokens, one line `KID MESH PATH` for each; `#` starts a "
+            "comment. KID: 1 to 64 letters, digits and `._-`, not a number alone. MESH: a mesh, or `*` for every mesh "
+            "without a line of its own. PATH: an unencrypted RSA key of 2048 to 8192 bits in PEM, relative to the "
+            "file's folder. The first line of a mesh signs, all its lines verify. **Whoever has a key can act as every "
+            "proxy of its mesh.**",
         )
     )
     zone_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_zone_key_file)] = setting(
         "KMESH_AWSIAM_ZONE_KEYS_FILE",
-        "The same for tokens of ingresses and egresses: `KID PATH` a line. **No key and no KID may stand in both "
-        "files**: to Kuma a zone token that a data plane's key verifies is a data plane of any mesh.",
+        "The same for tokens of ingresses and egresses, one line `KID PATH` for each. **No key and no KID may be "
+        "in both files**: for Kuma, a zone token that a data plane's key verifies is a data plane of any mesh.",
     )
     token_validity: Annotated[int, Field(ge=MIN_VALIDITY_SECONDS, le=MAX_VALIDITY_SECONDS)] = setting(
         "KMESH_AWSIAM_TOKEN_VALIDITY",
-        "Seconds from issue to expiry; 60 to 86400. Neither Kuma nor the account list ends a token when its role changes, "
-        "so the change takes effect after this time at the latest. A proxy whose token has expired can open no stream; "
-        "the agent renews the token long before.",
+        "Seconds from issue to expiry; 60 to 86400. A change of the role or of the account list does not end a "
+        "token, so it takes effect after this time at the latest. A proxy with an expired token cannot open a "
+        "stream; the agent renews the token long before.",
         default=3600,
     )
     token_names: bool = setting(
         "KMESH_AWSIAM_TOKEN_NAMES",
-        "Restrict a data plane token to the `name` in the call, so that it is valid only for this `Dataplane`. A call "
-        "to `/v1/token` without `proxy.name` is then 400 `malformed_request`. Calls to `/v1/ext-authz` name no "
-        "proxy, so data planes get 403 `proxy_name_missing` there; the service warns at its start. Tokens of zone "
-        "proxies in a Dataplane always name the `Dataplane`.",
+        "Restrict a data plane token to the `Dataplane` that `proxy.name` in the call names. `/v1/token` without "
+        "`proxy.name` then answers 400 `malformed_request`. `/v1/ext-authz` has no name, so it answers 403 "
+        "`proxy_name_missing` for data planes, and the service warns at its start. Tokens of zone proxies in a "
+        "Dataplane always have the name.",
         default=False,
     )
 

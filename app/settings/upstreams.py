@@ -25,13 +25,13 @@ class UpstreamSettings(SettingsGroup):
     )
     sts_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL_STS",
-        "Where requests to STS are sent instead: a VPC endpoint, an emulator. The signed `Host` header is unchanged, and "
-        "TLS is verified against this URL's host name. Plain `http` is allowed only to loopback, with a warning: the "
-        "service trusts whatever listens on that port as if it were AWS.",
+        "Send requests to STS to this URL: a VPC endpoint, an emulator. The signed `Host` header is unchanged, and "
+        "TLS is verified against the URL's host name. Plain `http` is allowed only to loopback, with a warning, "
+        "because the service trusts whatever listens there as if it were AWS.",
     )
     iam_endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL_IAM",
-        "Where requests to IAM are sent instead. The rule for plain `http` is the same.",
+        "Send requests to IAM to this URL. The rule for plain `http` is the same.",
     )
     endpoint_url: Annotated[str | None, BeforeValidator(parse_endpoint_url)] = setting(
         "AWS_ENDPOINT_URL",
