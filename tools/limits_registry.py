@@ -108,7 +108,7 @@ def rate(field: str) -> str:
 Row = tuple[str, str, str]
 """What is bounded, the bound, and what happens beyond it."""
 
-_START_ENDS: Final = "the start ends, or the changed file is not used"
+_START_ENDS: Final = "the service does not start, or does not use the changed file"
 _MALFORMED: Final = "400 `malformed_request`"
 _REUSED: Final = "the least recently used one is forgotten"
 _WAITS: Final = "a call waits"
@@ -164,7 +164,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "decisions that wait for AWS",
-            f"{count(waiting_places.MAX_WAITING)}, {count(waiting_places.MAX_WAITING_NEW)} of them with new keys; one account at most twice as many as are free",
+            f"{count(waiting_places.MAX_WAITING)}, at most {count(waiting_places.MAX_WAITING_NEW)} of them with new keys; one account at most twice as many as are free",
             "the stale role, or 503 `overloaded` with the time until the turn. The call stays queued",
         ),
         ("a whole decision", setting("decision_timeout"), "503"),
@@ -213,7 +213,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("TLS handshake", seconds(server_process.HANDSHAKE_SECONDS), "the connection is closed"),
         (
             "TLS handshakes in progress",
-            f"{count(server_process.MAX_HANDSHAKES)}, or half of the connections if that is less",
+            f"{count(server_process.MAX_HANDSHAKES)}, or half of the limit of connections if that is less",
             "a new handshake ends the oldest one",
         ),
         (
@@ -233,7 +233,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         (
             "check whether another process serves a Unix socket",
             seconds(unix_socket.PROBE_SECONDS),
-            "the start ends, and the socket stays",
+            "the service does not start, and the socket stays",
         ),
     ),
     "A credential": (
@@ -250,13 +250,13 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("path and query, as sent to STS", characters(request_policy.MAX_TARGET_CHARS), "`credential_malformed`"),
         ("access key id", "16 to 128 characters", "`credential_malformed`"),
         ("header names", "64 characters", "`credential_malformed`"),
-        ("audience (`KMESH_AWSIAM_AUDIENCE`)", "255 characters", "the start ends"),
+        ("audience (`KMESH_AWSIAM_AUDIENCE`)", "255 characters", "the service does not start"),
     ),
     "A token": (
         (
             "validity",
             f"{setting('token_validity')}, at least {tokens_claims.MIN_VALIDITY_SECONDS}",
-            "the start ends",
+            "the service does not start",
         ),
         ("validity of a presented token", seconds(tokens_claims.MAX_VALIDITY_SECONDS), "`token_rejected`"),
         ("`iat` and `nbf` are before the issue by", seconds(tokens_claims.BACKDATED_SECONDS), ""),
@@ -277,7 +277,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "signatures in progress",
-            f"{count(tokens_signer.MAX_SIGNATURES)}, {tokens_signer.MAX_SIGNATURES_OF_A_ROLE} of them for one role",
+            f"{count(tokens_signer.MAX_SIGNATURES)}, at most {tokens_signer.MAX_SIGNATURES_OF_A_ROLE} of them for one role",
             "503 `overloaded`, unless the token is cached",
         ),
     ),
@@ -298,13 +298,13 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("calls saved up in a pause", f"those of {seconds(sts_calls.STS_BURST_SECONDS)}", ""),
         (
             "calls in flight, for each account and region",
-            f"{sts_calls.STS_IN_FLIGHT}, {sts_calls.STS_NEW_IN_FLIGHT} of them for new keys",
+            f"{sts_calls.STS_IN_FLIGHT}, at most {sts_calls.STS_NEW_IN_FLIGHT} of them for new keys",
             _WAITS,
         ),
         ("calls in flight to one host", count(sts_calls.STS_HOST_IN_FLIGHT), _WAITS),
         (
             "calls in flight in all",
-            f"{sts_calls.STS_TOTAL_IN_FLIGHT}, {sts_calls.STS_TOTAL_NEW_IN_FLIGHT} of them for new keys",
+            f"{sts_calls.STS_TOTAL_IN_FLIGHT}, at most {sts_calls.STS_TOTAL_NEW_IN_FLIGHT} of them for new keys",
             _WAITS,
         ),
         (
@@ -325,7 +325,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         (
             "calls that wait, for new keys",
             f"{count(sts_calls.STS_NEW_QUEUED)}, some 2.5 KB each with session tokens of 1,000 characters",
-            "as for known keys; calls that no decision waits for go first",
+            "as for known keys; calls that no decision waits for are dropped first",
         ),
         (
             "calls that wait, for new keys of an account, while STS rejects most of them",
@@ -488,7 +488,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "credentials that STS vouched for, not approved",
-            f"{count(known_credentials.MAX_UNAPPROVED)}, {count(known_credentials.MAX_UNAPPROVED_OF_ACCOUNT)} of them for one account; until the signature expires",
+            f"{count(known_credentials.MAX_UNAPPROVED)}, at most {count(known_credentials.MAX_UNAPPROVED_OF_ACCOUNT)} of them for one account; until the signature expires",
             "",
         ),
         (
