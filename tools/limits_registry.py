@@ -153,7 +153,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("objects and lists in a body", count(call_bounds.MAX_CONTAINERS), _MALFORMED),
         ("nesting of the body's JSON", f"{strict_json.MAX_NESTING} levels", _MALFORMED),
         (
-            "values in a body with half of a surrogate pair, which a second parser reads",
+            "JSON values in a body that contains an unpaired surrogate",
             count(call_bounds.MAX_VALUES_READ_TWICE),
             _MALFORMED,
         ),
@@ -422,7 +422,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("one call, with both attempts", seconds(iam_upstream.IAM_CALL_SECONDS), "`iam_unavailable`"),
         (
             "attempts",
-            f"{aws_exchange.ATTEMPTS}, each signed anew, with the times of STS; not after throttling or a denial",
+            f"{aws_exchange.ATTEMPTS}, each signed anew, with the time limits of STS attempts; not after throttling or a denial",
             "`iam_unavailable`",
         ),
         (
