@@ -119,7 +119,7 @@ class AdmissionSettings(SettingsGroup):
         "KMESH_AWSIAM_EXTRA_REGIONS",
         "Names of regions that are newer than the installed botocore, separated by commas: `eu-north-7`. Each has "
         "1 to 32 characters of `a-z 0-9 -`, in the form of the partition's region names. The service then accepts "
-        "their STS hosts, also as `AWS_REGION`. If `KMESH_AWSIAM_REGIONS` is set, it must list them too.",
+        "these regions in credentials and as `AWS_REGION`. If `KMESH_AWSIAM_REGIONS` is set, it must list them too.",
     )
     partition: str = setting(
         "KMESH_AWSIAM_PARTITION",
