@@ -1,0 +1,3 @@
+module kuma-aws-iam/integrations/go
+
+go 1.20
