@@ -29,7 +29,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons check run lint types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons test-go check run lint types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -72,7 +72,10 @@ install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test)
 
-check: install-envoy lint types test coverage test-pythons demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
+test-go: $(STAMP) ## Test the Go client of the service against the service (skipped without Go)
+	@$(BIN)/python -m pytest -m go -rs tests/integrations
+
+check: install-envoy lint types test coverage test-pythons test-go demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
