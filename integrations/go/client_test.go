@@ -147,6 +147,20 @@ func TestNoApproval(t *testing.T) {
 	}
 }
 
+// Whoever redirects must not get the credential, nor choose who decides.
+func TestARedirectIsNotFollowed(t *testing.T) {
+	another := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Error("the credential was sent to another server")
+		allowed(decision).ServeHTTP(w, r)
+	}))
+	defer another.Close()
+	peer := answer{status: 307, media: "application/json", headers: map[string]string{"Location": another.URL}}
+	_, err := clientOf(t, peer).Authenticate(context.Background(), secret, proxy)
+	if found := undecided(t, err); found.Status != 307 {
+		t.Fatalf("unexpected error: %+v", found)
+	}
+}
+
 // Only a complete answer of the service denies: a gateway's 401 must not look like an attack.
 func TestNoDenial(t *testing.T) {
 	realm := map[string]string{"WWW-Authenticate": `Bearer realm="kuma-aws-iam"`}
