@@ -161,6 +161,19 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
+func TestAnEndlessAnswerIsNotRead(t *testing.T) {
+	endless := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for r.Context().Err() == nil {
+			_, _ = io.WriteString(w, strings.Repeat(" ", 4<<10))
+		}
+	})
+	_, err := clientOf(t, endless).Authenticate(context.Background(), secret, proxy)
+	if undecided(t, err); errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("the client reads until its deadline")
+	}
+}
+
 // Only a complete answer of the service denies: a gateway's 401 must not look like an attack.
 func TestNoDenial(t *testing.T) {
 	realm := map[string]string{"WWW-Authenticate": `Bearer realm="kuma-aws-iam"`}
