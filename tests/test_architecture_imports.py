@@ -1,10 +1,11 @@
 """Who may import whom, who may read the environment, and that an import does nothing but define."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,27 @@ MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "app").rglob("*.py"))
 }
-TREES = {name: ast.parse(path.read_text(), str(path)) for name, path in MODULES.items()}
+
+
+class _Trees(Mapping[str, ast.Module]):
+    """The syntax tree of each module, made when it is first asked for: each of pytest's workers collects these tests."""
+
+    def __getitem__(self, name: str) -> ast.Module:
+        return _parsed(MODULES[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(MODULES)
+
+    def __len__(self) -> int:
+        return len(MODULES)
+
+
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+TREES = _Trees()
 
 # Pure modules outside the core.
 PURE = ["app.core", "app.tokens.claims", "app.tokens.codec", "app.tokens.reading", "app.tokens.subject"]
@@ -115,20 +136,20 @@ PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="u
 # From the picture: each package, from the lowest to the highest, with the packages that it imports.
 _ROW = re.compile(r"^\| `app/(\w+)(?:\.py)?` \|.*\| ([^|]*) \|$", re.MULTILINE)
 PICTURE = {row[1]: set(re.findall(r"`(\w+)`", row[2])) for row in _ROW.finditer(PAGE)}
-ARROWS = {
-    package: {
-        package_of(imported)
-        for name, tree in TREES.items()
-        if name.startswith(f"app.{package}.") or name == f"app.{package}"
-        for imported in imports_of(tree)
-        if imported.startswith("app.") and package_of(imported) != package
-    }
-    for package in {package_of(name) for name in MODULES if name not in {"app", "app.__main__"}}
-}
 
 
 def test_the_picture_of_the_packages_is_exact() -> None:
-    assert PICTURE == ARROWS
+    arrows = {
+        package: {
+            package_of(imported)
+            for name, tree in TREES.items()
+            if name.startswith(f"app.{package}.") or name == f"app.{package}"
+            for imported in imports_of(tree)
+            if imported.startswith("app.") and package_of(imported) != package
+        }
+        for package in {package_of(name) for name in MODULES if name not in {"app", "app.__main__"}}
+    }
+    assert arrows == PICTURE
 
 
 def test_a_package_imports_only_what_stands_above_it_in_the_picture() -> None:

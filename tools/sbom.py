@@ -16,9 +16,6 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-
 from app import __version__
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -78,6 +75,10 @@ def written(content: dict[str, Any]) -> str:
     Raises:
         SbomError: it breaks the schema.
     """
+    # The import takes 2 s, which each of pytest's workers would spend at collection.
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise SbomError(f"not valid CycloneDX: {error}")

@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclonedx.model.bom import Bom
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from app import __version__
 from tools import sbom
@@ -30,6 +27,11 @@ def bill(text: str) -> dict[str, Any]:
 
 
 def test_it_is_valid_and_other_tools_can_read_it(text: str, bill: dict[str, Any]) -> None:
+    # The import takes 2 s, which each of pytest's workers would spend at collection.
+    from cyclonedx.model.bom import Bom  # noqa: PLC0415
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert len(Bom.from_json(bill).components) == len(bill["components"])  # type: ignore[attr-defined]
 
