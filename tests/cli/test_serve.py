@@ -13,7 +13,7 @@ GENERATIONS = pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERAT
 def test_the_named_variables_are_all_that_is_needed(aws: Aws, generation: dict[str, str]) -> None:
     """Issue 2, "What it must show"; the emulator's variables stand for AWS, and the address for a free port."""
     address = free_address()
-    with served(address, **generation, **aws.environment()) as service:
+    with served(address, is_warm=False, **generation, **aws.environment()) as service:
         service.wait_for("own account")
         assert service.client.get("/ready").status_code == 200
         answer = service.client.post("/v1/authenticate", json={"credential": aws.credential(), "proxy": PROXY})

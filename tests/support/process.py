@@ -17,6 +17,7 @@ from typing import Any, Final
 import httpx
 
 from tests.support.patience import PATIENCE
+from tests.support.warm import WarmProcess
 
 ROOT: Final = Path(__file__).parents[2]
 AWS: Final = Path(sys.executable).with_name("aws")
@@ -77,7 +78,7 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 class Served:
     """A service that runs: its client, its log as it grows, and its end."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | WarmProcess
     address: str
     client: httpx.Client
     lines: list[str] = field(default_factory=list)
@@ -108,18 +109,19 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", **variables: str) -> Iterator[Served]:
-    """Run ``kuma-aws-iam serve`` in exactly these variables; comes back once it listens on the address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=ROOT,
-        env=clean_environment(**{variable: address}, **variables),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    with process, connect(address) as client:
+def served(
+    address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", is_warm: bool = True, **variables: str
+) -> Iterator[Served]:
+    """Run ``kuma-aws-iam serve`` in exactly these variables; comes back once it listens on the address.
+
+    Args:
+        address: where it listens.
+        variable: the setting that names the address.
+        is_warm: whether the imports may be done already (`tests.support.warm`).
+        variables: the other settings.
+    """
+    environment = clean_environment(**{variable: address}, **variables)
+    with _warm(environment) if is_warm else _cold(environment) as process, connect(address) as client:
         service = Served(process, address, client)
         reader = threading.Thread(target=service.follow, daemon=True)
         reader.start()
@@ -131,6 +133,26 @@ def served(address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", **variables: 
                 process.kill()
             process.wait()
             reader.join()
+
+
+@contextlib.contextmanager
+def _warm(environment: dict[str, str]) -> Iterator[WarmProcess]:
+    with contextlib.closing(WarmProcess(ROOT, environment)) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def _cold(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "serve"],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        yield process
 
 
 def connect(address: str) -> httpx.Client:
