@@ -21,6 +21,7 @@ INSTALL = install_locked() { $(BIN)/uv pip install --python $(BIN)/python $(LOCK
 # One path or expression for `make test`: make test T=tests/core
 T      ?=
 # More processes than processors, because the tests often wait for a process or a deadline.
+# Each process gets a part of the tests in one piece (worksteal), so few of them set up the same fixture of a module.
 TEST_PROCESSES ?= $$(( $$(getconf _NPROCESSORS_ONLN) + 2 ))
 # Options of `make bench` and `make bench-storm`: make bench B=--help
 B      ?=
@@ -57,7 +58,7 @@ demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tok
 
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy need make install-envoy first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(T)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(T)
 
 coverage: $(STAMP) ## Fail if a branch of app/core is not covered by the tests in tests/core
 	$(BIN)/python -m pytest --quiet -p no:cacheprovider --cov --cov-report=term tests/core
