@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cli.conftest import Invoke
-from tests.support.process import free_address, served, socket_address
+from tests.support.process import free_address, served, served_cold, socket_address
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, PROXY, Aws
 
 GENERATIONS = pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERATION], ids=["2.0-2.6", "2.7"])
@@ -13,7 +13,7 @@ GENERATIONS = pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERAT
 def test_the_named_variables_are_all_that_is_needed(aws: Aws, generation: dict[str, str]) -> None:
     """Issue 2, "What it must show"; the emulator's variables stand for AWS, and the address for a free port."""
     address = free_address()
-    with served(address, is_warm=False, **generation, **aws.environment()) as service:
+    with served_cold(address, **generation, **aws.environment()) as service:
         service.wait_for("own account")
         assert service.client.get("/ready").status_code == 200
         answer = service.client.post("/v1/authenticate", json={"credential": aws.credential(), "proxy": PROXY})

@@ -18,7 +18,17 @@ import pytest
 from app.emulator import FaultKind
 from app.server.listener import MAX_OPEN_FILES
 from tests.support.patience import PATIENCE
-from tests.support.process import ROOT, Served, clean_environment, connect, free_address, run, served, socket_address
+from tests.support.process import (
+    ROOT,
+    Served,
+    clean_environment,
+    connect,
+    free_address,
+    run,
+    served,
+    served_cold,
+    socket_address,
+)
 from tests.support.world import Aws
 
 
@@ -146,7 +156,7 @@ signal.signal(signal.SIGUSR1, tell)
 def test_the_collector_does_not_look_at_what_stays(aws: Aws, address: str, tmp_path: Path) -> None:
     """A full collection holds up every caller by a tenth of a second."""
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
-    with served(address, is_warm=False, PYTHONPATH=str(tmp_path), **aws.service_environment()) as service:
+    with served_cold(address, PYTHONPATH=str(tmp_path), **aws.service_environment()) as service:
         service.wait_for("own account")
         service.process.send_signal(signal.SIGUSR1)
         service.wait_for('"collector"')
@@ -160,7 +170,7 @@ def test_it_takes_the_open_files_that_it_may(aws: Aws, address: str) -> None:
     # What most hosts begin with. It is inherited, so for a moment it holds for this process too, which has hundreds open.
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
     try:
-        with served(address, is_warm=False, **aws.service_environment()) as service:
+        with served_cold(address, **aws.service_environment()) as service:
             taken = resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -108,20 +108,27 @@ class Served:
         return self.process.wait(PATIENCE)
 
 
-@contextlib.contextmanager
 def served(
-    address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", is_warm: bool = True, **variables: str
-) -> Iterator[Served]:
+    address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", **variables: str
+) -> contextlib.AbstractContextManager[Served]:
     """Run ``kuma-aws-iam serve`` in exactly these variables; comes back once it listens on the address.
 
-    Args:
-        address: where it listens.
-        variable: the setting that names the address.
-        is_warm: whether the imports may be done already (`tests.support.warm`).
-        variables: the other settings.
+    The imports of the process are done already (`tests.support.warm`).
     """
-    environment = clean_environment(**{variable: address}, **variables)
-    with _warm(environment) if is_warm else _cold(environment) as process, connect(address) as client:
+    return _serving(_warm(clean_environment(**{variable: address}, **variables)), address)
+
+
+def served_cold(address: str, **variables: str) -> contextlib.AbstractContextManager[Served]:
+    """Do as `served` does, with an interpreter of the service's own, which inherits the limits of this process."""
+    return _serving(_cold(clean_environment(KMESH_AWSIAM_LISTEN=address, **variables)), address)
+
+
+@contextlib.contextmanager
+def _serving(
+    start: contextlib.AbstractContextManager[WarmProcess] | contextlib.AbstractContextManager[subprocess.Popen[str]],
+    address: str,
+) -> Iterator[Served]:
+    with start as process, connect(address) as client:
         service = Served(process, address, client)
         reader = threading.Thread(target=service.follow, daemon=True)
         reader.start()

@@ -1,6 +1,6 @@
 """Start ``serve`` in a process that is forked from one with the imports done.
 
-The imports are 1.0 of the 1.2 s of processor time that a start takes, and the tests start hundreds of services. The process
+The imports are 1.0 of the 1.2 s of processor time that a start takes, and the tests start many services. The process
 is one of its own: it has its own environment, standard streams, signals and exit status. `tests.support.process.run` starts
 commands with an interpreter of their own, as an operator does; tests/cli/test_serve.py starts the service likewise.
 """
