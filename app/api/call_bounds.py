@@ -64,7 +64,7 @@ def read_call(body: bytes) -> dict[str, Any]:
         _require_bounded(proxy)
     if _count_members(call) != marks.count(b":"):
         # orjson keeps the last of two members with the same name; other parsers keep the first.
-        raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: a member stands twice")
+        raise RequestError(Reason.MALFORMED_REQUEST, "the body is refused: a member appears twice")
     return call
 
 

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answer import Answer
 from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
-from app.core.errors import AuthError, AuthorizationError, CredentialError, RequestError
+from app.core.errors import AuthError, AuthorizationError, RequestError, malformed
 from app.core.known_credential import PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
@@ -76,7 +76,7 @@ class ExtAuthzWay:
         """
         values = [value for name, value in headers if name == b"authorization"]
         if len(values) != 1:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"{len(values)} authorization headers")
+            raise malformed(f"{len(values)} authorization headers")
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
     async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:

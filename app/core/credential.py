@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64url, encode_base64url
 from app.core.envelope import ENVELOPE_FORMS, decode_envelope
-from app.core.errors import CredentialError
+from app.core.errors import malformed
 from app.core.presigned import decode_presigned_url
-from app.core.reasons import Reason
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, require_form
 from app.core.strict_json import StrictJsonError, parse_object
 
@@ -17,6 +16,7 @@ MAX_CREDENTIAL_CHARS: Final = 12 * 1024
 
 NATIVE_PREFIX: Final = "kuma-aws-v1."
 EKS_PREFIX: Final = "k8s-aws-v1."
+_PREFIXES: Final = ((NATIVE_PREFIX, CredentialForm.NATIVE), (EKS_PREFIX, CredentialForm.EKS))
 JWT_HEADER: Final = {"alg": "none", "typ": "kuma-aws-v1"}
 
 _JWT_PARTS: Final = 3
@@ -36,20 +36,17 @@ def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS)
         CredentialError: ``credential_malformed``.
     """
     if len(text) > MAX_CREDENTIAL_CHARS:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential is over 12 KiB")
+        raise malformed("the credential is over 12 KiB")
     if not text.isascii():
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the credential is not ASCII")
-    if text.startswith(NATIVE_PREFIX):
-        require_form(CredentialForm.NATIVE, forms)
-        return decode_presigned_url(_base64url(text.removeprefix(NATIVE_PREFIX)), CredentialForm.NATIVE)
-    if text.startswith(EKS_PREFIX):
-        require_form(CredentialForm.EKS, forms)
-        return decode_presigned_url(_base64url(text.removeprefix(EKS_PREFIX)), CredentialForm.EKS)
+        raise malformed("the credential is not ASCII")
+    for prefix, form in _PREFIXES:
+        if text.startswith(prefix):
+            require_form(form, forms)
+            return decode_presigned_url(_base64url(text.removeprefix(prefix)), form)
     if "." in text and not text.startswith("{"):
         return _decode_jwt_clothes(text, forms)
     if not forms & ENVELOPE_FORMS:
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED,
+        raise malformed(
             "the forms envelope and plain_envelope are off in KMESH_AWSIAM_CREDENTIAL_FORMS, and it is no other form",
         )
     return decode_envelope(text if text.startswith("{") else _base64url(text), forms)
@@ -72,13 +69,11 @@ def encode_jwt_clothes(url: str) -> str:
 def _decode_jwt_clothes(text: str, forms: AbstractSet[CredentialForm]) -> SignedRequest:
     parts = text.split(".")
     if len(parts) != _JWT_PARTS or parts[2] != "":
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, "it has neither a known prefix nor the shape of an unsigned JWT"
-        )
+        raise malformed("it has neither a known prefix nor the shape of an unsigned JWT")
     require_form(CredentialForm.JWT, forms)
     header, payload = (_json_object(part) for part in parts[:2])
     if header != JWT_HEADER or payload.keys() != {"url"} or not isinstance(payload["url"], str):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the JWT's header and payload are not those of this form")
+        raise malformed("the JWT's header and payload are not those of this form")
     return decode_presigned_url(payload["url"], CredentialForm.JWT)
 
 
@@ -86,11 +81,11 @@ def _json_object(part: str) -> dict[str, Any]:
     try:
         return parse_object(_base64url(part))
     except StrictJsonError as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"a part of the JWT is refused: {error}") from error
+        raise malformed(f"a part of the JWT is refused: {error}") from error
 
 
 def _base64url(text: str) -> str:
     try:
         return decode_base64url(text).decode("ascii")
     except (Base64TextError, UnicodeDecodeError) as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "it is not unpadded base64url of ASCII") from error
+        raise malformed("it is not unpadded base64url of ASCII") from error

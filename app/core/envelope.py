@@ -5,8 +5,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from app.core.base64_text import Base64TextError, decode_base64
-from app.core.errors import CredentialError
-from app.core.reasons import Reason
+from app.core.errors import malformed
 from app.core.signed_request import ALL_FORMS, CredentialForm, SignedRequest, parse_url, require_form
 from app.core.sigv4 import parse_authorization, require_security_token
 from app.core.strict_json import StrictJsonError, parse_object
@@ -37,7 +36,7 @@ def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -
     try:
         members = parse_object(text)
     except StrictJsonError as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the envelope is refused: {error}") from error
+        raise malformed(f"the envelope is refused: {error}") from error
     if members.keys() == _PLAIN_MEMBERS:
         require_form(CredentialForm.PLAIN_ENVELOPE, forms)
         return _decode(
@@ -52,7 +51,7 @@ def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -
         try:
             headers = parse_object(_base64_member(members, "iam_request_headers"))
         except StrictJsonError as error:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"iam_request_headers is refused: {error}") from error
+            raise malformed(f"iam_request_headers is refused: {error}") from error
         return _decode(
             CredentialForm.ENVELOPE,
             method=_text(members, "iam_http_request_method"),
@@ -60,7 +59,7 @@ def decode_envelope(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS) -
             headers=headers,
             body=_base64_member(members, "iam_request_body"),
         )
-    raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the envelope has not exactly the members of one form")
+    raise malformed("the envelope has not exactly the members of one form")
 
 
 def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: bytes) -> SignedRequest:
@@ -69,9 +68,7 @@ def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: 
     amz_date = fields.get("x-amz-date")
     if authorization is None or amz_date is None:
         hint = "; a presigned URL belongs in the native form" if method == "GET" else ""
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, f"the envelope lacks its Authorization or X-Amz-Date header{hint}"
-        )
+        raise malformed(f"the envelope lacks its Authorization or X-Amz-Date header{hint}")
     token = fields.get("x-amz-security-token")
     return SignedRequest(
         form=form,
@@ -90,16 +87,16 @@ def _decode(form: CredentialForm, *, method: str, url: str, headers: Any, body: 
 def _parse_headers(headers: Any, body_length: int) -> dict[str, str]:
     """Return the headers by lower-case name. Reject two names that differ only in case (I3, CVE-2022-2385)."""
     if not isinstance(headers, dict):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the headers are not a JSON object")
+        raise malformed("the headers are not a JSON object")
     fields: dict[str, str] = {}
     for name, given in headers.items():
         if not _HEADER_NAME.fullmatch(name):
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has an invalid name")
+            raise malformed("a header has an invalid name")
         value = str(given) if _is_length(name, given, body_length) else _single(given)
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header has an invalid value")
+            raise malformed("a header has an invalid value")
         if name.lower() in fields:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "a header appears twice, in two spellings")
+            raise malformed("a header appears twice, in two spellings")
         fields[name.lower()] = value
     return fields
 
@@ -120,7 +117,7 @@ def _is_length(name: str, given: Any, body_length: int) -> bool:
 def _text(members: dict[str, Any], name: str) -> str:
     value = members[name]
     if not isinstance(value, str):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is not a string")
+        raise malformed(f"the member {name} is not a string")
     return value
 
 
@@ -129,9 +126,7 @@ def _base64_member(members: dict[str, Any], name: str) -> bytes:
     try:
         return decode_base64(text)
     except Base64TextError as error:
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, f"the member {name} is {_base64_fault(text) or error}"
-        ) from error
+        raise malformed(f"the member {name} is {_base64_fault(text) or error}") from error
 
 
 def _base64_fault(text: str) -> str | None:
@@ -145,4 +140,4 @@ def _ascii(data: bytes, name: str) -> str:
     try:
         return data.decode("ascii")
     except UnicodeDecodeError as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the member {name} is not ASCII") from error
+        raise malformed(f"the member {name} is not ASCII") from error

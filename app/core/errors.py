@@ -45,6 +45,11 @@ class CredentialError(AuthError):
     """The credential breaks a local rule. The service made no network call about the credential."""
 
 
+def malformed(detail: str) -> CredentialError:
+    """Return the error for a credential that breaks the grammar of its form."""
+    return CredentialError(Reason.CREDENTIAL_MALFORMED, detail)
+
+
 class AuthenticationError(AuthError):
     """STS rejected the credential."""
 

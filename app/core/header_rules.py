@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from app.core.errors import CredentialError
+from app.core.errors import CredentialError, malformed
 from app.core.reasons import Reason
 from app.core.signed_request import SignedRequest
 
@@ -63,14 +63,10 @@ _FORM_CONTENT_TYPE: Final = re.compile(
 )
 
 
-def _malformed(detail: str) -> CredentialError:
-    return CredentialError(Reason.CREDENTIAL_MALFORMED, detail)
-
-
 def _require_canonical_signed_headers(request: SignedRequest) -> None:
     names = request.signature.signed_headers
     if names != tuple(sorted({name.lower() for name in names})):
-        raise _malformed("SignedHeaders is not lower-case, sorted and unique")
+        raise malformed("SignedHeaders is not lower-case, sorted and unique")
 
 
 def _require_no_unsigned_audience(request: SignedRequest) -> None:
@@ -81,7 +77,7 @@ def _require_no_unsigned_audience(request: SignedRequest) -> None:
     signed = set(request.signature.signed_headers)
     unsigned = (request.headers.keys() & AUDIENCE_HEADERS) - signed
     if unsigned and signed & AUDIENCE_HEADERS:
-        raise _malformed(f"beside the signed audience header there is an unsigned one: {', '.join(sorted(unsigned))}")
+        raise malformed(f"beside the signed audience header there is an unsigned one: {', '.join(sorted(unsigned))}")
     if unsigned:
         raise CredentialError(Reason.AUDIENCE_MISSING, "the audience header is not among SignedHeaders")
 
@@ -94,12 +90,12 @@ def _require_known_signed_headers(request: SignedRequest) -> None:
     names = set(request.signature.signed_headers) - AUDIENCE_HEADERS
     if request.form.is_presigned:
         if names != {"host"}:
-            raise _malformed("a presigned URL must sign only host and the audience")
+            raise malformed("a presigned URL must sign only host and the audience")
         return
     if not names >= _REQUIRED_SIGNED:
-        raise _malformed("SignedHeaders lacks content-type, host or x-amz-date")
+        raise malformed("SignedHeaders lacks content-type, host or x-amz-date")
     if not names <= _SIGNED_HEADERS:
-        raise _malformed("SignedHeaders holds a header that does not belong there")
+        raise malformed("SignedHeaders holds a header that does not belong there")
 
 
 def _require_signed_headers_present(request: SignedRequest) -> None:
@@ -107,19 +103,19 @@ def _require_signed_headers_present(request: SignedRequest) -> None:
     if request.form.is_presigned:
         return
     if set(request.signature.signed_headers) - request.headers.keys() - _IMPLIED_SIGNED:
-        raise _malformed("a header of SignedHeaders is missing")
+        raise malformed("a header of SignedHeaders is missing")
 
 
 def _require_harmless_unsigned_headers(request: SignedRequest) -> None:
     """Reject unsigned headers that could have an effect, above all x-amz-* (CVE-2026-54330, CVE-2025-49831)."""
     unsigned = request.headers.keys() - set(request.signature.signed_headers)
     if not unsigned <= _HARMLESS_UNSIGNED:
-        raise _malformed("an unsigned header does not belong there")
+        raise malformed("an unsigned header does not belong there")
 
 
 def _require_host_header_of_url(request: SignedRequest) -> None:
     if request.headers.get("host", request.url.authority) != request.url.authority:
-        raise _malformed("the Host header is not the URL's host")
+        raise malformed("the Host header is not the URL's host")
 
 
 def _require_content_headers(request: SignedRequest) -> None:
@@ -131,11 +127,11 @@ def _require_content_headers(request: SignedRequest) -> None:
         return
     signed = {name: request.headers[name] for name in request.signature.signed_headers if name in request.headers}
     if not _FORM_CONTENT_TYPE.fullmatch(signed["content-type"]):
-        raise _malformed("the content type is not that of a form")
+        raise malformed("the content type is not that of a form")
     if signed.get("content-length", str(len(POST_BODY))) != str(len(POST_BODY)):
-        raise _malformed("the signed Content-Length is not the body's")
+        raise malformed("the signed Content-Length is not the body's")
     if signed.get("x-amz-content-sha256", _BODY_DIGEST) != _BODY_DIGEST:
-        raise _malformed("X-Amz-Content-Sha256 is not the body's digest")
+        raise malformed("X-Amz-Content-Sha256 is not the body's digest")
 
 
 HEADER_RULES: Final[tuple[Callable[[SignedRequest], None], ...]] = (

@@ -14,7 +14,7 @@ from app.core.strict_xml import (
     only_child,
     only_children,
     optional_child,
-    parse_xml,
+    read_result,
     text_of,
     text_or_empty,
 )
@@ -52,7 +52,7 @@ def read_role(body: bytes, request_id: str) -> RoleRecord:
     Raises:
         DocumentError: the text is not this document, has a DTD or trailing content, or a field is missing or appears twice.
     """
-    result = _result(body, "GetRole")
+    result = read_result(body, _NAMESPACE, "GetRole")
     # GetRole returns all tags or none. If AWS changes that, the service must not treat some of the tags as all tags (I14).
     if _is_truncated(result):
         raise DocumentError("the answer is a part of one")
@@ -69,7 +69,7 @@ def read_role_page(body: bytes, request_id: str) -> RolePage:
     Raises:
         DocumentError: as `read_role` does.
     """
-    result = _result(body, "GetAccountAuthorizationDetails")
+    result = read_result(body, _NAMESPACE, "GetAccountAuthorizationDetails")
     roles = [
         _record(member, request_id)
         for member in _members(only_child(result, f"{_NAMESPACE}RoleDetailList"))
@@ -77,13 +77,6 @@ def read_role_page(body: bytes, request_id: str) -> RolePage:
     ]
     marker = text_of(only_child(result, f"{_NAMESPACE}Marker")) if _is_truncated(result) else None
     return RolePage(tuple(roles), marker)
-
-
-def _result(body: bytes, action: str) -> ET.Element:
-    root = parse_xml(body)
-    if root.tag != f"{_NAMESPACE}{action}Response":
-        raise DocumentError("the answer is of another action")
-    return only_child(root, f"{_NAMESPACE}{action}Result")
 
 
 def _record(role: ET.Element, request_id: str) -> RoleRecord:

@@ -4,8 +4,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from app.core.errors import CredentialError
-from app.core.reasons import Reason
+from app.core.errors import malformed
 from app.core.signed_request import CredentialForm, SignedRequest, parse_url
 from app.core.sigv4 import parse_signature, require_security_token
 
@@ -77,13 +76,13 @@ def _parse_query(query: str) -> dict[str, str]:
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
         if not equals or name not in PARAMETERS:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the query contains a parameter that is not allowed")
+            raise malformed("the query contains a parameter that is not allowed")
         if name in texts:
-            raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the parameter {name} stands twice")
+            raise malformed(f"the parameter {name} appears twice")
         texts[name] = value
     if len(texts) != len(PARAMETERS):
         missing = PARAMETERS - texts.keys()
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the query lacks {', '.join(sorted(missing))}")
+        raise malformed(f"the query lacks {', '.join(sorted(missing))}")
     return texts
 
 
@@ -95,8 +94,8 @@ def _decode_canonical(value: str) -> str:
 
 def _percent_decode(name: str, value: str) -> str:
     if not _ENCODED_VALUE.fullmatch(value):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the value of {name} is not percent-encoded")
+        raise malformed(f"the value of {name} is not percent-encoded")
     decoded = unquote_to_bytes(value)
     if not _VISIBLE_ASCII.fullmatch(decoded):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the value of {name} decodes to something unprintable")
+        raise malformed(f"the value of {name} decodes to something unprintable")
     return decoded.decode("ascii")

@@ -38,6 +38,11 @@ class Principal:
     request_id: str
 
     @property
+    def role_identifiers(self) -> tuple[str, str, str, str]:
+        """Partition, account, unique id and name of the role, to compare with those of a record of IAM."""
+        return self.partition, self.account, self.role_id, self.role
+
+    @property
     def arn(self) -> str:
         """The ARN as STS wrote it in its answer."""
         return f"arn:{self.partition}:sts::{self.account}:assumed-role/{self.role}/{self.session}"

@@ -106,8 +106,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.CALLER_NOT_AUTHENTICATED: Explanation(
             401,
             "The API caller is not known",
-            "This is no verdict on a proxy: send Authorization: Bearer with a token that stands in the service's "
-            "KMESH_AWSIAM_CALLER_TOKEN_FILE.",
+            "The service does not know the caller and has decided nothing about the proxy; send Authorization: Bearer with "
+            "a token from the service's KMESH_AWSIAM_CALLER_TOKEN_FILE.",
         ),
         Reason.CREDENTIAL_MALFORMED: Explanation(
             401,
@@ -164,9 +164,9 @@ EXPLANATIONS: Final = MappingProxyType(
         ),
         Reason.TOKEN_REJECTED: Explanation(
             401,
-            "The token is none of this service's",
-            "No key of KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE has signed it for what it says; keys "
-            "may have been exchanged since. Present an AWS credential, and get a new token for it.",
+            "The token is not one of this service",
+            "No key of KMESH_AWSIAM_DATAPLANE_KEYS_FILE or KMESH_AWSIAM_ZONE_KEYS_FILE has signed this token for its kind "
+            "and mesh, or that key was removed; present an AWS credential and get a new token.",
         ),
         Reason.PRINCIPAL_NOT_A_ROLE: Explanation(
             403,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.core.endpoints import StsEndpoint, StsEndpoints
-from app.core.errors import CredentialError
+from app.core.errors import CredentialError, malformed
 from app.core.forwarding import ForwardableRequest, ValidatedRequest, rebuild
 from app.core.header_rules import ACTION, AUDIENCE_HEADERS, HEADER_RULES, POST_BODY, VERSION
 from app.core.reasons import Reason
@@ -72,7 +72,7 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
     )
     # The rebuilt query can be longer than the client's: each literal slash of a session token becomes three characters.
     if len(rebuilt.target) > MAX_TARGET_CHARS:
-        raise _malformed("the query is longer than STS takes")
+        raise malformed("the query is longer than STS takes")
     return rebuilt
 
 
@@ -104,17 +104,13 @@ def require_age(signed_at: datetime, lifetime: timedelta, now: datetime) -> date
     return signed_at + lifetime
 
 
-def _malformed(detail: str) -> CredentialError:
-    return CredentialError(Reason.CREDENTIAL_MALFORMED, detail)
-
-
 def _require_accepted_form(request: SignedRequest, policy: RequestPolicy) -> None:
     require_form(request.form, policy.forms)
 
 
 def _require_https(request: SignedRequest, _policy: RequestPolicy) -> None:
     if request.url.scheme != "https":
-        raise _malformed("the URL's scheme is not https")
+        raise malformed("the URL's scheme is not https")
 
 
 def _require_known_host(request: SignedRequest, policy: RequestPolicy) -> None:
@@ -125,12 +121,12 @@ def _require_known_host(request: SignedRequest, policy: RequestPolicy) -> None:
 
 def _require_root_path(request: SignedRequest, _policy: RequestPolicy) -> None:
     if request.url.path != "/":
-        raise _malformed("the URL's path is not /")
+        raise malformed("the URL's path is not /")
 
 
 def _require_method(request: SignedRequest, _policy: RequestPolicy) -> None:
     if request.method != ("GET" if request.form.is_presigned else "POST"):
-        raise _malformed("the method does not belong to this form")
+        raise malformed("the method does not belong to this form")
 
 
 def _require_action(request: SignedRequest, _policy: RequestPolicy) -> None:
@@ -141,17 +137,17 @@ def _require_action(request: SignedRequest, _policy: RequestPolicy) -> None:
     """
     if request.form.is_presigned:
         if (request.parameters["Action"], request.parameters["Version"]) != (ACTION, VERSION):
-            raise _malformed("the query does not ask for GetCallerIdentity of 2011-06-15")
+            raise malformed("the query does not ask for GetCallerIdentity of 2011-06-15")
         return
     if request.url.query is not None:
-        raise _malformed("a POST with a query")
+        raise malformed("a POST with a query")
     if request.body != POST_BODY:
-        raise _malformed("the body is not that of GetCallerIdentity")
+        raise malformed("the body is not that of GetCallerIdentity")
 
 
 def _require_algorithm(request: SignedRequest, _policy: RequestPolicy) -> None:
     if request.signature.algorithm != ALGORITHM:
-        raise _malformed("the algorithm is not AWS4-HMAC-SHA256")
+        raise malformed("the algorithm is not AWS4-HMAC-SHA256")
 
 
 def _require_valid_headers(request: SignedRequest, _policy: RequestPolicy) -> None:
@@ -199,7 +195,7 @@ def _require_time_grammar(request: SignedRequest, _policy: RequestPolicy) -> Non
     if request.expires is not None and (
         not _EXPIRES.fullmatch(request.expires) or timedelta(seconds=int(request.expires)) > MAX_LIFETIME
     ):
-        raise _malformed("X-Amz-Expires is not 1 to 900 seconds")
+        raise malformed("X-Amz-Expires is not 1 to 900 seconds")
 
 
 def _endpoint(request: SignedRequest, policy: RequestPolicy) -> StsEndpoint:

@@ -72,12 +72,12 @@ class RoleRecord:
 
     @functools.cached_property
     def identifiers(self) -> tuple[str, str, str, str] | None:
-        """Partition, account, name and unique id of the record's role; None if its fields contradict each other."""
+        """Partition, account, unique id and name of the record's role; None if its fields contradict each other."""
         try:
             parts = self.parts
         except ArnError:
             return None
-        return (parts.partition, parts.account, self.name, self.role_id) if parts.name == self.name else None
+        return (parts.partition, parts.account, self.role_id, self.name) if parts.name == self.name else None
 
     @functools.cached_property
     def grant(self) -> RoleGrant:
@@ -115,7 +115,11 @@ def read_grant(
             ``account_mesh_not_allowed``.
     """
     principal = admitted.principal
-    require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
+    # The only parameter of GetRole is a name, and IAM looks for it in the account whose credentials sign the call. Without
+    # this comparison the service would accept a role with the same name in another account (CVE-2025-11621, CVE-2025-59048),
+    # or a new role with the name of a deleted role (Vault PR 2814).
+    if role.identifiers != principal.role_identifiers:
+        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, _difference(principal, role))
     # The path is checked before the tags, so that a denial because of the path reveals nothing about the tags.
     if policy.role_path_prefix is not None and not role.parts.path.startswith(policy.role_path_prefix):
         raise AuthorizationError(Reason.ROLE_PATH_NOT_ALLOWED, f"the role has the path {role.parts.path}")
@@ -139,38 +143,15 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
     return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone)
 
 
-def require_same_role(principal: Principal, role: RoleRecord) -> None:
-    """Check that the role that IAM returned is the role that STS named.
-
-    The only parameter of GetRole is a name, and IAM looks for it in the account whose credentials sign the call. Without
-    these comparisons the service would accept a role with the same name in another account (CVE-2025-11621, CVE-2025-59048),
-    or a new role with the name of a deleted role (Vault PR 2814).
-
-    Raises:
-        AuthorizationError: ``role_id_mismatch``.
-    """
-    require_same_record(principal.partition, principal.account, principal.role, principal.role_id, role)
-
-
-def require_same_record(partition: str, account: str, name: str, role_id: str, role: RoleRecord) -> None:
-    """Check that a record describes the role with this partition, account, name and unique id.
-
-    Raises:
-        AuthorizationError: ``role_id_mismatch``.
-    """
-    if role.identifiers != (partition, account, name, role_id):
-        raise AuthorizationError(Reason.ROLE_ID_MISMATCH, _difference(partition, account, role_id, role))
-
-
-def _difference(partition: str, account: str, role_id: str, role: RoleRecord) -> str:
-    """Return why a record does not describe a role."""
+def _difference(principal: Principal, role: RoleRecord) -> str:
+    """Return why a record does not describe the caller's role."""
     try:
         parts = role.parts
     except ArnError as error:
         return f"IAM's role has no ARN of a role: {error}"
-    if role.role_id != role_id:
+    if role.role_id != principal.role_id:
         return "IAM's role has another RoleId than the caller's"
-    if (parts.partition, parts.account) != (partition, account):
+    if (parts.partition, parts.account) != (principal.partition, principal.account):
         return "IAM's role is in another account than the caller's"
     return "IAM's role has another name than the caller's"
 
@@ -189,7 +170,7 @@ def _kuma_tags(role: RoleRecord) -> dict[str, str]:
         if key not in TAG_KEYS:
             raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {key.lower()} only in case")
         if key in tags:
-            raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{key} stands twice")
+            raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{key} appears twice")
         tags[key] = value
     return tags
 

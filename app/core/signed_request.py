@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from app.core.errors import CredentialError
-from app.core.reasons import Reason
+from app.core.errors import malformed
 from app.core.sigv4 import Signature
 
 
@@ -49,7 +48,7 @@ def require_form(form: CredentialForm, accepted: AbstractSet[CredentialForm]) ->
         CredentialError: ``credential_malformed``; the detail names the form.
     """
     if form not in accepted:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, f"the form {form} is off in KMESH_AWSIAM_CREDENTIAL_FORMS")
+        raise malformed(f"the form {form} is off in KMESH_AWSIAM_CREDENTIAL_FORMS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +115,7 @@ def parse_url(text: str) -> UnverifiedUrl:
     before, mark, query = text.partition("?")
     match = _BEFORE_QUERY.fullmatch(before)
     if match is None:
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, "the URL is not absolute, or holds a character that no URL of STS has"
-        )
+        raise malformed("the URL is not absolute, or holds a character that no URL of STS has")
     scheme, authority, path = match.groups()
     # RFC 9110 section 4.2.3: an empty path means "/". SigV4 gives the same signature for both.
     return UnverifiedUrl(scheme=scheme, authority=authority, path=path or "/", query=query if mark else None)

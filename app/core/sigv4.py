@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from app.core.errors import CredentialError
-from app.core.reasons import Reason
+from app.core.errors import malformed
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 TERMINATOR: Final = "aws4_request"
@@ -80,7 +79,7 @@ def parse_authorization(value: str) -> Signature:
     """
     match = _AUTHORIZATION.fullmatch(value)
     if match is None:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the Authorization value is not SigV4")
+        raise malformed("the Authorization value is not SigV4")
     return parse_signature(
         algorithm=match["algorithm"],
         credential=match["credential"],
@@ -96,9 +95,9 @@ def parse_signature(*, algorithm: str, credential: str, signed_headers: str, sig
         CredentialError: ``credential_malformed``.
     """
     if not _SIGNATURE.fullmatch(signature):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the signature is not 64 hexadecimal digits")
+        raise malformed("the signature is not 64 hexadecimal digits")
     if not _HEADER_NAMES.fullmatch(signed_headers):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "SignedHeaders holds something that is no header name")
+        raise malformed("SignedHeaders holds something that is no header name")
     return Signature(
         algorithm=algorithm,
         scope=_parse_scope(credential),
@@ -110,9 +109,7 @@ def parse_signature(*, algorithm: str, credential: str, signed_headers: str, sig
 def _parse_scope(credential: str) -> Scope:
     match = _SCOPE.fullmatch(credential)
     if match is None:
-        raise CredentialError(
-            Reason.CREDENTIAL_MALFORMED, "the credential scope is not a valid access key id with four valid parts"
-        )
+        raise malformed("the credential scope is not a valid access key id with four valid parts")
     access_key_id, date, region, service, terminator = match.groups()
     return Scope(access_key_id=access_key_id, date=date, region=region, service=service, terminator=terminator)
 
@@ -124,11 +121,11 @@ def parse_amz_date(text: str) -> datetime:
         CredentialError: ``credential_malformed``: the text has another format, or names a date or time that does not exist.
     """
     if not _AMZ_DATE.fullmatch(text):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date breaks its grammar")
+        raise malformed("X-Amz-Date breaks its grammar")
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "X-Amz-Date is no moment in time") from error
+        raise malformed("X-Amz-Date is no moment in time") from error
 
 
 def require_security_token(text: str) -> str:
@@ -138,5 +135,5 @@ def require_security_token(text: str) -> str:
         CredentialError: ``credential_malformed``.
     """
     if not _SECURITY_TOKEN.fullmatch(text):
-        raise CredentialError(Reason.CREDENTIAL_MALFORMED, "the security token breaks its grammar")
+        raise malformed("the security token breaks its grammar")
     return text

@@ -76,7 +76,7 @@ def _is_nested_well(document: str) -> bool:
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise StrictJsonError("a member stands twice")
+        raise StrictJsonError("a member appears twice")
     return members
 
 

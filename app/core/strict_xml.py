@@ -36,6 +36,23 @@ def parse_xml(body: bytes) -> ET.Element:
         raise DocumentError("not XML in UTF-8") from error
 
 
+def read_result(body: bytes, namespace: str, action: str) -> ET.Element:
+    """Return the result element of a successful answer to an action.
+
+    Args:
+        body: the answer.
+        namespace: the namespace of the service, in braces.
+        action: the name of the action.
+
+    Raises:
+        DocumentError: the text is no XML document (see `parse_xml`), or answers another action.
+    """
+    root = parse_xml(body)
+    if root.tag != f"{namespace}{action}Response":
+        raise DocumentError("the answer is of another action")
+    return only_child(root, f"{namespace}{action}Result")
+
+
 def only_child(parent: ET.Element, tag: str) -> ET.Element:
     """Return the only child with this name.
 

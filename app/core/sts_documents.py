@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from app.core.strict_json import StrictJsonError, parse_object
-from app.core.strict_xml import DocumentError, only_child, parse_xml, text_of
+from app.core.strict_xml import DocumentError, only_child, parse_xml, read_result, text_of
 
 _NAMESPACE: Final = "{https://sts.amazonaws.com/doc/2011-06-15/}"
 # The pattern rejects a namespace with a character that ElementTree could read as part of a path.
@@ -64,10 +64,7 @@ def read_assumed_role(body: bytes) -> AssumedRole:
         DocumentError: the text is not this document, has a DTD or trailing content, a field is missing or appears twice, or
             the expiry has no time zone.
     """
-    root = parse_xml(body)
-    if root.tag != f"{_NAMESPACE}AssumeRoleResponse":
-        raise DocumentError("the answer is of another action")
-    result = only_child(root, f"{_NAMESPACE}AssumeRoleResult")
+    result = read_result(body, _NAMESPACE, "AssumeRole")
     session = only_child(result, f"{_NAMESPACE}Credentials")
     role = only_child(result, f"{_NAMESPACE}AssumedRoleUser")
     return AssumedRole(
@@ -101,10 +98,7 @@ def _identity_from_json(body: bytes) -> IdentityDocument:
 
 
 def _identity_from_xml(body: bytes) -> IdentityDocument:
-    root = parse_xml(body)
-    if root.tag != f"{_NAMESPACE}GetCallerIdentityResponse":
-        raise DocumentError("the answer is of another action")
-    result = only_child(root, f"{_NAMESPACE}GetCallerIdentityResult")
+    result = read_result(body, _NAMESPACE, "GetCallerIdentity")
     return IdentityDocument(
         account=text_of(only_child(result, f"{_NAMESPACE}Account")),
         arn=text_of(only_child(result, f"{_NAMESPACE}Arn")),

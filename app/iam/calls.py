@@ -109,13 +109,12 @@ class Roles:
             pending = self._submit(RoleQuery(key, admit(principal, self._accounts.current())))
             self._queue.abandon(pending)
 
-    def learn(self, key: RoleKey, role: RoleRecord) -> None:
-        """Cache a role that was read ahead.
-
-        Raises:
-            AuthorizationError: ``role_id_mismatch``: the record and the key are of different roles.
-        """
-        self._table.learn(key, role)
+    def learn(self, key: RoleKey, role: RoleRecord) -> bool:
+        """Cache a role that was read ahead. If the record is of another role than the key, return False."""
+        is_same = role.identifiers == key
+        if is_same:
+            self._table.put(key, role, age=0.0)
+        return is_same
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
         """Read one page of an account's roles. The call waits in the queue like the calls for single roles.

@@ -21,7 +21,6 @@ from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.access import IamAccess, IamOptions, NoReaderRoleError
-from app.iam.role_cache import is_of
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
@@ -103,7 +102,7 @@ class IamRoles:
             raise
         finally:
             trail.iam.seconds += time.perf_counter() - started
-        if not is_of(admitted.principal, role):
+        if role.identifiers != admitted.principal.role_identifiers:
             self._access.doubt_own_account()
         return role
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Final
 
-from app.core.errors import AuthorizationError, UpstreamError
+from app.core.errors import UpstreamError
 from app.core.iam_documents import RolePage
 from app.core.reasons import Reason
 from app.decision.authenticator import AccountList
@@ -97,14 +97,9 @@ class RolePrefetch:
 
     def _learn(self, account: str, page: RolePage) -> int:
         """Cache the roles that belong to the account. Return the number of these roles."""
-        kept = 0
-        for role in page.roles:
-            try:
-                self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role)
-            except AuthorizationError:
-                continue
-            kept += 1
-        return kept
+        return sum(
+            self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role) for role in page.roles
+        )
 
 
 def _require_progress(marker: str, seen: set[str], calls: int) -> None:

@@ -28,7 +28,7 @@ from app.core.errors import AuthError, AuthorizationError, UpstreamError
 from app.core.principal import Principal
 from app.core.reasons import Reason
 from app.core.records import frame
-from app.core.role_tags import RoleRecord, require_same_record, require_same_role
+from app.core.role_tags import RoleRecord
 from app.limits.ttl_cache import TtlCache
 from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
@@ -68,7 +68,7 @@ class RoleKey(NamedTuple):
     @classmethod
     def of(cls, principal: Principal) -> "RoleKey":
         """Return the cache key of a caller's role."""
-        return cls(principal.partition, principal.account, principal.role_id, principal.role)
+        return cls(*principal.role_identifiers)
 
     def digest(self) -> bytes:
         """Return the key as bytes. Two different keys never give the same bytes."""
@@ -172,15 +172,6 @@ class RoleTable:
         known.refresh_at = now + self.ttl * REFRESH_PAUSE
         return True
 
-    def learn(self, key: RoleKey, role: RoleRecord) -> None:
-        """Cache a role that was read ahead.
-
-        Raises:
-            AuthorizationError: ``role_id_mismatch``: the record and the key are of different roles.
-        """
-        require_same_record(key.partition, key.account, key.name, key.role_id, role)
-        self.put(key, role, age=0.0)
-
     def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
         """Cache a role, unless a newer record is cached. ``age`` is the number of seconds since IAM sent the role."""
         written = self._timer() - age
@@ -211,12 +202,3 @@ class RoleTable:
         """Set a role's state to unknown, because a role must have only one state at a time."""
         for cache in (self._known, self._mismatched, self._missing, self._denied):
             cache.drop(key)
-
-
-def is_of(principal: Principal, role: RoleRecord) -> bool:
-    """Return whether a record describes the caller's role (I13)."""
-    try:
-        require_same_role(principal, role)
-    except AuthorizationError:
-        return False
-    return True

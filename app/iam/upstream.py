@@ -14,7 +14,7 @@ from app.core.records import RecordError, decode_role, encode_role
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList, RoleSource
 from app.decision.record import DecisionRecord
-from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable, is_of
+from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable
 from app.store.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
 from app.store.sealing import Opened
 
@@ -142,7 +142,7 @@ class IamUpstream:
             self._table.note_missing(key, error.detail)
             await self._delete(key)
             raise
-        if not is_of(query.admitted.principal, role):
+        if role.identifiers != key:
             # Step 7 of `app.decision.authenticator` rejects the returned role for the same reason.
             self._table.note_mismatched(key, role)
             await self._delete(key)
@@ -163,7 +163,7 @@ class IamUpstream:
                 role = decode_role(opened.payload)
             except RecordError:
                 return None
-            if not is_of(query.admitted.principal, role):
+            if role.identifiers != query.key:
                 return None
             age = max(0.0, opened.opened_at - opened.written_at)
             self._table.put(query.key, role, age=age)

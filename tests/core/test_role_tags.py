@@ -8,7 +8,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
-from app.core.role_tags import RoleRecord, read_grant, require_same_role
+from app.core.role_tags import RoleRecord, read_grant
 from tests.support.policies import POLICY
 
 ACCOUNT = "111122223333"
@@ -132,11 +132,9 @@ def test_read_grant_looks_at_the_role_before_its_tags() -> None:
     assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
 
 
-def test_require_same_role_passes_the_role_that_sts_vouched_for_and_no_other() -> None:
-    require_same_role(PRINCIPAL, ROLE)
-    with pytest.raises(AuthorizationError) as raised:
-        require_same_role(PRINCIPAL, replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02"))
-    assert raised.value.reason is Reason.ROLE_ID_MISMATCH
+def test_a_record_has_the_identifiers_of_the_role_that_sts_vouched_for_and_of_no_other() -> None:
+    assert ROLE.identifiers == PRINCIPAL.role_identifiers
+    assert replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02").identifiers != PRINCIPAL.role_identifiers
 
 
 def test_read_grant_denies_a_role_without_a_type() -> None:

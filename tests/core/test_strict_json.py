@@ -63,7 +63,7 @@ def test_parse_object_rejects_what_is_not_one_json_object(text: str | bytes) -> 
 )
 def test_parse_object_rejects_a_member_that_stands_twice(text: str) -> None:
     """Parsers disagree on which one counts, so whoever checks and whoever uses may see two values."""
-    with pytest.raises(StrictJsonError, match="a member stands twice"):
+    with pytest.raises(StrictJsonError, match="a member appears twice"):
         parse_object(text)
 
 
