@@ -104,7 +104,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             places=places,
         )
         table = RoleTable(metrics, ttl=settings.role_ttl, max_stale=settings.role_max_stale)
-        roles = Roles(iam, iam, table, accounts, options)
+        roles = Roles(iam, table, accounts, options)
         resources.push_async_callback(roles.close)
         known = KnownCredentials(clock, metrics=metrics)
         policy = decision_policy(settings, accounts)

@@ -41,7 +41,7 @@ from app.core.role_grant import match
 from app.core.role_tags import RoleRecord, read_grant
 from app.core.signed_request import CredentialForm, SignedRequest
 from app.decision.authenticator import Authenticator, DecisionPolicy, IdentitySource, RoleSource
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.http.network import NetworkOptions, open_pool
 from app.iam.client import IamRoles
 from app.settings.accounts import FixedAccounts
@@ -161,7 +161,7 @@ class Upstreams:
     scene: Scene
     calls: list[str] = field(default_factory=list)
 
-    async def identify(self, request: ForwardableRequest, _trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, _seen: UpstreamCall, _deadline: float) -> CallerIdentity:
         self.calls.append("sts")
         answer = answer_of(self.scene, request)
         reply = StsReply(
@@ -169,7 +169,7 @@ class Upstreams:
         )
         return read_caller_identity(reply, request.request.endpoint)
 
-    async def fetch_role(self, _admitted: AdmittedPrincipal, _trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, _admitted: AdmittedPrincipal, _seen: UpstreamCall, _deadline: float) -> RoleRecord:
         self.calls.append("iam")
         return self.scene.role
 

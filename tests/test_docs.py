@@ -199,7 +199,7 @@ def audit_fields() -> set[str]:
     claim = ProxyAssertion(type=ProxyType.DATAPLANE)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
     note = TokenNote(jti="jti", kid="kid", expires_at=NOW, origin=FRESH)
-    trail = DecisionRecord("request-1", 0.0, asserted=claim, principal=PRINCIPAL, granted=identity, token=note)
+    trail = DecisionRecord("request-1", asserted=claim, principal=PRINCIPAL, granted=identity, token=note)
     names = {"event", "time", "level"}
     for name, value in decision_fields(trail, None, 0.0).items():
         names.add(name)

@@ -63,7 +63,9 @@ class Way(Protocol):
             AuthError: the call is invalid or refused, and no decision starts.
         """
 
-    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
+    async def conclude(
+        self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
+    ) -> Answer:
         """Make the answer to an approval. The endpoint sends the answer after it has written the audit line.
 
         Raises:
@@ -126,7 +128,7 @@ class AuthenticateEndpoint:
         except AuthError as error:
             # No decision started. The call is counted and logged anyway, so that operators notice a faulty caller. The rest
             # of the body is not read, so the connection must be closed.
-            answer = self._end(DecisionRecord(request_id=request_id, deadline=0.0), error, time.perf_counter())
+            answer = self._end(DecisionRecord(request_id=request_id), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
             return await self._decide(credential, asserted, request_id, way)
@@ -174,14 +176,13 @@ class AuthenticateEndpoint:
     async def _decide(
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, request_id: str, way: Way | None
     ) -> Answer:
-        trail = DecisionRecord(
-            request_id=request_id, deadline=asyncio.get_running_loop().time() + self._decision_timeout
-        )
+        trail = DecisionRecord(request_id=request_id)
+        deadline = asyncio.get_running_loop().time() + self._decision_timeout
         started = time.perf_counter()
         self._decisions += 1
         try:
-            decision = await self._authenticator.authenticate(credential, asserted, trail)
-            concluded = None if way is None else await way.conclude(decision, asserted, trail)
+            decision = await self._authenticator.authenticate(credential, asserted, trail, deadline)
+            concluded = None if way is None else await way.conclude(decision, asserted, trail, deadline)
         except AuthError as error:
             return self._end(trail, error, started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)

@@ -39,14 +39,16 @@ class TokenWay:
         """Read the same JSON as ``/v1/authenticate``."""
         return await self._endpoint.read(headers, receive)
 
-    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
+    async def conclude(
+        self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
+    ) -> Answer:
         """Answer with the token and the identity that it was issued for; ``expiresAt`` is when the token expires.
 
         Raises:
             RequestError: ``malformed_request``: the token must contain a name, and the call has no ``proxy.name``.
         """
         try:
-            issued = await _issue(self._issuer, decision, asserted, trail)
+            issued = await _issue(self._issuer, decision, asserted, trail, deadline)
         except AuthorizationError as error:
             if error.reason is not Reason.PROXY_NAME_MISSING:
                 raise
@@ -79,12 +81,14 @@ class ExtAuthzWay:
             raise malformed(f"{len(values)} authorization headers")
         return self._endpoint.recall(values[0].decode("latin-1")), None
 
-    async def conclude(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> Answer:
+    async def conclude(
+        self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
+    ) -> Answer:
         """Answer with the token in an ``authorization`` header.
 
         With this header Envoy replaces the ``authorization`` header of the stream, which contains the credential.
         """
-        issued = await _issue(self._issuer, decision, asserted, trail)
+        issued = await _issue(self._issuer, decision, asserted, trail, deadline)
         token = (b"authorization", issued.token.encode("ascii"))
         return Answer(
             status=200, media_type="text/plain", body=b"", request_id=trail.request_id, extra_headers=(token,)
@@ -92,10 +96,14 @@ class ExtAuthzWay:
 
 
 async def _issue(
-    issuer: SigningIssuer, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord
+    issuer: SigningIssuer,
+    decision: Decision,
+    asserted: ProxyAssertion | None,
+    trail: DecisionRecord,
+    deadline: float,
 ) -> IssuedToken:
     try:
-        return await issuer.issue(decision, asserted, trail)
+        return await issuer.issue(decision, asserted, trail, deadline)
     except AuthError:
         trail.granted = None  # the call ends without an approval
         raise

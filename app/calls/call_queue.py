@@ -21,9 +21,11 @@ first. When a call is settled, every decision that waits for it gets the result.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
+from app.calls.budget import Priority
 from app.calls.call_order import CallOrder
 from app.calls.limits import CallLimits, QueueFullError
 from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer, not_asked, overloaded
@@ -32,9 +34,9 @@ from app.calls.waiting_decisions import WaitingDecisions
 from app.calls.waiting_places import WaitingPlaces
 from app.core.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
+from app.decision.record import COALESCED, MISS, SHARED, UpstreamCall
 from app.limits.ticks import TICKS
-from app.store.replicas import ComeAgain, ReplicaWait
+from app.store.replicas import SharedCall
 from app.telemetry.audit import get_logger
 
 # The shortest pause of the timer. Calls that are due within this time go out together; `CallLimits.burst` allows that.
@@ -110,35 +112,60 @@ class CallQueue(Generic[_Payload, _Answer]):
         """Return the error for a decision whose call has no place in the queue; a place is expected in ``seconds``."""
         return overloaded(f"the queue of {self._upstream.name} is full", seconds)
 
-    async def join(
-        self, pending: Pending[_Payload, _Answer], deadline: float, *, account: Hashable, is_new: bool
-    ) -> Settled[_Answer]:
-        """Wait for the end of a call.
+    async def ask(
+        self,
+        key: Hashable,
+        shared: SharedCall[_Answer] | None,
+        make: Callable[[], Pending[_Payload, _Answer]],
+        seen: UpstreamCall,
+        deadline: float,
+    ) -> _Answer:
+        """Return the answer of the pending call with this key, or of another replica, or of a new call.
 
         Args:
-            pending: the call, from `get` or `submit`.
+            key: the key of the call.
+            shared: the call as replicas share it; None if there is no shared store.
+            make: returns the new call. It is called only if there is no pending call and no answer of another replica.
+            seen: the decision's use of the upstream. This method fills it in, except the request id of a replica's answer.
             deadline: the deadline of the decision, in seconds of the event loop's clock.
-            account: the account for which the waiting decision counts.
-            is_new: True if AWS has not yet verified the decision's caller.
+
+        Raises:
+            AuthError: as for `submit` and `join`.
+        """
+        pending = self._pending.get(key)
+        if pending is None and shared is not None:
+            answer = await shared.look()
+            if answer is not None:
+                seen.cache = SHARED
+                return answer
+            pending = self._pending.get(key)
+        seen.cache = MISS if pending is None else COALESCED
+        if pending is None:
+            pending = make()
+            self.submit(pending)
+        return await self.join(pending, seen, deadline)
+
+    async def join(self, pending: Pending[_Payload, _Answer], seen: UpstreamCall, deadline: float) -> _Answer:
+        """Wait for the answer of a call, from `get` or `submit`, and record it.
 
         Raises:
             AuthError: the call failed with this error.
             UpstreamError: ``overloaded``, with the time until the call's turn, if the turn is after the deadline or no
                 waiting place is free. ``sts_unavailable`` or ``iam_unavailable`` if the endpoint does not answer.
         """
-        settled = pending.settled
-        if settled is None:
-            self._require_worth_waiting(pending, deadline)
-            if not self._places.enter(account, is_new=is_new):
-                self.abandon(pending)
-                raise overloaded(f"no place to wait for {self._upstream.name}", self.order.wait(pending))
-            try:
-                settled = await self._wait(pending, deadline)
-            finally:
-                self._places.leave(account, is_new=is_new)
+        started = time.perf_counter()
+        try:
+            settled = pending.settled or await self._wait(pending, deadline)
+        finally:
+            if pending.settled is not None and pending.settled.seen is not None:
+                made = pending.settled.seen
+                seen.request_id, seen.region = made.request_id, made.region
+                seen.seconds = time.perf_counter() - started if seen.cache == COALESCED else made.seconds
         if settled.failure is not None:
             raise settled.failure.error()
-        return settled
+        if settled.is_shared and seen.cache == MISS:
+            seen.cache = SHARED
+        return cast("_Answer", settled.answer)  # a call that has not failed has an answer
 
     async def close(self) -> None:
         """End every call. Answer decisions that still wait with the error that the service stops."""
@@ -167,6 +194,12 @@ class CallQueue(Generic[_Payload, _Answer]):
             raise overloaded(f"no turn towards {self._upstream.name} before the deadline: {wait:.1f} s to wait", wait)
 
     async def _wait(self, pending: Pending[_Payload, _Answer], deadline: float) -> Settled[_Answer]:
+        """Wait for the end of a call, in one of the places that all upstreams share."""
+        self._require_worth_waiting(pending, deadline)
+        is_new = pending.priority is Priority.NEW and not self._upstream.has_verified_callers
+        if not self._places.enter(pending.owner, is_new=is_new):
+            self.abandon(pending)
+            raise overloaded(f"no place to wait for {self._upstream.name}", self.order.wait(pending))
         loop = asyncio.get_running_loop()
         told: Asker = loop.create_future()
         if pending.askers is None:
@@ -179,6 +212,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             settled = await told
         finally:
             timer.cancel()
+            self._places.leave(pending.owner, is_new=is_new)
             self._waiting.remove(told, pending)
             if pending.askers is not None:
                 pending.askers.discard(told)
@@ -244,9 +278,9 @@ class CallQueue(Generic[_Payload, _Answer]):
         if settled.answer is not None or settled.failure is not None:
             self.order.ended(pending, called=False)
             self._settle(pending, settled)
-        elif self._upstream.patience is not None and not pending.is_cleared:
+        elif pending.shared is not None and not pending.is_cleared:
             self.order.set_aside(pending)
-            self._start(self._ask_others(pending, self._upstream.patience))
+            self._start(self._ask_others(pending, pending.shared))
         else:
             pending.began = self._now()
             if self.order.is_unproven(pending):
@@ -258,22 +292,17 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask_others(self, pending: Pending[_Payload, _Answer], patience: float) -> None:
+    async def _ask_others(self, pending: Pending[_Payload, _Answer], shared: SharedCall[_Answer]) -> None:
         """Look for another replica's answer. If there is none, queue the call before all other calls of its budget.
 
         While it waits for replicas, the call counts against no limit.
         """
-        upstream, payload = self._upstream, pending.payload
-        wait = pending.wait = ReplicaWait(patience)
         settled: Settled[_Answer] | None = None
         try:
-            result = await upstream.ask_replicas(payload, wait)
-            while isinstance(result, ComeAgain):
-                await asyncio.sleep(result.seconds)
-                result = await upstream.ask_replicas(payload, wait)
-            if result is not None:
-                settled = Settled(result.answer, None, is_shared=True)
-            elif (seconds := await upstream.take_shared_turn(payload, wait)) > 0:
+            answer = await shared.wait_for_answer()
+            if answer is not None:
+                settled = Settled(answer, None, is_shared=True)
+            elif (seconds := await shared.take_turn()) > 0:
                 self.order.hold(pending.budget, seconds)
                 await asyncio.sleep(seconds)
         except Exception as error:  # noqa: BLE001 - likewise
@@ -289,10 +318,10 @@ class CallQueue(Generic[_Payload, _Answer]):
     async def _run(self, pending: Pending[_Payload, _Answer]) -> None:
         """Make a call that had its turn and that its concurrency limits allow."""
         upstream, payload = self._upstream, pending.payload
-        trail = DecisionRecord(request_id="", deadline=self._now() + upstream.seconds_for(payload))
-        failure, answer = None, None
+        failure, answer, seen = None, None, UpstreamCall()
         try:
-            answer = await upstream.call(payload, trail, pending.wait)
+            deadline = self._now() + upstream.seconds_for(payload)
+            answer = await upstream.call(payload, seen, deadline, pending.shared)
         except AuthError as error:
             failure = self._learn_from(error, pending)
         except Exception as error:  # noqa: BLE001 - likewise
@@ -301,7 +330,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             self.order.answered(pending.circuit)
         finally:
             self.order.ended(pending, called=True)
-        self._settle(pending, Settled(answer, failure, trail))
+        self._settle(pending, Settled(answer, failure, seen))
         self._pump()
 
     def _failure_of(self, error: Exception) -> Failure:
@@ -344,8 +373,8 @@ class CallQueue(Generic[_Payload, _Answer]):
     def _settle(self, pending: Pending[_Payload, _Answer], settled: Settled[_Answer]) -> None:
         del self._pending[pending.key]
         pending.settled = settled
-        if pending.wait is not None:
-            self._upstream.give_up_claim(pending.payload, pending.wait)
+        if pending.shared is not None:
+            pending.shared.give_up_claim()
         askers, pending.askers = pending.askers, None
         for asker in askers or ():
             tell(asker, settled)

@@ -6,7 +6,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from app.core.errors import AuthError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 
 _Answer = TypeVar("_Answer")
 
@@ -51,13 +51,13 @@ class Settled(NamedTuple, Generic[_Answer]):
     Attributes:
         answer: the upstream's answer; None after a failure.
         failure: why there is no answer; None if there is an answer.
-        trail: the record of the call; None if no call was made.
+        seen: the record of the call; None if no call was made.
         is_shared: True if another replica had the answer.
     """
 
     answer: _Answer | None
     failure: Failure | None
-    trail: DecisionRecord | None = None
+    seen: UpstreamCall | None = None
     is_shared: bool = False
 
 

@@ -7,18 +7,19 @@ from typing import Any, Generic, Protocol, TypeVar
 from app.calls.budget import Call, Priority
 from app.calls.outcomes import Settled
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
-from app.store.replicas import ComeAgain, Found, ReplicaWait
+from app.decision.record import UpstreamCall
+from app.store.replicas import SharedCall
 
 _Payload = TypeVar("_Payload")
 _Asked_contra = TypeVar("_Asked_contra", contravariant=True)
 _Answer = TypeVar("_Answer")
+_Answer_co = TypeVar("_Answer_co", covariant=True)
 
 # A decision that waits. The future's result is the end of the call, or None if the decision's deadline came first.
 Asker = asyncio.Future[Settled[Any] | None]
 
 
-class Upstream(Protocol[_Asked_contra, _Answer]):
+class Upstream(Protocol[_Asked_contra, _Answer_co]):
     """The interface of an upstream for its queue."""
 
     @property
@@ -38,30 +39,25 @@ class Upstream(Protocol[_Asked_contra, _Answer]):
         """Return how many seconds the first calls to an endpoint may have no answer. Then waiting decisions are refused."""
 
     @property
-    def patience(self) -> float | None:
-        """Return for how many seconds one call waits for other replicas; None if there is no shared store."""
+    def has_verified_callers(self) -> bool:
+        """Return whether STS has verified the caller of every decision that needs a call to this upstream."""
 
     def seconds_for(self, payload: _Asked_contra) -> float:
         """Return how long a call may take."""
 
-    def recheck(self, payload: _Asked_contra) -> _Answer | None:
+    def recheck(self, payload: _Asked_contra) -> _Answer_co | None:
         """Return the answer if the service has learned it while the call waited. The queue calls this at the call's turn.
 
         Raises:
             AuthError: the call is not needed any more, for the reason of this error.
         """
 
-    async def ask_replicas(self, payload: _Asked_contra, wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Find another replica's answer and cache it. If there is none, try to claim the call in the shared store."""
+    async def call(
+        self, payload: _Asked_contra, seen: UpstreamCall, deadline: float, shared: SharedCall[Any] | None
+    ) -> _Answer_co:
+        """Make a call before the deadline, cache its answer, and fill in ``seen``.
 
-    async def take_shared_turn(self, payload: _Asked_contra, wait: ReplicaWait) -> float:
-        """Take a turn in the budget that replicas share. Return the seconds until that turn."""
-
-    def give_up_claim(self, payload: _Asked_contra, wait: ReplicaWait) -> None:
-        """Release the claim on a call that ended without an answer, so that other replicas can make the call."""
-
-    async def call(self, payload: _Asked_contra, trail: DecisionRecord, wait: ReplicaWait | None) -> _Answer:
-        """Make a call before ``trail.deadline``, and cache its answer. Fill in ``trail``.
+        If there is a shared store, give the answer to the other replicas through ``shared``.
 
         Raises:
             AuthError: there is no answer, or the answer is a denial.
@@ -76,12 +72,12 @@ class Pending(Call, Generic[_Payload, _Answer]):
         payload: the content of the call.
         askers: the decisions that wait for the call; None if there are none.
         began: when the call went out, in seconds of the event loop's clock; None before that.
-        wait: the state of the call's wait for replicas; None before the call's turn, or if there is no shared store.
+        shared: the call as replicas share it; None if there is no shared store.
         is_cleared: True once no replica has the answer and the shared budget has given the call a turn.
         settled: the end of the call; None until then.
     """
 
-    __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "wait")
+    __slots__ = ("askers", "began", "is_cleared", "key", "payload", "settled", "shared")
 
     def __init__(
         self,
@@ -99,7 +95,7 @@ class Pending(Call, Generic[_Payload, _Answer]):
         self.payload = payload
         self.askers: set[Asker] | None = None
         self.began: float | None = None
-        self.wait: ReplicaWait | None = None
+        self.shared: SharedCall[_Answer] | None = None
         self.is_cleared = False
         self.settled: Settled[_Answer] | None = None
 

@@ -16,6 +16,7 @@ step 1, the rest of step 2 and step 4 depend only on the text, the settings and 
 with STS's answer, if STS accepted the credential.
 """
 
+import functools
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.decision.record import HIT, DecisionRecord
+from app.decision.record import HIT, DecisionRecord, UpstreamCall
 from app.local.clock import Clock
 
 # Checks one credential against the local rules, and raises `CredentialError` if the credential breaks a rule.
@@ -68,8 +69,8 @@ class KnownTexts(Protocol):
 class IdentitySource(Protocol):
     """Asks STS who signed a request."""
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
-        """Find out who signed the request, before ``trail.deadline``; fill in ``trail.sts``.
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:
+        """Find out who signed the request, before the deadline; fill in ``seen``.
 
         Raises:
             AuthenticationError: STS rejects the request.
@@ -80,29 +81,31 @@ class IdentitySource(Protocol):
 class Introductions(Protocol):
     """Finds out who signed a credential that is not cached."""
 
-    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
+    async def introduce(
+        self, credential: NewCredential, judge: Judge, trail: DecisionRecord, deadline: float
+    ) -> KnownCredential:
         """Find out who signed a credential, with one call to STS for all decisions that present it at the same time (I19).
 
         Args:
-            key: the cache key of the credential's text.
-            credential: the text.
+            credential: the text and its cache key.
             judge: checks the credential against the local rules. ``introduce`` calls it only if no call for the same text is
                 pending and the queue may have a place for the call.
             trail: the record of the decision; ``introduce`` fills in ``trail.sts``.
+            deadline: the deadline of the decision, in seconds of the event loop's clock.
 
         Raises:
             CredentialError: the error that ``judge`` raises.
             AuthenticationError: STS rejects the credential.
             AuthorizationError: ``principal_not_a_role``.
-            UpstreamError: there is no usable answer from STS before ``trail.deadline``.
+            UpstreamError: there is no usable answer from STS before the deadline.
         """
 
 
 class RoleSource(Protocol):
     """Reads roles from IAM, or from a cache of IAM's answers."""
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
-        """Read the caller's role in the caller's account, before ``trail.deadline``; fill in ``trail.iam``.
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
+        """Read the caller's role in the caller's account, before the deadline; fill in ``seen``.
 
         Raises:
             AuthorizationError: only ``role_not_found``.
@@ -114,7 +117,7 @@ class Decider(Protocol):
     """Decides about credentials."""
 
     async def authenticate(
-        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
     ) -> "Decision":
         """Decide about one credential and what its proxy asserts; see `Authenticator.authenticate`."""
 
@@ -170,7 +173,7 @@ class Authenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
     ) -> Decision:
         """Decide about one credential and what its proxy asserts.
 
@@ -178,30 +181,30 @@ class Authenticator:
             credential: the text that the proxy presented, or the cached credential with exactly that text.
             asserted: what the proxy asserts. None means that the caller wants the identity without a comparison.
             trail: the record of the decision. This method fills it in, even if it raises an error.
+            deadline: when the decision must have ended, in seconds of the event loop's clock. It bounds all waiting.
 
         Raises:
             AuthError: the credential is not approved. The error is of any subclass except `RequestError`.
         """
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
-            known = await self._introduce(credential, trail)
+            judge = functools.partial(self._judge, credential.text, trail)
+            known = await self._introductions.introduce(credential, judge, trail, deadline)  # 1 to 4
         else:
-            known = _note_hit(credential, trail)
-        expires_at = self._require_age(known, trail)  # 2
+            # A cache hit: STS is not called. `Introductions` records all other cases.
+            known = credential
+            trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
+        now = self._clock()
+        trail.saw_signature(known.form, known.signed_at, now)
+        expires_at = require_age(known.signed_at, known.lifetime, now)  # 2
         principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
-        role = await self._roles.fetch_role(admitted, trail)  # 6
+        role = await self._roles.fetch_role(admitted, trail.iam, deadline)  # 6
         grant = read_grant(admitted, role, self._policy, asserted)  # 7
         granted = trail.granted = match(grant, asserted, self._policy)  # 8
         if not known.is_approved:
             self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
-
-    async def _introduce(self, credential: NewCredential, trail: DecisionRecord) -> KnownCredential:
-        text = credential.text
-        return await self._introductions.introduce(
-            credential.key, text, lambda: self._judge(text, trail), trail
-        )  # 3, 4
 
     def _judge(self, text: str, trail: DecisionRecord) -> ForwardableRequest:
         signed = decode_credential(text, self._policy.request.forms)  # 1
@@ -210,14 +213,3 @@ class Authenticator:
         now = self._clock()
         trail.saw_signature(validated.form, validated.signed_at, now)
         return require_fresh(validated, now)
-
-    def _require_age(self, known: KnownCredential, trail: DecisionRecord) -> datetime:
-        now = self._clock()
-        trail.saw_signature(known.form, known.signed_at, now)
-        return require_age(known.signed_at, known.lifetime, now)
-
-
-def _note_hit(known: KnownCredential, trail: DecisionRecord) -> KnownCredential:
-    """Record a cache hit: STS was not called. `Introductions` records all other cases."""
-    trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
-    return known

@@ -67,11 +67,10 @@ class TokenNote:
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """The facts about one decision so far. Only ``deadline`` has an effect on the decision: it bounds all waiting.
+    """The facts about one decision so far. They have no effect on the decision.
 
     Attributes:
         request_id: the id of the API call; the answer contains this id.
-        deadline: when the whole decision must have ended, in seconds of the event loop's clock.
         asserted: what the proxy asserts.
         form: the form of the credential; None until the credential is decoded.
         signed_at: the moment of signing, by the signer's clock.
@@ -84,7 +83,6 @@ class DecisionRecord:
     """
 
     request_id: str
-    deadline: float
     asserted: ProxyAssertion | None = None
     form: PresentedForm | None = None
     signed_at: datetime | None = None

@@ -1,7 +1,6 @@
 """The calls to IAM: read a role once for all decisions that need it, and read it again before its cache entry expires."""
 
 import contextlib
-import time
 from typing import Final
 
 from app.calls.budget import Priority
@@ -14,10 +13,11 @@ from app.core.iam_documents import RolePage
 from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
-from app.decision.authenticator import AccountList, RoleSource
-from app.decision.record import COALESCED, HIT, MISS, SHARED, STALE, DecisionRecord
+from app.decision.authenticator import AccountList
+from app.decision.record import HIT, STALE, UpstreamCall
 from app.iam.role_cache import RoleKey, RoleTable
-from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RolePages, RoleQuery
+from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RoleQuery, RoleReader
+from app.store.replicas import SharedCall
 
 IAM_IN_FLIGHT: Final = 4
 # The largest number of concurrent calls for all accounts. If IAM stops answering for 60 accounts, their calls are 240 of
@@ -36,8 +36,7 @@ class Roles:
 
     def __init__(
         self,
-        source: RoleSource,
-        pages: RolePages | None,
+        source: RoleReader,
         table: RoleTable,
         accounts: AccountList,
         options: CallOptions,
@@ -45,8 +44,7 @@ class Roles:
         """Create the queue of calls to IAM.
 
         Args:
-            source: reads one role from IAM.
-            pages: reads a page of roles from IAM; None if roles are not read ahead.
+            source: reads roles from IAM.
             table: the cache of roles.
             accounts: the accounts whose roles may be read.
             options: the rate of calls, and the objects that STS and IAM share.
@@ -66,29 +64,29 @@ class Roles:
         )
         self._table = table
         self._accounts = accounts
-        self._upstream = IamUpstream(source, pages, table, accounts, options, limits)
+        self._upstream = IamUpstream(source, table, accounts, options, limits)
         self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
         """See `app.decision.authenticator.RoleSource`."""
         key = RoleKey.of(admitted.principal)
         role = self._table.fresh(key)
         if role is not None:
             if self._table.begin_refresh(key):
                 self._refresh(key, admitted)
-            trail.iam.cache, trail.iam.request_id = HIT, role.request_id
+            seen.cache, seen.request_id = HIT, role.request_id
             return role
         failure = self._table.failure(key)
         if failure is not None:
-            trail.iam.cache = HIT
+            seen.cache = HIT
             raise failure
         try:
-            return await self._ask(key, admitted, trail)
+            return await self._ask(key, admitted, seen, deadline)
         except UpstreamError as error:
             stale = None if error.reason is Reason.IAM_ACCESS_DENIED else self._table.stale(key)
             if stale is None:
                 raise
-            trail.iam.cache, trail.iam.request_id = STALE, stale.request_id
+            seen.cache, seen.request_id = STALE, stale.request_id
             return stale
 
     def read_ahead(self, principal: Principal) -> None:
@@ -106,7 +104,9 @@ class Roles:
             return
         with contextlib.suppress(AuthorizationError, UpstreamError):
             # An `UpstreamError` means that the queue is full. When the caller retries, the decision asks for the role again.
-            pending = self._submit(RoleQuery(key, admit(principal, self._accounts.current())))
+            query = RoleQuery(key, admit(principal, self._accounts.current()))
+            pending = self._role_call(query, self._upstream.share(query))
+            self._queue.submit(pending)
             self._queue.abandon(pending)
 
     def learn(self, key: RoleKey, role: RoleRecord) -> bool:
@@ -122,73 +122,47 @@ class Roles:
         Raises:
             UpstreamError: IAM could not be called before the deadline.
         """
-        page = PageQuery(account, marker)
-        pending = self._queue.get(page)
-        if pending is None:
-            pending = self._pending(page, page, account, Priority.NEW)
-            self._queue.submit(pending)
-        settled = await self._queue.join(pending, deadline, account=account, is_new=False)
-        if not isinstance(settled.answer, RolePage):
+        query = PageQuery(account, marker)
+        shared = self._upstream.share(query)
+        pending: Pending[IamQuery, Answer] = Pending(
+            query, query, owner=account, budget=account, circuit=account, priority=Priority.NEW
+        )
+        pending.shared = shared
+        page = await self._queue.ask(query, shared, lambda: pending, UpstreamCall(), deadline)
+        if not isinstance(page, RolePage):
             raise AssertionError("unreachable: a page is answered with a page")  # noqa: TRY004 - no value of a caller's
-        return settled.answer
+        return page
 
     async def close(self) -> None:
         """End every call."""
         await self._queue.close()
 
-    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
-        started = time.perf_counter()
-        pending = self._queue.get(key)
-        is_first = pending is None
-        trail.iam.cache = MISS if is_first else COALESCED
-        if pending is None:
-            query = RoleQuery(key, admitted)
-            shared = None if self._upstream.replicas is None else await self._upstream.look(query)
-            if shared is not None:
-                trail.iam.cache, trail.iam.request_id = SHARED, shared.request_id
-                return shared
-            pending = self._queue.get(key)
-            if pending is None:
-                pending = self._submit(query)
-            else:
-                is_first, trail.iam.cache = False, COALESCED
-        try:
-            settled = await self._queue.join(pending, trail.deadline, account=key.account, is_new=False)
-        finally:
-            made = pending.settled
-            if made is not None and made.trail is not None:
-                seen = made.trail.iam
-                trail.iam.request_id = seen.request_id
-                trail.iam.seconds = seen.seconds if is_first else time.perf_counter() - started
-        if not isinstance(settled.answer, RoleRecord):
+    async def _ask(self, key: RoleKey, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
+        query = RoleQuery(key, admitted)
+        shared = self._upstream.share(query)
+        role = await self._queue.ask(key, shared, lambda: self._role_call(query, shared), seen, deadline)
+        if not isinstance(role, RoleRecord):
             raise AssertionError("unreachable: a role is answered with a role")  # noqa: TRY004 - no value of a caller's
-        if settled.is_shared and is_first:
-            trail.iam.cache = SHARED
-        trail.iam.request_id = settled.answer.request_id
-        return settled.answer
+        seen.request_id = role.request_id
+        return role
 
     def _refresh(self, key: RoleKey, admitted: AdmittedPrincipal) -> None:
         """Read a role again while its cache entry is fresh. No decision waits for this call."""
         if self._queue.get(key) is None:
-            try:
-                self._submit(RoleQuery(key, admitted, is_refresh=True))
-            except UpstreamError:
-                return  # the queue is full; the service tries again after a pause
+            query = RoleQuery(key, admitted, is_refresh=True)
+            with contextlib.suppress(UpstreamError):  # the queue is full; the service tries again after a pause
+                self._queue.submit(self._role_call(query, self._upstream.share(query)))
 
-    def _submit(self, query: RoleQuery) -> Pending[IamQuery, Answer]:
-        priority = Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN
-        pending = self._pending(
+    def _role_call(self, query: RoleQuery, shared: SharedCall[Answer] | None) -> Pending[IamQuery, Answer]:
+        account = query.key.account
+        pending: Pending[IamQuery, Answer] = Pending(
             query.key,
             query,
-            query.key.account,
-            priority,
+            owner=account,
+            budget=account,
+            circuit=account,
+            priority=Priority.NEW if self._table.stale(query.key) is None else Priority.KNOWN,
             doubtful=self._table.is_missing(query.key),
         )
-        self._queue.submit(pending)
+        pending.shared = shared
         return pending
-
-    @staticmethod
-    def _pending(
-        key: RoleKey | PageQuery, query: IamQuery, account: str, priority: Priority, *, doubtful: bool = False
-    ) -> Pending[IamQuery, Answer]:
-        return Pending(key, query, owner=account, budget=account, circuit=account, priority=priority, doubtful=doubtful)

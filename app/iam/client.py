@@ -16,7 +16,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.strict_xml import DocumentError
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
@@ -90,24 +90,24 @@ class IamRoles:
         except (AuthError, RefusedError, TimeoutError):
             return None
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
         """Read the role; see `app.decision.authenticator.RoleSource`."""
         started = time.perf_counter()
         try:
-            role = await self._counted(lambda: self._get_role(admitted.principal, trail.deadline))
-            trail.iam.request_id = role.request_id
+            role = await self._counted(lambda: self._get_role(admitted.principal, deadline))
+            seen.request_id = role.request_id
         except AuthError as error:
             if error.reason in _DOUBTFUL:
                 self._access.doubt_own_account()
             raise
         finally:
-            trail.iam.seconds += time.perf_counter() - started
+            seen.seconds += time.perf_counter() - started
         if role.identifiers != admitted.principal.role_identifiers:
             self._access.doubt_own_account()
         return role
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
-        """Read one page of an account's roles; see `app.iam.prefetch.RolePages`."""
+        """Read one page of an account's roles; see `app.iam.upstream.RoleReader`."""
         return await self._counted(lambda: self._get_page(account, marker, deadline))
 
     async def _counted(self, call: Callable[[], Awaitable[_Answer]]) -> _Answer:

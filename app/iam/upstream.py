@@ -1,8 +1,8 @@
 """IAM as its queue uses it: the content of a call, the checks when the call has its turn, and the caching of the answer."""
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
@@ -13,9 +13,9 @@ from app.core.reasons import Reason
 from app.core.records import RecordError, decode_role, encode_role
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList, RoleSource
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.iam.role_cache import REFRESH_AFTER, RoleKey, RoleTable
-from app.store.replicas import IAM_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
+from app.store.replicas import IAM_PATIENCE_SECONDS, Replicas, SharedCall
 from app.store.sealing import Opened
 
 # The time limits of one GetRole call and of one page, both attempts included.
@@ -23,8 +23,8 @@ IAM_CALL_SECONDS: Final = 8.0
 PAGE_SECONDS: Final = 30.0
 
 
-class RolePages(Protocol):
-    """Reads the roles of an account from IAM in pages."""
+class RoleReader(RoleSource, Protocol):
+    """Reads roles from IAM, one by one or in pages."""
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
         """Read the page that begins at a marker. The deadline is in seconds of the event loop's clock.
@@ -66,27 +66,25 @@ class IamUpstream:
 
     name: Final = "IAM"
     unavailable: Final = Reason.IAM_UNAVAILABLE
+    has_verified_callers: Final = True
 
     def __init__(
         self,
-        source: RoleSource,
-        pages: RolePages | None,
+        source: RoleReader,
         table: RoleTable,
         accounts: AccountList,
         options: CallOptions,
         limits: CallLimits,
     ) -> None:
         self.attempt_seconds = self.silence_seconds = options.attempt_seconds
-        store = self._store = options.store
-        self.replicas: Replicas[RoleRecord] | None = (
-            None if store is None else Replicas(store, "role", IAM_PATIENCE_SECONDS)
+        self._replicas = (
+            None
+            if options.store is None
+            else Replicas(options.store, "role", patience=IAM_PATIENCE_SECONDS, rate=limits.rate, burst=limits.burst)
         )
-        self.patience = None if self.replicas is None else self.replicas.patience
         self._source = source
-        self._pages = pages
         self._table = table
         self._accounts = accounts
-        self._limits = limits
 
     def seconds_for(self, query: IamQuery) -> float:
         """See `Upstream`."""
@@ -99,76 +97,57 @@ class IamUpstream:
         admit(query.admitted.principal, self._accounts.current())
         return None if query.is_refresh else self._table.fresh(query.key)
 
-    async def look(self, query: RoleQuery) -> RoleRecord | None:
-        """Return the answer that another replica stored, and cache it."""
-        if self.replicas is None:
+    def share(self, query: IamQuery) -> SharedCall[Any] | None:
+        """Return a call as replicas share it, or None without a shared store. Of a page, replicas share only the budget."""
+        if self._replicas is None:
             return None
-        return await self.replicas.look(query.key.digest(), self._reader(query))
+        if isinstance(query, PageQuery):
+            return SharedCall(self._replicas, None, f"IAM in {query.account}", lambda _opened: None)
+        read = functools.partial(self._read, query)
+        return SharedCall(self._replicas, query.key.digest(), f"IAM in {query.key.account}", read)
 
-    async def ask_replicas(self, query: IamQuery, wait: ReplicaWait) -> Found[Answer] | ComeAgain | None:
-        """See `Upstream`. Replicas do not share pages."""
-        if self.replicas is None or isinstance(query, PageQuery):
-            return None
-        result = await self.replicas.ask(query.key.digest(), self._reader(query), wait)
-        return Found(result.answer) if isinstance(result, Found) else result
-
-    async def take_shared_turn(self, query: IamQuery, wait: ReplicaWait) -> float:
-        """See `Upstream`."""
-        if self.replicas is None:
-            return 0.0
-        account = query.account if isinstance(query, PageQuery) else query.key.account
-        return await self.replicas.take_turn(f"IAM in {account}", self._limits.rate, self._limits.burst, wait)
-
-    def give_up_claim(self, query: IamQuery, wait: ReplicaWait) -> None:
-        """See `Upstream`."""
-        if self.replicas is not None and isinstance(query, RoleQuery):
-            self.replicas.give_up_claim(query.key.digest(), wait)
-
-    async def call(self, query: IamQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> Answer:
+    async def call(
+        self, query: IamQuery, seen: UpstreamCall, deadline: float, shared: SharedCall[Any] | None
+    ) -> Answer:
         """Call IAM, and cache the role or the error (I18)."""
         if isinstance(query, PageQuery):
-            if self._pages is None:
-                raise TypeError("roles cannot be read by pages")
-            return await self._pages.read_page(query.account, query.marker, trail.deadline)
+            return await self._source.read_page(query.account, query.marker, deadline)
         key = query.key
         try:
-            role = await self._source.fetch_role(query.admitted, trail)
+            role = await self._source.fetch_role(query.admitted, seen, deadline)
         except UpstreamError as error:
             if error.reason is Reason.IAM_ACCESS_DENIED:
                 self._table.note_denied(key, error.detail)
-                await self._delete(key)
+                await _withdraw(shared)
             raise
         except AuthorizationError as error:
             self._table.note_missing(key, error.detail)
-            await self._delete(key)
+            await _withdraw(shared)
             raise
         if role.identifiers != key:
             # Step 7 of `app.decision.authenticator` rejects the returned role for the same reason.
             self._table.note_mismatched(key, role)
-            await self._delete(key)
+            await _withdraw(shared)
             return role
         self._table.put(key, role, age=0.0)
-        if self.replicas is not None and wait is not None:
-            self.replicas.share(key.digest(), encode_role(role), self._table.max_stale, wait)
+        if shared is not None:
+            shared.share(encode_role(role), self._table.max_stale)
         return role
 
-    async def _delete(self, key: RoleKey) -> None:
-        if self._store is not None:
-            await self._store.delete("role", key.digest())
+    def _read(self, query: RoleQuery, opened: Opened) -> RoleRecord | None:
+        """Return the record of another replica, if it is young enough. Cache it in any case, for an outage of IAM."""
+        try:
+            role = decode_role(opened.payload)
+        except RecordError:
+            return None
+        if role.identifiers != query.key:
+            return None
+        self._table.put(query.key, role, age=opened.age)
+        # A refresh call needs a record that is not itself due for refresh.
+        max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
+        return role if opened.age < max_age else None
 
-    def _reader(self, query: RoleQuery) -> Callable[[Opened], RoleRecord | None]:
-        def read(opened: Opened) -> RoleRecord | None:
-            """Return the record of another replica, if it is young enough. Cache it in any case, for an outage of IAM."""
-            try:
-                role = decode_role(opened.payload)
-            except RecordError:
-                return None
-            if role.identifiers != query.key:
-                return None
-            age = max(0.0, opened.opened_at - opened.written_at)
-            self._table.put(query.key, role, age=age)
-            # A refresh call needs a record that is not itself due for refresh.
-            max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
-            return role if age < max_age else None
 
-        return read
+async def _withdraw(shared: SharedCall[Any] | None) -> None:
+    if shared is not None:
+        await shared.delete()

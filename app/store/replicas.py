@@ -1,4 +1,4 @@
-"""What replicas share for one kind of call to AWS: answers, claims, and a budget.
+"""What replicas share about the calls to AWS: answers, claims, and budgets.
 
 Before a replica makes a call, it claims the call in the store. Then the other replicas wait for its answer instead of making
 the same call. A claim guarantees nothing: anybody who can write to the store can make one, and a replica can end before its
@@ -9,7 +9,7 @@ the store's time limit, because any further delay comes from this process.
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 from app.store.port import ANSWER_SECONDS, Store
 from app.store.sealing import Kind, Opened
@@ -27,111 +27,125 @@ _FIRST_PAUSE_SECONDS: Final = 0.02  # no bound: how often a waiting replica look
 _LAST_PAUSE_SECONDS: Final = 0.25  # no bound: how often it looks later
 
 _Answer = TypeVar("_Answer")
-_Read = Callable[[Opened], _Answer | None]
 
 
-class Found(NamedTuple, Generic[_Answer]):
-    """Another replica has the answer."""
-
-    answer: _Answer
-
-
-class ComeAgain(NamedTuple):
-    """Another replica has claimed the call: look again after ``seconds``."""
-
-    seconds: float
-
-
-class ReplicaWait:
-    """How long one call may still wait for other replicas.
-
-    Attributes:
-        left: seconds that the call may still wait.
-        pause: seconds until the next look-up.
-        is_claimed: whether this replica has claimed the call.
-    """
-
-    __slots__ = ("is_claimed", "left", "pause")
-
-    def __init__(self, patience: float) -> None:
-        self.left = patience
-        self.pause = _FIRST_PAUSE_SECONDS
-        self.is_claimed = False
-
-
-class Replicas(Generic[_Answer]):
+class Replicas:
     """The answers, claims and budgets of one upstream in the store."""
 
-    def __init__(self, store: Store, kind: Kind, patience: float) -> None:
+    def __init__(self, store: Store, kind: Kind, *, patience: float, rate: float, burst: float) -> None:
         """Share answers over a store.
 
         Args:
             store: the store with the replicas' answers.
             kind: the kind of the answers.
             patience: the most seconds that one call waits for replicas, including the time that the store takes.
+            rate: calls per second of one budget.
+            burst: calls of one budget that may go out together.
         """
-        self._store = store
-        self._kind: Kind = kind
+        self.store = store
+        self.kind: Kind = kind
         self.patience = patience
+        self._rate = rate
+        self._burst = burst
         self._disbelieved_until: dict[str, float] = {}
 
-    async def look(self, key: bytes, read: _Read[_Answer]) -> _Answer | None:
-        """Return the answer that another replica stored, if ``read`` accepts its record."""
-        opened = await self._store.get(self._kind, key)
-        return None if opened is None else read(opened)
-
-    async def ask(self, key: bytes, read: _Read[_Answer], wait: ReplicaWait) -> Found[_Answer] | ComeAgain | None:
-        """Claim a call, and look for an answer. Return None if this replica has to make the call."""
-        if wait.left <= 0:
-            return None
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        wait.is_claimed = wait.is_claimed or await self._store.claim(self._kind, key, CLAIM_SECONDS)
-        # The claim comes first and the look-up second, because a replica stores its answer before it releases its claim. So
-        # if another replica had claimed the call and has released it, this look-up finds the answer.
-        answer = await self.look(key, read)
-        took = min(clock() - began, 2 * ANSWER_SECONDS)
-        wait.left -= took
-        if answer is not None:
-            return Found(answer)
-        # The next look-up takes about as long as this one, and must end before the patience is used up.
-        if wait.is_claimed or wait.left <= took:
-            return None
-        again = ComeAgain(min(wait.pause, wait.left))
-        wait.left -= again.seconds
-        wait.pause = min(2 * wait.pause, _LAST_PAUSE_SECONDS)
-        return again
-
-    async def take_turn(self, budget: str, rate: float, burst: float, wait: ReplicaWait) -> float:
-        """Take a turn in the budget that replicas share. Return the seconds until that turn.
+    async def take_turn(self, budget: str, patience: float) -> tuple[float, float]:
+        """Take a turn in a budget that replicas share. Return the seconds until that turn, and the patience that is left.
 
         The wait can only delay a call, and never beyond its patience. If the budget uses up the patience, another party has
         written to it, or the demand is far above the budget. Then only this replica's own rate counts, for 30 s.
         """
         clock = asyncio.get_running_loop().time
         began = clock()
-        if wait.left <= 0 or began < self._disbelieved_until.get(budget, 0.0):
-            return 0.0
+        if patience <= 0 or began < self._disbelieved_until.get(budget, 0.0):
+            return 0.0, patience
         self._disbelieved_until.pop(budget, None)
-        seconds = await self._store.take(budget, rate, burst)
-        wait.left -= min(clock() - began, ANSWER_SECONDS)
-        if seconds < wait.left:
-            wait.left -= seconds
-            return seconds
+        seconds = await self.store.take(budget, self._rate, self._burst)
+        patience -= min(clock() - began, ANSWER_SECONDS)
+        if seconds < patience:
+            return seconds, patience - seconds
         self._disbelieved_until[budget] = clock() + DISBELIEVED_SECONDS
-        seconds, wait.left = max(0.0, wait.left), 0.0
+        return max(0.0, patience), 0.0
+
+
+class SharedCall(Generic[_Answer]):
+    """One call to AWS, as replicas share it: its claim, its answer, and how long it may still wait for replicas."""
+
+    __slots__ = ("_budget", "_key", "_left", "_pause", "_read", "_replicas", "is_claimed")
+
+    def __init__(
+        self, replicas: Replicas, key: bytes | None, budget: str, read: Callable[[Opened], _Answer | None]
+    ) -> None:
+        """Begin with the whole patience, and without a claim.
+
+        Args:
+            replicas: the answers and budgets of the upstream.
+            key: identifies the answer in the store; None if replicas share only the budget of this call.
+            budget: the name of the budget.
+            read: returns the answer in a record and caches it, or returns None if it does not accept the record.
+        """
+        self._replicas = replicas
+        self._key = key
+        self._budget = budget
+        self._read = read
+        self._left = replicas.patience
+        self._pause = _FIRST_PAUSE_SECONDS
+        self.is_claimed = False
+
+    async def look(self) -> _Answer | None:
+        """Return the answer that another replica stored, or None."""
+        if self._key is None:
+            return None
+        opened = await self._replicas.store.get(self._replicas.kind, self._key)
+        return None if opened is None else self._read(opened)
+
+    async def wait_for_answer(self) -> _Answer | None:
+        """Claim the call. If another replica has claimed it, wait for that replica's answer.
+
+        Return None if this replica has to make the call.
+        """
+        clock = asyncio.get_running_loop().time
+        store, kind = self._replicas.store, self._replicas.kind
+        while self._key is not None and self._left > 0:
+            began = clock()
+            self.is_claimed = self.is_claimed or await store.claim(kind, self._key, CLAIM_SECONDS)
+            # The claim comes first and the look-up second, because a replica stores its answer before it releases its claim.
+            # So if another replica had claimed the call and has released it, this look-up finds the answer.
+            answer = await self.look()
+            took = min(clock() - began, 2 * ANSWER_SECONDS)
+            self._left -= took
+            if answer is not None:
+                return answer
+            # The next look-up takes about as long as this one, and must end before the patience is used up.
+            if self.is_claimed or self._left <= took:
+                return None
+            pause = min(self._pause, self._left)
+            self._left -= pause
+            self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+        return None
+
+    async def take_turn(self) -> float:
+        """Take a turn in the budget that replicas share. Return the seconds until that turn."""
+        seconds, self._left = await self._replicas.take_turn(self._budget, self._left)
         return seconds
 
-    def share(self, key: bytes, payload: bytes, seconds: float, wait: ReplicaWait) -> None:
-        """Store an answer for the other replicas.
+    def share(self, payload: bytes, seconds: float) -> None:
+        """Store the answer for the other replicas.
 
         The claim stays until it expires. It delays no replica, because each finds the answer.
         """
-        self._store.put(self._kind, key, payload, seconds)
-        wait.is_claimed = False
+        if self._key is not None:
+            self._replicas.store.put(self._replicas.kind, self._key, payload, seconds)
+            self.is_claimed = False
 
-    def give_up_claim(self, key: bytes, wait: ReplicaWait) -> None:
+    async def delete(self) -> None:
+        """Delete the stored answer, because AWS has withdrawn it."""
+        if self._key is not None:
+            await self._replicas.store.delete(self._replicas.kind, self._key)
+
+    def give_up_claim(self) -> None:
         """Release the claim of a call that stored no answer, so that other replicas can make the call."""
-        if wait.is_claimed:
-            self._store.release(self._kind, key)
-            wait.is_claimed = False
+        if self._key is not None and self.is_claimed:
+            self._replicas.store.release(self._replicas.kind, self._key)
+            self.is_claimed = False

@@ -4,7 +4,6 @@ A call contains the rebuilt request, not the text. Before STS has answered, the 
 the credential's account (`app.sts.known_keys`). The hint selects limits and a budget, and has no other effect.
 """
 
-import time
 from collections.abc import Hashable
 from typing import Final, Protocol
 
@@ -13,16 +12,15 @@ from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
-from app.core.forwarding import ForwardableRequest
 from app.core.key_id_hint import hint_key_id
-from app.core.known_credential import KnownCredential
+from app.core.known_credential import KnownCredential, NewCredential
 from app.core.principal import Principal
 from app.decision.authenticator import AccountList, IdentitySource, Judge
-from app.decision.record import COALESCED, HIT, MISS, SHARED, DecisionRecord
+from app.decision.record import HIT, DecisionRecord
 from app.local.clock import Clock
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
-from app.sts.upstream import IdentityQuery, StsUpstream
+from app.sts.upstream import Denial, IdentityQuery, StsUpstream
 
 # For one account in one region. At 500 calls per second these limits suffice if STS answers within 190 ms, or within 128 ms
 # for new keys.
@@ -97,56 +95,61 @@ class StsIntroductions:
         )
         self._keys = keys
 
-    async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
-        """Return who signed the credential whose text has this key; see `app.decision.authenticator.Introductions`."""
-        remembered = self._upstream.recall(key)
-        if remembered is not None:
+    async def introduce(
+        self, credential: NewCredential, judge: Judge, trail: DecisionRecord, deadline: float
+    ) -> KnownCredential:
+        """Return who signed a credential; see `app.decision.authenticator.Introductions`."""
+        key, now = credential.key, self._upstream.clock
+        known = self._upstream.recall(key)
+        if isinstance(known, Denial):
             trail.sts.cache = HIT
-            if isinstance(remembered, KnownCredential):
-                trail.sts.request_id = remembered.principal.request_id
-                return remembered
-            trail.saw_signature(remembered.form, remembered.signed_at, self._upstream.clock())
-            raise remembered.failure.error(" (remembered)")
-        pending = self._queue.get(key)
-        is_first = pending is None
-        if pending is None:
-            self._require_room_by_hint(credential)
-            made = self._pending(key, judge())
-            self._require_room(made.owner, made.priority)
-            if made.priority is Priority.NEW:
-                self._upstream.allowances.added(made.owner)
-            trail.sts.cache = MISS
-            shared = None if self._upstream.replicas is None else await self._upstream.look(made.payload)
-            if shared is not None:
-                trail.sts.cache, trail.sts.request_id = SHARED, shared.principal.request_id
-                return shared
+            trail.saw_signature(known.form, known.signed_at, now())
+            raise known.failure.error(" (remembered)")
+        if known is not None:
+            trail.sts.cache = HIT
+        else:
             pending = self._queue.get(key)
             if pending is None:
-                pending = made
-                self._queue.submit(made)
+                pending = self._make(credential, judge)
             else:
-                is_first, trail.sts.cache = False, COALESCED
-        else:
-            trail.sts.cache = COALESCED
-            request = pending.payload.request.request
-            trail.saw_signature(request.form, request.signed_at, self._upstream.clock())
-        return await self._join(pending, trail, is_first=is_first)
+                request = pending.payload.request.request
+                trail.saw_signature(request.form, request.signed_at, now())
+            made = pending
+            known = await self._queue.ask(key, made.shared, lambda: made, trail.sts, deadline)
+        trail.sts.request_id = known.principal.request_id
+        return known
 
     async def close(self) -> None:
         """End every call."""
         await self._queue.close()
 
-    def _require_room_by_hint(self, credential: str) -> None:
-        """Refuse a credential before it is checked, if the queue has no place for a call with its access key id.
+    def _make(self, credential: NewCredential, judge: Judge) -> Pending[IdentityQuery, KnownCredential]:
+        """Check a credential, and make the call that finds out who signed it.
 
         Raises:
-            UpstreamError: ``overloaded``.
+            CredentialError: the error that ``judge`` raises.
+            UpstreamError: ``overloaded``: the queue has no place for the call.
         """
-        if not (self._queue.order.is_full or self._upstream.allowances):
-            return
-        key_id = hint_key_id(credential)
-        if key_id is not None:
-            self._require_room(*self._keys.owner_of(key_id))
+        if self._queue.order.is_full or self._upstream.allowances:
+            # Refuse a credential before it is checked, if the queue has no place for a call with its access key id.
+            key_id = hint_key_id(credential.text)
+            if key_id is not None:
+                self._require_room(*self._keys.owner_of(key_id))
+        request = judge()
+        endpoint = request.request.endpoint
+        account, priority = self._keys.owner_of(request.request.access_key_id)
+        self._require_room(account, priority)
+        is_new = priority is Priority.NEW
+        if is_new:
+            self._upstream.allowances.added(account)
+        # All keys that name no listed account share one budget over all regions. This budget has the rate of one account.
+        region = "all regions" if account == OTHERS else endpoint.region
+        query = IdentityQuery(credential.key, request, account, region, is_new=is_new)
+        pending: Pending[IdentityQuery, KnownCredential] = Pending(
+            query.key, query, owner=account, budget=(account, region), circuit=endpoint.host, priority=priority
+        )
+        pending.shared = self._upstream.share(query)
+        return pending
 
     def _require_room(self, account: Hashable, priority: Priority) -> None:
         order = self._queue.order
@@ -155,38 +158,3 @@ class StsIntroductions:
             has_place = has_place and self._upstream.allowances.has_room(account, order.calls_of(account, priority))
         if not has_place:
             raise self._queue.full(order.seconds_to_place(account, priority))
-
-    def _pending(self, key: bytes, request: ForwardableRequest) -> Pending[IdentityQuery, KnownCredential]:
-        endpoint = request.request.endpoint
-        account, priority = self._keys.owner_of(request.request.access_key_id)
-        # All keys that name no listed account share one budget over all regions. This budget has the rate of one account.
-        region = "all regions" if account == OTHERS else endpoint.region
-        return Pending(
-            key,
-            IdentityQuery(key, request, account, region, is_new=priority is Priority.NEW),
-            owner=account,
-            budget=(account, region),
-            circuit=endpoint.host,
-            priority=priority,
-        )
-
-    async def _join(
-        self, pending: Pending[IdentityQuery, KnownCredential], trail: DecisionRecord, *, is_first: bool
-    ) -> KnownCredential:
-        started = time.perf_counter()
-        is_new = pending.priority is Priority.NEW
-        settled = None
-        try:
-            settled = await self._queue.join(pending, trail.deadline, account=pending.owner, is_new=is_new)
-        finally:
-            made = pending.settled
-            if made is not None and made.trail is not None:
-                seen, sts = made.trail.sts, trail.sts
-                sts.request_id, sts.region = seen.request_id, seen.region
-                sts.seconds = seen.seconds if is_first else time.perf_counter() - started
-        if settled.is_shared and is_first:
-            trail.sts.cache = SHARED
-        if settled.answer is None:
-            raise AssertionError("unreachable: a call that has not failed has an answer")
-        trail.sts.request_id = settled.answer.principal.request_id
-        return settled.answer

@@ -10,7 +10,7 @@ from app.core.caller_identity import CallerIdentity, StsReply, read_caller_ident
 from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
 from app.telemetry.metrics import Metrics
@@ -33,22 +33,22 @@ class StsClient:
         self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
         self._origin = None if endpoint_url is None else Origin.of(endpoint_url)
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:
         """Forward the request and read the answer; see `app.decision.authenticator.IdentitySource`."""
         endpoint = request.request.endpoint
-        trail.sts.region = endpoint.region
+        seen.region = endpoint.region
         started = time.perf_counter()
         outcome = "ok"
         try:
-            reply = await self._forward(request.request, trail.deadline)
-            trail.sts.request_id = reply.request_id
+            reply = await self._forward(request.request, deadline)
+            seen.request_id = reply.request_id
             return read_caller_identity(reply, endpoint)
         except AuthError as error:
             outcome = error.reason.value
             raise
         finally:
             seconds = time.perf_counter() - started
-            trail.sts.seconds += seconds
+            seen.seconds += seconds
             self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:

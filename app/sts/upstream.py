@@ -6,8 +6,8 @@ about the text.
 """
 
 import asyncio
+import functools
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -25,11 +25,11 @@ from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import AccountList, IdentitySource
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.limits.rate_limiter import RateLimiter
 from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock
-from app.store.replicas import STS_PATIENCE_SECONDS, ComeAgain, Found, Replicas, ReplicaWait
+from app.store.replicas import STS_PATIENCE_SECONDS, Replicas, SharedCall
 from app.store.sealing import Opened
 from app.sts.allowance import Allowances
 from app.sts.known_credentials import KnownCredentials, share_texts
@@ -91,6 +91,7 @@ class StsUpstream:
     name: Final = "STS"
     unavailable: Final = Reason.STS_UNAVAILABLE
     silence_seconds: Final = STS_SILENCE_SECONDS
+    has_verified_callers: Final = False
 
     def __init__(
         self,
@@ -104,15 +105,17 @@ class StsUpstream:
     ) -> None:
         self.clock = clock
         self.attempt_seconds = options.attempt_seconds
-        self.replicas: Replicas[CallerIdentity] | None = (
-            None if options.store is None else Replicas(options.store, "identity", STS_PATIENCE_SECONDS)
+        self._replicas = (
+            None
+            if options.store is None
+            else Replicas(
+                options.store, "identity", patience=STS_PATIENCE_SECONDS, rate=limits.rate, burst=limits.burst
+            )
         )
-        self.patience = None if self.replicas is None else self.replicas.patience
         self._source = source
         self._known = known
         self._keys = keys
         self._accounts = accounts
-        self._limits = limits
         # A flood can name many accounts, so all accounts whose new keys STS mostly rejects share one limiter.
         limiter = RateLimiter(
             limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
@@ -135,7 +138,7 @@ class StsUpstream:
             self._known.remember(found)
         return found
 
-    def seconds_for(self, _question: IdentityQuery) -> float:
+    def seconds_for(self, _query: IdentityQuery) -> float:
         """See `Upstream`."""
         return STS_CALL_SECONDS
 
@@ -144,36 +147,19 @@ class StsUpstream:
         require_fresh(query.request.request, self.clock())
         return None
 
-    async def look(self, query: IdentityQuery) -> KnownCredential | None:
-        """Return the answer that another replica stored, and cache it."""
-        if self.replicas is None:
+    def share(self, query: IdentityQuery) -> SharedCall[KnownCredential] | None:
+        """Return a call as replicas share it, or None without a shared store."""
+        if self._replicas is None:
             return None
-        identity = await self.replicas.look(request_digest(query.request.request), _reader(query))
-        return None if identity is None else self._remember(query, identity)
+        digest, budget = request_digest(query.request.request), f"STS ({query.account}, {query.region})"
+        return SharedCall(self._replicas, digest, budget, functools.partial(self._read, query))
 
-    async def ask_replicas(self, query: IdentityQuery, wait: ReplicaWait) -> Found[KnownCredential] | ComeAgain | None:
-        """See `Upstream`."""
-        if self.replicas is None:
-            return None
-        result = await self.replicas.ask(request_digest(query.request.request), _reader(query), wait)
-        return Found(self._remember(query, result.answer)) if isinstance(result, Found) else result
-
-    async def take_shared_turn(self, query: IdentityQuery, wait: ReplicaWait) -> float:
-        """See `Upstream`."""
-        if self.replicas is None:
-            return 0.0
-        budget = f"STS ({query.account}, {query.region})"
-        return await self.replicas.take_turn(budget, self._limits.rate, self._limits.burst, wait)
-
-    def give_up_claim(self, query: IdentityQuery, wait: ReplicaWait) -> None:
-        """See `Upstream`."""
-        if self.replicas is not None:
-            self.replicas.give_up_claim(request_digest(query.request.request), wait)
-
-    async def call(self, query: IdentityQuery, trail: DecisionRecord, wait: ReplicaWait | None) -> KnownCredential:
+    async def call(
+        self, query: IdentityQuery, seen: UpstreamCall, deadline: float, shared: SharedCall[KnownCredential] | None
+    ) -> KnownCredential:
         """Call STS, and cache the answer or the denial (I18)."""
         try:
-            identity = await self._source.identify(query.request, trail)
+            identity = await self._source.identify(query.request, seen, deadline)
         except AuthenticationError as error:
             if query.is_new:
                 self.allowances.rejected(query.account)
@@ -182,10 +168,17 @@ class StsUpstream:
         if query.is_new:
             self.allowances.vouched(query.account)
         known = self._remember(query, identity)
-        if self.replicas is not None and wait is not None and identity.account in self._accounts.current():
-            digest, left = request_digest(query.request.request), self._seconds_left(query)
-            self.replicas.share(digest, encode_identity(identity), left, wait)
+        if shared is not None and identity.account in self._accounts.current():
+            shared.share(encode_identity(identity), self._seconds_left(query))
         return known
+
+    def _read(self, query: IdentityQuery, opened: Opened) -> KnownCredential | None:
+        """Return the identity in a record of another replica, and cache it."""
+        try:
+            identity = decode_identity(opened.payload, partition=query.request.request.endpoint.partition)
+        except RecordError:
+            return None
+        return self._remember(query, identity)
 
     def _remember(self, query: IdentityQuery, identity: CallerIdentity) -> KnownCredential:
         left = self._seconds_left(query)
@@ -212,18 +205,6 @@ class StsUpstream:
 def _denial(query: IdentityQuery, error: AuthenticationError | AuthorizationError) -> Denial:
     request = query.request.request
     return Denial(Failure.of(error), request.form, request.signed_at)
-
-
-def _reader(query: IdentityQuery) -> Callable[[Opened], CallerIdentity | None]:
-    partition = query.request.request.endpoint.partition
-
-    def read(opened: Opened) -> CallerIdentity | None:
-        try:
-            return decode_identity(opened.payload, partition=partition)
-        except RecordError:
-            return None
-
-    return read
 
 
 def request_digest(request: ValidatedRequest) -> bytes:

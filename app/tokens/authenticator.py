@@ -44,11 +44,11 @@ class TokenAuthenticator:
         self._clock = clock
 
     async def authenticate(
-        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
     ) -> Decision:
         """Decide about one credential, a token or another one, and what its proxy asserts; see `Authenticator`."""
         if isinstance(credential, KnownCredential) or not looks_like_token(credential.text):
-            return await self._credentials.authenticate(credential, asserted, trail)
+            return await self._credentials.authenticate(credential, asserted, trail, deadline)
         return self._decide(credential.text, asserted, trail)
 
     def _decide(self, text: str, asserted: ProxyAssertion | None, trail: DecisionRecord) -> TokenDecision:

@@ -99,13 +99,16 @@ class SigningIssuer:
         """Sign new tokens for all subjects from now on: an earlier token may have been revoked."""
         self._reusable = TtlCache(self._options.max_sessions, self._timer)
 
-    async def issue(self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord) -> IssuedToken:
+    async def issue(
+        self, decision: Decision, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
+    ) -> IssuedToken:
         """Return the presented token, a recent token of an equal subject, or a new one.
 
         Args:
             decision: the approval.
             asserted: what the proxy asserts; it was already compared with the decision's identity.
-            trail: the record of the decision; it gets the token's id, key and expiry. Its deadline limits the wait.
+            trail: the record of the decision; it gets the token's id, key and expiry.
+            deadline: the deadline of the decision, in seconds of the event loop's clock. It limits the wait.
 
         Raises:
             AuthorizationError: ``role_zone_missing``, ``role_workload_missing``, ``proxy_name_missing``.
@@ -135,9 +138,9 @@ class SigningIssuer:
             fresh = which not in self._single_flight
             if fresh:
                 self._take_room(subject)
-            ask = functools.partial(self._sign, subject, key, which, trail.deadline)
+            ask = functools.partial(self._sign, subject, key, which, deadline)
             try:
-                token = await self._single_flight.join(which, ask, trail.deadline)
+                token = await self._single_flight.join(which, ask, deadline)
             except TimeoutError as error:
                 raise UpstreamError(Reason.OVERLOADED, "no thread came to sign in time") from error
             if token is not None:

@@ -10,7 +10,7 @@ import pytest
 from app.core.credential import decode_credential
 from app.core.errors import UpstreamError
 from app.sts.endpoints import load_sts_endpoints
-from tests.iam.conftest import OpenIam, new_trail
+from tests.iam.conftest import OpenIam, new_trail, soon
 from tests.support.principals import admitted
 from tests.support.process import run, run_program
 from tests.support.sdk_files import EVIL, hostile_home
@@ -98,7 +98,7 @@ async def test_the_services_own_calls_go_to_aws(
     async with recording_server(respond) as proxy:
         iam = await open_iam(proxy_url=proxy.url, sts_url=sts_url, iam_url=None)
         with pytest.raises(UpstreamError):
-            await iam.fetch_role(admitted(aws.add_role()), new_trail())
+            await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
         assert sorted({request.line.split()[1] for request in proxy.requests}) == hosts
 
 
@@ -111,4 +111,4 @@ async def test_an_endpoint_of_a_setting_is_where_everything_goes(
     for account in (ACCOUNT, OTHER_ACCOUNT):
         role = aws.add_role(account=account)
         iam = await open_iam()
-        assert (await iam.fetch_role(admitted(role), new_trail())).arn == role.arn
+        assert (await iam.fetch_role(admitted(role), new_trail().iam, soon())).arn == role.arn

@@ -5,6 +5,7 @@ import contextlib
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,10 @@ from app.calls.upstream import Pending
 from app.calls.waiting_places import WaitingPlaces
 from app.core.errors import AuthenticationError, AuthError, CredentialError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
-from app.store.replicas import ComeAgain, Found, ReplicaWait
+from app.decision.record import UpstreamCall
+from app.store.replicas import Replicas, SharedCall
+from app.store.sealing import Kind, Opened
+from tests.support.ports import SharedStore, Time
 from tests.support.service import until
 from tests.support.upstreams import settle
 from tests.support.virtual_time import run_in_virtual_time
@@ -45,7 +48,7 @@ class Echo:
     unavailable: Reason = Reason.STS_UNAVAILABLE
     attempt_seconds: float = 4.0
     silence_seconds: float = 2.0
-    patience: float | None = None
+    has_verified_callers: bool = False
     seconds: float = 0.01
     error: Exception | None = None
     known: dict[str, str] = field(default_factory=dict)
@@ -60,16 +63,7 @@ class Echo:
             raise CredentialError(Reason.CREDENTIAL_EXPIRED, "seen")
         return self.known.get(payload)
 
-    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:  # noqa: ARG002 - the port's
-        raise AssertionError("there are no replicas")
-
-    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:  # noqa: ARG002 - likewise
-        raise AssertionError("there are no replicas")
-
-    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:  # noqa: ARG002 - likewise
-        raise AssertionError("there are no replicas")
-
-    async def call(self, payload: str, trail: DecisionRecord, wait: ReplicaWait | None) -> str:  # noqa: ARG002 - the port's
+    async def call(self, payload: str, seen: UpstreamCall, deadline: float, shared: SharedCall[Any] | None) -> str:  # noqa: ARG002 - the port's
         self.asked.append(payload)
         await asyncio.sleep(self.seconds)
         if self.error is not None:
@@ -78,25 +72,20 @@ class Echo:
 
 
 @dataclass
-class Shared(Echo):
-    """An upstream whose calls are claimed in a store that replicas share."""
+class Store(SharedStore):
+    """The store that replicas share, which may fail."""
 
-    patience: float | None = 0.5
-    store_error: Exception | None = None
-    released: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    claimed: list[bytes] = field(default_factory=list)
 
-    async def ask_replicas(self, payload: str, wait: ReplicaWait) -> Found[str] | ComeAgain | None:  # noqa: ARG002 - likewise
-        if self.store_error is not None:
-            raise self.store_error
-        wait.is_claimed = True
-        return None
+    async def claim(self, kind: Kind, key: bytes, seconds: float) -> bool:
+        self.claimed.append(key)
+        return await super().claim(kind, key, seconds)
 
-    async def take_shared_turn(self, payload: str, wait: ReplicaWait) -> float:  # noqa: ARG002 - likewise
-        return 0.0
-
-    def give_up_claim(self, payload: str, wait: ReplicaWait) -> None:
-        if wait.is_claimed:
-            self.released.append(payload)
+    async def get(self, kind: Kind, key: bytes) -> Opened | None:
+        if self.error is not None:
+            raise self.error
+        return await super().get(kind, key)
 
 
 class Askers:
@@ -108,7 +97,9 @@ class Askers:
         places: WaitingPlaces | None = None,
         ask_ahead: Callable[[str], None] | None = None,
         queued: int = 100,
+        store: Store | None = None,
     ) -> None:
+        self.store = store
         self.upstream = upstream or Echo()
         self.queue: CallQueue[str, str] = CallQueue(
             self.upstream, replace(LIMITS, new_queued=queued), places or WaitingPlaces(), ask_ahead
@@ -119,13 +110,16 @@ class Askers:
         if pending is None:
             priority = Priority.KNOWN if key.startswith("known") else Priority.NEW
             pending = Pending(key, key, owner=account, budget=account, circuit="host", priority=priority)
+            if self.store is not None:
+                replicas = Replicas(self.store, "role", patience=0.5, rate=1e6, burst=1.0)
+                pending.shared = SharedCall(replicas, key.encode(), account, lambda opened: opened.payload.decode())
             self.queue.submit(pending)
         return pending
 
     async def ask(self, key: str, seconds: float = 10.0, account: str = "a") -> Settled[str]:
         pending = self.submit(key, account)
         deadline = asyncio.get_running_loop().time() + seconds
-        return await self.queue.join(pending, deadline, account=account, is_new=True)
+        return Settled(await self.queue.join(pending, UpstreamCall(), deadline), None)
 
     async def refused(self, key: str, seconds: float = 10.0, account: str = "a") -> AuthError:
         with pytest.raises(AuthError) as raised:
@@ -293,10 +287,10 @@ async def test_a_failure_leaves_nothing_for_the_garbage_collector(askers_of_one:
 
 async def test_a_bug_ends_one_call_and_not_the_queue() -> None:
     """Fail closed (I21): a call that stayed behind would keep its credential out for ever."""
-    upstream = Shared(store_error=ValueError("a bug"))
-    askers = Askers(upstream)
+    upstream, store = Echo(), Store(Time(), error=ValueError("a bug"))
+    askers = Askers(upstream, store=store)
     assert (await askers.refused("x")).reason is Reason.INTERNAL_ERROR
-    upstream.store_error = None
+    store.error = None
     assert (await askers.ask("x")).answer == "x"
     upstream.error = ValueError("another one")
     assert (await askers.refused("y")).reason is Reason.INTERNAL_ERROR
@@ -304,9 +298,10 @@ async def test_a_bug_ends_one_call_and_not_the_queue() -> None:
 
 async def test_a_claim_ends_with_its_call_however_that_ends() -> None:
     """Other replicas would wait for it."""
-    upstream = Shared(seconds=0.0)
-    askers = Askers(upstream)
+    upstream, store = Echo(seconds=0.0), Store(Time())
+    askers = Askers(upstream, store=store)
     await askers.ask("answered")
+    assert store.claimed == [b"answered"]
     upstream.error = AuthenticationError(Reason.STS_REJECTED, "seen")
     await askers.refused("denied")
     upstream.seconds = 1_000.0
@@ -314,7 +309,8 @@ async def test_a_claim_ends_with_its_call_however_that_ends() -> None:
     await until(lambda: "under way" in upstream.asked)
     await askers.queue.close()
     await asyncio.gather(*under_way, return_exceptions=True)
-    assert upstream.released == ["answered", "denied", "under way"]
+    assert store.claimed == [b"answered", b"denied", b"under way"]
+    assert store.claims == set()
 
 
 async def test_once_it_is_closed_no_call_begins() -> None:

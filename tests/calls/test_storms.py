@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import pytest
 
@@ -17,12 +18,13 @@ from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthError, UpstreamDownError, UpstreamError
 from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import NewCredential
 from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
-from app.decision.record import DecisionRecord
+from app.decision.record import DecisionRecord, UpstreamCall
 from app.emulator.identities import new_access_key_id
 from app.iam.calls import Roles
 from app.iam.role_cache import RoleTable
@@ -67,18 +69,18 @@ class Aws:
         finally:
             self.in_flight -= 1
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:  # noqa: ARG002 - the port's
         account, role, session = request.request.target.split("/")
         self.sts[session] += 1
-        await self._answer(STS_SECONDS, trail.deadline, hangs=self.is_sts_hanging, unavailable=Reason.STS_UNAVAILABLE)
+        await self._answer(STS_SECONDS, deadline, hangs=self.is_sts_hanging, unavailable=Reason.STS_UNAVAILABLE)
         arn = parse_arn(f"arn:aws:sts::{account}:assumed-role/{role}/{session}")
         return CallerIdentity(arn=arn, user_id=f"AROA{role.replace('-', '').upper():X<17}:{session}", request_id="r")
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:  # noqa: ARG002 - the port's
         principal = admitted.principal
         self.iam[f"{principal.account}/{principal.role}"] += 1
         hangs = principal.account in self.hanging
-        await self._answer(IAM_SECONDS, trail.deadline, hangs=hangs, unavailable=Reason.IAM_UNAVAILABLE)
+        await self._answer(IAM_SECONDS, deadline, hangs=hangs, unavailable=Reason.IAM_UNAVAILABLE)
         arn = f"arn:aws:iam::{principal.account}:role/{principal.role}"
         return RoleRecord(arn=arn, role_id=principal.role_id, name=principal.role, tags=(), request_id="r")
 
@@ -92,20 +94,20 @@ class Service:
         self.known = KnownCredentials(clock.clock, clock.timer)
         places = WaitingPlaces(MAX_WAITING // scale, MAX_WAITING_NEW // scale)
         options = CallOptions(rate=IAM_RATE / scale, places=places, timer=clock.timer)
-        self.roles = Roles(
-            aws, None, RoleTable(Metrics(), ttl=300.0, max_stale=0.0, timer=clock.timer), listed, options
-        )
+        table = RoleTable(Metrics(), ttl=300.0, max_stale=0.0, timer=clock.timer)
+        self.roles = Roles(cast("Any", aws), table, listed, options)
         keys = KnownKeys(listed, clock.timer)
         sts_options = replace(options, rate=STS_RATE / scale)
         self.introductions = StsIntroductions(aws, self.known, keys, listed, clock.clock, sts_options, self.roles)
 
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
-        trail = DecisionRecord(request_id="r", deadline=clock() + DECISION_SECONDS)
+        trail, deadline = DecisionRecord(request_id="r"), clock() + DECISION_SECONDS
+        credential = NewCredential(sidecar.request.access_key_id, sidecar.key)
         known = self.known.recall(sidecar.key) or await self.introductions.introduce(
-            sidecar.key, sidecar.request.access_key_id, sidecar.judged, trail
+            credential, sidecar.judged, trail, deadline
         )
-        await self.roles.fetch_role(AdmittedPrincipal(known.principal), trail)
+        await self.roles.fetch_role(AdmittedPrincipal(known.principal), trail.iam, deadline)
 
     async def close(self) -> None:
         await self.introductions.close()

@@ -20,7 +20,7 @@ from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Authenticator, Decision, DecisionPolicy
-from app.decision.record import DecisionRecord
+from app.decision.record import DecisionRecord, UpstreamCall
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
 from tests.support.introductions import new_introductions
@@ -46,16 +46,16 @@ class Ports:
     requests: list[ForwardableRequest] = field(default_factory=list)
     principals: list[AdmittedPrincipal] = field(default_factory=list)
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:  # noqa: ARG002 - the port's
         self.requests.append(request)
-        trail.sts.request_id = "request-of-sts"
+        seen.request_id = "request-of-sts"
         if self.sts_error:
             raise self.sts_error
         return CallerIdentity(arn=parse_arn(self.arn), user_id=self.user_id, request_id="request-of-sts")
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:  # noqa: ARG002 - the port's
         self.principals.append(admitted)
-        trail.iam.request_id = "request-of-iam"
+        seen.request_id = "request-of-iam"
         if self.iam_error:
             raise self.iam_error
         principal = admitted.principal
@@ -75,7 +75,7 @@ def ports() -> Ports:
 
 @pytest.fixture
 def trail() -> DecisionRecord:
-    return DecisionRecord(request_id="request-1", deadline=0.0)
+    return DecisionRecord(request_id="request-1")
 
 
 POLICY = DecisionPolicy(
@@ -97,7 +97,7 @@ async def refusal(
     decider: Authenticator, credential: str, trail: DecisionRecord, claim: ProxyAssertion | None = None
 ) -> AuthError:
     with pytest.raises(AuthError) as raised:
-        await decider.authenticate(new(credential), claim, trail)
+        await decider.authenticate(new(credential), claim, trail, 0.0)
     return raised.value
 
 
@@ -105,7 +105,7 @@ async def refusal(
 async def test_authenticate_grants_what_the_role_and_the_proxy_agree_on(
     ports: Ports, trail: DecisionRecord, form: CredentialForm
 ) -> None:
-    decision = await authenticator(ports).authenticate(new(Recipe(form=form).credential()), CLAIM, trail)
+    decision = await authenticator(ports).authenticate(new(Recipe(form=form).credential()), CLAIM, trail, 0.0)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
     assert decision == Decision(identity=identity, principal=PRINCIPAL, expires_at=NOW + timedelta(minutes=15))
     assert trail.form is form
@@ -114,13 +114,13 @@ async def test_authenticate_grants_what_the_role_and_the_proxy_agree_on(
 async def test_authenticate_answers_the_identity_alone_when_nothing_is_claimed(
     ports: Ports, trail: DecisionRecord
 ) -> None:
-    decision = await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
+    decision = await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail, 0.0)
     assert decision.identity.service == "demo-app"
 
 
 async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: DecisionRecord) -> None:
     now = NOW + timedelta(seconds=20)
-    decision = await authenticator(ports, now).authenticate(new(NATIVE.credential()), CLAIM, trail)
+    decision = await authenticator(ports, now).authenticate(new(NATIVE.credential()), CLAIM, trail, 0.0)
     assert (trail.form, trail.signed_at, trail.skew) == (CredentialForm.NATIVE, NOW, -20.0)
     assert (trail.asserted, trail.granted, trail.principal) == (CLAIM, decision.identity, PRINCIPAL)
     assert (trail.sts.request_id, trail.iam.request_id) == ("request-of-sts", "request-of-iam")
@@ -128,7 +128,7 @@ async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: Decision
 
 async def test_a_verdict_ends_with_the_signature(ports: Ports, trail: DecisionRecord) -> None:
     recipe = replace(NATIVE, expires=60)
-    decision = await authenticator(ports).authenticate(new(recipe.credential()), None, trail)
+    decision = await authenticator(ports).authenticate(new(recipe.credential()), None, trail, 0.0)
     assert decision.expires_at == NOW + timedelta(seconds=60)
 
 
@@ -175,7 +175,7 @@ async def test_iam_is_not_asked_before_a_listed_role_has_signed(
 
 
 async def test_iam_is_asked_for_the_principal_that_sts_named(ports: Ports, trail: DecisionRecord) -> None:
-    await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail)
+    await authenticator(ports).authenticate(new(NATIVE.credential()), None, trail, 0.0)
     assert ports.principals == [AdmittedPrincipal(PRINCIPAL)]
 
 
@@ -227,9 +227,9 @@ class Moving:
     async def present(
         self, claim: ProxyAssertion | None = CLAIM, text: str | None = None
     ) -> tuple[Decision, DecisionRecord]:
-        trail = DecisionRecord(request_id="request-2", deadline=0.0)
+        trail = DecisionRecord(request_id="request-2")
         credential = self.calls.recall(text or NATIVE.credential())
-        return await self.decider.authenticate(credential, claim, trail), trail
+        return await self.decider.authenticate(credential, claim, trail, 0.0), trail
 
     async def refused(self, claim: ProxyAssertion | None = CLAIM) -> Reason:
         with pytest.raises(AuthError) as raised:
@@ -312,9 +312,9 @@ async def test_a_text_that_was_not_let_in_is_not_known(ports: Ports, changes: di
 
 async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None:
     class Slow(Ports):
-        async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+        async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:
             decider.now = NOW + timedelta(minutes=16)
-            return await super().identify(request, trail)
+            return await super().identify(request, seen, deadline)
 
     decider = Moving(Slow())
     assert await decider.refused() is Reason.CREDENTIAL_EXPIRED
@@ -324,8 +324,8 @@ async def test_a_role_that_is_read_again_leaves_nothing_behind() -> None:
     """IAM answers with another request id each time: what is read out of a role must go when the role goes."""
 
     class Refreshed(Ports):
-        async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
-            record = await super().fetch_role(admitted, trail)
+        async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
+            record = await super().fetch_role(admitted, seen, deadline)
             return replace(record, request_id=f"request-{len(self.principals)}")
 
     def held() -> int:

@@ -50,5 +50,9 @@ async def iam(open_iam: OpenIam) -> IamRoles:
     return await open_iam()
 
 
-def new_trail(seconds: float = 10.0) -> DecisionRecord:
-    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+def new_trail() -> DecisionRecord:
+    return DecisionRecord(request_id="request-1")
+
+
+def soon(seconds: float = 10.0) -> float:
+    return asyncio.get_running_loop().time() + seconds

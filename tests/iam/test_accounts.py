@@ -14,7 +14,7 @@ from app.core.errors import AuthorizationError, UpstreamError
 from app.core.reasons import Reason
 from app.emulator import Emulator, FaultKind, Role, SessionCredentials
 from app.iam.client import IamRoles
-from tests.iam.conftest import OpenIam, new_trail
+from tests.iam.conftest import OpenIam, new_trail, soon
 from tests.support.corpus import identity_xml
 from tests.support.principals import admitted
 from tests.support.wire import answering, recording_server
@@ -32,13 +32,13 @@ def other(aws: Aws) -> Role:
 async def denied(iam: IamRoles, role: Role) -> list[EventDict]:
     """The log of a role that may not be read, which is no decision."""
     with capture_logs() as log, pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     assert raised.value.reason is Reason.IAM_ACCESS_DENIED
     return log
 
 
 async def test_fetch_role_goes_through_the_reader_role_of_the_account(iam: IamRoles, aws: Aws, other: Role) -> None:
-    record = await iam.fetch_role(admitted(other), new_trail())
+    record = await iam.fetch_role(admitted(other), new_trail().iam, soon())
     assert record.arn == other.arn
     assert record.tags == tuple(DATAPLANE.items())
     calls = [(call.action, call.account, call.outcome) for call in aws.emulator.calls]
@@ -51,7 +51,7 @@ async def test_fetch_role_goes_through_the_reader_role_of_the_account(iam: IamRo
 
 async def test_fetch_role_assumes_the_reader_role_once_for_many_roles(iam: IamRoles, aws: Aws) -> None:
     for _ in range(3):
-        await iam.fetch_role(admitted(aws.add_role(account=OTHER_ACCOUNT)), new_trail())
+        await iam.fetch_role(admitted(aws.add_role(account=OTHER_ACCOUNT)), new_trail().iam, soon())
     assert aws.emulator.calls.count("sts", "AssumeRole") == 1
     assert aws.emulator.calls.count("iam", "GetRole", account=OTHER_ACCOUNT) == 3
 
@@ -59,7 +59,7 @@ async def test_fetch_role_assumes_the_reader_role_once_for_many_roles(iam: IamRo
 async def test_fetch_role_needs_no_external_id_where_none_is_asked_for(open_iam: OpenIam, aws: Aws) -> None:
     aws.add_named_role(OPEN_ACCOUNT, READER_ROLE)
     role = aws.add_role(account=OPEN_ACCOUNT)
-    record = await (await open_iam(reader_external_id=None)).fetch_role(admitted(role), new_trail())
+    record = await (await open_iam(reader_external_id=None)).fetch_role(admitted(role), new_trail().iam, soon())
     assert record.arn == role.arn
 
 
@@ -107,13 +107,13 @@ async def test_a_reader_role_that_comes_later_is_used(iam: IamRoles, aws: Aws) -
     role = aws.add_role(account=UNPREPARED_ACCOUNT)
     await denied(iam, role)
     aws.add_named_role(UNPREPARED_ACCOUNT, READER_ROLE)
-    assert (await iam.fetch_role(admitted(role), new_trail())).arn == role.arn
+    assert (await iam.fetch_role(admitted(role), new_trail().iam, soon())).arn == role.arn
 
 
 async def test_fetch_role_tells_a_throttled_assumerole(iam: IamRoles, aws: Aws, other: Role) -> None:
     aws.emulator.faults.sts.inject(FaultKind.THROTTLE, action="AssumeRole")
     with pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(other), new_trail())
+        await iam.fetch_role(admitted(other), new_trail().iam, soon())
     assert raised.value.reason is Reason.IAM_THROTTLED
 
 
@@ -124,7 +124,7 @@ async def test_a_role_of_the_same_name_in_another_account_is_never_taken_for_it(
         for account in (ACCOUNT, OTHER_ACCOUNT)
     ]
     asked = [role for _ in range(10) for role in twins]
-    records = await asyncio.gather(*(iam.fetch_role(admitted(role), new_trail()) for role in asked))
+    records = await asyncio.gather(*(iam.fetch_role(admitted(role), new_trail().iam, soon()) for role in asked))
     assert [record.arn for record in records] == [role.arn for role in asked]
     assert [record.role_id for record in records] == [role.role_id for role in asked]
     assert [dict(record.tags)["kuma.io/mesh"] for record in records] == [f"mesh-{role.account}" for role in asked]
@@ -137,13 +137,13 @@ async def test_a_role_that_is_in_the_own_account_alone_is_not_found_in_another(i
     aws.add_named_role(ACCOUNT, role.name, tags=DATAPLANE)
     aws.emulator.world.delete_role(OTHER_ACCOUNT, role.name)
     with pytest.raises(AuthorizationError) as raised:
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     assert raised.value.reason is Reason.ROLE_NOT_FOUND
 
 
 async def test_many_who_need_a_reader_role_at_once_assume_it_once(iam: IamRoles, aws: Aws) -> None:
     roles = [aws.add_role(account=OTHER_ACCOUNT) for _ in range(10)]
-    await asyncio.gather(*(iam.fetch_role(admitted(role), new_trail()) for role in roles))
+    await asyncio.gather(*(iam.fetch_role(admitted(role), new_trail().iam, soon()) for role in roles))
     assert aws.emulator.calls.count("sts", "AssumeRole") == 1
     assert aws.emulator.calls.count("sts", "GetCallerIdentity") == 1
 
@@ -168,7 +168,7 @@ def short(aws: Aws) -> Role:
 async def test_a_session_that_aws_calls_expired_is_assumed_anew(open_iam: OpenIam, aws: Aws, short: Role) -> None:
     with late(aws, until_assumed=2) as iam_of_aws:
         iam = await open_iam(iam_url=iam_of_aws.url)
-        assert (await iam.fetch_role(admitted(short), new_trail())).arn == short.arn
+        assert (await iam.fetch_role(admitted(short), new_trail().iam, soon())).arn == short.arn
         assert [call.outcome for call in iam_of_aws.calls] == ["ExpiredToken", "ok"]
     assert aws.emulator.calls.count("sts", "AssumeRole") == 2
 
@@ -177,7 +177,7 @@ async def test_a_session_that_is_still_expired_then_is_no_decision(open_iam: Ope
     with late(aws, until_assumed=3) as iam_of_aws:
         iam = await open_iam(iam_url=iam_of_aws.url)
         with pytest.raises(UpstreamError) as raised:
-            await iam.fetch_role(admitted(short), new_trail())
+            await iam.fetch_role(admitted(short), new_trail().iam, soon())
         assert len(iam_of_aws.calls) == 2
     assert raised.value.reason is Reason.IAM_UNAVAILABLE
 
@@ -213,7 +213,7 @@ async def test_a_session_of_another_account_is_not_used(
     async with recording_server(respond) as sts:
         iam = await open_iam(sts_url=sts.url)
         with contextlib.nullcontext() if is_believed else pytest.raises(UpstreamError, match="another account"):
-            await iam.fetch_role(admitted(other), new_trail())
+            await iam.fetch_role(admitted(other), new_trail().iam, soon())
     assert len(aws.iam_calls()) == is_believed
 
 
@@ -255,5 +255,5 @@ async def test_own_credentials_that_aws_calls_expired_are_replaced(
     role = aws.add_role()
     with Emulator(world, clock=lambda: datetime.now(UTC) + timedelta(minutes=10)) as iam_of_aws:
         iam = await open_iam(iam_url=iam_of_aws.url)
-        assert (await iam.fetch_role(admitted(role), new_trail())).arn == role.arn
+        assert (await iam.fetch_role(admitted(role), new_trail().iam, soon())).arn == role.arn
         assert [call.outcome for call in iam_of_aws.calls] == ["ExpiredToken", "ok"]

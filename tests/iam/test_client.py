@@ -13,7 +13,7 @@ from app.emulator import Emulator, FaultKind
 from app.emulator.hosts import ServiceName
 from app.iam.client import IamRoles
 from app.telemetry.metrics import Metrics
-from tests.iam.conftest import OpenIam, new_trail
+from tests.iam.conftest import OpenIam, new_trail, soon
 from tests.support.exposition import read_samples, value
 from tests.support.principals import admitted
 from tests.support.tls import make_certificate
@@ -35,7 +35,7 @@ def get_role_xml(policy: str) -> bytes:
 
 async def undecided(iam: IamRoles, aws: Aws, seconds: float = 10.0) -> Reason:
     with pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(aws.add_role()), new_trail(seconds))
+        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon(seconds))
     return raised.value.reason
 
 
@@ -43,7 +43,7 @@ async def test_fetch_role_reads_tags_and_unique_id_of_the_own_account(iam: IamRo
     role = aws.emulator.world.find_role(ACCOUNT, "demo-app")
     assert role is not None
     trail = new_trail()
-    record = await iam.fetch_role(admitted(role), trail)
+    record = await iam.fetch_role(admitted(role), trail.iam, soon())
     assert record.arn == f"arn:aws:iam::{ACCOUNT}:role/workloads/demo-app"
     assert (record.name, record.role_id) == ("demo-app", role.role_id)
     assert record.tags == tuple(DATAPLANE.items())
@@ -55,20 +55,20 @@ async def test_fetch_role_reads_tags_and_unique_id_of_the_own_account(iam: IamRo
 
 
 async def test_fetch_role_asks_one_question_a_role_once_it_knows_itself(iam: IamRoles, aws: Aws) -> None:
-    await iam.fetch_role(admitted(aws.add_role()), new_trail())
+    await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     aws.emulator.calls.clear()
-    await iam.fetch_role(admitted(aws.add_role()), new_trail())
+    await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert [call.action for call in aws.emulator.calls] == ["GetRole"]
 
 
 async def test_fetch_role_of_an_untagged_role_has_no_tags(iam: IamRoles, aws: Aws) -> None:
-    record = await iam.fetch_role(admitted(aws.add_role({})), new_trail())
+    record = await iam.fetch_role(admitted(aws.add_role({})), new_trail().iam, soon())
     assert record.tags == ()
 
 
 async def test_fetch_role_keeps_keys_that_differ_in_case_alone(iam: IamRoles, aws: Aws) -> None:
     tags = (*DATAPLANE.items(), ("KUMA.IO/mesh", "payments"))
-    record = await iam.fetch_role(admitted(aws.add_role(tags)), new_trail())
+    record = await iam.fetch_role(admitted(aws.add_role(tags)), new_trail().iam, soon())
     assert record.tags == tags
 
 
@@ -76,7 +76,7 @@ async def test_fetch_role_denies_a_role_that_is_not_there(iam: IamRoles, aws: Aw
     role = aws.add_role()
     aws.emulator.world.delete_role(ACCOUNT, role.name)
     with pytest.raises(AuthorizationError) as raised:
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     assert raised.value.reason is Reason.ROLE_NOT_FOUND
 
 
@@ -117,7 +117,7 @@ async def test_a_call_that_had_little_time_left_tells_nothing_about_iam(iam: Iam
     aws.emulator.faults.iam.inject(FaultKind.HANG)
     role = aws.add_role()
     with pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(role), new_trail(0.1))
+        await iam.fetch_role(admitted(role), new_trail().iam, soon(0.1))
     assert type(raised.value) is OutOfTimeError
 
 
@@ -126,7 +126,7 @@ async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) 
     await iam.own_account()
     aws.emulator.faults.iam.inject(FaultKind.HANG)
     with pytest.raises(UpstreamDownError):
-        await iam.fetch_role(admitted(aws.add_role()), new_trail())
+        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
 
 
 @pytest.mark.parametrize("fault", [FaultKind.HANG, FaultKind.SLOW_DRIP])
@@ -144,11 +144,11 @@ async def test_no_call_outlasts_its_attempts(
     role = aws.add_role(account=OTHER_ACCOUNT)
     trail = new_trail()
     with pytest.raises(UpstreamDownError) as raised:
-        await iam.fetch_role(admitted(role), trail)
+        await iam.fetch_role(admitted(role), trail.iam, soon())
     assert raised.value.reason is Reason.IAM_UNAVAILABLE
     assert raised.value.detail == f"no answer of {service.upper()}: TimeoutError"  # and not the decision's deadline
     assert aws.emulator.calls.count(service, action) == 2
-    assert (await iam.fetch_role(admitted(role), trail)).tags == tuple(DATAPLANE.items())
+    assert (await iam.fetch_role(admitted(role), trail.iam, soon())).tags == tuple(DATAPLANE.items())
 
 
 async def test_a_drip_over_tls_ends_too(open_iam: OpenIam, aws: Aws, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ async def test_a_drip_over_tls_ends_too(open_iam: OpenIam, aws: Aws, tmp_path: P
         iam = await open_iam(iam_url=tls.url, ca_file=str(certificate.cert), total_timeout=0.5)
         tls.faults.iam.inject(FaultKind.SLOW_DRIP)
         with pytest.raises(UpstreamDownError) as raised:
-            await iam.fetch_role(admitted(aws.add_role()), new_trail())
+            await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert raised.value.detail == "no answer of IAM: TimeoutError"
 
 
@@ -169,7 +169,7 @@ async def test_nothing_runs_on_once_its_decision_is_over(iam: IamRoles, aws: Aws
     before = asyncio.all_tasks()
     assert await undecided(iam, aws, seconds=0.2) is Reason.IAM_UNAVAILABLE
     assert asyncio.all_tasks() == before
-    assert (await iam.fetch_role(admitted(aws.add_role()), new_trail())).tags == tuple(DATAPLANE.items())
+    assert (await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())).tags == tuple(DATAPLANE.items())
     assert len(aws.iam_calls()) == 2
 
 
@@ -177,12 +177,12 @@ async def test_sixty_four_calls_that_hang_hold_up_no_other(iam: IamRoles, aws: A
     """They are no threads, of which there were as many: sixteen accounts whose IAM hung held up all others."""
     await iam.own_account()
     other = aws.add_role(account=OTHER_ACCOUNT)
-    await iam.fetch_role(admitted(other), new_trail())
+    await iam.fetch_role(admitted(other), new_trail().iam, soon())
     aws.emulator.faults.iam.inject(FaultKind.HANG, account=ACCOUNT)
     role = aws.add_role()
-    hanging = [asyncio.create_task(iam.fetch_role(admitted(role), new_trail())) for _ in range(64)]
+    hanging = [asyncio.create_task(iam.fetch_role(admitted(role), new_trail().iam, soon())) for _ in range(64)]
     await asyncio.to_thread(aws.emulator.calls.wait_for, len(aws.emulator.calls) + 64 - len(aws.iam_calls()) + 1)
-    assert (await iam.fetch_role(admitted(other), new_trail(2.0))).arn == other.arn
+    assert (await iam.fetch_role(admitted(other), new_trail().iam, soon(2.0))).arn == other.arn
     assert not any(task.done() for task in hanging)
     aws.emulator.faults.iam.release()
     assert {(await task).arn for task in hanging} == {role.arn}
@@ -192,7 +192,7 @@ async def test_an_answer_as_large_as_a_role_can_be_is_read(open_iam: OpenIam, aw
     body = get_role_xml(policy="%7B" * (300 * 1024))
     role = aws.add_role()
     async with recording_server(answering("200 OK", {"Content-Type": "text/xml"}, body)) as somebody:
-        record = await (await open_iam(iam_url=somebody.url)).fetch_role(admitted(role), new_trail())
+        record = await (await open_iam(iam_url=somebody.url)).fetch_role(admitted(role), new_trail().iam, soon())
     assert record.tags == (("kuma.io/type", "dataplane"), ("empty", ""))
 
 
@@ -201,7 +201,7 @@ async def test_an_answer_that_is_too_large_is_no_decision(open_iam: OpenIam, aws
     async with recording_server(answering("200 OK", {"Content-Type": "text/xml"}, body)) as somebody:
         iam = await open_iam(iam_url=somebody.url)
         with pytest.raises(UpstreamError) as raised:
-            await iam.fetch_role(admitted(aws.add_role()), new_trail())
+            await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert raised.value.detail == "the answer of IAM is not believed: over 1024 KiB"
     assert somebody.connections == 1
 
@@ -227,7 +227,7 @@ async def test_fetch_role_logs_the_policy_that_mends_a_denial(iam: IamRoles, aws
     role = aws.add_role()
     aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED)
     with capture_logs() as log, pytest.raises(UpstreamError):
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     [event] = log
     assert (event["event"], event["log_level"], event["operation"]) == ("iam access denied", "warning", "GetRole")
     assert (event["account"], event["role"]) == (ACCOUNT, role.name)
@@ -239,17 +239,17 @@ async def test_a_denied_getcalleridentity_is_not_mended_by_a_policy_on_getrole(i
     """No IAM policy denies GetCallerIdentity; a VPC endpoint's does. The log must not send the operator astray."""
     aws.emulator.faults.sts.inject(FaultKind.ACCESS_DENIED, action="GetCallerIdentity")
     with capture_logs() as log, pytest.raises(UpstreamError):
-        await iam.fetch_role(admitted(aws.add_role()), new_trail())
+        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert aws.iam_calls() == []
     assert "iam:GetRole" not in str(log)
 
 
 async def test_fetch_role_is_counted_by_outcome(iam: IamRoles, aws: Aws, metrics: Metrics) -> None:
-    await iam.fetch_role(admitted(aws.add_role()), new_trail())
+    await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     role = aws.add_role()
     aws.emulator.world.delete_role(ACCOUNT, role.name)
     with pytest.raises(AuthorizationError):
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     samples = read_samples(metrics.expose().decode())
     calls = "kuma_aws_iam_upstream_calls_total"
     assert value(samples, calls, upstream="iam", outcome="ok", region="global") == 1
@@ -315,7 +315,7 @@ async def test_proxies_of_the_environment_are_not_used(
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy.url)
-    await iam.fetch_role(admitted(aws.add_role()), new_trail())
+    await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert proxy.connections == 0
 
 
@@ -342,7 +342,7 @@ async def test_a_certificate_of_the_ca_file_is_trusted(open_iam: OpenIam, aws: A
     certificate = make_certificate(tmp_path)
     with Emulator(aws.emulator.world, ssl_certfile=str(certificate.cert), ssl_keyfile=str(certificate.key)) as tls:
         iam = await open_iam(sts_url=tls.url, iam_url=tls.url, ca_file=str(certificate.cert))
-        record = await iam.fetch_role(admitted(aws.add_role()), new_trail())
+        record = await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
         assert record.tags == tuple(DATAPLANE.items())
         assert [call.action for call in tls.calls] == ["GetCallerIdentity", "GetRole"]
 

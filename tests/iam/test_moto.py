@@ -13,7 +13,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord, read_grant
 from app.iam.client import IamRoles
-from tests.iam.conftest import new_trail
+from tests.iam.conftest import new_trail, soon
 from tests.support.iam_client import iam_options, open_roles
 from tests.support.moto_server import moto_server
 from tests.support.policies import POLICY
@@ -87,7 +87,7 @@ def _admitted(account: str, role_id: str, role: str = "demo-app") -> AdmittedPri
 async def test_fetch_role_reads_from_moto_what_moto_made(iam: IamRoles, moto: Moto, account: str, mesh: str) -> None:
     made = moto.roles[account]
     principal = _admitted(account, made["RoleId"])
-    record = await iam.fetch_role(principal, new_trail())
+    record = await iam.fetch_role(principal, new_trail().iam, soon())
     assert record == RoleRecord(
         arn=made["Arn"],
         role_id=made["RoleId"],
@@ -101,7 +101,7 @@ async def test_fetch_role_reads_from_moto_what_moto_made(iam: IamRoles, moto: Mo
 
 async def test_fetch_role_denies_a_role_that_moto_does_not_have(iam: IamRoles) -> None:
     with pytest.raises(AuthorizationError) as raised:
-        await iam.fetch_role(_admitted(OWN_ACCOUNT, "AROAEXAMPLEEXAMPLE001", role="nobody"), new_trail())
+        await iam.fetch_role(_admitted(OWN_ACCOUNT, "AROAEXAMPLEEXAMPLE001", role="nobody"), new_trail().iam, soon())
     assert raised.value.reason is Reason.ROLE_NOT_FOUND
 
 
@@ -112,7 +112,7 @@ async def test_own_account_is_the_one_that_moto_says(iam: IamRoles) -> None:
 @pytest.mark.parametrize(("account", "mesh"), [(OWN_ACCOUNT, "default"), (OTHER_ACCOUNT, "payments")])
 async def test_read_page_reads_the_same_of_moto(iam: IamRoles, moto: Moto, account: str, mesh: str) -> None:
     made = moto.roles[account]
-    page = await iam.read_page(account, None, new_trail().deadline)
+    page = await iam.read_page(account, None, soon())
     [role] = page.roles
     assert (role.arn, role.role_id, role.name) == (made["Arn"], made["RoleId"], "demo-app")
     assert dict(role.tags)["kuma.io/mesh"] == mesh

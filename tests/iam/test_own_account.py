@@ -99,7 +99,7 @@ async def lying_sts() -> AsyncIterator[Sts]:
 async def reason_of(iam: IamRoles, aws: Aws, account: str, name: str) -> Reason:
     role = aws.emulator.world.find_role(account, name) or aws.add_named_role(account, name, tags=DATAPLANE)
     with pytest.raises(AuthError) as raised:
-        await iam.fetch_role(admitted(role), new_trail())
+        await iam.fetch_role(admitted(role), new_trail().iam, soon())
     return raised.value.reason
 
 
@@ -123,7 +123,7 @@ async def test_a_role_that_may_not_be_read_has_sts_asked_again(misled: IamRoles,
     lying_sts.account = ACCOUNT
     assert await reason_of(misled, aws, ACCOUNT, role.name) is Reason.IAM_ACCESS_DENIED
     await until_told(misled, ACCOUNT)
-    assert (await misled.fetch_role(admitted(role), new_trail())).arn == role.arn
+    assert (await misled.fetch_role(admitted(role), new_trail().iam, soon())).arn == role.arn
 
 
 async def test_a_role_of_another_account_has_sts_asked_again(misled: IamRoles, lying_sts: Sts, aws: Aws) -> None:
@@ -131,7 +131,7 @@ async def test_a_role_of_another_account_has_sts_asked_again(misled: IamRoles, l
     namesake = aws.add_named_role(OTHER_ACCOUNT, own.name, tags=DATAPLANE)
     assert await misled.own_account() == OTHER_ACCOUNT
     lying_sts.account = ACCOUNT
-    assert (await misled.fetch_role(admitted(namesake), new_trail())).arn == own.arn
+    assert (await misled.fetch_role(admitted(namesake), new_trail().iam, soon())).arn == own.arn
     await until_told(misled, ACCOUNT)
     # And the credentials that read the wrong account read it no more.
     assert await reason_of(misled, aws, OTHER_ACCOUNT, namesake.name) is Reason.IAM_ACCESS_DENIED
@@ -148,7 +148,7 @@ async def test_a_role_that_is_not_there_has_sts_asked_again(misled: IamRoles, ly
 async def test_a_role_that_is_the_callers_raises_no_doubt(misled: IamRoles, lying_sts: Sts, aws: Aws) -> None:
     lying_sts.account = ACCOUNT
     for _ in range(2):
-        await misled.fetch_role(admitted(aws.add_role()), new_trail())
+        await misled.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     assert lying_sts.asked == 1
 
 

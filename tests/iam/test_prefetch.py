@@ -13,10 +13,9 @@ from app.emulator import FaultKind, Role
 from app.iam.client import PAGE_ROLES, IamRoles
 from app.iam.prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.settings.accounts import FixedAccounts
-from tests.iam.conftest import new_trail
+from tests.iam.conftest import new_trail, soon
 from tests.support.principals import admitted
 from tests.support.roles import new_roles
-from tests.support.upstreams import Upstream
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
 
 ACTION = "GetAccountAuthorizationDetails"
@@ -29,7 +28,7 @@ class Ahead:
     def __init__(self, iam: IamRoles, *accounts: str) -> None:
         self.seconds = 0.0
         listed = FixedAccounts(frozenset(accounts))
-        self.roles = new_roles(iam, pages=iam, accounts=listed, rate=1000.0)
+        self.roles = new_roles(iam, accounts=listed, rate=1000.0)
         self.prefetch = RolePrefetch(
             self.roles,
             listed,
@@ -45,7 +44,7 @@ class Ahead:
 
     async def is_known(self, role: Role) -> bool:
         trail = new_trail()
-        record = await self.roles.fetch_role(admitted(role), trail)
+        record = await self.roles.fetch_role(admitted(role), trail.iam, soon())
         assert (record.arn, record.role_id) == (role.arn, role.role_id)
         return trail.iam.cache == "hit"
 
@@ -97,7 +96,7 @@ class Endless:
 )
 async def test_pages_are_not_followed_for_ever(markers: Iterator[str], calls: int) -> None:
     pages = Endless(markers)
-    roles = new_roles(Upstream(), pages=pages)
+    roles = new_roles(pages)
     prefetch = RolePrefetch(roles, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
     with capture_logs() as log:
         async with asyncio.timeout(30):

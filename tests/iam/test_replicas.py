@@ -9,7 +9,7 @@ from app.iam.calls import Roles
 from app.iam.role_cache import RoleKey
 from app.telemetry.metrics import Metrics
 from tests.support.admitted import ROLE_TTL, admitted
-from tests.support.ports import Iam, SharedStore, Time, new_trail
+from tests.support.ports import Iam, SharedStore, Time, new_trail, soon
 from tests.support.principals import PRINCIPAL
 from tests.support.roles import new_roles
 from tests.support.upstreams import settle
@@ -32,15 +32,15 @@ def replica(iam: Iam, time: Time, store: SharedStore, max_stale: float = 3600) -
 async def test_what_one_replica_read_another_knows_for_the_rest_of_its_time(time: Time) -> None:
     """I17: counted from IAM's answer, not from when a replica took it over."""
     store, iam = SharedStore(time), Iam()
-    await replica(Iam(), time, store).fetch_role(admitted(), new_trail())
+    await replica(Iam(), time, store).fetch_role(admitted(), new_trail().iam, soon())
     other = replica(iam, time, store)
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER - 1
     trail = new_trail()
-    assert (await other.fetch_role(admitted(), trail)).tags == (("k", "1"),)
+    assert (await other.fetch_role(admitted(), trail.iam, soon())).tags == (("k", "1"),)
     assert (trail.iam.cache, trail.iam.request_id, iam.asked) == ("shared", "iam-1", 0)
     time.passed = ROLE_TTL
     trail = new_trail()
-    await other.fetch_role(admitted(), trail)
+    await other.fetch_role(admitted(), trail.iam, soon())
     assert (trail.iam.cache, iam.asked) == ("miss", 1)
 
 
@@ -48,25 +48,25 @@ async def test_a_refresh_by_one_replica_serves_the_others(time: Time) -> None:
     store, iams = SharedStore(time), [Iam(), Iam()]
     roles = [replica(iam, time, store) for iam in iams]
     for each in roles:
-        await each.fetch_role(admitted(), new_trail())
+        await each.fetch_role(admitted(), new_trail().iam, soon())
     time.passed = ROLE_TTL * role_cache.REFRESH_AFTER
     store.claims.clear()  # they end after 10 s
     for each in roles:
-        await each.fetch_role(admitted(), new_trail())
+        await each.fetch_role(admitted(), new_trail().iam, soon())
         await settle()
     assert [iam.asked for iam in iams] == [2, 0]
 
 
 async def test_an_older_record_serves_an_outage_and_no_longer_than_its_bound(time: Time) -> None:
     store, iam = SharedStore(time), Iam(error=UpstreamError(Reason.IAM_UNAVAILABLE, "seen"))
-    await replica(Iam(), time, store).fetch_role(admitted(), new_trail())
+    await replica(Iam(), time, store).fetch_role(admitted(), new_trail().iam, soon())
     time.passed = ROLE_TTL + 1
     other, trail = replica(iam, time, store), new_trail()
-    await other.fetch_role(admitted(), trail)
+    await other.fetch_role(admitted(), trail.iam, soon())
     assert trail.iam.cache == "stale"
     time.passed = 3600
     with pytest.raises(UpstreamError):
-        await other.fetch_role(admitted(), new_trail())
+        await other.fetch_role(admitted(), new_trail().iam, soon())
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,24 @@ async def test_an_older_record_serves_an_outage_and_no_longer_than_its_bound(tim
 async def test_what_iam_takes_back_is_taken_out_of_the_store(time: Time, error: AuthError) -> None:
     store, iam = SharedStore(time), Iam()
     roles = replica(iam, time, store)
-    await roles.fetch_role(admitted(), new_trail())
+    await roles.fetch_role(admitted(), new_trail().iam, soon())
     time.passed, iam.error = ROLE_TTL, error
     with pytest.raises(AuthError):
-        await roles.fetch_role(admitted(), new_trail())
+        await roles.fetch_role(admitted(), new_trail().iam, soon())
     assert store.records == {}
 
 
 async def test_a_record_of_another_role_is_not_believed(time: Time) -> None:
     """I13: the store says which key it was written under, and the record must be that role's all the same."""
     store, iam = SharedStore(time), Iam()
-    await replica(Iam(changes={"role_id": "AROAEXAMPLEEXAMPLE002"}), time, store).fetch_role(admitted(), new_trail())
+    await replica(Iam(changes={"role_id": "AROAEXAMPLEEXAMPLE002"}), time, store).fetch_role(
+        admitted(), new_trail().iam, soon()
+    )
     assert store.records == {}
-    await replica(Iam(), time, store).fetch_role(admitted(role_id="AROAEXAMPLEEXAMPLE002"), new_trail())
+    await replica(Iam(), time, store).fetch_role(admitted(role_id="AROAEXAMPLEEXAMPLE002"), new_trail().iam, soon())
     [(_, written)] = store.records.items()
     key = RoleKey(PRINCIPAL.partition, PRINCIPAL.account, PRINCIPAL.role_id, PRINCIPAL.role)
     store.records["role", key.digest()] = written
     trail = new_trail()
-    record = await replica(iam, time, store).fetch_role(admitted(), trail)
+    record = await replica(iam, time, store).fetch_role(admitted(), trail.iam, soon())
     assert (record.role_id, trail.iam.cache, iam.asked) == (PRINCIPAL.role_id, "miss", 1)

@@ -9,7 +9,7 @@ from app.core.errors import AuthError, AuthorizationError, UpstreamDownError, Up
 from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.iam import calls as iam_calls
 from app.iam.calls import IAM_FAILURES, Roles
 from app.iam.upstream import IAM_CALL_SECONDS
@@ -17,7 +17,7 @@ from app.settings.accounts import FixedAccounts
 from app.store.sealing import Kind
 from app.telemetry.metrics import Metrics
 from tests.support.admitted import ACCOUNT, OTHER, admitted
-from tests.support.ports import Iam, SharedStore, Time, new_trail
+from tests.support.ports import Iam, SharedStore, Time, new_trail, soon
 from tests.support.principals import PRINCIPAL
 from tests.support.roles import new_roles
 from tests.support.upstreams import settle
@@ -45,13 +45,13 @@ class Slow:
     asked: list[str] = field(default_factory=list)
     at_once: int = 0
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:  # noqa: ARG002 - the port's
         principal = admitted.principal
         self.asked.append(principal.role)
         self.at_once += 1
         try:
             if principal.account in self.hanging:
-                await asyncio.sleep(trail.deadline - asyncio.get_running_loop().time())
+                await asyncio.sleep(deadline - asyncio.get_running_loop().time())
                 raise UpstreamDownError(Reason.IAM_UNAVAILABLE, "no answer")
             await asyncio.sleep(self.seconds)
         finally:
@@ -71,7 +71,7 @@ def named(name: str, account: str = ACCOUNT) -> AdmittedPrincipal:
 
 async def reason_of(roles: Roles, admitted: AdmittedPrincipal, seconds: float = 10.0) -> Reason | None:
     try:
-        await roles.fetch_role(admitted, new_trail(seconds))
+        await roles.fetch_role(admitted, new_trail().iam, soon(seconds))
     except AuthError as error:
         return error.reason
     return None
@@ -127,9 +127,8 @@ def test_an_accounts_budget_is_its_own() -> None:
         for account in (ACCOUNT, OTHER):
             for number in range(2):
                 assert await reason_of(roles, named(f"role-{number}", account)) is None
-            trail = new_trail(5.0)
             with pytest.raises(UpstreamError) as raised:
-                await roles.fetch_role(named("role-2", account), trail)
+                await roles.fetch_role(named("role-2", account), new_trail().iam, soon(5.0))
             assert raised.value.reason is Reason.OVERLOADED
             assert raised.value.retry_after in (10, 11)
         await roles.close()
@@ -215,7 +214,7 @@ async def test_a_role_of_an_account_that_left_the_list_is_not_asked_about() -> N
 async def test_a_call_goes_on_for_later_decisions_when_nobody_waits_for_it() -> None:
     iam = Iam(released=asyncio.Event())
     roles = new_roles(iam)
-    leaving = asyncio.create_task(roles.fetch_role(admitted(), new_trail()))
+    leaving = asyncio.create_task(roles.fetch_role(admitted(), new_trail().iam, soon()))
     await settle()
     leaving.cancel()
     await settle()
@@ -223,7 +222,7 @@ async def test_a_call_goes_on_for_later_decisions_when_nobody_waits_for_it() -> 
     iam.released.set()
     await settle()
     trail = new_trail()
-    await roles.fetch_role(admitted(), trail)
+    await roles.fetch_role(admitted(), trail.iam, soon())
     assert (iam.asked, trail.iam.cache) == (1, "hit")
 
 

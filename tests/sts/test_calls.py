@@ -320,11 +320,11 @@ def test_key_ids_that_name_no_listed_account_share_one_budget(key_id: str) -> No
     async def scene() -> None:
         caller = Caller(Sts(account=STRANGER), rate=1.0)
         await caller.ask(replace(RECIPE, access_key_id="ASIAIEXAMPLEEXAMPLE2"))
-        error = await caller.refused(replace(RECIPE, access_key_id=key_id), new_trail(0.5))
+        error = await caller.refused(replace(RECIPE, access_key_id=key_id), seconds=0.5)
         assert isinstance(error, UpstreamError)
         assert (error.reason, error.retry_after) == (Reason.OVERLOADED, 2)
         caller.sts.account = ACCOUNT
-        await caller.ask(new_key(), new_trail(0.5))
+        await caller.ask(new_key(), seconds=0.5)
         await caller.calls.close()
 
     run_in_virtual_time(scene())
@@ -336,12 +336,12 @@ def test_a_full_queue_refuses_before_the_credential_is_judged(monkeypatch: pytes
 
     async def scene() -> None:
         caller = Caller(Sts(released=asyncio.Event()), rate=1.0)
-        flood = [asyncio.create_task(caller.refused(new_key(), new_trail(3.0))) for _ in range(8)]
+        flood = [asyncio.create_task(caller.refused(new_key(), seconds=3.0)) for _ in range(8)]
         await settle()
         judged = caller.judged
         assert (await caller.refused(new_key())).reason is Reason.OVERLOADED
         assert caller.judged == judged
-        assert (await caller.refused(new_key(OTHER), new_trail(0.5))).reason is Reason.OVERLOADED
+        assert (await caller.refused(new_key(OTHER), seconds=0.5)).reason is Reason.OVERLOADED
         assert caller.judged == judged + 1
         await asyncio.gather(*flood)
         await caller.calls.close()
@@ -358,12 +358,12 @@ def test_a_queued_call_keeps_its_request_once_and_little_else() -> None:
         texts = [recipe.credential() for recipe in recipes]
         await settle()
         for text in texts[:100]:
-            await caller.refused(text=text, trail=new_trail(0.5))
+            await caller.refused(text=text, seconds=0.5)
         gc.collect()
         tracemalloc.start()
         try:
             for text in texts[100:]:
-                assert (await caller.refused(text=text, trail=new_trail(0.5))).reason is Reason.OVERLOADED
+                assert (await caller.refused(text=text, seconds=0.5)).reason is Reason.OVERLOADED
             gc.collect()
             kept = tracemalloc.get_traced_memory()[0] / len(texts[100:])
         finally:
@@ -383,7 +383,7 @@ def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue() -> None:
         for _ in range(10):
             await asyncio.gather(*(caller.refused(new_key()) for _ in range(100)))
         sts.released = asyncio.Event()
-        flood = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(2 * MIN_ALLOWED)]
+        flood = [asyncio.create_task(caller.refused(new_key(), seconds=1.0)) for _ in range(2 * MIN_ALLOWED)]
         await settle()
         judged = caller.judged
         assert (await caller.refused(new_key())).reason is Reason.OVERLOADED
@@ -396,7 +396,7 @@ def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue() -> None:
             await asyncio.sleep(0.1)
             await asyncio.gather(*(caller.ask(new_key()) for _ in range(15)))
         sts.released = asyncio.Event()
-        storm = [asyncio.create_task(caller.refused(new_key(), new_trail(1.0))) for _ in range(500)]
+        storm = [asyncio.create_task(caller.refused(new_key(), seconds=1.0)) for _ in range(500)]
         await settle()
         assert caller.judged >= judged + 150 + 500
         await asyncio.gather(*storm)

@@ -46,12 +46,17 @@ async def hasty(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
     await pool.close()
 
 
-def new_trail(seconds: float = 10.0) -> DecisionRecord:
-    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+def new_trail() -> DecisionRecord:
+    return DecisionRecord(request_id="request-1")
 
 
-async def ask(client: StsClient, credential: str, trail: DecisionRecord | None = None) -> CallerIdentity:
-    return await client.identify(require_fresh(judge(credential), datetime.now(UTC)), trail or new_trail())
+async def ask(
+    client: StsClient, credential: str, trail: DecisionRecord | None = None, seconds: float = 10.0
+) -> CallerIdentity:
+    deadline = asyncio.get_running_loop().time() + seconds
+    return await client.identify(
+        require_fresh(judge(credential), datetime.now(UTC)), (trail or new_trail()).sts, deadline
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -165,7 +170,7 @@ async def test_identify_does_not_feed_a_throttle_of_any_status(sts: StsClient, a
 async def test_identify_ends_by_the_decisions_deadline(sts: StsClient, aws: Aws) -> None:
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     with pytest.raises(UpstreamError) as raised:
-        await ask(sts, aws.credential(), new_trail(0.05))
+        await ask(sts, aws.credential(), seconds=0.05)
     assert raised.value.reason is Reason.STS_UNAVAILABLE
     assert len(aws.emulator.calls) <= 1  # no time was left for another
 
@@ -174,7 +179,7 @@ async def test_a_call_that_had_little_time_left_tells_nothing_about_sts(sts: Sts
     """Else a long queue would look like an outage, and close the way to STS."""
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     with pytest.raises(UpstreamError) as raised:
-        await ask(sts, aws.credential(), new_trail(0.05))
+        await ask(sts, aws.credential(), seconds=0.05)
     assert type(raised.value) is OutOfTimeError
 
 
@@ -186,7 +191,7 @@ async def test_a_call_that_had_its_whole_time_does(hasty: StsClient, aws: Aws) -
 
 async def test_identify_begins_nothing_after_the_deadline(sts: StsClient, aws: Aws) -> None:
     with pytest.raises(UpstreamError) as raised:
-        await ask(sts, aws.credential(), new_trail(-1.0))
+        await ask(sts, aws.credential(), seconds=-1.0)
     assert raised.value.reason is Reason.STS_UNAVAILABLE
     assert len(aws.emulator.calls) == 0
 

@@ -14,7 +14,7 @@ from app.core.errors import (
 )
 from app.core.forwarding import ForwardableRequest
 from app.core.reasons import Reason
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.limits.circuits import BREAKER_PAUSE_SECONDS, UNPROVEN_IN_FLIGHT
 from app.settings.accounts import FixedAccounts
 from app.sts import calls as sts_calls
@@ -41,15 +41,15 @@ class SomeHang(Sts):
     at_once: Counter[str] = field(default_factory=Counter)
     most_at_once: Counter[str] = field(default_factory=Counter)
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:
         host = request.request.endpoint.host
         self.at_once[host] += 1
         self.most_at_once[host] = max(self.most_at_once[host], self.at_once[host])
         try:
             if host in self.hanging:
-                await asyncio.sleep(trail.deadline - asyncio.get_running_loop().time())
+                await asyncio.sleep(deadline - asyncio.get_running_loop().time())
                 raise UpstreamDownError(Reason.STS_UNAVAILABLE, "no answer")
-            return await super().identify(request, trail)
+            return await super().identify(request, seen, deadline)
         finally:
             self.at_once[host] -= 1
 
@@ -221,11 +221,11 @@ async def test_a_bug_in_a_call_is_an_internal_error_and_the_queue_goes_on() -> N
     """I21."""
 
     class Broken(Sts):
-        async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:
+        async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:
             if self.asked == 0:
                 self.asked += 1
                 raise ZeroDivisionError
-            return await super().identify(request, trail)
+            return await super().identify(request, seen, deadline)
 
     caller = Caller(Broken())
     assert (await caller.refused()).reason is Reason.INTERNAL_ERROR

@@ -17,7 +17,7 @@ from app.core.errors import UpstreamError
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 from app.emulator import Emulator
 from app.http.network import NetworkOptions, open_pool
 from app.sts.client import StsClient
@@ -72,8 +72,7 @@ def recipe(form: CredentialForm = CredentialForm.NATIVE, *, audience: str | None
 async def ask(client: StsClient, signed: Recipe) -> CallerIdentity:
     policy = default_policy() if signed.audience else make_policy(allow_unbound=True)
     request = require_fresh(judge(signed.credential(), policy), signed.now)
-    trail = DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + 10)
-    return await client.identify(request, trail)
+    return await client.identify(request, UpstreamCall(), asyncio.get_running_loop().time() + 10)
 
 
 async def refuses(client: StsClient, signed: Recipe | None = None) -> str:

@@ -10,7 +10,7 @@ from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.decision.record import DecisionRecord
+from app.decision.record import DecisionRecord, UpstreamCall
 from app.store.sealing import Kind, Opened
 from tests.support.signing import NOW
 
@@ -38,13 +38,13 @@ class Sts:
     """Answers wait for it."""
     account: str = "111122223333"
 
-    async def identify(self, request: ForwardableRequest, trail: DecisionRecord) -> CallerIdentity:  # noqa: ARG002 - the port's
+    async def identify(self, request: ForwardableRequest, seen: UpstreamCall, deadline: float) -> CallerIdentity:  # noqa: ARG002 - the port's
         self.asked += 1
         if self.released is not None:
             await self.released.wait()
         if self.error is not None:
             raise self.error
-        request_id = trail.sts.request_id = f"sts-{self.asked}"
+        request_id = seen.request_id = f"sts-{self.asked}"
         arn = parse_arn(f"arn:aws:sts::{self.account}:assumed-role/demo-app/task-1")
         return CallerIdentity(arn=arn, user_id="AROAEXAMPLEEXAMPLE001:task-1", request_id=request_id)
 
@@ -61,14 +61,14 @@ class Iam:
     changes: dict[str, str] = field(default_factory=dict)
     """What is wrong with every record."""
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:  # noqa: ARG002 - the port's
         self.asked += 1
         if self.released is not None:
             await self.released.wait()
         principal = admitted.principal
         if error := self.errors.get(principal.role, self.error):
             raise error
-        request_id = trail.iam.request_id = f"iam-{self.asked}"
+        request_id = seen.request_id = f"iam-{self.asked}"
         arn = f"arn:aws:iam::{principal.account}:role/{principal.role}"
         record = RoleRecord(
             arn=arn,
@@ -80,9 +80,13 @@ class Iam:
         return replace(record, **self.changes)  # type: ignore[arg-type]
 
 
-def new_trail(seconds: float = 60.0) -> DecisionRecord:
-    """Return the trail of a decision that has so many seconds left."""
-    return DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + seconds)
+def new_trail() -> DecisionRecord:
+    return DecisionRecord(request_id="request-1")
+
+
+def soon(seconds: float = 60.0) -> float:
+    """Return the deadline of a decision that has so many seconds left."""
+    return asyncio.get_running_loop().time() + seconds
 
 
 @dataclass

@@ -12,7 +12,7 @@ from app.core.errors import (
     UpstreamError,
 )
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential
+from app.core.known_credential import KnownCredential, NewCredential
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
@@ -22,7 +22,7 @@ from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import KnownKeys
 from tests.support.introductions import new_introductions
-from tests.support.ports import Time, new_trail
+from tests.support.ports import Time, new_trail, soon
 from tests.support.signing import Recipe, endpoint_of, judge
 
 LIFETIME = 900.0
@@ -57,6 +57,7 @@ class Caller:
         *,
         host: str | None = None,
         text: str | None = None,
+        seconds: float = 60.0,
     ) -> KnownCredential:
         """Find out about a credential, as `app.decision.authenticator` does."""
         text = text or recipe.credential()
@@ -73,7 +74,7 @@ class Caller:
                 request if host is None else replace(request, endpoint=endpoint_of(host)), self.time.clock()
             )
 
-        return await self.calls.introduce(key, text, judged, trail or new_trail())
+        return await self.calls.introduce(NewCredential(text, key), judged, trail or new_trail(), soon(seconds))
 
     async def refused(self, recipe: Recipe = RECIPE, trail: DecisionRecord | None = None, **more: Any) -> AuthError:
         with pytest.raises(AuthError) as raised:

@@ -9,7 +9,7 @@ from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import AdmittedPrincipal
 from app.core.role_tags import RoleRecord
-from app.decision.record import DecisionRecord
+from app.decision.record import UpstreamCall
 
 ACCOUNT = "111122223333"
 HANGING_ACCOUNT = "999999999999"
@@ -39,13 +39,13 @@ class Upstream:
         finally:
             self.at_once -= 1
 
-    async def identify(self, _request: ForwardableRequest, _trail: DecisionRecord) -> CallerIdentity:
+    async def identify(self, _request: ForwardableRequest, _seen: UpstreamCall, _deadline: float) -> CallerIdentity:
         """Name a role of the account."""
         await self._ask()
         arn = parse_arn(f"arn:aws:sts::{self.account}:assumed-role/demo-app/task-1")
         return CallerIdentity(arn=arn, user_id="AROAEXAMPLEEXAMPLE001:task-1", request_id="r")
 
-    async def fetch_role(self, admitted: AdmittedPrincipal, _trail: DecisionRecord) -> RoleRecord:
+    async def fetch_role(self, admitted: AdmittedPrincipal, _seen: UpstreamCall, _deadline: float) -> RoleRecord:
         """Return a role of whoever asks, or wait for ever in one account."""
         if admitted.principal.account == HANGING_ACCOUNT:
             await asyncio.Event().wait()
@@ -53,11 +53,6 @@ class Upstream:
         principal = admitted.principal
         arn = f"arn:aws:iam::{principal.account}:role/{principal.role}"
         return RoleRecord(arn=arn, role_id=principal.role_id, name=principal.role, tags=(), request_id="r")
-
-
-def trail(seconds: float = 60.0) -> DecisionRecord:
-    """Return the trail of a decision that has so many seconds left."""
-    return DecisionRecord(request_id="r", deadline=asyncio.get_running_loop().time() + seconds)
 
 
 async def settle() -> None:

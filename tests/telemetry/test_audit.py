@@ -73,7 +73,6 @@ Configure = Callable[..., ReadLines]
 def full_trail() -> DecisionRecord:
     return DecisionRecord(
         request_id="request-1",
-        deadline=0.0,
         asserted=CLAIM,
         form=CredentialForm.NATIVE,
         signed_at=datetime(2026, 11, 24, 5, 15, tzinfo=UTC),
@@ -163,9 +162,7 @@ def test_every_field_is_always_there(lines: Configure) -> None:
     """A line that is cut down to what is known cannot be queried."""
     read = lines()
     write_decision(full_trail(), None, 0.1)
-    write_decision(
-        DecisionRecord(request_id="request-2", deadline=0.0), AuthError(Reason.CREDENTIAL_MALFORMED, "seen"), 0.1
-    )
+    write_decision(DecisionRecord(request_id="request-2"), AuthError(Reason.CREDENTIAL_MALFORMED, "seen"), 0.1)
     full, bare = (json.loads(line) for line in read())
     assert full.keys() == bare.keys()
     nothing = {name for name, value in bare.items() if value is None}
@@ -290,7 +287,9 @@ def test_libraries_that_log_credentials_are_held_back_at_every_level(lines: Conf
 class Unwritable:
     """An authenticator with a bug: it lets a text through that no JSON can hold."""
 
-    async def authenticate(self, _credential: object, _claimed: object, trail: DecisionRecord) -> Decision:
+    async def authenticate(
+        self, _credential: object, _claimed: object, trail: DecisionRecord, _deadline: float
+    ) -> Decision:
         trail.principal = replace(PRINCIPAL, session="canary\ud800")
         return Decision(identity=GRANTED, principal=trail.principal, expires_at=datetime.now(UTC))
 

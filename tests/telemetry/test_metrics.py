@@ -27,7 +27,7 @@ def read(metrics: Metrics) -> Samples:
 
 
 def new_trail(**changes: object) -> DecisionRecord:
-    trail = DecisionRecord(request_id="request-1", deadline=0.0)
+    trail = DecisionRecord(request_id="request-1")
     for name, changed in changes.items():
         setattr(trail, name, changed)
     return trail

@@ -30,7 +30,7 @@ from app.tokens.signing import verify
 from demos.kuma.validator import DataplaneResource, KumaValidator
 from tests.support.exposition import read_samples, value
 from tests.support.keys import KeyFiles, public_pem, rsa_key
-from tests.support.ports import Time
+from tests.support.ports import Time, soon
 from tests.support.principals import PRINCIPAL
 from tests.support.service import until
 from tests.support.signing import AUDIENCE, NOW
@@ -56,8 +56,8 @@ class Stage:
         self.keys = SigningKeys(read_dataplane_key_file(str(self.files.dataplane)).keys)
 
     async def issue(self, decision: Decision = DECISION, claimed: ProxyAssertion | None = None) -> IssuedToken:
-        self.trail = DecisionRecord(request_id="request-1", deadline=asyncio.get_running_loop().time() + 30)
-        return await self.issuer.issue(decision, claimed, self.trail)
+        self.trail = DecisionRecord(request_id="request-1")
+        return await self.issuer.issue(decision, claimed, self.trail, soon(30))
 
     def origin(self) -> str | None:
         return None if self.trail.token is None else self.trail.token.origin
@@ -176,8 +176,8 @@ async def test_every_reading_of_the_keys_ends_the_reuse(stage: Stage) -> None:
 
 
 async def test_those_who_come_at_once_are_signed_for_once(stage: Stage) -> None:
-    trails = [DecisionRecord(request_id=f"{n}", deadline=asyncio.get_running_loop().time() + 30) for n in range(10)]
-    issued = await asyncio.gather(*(stage.issuer.issue(DECISION, None, trail) for trail in trails))
+    trails = [DecisionRecord(request_id=f"{n}") for n in range(10)]
+    issued = await asyncio.gather(*(stage.issuer.issue(DECISION, None, trail, soon(30)) for trail in trails))
     assert len({token.jti for token in issued}) == 1
     assert sorted(str(trail.token.origin) for trail in trails if trail.token) == ["fresh", *["reused"] * 9]
 
@@ -203,9 +203,9 @@ async def test_where_no_key_signs_nothing_is_decided(stage: Stage, lines: str) -
 
 
 async def test_a_call_whose_time_is_over_waits_for_no_thread(stage: Stage) -> None:
-    trail = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() - 1)
+    trail = DecisionRecord(request_id="late")
     with pytest.raises(UpstreamError) as raised:
-        await stage.issuer.issue(DECISION, None, trail)
+        await stage.issuer.issue(DECISION, None, trail, soon(-1))
     assert raised.value.reason is Reason.OVERLOADED
     assert (await stage.issue()).kid == "dp-1"
 
@@ -249,9 +249,9 @@ async def naming(stage: Stage) -> Stage:
 
 async def test_what_nobody_waits_for_any_more_is_not_signed(stage: Stage) -> None:
     with busy(stage.issuer):
-        trail = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
+        trail = DecisionRecord(request_id="late")
         with pytest.raises(UpstreamError) as raised:
-            await stage.issuer.issue(DECISION, None, trail)
+            await stage.issuer.issue(DECISION, None, trail, soon(0.01))
     assert raised.value.reason is Reason.OVERLOADED
     await until(lambda: not len(stage.issuer._single_flight))
     assert signatures(stage) == 0
@@ -261,8 +261,8 @@ async def test_what_nobody_waits_for_any_more_is_not_signed(stage: Stage) -> Non
 
 async def test_whoever_joined_one_whose_time_was_over_is_signed_for(stage: Stage) -> None:
     with busy(stage.issuer):
-        late = DecisionRecord(request_id="late", deadline=asyncio.get_running_loop().time() + 0.01)
-        first = asyncio.ensure_future(stage.issuer.issue(DECISION, None, late))
+        late = DecisionRecord(request_id="late")
+        first = asyncio.ensure_future(stage.issuer.issue(DECISION, None, late, soon(0.01)))
         await asked(first)
         second = asyncio.ensure_future(stage.issue())
         with pytest.raises(UpstreamError):
