@@ -26,7 +26,7 @@ from app.iam import calls as iam_calls
 from app.iam import client as iam_client
 from app.iam import own_account, prefetch, preparation, reader_roles, role_cache
 from app.iam import upstream as iam_upstream
-from app.limits import breaker, circuits, rate_limiter, ttl_cache
+from app.limits import circuits, rate_limiter, ttl_cache
 from app.local import caller_tokens, unix_socket
 from app.server import bounded_reads, listener, protocol, sockets
 from app.server import process as server_process
@@ -564,8 +564,8 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "failures in a row",
-            count(breaker.BREAKER_FAILURES),
-            f"nothing is shared; one probe every {seconds(breaker.BREAKER_PAUSE_SECONDS)}",
+            count(store_link.FAILURES_TO_OPEN),
+            f"nothing is shared; one probe every {seconds(circuits.BREAKER_PAUSE_SECONDS)}",
         ),
         (
             "an answer",

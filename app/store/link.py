@@ -6,7 +6,6 @@ it at that moment, by a tenth of a second.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
@@ -14,9 +13,8 @@ from typing import Final
 
 from redis.asyncio.connection import AbstractConnection
 
-from app.limits.breaker import Breaker
+from app.limits.circuits import BREAKER_PAUSE_SECONDS
 from app.limits.ticks import within
-from app.local.clock import Timer
 from app.store.port import ANSWER_SECONDS
 from app.store.redis_connection import Answer, Command, exchange, explain, log_in
 from app.telemetry.audit import get_logger
@@ -29,9 +27,10 @@ MAX_TOGETHER: Final = 512
 # from dropping the connection.
 IDLE_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 0.25
+# After this number of failures in a row the link tries only once per pause (circuit breaker).
+FAILURES_TO_OPEN: Final = 5
 # The number of failures in a row after which a line is logged.
 _LINE_AT: Final = 2
-_STORE: Final = "store"
 
 
 class NoReply(Enum):
@@ -52,17 +51,17 @@ class StoreLink:
     def __init__(
         self,
         new_connection: Callable[[], AbstractConnection],
-        timer: Timer = time.monotonic,
         *,
         answer_seconds: float = ANSWER_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        pause_seconds: float = BREAKER_PAUSE_SECONDS,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._new_connection = new_connection
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
+        self._pause_seconds = pause_seconds
         self._idle_seconds = idle_seconds
-        self._breaker = Breaker(timer)
         self._waiting: deque[tuple[Command, asyncio.Future[Reply]]] = deque()
         self._asked = asyncio.Event()
         self._up = asyncio.Event()
@@ -96,12 +95,12 @@ class StoreLink:
 
     async def _keep_up(self) -> None:
         while True:
-            if self._breaker.allows(_STORE):
-                try:
-                    await self._serve(self._new_connection())
-                except Exception as error:  # noqa: BLE001 - whatever the store sends, it is a store that cannot be asked
-                    self._failed(error)
-            await asyncio.sleep(self._retry_seconds)
+            try:
+                await self._serve(self._new_connection())
+            except Exception as error:  # noqa: BLE001 - whatever the store sends, it is a store that cannot be asked
+                self._failed(error)
+            is_open = self._failures >= FAILURES_TO_OPEN
+            await asyncio.sleep(self._pause_seconds if is_open else self._retry_seconds)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         """Send commands until the connection fails."""
@@ -150,7 +149,6 @@ class StoreLink:
         return batch
 
     def _answered(self) -> None:
-        self._breaker.succeeded(_STORE)
         self._failures = 0
         if not self._is_good:
             get_logger().info("store answers")
@@ -158,7 +156,6 @@ class StoreLink:
 
     def _failed(self, error: Exception) -> None:
         """Count a failure. A single failure is not logged, because a store that is sometimes slow would fill the log."""
-        self._breaker.failed(_STORE)
         self._failures += 1
         if self._failures == _LINE_AT:
             self._is_good = False

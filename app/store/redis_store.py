@@ -54,7 +54,7 @@ class RedisStore:
         timer: Timer = time.monotonic,
     ) -> None:
         new_connection = connection_factory(options.address, options.ca_file)
-        self._link = StoreLink(new_connection, timer, answer_seconds=options.answer_seconds)
+        self._link = StoreLink(new_connection, answer_seconds=options.answer_seconds)
         self._keys = keys
         self._clock = clock
         self._max_seconds: dict[Kind, float] = {"identity": MAX_IDENTITY_SECONDS, "role": options.max_role_seconds}

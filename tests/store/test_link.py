@@ -9,13 +9,11 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from app.limits.breaker import BREAKER_FAILURES, BREAKER_PAUSE_SECONDS
 from app.limits.ticks import within
-from app.store.link import MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink
+from app.store.link import FAILURES_TO_OPEN, MAX_TOGETHER, MAX_WAITING, NoReply, StoreLink
 from app.store.redis_connection import explain
 from tests.support.patience import PATIENCE
 from tests.support.service import until
-from tests.support.shared_store import Clocks
 
 
 class Fake:
@@ -71,18 +69,21 @@ class FakeConnection:
 
 
 @pytest.fixture
-def clocks() -> Clocks:
-    return Clocks()
-
-
-@pytest.fixture
 def store() -> Fake:
     return Fake()
 
 
 @pytest.fixture
-async def link(store: Fake, clocks: Clocks) -> AsyncIterator[StoreLink]:
-    made = StoreLink(store, clocks.monotonic, retry_seconds=0)
+async def link(store: Fake) -> AsyncIterator[StoreLink]:
+    made = StoreLink(store, retry_seconds=0, pause_seconds=0.01)
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+async def patient(store: Fake) -> AsyncIterator[StoreLink]:
+    """A link whose pause never ends."""
+    made = StoreLink(store, retry_seconds=0, pause_seconds=3600.0)
     yield made
     await made.aclose()
 
@@ -93,13 +94,9 @@ async def start(link: StoreLink) -> StoreLink:
     return link
 
 
-async def come_back(link: StoreLink, clocks: Clocks) -> None:
-    """Let time go on until it is up again: a failure may be noted only after the clock was moved, and begins a pause."""
-    connected = asyncio.ensure_future(link.connected())
+async def come_back(link: StoreLink) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not connected.done():
-            clocks.timer += BREAKER_PAUSE_SECONDS
-            await asyncio.sleep(0.001)
+        await link.connected()
 
 
 async def test_what_is_asked_at_the_same_moment_travels_together(link: StoreLink, store: Fake) -> None:
@@ -167,47 +164,49 @@ async def test_who_waits_behind_a_failure_is_not_asked_for(link: StoreLink, stor
     assert replies == [NoReply.FAILED] * MAX_TOGETHER + [NoReply.SKIPPED] * 2
 
 
-async def test_an_unused_connection_is_looked_after(store: Fake, clocks: Clocks) -> None:
-    link = await start(StoreLink(store, clocks.monotonic, retry_seconds=0, idle_seconds=0.0))
+async def test_an_unused_connection_is_looked_after(store: Fake) -> None:
+    link = await start(StoreLink(store, retry_seconds=0, idle_seconds=0.0))
     await until(lambda: len(store.batches) > 3)
     await link.aclose()
     assert store.asked() == []
 
 
-async def test_a_store_that_fails_is_left_alone_for_a_pause(link: StoreLink, store: Fake, clocks: Clocks) -> None:
+async def test_a_store_that_fails_is_left_alone(patient: StoreLink, store: Fake) -> None:
     store.fault = LostError("refused")
-    link.start()
-    await until(lambda: store.made == BREAKER_FAILURES)
+    patient.start()
+    await until(lambda: store.made == FAILURES_TO_OPEN)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert store.made == BREAKER_FAILURES
-    # Time goes on until it happens: the failure may be noted only after the first pause began.
-    while store.made == BREAKER_FAILURES:
-        clocks.timer += BREAKER_PAUSE_SECONDS
-        await asyncio.sleep(0.001)
+    assert store.made == FAILURES_TO_OPEN
+
+
+async def test_a_store_that_fails_is_tried_again_after_each_pause(link: StoreLink, store: Fake) -> None:
+    store.fault = LostError("refused")
+    link.start()
+    await until(lambda: store.made > FAILURES_TO_OPEN)
     store.fault = None
-    await come_back(link, clocks)
+    await come_back(link)
     assert await link.ask("GET", b"x") == b"of x"
 
 
 async def test_a_store_that_takes_connections_and_answers_nothing_is_left_alone_too(
-    link: StoreLink, store: Fake
+    patient: StoreLink, store: Fake
 ) -> None:
     """To be connected is no success: each connection would hold up those who ask first."""
-    await start(link)
+    link = await start(patient)
     store.answers = lambda _command: LostError("reset")
     failed = 0
-    for _ in range(BREAKER_FAILURES):
+    for _ in range(FAILURES_TO_OPEN):
         await link.connected()
         failed += await link.ask("GET", b"x") is NoReply.FAILED
-    assert failed == store.made == BREAKER_FAILURES
+    assert failed == store.made == FAILURES_TO_OPEN
     for _ in range(20):
         await asyncio.sleep(0)
         assert link.ask("GET", b"x").result() is NoReply.SKIPPED
-    assert store.made == BREAKER_FAILURES
+    assert store.made == FAILURES_TO_OPEN
 
 
-async def test_one_failure_is_not_worth_a_line_and_an_outage_two(link: StoreLink, store: Fake, clocks: Clocks) -> None:
+async def test_one_failure_is_not_worth_a_line_and_an_outage_two(link: StoreLink, store: Fake) -> None:
     with capture_logs() as log:
         await start(link)
         store.answers = lambda _command: LostError("reset")
@@ -218,20 +217,20 @@ async def test_one_failure_is_not_worth_a_line_and_an_outage_two(link: StoreLink
         assert [line["event"] for line in log] == ["store answers"]
         store.fault = LostError("refused")
         await link.ask("GET", b"x")
-        await until(lambda: store.made >= BREAKER_FAILURES)
+        await until(lambda: store.made >= FAILURES_TO_OPEN)
         store.fault = None
-        await come_back(link, clocks)
+        await come_back(link)
         await link.ask("GET", b"x")
     assert [line["event"] for line in log[1:]] == ["store does not answer", "store answers"]
     assert log[1]["problem"] == "refused"
 
 
-async def test_a_bug_does_not_end_the_link(link: StoreLink, store: Fake, clocks: Clocks) -> None:
+async def test_a_bug_does_not_end_the_link(link: StoreLink, store: Fake) -> None:
     store.fault = RecursionError("a list in a list in a list")
     link.start()
     await until(lambda: store.made > 1)
     store.fault = None
-    await come_back(link, clocks)
+    await come_back(link)
     assert await link.ask("GET", b"x") == b"of x"
 
 
