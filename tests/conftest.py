@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from app.emulator import Emulator
 from app.local.trust import client_context
-from app.settings.environment import Settings, load_settings
+from app.settings.environment import Settings
+from app.settings.loading import load_settings
 from tests.support.service import RunningService, running_service
 from tests.support.world import Aws, make_world
 

@@ -8,7 +8,9 @@ from typing import Any, NoReturn, cast
 
 import click
 
-from app.settings.environment import Settings, SettingsError, discard_ignored_environment, load_settings
+from app.settings.environment import Settings, discard_ignored_environment
+from app.settings.loading import SettingsError, load_settings
+from app.settings.warnings import find_warnings
 
 _USAGE = 2
 
@@ -69,7 +71,7 @@ def check_config() -> None:
     click.echo(f"proxy types that use aws-iam: {', '.join(sorted(settings.enabled_types))}")
     click.echo(f"accounts: {', '.join(sorted(settings.authorized_accounts))}")
     click.echo(f"STS hosts accepted: {len(settings.accepted_endpoints)}")
-    for warning in settings.warnings():
+    for warning in find_warnings(settings):
         click.echo(f"warning: {warning}", err=True)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from app.local.trusted_files import find_exposures, read_trusted_lines
+from app.local.trusted_files import find_exposures, read_lines
 
 MIN_TOKEN_LENGTH: Final = 32
 MAX_TOKEN_LENGTH: Final = 512
@@ -104,7 +104,7 @@ def read_caller_token_file(text: str) -> CallerTokenFile:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     path = Path(text)
-    digests = (hashlib.sha256(token.encode("ascii")).digest() for token in _tokens_of(read_trusted_lines(path)))
+    digests = (hashlib.sha256(token.encode("ascii")).digest() for token in _tokens_of(read_lines(path)))
     return CallerTokenFile(path, CallerTokens(tuple(digests)))
 
 
@@ -114,13 +114,7 @@ def read_tokens(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
-        ) from error
-    return _tokens_of(lines)
+    return _tokens_of(read_lines(path, Path.read_bytes))
 
 
 def _tokens_of(lines: list[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ Root or the service's own user may own the file, since both can change the servi
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -17,21 +17,34 @@ def read_trusted(path: Path) -> bytes:
         ValueError: another user could have written the file, or it is not a regular file; the message names the remedy.
         OSError: the file cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file: reading it could wait for ever")
+    require_regular(path)
     with path.open("rb") as file:
         _require_trusted(os.fstat(file.fileno()))
         return file.read()
 
 
-def read_trusted_lines(path: Path) -> list[str]:
-    """Read the lines of a file with the checks of `read_trusted`. The file is in UTF-8.
+def require_regular(path: Path) -> None:
+    """Reject a path that exists and is not a regular file, such as a pipe.
+
+    Raises:
+        ValueError: the message is a sentence with the fault.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file: reading it could wait for ever")
+
+
+def read_lines(path: Path, read: Callable[[Path], bytes] = read_trusted) -> list[str]:
+    """Read the lines of a file in UTF-8.
+
+    Args:
+        path: the file.
+        read: reads the bytes of the file; by default with the checks of `read_trusted`.
 
     Raises:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     try:
-        return read_trusted(path).decode().splitlines()
+        return read(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"

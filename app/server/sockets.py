@@ -12,6 +12,7 @@ from app.local.addresses import ListenAddress, TcpAddress
 from app.local.unix_socket import SocketGroupError, open_unix_socket
 from app.server.listener import raise_open_files
 from app.settings.environment import Settings
+from app.settings.warnings import find_warnings
 from app.telemetry.audit import configure_logging, get_logger
 
 # When the control plane restarts, all proxies connect again at the same time.
@@ -45,7 +46,7 @@ def listening(settings: Settings) -> Iterator[Sockets]:
     configure_logging(settings.log_level, settings.log_format)
     log = get_logger()
     raise_open_files()
-    for warning in settings.warnings():
+    for warning in find_warnings(settings):
         log.warning("setting", detail=warning)
     with contextlib.ExitStack() as sockets:
         api = _open(sockets, "KMESH_AWSIAM_LISTEN", settings.listen, settings)

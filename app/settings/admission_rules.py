@@ -1,20 +1,18 @@
 """The rules that involve several variables of `app.settings.admission`, or the partition and its regions."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from app.settings.admission import AWS_IAM
+from app.settings.environment import Settings
 from app.settings.parsing import Problem
 from app.sts.endpoints import load_sts_endpoints, partition_of
-
-if TYPE_CHECKING:
-    from app.settings.environment import Settings
 
 _KEEP_ONE: Final = "they disagree about aws-iam; keep the first for a control plane before 2.7, otherwise the second"
 _SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
 
 
-def _a_proxy_type_uses_aws_iam(settings: "Settings") -> Iterator[Problem]:
+def _a_proxy_type_uses_aws_iam(settings: Settings) -> Iterator[Problem]:
     if not settings.enabled_types:
         yield Problem(
             "KUMA_DP_SERVER_AUTH_TYPE or KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE / KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
@@ -23,12 +21,12 @@ def _a_proxy_type_uses_aws_iam(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _generations_agree_on_data_planes(settings: "Settings") -> Iterator[Problem]:
+def _generations_agree_on_data_planes(settings: Settings) -> Iterator[Problem]:
     if _disagree(settings.auth_type, settings.dp_proxy_type):
         yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", _KEEP_ONE)
 
 
-def _generations_agree_on_zone_proxies(settings: "Settings") -> Iterator[Problem]:
+def _generations_agree_on_zone_proxies(settings: Settings) -> Iterator[Problem]:
     if _disagree(settings.auth_type, settings.zone_proxy_type):
         yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE", _KEEP_ONE)
 
@@ -37,17 +35,17 @@ def _disagree(old: str | None, new: str | None) -> bool:
     return old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM)
 
 
-def _token_path_is_used(settings: "Settings") -> Iterator[Problem]:
+def _token_path_is_used(settings: Settings) -> Iterator[Problem]:
     if settings.auth_type == AWS_IAM and not settings.use_token_path:
         yield Problem("KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH", _SET_TO_TRUE)
 
 
-def _tokens_are_reloadable(settings: "Settings") -> Iterator[Problem]:
+def _tokens_are_reloadable(settings: Settings) -> Iterator[Problem]:
     if AWS_IAM in (settings.dp_proxy_type, settings.zone_proxy_type) and not settings.reloadable_tokens:
         yield Problem("KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", _SET_TO_TRUE)
 
 
-def _accounts_are_listed_once(settings: "Settings") -> Iterator[Problem]:
+def _accounts_are_listed_once(settings: Settings) -> Iterator[Problem]:
     given = settings.model_fields_set & {"accounts", "accounts_file"}
     if not given:
         yield Problem(
@@ -62,27 +60,27 @@ def _accounts_are_listed_once(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _accounts_have_meshes(settings: "Settings") -> Iterator[Problem]:
+def _accounts_have_meshes(settings: Settings) -> Iterator[Problem]:
     try:
         settings.check_accounts(settings.authorized_accounts)
     except ValueError as error:
         yield Problem("KMESH_AWSIAM_ACCOUNT_MESHES", str(error))
 
 
-def _external_id_has_its_role(settings: "Settings") -> Iterator[Problem]:
+def _external_id_has_its_role(settings: Settings) -> Iterator[Problem]:
     if "reader_external_id" in settings.model_fields_set and "reader_role_name" not in settings.model_fields_set:
         yield Problem(
             "KMESH_AWSIAM_READER_EXTERNAL_ID", "it belongs to KMESH_AWSIAM_READER_ROLE_NAME; set both or neither"
         )
 
 
-def _partition_exists(settings: "Settings") -> Iterator[Problem]:
+def _partition_exists(settings: Settings) -> Iterator[Problem]:
     partitions = dict.fromkeys(endpoint.partition for endpoint in load_sts_endpoints())
     if settings.partition not in partitions:
         yield Problem("KMESH_AWSIAM_PARTITION", f"it must be one of {', '.join(partitions)}")
 
 
-def _extra_regions_fit(settings: "Settings") -> Iterator[Problem]:
+def _extra_regions_fit(settings: Settings) -> Iterator[Problem]:
     extra = settings.extra_regions or frozenset()
     if not _known_regions(settings):
         return
@@ -98,7 +96,7 @@ def _extra_regions_fit(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _regions_exist(settings: "Settings") -> Iterator[Problem]:
+def _regions_exist(settings: Settings) -> Iterator[Problem]:
     known = _known_regions(settings)
     if known and (unknown := sorted(settings.regions - known)):
         yield Problem(
@@ -108,7 +106,7 @@ def _regions_exist(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _own_region_exists(settings: "Settings") -> Iterator[Problem]:
+def _own_region_exists(settings: Settings) -> Iterator[Problem]:
     known = _known_regions(settings)
     if known and settings.own_region not in known:
         yield Problem(
@@ -118,7 +116,7 @@ def _own_region_exists(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _known_regions(settings: "Settings") -> frozenset[str]:
+def _known_regions(settings: Settings) -> frozenset[str]:
     """Return the regions of the partition, and those that the operator adds. Empty for an unknown partition."""
     known = frozenset(endpoint.region for endpoint in load_sts_endpoints() if endpoint.partition == settings.partition)
     return known and known | (settings.extra_regions or frozenset())

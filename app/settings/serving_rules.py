@@ -2,18 +2,16 @@
 
 import importlib.util
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from app.local.addresses import UnixAddress
 from app.local.tls import find_problems
+from app.settings.environment import Settings
 from app.settings.parsing import Problem
 from app.tokens.keys import require_apart
 
-if TYPE_CHECKING:
-    from app.settings.environment import Settings
 
-
-def _tls_is_complete(settings: "Settings") -> Iterator[Problem]:
+def _tls_is_complete(settings: Settings) -> Iterator[Problem]:
     given = settings.model_fields_set
     for field, variable, other in (
         ("tls_cert_file", "KMESH_AWSIAM_TLS_CERT_FILE", "KMESH_AWSIAM_TLS_KEY_FILE"),
@@ -34,7 +32,7 @@ def _tls_is_complete(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _tls_files_can_be_used(settings: "Settings") -> Iterator[Problem]:
+def _tls_files_can_be_used(settings: Settings) -> Iterator[Problem]:
     variables = {
         "cert": "KMESH_AWSIAM_TLS_CERT_FILE",
         "key": "KMESH_AWSIAM_TLS_KEY_FILE",
@@ -45,7 +43,7 @@ def _tls_files_can_be_used(settings: "Settings") -> Iterator[Problem]:
             yield Problem(variables[error.part], error.remedy)
 
 
-def _remote_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
+def _remote_callers_are_authenticated(settings: Settings) -> Iterator[Problem]:
     """If other hosts can reach the address, callers must authenticate over TLS, because an answer contains role names."""
     given = settings.model_fields_set
     if isinstance(settings.listen, UnixAddress) or settings.listen.is_loopback or "tls_client_ca_file" in given:
@@ -67,7 +65,7 @@ def _remote_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]
         )
 
 
-def _local_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
+def _local_callers_are_authenticated(settings: Settings) -> Iterator[Problem]:
     if (
         isinstance(settings.listen, UnixAddress)
         and settings.socket_mode.is_world_writable
@@ -80,14 +78,14 @@ def _local_callers_are_authenticated(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _listeners_differ(settings: "Settings") -> Iterator[Problem]:
+def _listeners_differ(settings: Settings) -> Iterator[Problem]:
     if settings.diagnostics_listen == settings.listen:
         yield Problem(
             "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", "it is the address of KMESH_AWSIAM_LISTEN; give it another or unset it"
         )
 
 
-def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
+def _store_is_complete(settings: Settings) -> Iterator[Problem]:
     """Require both the store's address and its key: the service stores only sealed records, and needs both for that."""
     given = settings.model_fields_set
     if "store" in given and "store_key_file" not in given:
@@ -105,14 +103,14 @@ def _store_is_complete(settings: "Settings") -> Iterator[Problem]:
         )
 
 
-def _store_package_is_installed(settings: "Settings") -> Iterator[Problem]:
+def _store_package_is_installed(settings: Settings) -> Iterator[Problem]:
     if "store" in settings.model_fields_set and importlib.util.find_spec("redis") is None:
         yield Problem(
             "KMESH_AWSIAM_STORE", "it needs a package that is not installed; pip install 'kuma-aws-iam[redis]'"
         )
 
 
-def _kinds_of_keys_are_apart(settings: "Settings") -> Iterator[Problem]:
+def _kinds_of_keys_are_apart(settings: Settings) -> Iterator[Problem]:
     files = (settings.dataplane_keys_file, settings.zone_keys_file)
     try:
         require_apart(key for file in files if file is not None for key in file.keys)
@@ -120,13 +118,13 @@ def _kinds_of_keys_are_apart(settings: "Settings") -> Iterator[Problem]:
         yield Problem("KMESH_AWSIAM_DATAPLANE_KEYS_FILE and KMESH_AWSIAM_ZONE_KEYS_FILE", str(error))
 
 
-def _token_ids_are_logged(settings: "Settings") -> Iterator[Problem]:
+def _token_ids_are_logged(settings: Settings) -> Iterator[Problem]:
     has_keys = settings.model_fields_set & {"dataplane_keys_file", "zone_keys_file"}
     if has_keys and settings.log_level in ("warning", "error"):
         yield Problem(
             "KMESH_AWSIAM_LOG_LEVEL",
-            "it must be info or debug where tokens are issued: a token's id, by which Kuma revokes it, stands in its "
-            "decision's line alone, which is info",
+            "it must be info or debug where tokens are issued: only the audit line, whose level is info, has the id of a "
+            "token, by which Kuma revokes the token",
         )
 
 

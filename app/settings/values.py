@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from app.core.endpoints import can_be_region
 from app.core.signed_request import CredentialForm
 from app.local.addresses import is_loopback
+from app.local.trusted_files import read_lines, require_regular
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
@@ -45,21 +46,9 @@ class AccountsFile:
 def read_accounts_file(text: str) -> AccountsFile:
     """Read account ids from a file: UTF-8, one a line, ``#`` comments."""
     path = Path(text)
-    return AccountsFile(
-        path, _accounts([entry for line in read_lines(path) if (entry := line.partition("#")[0].strip())])
-    )
-
-
-def read_lines(path: Path) -> list[str]:
-    """Read the lines of a file that a setting names. It must be a regular file, in UTF-8."""
-    if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file: reading it could wait for ever")
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
-        ) from error
+    require_regular(path)
+    entries = [line.partition("#")[0].strip() for line in read_lines(path, Path.read_bytes)]
+    return AccountsFile(path, _accounts([entry for entry in entries if entry]))
 
 
 def _accounts(entries: list[str]) -> frozenset[str]:

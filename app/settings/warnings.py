@@ -1,23 +1,21 @@
 """Warnings about settings that are a risk or have no effect. Each rule yields sentences; none prevents the start."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from app.local.addresses import UnixAddress
+from app.settings.environment import Settings
 from app.settings.values import DEFAULT_AUDIENCE
 from app.sts.endpoints import load_sts_endpoints
 
-if TYPE_CHECKING:
-    from app.settings.environment import Settings
 
-
-def find_warnings(settings: "Settings") -> Iterator[str]:
+def find_warnings(settings: Settings) -> Iterator[str]:
     """Apply every rule."""
     for rule in _RULES:
         yield from rule(settings)
 
 
-def _audience(settings: "Settings") -> Iterator[str]:
+def _audience(settings: Settings) -> Iterator[str]:
     if settings.audience == DEFAULT_AUDIENCE:
         yield (
             "KMESH_AWSIAM_AUDIENCE is the default: a control plane that shares it can replay credentials to this one; give "
@@ -25,7 +23,7 @@ def _audience(settings: "Settings") -> Iterator[str]:
         )
 
 
-def _unbound(settings: "Settings") -> Iterator[str]:
+def _unbound(settings: Settings) -> Iterator[str]:
     if settings.allow_unbound:
         yield ("KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS is on: a credential captured anywhere can be replayed here")
     if settings.allow_unbound_workloads:
@@ -36,7 +34,7 @@ def _unbound(settings: "Settings") -> Iterator[str]:
         )
 
 
-def _store(settings: "Settings") -> Iterator[str]:
+def _store(settings: Settings) -> Iterator[str]:
     if settings.store is not None and not settings.store.is_private:
         yield (
             "KMESH_AWSIAM_STORE crosses the network in clear: what is stored is sealed, but whoever is on the way reads the "
@@ -44,7 +42,7 @@ def _store(settings: "Settings") -> Iterator[str]:
         )
 
 
-def _without_effect(settings: "Settings") -> Iterator[str]:
+def _without_effect(settings: Settings) -> Iterator[str]:
     given = settings.model_fields_set
     sockets = any(isinstance(address, UnixAddress) for address in (settings.listen, settings.diagnostics_listen))
     if not sockets and given & {"socket_mode", "socket_group"}:
@@ -62,7 +60,7 @@ def _without_effect(settings: "Settings") -> Iterator[str]:
             )
 
 
-def _tokens(settings: "Settings") -> Iterator[str]:
+def _tokens(settings: Settings) -> Iterator[str]:
     if settings.dataplane_keys_file is None:
         return
     if not settings.require_service_tag:
@@ -74,12 +72,12 @@ def _tokens(settings: "Settings") -> Iterator[str]:
     if settings.token_names:
         yield (
             "KMESH_AWSIAM_TOKEN_NAMES is true: /v1/ext-authz, which KMESH_AWSIAM_DATAPLANE_KEYS_FILE turns on, knows no "
-            "name of a proxy and gives no data plane a token (proxy_name_missing); set it to false where Envoy stands in "
+            "name of a proxy and gives no data plane a token (proxy_name_missing); set it to false where Envoy is in "
             "front of a control plane"
         )
 
 
-def _regions(settings: "Settings") -> Iterator[str]:
+def _regions(settings: Settings) -> Iterator[str]:
     known = {endpoint.region for endpoint in load_sts_endpoints()}
     if superfluous := sorted(known & (settings.extra_regions or frozenset())):
         yield (
@@ -87,7 +85,7 @@ def _regions(settings: "Settings") -> Iterator[str]:
         )
 
 
-def _files(settings: "Settings") -> Iterator[str]:
+def _files(settings: Settings) -> Iterator[str]:
     for variable, file in (
         ("KMESH_AWSIAM_DATAPLANE_KEYS_FILE", settings.dataplane_keys_file),
         ("KMESH_AWSIAM_ZONE_KEYS_FILE", settings.zone_keys_file),
@@ -99,7 +97,7 @@ def _files(settings: "Settings") -> Iterator[str]:
             yield from (f"{variable}: {warning}" for warning in file.warnings())
 
 
-def _plain_http(settings: "Settings") -> Iterator[str]:
+def _plain_http(settings: Settings) -> Iterator[str]:
     specific = {"sts": settings.sts_endpoint_url, "iam": settings.iam_endpoint_url}
     reached: dict[str, list[str]] = {}
     for upstream in settings.upstreams_without_tls:
@@ -113,7 +111,12 @@ def _plain_http(settings: "Settings") -> Iterator[str]:
         )
 
 
-_RULES: Final[tuple[Callable[["Settings"], Iterator[str]], ...]] = (
+def _ignored_proxies(settings: Settings) -> Iterator[str]:
+    for name in settings.ignored_proxies:
+        yield f"{name} is ignored; set KMESH_AWSIAM_HTTPS_PROXY to reach STS and IAM through a proxy"
+
+
+_RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _audience,
     _unbound,
     _store,
@@ -122,4 +125,5 @@ _RULES: Final[tuple[Callable[["Settings"], Iterator[str]], ...]] = (
     _regions,
     _files,
     _plain_http,
+    _ignored_proxies,
 )

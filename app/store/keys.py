@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from app.core.base64_text import Base64TextError, decode_base64
-from app.local.trusted_files import find_exposures, read_trusted_lines
+from app.local.trusted_files import find_exposures, read_lines
 from app.store.sealing import SECRET_BYTES, SealingKey, derive_key
 
 MAX_STORE_KEYS: Final = 2
@@ -36,17 +36,16 @@ class StoreKeyFile:
 
 
 class StoreKeySource:
-    """The current keys, from a file that is read again when it changes (`app.settings.watch`)."""
+    """The current keys, from a file that is read again when it changes (`app.settings.watch`).
+
+    Attributes:
+        keys: one or two keys. The first one seals records.
+    """
 
     def __init__(self, file: StoreKeyFile) -> None:
         self.path = file.path
         self.warnings = file.warnings
-        self._keys = _derive(file)
-
-    @property
-    def keys(self) -> tuple[SealingKey, ...]:
-        """One or two keys. The first one seals records."""
-        return self._keys
+        self.keys = _derive(file)
 
     def load(self) -> None:
         """Read the file again. If it is invalid, the previous keys stay in force.
@@ -54,7 +53,7 @@ class StoreKeySource:
         Raises:
             ValueError: the message is a sentence with the fault and the remedy.
         """
-        self._keys = _derive(read_store_key_file(str(self.path)))
+        self.keys = _derive(read_store_key_file(str(self.path)))
 
 
 def read_store_key_file(text: str) -> StoreKeyFile:
@@ -64,7 +63,7 @@ def read_store_key_file(text: str) -> StoreKeyFile:
         ValueError: the message is a sentence with the fault and the remedy, without any text of the file.
     """
     path = Path(text)
-    file = StoreKeyFile(path, tuple(_secrets_of(read_trusted_lines(path))))
+    file = StoreKeyFile(path, tuple(_secrets_of(read_lines(path))))
     if not 1 <= len(file.secrets) <= MAX_STORE_KEYS:
         raise ValueError(
             "it must hold one key, or two while one is exchanged for the other, each on a line of its own; it holds "

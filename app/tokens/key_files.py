@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.core.token_kind import TokenKind
 from app.local.pem import require_one_private_key
-from app.local.trusted_files import find_exposures, read_trusted, read_trusted_lines
+from app.local.trusted_files import find_exposures, read_lines, read_trusted
 from app.tokens.codec import is_key_id
 from app.tokens.keys import HOW_TO, SigningKey, SigningKeys, require_apart
 
@@ -139,7 +139,7 @@ def _read(path: Path, kind: TokenKind) -> SigningKeyFile:
 
 
 def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(read_trusted_lines(path), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         words = line.partition("#")[0].split()
         if words:
             yield number, words

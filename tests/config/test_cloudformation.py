@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from app.cli import main
-from app.settings.environment import Settings, load_settings
+from app.settings.environment import Settings
+from app.settings.loading import load_settings
+from app.settings.warnings import find_warnings
 from tests.config.test_config_files import FARGATE_MEMORY
 from tests.support.keys import KeyFiles
 from tests.support.tls import make_certificate
@@ -185,7 +187,7 @@ def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv(name, str(files[file]) if folder == "/service-files" else value)
     settings = load_settings()
     assert settings.enabled_types == {"dataplane", "ingress", "egress"}
-    assert list(settings.warnings()) == []
+    assert list(find_warnings(settings)) == []
     written = set(re.findall(r"> (?:\$folder/)?([a-z.-]+)$", _script("control-plane.yaml"), flags=re.MULTILINE))
     assert files.keys() <= written
 

@@ -13,7 +13,8 @@ import yaml
 
 from app.core.reasons import Reason
 from app.decision.record import CACHE_RESULTS
-from app.settings.environment import Settings, load_settings
+from app.settings.environment import Settings
+from app.settings.loading import load_settings
 from app.telemetry.metrics import CACHES, STORE_RESULTS
 
 CONFIG = Path(__file__).parents[2] / "config"

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from app.local.caller_tokens import CallerTokenSource, read_caller_token_file, read_tokens
 from app.local.tls import ServerTls, TlsFileError, TlsFiles, find_problems
-from app.settings.environment import SettingsError
+from app.settings.loading import SettingsError
+from app.settings.warnings import find_warnings
 from app.settings.watch import FileWatch
 from app.store.keys import StoreKeySource, read_store_key_file
 from app.telemetry.metrics import Metrics
@@ -90,7 +91,7 @@ SPOILS: dict[Spoil, str] = {open_to_all: "every user can write to the file", giv
 
 def file_warnings(settings_of: LoadSettings, stage: Stage) -> list[str]:
     variables = {variable for variable, _ in stage.files.values()}
-    return [line for line in settings_of(**stage.variables).warnings() if line.partition(":")[0] in variables]
+    return [line for line in find_warnings(settings_of(**stage.variables)) if line.partition(":")[0] in variables]
 
 
 # At the start.

@@ -27,7 +27,8 @@ from app.local.unix_socket import (
     parse_socket_mode,
 )
 from app.server.sockets import ListenError, _open, _require_loopback
-from app.settings.environment import SettingsError
+from app.settings.loading import SettingsError
+from app.settings.warnings import find_warnings
 from tests.conftest import LoadSettings
 from tests.support.exposition import read_samples, value
 from tests.support.process import free_address, run, served, socket_address
@@ -201,9 +202,9 @@ def test_a_group_is_a_name_of_this_system_or_a_number() -> None:
 def test_what_a_socket_would_need_is_warned_of_where_there_is_none(settings_of: LoadSettings) -> None:
     """Whoever restricts a group should not find out later that everybody on the host may call."""
     restricted = settings_of(**NEW_GENERATION, **{GROUP: "65532"})
-    assert any(GROUP in warning for warning in restricted.warnings())
+    assert any(GROUP in warning for warning in find_warnings(restricted))
     for variables in ({LISTEN: SOCKET, GROUP: "65532"}, {DIAGNOSTICS: SOCKET, MODE: "0600"}, {}):
-        assert not any(GROUP in warning for warning in settings_of(**NEW_GENERATION, **variables).warnings())
+        assert not any(GROUP in warning for warning in find_warnings(settings_of(**NEW_GENERATION, **variables)))
 
 
 # Unix sockets.

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.core.endpoints import AWS_GLOBAL
-from app.settings.environment import SettingsError
+from app.settings.loading import SettingsError
+from app.settings.warnings import find_warnings
 from tests.conftest import LoadSettings
 from tests.support.signing import every_endpoint
 from tests.support.tls import make_certificate
@@ -85,7 +86,7 @@ def test_a_region_that_is_not_known_names_the_way_out(settings_of: LoadSettings,
 def test_warnings_tell_of_a_newer_region_that_botocore_knows_by_now(settings_of: LoadSettings) -> None:
     variables = {"KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7,eu-north-1"}
     settings = settings_of(**NEW_GENERATION, **variables)
-    [warning] = settings.warnings()
+    [warning] = find_warnings(settings)
     assert warning.startswith("KMESH_AWSIAM_EXTRA_REGIONS")
     assert warning.endswith("eu-north-1")
     assert "sts.eu-north-7.amazonaws.com" in settings.accepted_endpoints
@@ -150,7 +151,7 @@ def test_plain_http_is_warned_about_since_whoever_listens_there_is_aws(
     settings_of: LoadSettings, variables: dict[str, str], told: dict[str, str]
 ) -> None:
     settings = settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod", **variables)
-    assert [warning.partition(" in plain http")[0] for warning in settings.warnings()] == [
+    assert [warning.partition(" in plain http")[0] for warning in find_warnings(settings)] == [
         f"{variable} sends requests to {upstreams}" for variable, upstreams in told.items()
     ]
 
@@ -186,7 +187,7 @@ def test_ca_bundle_is_a_file_of_certificates(settings_of: LoadSettings, tmp_path
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_warnings_tell_of_a_proxy_that_is_ignored_without_repeating_it(settings_of: LoadSettings, name: str) -> None:
     settings = settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod", **{name: "http://user:canary@proxy:3128"})
-    [warning] = settings.warnings()
+    [warning] = find_warnings(settings)
     assert warning.startswith(f"{name} is ignored")
     assert "KMESH_AWSIAM_HTTPS_PROXY" in warning
     assert "canary" not in warning
@@ -194,15 +195,15 @@ def test_warnings_tell_of_a_proxy_that_is_ignored_without_repeating_it(settings_
 
 
 def test_warnings_tell_of_the_default_audience(settings_of: LoadSettings) -> None:
-    [warning] = settings_of(**NEW_GENERATION).warnings()
+    [warning] = find_warnings(settings_of(**NEW_GENERATION))
     assert warning.startswith("KMESH_AWSIAM_AUDIENCE is the default")
 
 
 def test_warnings_tell_of_replayable_credentials(settings_of: LoadSettings) -> None:
     variables = {"KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS": "true"}
-    [warning] = settings_of(**NEW_GENERATION, **variables).warnings()
+    [warning] = find_warnings(settings_of(**NEW_GENERATION, **variables))
     assert warning.startswith("KMESH_AWSIAM_ALLOW_UNBOUND_CREDENTIALS is on")
 
 
 def test_a_careful_configuration_has_no_warnings(settings_of: LoadSettings) -> None:
-    assert list(settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod").warnings()) == []
+    assert list(find_warnings(settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod"))) == []

@@ -10,7 +10,8 @@ from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
 from app.local.addresses import TcpAddress, UnixAddress
 from app.local.unix_socket import SocketGroup, SocketMode
-from app.settings.environment import Settings, SettingsError
+from app.settings.environment import Settings
+from app.settings.loading import SettingsError
 from tests.conftest import LoadSettings
 from tests.support.world import ACCOUNT, NEW_GENERATION, OLD_GENERATION, OTHER_ACCOUNT
 

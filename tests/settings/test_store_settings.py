@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.environment import SettingsError
+from app.settings.loading import SettingsError
+from app.settings.warnings import find_warnings
 from app.settings.watch import FileWatch
 from app.store.keys import StoreKeySource, read_store_key_file
 from app.store.sealing import derive_key
@@ -215,7 +216,7 @@ def test_a_store_and_its_key_are_settings(settings_of: LoadSettings, key_file: P
     assert settings.store_key_file is not None
     assert settings.store_key_file.secrets == (SECRET,)
     assert settings.store_ca_file == str(ca_file)
-    assert not any(STORE in warning for warning in settings.warnings())
+    assert not any(STORE in warning for warning in find_warnings(settings))
 
 
 def test_no_setting_shows_the_password_or_the_key(settings_of: LoadSettings, key_file: Path) -> None:
@@ -230,7 +231,7 @@ def test_no_setting_shows_the_password_or_the_key(settings_of: LoadSettings, key
 
 def test_a_store_on_another_host_in_clear_is_warned_about(settings_of: LoadSettings, key_file: Path) -> None:
     settings = settings_of(**BASE, **{STORE: "redis://:canary@store", KEY_FILE: str(key_file)})
-    (warning,) = (warning for warning in settings.warnings() if STORE in warning)
+    (warning,) = (warning for warning in find_warnings(settings) if STORE in warning)
     assert "rediss://" in warning
     assert "canary" not in warning
 

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from app.core.token_kind import TokenKind
-from app.settings.environment import SettingsError
+from app.settings.loading import SettingsError
+from app.settings.warnings import find_warnings
 from app.settings.watch import FileWatch
 from app.telemetry.metrics import Metrics
 from app.tokens.key_files import SigningKeySource, read_dataplane_key_file, read_zone_key_file
@@ -204,7 +205,7 @@ def test_a_start_tells_that_names_and_envoys_call_exclude_one_another(
     settings_of: LoadSettings, files: KeyFiles
 ) -> None:
     def is_told(**variables: str) -> bool:
-        return any("/v1/ext-authz" in line for line in settings_of(**NEW_GENERATION, **variables).warnings())
+        return any("/v1/ext-authz" in line for line in find_warnings(settings_of(**NEW_GENERATION, **variables)))
 
     names = {"KMESH_AWSIAM_TOKEN_NAMES": "true"}
     assert is_told(**names, **{DATAPLANE_FILE: str(files.dataplane)})
@@ -215,15 +216,15 @@ def test_a_start_tells_that_names_and_envoys_call_exclude_one_another(
 
 def test_a_start_tells_that_workloads_may_be_unbound(settings_of: LoadSettings) -> None:
     name = "KMESH_AWSIAM_ALLOW_UNBOUND_WORKLOADS"
-    assert any(name in line for line in settings_of(**NEW_GENERATION, **{name: "true"}).warnings())
-    assert not any(name in line for line in settings_of(**NEW_GENERATION).warnings())
+    assert any(name in line for line in find_warnings(settings_of(**NEW_GENERATION, **{name: "true"})))
+    assert not any(name in line for line in find_warnings(settings_of(**NEW_GENERATION)))
 
 
 def test_a_start_with_keys_tells_that_a_role_without_a_service_is_one_of_every_service(
     settings_of: LoadSettings, files: KeyFiles
 ) -> None:
     def is_told(**variables: str) -> bool:
-        return any(name in line for line in settings_of(**NEW_GENERATION, **variables).warnings())
+        return any(name in line for line in find_warnings(settings_of(**NEW_GENERATION, **variables)))
 
     name = "KMESH_AWSIAM_REQUIRE_SERVICE_TAG"
     keys = {DATAPLANE_FILE: str(files.dataplane)}
@@ -252,9 +253,9 @@ def test_where_tokens_are_issued_their_ids_are_logged(
 )
 def test_what_is_without_effect_is_told(settings_of: LoadSettings, files: KeyFiles, variable: str, text: str) -> None:
     told = f"{variable} does nothing"
-    assert any(told in line for line in settings_of(**NEW_GENERATION, **{variable: text}).warnings())
+    assert any(told in line for line in find_warnings(settings_of(**NEW_GENERATION, **{variable: text})))
     with_keys = settings_of(**NEW_GENERATION, **files.settings(), **{variable: text})
-    assert not any(told in line for line in with_keys.warnings())
+    assert not any(told in line for line in find_warnings(with_keys))
 
 
 # A change is taken over.
