@@ -18,6 +18,7 @@ from app.core.reasons import Reason
 from app.local.caller_tokens import CallerTokenSource
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
+from app.telemetry.log_limiter import LogLimiter
 from app.telemetry.metrics import CallerCheck, Metrics
 
 CHALLENGE: Final = b'Bearer realm="kuma-aws-iam"'
@@ -30,9 +31,7 @@ class UnknownCallers:
 
     def __init__(self, metrics: Metrics, timer: Timer = time.monotonic) -> None:
         self._metrics = metrics
-        self._timer = timer
-        self._next_line = float("-inf")
-        self._unlogged = 0
+        self._limiter = LogLimiter(LOG_SECONDS, timer)
 
     def note(self, check: CallerCheck, fault: str, **seen: str | None) -> None:
         """Count one rejected caller.
@@ -43,28 +42,17 @@ class UnknownCallers:
             seen: further fields of the log line; never a token.
         """
         self._metrics.unknown_caller(check)
-        now = self._timer()
-        if now < self._next_line:
-            self._unlogged += 1
-            return
-        get_logger().warning("unknown caller", check=check, fault=fault, **seen, more_since_last_line=self._unlogged)
-        self._next_line, self._unlogged = now + LOG_SECONDS, 0
+        unlogged = self._limiter.note()
+        if unlogged is not None:
+            get_logger().warning("unknown caller", check=check, fault=fault, **seen, more_since_last_line=unlogged)
 
 
 class CallerGuard:
-    """An ASGI application that passes the calls of known callers on to another application."""
+    """Passes the calls of known callers on to another ASGI application. ``open_paths`` (exact paths) need no token."""
 
     def __init__(
         self, app: ASGIApp, tokens: CallerTokenSource, unknown: UnknownCallers, open_paths: Collection[str] = ()
     ) -> None:
-        """Guard an application.
-
-        Args:
-            app: the guarded application.
-            tokens: the accepted tokens.
-            unknown: counts all other callers.
-            open_paths: exact paths that need no token.
-        """
         self._app = app
         self._tokens = tokens
         self._unknown = unknown

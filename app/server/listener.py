@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sized
 from typing import Any, Final, Protocol
 
 from app.telemetry.audit import get_logger
+from app.telemetry.log_limiter import LogLimiter
 
 # A connection whose body is incomplete takes up to 64 KiB for the body and 15 KiB for the rest. 8192 such connections take
 # 650 MB; 8192 idle connections take 36 MB.
@@ -73,7 +74,7 @@ class Listener:
         Args:
             listening: the listening socket. Its creator closes it, after `close`.
             begin: handles an accepted connection, and closes the connection on failure. If the handshake fails because of
-                the client, ``begin`` raises an `OSError`, which is not logged. ``begin`` may call `stands` before it ends.
+                the client, ``begin`` raises an `OSError`, which is not logged. ``begin`` may call `established`.
             connections: the established connections. `begin` must add its connection before it ends, and the connection must
                 be removed when it is lost.
             most: the limit of connections. Beyond it, an idle connection is closed for each new one, or the new one waits in
@@ -97,7 +98,7 @@ class Listener:
         # The connections in a handshake, in the order in which their handshakes began.
         self._beginning: dict[asyncio.Task[object], None] = {}
         self._pause: asyncio.TimerHandle | None = None
-        self._logged_at = -math.inf
+        self._limiter = LogLimiter(LOG_SECONDS, self._loop.time)
         listening.setblocking(False)
         self._go_on()
 
@@ -121,15 +122,8 @@ class Listener:
         """Stop accepting for a moment: otherwise the waiting connections would wake the event loop all the time."""
         self._loop.remove_reader(self._listening)
         self._pause = self._loop.call_later(self._pause_seconds, self._go_on)
-        if self._may_log():
+        if self._limiter.note() is not None:
             get_logger().warning("not accepting", problem=why)
-
-    def _may_log(self) -> bool:
-        now = self._loop.time()
-        if now - self._logged_at < LOG_SECONDS:
-            return False
-        self._logged_at = now
-        return True
 
     def _next_idle(self) -> Connection | None:
         """Return an idle connection to close, or None. Only a few are closed per pause, because that work delays callers."""
@@ -142,14 +136,14 @@ class Listener:
     def _accept(self) -> None:
         """Accept waiting connections, up to a limit. The event loop calls this again if there are more."""
         for number in range(MAX_ACCEPTED_AT_ONCE):
-            standing = len(self._connections) + len(self._beginning)
+            count = len(self._connections) + len(self._beginning)
             # At the limit of handshakes, the oldest handshake ends, and no established connection is closed.
-            is_full = standing >= self._most and len(self._beginning) < self._most_beginning
+            is_full = count >= self._most and len(self._beginning) < self._most_beginning
             if is_full and number:
                 return  # if no further connection waits, none has to be closed
             idle = self._next_idle() if is_full else None
             if is_full and idle is None:
-                self._rest(f"{self._most} connections stand")
+                self._rest(f"{self._most} connections are open")
                 return
             if not self._accept_one(idle):
                 return
@@ -169,8 +163,8 @@ class Listener:
         connection.setblocking(False)
         if idle is not None:
             idle.make_room()
-            if self._may_log():
-                get_logger().warning("closing idle connections", problem=f"{self._most} connections stand")
+            if self._limiter.note() is not None:
+                get_logger().warning("closing idle connections", problem=f"{self._most} connections are open")
         self._start(connection)
         return True
 
@@ -183,7 +177,7 @@ class Listener:
         self._beginning[task] = None
         task.add_done_callback(self._begun)
 
-    def stands(self, task: asyncio.Task[object] | None) -> None:
+    def established(self, task: asyncio.Task[object] | None) -> None:
         """Stop counting a connection as a handshake, because it is established now and would be counted twice.
 
         Args:

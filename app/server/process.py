@@ -86,13 +86,13 @@ class _Server(uvicorn.Server):
         """Serve HTTP on an accepted connection, after its TLS handshake if TLS is on."""
         if self._tls is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MAX_TLS_RECEIVE_BYTES)
-        stands = functools.partial(listener.stands, asyncio.current_task())
+        established = functools.partial(listener.established, asyncio.current_task())
 
         def connected() -> BoundedReads:
             protocol = BoundedHttpProtocol(
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state
             )
-            return BoundedReads(protocol, self._read_buffer, stands)
+            return BoundedReads(protocol, self._read_buffer, established)
 
         transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
             connected,

@@ -30,6 +30,7 @@ from app.store.sealing import (
     seal,
 )
 from app.telemetry.audit import get_logger
+from app.telemetry.log_limiter import LogLimiter
 from app.telemetry.metrics import Metrics, StoreOperation, StoreResult
 
 # How long the service waits for the connection to the store when it starts.
@@ -59,7 +60,8 @@ class RedisStore:
         self._clock = clock
         self._max_seconds: dict[Kind, float] = {"identity": MAX_IDENTITY_SECONDS, "role": options.max_role_seconds}
         self._count = metrics.store_request
-        self._rejections = _Rejections(timer)
+        # Another party could write many bad records.
+        self._limiter = LogLimiter(LOG_SECONDS, timer)
 
     async def start(self) -> None:
         """Start to connect, and wait at most `START_SECONDS` for the connection."""
@@ -178,32 +180,16 @@ class RedisStore:
         """
         if fault is Fault.EXPIRED:
             return "miss"
-        self._rejections.note(kind, fault)
+        unlogged = self._limiter.note()
+        if unlogged is not None:
+            get_logger().error(
+                "store record rejected",
+                kind=kind,
+                fault=fault.value,
+                remedy="another party writes to the store, or a replica has other settings or a wrong clock",
+                more_since_last_line=unlogged,
+            )
         return "rejected"
-
-
-class _Rejections:
-    """Logs at most one rejected record in `LOG_SECONDS`, because another party could write many bad records."""
-
-    def __init__(self, timer: Timer) -> None:
-        self._timer = timer
-        self._next_line = float("-inf")
-        self._unlogged = 0
-
-    def note(self, kind: Kind, fault: Fault) -> None:
-        """Count a rejected record, and log it if the last line is old enough."""
-        now = self._timer()
-        if now < self._next_line:
-            self._unlogged += 1
-            return
-        get_logger().error(
-            "store record rejected",
-            kind=kind,
-            fault=fault.value,
-            remedy="another party writes to the store, or a replica has other settings or a wrong clock",
-            more_since_last_line=self._unlogged,
-        )
-        self._next_line, self._unlogged = now + LOG_SECONDS, 0
 
 
 def _name(key: SealingKey, kind: str, cache_key: bytes) -> str:

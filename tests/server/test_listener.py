@@ -195,7 +195,7 @@ def test_at_the_bound_the_next_one_waits_until_one_has_gone(run: Run, listening_
                 assert len(connections) == 2
                 first.raw.close()
                 await third.is_served()
-        assert not_accepting(log) == ["2 connections stand"]
+        assert not_accepting(log) == ["2 connections are open"]
 
     run(scenario)
 
@@ -221,7 +221,7 @@ def test_a_bound_that_lasts_is_told_once(run: Run, listening_socket: socket.sock
             listener = Listener(listening_socket, begin, full, 5, pause_seconds=0.001)
             await until(lambda: full.looks >= 3)
             listener.close()
-        assert not_accepting(log) == ["5 connections stand"]
+        assert not_accepting(log) == ["5 connections are open"]
 
     run(scenario)
 
