@@ -17,17 +17,12 @@ ATTEMPTS: Final = 2
 
 
 class Exchange:
-    """Sends requests to one service. A request must be idempotent, because a second attempt repeats it."""
+    """Sends requests to one service. A request must be idempotent, because a second attempt repeats it.
+
+    All errors of an object have the same reason, ``unavailable``.
+    """
 
     def __init__(self, name: str, unavailable: Reason, pool: HttpPool, options: NetworkOptions) -> None:
-        """Make an exchange that uses a pool of connections.
-
-        Args:
-            name: the service's name, for the details of errors.
-            unavailable: the reason of the errors that this object raises.
-            pool: the connections.
-            options: the time limits of one attempt.
-        """
         self._name = name
         self._unavailable = unavailable
         self._pool = pool

@@ -4,11 +4,9 @@ These calls cannot be redirected by ``~/.aws/config``, ``~/.aws/models`` or AWS_
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from botocore.endpoint_provider import EndpointProvider
-
-from app.aws.sdk_data import new_loader
+from app.aws.sdk_data import new_endpoint_provider
 
 ServiceName = Literal["iam", "sts"]
 
@@ -42,13 +40,8 @@ def find_own_endpoint(
             host of this URL.
     """
     global_sts = {"UseGlobalEndpoint": False} if service == "sts" else {}
-    found = _provider(service).resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack, **global_sts)
+    provider = new_endpoint_provider(service)
+    found = provider.resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dual_stack, **global_sts)
     schemes: list[dict[str, str]] = found.properties.get("authSchemes", [])
     signing_region = schemes[0]["signingRegion"] if schemes else region
     return OwnEndpoint(service=service, url=url or found.url, signing_region=signing_region)
-
-
-def _provider(service: ServiceName) -> EndpointProvider:
-    loader = new_loader()
-    partitions: dict[str, Any] = loader.load_data("partitions")
-    return EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), partitions)

@@ -5,13 +5,28 @@ By default botocore also loads service data from ``~/.aws/models`` and from the 
 (I1, I25). The SDK still finds credentials in its usual places.
 """
 
+from typing import Any
+
 import botocore.session
+from botocore.endpoint_provider import EndpointProvider
 from botocore.loaders import Loader
 
 
 def new_loader() -> Loader:
     """Return a loader that reads only botocore's own package data."""
     return Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+
+
+def load_partitions() -> list[dict[str, Any]]:
+    """Return AWS's partitions, with their regions and the pattern of a region's name."""
+    partitions: list[dict[str, Any]] = new_loader().load_data("partitions")["partitions"]
+    return partitions
+
+
+def new_endpoint_provider(service: str) -> EndpointProvider:
+    """Return botocore's rules for the endpoints of a service. The rules insert any text into a template."""
+    loader = new_loader()
+    return EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), loader.load_data("partitions"))
 
 
 def new_session() -> botocore.session.Session:

@@ -9,12 +9,12 @@ of a client's request in the resulting table.
 import functools
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from botocore.endpoint_provider import EndpointProvider
 
-from app.aws.sdk_data import new_loader
+from app.aws.sdk_data import load_partitions, new_endpoint_provider
 from app.core.endpoints import AWS_GLOBAL, StsEndpoint, can_be_region
 
 # Only the partition aws has this endpoint. Requests to it are always signed for us-east-1.
@@ -30,9 +30,9 @@ def load_sts_endpoints() -> tuple[StsEndpoint, ...]:
 
     This function takes about 0.2 s and reads only files. Its result is cached.
     """
-    partitions, provider = _load_data()
+    provider = new_endpoint_provider("sts")
     endpoints = {_GLOBAL_ENDPOINT.host: _GLOBAL_ENDPOINT}
-    for partition in partitions["partitions"]:
+    for partition in load_partitions():
         for region in partition["regions"]:
             # Exclude pseudo-regions such as aws-global: the resolver would return hosts that do not exist.
             if not re.match(partition["regionRegex"], region):
@@ -56,8 +56,7 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
     partition = partition_of(region)
     if partition is None:
         raise ValueError(f"{region!r} is the name of a region in no partition of AWS")
-    _, provider = _load_data()
-    return tuple(_regional(provider, partition, region))
+    return tuple(_regional(new_endpoint_provider("sts"), partition, region))
 
 
 def partition_of(region: str) -> str | None:
@@ -68,22 +67,12 @@ def partition_of(region: str) -> str | None:
     """
     if not can_be_region(region):
         return None
-    partitions: dict[str, Any] = new_loader().load_data("partitions")
-    return next(
-        (str(p["id"]) for p in partitions["partitions"] if re.fullmatch(p["regionRegex"], region, re.ASCII)), None
-    )
+    return next((str(p["id"]) for p in load_partitions() if re.fullmatch(p["regionRegex"], region, re.ASCII)), None)
 
 
 def implicit_region(partition: str) -> str:
     """Return the region that botocore uses for a partition's global services: ``us-east-1`` for ``aws``."""
-    partitions: dict[str, Any] = new_loader().load_data("partitions")
-    return next(str(p["outputs"]["implicitGlobalRegion"]) for p in partitions["partitions"] if p["id"] == partition)
-
-
-def _load_data() -> tuple[dict[str, Any], EndpointProvider]:
-    loader = new_loader()
-    partitions: dict[str, Any] = loader.load_data("partitions")
-    return partitions, EndpointProvider(loader.load_service_model("sts", "endpoint-rule-set-1"), partitions)
+    return next(str(p["outputs"]["implicitGlobalRegion"]) for p in load_partitions() if p["id"] == partition)
 
 
 def _regional(provider: EndpointProvider, partition: str, region: str) -> Iterator[StsEndpoint]:
