@@ -44,14 +44,9 @@ class _Owner(Generic[_Call]):
 
 
 class QueueShare(Generic[_Call]):
-    """Counts the waiting calls of each owner. Every operation takes constant time."""
+    """Counts the waiting calls of each owner, at most ``most`` in total. Every operation takes constant time."""
 
     def __init__(self, most: int) -> None:
-        """Begin with no call.
-
-        Args:
-            most: the largest number of waiting calls of all owners together.
-        """
         self._most = most
         self._owners: dict[Hashable, _Owner[_Call]] = {}
         # The owners by their number of calls. Each number changes by one at a time, so the owner with the most calls is

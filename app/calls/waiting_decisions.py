@@ -16,14 +16,12 @@ _ANSWER_SECONDS: Final = 0.0003  # no bound: an estimate of the half of a turn t
 
 
 class WaitingDecisions:
-    """The decisions that wait for the calls to one upstream, by the endpoint of the call."""
+    """The decisions that wait for the calls to one upstream, by the endpoint of the call.
+
+    ``dead`` is the result for a decision whose endpoint does not answer.
+    """
 
     def __init__(self, dead: Settled[Any]) -> None:
-        """Begin with no decision.
-
-        Args:
-            dead: the result for a decision whose endpoint does not answer.
-        """
         self._dead = dead
         self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
         self._to_tell: deque[tuple[Asker, Pending[Any, Any]]] = deque()

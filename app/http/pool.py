@@ -66,15 +66,7 @@ class HttpPool:
         idle_seconds: float = IDLE_SECONDS,
         max_kept: int = MAX_CONNECTIONS,
     ) -> None:
-        """Make an empty pool. Call this inside the event loop.
-
-        Args:
-            context: the TLS context that verifies every server.
-            proxy_url: the proxy through which every connection is tunnelled; None for direct connections.
-            connect_timeout: the seconds for DNS, TCP, the tunnel and TLS together.
-            idle_seconds: the seconds after which an idle connection is closed.
-            max_kept: the largest number of idle connections to all origins.
-        """
+        """Make an empty pool. Call this inside the event loop."""
         self._loop = asyncio.get_running_loop()
         self._context = context
         self._proxy = None if proxy_url is None else Origin.of(proxy_url)

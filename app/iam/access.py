@@ -60,43 +60,21 @@ class NoReaderRoleError(Exception):
 
 
 class IamAccess:
-    """Finds credentials at the first call that needs them, and caches them. An instance belongs to one event loop."""
+    """Finds credentials at the first call that needs them, and caches them. An instance belongs to one event loop.
+
+    Attributes:
+        credentials: the service's own credentials.
+        account: the account of these credentials.
+    """
 
     def __init__(
         self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic
     ) -> None:
-        """Start without credentials."""
         self._options = options
         self._sts = SignedQueries(options.sts, pool, network)
-        self._credentials = OwnCredentials(options.region, timer)
-        self._account = OwnAccount(self._ask_own_account, timer)
+        self.credentials = OwnCredentials(options.region, timer)
+        self.account = OwnAccount(self._ask_own_account, timer)
         self._readers = ReaderRoles(self._assume, timer)
-
-    def close(self) -> None:
-        """Stop the search for credentials."""
-        self._credentials.close()
-
-    async def obtain_credentials(self, deadline: float) -> None:
-        """Find the service's own credentials.
-
-        Raises:
-            UpstreamError: the SDK found no credentials before the deadline, in seconds of the event loop's clock.
-        """
-        await self._credentials.get(deadline)
-
-    async def own_account(self, deadline: float) -> str:
-        """Return the account of the service's own credentials. The first call of this method calls STS.
-
-        Raises:
-            TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
-            RefusedError, UpstreamError: STS could not be called, or its answer was rejected. The next call of this method
-                calls STS again.
-        """
-        return await self._account.get(deadline)
-
-    def doubt_own_account(self) -> None:
-        """See `OwnAccount.doubt`."""
-        self._account.doubt()
 
     async def credentials_for(self, account: str, deadline: float) -> ReadOnlyCredentials:
         """Return the credentials that read roles of an account.
@@ -106,8 +84,8 @@ class IamAccess:
             TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
             RefusedError, UpstreamError: STS could not be called, or its answer was rejected.
         """
-        if account == await self._account.get(deadline):
-            return await self._credentials.get(deadline)
+        if account == await self.account.get(deadline):
+            return await self.credentials.get(deadline)
         if self._options.reader_role_name is None:
             raise NoReaderRoleError(
                 f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset"
@@ -117,10 +95,10 @@ class IamAccess:
     def replace(self, account: str, expired: ReadOnlyCredentials) -> None:
         """Drop credentials that came from `credentials_for`, because AWS reports them as expired."""
         self._readers.drop(account, expired)
-        self._credentials.replace(expired)
+        self.credentials.replace(expired)
 
     async def _ask_own_account(self, deadline: float) -> str:
-        credentials = await self._credentials.get(deadline)
+        credentials = await self.credentials.get(deadline)
         reply = await self._sts.ask(Query(action="GetCallerIdentity", parameters={}), credentials, deadline)
         try:
             return read_own_account(read_identity_document(_IDENTITY_MEDIA_TYPE, reply.body), self._options.partition)
@@ -131,7 +109,7 @@ class IamAccess:
         parameters = {"RoleArn": self._options.reader_role_arn(account), "RoleSessionName": _SESSION_NAME}
         if self._options.reader_external_id is not None:
             parameters["ExternalId"] = self._options.reader_external_id
-        credentials = await self._credentials.get(deadline)
+        credentials = await self.credentials.get(deadline)
         reply = await self._sts.ask(Query(action="AssumeRole", parameters=parameters), credentials, deadline)
         try:
             role = read_assumed_role(reply.body)

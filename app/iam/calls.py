@@ -41,14 +41,6 @@ class Roles:
         accounts: AccountList,
         options: CallOptions,
     ) -> None:
-        """Create the queue of calls to IAM.
-
-        Args:
-            source: reads roles from IAM.
-            table: the cache of roles.
-            accounts: the accounts whose roles may be read.
-            options: the rate of calls, and the objects that STS and IAM share.
-        """
         limits = CallLimits(
             rate=options.rate,
             burst=IAM_BURST,

@@ -56,15 +56,7 @@ class IamRoles:
         metrics: Metrics,
         timer: Timer = time.monotonic,
     ) -> None:
-        """Make a client that uses a pool of connections. Call this inside the event loop, and call `close` at the end.
-
-        Args:
-            options: the endpoints and the credentials for calls to IAM.
-            pool: the connections.
-            network: the time limits of connections and attempts.
-            metrics: counts calls.
-            timer: returns the seconds of a monotonic clock, for caches.
-        """
+        """Call this inside the event loop, and call `close` at the end."""
         self._options = options
         self._network = network
         self._metrics = metrics
@@ -73,12 +65,12 @@ class IamRoles:
 
     def close(self) -> None:
         """Stop the search for credentials. A call in flight goes on until it ends by itself."""
-        self._access.close()
+        self._access.credentials.close()
 
     async def obtain_credentials(self) -> bool:
         """Return whether the service finds its own AWS credentials. An error of AWS means False."""
         try:
-            await self._access.obtain_credentials(_soon())
+            await self._access.credentials.get(_soon())
         except AuthError:
             return False
         return True
@@ -86,7 +78,7 @@ class IamRoles:
     async def own_account(self) -> str | None:
         """Return the service's own account, or None if AWS gives no usable answer."""
         try:
-            return await self._access.own_account(_soon())
+            return await self._access.account.get(_soon())
         except (AuthError, RefusedError, TimeoutError):
             return None
 
@@ -98,12 +90,12 @@ class IamRoles:
             seen.request_id = role.request_id
         except AuthError as error:
             if error.reason in _DOUBTFUL:
-                self._access.doubt_own_account()
+                self._access.account.doubt()
             raise
         finally:
             seen.seconds += time.perf_counter() - started
         if role.identifiers != admitted.principal.role_identifiers:
-            self._access.doubt_own_account()
+            self._access.account.doubt()
         return role
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:

@@ -122,15 +122,7 @@ class RoleTable:
         timer: Timer = time.monotonic,
         sizes: TableSizes = _SIZES,
     ) -> None:
-        """Make an empty table.
-
-        Args:
-            metrics: reports the size of the table.
-            ttl: the seconds for which a role is fresh.
-            max_stale: the seconds for which a role may be used while IAM does not answer; at least ``ttl``.
-            timer: returns the seconds of a monotonic clock.
-            sizes: the largest number of roles in each state.
-        """
+        """Make an empty table. ``ttl`` and ``max_stale`` are seconds; ``max_stale`` is at least ``ttl``."""
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
         self._timer = timer

@@ -44,14 +44,7 @@ class FileAccounts:
     """
 
     def __init__(self, file: AccountsFile, metrics: Metrics, check: Check, timer: Timer = time.monotonic) -> None:
-        """Start with the list that was read with the settings.
-
-        Args:
-            file: the path of the file, and the list that it contained at the start.
-            metrics: counts failed readings.
-            check: raises ValueError for a list that does not fit the other settings.
-            timer: the clock for the age of the last valid list.
-        """
+        """Start with the list of the settings. ``check`` raises ValueError if a list does not fit the other settings."""
         self._path = file.path
         self._accounts = file.accounts
         self._check = check

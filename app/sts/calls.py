@@ -62,17 +62,7 @@ class StsIntroductions:
         options: CallOptions,
         roles: RolesAhead | None = None,
     ) -> None:
-        """Create the queue of calls to STS.
-
-        Args:
-            source: calls STS.
-            known: the cache of credentials that STS accepted.
-            keys: the cache of access key ids that STS accepted.
-            accounts: the accounts whose credentials are cached.
-            clock: returns the time of day, to check the age of a credential again when its call has its turn.
-            options: the rate of calls, and the objects that STS and IAM share.
-            roles: the roles that decisions need next; None if decisions need no role.
-        """
+        """Create the queue. ``roles`` is None if decisions need no role after STS has answered."""
         limits = CallLimits(
             rate=options.rate,
             burst=max(1.0, options.rate * STS_BURST_SECONDS),

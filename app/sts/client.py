@@ -20,15 +20,7 @@ class StsClient:
     """The `IdentitySource` that calls STS."""
 
     def __init__(self, pool: HttpPool, options: NetworkOptions, metrics: Metrics, endpoint_url: str | None) -> None:
-        """Make a client that uses a pool of connections.
-
-        Args:
-            pool: the connections.
-            options: the time limits of one attempt.
-            metrics: counts calls.
-            endpoint_url: the URL to which requests are sent instead of to the signed host (``AWS_ENDPOINT_URL_STS``),
-                without a slash at the end.
-        """
+        """Send requests to ``endpoint_url`` (``AWS_ENDPOINT_URL_STS``) instead of the signed host, unless it is None."""
         self._metrics = metrics
         self._exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, options)
         self._origin = None if endpoint_url is None else Origin.of(endpoint_url)

@@ -45,16 +45,6 @@ class KnownCredentials:
         max_unapproved: int = MAX_UNAPPROVED,
         max_unapproved_of_account: int = MAX_UNAPPROVED_OF_ACCOUNT,
     ) -> None:
-        """Make an empty cache.
-
-        Args:
-            clock: returns the time, from which the rest of a signature's lifetime is computed.
-            timer: returns the seconds of a monotonic clock.
-            metrics: reports the size of the cache.
-            max_known: the largest number of approved credentials.
-            max_unapproved: the largest number of credentials that are not approved.
-            max_unapproved_of_account: the largest number of credentials of one account that are not approved.
-        """
         self._clock = clock
         self._approved: TtlCache[KnownCredential] = TtlCache(max_known, timer)
         self._unapproved: TtlCache[KnownCredential] = TtlCache(
@@ -78,18 +68,15 @@ class KnownCredentials:
         return self._approved.get(key) or self._unapproved.get(key)
 
     def remember(self, known: KnownCredential) -> None:
-        """Cache a credential until its signature expires, in the cache of credentials that are not approved."""
-        self._keep(known)
+        """Cache a credential until its signature expires."""
+        left = known.signed_at + known.lifetime - self._clock()
+        cache = self._approved if known.is_approved else self._unapproved
+        cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
 
     def approve(self, known: KnownCredential) -> None:
         """Move a cached credential to the cache of approved credentials."""
         self._unapproved.drop(known.key)
-        self._keep(replace(known, is_approved=True))
-
-    def _keep(self, known: KnownCredential) -> None:
-        left = known.signed_at + known.lifetime - self._clock()
-        cache = self._approved if known.is_approved else self._unapproved
-        cache.put(known.key, known, left.total_seconds(), owner=known.principal.account)
+        self.remember(replace(known, is_approved=True))
 
 
 def share_texts(principal: Principal) -> Principal:

@@ -23,15 +23,9 @@ OTHERS: Final = "others"
 
 
 class KnownKeys:
-    """A cache of the account of each access key id that STS has accepted."""
+    """A cache of the account of each access key id that STS has accepted. Each listed account has its own limits."""
 
     def __init__(self, accounts: AccountList, timer: Timer = time.monotonic) -> None:
-        """Begin with no key.
-
-        Args:
-            accounts: the list of accounts; each listed account has its own limits.
-            timer: seconds of a monotonic clock.
-        """
         self._accounts = accounts
         self._keys: TtlCache[str] = TtlCache(VOUCHED_KEYS, timer)
 
