@@ -13,7 +13,7 @@ from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
 from app.api.known_calls import KnownCalls
-from app.api.tokens import TokenEndpoints
+from app.api.tokens import TokenWays
 from app.calls.options import CallOptions
 from app.calls.waiting_places import WaitingPlaces
 from app.decision.authenticator import Authenticator, Decider
@@ -130,12 +130,12 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             settings.decision_timeout,
             waits_for_nobody=None if signing is None else looks_like_token,
         )
-        token_endpoints = None
+        ways = None
         forget: list[Callable[[], None]] = []
         if signing is not None:
             issuer = SigningIssuer(token_options(settings), lambda: signing.keys, metrics, clock)
             resources.callback(issuer.close)
-            token_endpoints = TokenEndpoints(endpoint, issuer)
+            ways = TokenWays(endpoint, issuer)
             forget.append(issuer.forget)
         own_diagnostics = settings.diagnostics_listen is not None
         preparing = prepare(
@@ -156,7 +156,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
                     readiness,
                     with_probes=not own_diagnostics,
                     guard=None if tokens is None else _guard(settings, tokens, unknown),
-                    tokens=token_endpoints,
+                    ways=ways,
                 ),
                 diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
                 readiness=readiness,

@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 import structlog
 from starlette.types import ASGIApp, Message
 
+from app.api.application import HotPath
 from app.api.authenticate import PATH, AuthenticateEndpoint
 from app.api.known_calls import KnownCalls
 from app.api.schemas import AuthenticateCall, ProxyMember, parse_call
@@ -415,8 +416,9 @@ async def assert_it_ends_as_it_should(
     policy = policy_of(case)
     introductions = new_introductions(identities, known, policy.accounts, lambda: scene.now)
     authenticator = Authenticator(policy, known, introductions, roles, lambda: scene.now)
+    endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, Readiness(), 10.0)
     begin = log.tell()
-    answer = await send(AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, Readiness(), 10.0), scene)
+    answer = await send(HotPath(cast("Any", None), endpoint), scene)
     log.seek(begin)
     written = log.read()
     calls = (

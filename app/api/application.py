@@ -16,7 +16,7 @@ from app.api.metrics_page import DEFAULT_LIMITS, ScrapeLimits
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
-from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenEndpoints, is_ext_authz
+from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenWays, is_ext_authz
 from app.core.reasons import EXPLANATIONS, Reason
 from app.local.caller_tokens import OWN_HEADER
 from app.telemetry.metrics import Metrics
@@ -47,17 +47,17 @@ Guard = Callable[[ASGIApp], ASGIApp]
 class HotPath:
     """Answers the hot paths itself, and passes all other requests to FastAPI."""
 
-    def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint, tokens: TokenEndpoints | None = None) -> None:
+    def __init__(self, app: ASGIApp, endpoint: AuthenticateEndpoint, ways: TokenWays | None = None) -> None:
         self._app = app
         self._endpoint = endpoint
-        self._tokens = tokens
+        self._ways = ways
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route by the exact path."""
-        if scope["type"] == "http" and scope["path"] == PATH:
-            await self._endpoint(scope, receive, send)
-        elif self._tokens is not None and scope["type"] == "http" and self._tokens.answers(scope["path"]):
-            await self._tokens(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        way = None if self._ways is None or path == PATH else self._ways.of(path)
+        if path == PATH or way is not None:
+            await (await self._endpoint.answer(scope, receive, way)).send(send)
         else:
             await self._app(scope, receive, send)
 
@@ -69,7 +69,7 @@ def build_api(
     *,
     with_probes: bool,
     guard: Guard | None = None,
-    tokens: TokenEndpoints | None = None,
+    ways: TokenWays | None = None,
     scrape_limits: ScrapeLimits = DEFAULT_LIMITS,
 ) -> ASGIApp:
     """Build the application of the API's listener.
@@ -94,13 +94,13 @@ def build_api(
 
     if with_probes:
         add_probes(app, metrics, readiness, scrape_limits)
-    if tokens is not None:
-        _add_tokens(app, tokens)
-    api = HotPath(app, endpoint, tokens)
+    if ways is not None:
+        _add_tokens(app, endpoint, ways)
+    api = HotPath(app, endpoint, ways)
     return api if guard is None else guard(api)
 
 
-def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
+def _add_tokens(app: FastAPI, endpoint: AuthenticateEndpoint, ways: TokenWays) -> None:
     """Describe the two paths that issue tokens. The hot path answers before these routes are reached."""
 
     @app.post(
@@ -112,7 +112,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         openapi_extra=_CALL,
     )
     async def token(request: Request) -> Response:
-        return to_response(await tokens.answer(request.scope, request.receive))
+        return to_response(await endpoint.answer(request.scope, request.receive, ways.of(request.scope["path"])))
 
     @app.post(
         f"{EXT_AUTHZ_PREFIX}{{path:path}}",
@@ -135,7 +135,7 @@ def _add_tokens(app: FastAPI, tokens: TokenEndpoints) -> None:
         openapi_extra={"parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]},
     )
     async def ext_authz(request: Request) -> Response:
-        return to_response(await tokens.answer(request.scope, request.receive))
+        return to_response(await endpoint.answer(request.scope, request.receive, ways.of(request.scope["path"])))
 
 
 def build_diagnostics(metrics: Metrics, readiness: Readiness, scrape_limits: ScrapeLimits = DEFAULT_LIMITS) -> ASGIApp:

@@ -1,6 +1,6 @@
 """``POST /v1/authenticate``: read a call, decide, write the audit line and the metrics, and make the answer.
 
-The endpoint is a bare ASGI application: a FastAPI route would take three times as long as a decision on a cache hit
+The endpoint reads ASGI messages itself: a FastAPI route would take three times as long as a decision on a cache hit
 (docs/explanation/performance.md). `app.api.application` puts the endpoint in front of FastAPI. FastAPI only describes it in
 OpenAPI.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 import orjson
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope
 
 from app.api import call_bounds
 from app.api.answer import Answer
@@ -74,7 +74,7 @@ class Way(Protocol):
 
 
 class AuthenticateEndpoint:
-    """The ASGI application of one path."""
+    """Answers the calls of all paths that decide."""
 
     def __init__(
         self,
@@ -107,10 +107,6 @@ class AuthenticateEndpoint:
         self._idle = asyncio.Event()
         self._idle.set()
         metrics.watch_in_flight(lambda: self._decisions)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
-        await (await self.answer(scope, receive)).send(send)
 
     async def answer(self, scope: Scope, receive: Receive, way: Way | None = None) -> Answer:
         """Read the call, decide, and log and count the decision. No input of a caller or of AWS makes this raise."""
@@ -195,7 +191,7 @@ class AuthenticateEndpoint:
             return reason_answer(unwritten, request_id)
         if concluded is not None:
             return concluded
-        return Answer(status=200, media_type=JSON, body=encode_decision(decision), request_id=request_id)
+        return Answer(status=200, media_type=JSON, body=encode(members_of(decision)), request_id=request_id)
 
     def _end(self, trail: DecisionRecord, error: AuthError, started: float) -> Answer:
         unwritten = self._account(trail, error, started)
@@ -226,11 +222,6 @@ class AuthenticateEndpoint:
         return unwritten
 
 
-def encode_decision(decision: Decision) -> bytes:
-    """Return the JSON of an approval. A test checks that it fits the model in the OpenAPI description."""
-    return encode(members_of(decision))
-
-
 def encode(members: dict[str, Any]) -> bytes:
     """Return the JSON of an answer."""
     encoded: bytes = orjson.dumps(members, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
@@ -238,24 +229,10 @@ def encode(members: dict[str, Any]) -> bytes:
 
 
 def members_of(decision: Decision) -> dict[str, Any]:
-    """Return the members of an approval's JSON."""
-    identity, principal = decision.identity, decision.principal
+    """Return the members of an approval's JSON. A test checks that they fit the model in the OpenAPI description."""
     return {
-        "identity": {
-            "type": identity.type.value,
-            "mesh": identity.mesh,
-            "service": identity.service,
-            "workload": identity.workload,
-            "zone": identity.zone,
-        },
-        "principal": {
-            "partition": principal.partition,
-            "account": principal.account,
-            "role": principal.role,
-            "roleId": principal.role_id,
-            "session": principal.session,
-            "arn": principal.arn,
-        },
+        "identity": decision.identity.members(),
+        "principal": {**decision.principal.members(), "arn": decision.principal.arn},
         "expiresAt": decision.expires_at,
     }
 

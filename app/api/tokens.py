@@ -6,10 +6,10 @@ how an approval is answered.
 
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 from app.api.answer import Answer
-from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, encode, members_of
+from app.api.authenticate import JSON, AuthenticateEndpoint, Headers, Way, encode, members_of
 from app.core.errors import AuthError, AuthorizationError, RequestError, malformed
 from app.core.known_credential import PresentedCredential
 from app.core.proxy import ProxyAssertion
@@ -109,23 +109,15 @@ async def _issue(
         raise
 
 
-class TokenEndpoints:
-    """The ASGI application of both paths."""
+class TokenWays:
+    """The ways of both paths."""
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
-        self._endpoint = endpoint
         self._token = TokenWay(endpoint, issuer)
         self._ext_authz = ExtAuthzWay(endpoint, issuer)
 
-    def answers(self, path: str) -> bool:
-        """Whether this application answers a path."""
-        return path == TOKEN_PATH or is_ext_authz(path)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
-        await (await self.answer(scope, receive)).send(send)
-
-    async def answer(self, scope: Scope, receive: Receive) -> Answer:
-        """Answer one call, by its path."""
-        way = self._ext_authz if is_ext_authz(scope["path"]) else self._token
-        return await self._endpoint.answer(scope, receive, way)
+    def of(self, path: str) -> Way | None:
+        """Return the way of a path; None for every other path."""
+        if is_ext_authz(path):
+            return self._ext_authz
+        return self._token if path == TOKEN_PATH else None

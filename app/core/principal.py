@@ -42,6 +42,16 @@ class Principal:
         """Partition, account, unique id and name of the role, to compare with those of a record of IAM."""
         return self.partition, self.account, self.role_id, self.role
 
+    def members(self) -> dict[str, str]:
+        """Return the role and its session as answers and tokens contain them."""
+        return {
+            "partition": self.partition,
+            "account": self.account,
+            "role": self.role,
+            "roleId": self.role_id,
+            "session": self.session,
+        }
+
     @property
     def arn(self) -> str:
         """The ARN as STS wrote it in its answer."""

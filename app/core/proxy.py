@@ -71,6 +71,16 @@ class ProxyIdentity:
     workload: str | None
     zone: str | None
 
+    def members(self) -> dict[str, str | None]:
+        """Return the identity as the answer and the audit line contain it."""
+        return {
+            "type": self.type.value,
+            "mesh": self.mesh,
+            "service": self.service,
+            "workload": self.workload,
+            "zone": self.zone,
+        }
+
     @property
     def is_zone_proxy_in_dataplane(self) -> bool:
         """Whether the proxy is an ingress or egress of one mesh. In Kuma such a proxy is a Dataplane with zone listeners."""

@@ -19,7 +19,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from app.core.errors import AuthError
 from app.core.principal import Principal
-from app.core.proxy import ProxyAssertion, ProxyIdentity
+from app.core.proxy import ProxyAssertion
 from app.decision.record import DecisionRecord, TokenNote, UpstreamCall
 from app.telemetry.metrics import outcome_of
 
@@ -162,7 +162,7 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "clock_skew_seconds": trail.skew,
         "principal": None if trail.principal is None else _principal(trail.principal),
         "claimed": None if trail.asserted is None else _asserted(trail.asserted),
-        "granted": None if trail.granted is None else _granted(trail.granted),
+        "granted": None if trail.granted is None else trail.granted.members(),
         "token": None if trail.token is None else _token(trail.token),
         "sts": _upstream(trail.sts),
         "iam": _upstream(trail.iam),
@@ -201,16 +201,6 @@ def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
         "listeners": sorted(proxy.listeners),
         "services": _cut_all(proxy.services),
         "workload": _cut(proxy.workload),
-    }
-
-
-def _granted(identity: ProxyIdentity) -> dict[str, str | None]:
-    return {
-        "type": identity.type.value,
-        "mesh": identity.mesh,
-        "service": identity.service,
-        "workload": identity.workload,
-        "zone": identity.zone,
     }
 
 

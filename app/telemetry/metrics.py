@@ -5,7 +5,7 @@ A test compares this module with the page docs/reference/metrics.md.
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -33,9 +33,9 @@ StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-UPSTREAMS: Final[tuple[Upstream, ...]] = ("sts", "iam")
-RELOADABLES: Final[tuple[Reloadable, ...]] = ("accounts", "tls", "caller_token", "store_key", "signing_keys")
-CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = ("token", "certificate")
+UPSTREAMS: Final[tuple[Upstream, ...]] = get_args(Upstream)
+RELOADABLES: Final[tuple[Reloadable, ...]] = get_args(Reloadable)
+CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = get_args(CallerCheck)
 CACHES: Final = ("identity", "role")
 FORMS: Final[tuple[PresentedForm, ...]] = (*CredentialForm, TOKEN_FORM)
 # The possible results of each operation.

@@ -146,7 +146,7 @@ def _signable(text: str | None, field: str) -> str | None:
 
 def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[str, Any]:
     """Return all claims of a token."""
-    identity, principal = subject.identity, subject.principal
+    identity = subject.identity
     claims: dict[str, Any] = {
         "iss": ISSUER,
         "aud": audience,
@@ -154,13 +154,7 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
         "iat": life.issued_at - BACKDATED_SECONDS,
         "nbf": life.issued_at - BACKDATED_SECONDS,
         "exp": life.expires_at,
-        "principal": {
-            "partition": principal.partition,
-            "account": principal.account,
-            "role": principal.role,
-            "roleId": principal.role_id,
-            "session": principal.session,
-        },
+        "principal": subject.principal.members(),
     }
     if subject.kind is TokenKind.ZONE:
         return {**claims, "Zone": identity.zone, "Scope": [identity.type.value]}
