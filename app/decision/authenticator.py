@@ -16,7 +16,6 @@ step 1, the rest of step 2 and step 4 depend only on the text, the settings and 
 with STS's answer, if STS accepted the credential.
 """
 
-import functools
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -188,8 +187,10 @@ class Authenticator:
         """
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
-            judge = functools.partial(self._judge, credential.text, trail)
-            known = await self._introductions.introduce(credential, judge, trail, deadline)  # 1 to 4
+            text = credential.text
+            known = await self._introductions.introduce(
+                credential, lambda: self._judge(text, trail), trail, deadline
+            )  # 1 to 4
         else:
             # A cache hit: STS is not called. `Introductions` records all other cases.
             known = credential

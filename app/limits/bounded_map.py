@@ -40,10 +40,6 @@ class BoundedMap(Generic[_Value]):
             value = self._values[key] = self._make(key)
         return value
 
-    def get(self, key: Hashable) -> _Value | None:
-        """Return the value of a key, or None if there is none."""
-        return self._values.get(key)
-
     def values(self) -> list[_Value]:
         """Return all values."""
         return list(self._values.values())
