@@ -133,3 +133,14 @@ def test_admit_goes_by_the_account_and_by_nothing_that_the_caller_chose() -> Non
     with pytest.raises(AuthorizationError) as raised:
         admit(stranger, {ACCOUNT})
     assert raised.value.reason is Reason.ACCOUNT_NOT_AUTHORIZED
+
+
+def test_a_principal_is_written_without_the_request_id_of_sts() -> None:
+    """The request id belongs to the call that named the principal, not to the role."""
+    assert PRINCIPAL.members() == {
+        "partition": PRINCIPAL.partition,
+        "account": PRINCIPAL.account,
+        "role": PRINCIPAL.role,
+        "roleId": PRINCIPAL.role_id,
+        "session": PRINCIPAL.session,
+    }

@@ -177,3 +177,10 @@ def test_match_gives_no_identity_out_of_what_the_proxy_says() -> None:
 def test_a_zone_proxy_in_a_dataplane_is_one_of_a_mesh(kind: ProxyType, mesh: str | None, expected: bool) -> None:  # noqa: FBT001
     identity = ProxyIdentity(type=kind, mesh=mesh, service=None, workload=None, zone=None)
     assert identity.is_zone_proxy_in_dataplane is expected
+
+
+def test_an_identity_is_written_with_every_member() -> None:
+    """The answer and the audit line have the same members, and null where a tag is absent."""
+    identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
+    written = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
+    assert identity.members() == written
