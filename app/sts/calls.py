@@ -18,7 +18,7 @@ from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential
 from app.core.principal import Principal
 from app.decision.authenticator import AccountList, IdentitySource, Judge
-from app.decision.record import COALESCED, HIT, MISS, SHARED, DecisionRecord
+from app.decision.record import COALESCED, MISS, SHARED, DecisionRecord
 from app.local.clock import Clock
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
@@ -99,14 +99,6 @@ class StsIntroductions:
 
     async def introduce(self, key: bytes, credential: str, judge: Judge, trail: DecisionRecord) -> KnownCredential:
         """Return who signed the credential whose text has this key; see `app.decision.authenticator.Introductions`."""
-        remembered = self._upstream.recall(key)
-        if remembered is not None:
-            trail.sts.cache = HIT
-            if isinstance(remembered, KnownCredential):
-                trail.sts.request_id = remembered.principal.request_id
-                return remembered
-            trail.saw_signature(remembered.form, remembered.signed_at, self._upstream.clock())
-            raise remembered.failure.error(" (remembered)")
         pending = self._queue.get(key)
         is_first = pending is None
         if pending is None:

@@ -17,6 +17,7 @@ from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthError, UpstreamDownError, UpstreamError
 from app.core.forwarding import ForwardableRequest
+from app.core.known_credential import RefusedCredential
 from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
@@ -102,7 +103,9 @@ class Service:
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
         trail = DecisionRecord(request_id="r", deadline=clock() + DECISION_SECONDS)
-        known = self.known.recall(sidecar.key) or await self.introductions.introduce(
+        remembered = self.known.recall(sidecar.key)
+        assert not isinstance(remembered, RefusedCredential)
+        known = remembered or await self.introductions.introduce(
             sidecar.key, sidecar.request.access_key_id, sidecar.judged, trail
         )
         await self.roles.fetch_role(AdmittedPrincipal(known.principal), trail)
