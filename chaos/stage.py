@@ -92,6 +92,10 @@ class Service:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def without_core(self) -> float:
+        """Return for how many seconds threads of it, or of this process, could have run but had no core."""
+        return sum(_seconds_without_core(pid) for pid in (self.process.pid, os.getpid()))
+
     def in_flight(self) -> float:
         """Return how many decisions are under way, as ``/metrics`` says; NaN without an answer."""
         found = _IN_FLIGHT.search(self.caller.read("/metrics"))
@@ -224,6 +228,14 @@ class Probe(threading.Thread):
         """Ask no more."""
         self._ended.set()
         self.join()
+
+
+def _seconds_without_core(pid: int) -> float:
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            nanoseconds += int((task / "schedstat").read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -153,7 +153,7 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
 def _storm(stage: Stage, promise: Promise) -> Seen:
     credentials = _of_vouched_keys(stage, HOME, _STORM)
     late = _of_vouched_keys(stage, HOME, _AT_ONCE)
-    memory = stage.service.memory()
+    memory, without_core = stage.service.memory(), stage.service.without_core()
     stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
     with stage.probing() as probe, ThreadPoolExecutor(1) as threads:
         storm = threads.submit(stage.caller.storm, credentials)
@@ -161,13 +161,17 @@ def _storm(stage: Stage, promise: Promise) -> Seen:
         filled = stage.service.poll(lambda: stage.service.in_flight() > MAX_WAITING * 2 // 3, STS_CALL_SECONDS)
         turned_away = [stage.caller.ask(credential) for credential in late]
         seen = Seen([*storm.result(), *turned_away])
+    seen.without_core = stage.service.without_core() - without_core
     stage.emulator.faults.clear()
     seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
-    seen.expect(probe.slowest < _PROBE_SECONDS, f"/healthy took {probe.slowest:.1f} s")
-    seen.expect(filled is not None, "too slow a machine: the first calls to STS ended before all places were taken")
+    seen.expect(probe.slowest < _PROBE_SECONDS + seen.without_core, f"/healthy took {probe.slowest:.1f} s")
     outcomes = {answer.outcome for answer in turned_away}
-    seen.expect(outcomes == {OVERLOADED}, f"calls beyond the queue were answered {', '.join(sorted(outcomes))}")
-    seen.expect(max(answer.seconds for answer in turned_away) < _AT_ONCE_SECONDS, "they were not turned away quickly")
+    # On a machine that is too busy for the storm, STS is known to fail before all places are taken.
+    is_too_busy = filled is None and seen.without_core > STS_CALL_SECONDS / 2
+    reason = UNAVAILABLE if is_too_busy else OVERLOADED
+    seen.expect(outcomes == {reason}, f"calls beyond the queue were answered {', '.join(sorted(outcomes))}")
+    at_once = _AT_ONCE_SECONDS + seen.without_core
+    seen.expect(max(answer.seconds for answer in turned_away) < at_once, "they were not turned away quickly")
     grown = stage.service.memory() - memory
     seen.expect(grown < _STORM_MEMORY_MB, f"memory grew by {grown:.0f} MB")
     return seen

@@ -502,7 +502,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "STS is asked again",
         ),
         (
-            "bodies of calls with known credentials",
+            "bodies of calls with approved credentials",
             f"{count(known_calls.MAX_CALLS)}, each with {known_calls.MAX_KEPT_CHARACTERS} characters in `proxy`; {known_calls.MAX_SHARED} different sets of tags or labels",
             "the body is read again",
         ),
