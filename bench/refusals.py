@@ -14,6 +14,14 @@ from bench.service import ACCOUNT
 
 REFUSED_CREDENTIALS: Final = 200
 STRANGER: Final = "999988887777"
+# The refusals that need no call to AWS when they come again, since its answer is remembered.
+REMEMBERED: Final = (
+    Reason.PROXY_MESH_MISMATCH,
+    Reason.ROLE_TYPE_MISSING,
+    Reason.ROLE_NOT_FOUND,
+    Reason.ACCOUNT_NOT_AUTHORIZED,
+    Reason.STS_REJECTED,
+)
 _GONE: Final = "gone"
 _TAGS: Final = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default"}
 _LONG_AGO: Final = timedelta(minutes=20)
