@@ -13,7 +13,7 @@ import click
 
 from app.agent.errors import RenewalError
 from app.agent.held import find_fault
-from app.agent.lines import LineLog
+from app.agent.lines import Log
 from app.agent.service_address import ServiceAddress, parse_service_url
 from app.cli.claim import claim_options
 from app.cli.options import fail, require_region, sts_endpoints, token_file_option, where_options
@@ -173,7 +173,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
         except RenewalError as error:
             raise click.UsageError(error.detail) from error
         source = TokenSource(signer, client, claim)
-    log = LineLog(utc_now)
+    log = Log(utc_now)
     log.info("agent started", mode=mode, file=token_file, service=service, region=signer.endpoint.region)
     renewals = Renewals(
         source=source,
