@@ -9,7 +9,7 @@ from typing import Any, TextIO
 import click
 
 from app.agent.service_client import Reply, ServiceAccess
-from app.cli.claim import claim_options
+from app.cli.assertion import assertion_options
 from app.cli.options import fail, make_credential, signing_options, sts_endpoints
 from app.cli.service_access import access_options, ask_service, service_option
 from app.cli.shape import explain as explain_shape
@@ -23,7 +23,7 @@ _OK = 200
 
 @click.command(short_help="Present a credential to a service, or show its shape.")
 @service_option("KMESH_AWSIAM_LISTEN")
-@claim_options("--type")
+@assertion_options("--type")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
 @click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
 @signing_options
@@ -31,7 +31,7 @@ _OK = 200
 def authenticate(  # noqa: PLR0913 - one parameter an option
     *,
     service: ListenAddress,
-    claim: dict[str, Any] | None,
+    asserted: dict[str, Any] | None,
     as_json: bool,
     explain: bool,
     audience: str,
@@ -63,8 +63,8 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
             click.echo(f"{heading + ':':18} {words}")
         return
     call: dict[str, Any] = {"credential": text}
-    if claim is not None:
-        call["proxy"] = claim
+    if asserted is not None:
+        call["proxy"] = asserted
     reply = ask_service(service, access, "/v1/authenticate", call)
     if as_json:
         click.echo(reply.text)
