@@ -5,11 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from bench.footprint import ReadAccounts
+from bench.refusals import REMEMBERED
 from bench.rows import Row
 
 # Requests for the same processor time, beside the Go program.
 LEAST_BESIDE_GO: Final = 0.8
 MOST_HITS_OF_ROLE: Final = 10.0
+# Of a credential that AWS has refused a moment ago, or whose role AWS has described.
+MOST_HITS_OF_REFUSAL: Final = 1.5
 MOST_WITH_FULL_CACHES: Final = 1.05
 MOST_IDLE_MB: Final = 70.0
 MOST_READ_ACCOUNTS_MIB: Final = 60.0
@@ -27,6 +30,11 @@ def promises_of_rows(rows: Mapping[str, Row], *, caches_are_full: bool) -> Itera
     if hit and role:
         words = f"a miss with role takes at most {MOST_HITS_OF_ROLE:g} hits ({role / hit:.1f})"
         yield role / hit <= MOST_HITS_OF_ROLE, words
+    refusals = {reason: cpu / hit for reason in REMEMBERED if hit and (cpu := _cpu(rows, reason))}
+    if refusals:
+        dearest = max(refusals, key=refusals.__getitem__)
+        words = f"a refusal that is remembered takes at most {MOST_HITS_OF_REFUSAL:g} hits"
+        yield refusals[dearest] <= MOST_HITS_OF_REFUSAL, f"{words} ({dearest}: {refusals[dearest]:.1f})"
     if "full miss" in rows and caches_are_full:
         # Round by round, since the machine drifts between them.
         pairs = zip(rows["full miss"].cpu, rows["service miss"].cpu, strict=True)

@@ -15,6 +15,7 @@ from app.emulator.world import World
 from bench.credentials import Signer, call_of, claim_of, presigned_urls, target_of
 from bench.load import PATH, Generator
 from bench.processes import Process, cpu_seconds, memory_mb, on_core
+from bench.refusals import LongSessions, add_roles, refusals
 from bench.rows import Row
 from bench.service import ACCOUNT
 
@@ -26,8 +27,10 @@ ROLE_REQUESTS: Final = 400
 HTTPX_REQUESTS: Final = 400
 HIT_CREDENTIALS: Final = 200
 TOKEN_REQUESTS: Final = 1_000
+REFUSED_REQUESTS: Final = 3_000
 # Services that are asked for the same misses as the first one, and how their rows are called.
 OTHER_MISSES: Final = {"full": "  the same, caches filled", "tls": "  the same, TLS to STS"}
+_OK: Final = 200
 TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
 
@@ -54,6 +57,8 @@ def measure(
     """Run the rounds, each row once a round."""
     rows = _rows(servers)
     bodies = _bodies(emulator, rounds)
+    refused = refusals(emulator)
+    rows.update({refusal.reason: Row(f"refused again: {refusal.reason}") for refusal in refused})
     deciding = [name for name in ("service", "go") if name in servers]
     others = [name for name in OTHER_MISSES if name in servers]
     for name in (*deciding, *others, "tokens"):
@@ -74,6 +79,11 @@ def measure(
                 _serve(rows[f"{name} {kind}"], servers[name], batch, generator)
             for name in others if kind == "miss" else ():
                 _serve(rows[f"{name} miss"], servers[name], batch, generator)
+        for refusal in refused:
+            # The service remembers some refusals for 10 s only.
+            generator.run(servers["service"].port, refusal.bodies, CONNECTIONS).require(refusal.status)
+            again = [refusal.bodies[index % len(refusal.bodies)] for index in range(REFUSED_REQUESTS)]
+            _serve(rows[refusal.reason], servers["service"], again, generator, status=refusal.status)
         _serve(rows["reused token"], servers["tokens"], batches["hit"], generator, TOKEN_PATH)
         named = list(map(named_call, bodies.hits * (TOKEN_REQUESTS // HIT_CREDENTIALS), count(number * TOKEN_REQUESTS)))
         _serve(rows["fresh token"], servers["tokens"], named, generator, TOKEN_PATH)
@@ -106,10 +116,12 @@ def named_call(body: bytes, number: int) -> bytes:
     return json.dumps({**call, "proxy": {**call["proxy"], "name": f"demo-app-{number}"}}).encode()
 
 
-def _serve(row: Row, server: Server, batch: list[bytes], generator: Generator, path: str = PATH) -> float:
+def _serve(
+    row: Row, server: Server, batch: list[bytes], generator: Generator, path: str = PATH, status: int = _OK
+) -> float:
     """Measure one round of a server by its own processor time; return the load's own for a request."""
     before = cpu_seconds(server.process.pid)
-    load = generator.run(server.port, batch, CONNECTIONS, path).require(200)
+    load = generator.run(server.port, batch, CONNECTIONS, path).require(status)
     row.add(len(batch), cpu_seconds(server.process.pid) - before, load.seconds, load)
     row.memory = memory_mb(server.process.pid)
     return load.cpu / len(batch)
@@ -135,7 +147,8 @@ def _target(body: bytes) -> str:
 
 def build_world(rounds: int) -> World:
     """Return the example's world, with as many roles as are asked for one by one."""
-    world = World.from_text(EXAMPLE)
+    world = LongSessions.from_text(EXAMPLE)
+    add_roles(world)
     for number in range(rounds * ROLE_REQUESTS):
         tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": f"app-{number}"}
         world.add_role(ACCOUNT, f"app-{number}", tags=tags)

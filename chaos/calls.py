@@ -20,6 +20,9 @@ CALL_SECONDS: Final = 20.0
 _OK: Final = 200
 _UNAVAILABLE: Final = 503
 _SIGNATURE_CHARS: Final = 40
+# The kernel queues 4,096 connections for the service. One beyond that is tried again after 1, 3 and 7 s, and the time would
+# count for the service.
+_CONNECTING_AT_ONCE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +112,19 @@ def _read(status: int, retry_after: str | None, body: bytes, credential: str, st
 
 
 async def _storm(port: int, credentials: Sequence[str]) -> list[Answer]:
-    return await asyncio.gather(*(_ask(port, credential) for credential in credentials))
+    connecting = asyncio.Semaphore(_CONNECTING_AT_ONCE)
+    return await asyncio.gather(*(_ask(port, credential, connecting) for credential in credentials))
 
 
-async def _ask(port: int, credential: str) -> Answer:
+async def _ask(port: int, credential: str, connecting: asyncio.Semaphore) -> Answer:
     body = json.dumps({"credential": credential, "proxy": CLAIM}).encode()
     head = f"POST {PATH} HTTP/1.1\r\nHost: service\r\nContent-Type: application/json\r\nConnection: close\r\n"
     started = time.monotonic()
     try:
-        async with asyncio.timeout(CALL_SECONDS):
+        async with connecting:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        started = time.monotonic()
+        async with asyncio.timeout(CALL_SECONDS):
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             answer = await reader.read()
             writer.close()

@@ -1,6 +1,5 @@
 """IAM hangs for one of 16 accounts, or for all of them: who is decided meanwhile, and what is left of the calls."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,6 @@ _WAVE_IN_EACH: Final = 3
 _LEFT_SECONDS: Final = DEADLINE
 _PAUSE: Final = 0.2
 _MORE_THREADS: Final = 1
-_IN_FLIGHT: Final = re.compile(r"^kuma_aws_iam_in_flight_decisions ([0-9.]+)", re.MULTILINE)
 
 
 def rows() -> Iterator[Row]:
@@ -99,17 +97,12 @@ def _judge_hanging(answers: Sequence[Answer], seen: Seen) -> None:
 def _judge_what_is_left(stage: Stage, threads: int, seen: Seen) -> None:
     """See that the calls end while IAM still hangs, and that no decision and no thread is left of them."""
     service, iam = stage.service, stage.emulator.faults.iam
-    service.poll(lambda: iam.hanging() == 0 and _in_flight(service) == 0, _LEFT_SECONDS)
+    service.poll(lambda: iam.hanging() == 0 and service.in_flight() == 0, _LEFT_SECONDS)
     left = iam.hanging()
     seen.expect(left == 0, f"{left} calls to IAM were left after {_LEFT_SECONDS:g} s")
-    seen.expect(_in_flight(service) == 0, "decisions were left")
+    seen.expect(service.in_flight() == 0, "decisions were left")
     more = _threads(service) - threads
     seen.expect(more <= _MORE_THREADS, f"{more} threads more than before")
-
-
-def _in_flight(service: Service) -> float:
-    found = _IN_FLIGHT.search(service.caller.read("/metrics"))
-    return float(found.group(1)) if found else float("nan")
 
 
 def _threads(service: Service) -> int:

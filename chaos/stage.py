@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from chaos.liar import Liar
 
 START_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
+_IN_FLIGHT: Final = re.compile(r"^kuma_aws_iam_in_flight_decisions ([0-9.]+)", re.MULTILINE)
 
 
 class StageError(Exception):
@@ -89,6 +91,15 @@ class Service:
         """Return the seconds of processor time that it has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def without_core(self) -> float:
+        """Return for how many seconds threads of it, or of this process, could have run but had no core."""
+        return sum(_seconds_without_core(pid) for pid in (self.process.pid, os.getpid()))
+
+    def in_flight(self) -> float:
+        """Return how many decisions are under way, as ``/metrics`` says; NaN without an answer."""
+        found = _IN_FLIGHT.search(self.caller.read("/metrics"))
+        return float(found.group(1)) if found else float("nan")
 
     @staticmethod
     def poll(holds: Callable[[], bool], seconds: float) -> float | None:
@@ -217,6 +228,14 @@ class Probe(threading.Thread):
         """Ask no more."""
         self._ended.set()
         self.join()
+
+
+def _seconds_without_core(pid: int) -> float:
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            nanoseconds += int((task / "schedstat").read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

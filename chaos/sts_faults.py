@@ -8,7 +8,8 @@ from typing import Final
 from app.calls.waiting_places import MAX_WAITING
 from app.emulator import FaultKind
 from app.emulator.fault_kinds import LIES
-from app.sts.calls import STS_FAILURES, STS_IN_FLIGHT
+from app.sts.calls import STS_FAILURES
+from app.sts.upstream import STS_CALL_SECONDS
 from chaos.aws import HOME, OTHERS
 from chaos.row import DEADLINE, Promise, Row, Seen
 from chaos.stage import Stage
@@ -27,7 +28,6 @@ _STORM_SECONDS: Final = DEADLINE + 3
 _LATENT: Final = 3.0
 _FLOOD: Final = 2_400
 _LATENCY: Final = 1.0
-_QUICK_SECONDS: Final = 1.5
 # What orchestrators give a probe by default (ECS: 5 s).
 _PROBE_SECONDS: Final = 5.0
 _MEMORY_MB: Final = 30.0
@@ -153,20 +153,25 @@ def _breaker(stage: Stage, promise: Promise) -> Seen:
 def _storm(stage: Stage, promise: Promise) -> Seen:
     credentials = _of_vouched_keys(stage, HOME, _STORM)
     late = _of_vouched_keys(stage, HOME, _AT_ONCE)
-    memory = stage.service.memory()
+    memory, without_core = stage.service.memory(), stage.service.without_core()
     stage.emulator.faults.sts.inject(FaultKind.HANG, action=_ACTION)
     with stage.probing() as probe, ThreadPoolExecutor(1) as threads:
         storm = threads.submit(stage.caller.storm, credentials)
-        stage.emulator.calls.wait_for(STS_IN_FLIGHT)
-        time.sleep(_QUICK_SECONDS)
+        # Afterwards the first calls fail, and who waits or comes is told `sts_unavailable`, rightly.
+        filled = stage.service.poll(lambda: stage.service.in_flight() > MAX_WAITING * 2 // 3, STS_CALL_SECONDS)
         turned_away = [stage.caller.ask(credential) for credential in late]
         seen = Seen([*storm.result(), *turned_away])
+    seen.without_core = stage.service.without_core() - without_core
     stage.emulator.faults.clear()
     seen.recovered = stage.recovery(stage.tasks.credential, 3 * (promise.recovery or 0))
-    seen.expect(probe.slowest < _PROBE_SECONDS, f"/healthy took {probe.slowest:.1f} s")
+    seen.expect(probe.slowest < _PROBE_SECONDS + seen.without_core, f"/healthy took {probe.slowest:.1f} s")
     outcomes = {answer.outcome for answer in turned_away}
-    seen.expect(outcomes == {OVERLOADED}, f"calls beyond the queue were answered {', '.join(sorted(outcomes))}")
-    seen.expect(max(answer.seconds for answer in turned_away) < _AT_ONCE_SECONDS, "they were not turned away quickly")
+    # On a machine that is too busy for the storm, STS is known to fail before all places are taken.
+    is_too_busy = filled is None and seen.without_core > STS_CALL_SECONDS / 2
+    reason = UNAVAILABLE if is_too_busy else OVERLOADED
+    seen.expect(outcomes == {reason}, f"calls beyond the queue were answered {', '.join(sorted(outcomes))}")
+    at_once = _AT_ONCE_SECONDS + seen.without_core
+    seen.expect(max(answer.seconds for answer in turned_away) < at_once, "they were not turned away quickly")
     grown = stage.service.memory() - memory
     seen.expect(grown < _STORM_MEMORY_MB, f"memory grew by {grown:.0f} MB")
     return seen

@@ -230,7 +230,7 @@ def test_the_options_of_the_command_line_alone_have_click_read_variables() -> No
         for node in ast.walk(tree)
         if isinstance(node, ast.keyword) and node.arg in {"envvar", "auto_envvar_prefix"}
     }
-    assert readers <= {"app.cli.options"}
+    assert readers <= {"app.cli.options", "app.cli.service_access"}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "app.__main__"])

@@ -49,7 +49,7 @@ def _verdict(sidecar: Sidecar) -> str:
 
 
 def test_it_plays_what_the_issue_asks_for() -> None:
-    accepted = {sidecar.claim["type"] for sidecar in SIDECARS if sidecar.expected is None}
+    accepted = {sidecar.asserted["type"] for sidecar in SIDECARS if sidecar.expected is None}
     assert accepted == {"dataplane", "ingress", "egress"}
     assert {sidecar.expected for sidecar in SIDECARS if sidecar.expected} >= {
         Reason.ACCOUNT_NOT_AUTHORIZED,

@@ -493,18 +493,23 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "identities that are no role, or whose account is not listed",
-            f"{count(sts_upstream.MAX_STRANGERS)}, until the signature expires",
+            f"{count(known_credentials.MAX_STRANGERS)}, until the signature expires",
             "",
         ),
         (
             "denials of STS",
-            f"{count(sts_upstream.MAX_DENIALS)}, each for one exact credential, for {seconds(sts_upstream.DENIAL_SECONDS)}",
+            f"{count(known_credentials.MAX_DENIALS)}, each for one exact credential, for {seconds(known_credentials.DENIAL_SECONDS)}",
             "STS is asked again",
         ),
         (
-            "bodies of calls with known credentials",
+            "bodies of calls with approved credentials",
             f"{count(known_calls.MAX_CALLS)}, each with {known_calls.MAX_KEPT_CHARACTERS} characters in `proxy`; {known_calls.MAX_SHARED} different sets of tags or labels",
             "the body is read again",
+        ),
+        (
+            "bodies of other calls about whose credential STS's answer is cached",
+            count(known_calls.MAX_UNAPPROVED_CALLS),
+            "",
         ),
         ("roles", f"{count(role_cache.MAX_ROLES)}, for {setting('role_ttl')}", ""),
         (

@@ -10,25 +10,12 @@ import json
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from app.local.clock import Clock
 
 
-class Log(Protocol):
-    """The log that lines are written to."""
-
-    def info(self, event: str, /, **fields: Any) -> None:
-        """Write a normal event."""
-
-    def warning(self, event: str, /, **fields: Any) -> None:
-        """Write a fault that ends by itself, or that is retried."""
-
-    def error(self, event: str, /, **fields: Any) -> None:
-        """Write a fault that an operator must correct."""
-
-
-class LineLog:
+class Log:
     """Writes each line to standard output in one call, because the proxy writes its own lines there too."""
 
     def __init__(self, clock: Clock) -> None:

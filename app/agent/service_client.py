@@ -1,8 +1,8 @@
-"""One call to the service: it sends a JSON object, and returns a status and a JSON object.
+"""One call to the service, for the agent and for the commands that ask a running service.
 
 The client uses ``http.client``, which botocore has loaded already. An HTTP library would take a quarter of the agent's
 memory. The client follows no redirect and uses no proxy from the environment. It closes its connection after each call,
-because the next call comes about half an hour later.
+because the agent's next call comes about half an hour later.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from app.local.caller_tokens import read_tokens
 TIMEOUT_SECONDS: Final = 65.0
 CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
+_FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _OUT_OF_DATE: Final = (9, 10)
@@ -42,18 +43,21 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceAccess:
-    """How the agent authenticates to the service, and which certificates it trusts.
+    """How a caller authenticates to the service, and which certificates it trusts.
 
-    The agent reads the files for each call, so they can be replaced.
+    The client reads the files for each call, so they can be replaced.
 
     Attributes:
         ca_file: the authorities for the service's certificate; None for those of the system.
-        cert_file: the agent's own certificate, if the service requires one.
+        is_pinned: whether only the first certificate in ``ca_file`` is accepted, whatever host names it lists: it is the
+            certificate of a service on this host, and few certificates list 127.0.0.1.
+        cert_file: the caller's own certificate, if the service requires one.
         key_file: the private key of that certificate; None if it is in the same file.
         token_file: the file of caller tokens; the first one is sent.
     """
 
     ca_file: Path | None = None
+    is_pinned: bool = False
     cert_file: Path | None = None
     key_file: Path | None = None
     token_file: Path | None = None
@@ -65,6 +69,7 @@ class Reply:
 
     Attributes:
         status: the HTTP status.
+        text: the body; what is no UTF-8 is replaced.
         members: the members of the answer's JSON object; empty if the answer is no JSON object.
         retry_after: the seconds that the service asks the agent to wait.
         request_id: the id of the service's audit line.
@@ -72,6 +77,7 @@ class Reply:
     """
 
     status: int
+    text: str
     members: Mapping[str, Any]
     retry_after: float | None
     request_id: str | None
@@ -103,18 +109,28 @@ class ServiceClient:
             self._context()
 
     def post(self, path: str, call: Mapping[str, Any]) -> Reply:
-        """Make one call.
+        """Send a JSON object.
 
         Raises:
             RenewalError: the service cannot be reached, or does not answer in time. No decision is known.
         """
-        body = json.dumps(call).encode()
+        return self._call("POST", path, json.dumps(call).encode(), {"Content-Type": "application/json"})
+
+    def get(self, path: str) -> Reply:
+        """Ask for a path.
+
+        Raises:
+            RenewalError: as for `post`.
+        """
+        return self._call("GET", path, None, {})
+
+    def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         connection = self._connection()
         try:
             ends = self._monotonic() + TIMEOUT_SECONDS
             connection.connect()
             bound_by(connection, lambda: ends - self._monotonic())
-            connection.request("POST", path, body, {**self._headers(), "Content-Type": "application/json"})
+            connection.request(method, path, body, {**self._headers(), **headers})
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
@@ -123,6 +139,7 @@ class ServiceClient:
             connection.close()
         return Reply(
             response.status,
+            data.decode(errors="replace"),
             _members(data),
             _seconds(response.headers.get("Retry-After")),
             _request_id(response.headers.get("X-Request-Id")),
@@ -152,6 +169,11 @@ class ServiceClient:
         try:
             if access.ca_file is None:
                 context.load_default_certs()
+            elif access.is_pinned:
+                context.check_hostname = False
+                context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+                found = _FIRST_CERTIFICATE.search(access.ca_file.read_text(encoding="utf-8"))
+                context.load_verify_locations(cadata=found[0] if found else "")
             else:
                 context.load_verify_locations(cafile=access.ca_file)
             if access.cert_file is not None:
@@ -180,7 +202,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
     if isinstance(error, ssl.SSLCertVerificationError):
         is_dated = error.verify_code in _OUT_OF_DATE
-        remedy = "is this host's clock right (NTP)?" if is_dated else "is --ca-file that of its authority?"
+        remedy = "is this host's clock right (NTP)?" if is_dated else "does the CA file have its authority?"
         return RenewalError(
             Failure.UNDECIDED,
             "certificate_not_trusted",
@@ -190,7 +212,7 @@ def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
     return RenewalError(
         Failure.UNDECIDED,
         "service_unreachable",
-        f"{address} cannot be asked ({words}); is the service running, and is --service-url right?",
+        f"{address} cannot be asked ({words}); is it running, and is the address right?",
     )
 
 

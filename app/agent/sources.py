@@ -101,19 +101,19 @@ class TokenSource:
     """Exchanges a credential for a token that a stock control plane accepts.
 
     Attributes:
-        claim: what the proxy asserts; None asks for the identity of the role.
+        asserted: what the proxy asserts; None asks for the identity of the role.
     """
 
     signer: Signer
     client: ServiceClient
-    claim: dict[str, Any] | None
+    asserted: dict[str, Any] | None
 
     def fetch(self, now: datetime) -> Fresh:
         """Sign a credential, and exchange it at the service."""
         url, _ = self.signer.sign(now)
         call: dict[str, Any] = {"credential": encode_native(url)}
-        if self.claim is not None:
-            call["proxy"] = self.claim
+        if self.asserted is not None:
+            call["proxy"] = self.asserted
         reply = self.client.post(TOKEN_PATH, call)
         if reply.status != _OK:
             raise _refusal(reply, now)

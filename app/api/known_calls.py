@@ -1,7 +1,10 @@
 """A cache of calls by their exact bytes: a proxy sends the same body for each stream that it opens.
 
-The content of a body depends only on its bytes. Only bodies with a known credential are cached, so a flood of other bodies
-takes no space here. The cache stores the cache key of a credential, but not the credential itself.
+The content of a body depends only on its bytes. Only bodies about whose credential STS's answer is cached are kept, so a
+flood of other bodies takes no space here. The cache stores the cache key of a credential, but not the credential itself.
+
+Bodies whose credential no decision has approved are kept apart, because everybody can send such bodies. A refused proxy
+sends its body again each second.
 """
 
 import hashlib
@@ -11,12 +14,14 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from app.api.schemas import parse_call
-from app.core.known_credential import NewCredential, PresentedCredential
+from app.core.known_credential import KnownCredential, NewCredential, PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.decision.authenticator import KnownTexts
 
 # If the proxies of a Kuma service assert equal tags and labels, a call takes about 700 bytes, so a full cache takes 14 MB.
 MAX_CALLS: Final = 20_000
+# Bodies whose credential no decision has approved. They share nothing, so one takes about 1.2 KB.
+MAX_UNAPPROVED_CALLS: Final = 4_096
 # The number of different maps of tags and labels. Cached calls share them.
 MAX_SHARED: Final = 4_096
 # The sum of the lengths of all texts of one assertion; usually about 200. An assertion of the largest possible size takes
@@ -33,16 +38,25 @@ class _Call(NamedTuple):
 class KnownCalls:
     """Reads bodies, and caches the content of those that are sent again."""
 
-    def __init__(self, credentials: KnownTexts, *, max_calls: int = MAX_CALLS, max_shared: int = MAX_SHARED) -> None:
+    def __init__(
+        self,
+        credentials: KnownTexts,
+        *,
+        max_calls: int = MAX_CALLS,
+        max_unapproved: int = MAX_UNAPPROVED_CALLS,
+        max_shared: int = MAX_SHARED,
+    ) -> None:
         self._credentials = credentials
         self._max_calls = max_calls
+        self._max_unapproved = max_unapproved
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
+        self._unapproved: OrderedDict[bytes, _Call] = OrderedDict()
         self._max_shared = max_shared
         self._shared: dict[tuple[Any, ...], Any] = {}
         self._key = secrets.token_bytes(_KEY_BYTES)
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return len(self._calls) + len(self._unapproved)
 
     def recall(self, text: str) -> PresentedCredential:
         """Return the cached credential, or a new one for the text."""
@@ -56,22 +70,26 @@ class KnownCalls:
             RequestError: ``malformed_request``.
         """
         key = hashlib.blake2b(body, key=self._key, digest_size=_KEY_BYTES).digest()
-        call = self._calls.get(key)
-        if call is not None:
-            known = self._credentials.recall(call.credential_key)
-            if known is not None:
-                self._calls.move_to_end(key)
-                return known, call.asserted
-            del self._calls[key]
+        for calls in (self._calls, self._unapproved):
+            call = calls.get(key)
+            if call is not None:
+                remembered = self._credentials.recall(call.credential_key)
+                if remembered is not None:
+                    calls.move_to_end(key)
+                    return remembered, call.asserted
+                del calls[key]
         text, asserted = parse_call(body)
         credential = self.recall(text)
         if isinstance(credential, NewCredential):
             return credential, asserted
         if asserted is not None and _count_characters(asserted) > MAX_KEPT_CHARACTERS:
             return credential, asserted
-        if len(self._calls) >= self._max_calls:
-            self._calls.popitem(last=False)
-        self._calls[key] = _Call(credential.key, None if asserted is None else self._share_maps(asserted))
+        is_approved = isinstance(credential, KnownCredential) and credential.is_approved
+        calls, most = (self._calls, self._max_calls) if is_approved else (self._unapproved, self._max_unapproved)
+        if len(calls) >= most:
+            calls.popitem(last=False)
+        shared = self._share_maps(asserted) if is_approved and asserted is not None else asserted
+        calls[key] = _Call(credential.key, shared)
         return credential, asserted
 
     def _share_maps(self, asserted: ProxyAssertion) -> ProxyAssertion:

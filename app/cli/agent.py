@@ -13,9 +13,9 @@ import click
 
 from app.agent.errors import RenewalError
 from app.agent.held import find_fault
-from app.agent.lines import LineLog
+from app.agent.lines import Log
 from app.agent.service_address import ServiceAddress, parse_service_url
-from app.cli.claim import claim_options
+from app.cli.assertion import assertion_options
 from app.cli.options import fail, require_region, sts_endpoints, token_file_option, where_options
 from app.local.clock import utc_now
 from app.local.unix_socket import parse_socket_group
@@ -73,7 +73,7 @@ def _check_group(_context: click.Context, _option: click.Parameter, value: str |
     type=_FILE,
     help="File of caller tokens of the service; the first token in it is sent.",
 )
-@claim_options("--proxy-type")
+@assertion_options("--proxy-type")
 @where_options
 @click.option(
     "--file-mode",
@@ -112,7 +112,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
     client_cert_file: Path | None,
     client_key_file: Path | None,
     caller_token_file: Path | None,
-    claim: dict[str, Any] | None,
+    asserted: dict[str, Any] | None,
     audience: str,
     region: str | None,
     mode_bits: int,
@@ -148,7 +148,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
         click.echo("good")
         return
     _check_usage(mode, service, command, is_exec=is_exec, once=once)
-    _check_claim(claim, is_token=service is not None)
+    _check_assertion(asserted, is_token=service is not None)
     _check_file(token_file)
 
     # A health check runs every few seconds beside every proxy, and needs none of these modules. So they are imported here.
@@ -172,8 +172,8 @@ def agent(  # noqa: PLR0913 - one parameter an option
             client.check_files()
         except RenewalError as error:
             raise click.UsageError(error.detail) from error
-        source = TokenSource(signer, client, claim)
-    log = LineLog(utc_now)
+        source = TokenSource(signer, client, asserted)
+    log = Log(utc_now)
     log.info("agent started", mode=mode, file=token_file, service=service, region=signer.endpoint.region)
     renewals = Renewals(
         source=source,
@@ -205,9 +205,9 @@ def _check_usage(
         raise click.UsageError("--once ends after the first file; with --exec the agent runs as long as the proxy")
 
 
-def _check_claim(claim: dict[str, Any] | None, *, is_token: bool) -> None:
+def _check_assertion(asserted: dict[str, Any] | None, *, is_token: bool) -> None:
     """Require a name with zone listeners: without one the token would be valid for every name, so the service refuses."""
-    if is_token and claim is not None and claim.get("listeners") and claim["name"] is None:
+    if is_token and asserted is not None and asserted.get("listeners") and asserted["name"] is None:
         raise click.UsageError(
             "--listener needs --name: the token of a zone proxy in a Dataplane always names that Dataplane"
         )

@@ -3,22 +3,15 @@
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import click
-import httpx
 
-from app.cli.claim import claim_options
-from app.cli.options import (
-    Access,
-    access_options,
-    fail,
-    make_credential,
-    service_client,
-    service_option,
-    signing_options,
-    sts_endpoints,
-)
+from app.agent.service_client import Reply, ServiceAccess
+from app.cli.assertion import assertion_options
+from app.cli.options import fail, make_credential, signing_options, sts_endpoints
+from app.cli.service_access import access_options, ask_service, service_option
 from app.cli.shape import explain as explain_shape
 from app.core.reasons import Reason
 from app.core.strict_json import StrictJsonError, parse_object
@@ -30,7 +23,7 @@ _OK = 200
 
 @click.command(short_help="Present a credential to a service, or show its shape.")
 @service_option("KMESH_AWSIAM_LISTEN")
-@claim_options("--type")
+@assertion_options("--type")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
 @click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
 @signing_options
@@ -38,13 +31,13 @@ _OK = 200
 def authenticate(  # noqa: PLR0913 - one parameter an option
     *,
     service: ListenAddress,
-    claim: dict[str, Any] | None,
+    asserted: dict[str, Any] | None,
     as_json: bool,
     explain: bool,
     audience: str,
     region: str | None,
     form: str,
-    access: Access,
+    access: ServiceAccess,
 ) -> None:
     """Present a credential to a running service, and print the identity or the reason.
 
@@ -70,15 +63,14 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
             click.echo(f"{heading + ':':18} {words}")
         return
     call: dict[str, Any] = {"credential": text}
-    if claim is not None:
-        call["proxy"] = claim
-    with service_client(service, access) as client:
-        response = client.post("/v1/authenticate", json=call)
+    if asserted is not None:
+        call["proxy"] = asserted
+    reply = ask_service(service, access, "/v1/authenticate", call)
     if as_json:
-        click.echo(response.text)
+        click.echo(reply.text)
     else:
-        _print(response)
-    sys.exit(response.status_code != _OK)
+        _print(reply)
+    sys.exit(reply.status != _OK)
 
 
 def _from_stdin() -> str | None:
@@ -118,15 +110,15 @@ def _is_device(stream: TextIO) -> bool:
         return False  # stdin is not a file at all
 
 
-def _print(response: httpx.Response) -> None:
+def _print(reply: Reply) -> None:
     try:
-        for line in _lines(response.status_code, response.json()):
+        for line in _lines(reply.status, reply.members):
             click.echo(line)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        fail(f"what answered {response.status_code} is not this service; is --service right?")
+    except (TypeError, KeyError, AttributeError):
+        fail(f"what answered {reply.status} is not this service; is --service right?")
 
 
-def _lines(status: int, answer: dict[str, Any]) -> list[str]:
+def _lines(status: int, answer: Mapping[str, Any]) -> list[str]:
     if status == _OK:
         identity, principal = answer["identity"], answer["principal"]
         return [
@@ -136,9 +128,10 @@ def _lines(status: int, answer: dict[str, Any]) -> list[str]:
             f"  session    {principal['session']}",
             f"  until      {answer['expiresAt']}",
         ]
-    is_verdict = status in (401, 403) and answer.get("reason") != Reason.CALLER_NOT_AUTHENTICATED
+    reason = answer["reason"]
+    is_verdict = status in (401, 403) and reason != Reason.CALLER_NOT_AUTHENTICATED
     return [
-        f"{'denied' if is_verdict else 'undecided'}: {answer.get('reason')} ({status})",
+        f"{'denied' if is_verdict else 'undecided'}: {reason} ({status})",
         f"  {answer.get('title')}",
         f"  {answer.get('detail')}",
         f"  request id {answer.get('requestId')}",

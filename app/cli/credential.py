@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import make_credential, signing_options, write_secret
+from app.cli.options import fail, make_credential, signing_options
+from app.local.secret_file import write_secret_file
 from app.sts.signer import MAX_EXPIRES
 
 
@@ -38,7 +39,10 @@ def credential(*, audience: str, region: str | None, form: str, expires: int, ou
     """
     text = make_credential(audience=audience, region=region, form=form, expires=expires)
     if out is not None:
-        write_secret(out, text)
+        try:
+            write_secret_file(out, text)
+        except OSError as error:
+            fail(f"{out} cannot be written ({error.strerror})")
     else:
         # The newline is only for terminals. In a file it would become a part of gRPC metadata, and gRPC rejects it there.
         click.echo(text, nl=sys.stdout.isatty())

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from app.cli.options import ListenAddressType, fail
+from app.cli.options import fail
+from app.cli.service_access import ListenAddressType
 from app.local.addresses import ListenAddress, TcpAddress
 
 

@@ -3,7 +3,9 @@
 import click
 from click.core import ParameterSource
 
-from app.cli.options import Access, access_options, diagnostics_option, fail, service_client, service_option
+from app.agent.service_client import ServiceAccess
+from app.cli.options import fail
+from app.cli.service_access import access_options, ask_service, diagnostics_option, service_option
 from app.local.addresses import ListenAddress
 
 _OK = 200
@@ -14,7 +16,7 @@ _OK = 200
 @diagnostics_option
 @click.option("--ready", is_flag=True, help="Ask /ready instead: should calls be sent here?")
 @access_options
-def health(*, service: ListenAddress, diagnostics: ListenAddress | None, ready: bool, access: Access) -> None:
+def health(*, service: ListenAddress, diagnostics: ListenAddress | None, ready: bool, access: ServiceAccess) -> None:
     """Ask a running service whether it serves (exit status 0) or not (1).
 
     The command reads the variables that set the service's addresses, so a container's HEALTHCHECK needs no arguments. It
@@ -27,9 +29,8 @@ def health(*, service: ListenAddress, diagnostics: ListenAddress | None, ready: 
     path = "/ready" if ready else "/healthy"
     source = click.get_current_context().get_parameter_source("service")
     if diagnostics is not None and source is not ParameterSource.COMMANDLINE:
-        service, access = diagnostics, Access()
-    with service_client(service, access) as client:
-        response = client.get(path)
-    if response.status_code != _OK:
-        fail(f"{path} answered {response.status_code}: {response.text}")
-    click.echo(response.text)
+        service, access = diagnostics, ServiceAccess()
+    reply = ask_service(service, access, path)
+    if reply.status != _OK:
+        fail(f"{path} answered {reply.status}: {reply.text}")
+    click.echo(reply.text)

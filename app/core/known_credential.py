@@ -1,10 +1,12 @@
-"""A credential as a decision receives it: new, or known because STS accepted a credential with the same bytes before."""
+"""A credential as a decision receives it: new, or one whose exact bytes STS has accepted or rejected before."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from app.core.errors import AuthenticationError, AuthError, AuthorizationError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import Principal
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
 
 
@@ -44,7 +46,34 @@ class KnownCredential:
     is_approved: bool = field(default=False, compare=False)
 
 
-PresentedCredential = NewCredential | KnownCredential
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedCredential:
+    """A credential that STS's answer makes unacceptable: STS rejected it, or named a principal that is no role.
+
+    Attributes:
+        kind: the type of the error.
+        reason: the reason of the error.
+        detail: the detail of the error.
+        form: the form of the credential.
+        signed_at: the moment of signing, by the signer's clock.
+        key: the cache key of the credential's text.
+    """
+
+    kind: type[AuthenticationError | AuthorizationError]
+    reason: Reason
+    detail: str
+    form: CredentialForm
+    signed_at: datetime
+    key: bytes = field(compare=False, repr=False)
+
+    def error(self) -> AuthError:
+        """Return a new error for one decision. A shared one would collect the tracebacks of all decisions."""
+        return self.kind(self.reason, f"{self.detail} (remembered)")
+
+
+# What the service remembers of STS's answer about a text.
+RememberedCredential = KnownCredential | RefusedCredential
+PresentedCredential = NewCredential | RememberedCredential
 
 
 def know(key: bytes, request: ForwardableRequest, principal: Principal) -> KnownCredential:
@@ -58,4 +87,25 @@ def know(key: bytes, request: ForwardableRequest, principal: Principal) -> Known
     validated = request.request
     return KnownCredential(
         form=validated.form, signed_at=validated.signed_at, lifetime=validated.lifetime, principal=principal, key=key
+    )
+
+
+def refuse(
+    key: bytes, request: ForwardableRequest, error: AuthenticationError | AuthorizationError
+) -> RefusedCredential:
+    """Make the cacheable result of a request whose credential STS's answer makes unacceptable.
+
+    Args:
+        key: the cache key of the credential's text.
+        request: the request that the text contains.
+        error: why the credential is unacceptable.
+    """
+    validated = request.request
+    return RefusedCredential(
+        kind=type(error),
+        reason=error.reason,
+        detail=error.detail,
+        form=validated.form,
+        signed_at=validated.signed_at,
+        key=key,
     )

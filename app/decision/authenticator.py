@@ -25,7 +25,12 @@ from typing import Protocol
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential, NewCredential, PresentedCredential
+from app.core.known_credential import (
+    KnownCredential,
+    NewCredential,
+    PresentedCredential,
+    RememberedCredential,
+)
 from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
@@ -50,16 +55,13 @@ class AccountList(Protocol):
 
 
 class KnownTexts(Protocol):
-    """The cache of credentials that STS has accepted, by their exact text."""
+    """The cache of STS's answers about credentials, by their exact text."""
 
     def key_of(self, credential: str) -> bytes:
         """Return the cache key of a text. No other text has the same key, and the key reveals nothing about the text."""
 
-    def recall(self, key: bytes) -> KnownCredential | None:
+    def recall(self, key: bytes) -> RememberedCredential | None:
         """Return the cached credential with this key, or None."""
-
-    def remember(self, known: KnownCredential) -> None:
-        """Cache a credential until its signature expires. The new cache entry evicts no approved credential."""
 
     def approve(self, known: KnownCredential) -> None:
         """Move a cached credential to the approved credentials. An unapproved credential never evicts an approved one."""
@@ -177,7 +179,7 @@ class Authenticator:
         """Decide about one credential and what its proxy asserts.
 
         Args:
-            credential: the text that the proxy presented, or the cached credential with exactly that text.
+            credential: the text that the proxy presented, or what is cached of STS's answer about exactly that text.
             asserted: what the proxy asserts. None means that the caller wants the identity without a comparison.
             trail: the record of the decision. This method fills it in, even if it raises an error.
             deadline: when the decision must have ended, in seconds of the event loop's clock. It bounds all waiting.
@@ -191,10 +193,14 @@ class Authenticator:
             known = await self._introductions.introduce(
                 credential, lambda: self._judge(text, trail), trail, deadline
             )  # 1 to 4
-        else:
+        elif isinstance(credential, KnownCredential):
             # A cache hit: STS is not called. `Introductions` records all other cases.
             known = credential
             trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
+        else:
+            trail.sts.cache = HIT
+            trail.saw_signature(credential.form, credential.signed_at, self._clock())
+            raise credential.error()
         now = self._clock()
         trail.saw_signature(known.form, known.signed_at, now)
         expires_at = require_age(known.signed_at, known.lifetime, now)  # 2

@@ -37,7 +37,7 @@ class Sidecar:
         account: the account of its task role.
         role: the name of its task role.
         make: makes the credential from the credentials of the role.
-        claim: what the proxy asserts.
+        asserted: what the proxy asserts.
         expected: the reason that the service must give; None if it must approve.
         prepare: is called before the credential is presented, for example to make the emulator throttle.
     """
@@ -47,7 +47,7 @@ class Sidecar:
     account: str = CONTROL_PLANE_ACCOUNT
     role: str = "demo-app"
     make: Maker
-    claim: dict[str, Any]
+    asserted: dict[str, Any]
     expected: Reason | None = None
     prepare: Callable[[Stage], None] = field(default=lambda _stage: None)
 
@@ -69,7 +69,7 @@ def play(stage: Stage, sidecars: Sequence[Sidecar]) -> Iterator[tuple[Sidecar, O
     signed = [(sidecar, sidecar.make(stage.task_credentials(sidecar.account, sidecar.role))) for sidecar in sidecars]
     for sidecar, credential in signed:
         sidecar.prepare(stage)
-        response = stage.client.post("/v1/authenticate", json={"credential": credential, "proxy": sidecar.claim})
+        response = stage.client.post("/v1/authenticate", json={"credential": credential, "proxy": sidecar.asserted})
         stage.emulator.faults.clear()
         yield sidecar, _outcome(response.status_code, response.json())
 
@@ -165,38 +165,38 @@ def _dataplane(mesh: str = "default", service: str = "demo-app") -> dict[str, An
 _DEMO_APP: Final = "dataplane of mesh default, service demo-app"
 
 SIDECARS: Final = (
-    Sidecar(title=_DEMO_APP, sent="native form, signed with its task role", make=_native, claim=_dataplane()),
+    Sidecar(title=_DEMO_APP, sent="native form, signed with its task role", make=_native, asserted=_dataplane()),
     Sidecar(
         title="dataplane of mesh payments, service backend, in a second account",
         sent="the same in a JWT's clothes, which a stock kuma-dp accepts; its role is read through the reader role",
         account=OTHER_ACCOUNT,
         role="backend",
         make=_jwt,
-        claim=_dataplane("payments", "backend"),
+        asserted=_dataplane("payments", "backend"),
     ),
     Sidecar(
         title="dataplane of mesh default, any service",
         sent="EKS form, as aws eks get-token makes it; its role has no kuma.io/service",
         role="batch",
         make=_eks,
-        claim=_dataplane(service="nightly-report"),
+        asserted=_dataplane(service="nightly-report"),
     ),
-    Sidecar(title=_DEMO_APP, sent="Vault envelope: a header-signed POST", make=_vault_envelope, claim=_dataplane()),
-    Sidecar(title="ingress", sent="native form", role="zone-ingress", make=_native, claim={"type": "ingress"}),
-    Sidecar(title="egress", sent="native form", role="zone-egress", make=_native, claim={"type": "egress"}),
+    Sidecar(title=_DEMO_APP, sent="Vault envelope: a header-signed POST", make=_vault_envelope, asserted=_dataplane()),
+    Sidecar(title="ingress", sent="native form", role="zone-ingress", make=_native, asserted={"type": "ingress"}),
+    Sidecar(title="egress", sent="native form", role="zone-egress", make=_native, asserted={"type": "egress"}),
     Sidecar(
         title="egress of mesh default, in a Dataplane",
         sent="native form; its Dataplane has a ZoneEgress listener",
         role="mesh-egress",
         make=_native,
-        claim={"type": "dataplane", "mesh": "default", "name": "mesh-egress-1", "listeners": ["ZoneEgress"]},
+        asserted={"type": "dataplane", "mesh": "default", "name": "mesh-egress-1", "listeners": ["ZoneEgress"]},
     ),
     Sidecar(
         title="a stranger with a role of the same name and tags",
         sent="validly signed, from an account that is not listed",
         account=STRANGERS_ACCOUNT,
         make=_native,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.ACCOUNT_NOT_AUTHORIZED,
     ),
     Sidecar(
@@ -204,42 +204,42 @@ SIDECARS: Final = (
         sent="validly signed; its role has no kuma.io tags",
         role="untagged",
         make=_native,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.ROLE_TYPE_MISSING,
     ),
     Sidecar(
         title="demo-app, trying to join mesh payments",
         sent="validly signed; its role is for mesh default",
         make=_native,
-        claim=_dataplane(mesh="payments"),
+        asserted=_dataplane(mesh="payments"),
         expected=Reason.PROXY_MESH_MISMATCH,
     ),
     Sidecar(
         title="demo-app, trying to be service backend",
         sent="validly signed; its role is for service demo-app",
         make=_native,
-        claim=_dataplane(service="backend"),
+        asserted=_dataplane(service="backend"),
         expected=Reason.PROXY_SERVICE_MISMATCH,
     ),
     Sidecar(
         title="demo-app, trying to be an ingress",
         sent="validly signed; its role is for a dataplane",
         make=_native,
-        claim={"type": "ingress"},
+        asserted={"type": "ingress"},
         expected=Reason.PROXY_TYPE_MISMATCH,
     ),
     Sidecar(
         title="demo-app, trying to take the SPIFFE id of payments",
         sent="validly signed; label kuma.io/workload=payments, and its role has no kuma.io/workload",
         make=_native,
-        claim={**_dataplane(), "labels": {"kuma.io/workload": "payments"}},
+        asserted={**_dataplane(), "labels": {"kuma.io/workload": "payments"}},
         expected=Reason.PROXY_WORKLOAD_MISMATCH,
     ),
     Sidecar(
         title="demo-app, trying to be an egress of its mesh",
         sent="validly signed; its Dataplane has a ZoneEgress listener, and its role is for a dataplane",
         make=_native,
-        claim={**_dataplane(), "listeners": ["ZoneEgress"]},
+        asserted={**_dataplane(), "listeners": ["ZoneEgress"]},
         expected=Reason.PROXY_TYPE_MISMATCH,
     ),
     Sidecar(
@@ -247,35 +247,35 @@ SIDECARS: Final = (
         sent="validly signed; kuma.io/mesh=default and KUMA.IO/mesh=payments",
         role="case-twin",
         make=_native,
-        claim=_dataplane(mesh="payments"),
+        asserted=_dataplane(mesh="payments"),
         expected=Reason.ROLE_TAG_INVALID,
     ),
     Sidecar(
         title="a credential altered on the way",
         sent="the last digit of the signature is another one",
         make=_tampered,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.STS_REJECTED,
     ),
     Sidecar(
         title="a credential made for another control plane",
         sent="validly signed for another audience, and replayed here",
         make=_for_another_audience,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.STS_REJECTED,
     ),
     Sidecar(
         title="a credential that is bound to nobody",
         sent="SignedHeaders is host alone; never forwarded to STS",
         make=_unbound,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.AUDIENCE_MISSING,
     ),
     Sidecar(
         title="a good credential while AWS throttles",
         sent="validly signed; STS answers 400 Throttling: no decision, and no denial",
         make=_another_native,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.STS_THROTTLED,
         prepare=_throttle,
     ),
@@ -283,7 +283,7 @@ SIDECARS: Final = (
         title="a credential that has expired",
         sent="signed for one second, presented two seconds later; never forwarded to STS",
         make=_short_lived,
-        claim=_dataplane(),
+        asserted=_dataplane(),
         expected=Reason.CREDENTIAL_EXPIRED,
         prepare=_let_it_expire,
     ),

@@ -4,6 +4,7 @@ The emulator implements AWS's behaviour independently: it shares no code with th
 
     identities             roles, principals, keys: plain values
     world                  the accounts and everything in them;  world_file, example, tags: their TOML form
+    problems               what is wrong with a TOML file, or with the body of a request
     hosts                  AWS's host names
     wire, query_protocol   HTTP requests and answers; AWS's Query protocol
     signature_claim        what a request says about its signature;  sigv4: recomputes it

@@ -8,22 +8,47 @@
 The endpoints need no authentication: the emulator contains nothing of value and listens on loopback.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.emulator import tags
 from app.emulator.calls import CallLog
 from app.emulator.fault_kinds import FaultKind
 from app.emulator.faults import Faults, ServiceFaults
+from app.emulator.problems import describe_problems
 from app.emulator.wire import Answer, Request
 from app.emulator.world import World
 
 PREFIX: Final = "/_emulator/"
 
-_FAULT_MEMBERS: Final = {"kind", "times", "account", "action", "latency", "rate", "drip_interval"}
+
+class FaultOrder(BaseModel):
+    """The body of a request that sets faults. ``rate`` is null to remove the limit."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    kind: FaultKind | None = None
+    times: int | None = Field(None, ge=1)
+    account: str | None = None
+    action: str | None = None
+    latency: float | None = Field(None, ge=0)
+    rate: float | None = Field(None, gt=0)
+    drip_interval: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _require_kind(self) -> Self:
+        if self.kind is None and self.model_fields_set & {"kind", "times", "account", "action"}:
+            raise PydanticCustomError("kind", "times, account and action need a kind beside them")
+        return self
+
+
+_FAULTS: Final = TypeAdapter(FaultOrder)
+_TAGS: Final = TypeAdapter(dict[str, Any])
+_Body = TypeVar("_Body")
 
 
 class ControlError(Exception):
@@ -53,9 +78,9 @@ class Control:
     def _route(self, request: Request) -> Any:
         match unquote(request.path.removeprefix(PREFIX)).split("/"):
             case ["faults", ("sts" | "iam") as service]:
-                return self._on_faults(request, self._faults.sts if service == "sts" else self._faults.iam)
+                return self._on_faults(request, self._faults.of(service))
             case ["faults", ("sts" | "iam") as service, "release"] if request.method == "POST":
-                faults = self._faults.sts if service == "sts" else self._faults.iam
+                faults = self._faults.of(service)
                 faults.release()
                 return _describe(faults)
             case ["calls"]:
@@ -66,7 +91,7 @@ class Control:
 
     def _on_faults(self, request: Request, faults: ServiceFaults) -> Any:
         if request.method == "PUT":
-            _program(faults, _read_object(request))
+            _program(faults, _read(_FAULTS, request))
         elif request.method == "DELETE":
             faults.clear()
         elif request.method != "GET":
@@ -86,7 +111,7 @@ class Control:
 
     def _on_tags(self, request: Request, account: str, name: str) -> Any:
         if request.method == "PUT":
-            wanted = _read_object(request)
+            wanted = _read(_TAGS, request)
             problems = tags.problems(wanted)
             if problems:
                 raise ControlError(400, "; ".join(problems))
@@ -102,59 +127,22 @@ class Control:
         return dict(role.tags)
 
 
-def _program(faults: ServiceFaults, wanted: dict[str, Any]) -> None:
-    unknown = sorted(set(wanted) - _FAULT_MEMBERS)
-    if unknown:
-        raise ControlError(400, f"unknown member {', '.join(unknown)}; known are {', '.join(sorted(_FAULT_MEMBERS))}")
-    # All members are checked before anything is changed.
-    kind = _read_kind(wanted)
-    times = _read(wanted, "times", lambda value: type(value) is int and value >= 1, "a whole number above 0")
-    account = _read(wanted, "account", lambda value: isinstance(value, str), "a text")
-    action = _read(wanted, "action", lambda value: isinstance(value, str), "a text")
-    latency = _read(wanted, "latency", _is_seconds, "seconds, 0 or more")
-    drip_interval = _read(wanted, "drip_interval", _is_seconds, "seconds, 0 or more")
-    rate = _read(wanted, "rate", lambda value: _is_seconds(value) and value > 0, "requests a second, above 0")
-    if latency is not None:
-        faults.latency = latency
-    if drip_interval is not None:
-        faults.drip_interval = drip_interval
-    if "rate" in wanted:
-        faults.rate = rate
-    if kind is not None:
-        faults.inject(kind, times=times, account=account, action=action)
+def _program(faults: ServiceFaults, wanted: FaultOrder) -> None:
+    if wanted.latency is not None:
+        faults.latency = wanted.latency
+    if wanted.drip_interval is not None:
+        faults.drip_interval = wanted.drip_interval
+    if "rate" in wanted.model_fields_set:
+        faults.rate = wanted.rate
+    if wanted.kind is not None:
+        faults.inject(wanted.kind, times=wanted.times, account=wanted.account, action=wanted.action)
 
 
-def _read_kind(wanted: dict[str, Any]) -> FaultKind | None:
-    if "kind" not in wanted:
-        stray = sorted({"times", "account", "action"} & set(wanted))
-        if stray:
-            raise ControlError(400, f"{', '.join(stray)}: only beside kind")
-        return None
+def _read(body: TypeAdapter[_Body], request: Request) -> _Body:
     try:
-        return FaultKind(wanted["kind"])
-    except ValueError as error:
-        raise ControlError(400, f"kind: must be one of {', '.join(FaultKind)}") from error
-
-
-def _read(wanted: dict[str, Any], name: str, fits: Callable[[Any], bool], rule: str) -> Any:
-    value = wanted.get(name)
-    if value is not None and not fits(value):
-        raise ControlError(400, f"{name}: must be {rule}")
-    return value
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-
-
-def _read_object(request: Request) -> dict[str, Any]:
-    try:
-        value = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        raise ControlError(400, f"the body must be JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ControlError(400, "the body must be a JSON object")
-    return value
+        return body.validate_json(request.body)
+    except ValidationError as error:
+        raise ControlError(400, "; ".join(describe_problems(error))) from error
 
 
 def _describe(faults: ServiceFaults) -> Any:

@@ -7,7 +7,8 @@ from typing import Final, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from app.emulator.wire import Answer, Delivery
+from app.emulator.fault_kinds import FaultKind
+from app.emulator.wire import Answer
 
 CONNECTION_EXTENSION: Final = "emulator.connection"
 """The ASGI extension in which the server passes the `Connection` of a request."""
@@ -32,24 +33,24 @@ class Courier:
     send: Send
 
     async def deliver(self, answer: Answer) -> None:
-        """Send the answer in the way that its `Delivery` says."""
+        """Send the answer, with the fault that its `delivery` names."""
         if answer.latency and not await self._pause(answer.latency):
             return
         if answer.latch is not None and not await self._wait(answer.latch):
             return
         match answer.delivery:
-            case Delivery.RESET:
+            case FaultKind.RESET:
                 self._connection.reset()
                 await self._until_client_leaves()
-            case Delivery.CUT_OFF:
+            case FaultKind.CUT_OFF:
                 await self._start(answer)
                 await self._send_part(answer.body[: len(answer.body) // 2])
                 self._connection.close()
                 await self._until_client_leaves()
-            case Delivery.DRIPPED:
+            case FaultKind.SLOW_DRIP:
                 await self._start(answer)
                 await self._drip(answer)
-            case Delivery.WHOLE | Delivery.HELD:
+            case _:
                 await self._start(answer)
                 await self.send({"type": "http.response.body", "body": answer.body})
 

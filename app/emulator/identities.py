@@ -77,23 +77,13 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigningKey:
-    """One access key with its secret. A temporary key also has a token and an expiry."""
-
-    principal: Principal
-    secret: str = field(repr=False)
-    token: str | None = field(default=None, repr=False)
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionCredentials:
-    """Temporary credentials of a role's session, as STS or the ECS agent issue them."""
+class UserCredentials:
+    """A key pair with its owner: that of a user or of an account's root, which has neither token nor expiry."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
-    session_token: str = field(repr=False)
-    expiration: datetime
+    session_token: str | None = field(default=None, repr=False)
+    expiration: datetime | None = None
     principal: Principal
 
     def boto3(self) -> dict[str, Any]:
@@ -110,20 +100,11 @@ class SessionCredentials:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UserCredentials:
-    """A long-lived key pair of a user or of an account's root."""
+class SessionCredentials(UserCredentials):
+    """Temporary credentials of a role's session, as STS or the ECS agent issue them."""
 
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
-    principal: Principal
-
-    def boto3(self) -> dict[str, Any]:
-        """Return the keyword arguments for `boto3.client` and `boto3.Session`."""
-        return {"aws_access_key_id": self.access_key_id, "aws_secret_access_key": self.secret_access_key}
-
-    def frozen(self) -> ReadOnlyCredentials:
-        """Return the credentials in the type that botocore's signers take."""
-        return ReadOnlyCredentials(self.access_key_id, self.secret_access_key, None)
+    session_token: str = field(repr=False)
+    expiration: datetime
 
 
 def new_unique_id(prefix: str) -> str:

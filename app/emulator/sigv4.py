@@ -19,7 +19,7 @@ from botocore.credentials import Credentials
 
 from app.emulator import hosts, signature_claim
 from app.emulator.hosts import Endpoint, ServiceName
-from app.emulator.identities import Principal, SigningKey
+from app.emulator.identities import Principal, UserCredentials
 from app.emulator.query_protocol import ServiceError
 from app.emulator.signature_claim import SignatureClaim
 from app.emulator.wire import Request
@@ -64,12 +64,12 @@ def _require_scope(claim: SignatureClaim, endpoint: Endpoint) -> None:
         raise _mismatch(f"Credential should be scoped with a valid terminator: '{TERMINATOR}'.")
 
 
-def _require_key(claim: SignatureClaim, endpoint: Endpoint, world: World, now: datetime) -> SigningKey:
+def _require_key(claim: SignatureClaim, endpoint: Endpoint, world: World, now: datetime) -> UserCredentials:
     key = world.find_key(claim.access_key_id)
     # Credentials are valid only in their own partition: in other partitions, AWS does not know the key.
-    if key is None or key.principal.partition != endpoint.partition or not _same(key.token, claim.token):
+    if key is None or key.principal.partition != endpoint.partition or not _same(key.session_token, claim.token):
         raise _invalid_token()
-    if key.expires_at is not None and key.expires_at <= now:
+    if key.expiration is not None and key.expiration <= now:
         # AWS sends this error before it checks the signature, and also if the role was deleted.
         raise ServiceError(403, "ExpiredToken", "The security token included in the request is expired")
     if not world.is_alive(key.principal):
@@ -97,7 +97,7 @@ def _require_fresh(claim: SignatureClaim, now: datetime) -> None:
         )
 
 
-def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey) -> None:
+def _require_signature(request: Request, claim: SignatureClaim, key: UserCredentials) -> None:
     if "host" not in claim.signed_headers:
         raise _mismatch("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
     # This also rejects names in the list that match no header of the request.
@@ -110,9 +110,11 @@ def _require_signature(request: Request, claim: SignatureClaim, key: SigningKey)
         )
 
 
-def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
+def _compute(request: Request, claim: SignatureClaim, key: UserCredentials) -> str:
     """Compute the correct signature of a request. The path is always `/`, because the gateway accepts no other path."""
-    signer = SigV4Auth(Credentials(claim.access_key_id, key.secret, key.token), claim.service, claim.region)
+    signer = SigV4Auth(
+        Credentials(claim.access_key_id, key.secret_access_key, key.session_token), claim.service, claim.region
+    )
     pairs = [(name, value) for name, value in request.query if name != "X-Amz-Signature"]
     signed = AWSRequest(request.method, "https:///", params=pairs)  # type: ignore[arg-type]  # stubs know no pairs
     signed.context["timestamp"] = claim.timestamp
@@ -130,7 +132,7 @@ def _compute(request: Request, claim: SignatureClaim, key: SigningKey) -> str:
         hashlib.sha256(request.body).hexdigest(),
     )
     string_to_sign = signer.string_to_sign(signed, "\n".join(canonical))
-    signing_key = _derive_key(key.secret, claim.date, claim.region, claim.service)
+    signing_key = _derive_key(key.secret_access_key, claim.date, claim.region, claim.service)
     return hmac.digest(signing_key, string_to_sign.encode(), "sha256").hex()
 
 

@@ -9,7 +9,7 @@ from app.emulator.fault_kinds import FaultKind
 from app.emulator.faults import TakenFault
 from app.emulator.identities import Principal
 from app.emulator.query_protocol import Service, ServiceError, render_error
-from app.emulator.wire import Answer, Delivery
+from app.emulator.wire import Answer
 
 REDIRECT_TARGET: Final = "https://aws.amazon.com/iam"
 
@@ -27,12 +27,7 @@ ERRORS: Final[Mapping[FaultKind, ServiceError]] = {
     FaultKind.UNKNOWN_CODE: ServiceError(400, "UnheardOf", "No document names this error."),
 }
 
-_DELIVERIES: Final[Mapping[FaultKind, Delivery]] = {
-    FaultKind.HANG: Delivery.HELD,
-    FaultKind.SLOW_DRIP: Delivery.DRIPPED,
-    FaultKind.CUT_OFF: Delivery.CUT_OFF,
-    FaultKind.RESET: Delivery.RESET,
-}
+_DELIVERIES: Final = frozenset({FaultKind.HANG, FaultKind.SLOW_DRIP, FaultKind.CUT_OFF, FaultKind.RESET})
 
 
 def spoil(
@@ -43,7 +38,7 @@ def spoil(
     if kind in ERRORS:
         return render_error(service, ERRORS[kind], request_id, as_json=as_json)
     if kind in _DELIVERIES:
-        return replace(true, delivery=_DELIVERIES[kind], latch=fault.latch, pace=fault.pace)
+        return replace(true, delivery=kind, latch=fault.latch, pace=fault.pace)
     if kind is FaultKind.REDIRECT or caller is None:
         return Answer(status=302, headers=(("location", REDIRECT_TARGET), ("x-amzn-requestid", request_id)))
     return lies.lie(kind, lies.Truth(answer=true, caller=caller, request_id=request_id, as_json=as_json))

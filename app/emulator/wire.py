@@ -3,12 +3,13 @@
 Nothing in a request is verified.
 """
 
-import enum
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
+
+from app.emulator.fault_kinds import FaultKind
 
 FORM: Final = "application/x-www-form-urlencoded"
 
@@ -52,16 +53,6 @@ class Request:
         return read_pairs(self.body.decode("utf-8", "replace")) if self.is_form else []
 
 
-class Delivery(enum.Enum):
-    """How an answer is delivered; every value except WHOLE is a fault."""
-
-    WHOLE = "whole"
-    HELD = "held"
-    DRIPPED = "dripped"
-    CUT_OFF = "cut_off"
-    RESET = "reset"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """An answer, and how to deliver it."""
@@ -70,13 +61,14 @@ class Answer:
     content_type: str | None = None
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
-    delivery: Delivery = Delivery.WHOLE
+    delivery: FaultKind | None = None
+    """The fault that the delivery has; None sends the answer as a whole."""
     latch: Future[None] | None = None
-    """For HELD: the answer is sent when this is done."""
+    """For `HANG`: the answer is sent when this is done."""
     latency: float = 0.0
     """Seconds before the answer."""
     pace: float = 0.0
-    """For DRIPPED: seconds before each byte."""
+    """For `SLOW_DRIP`: seconds before each byte."""
 
 
 def read_pairs(text: str) -> list[tuple[str, str]]:

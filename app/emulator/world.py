@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, TypeVar, Unpack
 
 from app.emulator import identities, world_file
 from app.emulator.identities import (
@@ -18,10 +18,11 @@ from app.emulator.identities import (
     Role,
     RoleOptions,
     SessionCredentials,
-    SigningKey,
     Tags,
     UserCredentials,
 )
+
+_Credentials = TypeVar("_Credentials", bound=UserCredentials)
 
 MAX_KEYS: Final = 200_000
 """The limit of keys. Above it the oldest keys are deleted, so that an emulator can run for weeks."""
@@ -46,7 +47,7 @@ class World:
         self._accounts: dict[str, str] = {}
         self._roles: dict[tuple[str, str], Role] = {}  # role names that differ only in case are equal
         self._live_role_ids: set[str] = set()
-        self._keys: dict[str, SigningKey] = {}
+        self._keys: dict[str, UserCredentials] = {}
 
     @classmethod
     def from_text(cls, text: str, *, clock: Clock = identities.utc_now) -> Self:
@@ -57,12 +58,12 @@ class World:
         """
         plan = world_file.parse(text)
         world = cls(partition=plan.partition, clock=clock)
-        for account in plan.accounts:
-            world.add_account(account.account, partition=account.partition)
-            for role_name, role in account.roles.items():
-                world.add_role(account.account, role_name, **role)
-            for user_name, user in account.users.items():
-                world.add_user(account.account, user_name, **user)
+        for account, table in plan.accounts.items():
+            world.add_account(account, partition=table.partition)
+            for role_name, role in table.roles.items():
+                world.add_role(account, role_name, **role.model_dump(exclude_unset=True))
+            for user_name, user in table.users.items():
+                world.add_user(account, user_name, **user.model_dump(exclude_unset=True))
         return world
 
     @classmethod
@@ -153,8 +154,7 @@ class World:
             secret_access_key=secret_access_key or identities.new_secret(),
             principal=principal,
         )
-        self._remember(credentials.access_key_id, SigningKey(principal=principal, secret=credentials.secret_access_key))
-        return credentials
+        return self._remember(credentials)
 
     def issue_session(
         self, account: str, role: str, session_name: str, duration: timedelta = timedelta(hours=1)
@@ -188,7 +188,7 @@ class World:
         )
         return self._issue(principal, duration)
 
-    def find_key(self, access_key_id: str) -> SigningKey | None:
+    def find_key(self, access_key_id: str) -> UserCredentials | None:
         """Find an access key, including expired and invalid keys. Return None if there is no such key."""
         return self._keys.get(access_key_id)
 
@@ -204,20 +204,14 @@ class World:
             expiration=(self.clock() + duration).replace(microsecond=0),
             principal=principal,
         )
-        key = SigningKey(
-            principal=principal,
-            secret=credentials.secret_access_key,
-            token=credentials.session_token,
-            expires_at=credentials.expiration,
-        )
-        self._remember(credentials.access_key_id, key)
-        return credentials
+        return self._remember(credentials)
 
-    def _remember(self, access_key_id: str, key: SigningKey) -> None:
+    def _remember(self, credentials: _Credentials) -> _Credentials:
         with self._lock:
-            self._keys[access_key_id] = key
+            self._keys[credentials.access_key_id] = credentials
             if len(self._keys) > self._max_keys:
                 del self._keys[next(iter(self._keys))]
+        return credentials
 
     def _require_role(self, account: str, name: str) -> Role:
         role = self.find_role(account, name)

@@ -16,11 +16,11 @@ from app.core.key_id_hint import hint_key_id
 from app.core.known_credential import KnownCredential, NewCredential
 from app.core.principal import Principal
 from app.decision.authenticator import AccountList, IdentitySource, Judge
-from app.decision.record import HIT, DecisionRecord
+from app.decision.record import DecisionRecord
 from app.local.clock import Clock
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import OTHERS, KnownKeys
-from app.sts.upstream import Denial, IdentityQuery, StsUpstream
+from app.sts.upstream import IdentityQuery, StsUpstream
 
 # For one account in one region. At 500 calls per second these limits suffice if STS answers within 190 ms, or within 128 ms
 # for new keys.
@@ -89,23 +89,14 @@ class StsIntroductions:
         self, credential: NewCredential, judge: Judge, trail: DecisionRecord, deadline: float
     ) -> KnownCredential:
         """Return who signed a credential; see `app.decision.authenticator.Introductions`."""
-        key, now = credential.key, self._upstream.clock
-        known = self._upstream.recall(key)
-        if isinstance(known, Denial):
-            trail.sts.cache = HIT
-            trail.saw_signature(known.form, known.signed_at, now())
-            raise known.failure.error(" (remembered)")
-        if known is not None:
-            trail.sts.cache = HIT
+        pending = self._queue.get(credential.key)
+        if pending is None:
+            pending = self._make(credential, judge)
         else:
-            pending = self._queue.get(key)
-            if pending is None:
-                pending = self._make(credential, judge)
-            else:
-                request = pending.payload.request.request
-                trail.saw_signature(request.form, request.signed_at, now())
-            made = pending
-            known = await self._queue.ask(key, made.shared, lambda: made, trail.sts, deadline)
+            request = pending.payload.request.request
+            trail.saw_signature(request.form, request.signed_at, self._upstream.clock())
+        made = pending
+        known = await self._queue.ask(credential.key, made.shared, lambda: made, trail.sts, deadline)
         trail.sts.request_id = known.principal.request_id
         return known
 

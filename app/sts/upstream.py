@@ -9,25 +9,21 @@ import asyncio
 import functools
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
-from app.calls.outcomes import Failure
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthenticationError, AuthorizationError
 from app.core.forwarding import ForwardableRequest, ValidatedRequest
-from app.core.known_credential import KnownCredential, know
+from app.core.known_credential import KnownCredential, know, refuse
 from app.core.principal import read_principal
 from app.core.reasons import Reason
 from app.core.records import RecordError, decode_identity, encode_identity
 from app.core.request_policy import require_fresh
-from app.core.signed_request import CredentialForm
 from app.decision.authenticator import AccountList, IdentitySource
 from app.decision.record import UpstreamCall
 from app.limits.rate_limiter import RateLimiter
-from app.limits.ttl_cache import TtlCache
 from app.local.clock import Clock
 from app.store.replicas import STS_PATIENCE_SECONDS, Replicas, SharedCall
 from app.store.sealing import Opened
@@ -44,26 +40,7 @@ STS_SILENCE_SECONDS: Final = 2.0
 # 1 ms of processor time; if the call is refused, it takes 0.25 ms.
 STS_DOUBTFUL_SHARE: Final = 0.5  # no bound: the half of the rate that the row of `MIN_ALLOWED` names
 
-MAX_DENIALS: Final = 20_000
-# How long STS's denial of one exact credential is cached. The time is short: parts of AWS may not know a new key yet.
-DENIAL_SECONDS: Final = 10.0
-MAX_STRANGERS: Final = 10_000
 _DIGEST_BYTES: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """The reason that STS's answer makes a credential unacceptable: STS denies it, or names a principal that is no role.
-
-    Attributes:
-        failure: the error of every decision about the credential.
-        form: the form of the credential.
-        signed_at: when the credential was signed.
-    """
-
-    failure: Failure
-    form: CredentialForm
-    signed_at: datetime
 
 
 @dataclass(slots=True)
@@ -121,22 +98,6 @@ class StsUpstream:
             limits.rate * STS_DOUBTFUL_SHARE, burst=limits.burst, timer=lambda: asyncio.get_running_loop().time()
         )
         self.allowances = Allowances(limits.new_queued, limiter)
-        self._denials: TtlCache[Denial] = TtlCache(MAX_DENIALS, options.timer)
-        # Credentials of accounts that are not listed, and of principals that are no roles. STS accepts credentials of
-        # anybody, so these have a separate cache.
-        self._strangers: TtlCache[KnownCredential | Denial] = TtlCache(MAX_STRANGERS, options.timer)
-
-    def recall(self, key: bytes) -> KnownCredential | Denial | None:
-        """Return the cached denial of a credential, or the cached identity if its account was not listed at that time."""
-        denial = self._denials.get(key)
-        if denial is not None:
-            return denial
-        found = self._strangers.get(key)
-        if isinstance(found, KnownCredential) and found.principal.account in self._accounts.current():
-            # The account has been added to the list since then.
-            self._strangers.drop(key)
-            self._known.remember(found)
-        return found
 
     def seconds_for(self, _query: IdentityQuery) -> float:
         """See `Upstream`."""
@@ -163,7 +124,7 @@ class StsUpstream:
         except AuthenticationError as error:
             if query.is_new:
                 self.allowances.rejected(query.account)
-            self._denials.put(query.key, _denial(query, error), DENIAL_SECONDS, owner=query.account)
+            self._known.deny(refuse(query.key, query.request, error), owner=query.account)
             raise
         if query.is_new:
             self.allowances.vouched(query.account)
@@ -185,7 +146,7 @@ class StsUpstream:
         try:
             principal = read_principal(identity)
         except AuthorizationError as error:
-            self._strangers.put(query.key, _denial(query, error), left)
+            self._known.remember_stranger(refuse(query.key, query.request, error), left)
             raise
         self._keys.vouch(query.request.request.access_key_id, identity.account)
         if principal.account in self._accounts.current():
@@ -195,16 +156,11 @@ class StsUpstream:
             self._known.remember(known)
         else:
             known = know(query.key, query.request, principal)
-            self._strangers.put(query.key, known, left)
+            self._known.remember_stranger(known, left)
         return known
 
     def _seconds_left(self, query: IdentityQuery) -> float:
         return (query.request.expires_at - self.clock()).total_seconds()
-
-
-def _denial(query: IdentityQuery, error: AuthenticationError | AuthorizationError) -> Denial:
-    request = query.request.request
-    return Denial(Failure.of(error), request.form, request.signed_at)
 
 
 def request_digest(request: ValidatedRequest) -> bytes:

@@ -17,7 +17,7 @@ expires.
 
 from collections.abc import Callable
 
-from app.core.known_credential import KnownCredential, PresentedCredential
+from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyAssertion
 from app.core.role_grant import match
@@ -47,7 +47,7 @@ class TokenAuthenticator:
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
     ) -> Decision:
         """Decide about one credential, a token or another one, and what its proxy asserts; see `Authenticator`."""
-        if isinstance(credential, KnownCredential) or not looks_like_token(credential.text):
+        if not isinstance(credential, NewCredential) or not looks_like_token(credential.text):
             return await self._credentials.authenticate(credential, asserted, trail, deadline)
         return self._decide(credential.text, asserted, trail)
 

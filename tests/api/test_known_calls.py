@@ -1,4 +1,4 @@
-"""Bodies that come again: what they say is remembered, of known credentials alone."""
+"""Bodies that come again: what they say is remembered, of credentials alone about which STS's answer is remembered."""
 
 import json
 from dataclasses import replace
@@ -12,16 +12,26 @@ from hypothesis import strategies as st
 from app.api.call_bounds import MAX_VALUES_OF_A_TAG
 from app.api.known_calls import KnownCalls
 from app.api.schemas import MAX_VALUES, parse_call
-from app.core.errors import RequestError
-from app.core.known_credential import KnownCredential, NewCredential
+from app.core.errors import AuthenticationError, RequestError
+from app.core.known_credential import KnownCredential, NewCredential, RefusedCredential
 from app.core.proxy import ProxyAssertion
+from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
-from app.sts.known_credentials import KnownCredentials
+from app.sts.known_credentials import DENIAL_SECONDS, KnownCredentials
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import NOW
 
 KNOWN = KnownCredential(
     form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL, key=b""
+)
+
+REFUSED = RefusedCredential(
+    kind=AuthenticationError,
+    reason=Reason.STS_REJECTED,
+    detail="seen",
+    form=CredentialForm.NATIVE,
+    signed_at=NOW,
+    key=b"",
 )
 
 
@@ -44,7 +54,12 @@ class Memory:
         return credential.text, claimed
 
     def know_the_credential(self) -> None:
-        self.credentials.remember(replace(KNOWN, key=self.credentials.key_of("a credential")))
+        self.credentials.approve(replace(KNOWN, key=self.credentials.key_of("a credential")))
+
+    def refuse(self, text: str) -> RefusedCredential:
+        key = self.credentials.key_of(text)
+        self.credentials.deny(replace(REFUSED, key=key), owner="111122223333")
+        return REFUSED
 
 
 @pytest.fixture
@@ -64,6 +79,43 @@ def test_the_same_body_gives_what_is_known_and_the_same_claim(memory: Memory) ->
     for _ in range(3):
         assert memory.calls.read(body()) == (KNOWN, claimed)
     assert len(memory.calls) == 1
+
+
+def test_the_same_body_of_a_rejected_credential_is_read_once_while_the_rejection_is_remembered(memory: Memory) -> None:
+    refused = memory.refuse("a credential")
+    _, claimed = parse_call(body())
+    for _ in range(3):
+        assert memory.calls.read(body()) == (refused, claimed)
+    assert len(memory.calls) == 1
+    memory.passed = DENIAL_SECONDS
+    assert memory.read_as_new(body()) == parse_call(body())
+    assert len(memory.calls) == 0
+
+
+def test_refused_bodies_are_bounded_and_evict_none_of_an_approved_credential() -> None:
+    """Anybody can be refused."""
+    memory = Memory(max_calls=1, max_unapproved=3)
+    memory.know_the_credential()
+    memory.calls.read(body())
+    for number in range(10):
+        memory.refuse(f"refused-{number}")
+        memory.calls.read(body(f"refused-{number}"))
+    assert len(memory.calls) == 4
+    kept = memory.calls.read(body())[1]
+    assert memory.calls.read(body())[1] is kept
+
+
+def test_a_body_that_was_refused_is_kept_with_the_approved_ones_once_it_is_approved() -> None:
+    memory = Memory(max_unapproved=1)
+    memory.credentials.remember(replace(KNOWN, key=memory.credentials.key_of("a credential")))
+    memory.calls.read(body())
+    memory.know_the_credential()
+    memory.refuse("another")
+    memory.calls.read(body("another"))
+    memory.calls.read(body())
+    first = memory.calls.read(body())[1]
+    memory.calls.read(body("another"))
+    assert memory.calls.read(body())[1] is first
 
 
 def test_proxies_that_assert_the_same_share_it_in_memory(memory: Memory) -> None:

@@ -140,10 +140,9 @@ def application(upstreams: Upstreams) -> ASGIApp:
         enabled_types=frozenset({ProxyType.DATAPLANE, ProxyType.INGRESS}),
     )
     metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
-    known = KnownCredentials(lambda: NOW)
-    introductions = new_introductions(
-        upstreams, known, policy.accounts, lambda: NOW, timer=itertools.count(step=60).__next__
-    )
+    timer = itertools.count(step=60).__next__  # so that no denial of STS lasts until the next call
+    known = KnownCredentials(lambda: NOW, timer)
+    introductions = new_introductions(upstreams, known, policy.accounts, lambda: NOW, timer=timer)
     authenticator = Authenticator(policy, known, introductions, upstreams, lambda: NOW)
     endpoint = AuthenticateEndpoint(authenticator, KnownCalls(known), metrics, readiness, 10.0)
     return build_api(endpoint, metrics, readiness, with_probes=True, scrape_limits=ScrapeLimits(pause_seconds=0.0))

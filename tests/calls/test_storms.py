@@ -18,7 +18,7 @@ from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
 from app.core.errors import AuthError, UpstreamDownError, UpstreamError
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import NewCredential
+from app.core.known_credential import NewCredential, RefusedCredential
 from app.core.principal import AdmittedPrincipal
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
@@ -103,10 +103,10 @@ class Service:
     async def decide(self, sidecar: "Sidecar") -> None:
         clock = asyncio.get_running_loop().time
         trail, deadline = DecisionRecord(request_id="r"), clock() + DECISION_SECONDS
+        remembered = self.known.recall(sidecar.key)
+        assert not isinstance(remembered, RefusedCredential)
         credential = NewCredential(sidecar.request.access_key_id, sidecar.key)
-        known = self.known.recall(sidecar.key) or await self.introductions.introduce(
-            credential, sidecar.judged, trail, deadline
-        )
+        known = remembered or await self.introductions.introduce(credential, sidecar.judged, trail, deadline)
         await self.roles.fetch_role(AdmittedPrincipal(known.principal), trail.iam, deadline)
 
     async def close(self) -> None:

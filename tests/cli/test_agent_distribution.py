@@ -93,6 +93,16 @@ def test_the_agent_writes_a_credential_that_the_service_accepts(
     assert verdict.out.startswith("allowed\n"), verdict.err
 
 
+def test_the_agent_reads_the_resource_of_its_proxy(files: Path, aws: Aws, tmp_path: Path) -> None:
+    (tmp_path / "dataplane.yaml").write_text("type: Dataplane\nmesh: default\nname: demo-app-1\n")
+    task = aws.emulator.environment(ACCOUNT, "demo-app")
+    resource = ("--dataplane-file", str(tmp_path / "dataplane.yaml"))
+    options = ("--mode", "credential", "--once", "--token-file", str(tmp_path / "token"), *resource)
+    assert agent_alone(files, "agent", *options, **task).status == 0
+    wrong = agent_alone(files, "agent", *options, "--mesh", "payments", **task)
+    assert (wrong.status, "says default" in wrong.err) == (2, True)
+
+
 def test_its_dependencies_have_the_bounds_of_the_service() -> None:
     whole = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     assert set(project()["dependencies"]) <= set(whole)

@@ -256,6 +256,19 @@ async def test_the_same_text_is_decided_alike_without_sts(moving: Moving) -> Non
     )
 
 
+async def test_a_credential_that_sts_rejected_is_rejected_again_without_sts(moving: Moving) -> None:
+    """A refused proxy tries again each second. The audit line says as much about each try as about the first one."""
+    moving.ports.sts_error = AuthenticationError(Reason.STS_REJECTED, "seen")
+    for cache in ("miss", "hit", "hit"):
+        trail = DecisionRecord(request_id="request-2")
+        with pytest.raises(AuthenticationError) as raised:
+            await moving.decider.authenticate(moving.calls.recall(NATIVE.credential()), CLAIM, trail, 0.0)
+        assert raised.value.reason is Reason.STS_REJECTED
+        assert (trail.sts.cache, trail.form, trail.signed_at) == (cache, CredentialForm.NATIVE, NOW)
+        assert (trail.asserted, trail.principal, trail.granted) == (CLAIM, None, None)
+    assert len(moving.ports.requests) == 1
+
+
 async def test_another_text_of_the_same_role_is_asked_about(moving: Moving) -> None:
     await moving.present()
     await moving.present(text=replace(NATIVE, expires=899).credential())

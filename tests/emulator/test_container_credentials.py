@@ -27,9 +27,9 @@ def test_answer_has_the_members_of_the_ecs_agents(emulator: Emulator) -> None:
     key = emulator.world.find_key(answer["AccessKeyId"])
     assert key is not None
     assert answer.keys() == {"AccessKeyId", "SecretAccessKey", "Token", "Expiration", "RoleArn"}
-    assert (answer["SecretAccessKey"], answer["Token"]) == (key.secret, key.token)
+    assert (answer["SecretAccessKey"], answer["Token"]) == (key.secret_access_key, key.session_token)
     assert answer["RoleArn"] == f"arn:aws:iam::{ACCOUNT}:role/workloads/demo-app"
-    assert datetime.fromisoformat(answer["Expiration"]) == key.expires_at
+    assert datetime.fromisoformat(answer["Expiration"]) == key.expiration
 
 
 def test_session_is_named_after_a_task_of_ecs(emulator: Emulator) -> None:

@@ -200,8 +200,8 @@ def test_time_in_json_is_in_seconds(emulator: Emulator, credentials: SessionCred
     result = answer.send(emulator.url).json["AssumeRoleResponse"]["AssumeRoleResult"]
     key = emulator.world.find_key(result["Credentials"]["AccessKeyId"])
     assert key is not None
-    assert key.expires_at is not None
-    assert result["Credentials"]["Expiration"] == key.expires_at.timestamp()
+    assert key.expiration is not None
+    assert result["Credentials"]["Expiration"] == key.expiration.timestamp()
 
 
 def test_header_in_latin_1_is_read(emulator: Emulator, credentials: SessionCredentials) -> None:

@@ -127,7 +127,7 @@ def test_everything_that_a_file_may_say_arrives() -> None:
     assert (role.arn, role.role_id) == (f"arn:aws-cn:iam::{ACCOUNT}:role/a/b/demo-app", "AROAEXAMPLEEXAMPLE000")
     assert (role.external_id, role.trusted, role.may_get_roles) == ("x1", ("arn:*",), ())
     assert (role.max_session_duration, role.tags) == (7200, (("b", "2"), ("a", "")))
-    assert (key.secret, key.principal.arn) == ("made-up", f"arn:aws-cn:iam::{ACCOUNT}:user/people/alice")
+    assert (key.secret_access_key, key.principal.arn) == ("made-up", f"arn:aws-cn:iam::{ACCOUNT}:user/people/alice")
     assert world.accounts()[OTHER_ACCOUNT] == "aws"
 
 
@@ -141,7 +141,7 @@ ROLE = 'accounts."111122223333".roles.r'
         ("", "accounts"),
         ('partition = "aws-moon"', "partition"),
         ("accounts = 1", "accounts"),
-        ("region = 1", "region"),
+        ("region = 1\n[accounts.111122223333]", "region"),
         ("[accounts.1234]", 'accounts."1234"'),
         ("[accounts]\n111122223333 = 1", 'accounts."111122223333"'),
         (f"[{ROLE.removesuffix('r')}x.y]", 'accounts."111122223333".roles.x.y'),
@@ -157,7 +157,7 @@ ROLE = 'accounts."111122223333".roles.r'
         (f"[{ROLE}]\ntags = 1", f"{ROLE}.tags"),
         (f"[{ROLE}.tags]\na = 1", f"{ROLE}.tags: 'a'"),
         (f"[{ROLE}.tags]\n'aws:a' = ''", f"{ROLE}.tags: 'aws:a'"),
-        (f'[{ROLE}]\n[accounts."111122223333".roles.R]', 'accounts."111122223333".roles.R'),
+        (f'[{ROLE}]\n[accounts."111122223333".roles.R]', 'accounts."111122223333".roles: R: another'),
         (f"[{ROLE.removesuffix('r')}'a b']", 'accounts."111122223333".roles.a b'),
         ('[accounts."111122223333".users.u]\naccess_key_id = "x"', 'accounts."111122223333".users.u.access_key_id'),
     ],

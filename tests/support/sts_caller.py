@@ -12,11 +12,11 @@ from app.core.errors import (
     UpstreamError,
 )
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import KnownCredential, NewCredential
+from app.core.known_credential import KnownCredential, NewCredential, RefusedCredential
 from app.core.reasons import Reason
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
-from app.decision.record import DecisionRecord
+from app.decision.record import HIT, DecisionRecord
 from app.emulator.identities import new_access_key_id
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
@@ -63,7 +63,11 @@ class Caller:
         text = text or recipe.credential()
         # The endpoint of the signature decides; a test may name another one for the same text.
         key = self.known.key_of(f"{text}{host}")
-        found = self.known.recall(key)
+        found, trail = self.known.recall(key), trail or new_trail()
+        if found is not None:
+            trail.sts.cache = HIT
+        if isinstance(found, RefusedCredential):
+            raise found.error()
         if found is not None:
             return found
 
@@ -74,7 +78,7 @@ class Caller:
                 request if host is None else replace(request, endpoint=endpoint_of(host)), self.time.clock()
             )
 
-        return await self.calls.introduce(NewCredential(text, key), judged, trail or new_trail(), soon(seconds))
+        return await self.calls.introduce(NewCredential(text, key), judged, trail, soon(seconds))
 
     async def refused(self, recipe: Recipe = RECIPE, trail: DecisionRecord | None = None, **more: Any) -> AuthError:
         with pytest.raises(AuthError) as raised:

@@ -13,21 +13,21 @@ from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ZoneListener
 _NAMES: Final = ("proxy_type", "mesh", "name", "zone", "services", "labels", "listeners")
 
 
-def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add the options for what a proxy asserts. The command gets them as one ``claim``; None if they name no type."""
+def assertion_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add the options for what a proxy asserts. The command gets them as one ``asserted``; None if they name no type."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_claim(*, dataplane_file: Path | None, dataplane_vars: tuple[str, ...], **options: Any) -> Any:
+        def with_assertion(*, dataplane_file: Path | None, dataplane_vars: tuple[str, ...], **options: Any) -> Any:
             given = _given(**{name: options.pop(name) for name in _NAMES})
             if dataplane_file is not None:
-                claim = _complete(dataplane_file, dataplane_vars, given, type_option)
+                asserted = _complete(dataplane_file, dataplane_vars, given, type_option)
             elif dataplane_vars:
                 raise click.UsageError("--dataplane-var is for the template of --dataplane-file; give both")
             else:
-                claim = {"type": None, "mesh": None, "name": None, "zone": None, **given}
-            _check(type_option, claim)
-            return command(claim=claim if claim["type"] else None, **options)
+                asserted = {"type": None, "mesh": None, "name": None, "zone": None, **given}
+            _check(type_option, asserted)
+            return command(asserted=asserted if asserted["type"] else None, **options)
 
         for option in (
             click.option(
@@ -73,8 +73,8 @@ def claim_options(type_option: str) -> Callable[[Callable[..., Any]], Callable[.
                 help="What the proxy says it is.",
             ),
         ):
-            with_claim = option(with_claim)
-        return with_claim
+            with_assertion = option(with_assertion)
+        return with_assertion
 
     return decorate
 
@@ -101,10 +101,10 @@ def _pairs(option: str, texts: tuple[str, ...]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _check(type_option: str, claim: dict[str, Any]) -> None:
+def _check(type_option: str, asserted: dict[str, Any]) -> None:
     """Reject what no role can match, and what the service cannot read."""
-    listeners = claim.get("listeners", [])
-    if listeners and claim["type"] != "dataplane":
+    listeners = asserted.get("listeners", [])
+    if listeners and asserted["type"] != "dataplane":
         raise click.UsageError(
             f"--listener is for a Dataplane with zone listeners; give {type_option} dataplane with it"
         )
@@ -112,7 +112,7 @@ def _check(type_option: str, claim: dict[str, Any]) -> None:
         raise click.UsageError(
             "--listener is ZoneIngress or ZoneEgress, not both: a role is of one type, so give each a Dataplane and a role"
         )
-    if claim["type"] == "dataplane" and claim["mesh"] is None:
+    if asserted["type"] == "dataplane" and asserted["mesh"] is None:
         raise click.UsageError(f"{type_option} dataplane needs --mesh")
 
 
@@ -121,17 +121,17 @@ def _complete(path: Path, variables: tuple[str, ...], given: dict[str, Any], typ
     from app.agent.dataplane_file import ResourceError, read_resource  # noqa: PLC0415 - it brings a YAML parser
 
     try:
-        claim = read_resource(path, _variables(variables))
+        asserted = read_resource(path, _variables(variables))
     except ResourceError as error:
         raise click.UsageError(f"{path}: {error}") from error
-    if claim["type"] != "dataplane" and claim["zone"] is None:
-        claim["zone"] = given.get("zone")
-    for option, said, found in _comparison(given, claim, type_option):
+    if asserted["type"] != "dataplane" and asserted["zone"] is None:
+        asserted["zone"] = given.get("zone")
+    for option, said, found in _comparison(given, asserted, type_option):
         if said and said != found:
             raise click.UsageError(
                 f"{option} says {said}, and {path} says {found or 'nothing'}; correct one of them, or leave out the option"
             )
-    return claim
+    return asserted
 
 
 def _comparison(
