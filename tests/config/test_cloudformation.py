@@ -14,19 +14,10 @@ from app.settings.environment import Settings
 from app.settings.loading import load_settings
 from app.settings.warnings import find_warnings
 from tests.config.test_config_files import FARGATE_MEMORY
+from tests.support.cloudformation import TASKS, Stack
 from tests.support.keys import KeyFiles
 from tests.support.tls import make_certificate
 
-FOLDER: Final = Path(__file__).parents[2] / "config" / "cloudformation"
-TEMPLATES: Final = sorted(path.name for path in FOLDER.glob("*.yaml"))
-# Made-up values of what a stack is given, where a template names no default.
-GIVEN: Final = {
-    "Service": "demo-app",
-    "WorkloadLabel": "demo-workload",
-    "AWS::Region": "eu-west-1",
-    "AWS::Partition": "aws",
-    "AWS::AccountId": "111122223333",
-}
 # What stock kuma-cp and kuma-dp read (kumahq/kuma: pkg/config/app/kuma-cp, pkg/config/app/kuma-dp).
 KUMA_CP: Final = {
     "KUMA_ENVIRONMENT",
@@ -34,6 +25,10 @@ KUMA_CP: Final = {
     "KUMA_MULTIZONE_ZONE_NAME",
     "KUMA_GENERAL_TLS_CERT_FILE",
     "KUMA_GENERAL_TLS_KEY_FILE",
+    "KUMA_API_SERVER_HTTP_INTERFACE",
+    "KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN",
+    "KUMA_MULTIZONE_ZONE_GLOBAL_ADDRESS",
+    "KUMA_MULTIZONE_ZONE_KDS_ROOT_CA_FILE",
     "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE",
     "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
     "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS",
@@ -43,103 +38,60 @@ KUMA_CP: Final = {
     "KUMA_STORE_POSTGRES_USER",
     "KUMA_STORE_POSTGRES_PASSWORD",
     "KUMA_STORE_POSTGRES_DB_NAME",
+    "KUMA_STORE_POSTGRES_TLS_MODE",
+    "KUMA_STORE_POSTGRES_TLS_CA_PATH",
 }
 KUMA_DP: Final = {
     "KUMA_CONTROL_PLANE_URL",
     "KUMA_CONTROL_PLANE_CA_CERT_FILE",
     "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
     "KUMA_DATAPLANE_RUNTIME_RESOURCE",
+    "KUMA_DATAPLANE_PROXY_TYPE",
+}
+READS: Final = {
+    "control-plane": KUMA_CP,
+    "migration": KUMA_CP,
+    "kuma-dp": KUMA_DP,
+    "workload": {"WORKLOAD_NAME"},  # the default of WorkloadVariable
+    "collector": {"AOT_CONFIG_CONTENT"},
 }
 SETTINGS: Final = {str(field.validation_alias) for field in Settings.model_fields.values()}
 AGENT: Final = main.commands["agent"]
-
-
-class Loader(yaml.SafeLoader):
-    """Reads the short forms of CloudFormation's functions as the long ones."""
-
-
-def _function(loader: Loader, name: str, node: Any) -> Any:
-    value: Any
-    if isinstance(node, yaml.ScalarNode):
-        value = loader.construct_scalar(node)
-    elif isinstance(node, yaml.SequenceNode):
-        value = loader.construct_sequence(node, deep=True)
-    else:
-        value = loader.construct_mapping(node, deep=True)
-    return {"Ref" if name == "Ref" else f"Fn::{name}": value}
-
-
-Loader.add_multi_constructor("!", _function)
-
-
-def load(name: str) -> dict[str, Any]:
-    template: dict[str, Any] = yaml.load((FOLDER / name).read_text("utf-8"), Loader)  # noqa: S506 - a SafeLoader
-    return template
-
-
-def resolve(template: dict[str, Any], value: Any) -> Any:  # noqa: PLR0911 - one for each function
-    """What CloudFormation makes of a value, where parameters have their defaults or a made-up value."""
-    if isinstance(value, list):
-        return [resolve(template, each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    match list(value.items()):
-        case [("Ref", str(name))]:
-            return _parameter(template, name)
-        case [("Fn::Sub", str(text))]:
-            return re.sub(r"\$\{([^}]+)\}", lambda found: str(_parameter(template, found[1])), text)
-        case [("Fn::GetAtt", str(name))]:
-            return f"the {name}"
-        case [("Fn::Join", [str(glue), parts])]:
-            return glue.join(resolve(template, parts))
-        case [("Fn::If", [str(condition), yes, no])]:
-            return resolve(template, yes if _holds(template, condition) else no)
-    return {key: resolve(template, each) for key, each in value.items()}
-
-
-def _holds(template: dict[str, Any], condition: str) -> bool:
-    one, other = template["Conditions"][condition]["Fn::Equals"]
-    return bool(resolve(template, one) == resolve(template, other))
-
-
-def _parameter(template: dict[str, Any], name: str) -> Any:
-    parameter = template["Parameters"].get(name, {})
-    default = parameter.get("Default", GIVEN.get(name, f"the-{name}"))
-    return str(default).split(",") if parameter.get("Type") == "CommaDelimitedList" else default
-
-
-def resources(name: str, kind: str) -> dict[str, dict[str, Any]]:
-    template = load(name)
-    return {
-        key: resolve(template, resource["Properties"])
-        for key, resource in template["Resources"].items()
-        if resource["Type"] == kind
-    }
-
-
-def task(name: str) -> dict[str, Any]:
-    [definition] = resources(name, "AWS::ECS::TaskDefinition").values()
-    return definition
+BALANCING: Final = "AWS::ElasticLoadBalancingV2"
 
 
 def containers(name: str) -> dict[str, dict[str, Any]]:
-    return {container["Name"]: container for container in task(name)["ContainerDefinitions"]}
+    return ALL[name].containers()
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    pairs = [(entry["Name"], entry["Value"]) for entry in container.get("Environment", [])]
-    assert len(dict(pairs)) == len(pairs)
-    return dict(pairs)
+    return {entry["Name"]: entry["Value"] for entry in container.get("Environment", [])}
 
 
+# Every option that adds something is on, so that the rules hold for what they add too.
+ALL: Final = {
+    "control-plane.yaml": Stack.of(
+        "control-plane.yaml",
+        EcsExec="true",
+        GlobalAddress="grpcs://global.example:5685",
+        KmsKey="the-key",
+        MetricsUrl="https://aps.example/api/v1/remote_write",
+        ReaderRoles="arn:aws:iam::444455556666:role/kuma-reader",
+        ReaderExternalId="the-external-id",
+    ),
+    "dataplane.yaml": Stack.of("dataplane.yaml", EcsExec="true", KmsKey="the-key", WorkloadTargetGroup="the-group"),
+    "zone.yaml": Stack.of("zone.yaml", EcsExec="true", KmsKey="the-key", ProxyType="ingress"),
+}
+DEFAULT: Final = {name: Stack.of(name) for name in TASKS}
 SERVICE: Final = containers("control-plane.yaml")["kuma-aws-iam"]
 CONTROL_PLANE: Final = containers("control-plane.yaml")["control-plane"]
-SIDECAR: Final = containers("dataplane.yaml")["kuma-aws-iam"]
+SIDECAR: Final = containers("dataplane.yaml")["agent"]
 PROXY: Final = containers("dataplane.yaml")["kuma-dp"]
+AGENTS: Final = [("dataplane.yaml", "dataplane"), ("zone.yaml", "ingress"), ("zone.yaml", "egress")]
 
 
-def test_there_are_two_templates() -> None:
-    assert TEMPLATES == ["control-plane.yaml", "dataplane.yaml"]
+def stack_of(name: str, proxy_type: str) -> Stack:
+    return Stack.of(name, **({"ProxyType": proxy_type} if name == "zone.yaml" else {}))
 
 
 # Environments.
@@ -147,21 +99,21 @@ def test_there_are_two_templates() -> None:
 
 def known_variables(name: str, container: str) -> set[str]:
     if container == "kuma-aws-iam":
+        return SETTINGS
+    if container == "agent":
         options = [option for option in AGENT.params if isinstance(option, click.Option)]
-        of_options = {name for option in options for name in _variables_of(option)}
-        return SETTINGS if name == "control-plane.yaml" else of_options
+        return {name for option in options for name in _variables_of(option)}
     if container == "files":
         # Its own: it writes them into files.
-        command = "\n".join(containers(name)[container]["Command"])
-        return set(re.findall(r"\$([A-Z_]+)", command))
-    return {"kuma-dp": KUMA_DP, "workload": set[str]()}.get(container, KUMA_CP)
+        return set(re.findall(r"\$([A-Z_]+)", "\n".join(containers(name)[container]["Command"])))
+    return READS[container]
 
 
 def _variables_of(option: click.Option) -> list[str]:
     return [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
 
 
-@pytest.mark.parametrize(("name", "container"), [(name, each) for name in TEMPLATES for each in containers(name)])
+@pytest.mark.parametrize(("name", "container"), [(name, each) for name in TASKS for each in containers(name)])
 def test_every_variable_is_one_that_the_container_reads(name: str, container: str) -> None:
     definition = containers(name)[container]
     given = {*environment(definition), *(secret["Name"] for secret in definition.get("Secrets", []))}
@@ -187,6 +139,8 @@ def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv(name, str(files[file]) if folder == "/service-files" else value)
     settings = load_settings()
     assert settings.enabled_types == {"dataplane", "ingress", "egress"}
+    assert settings.role_path_prefix == "/mesh/"
+    assert settings.reader_role_name == "kuma-reader"
     assert list(find_warnings(settings)) == []
     written = set(re.findall(r"> (?:\$folder/)?([a-z.-]+)$", _script("control-plane.yaml"), flags=re.MULTILINE))
     assert files.keys() <= written
@@ -206,16 +160,21 @@ def _script(name: str) -> str:
 # The agent.
 
 
-def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    command, *arguments = SIDECAR["Command"]
+def agent_parameters(stack: Stack, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
+    """What the agent makes of its container's command and environment."""
+    command, *arguments = stack.containers()["agent"]["Command"]
     assert command == "agent"
-    for name, value in environment(SIDECAR).items():
+    for name, value in stack.environment("agent").items():
         monkeypatch.setenv(name, value)
     for name in ("ca.pem", "caller-token"):
-        (tmp_path / name).touch()
-    parameters = AGENT.make_context(
-        "agent", [argument.replace("/kuma-token/", f"{tmp_path}/") for argument in arguments]
-    ).params
+        (folder / name).touch()
+    texts = [argument.replace("/kuma-token/", f"{folder}/") for argument in arguments]
+    parameters: dict[str, Any] = AGENT.make_context("agent", texts).params
+    return parameters
+
+
+def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parameters = agent_parameters(DEFAULT["dataplane.yaml"], monkeypatch, tmp_path)
     assert parameters["mode"] == "token"
     assert str(parameters["service"]) == "https://control-plane.mesh.internal:5690"
     assert parameters["audience"] == environment(SERVICE)["KMESH_AWSIAM_AUDIENCE"]
@@ -228,6 +187,22 @@ def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.Monke
     assert str(parameters["token_file"]) == "/kuma-token/token"
 
 
+@pytest.mark.parametrize("proxy_type", ["ingress", "egress"])
+def test_a_zone_proxys_agent_asks_for_what_the_resource_and_the_role_say(
+    proxy_type: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    stack = stack_of("zone.yaml", proxy_type)
+    parameters = agent_parameters(stack, monkeypatch, tmp_path)
+    resource = yaml.safe_load(stack.environment("kuma-dp")["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
+    tags = {tag["Key"]: tag["Value"] for tag in stack.resources("AWS::IAM::Role")["TaskRole"]["Tags"]}
+    assert tags == {"kuma.io/type": proxy_type, "kuma.io/zone": "default"}
+    assert (parameters["proxy_type"], parameters["zone"]) == (proxy_type, "default")
+    assert stack.environment("kuma-dp")["KUMA_DATAPLANE_PROXY_TYPE"] == proxy_type
+    assert (resource["type"], resource["zone"]) == (f"Zone{proxy_type.capitalize()}", "default")
+    [port] = stack.containers()["kuma-dp"]["PortMappings"]
+    assert port["ContainerPort"] == resource["networking"]["port"]
+
+
 def test_the_health_check_is_one_that_it_understands(monkeypatch: pytest.MonkeyPatch) -> None:
     cmd, program, command, *arguments = SIDECAR["HealthCheck"]["Command"]
     assert (cmd, program, command) == ("CMD", "kuma-aws-iam", "agent")
@@ -235,26 +210,33 @@ def test_the_health_check_is_one_that_it_understands(monkeypatch: pytest.MonkeyP
     assert AGENT.make_context("agent", arguments).params["health"] is True
 
 
-def test_an_agent_that_cannot_renew_takes_no_proxy_with_it() -> None:
-    assert SIDECAR["Essential"] is False
-    assert SIDECAR["RestartPolicy"]["Enabled"] is True
-    assert PROXY["Essential"] is True
+@pytest.mark.parametrize(("name", "proxy_type"), AGENTS)
+def test_an_agent_that_cannot_renew_takes_no_proxy_with_it(name: str, proxy_type: str) -> None:
+    found = stack_of(name, proxy_type).containers()
+    assert found["agent"]["Essential"] is False
+    assert found["agent"]["RestartPolicy"]["Enabled"] is True
+    assert found["kuma-dp"]["Essential"] is True
 
 
-def test_the_proxy_starts_once_the_token_is_there_and_reads_it_from_the_agents_volume() -> None:
-    name = "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH"
-    assert environment(PROXY)[name] == environment(SIDECAR)[name]
-    assert PROXY["DependsOn"] == [{"ContainerName": "kuma-aws-iam", "Condition": "HEALTHY"}]
-    assert PROXY["User"] == SIDECAR["User"]
-    [written], [read] = SIDECAR["MountPoints"], PROXY["MountPoints"]
+@pytest.mark.parametrize(("name", "proxy_type"), AGENTS)
+def test_the_proxy_starts_once_the_token_is_there_and_reads_it_from_the_agents_volume(
+    name: str, proxy_type: str
+) -> None:
+    found = stack_of(name, proxy_type).containers()
+    agent, proxy = found["agent"], found["kuma-dp"]
+    variable = "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH"
+    assert environment(proxy)[variable] == environment(agent)[variable]
+    assert proxy["DependsOn"] == [{"ContainerName": "agent", "Condition": "HEALTHY"}]
+    assert proxy["User"] == agent["User"]
+    [written], [read] = agent["MountPoints"], proxy["MountPoints"]
     assert read == {**written, "ReadOnly": True}
-    assert environment(PROXY)[name].startswith(f"{written['ContainerPath']}/")
+    assert environment(proxy)[variable].startswith(f"{written['ContainerPath']}/")
 
 
 def test_the_dataplane_is_what_the_agent_asks_for_and_what_the_role_says() -> None:
     resource = yaml.safe_load(environment(PROXY)["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
     [inbound] = resource["networking"]["inbound"]
-    [role] = [role for role in resources("dataplane.yaml", "AWS::IAM::Role").values() if "Tags" in role]
+    [role] = [role for role in ALL["dataplane.yaml"].resources("AWS::IAM::Role").values() if "Tags" in role]
     tags = {tag["Key"]: tag["Value"] for tag in role["Tags"]}
     assert tags == {
         "kuma.io/type": "dataplane",
@@ -268,18 +250,37 @@ def test_the_dataplane_is_what_the_agent_asks_for_and_what_the_role_says() -> No
     assert variables == set(re.findall(r'--dataplane-var "(\w+)=', "".join(PROXY["Command"])))
 
 
+def test_a_workload_reaches_the_services_that_it_calls_on_loopback() -> None:
+    """ECS has no transparent proxy, so each service that a workload calls needs an outbound."""
+    assert dataplane()["networking"]["outbound"] == []
+    calls = [{"port": 5051, "tags": {"kuma.io/service": "kv"}}]
+    assert dataplane(Outbounds=json.dumps(calls))["networking"]["outbound"] == calls
+
+
+def test_the_control_plane_learns_when_the_workload_takes_no_connections() -> None:
+    [inbound] = dataplane()["networking"]["inbound"]
+    assert inbound["serviceProbe"]["tcp"] == {}
+    # ECS stops the workload first, and the proxy afterwards; the probe fails before the workload's time is over.
+    probe = inbound["serviceProbe"]
+    failed = (int(probe["interval"][:-1]) + int(probe["timeout"][:-1])) * probe["unhealthyThreshold"]
+    assert failed < containers("dataplane.yaml")["workload"]["StopTimeout"] < PROXY["StopTimeout"]
+
+
+def dataplane(**values: str) -> dict[str, Any]:
+    text = Stack.of("dataplane.yaml", **values).environment("kuma-dp")["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
+    resource: dict[str, Any] = yaml.safe_load(text)
+    return resource
+
+
 @pytest.mark.parametrize("text", ["on", "true", "null", "y"])
 def test_a_workload_stays_the_text_that_it_is(text: str) -> None:
-    resource = yaml.safe_load(
-        environment(proxy_of(with_parameters(WorkloadLabel=text)))["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
-    )
-    assert resource["labels"] == {"kuma.io/workload": text}
+    assert dataplane(WorkloadLabel=text)["labels"] == {"kuma.io/workload": text}
 
 
 @pytest.mark.parametrize("text", ["", "Demo", "1demo", "demo-", "-demo", "demo.app", "a" * 64])
 def test_a_workload_is_a_name_that_kuma_takes(text: str) -> None:
     """A DNS label of RFC 1035: Kuma's control plane makes a resource of this name (pkg/api-server, 2.13 and later)."""
-    pattern = load("dataplane.yaml")["Parameters"]["WorkloadLabel"]["AllowedPattern"]
+    pattern = DEFAULT["dataplane.yaml"].template["Parameters"]["WorkloadLabel"]["AllowedPattern"]
     assert not re.fullmatch(pattern, text)
     assert re.fullmatch(pattern, "a" * 63)
 
@@ -289,51 +290,21 @@ def test_a_workload_is_a_name_that_kuma_takes(text: str) -> None:
 )
 def test_the_health_check_asks_where_this_version_says_whether_it_is_ready(version: str | None, port: int) -> None:
     """Measured: on 2.14 nothing listens on 9901, and on 2.12 a refused proxy is 200 on 9902."""
-    template = with_parameters(**({} if version is None else {"KumaVersion": version}))
-    *_, url = proxy_of(template)["HealthCheck"]["Command"]
-    assert url == f"http://127.0.0.1:{port}/ready"
-    parameter = template["Parameters"]["KumaVersion"]
+    for name in ("dataplane.yaml", "zone.yaml"):
+        stack = Stack.of(name, **({} if version is None else {"KumaVersion": version}))
+        *_, url = stack.containers()["kuma-dp"]["HealthCheck"]["Command"]
+        assert url == f"http://127.0.0.1:{port}/ready"
+    parameter = DEFAULT["dataplane.yaml"].template["Parameters"]["KumaVersion"]
     assert parameter["AllowedValues"] == ["2.13-or-earlier", "2.14-or-later"]
     assert all(words in parameter["Description"] for words in ("9901", "9902", "2.13", "2.14"))
-
-
-def test_the_documented_command_gives_every_parameter_that_has_no_default() -> None:
-    page = (FOLDER.parents[1] / "docs" / "how-to" / "run-the-agent-on-ecs.md").read_text("utf-8")
-    for name in TEMPLATES:
-        [command] = re.findall(rf"^aws cloudformation deploy .*/{name} .*$", page, flags=re.MULTILINE)
-        given = set(re.findall(r" ([A-Z][A-Za-z]+)=", command))
-        parameters = load(name)["Parameters"]
-        assert {each for each, parameter in parameters.items() if "Default" not in parameter} <= given
-        assert given <= parameters.keys()
 
 
 @pytest.mark.parametrize("text", ["123", "on", "true", "null", "1e3", "0x1f"])
 def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
     """The resource is YAML, in which these are no texts unless they are quoted."""
-    template = with_parameters(Mesh=text, Service=text)
-    resource = yaml.safe_load(environment(proxy_of(template))["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
+    resource = dataplane(Mesh=text, Service=text)
     assert resource["mesh"] == text
     assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == text
-
-
-def with_parameters(**values: str) -> dict[str, Any]:
-    """The template, where these parameters are given; each has to be one that it takes."""
-    template = load("dataplane.yaml")
-    for name, value in values.items():
-        parameter = template["Parameters"][name]
-        if "AllowedValues" in parameter:
-            assert value in parameter["AllowedValues"]
-        else:
-            assert re.fullmatch(parameter["AllowedPattern"], value)
-        parameter["Default"] = value
-    return template
-
-
-def proxy_of(template: dict[str, Any]) -> dict[str, Any]:
-    [definition] = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
-    [proxy] = [each for each in definition["Properties"]["ContainerDefinitions"] if each["Name"] == "kuma-dp"]
-    resolved: dict[str, Any] = resolve(template, proxy)
-    return resolved
 
 
 # Roles.
@@ -341,45 +312,62 @@ def proxy_of(template: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_longest_mesh_and_service_fit_into_names() -> None:
     """IAM gives a role's name 64 characters. ECS takes no dot in a family's, so that is the stack's."""
+    rules = DEFAULT["dataplane.yaml"].template["Parameters"]
     longest = {
-        name: "a" * int(re.search(r"{1,(\d+)}$", load("dataplane.yaml")["Parameters"][name]["AllowedPattern"])[1])  # type: ignore[index]
+        name: "a" * int(re.search(r"{1,(\d+)}$", rules[name]["AllowedPattern"])[1])  # type: ignore[index]
         for name in ("Mesh", "Service")
     }
-    template = with_parameters(**longest)
     for name, value in longest.items():
-        assert not re.fullmatch(template["Parameters"][name]["AllowedPattern"], value + "a")
-    role = resolve(template, template["Resources"]["TaskRole"]["Properties"])
+        assert not re.fullmatch(rules[name]["AllowedPattern"], value + "a")
+    role = Stack.of("dataplane.yaml", **longest).resources("AWS::IAM::Role")["TaskRole"]
     assert re.fullmatch(r"[\w+=,.@-]{1,64}", role["RoleName"])
-    assert load("dataplane.yaml")["Resources"]["TaskDefinition"]["Properties"]["Family"] == {"Ref": "AWS::StackName"}
+    definition = DEFAULT["dataplane.yaml"].template["Resources"]["TaskDefinition"]
+    assert definition["Properties"]["Family"] == {"Ref": "AWS::StackName"}
 
 
-def policies(name: str, role: str) -> list[dict[str, Any]]:
-    properties = resources(name, "AWS::IAM::Role")[role]
+def policies(stack: Stack, role: str) -> list[dict[str, Any]]:
+    """Every statement that a role has, in it or attached to it."""
+    properties = stack.resources("AWS::IAM::Role")[role]
     assert "ManagedPolicyArns" not in properties
-    return [
-        statement for policy in properties.get("Policies", []) for statement in policy["PolicyDocument"]["Statement"]
-    ]
+    attached = [each for each in stack.resources("AWS::IAM::RolePolicy").values() if each["RoleName"] == f"the-{role}"]
+    documents = [each["PolicyDocument"] for each in (*properties.get("Policies", []), *attached)]
+    return [statement for document in documents for statement in document["Statement"]]
 
 
-def test_a_workloads_role_needs_no_permission() -> None:
-    assert policies("dataplane.yaml", "TaskRole") == []
+@pytest.mark.parametrize(("name", "proxy_type"), AGENTS)
+def test_a_workloads_role_needs_no_permission(name: str, proxy_type: str) -> None:
+    assert policies(stack_of(name, proxy_type), "TaskRole") == []
 
 
 def test_the_service_may_read_the_roles_of_workloads_and_nothing_else() -> None:
-    [statement] = policies("control-plane.yaml", "TaskRole")
+    [statement] = policies(DEFAULT["control-plane.yaml"], "TaskRole")
     assert statement["Action"] == "iam:GetRole"
     assert statement["Resource"] == "arn:aws:iam::111122223333:role/mesh/*"
-    assert resources("dataplane.yaml", "AWS::IAM::Role")["TaskRole"]["Path"] == "/mesh/"
+    assert DEFAULT["dataplane.yaml"].resources("AWS::IAM::Role")["TaskRole"]["Path"] == "/mesh/"
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+def test_each_further_permission_of_the_service_belongs_to_a_parameter() -> None:
+    actions = {statement["Sid"]: statement["Action"] for statement in policies(ALL["control-plane.yaml"], "TaskRole")}
+    assert actions == {
+        "ReadMeshRoleTags": "iam:GetRole",
+        "AssumeReaderRoles": "sts:AssumeRole",
+        "WriteMetrics": "aps:RemoteWrite",
+        "EcsExec": [f"ssmmessages:{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data")],
+        "EcsExecLog": ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+        "EcsExecLogGroups": "logs:DescribeLogGroups",
+    }
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_ecs_may_do_what_it_needs_for_the_start_and_on_what(name: str) -> None:
     secrets: set[str] = set()
-    for statement in policies(name, "ExecutionRole"):
+    for statement in policies(ALL[name], "ExecutionRole"):
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not any("*" in action for action in actions)
         if statement["Resource"] == "*":
             assert actions == ["ecr:GetAuthorizationToken"]  # IAM knows no resource for it
+        if actions == ["kms:Decrypt"]:
+            assert statement["Resource"] == "the-key"
         if actions in (["secretsmanager:GetSecretValue"], ["ssm:GetParameters"]):
             listed = statement["Resource"]
             secrets |= set(listed if isinstance(listed, list) else [listed])
@@ -387,9 +375,9 @@ def test_ecs_may_do_what_it_needs_for_the_start_and_on_what(name: str) -> None:
     assert secrets == used
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", TASKS)
 def test_ecs_tasks_of_this_account_alone_may_have_a_role(name: str) -> None:
-    for role in resources(name, "AWS::IAM::Role").values():
+    for role in ALL[name].resources("AWS::IAM::Role").values():
         [statement] = role["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
         assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": "111122223333"}
@@ -398,14 +386,16 @@ def test_ecs_tasks_of_this_account_alone_may_have_a_role(name: str) -> None:
 # Tasks.
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", TASKS)
 def test_a_task_fits_fargate(name: str) -> None:
-    definition = task(name)
+    definition = ALL[name].task()
     assert int(definition["Memory"]) in FARGATE_MEMORY[definition["Cpu"]]
     assert sum(each.get("Cpu", 0) for each in containers(name).values()) <= int(definition["Cpu"])
 
 
-@pytest.mark.parametrize("container", [SERVICE, SIDECAR], ids=["service", "agent"])
+@pytest.mark.parametrize(
+    "container", [SERVICE, SIDECAR, containers("zone.yaml")["agent"]], ids=["service", "agent", "zone agent"]
+)
 def test_our_container_is_closed(container: dict[str, Any]) -> None:
     assert container["ReadonlyRootFilesystem"] is True
     assert container["User"] == "65532:65532"
@@ -435,7 +425,98 @@ def test_the_control_plane_is_a_stock_one_that_checks_tokens() -> None:
     assert f"> {configuration}" in _script("control-plane.yaml")
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("container", ["migration", "control-plane"])
+def test_the_database_has_to_prove_its_name(container: str) -> None:
+    """Kuma's verifyFull is PostgreSQL's verify-full: the certificate's chain and its host name."""
+    variables = DEFAULT["control-plane.yaml"].environment(container)
+    assert variables["KUMA_STORE_POSTGRES_TLS_MODE"] == "verifyFull"
+    bundle = variables["KUMA_STORE_POSTGRES_TLS_CA_PATH"]
+    assert f'"$DATABASE_AUTHORITY" > {bundle}' in _script("control-plane.yaml")
+    definition = containers("control-plane.yaml")[container]
+    assert {"ContainerName": "files", "Condition": "SUCCESS"} in definition["DependsOn"]
+    assert any(bundle.startswith(f"{mount['ContainerPath']}/") for mount in definition["MountPoints"])
+
+
+def test_nobody_administers_the_control_plane_without_a_token() -> None:
+    variables = DEFAULT["control-plane.yaml"].environment("control-plane")
+    assert variables["KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN"] == "false"
+    assert variables["KUMA_API_SERVER_HTTP_INTERFACE"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_is_off_by_default_is_off(name: str) -> None:
+    stack = DEFAULT[name]
+    [service] = stack.resources("AWS::ECS::Service").values()
+    assert service["EnableExecuteCommand"] == "false"
+    assert service["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+    assert stack.resources("AWS::IAM::RolePolicy") == {}
+    assert "collector" not in stack.containers()
+    assert all(each["Scheme"] == "internal" for each in stack.resources(f"{BALANCING}::LoadBalancer").values())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_container_gets_a_secret_as_plain_text(name: str) -> None:
+    for container, definition in containers(name).items():
+        for variable in environment(definition):
+            assert not re.search(r"PASSWORD|SECRET|_KEY$|TOKEN$", variable), f"{container} has {variable}"
+
+
+# Draining and health.
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_target_gets_time_to_end_what_it_does(name: str) -> None:
+    for group in ALL[name].resources(f"{BALANCING}::TargetGroup").values():
+        attributes = {each["Key"]: each["Value"] for each in group["TargetGroupAttributes"]}
+        assert int(attributes["deregistration_delay.timeout_seconds"]) >= 30
+        assert attributes["deregistration_delay.connection_termination.enabled"] == "true"
+
+
+def test_the_load_balancer_asks_each_container_where_it_answers() -> None:
+    stack = DEFAULT["control-plane.yaml"]
+    [service] = stack.resources("AWS::ECS::Service").values()
+    groups = stack.resources(f"{BALANCING}::TargetGroup")
+    asked = {}
+    for target in service["LoadBalancers"]:
+        group = groups[target["TargetGroupArn"].removeprefix("the-")]
+        assert group["Port"] == target["ContainerPort"]
+        asked[target["ContainerPort"]] = (target["ContainerName"], int(group["HealthCheckPort"]))
+    assert asked == {5678: ("control-plane", 5680), 5682: ("control-plane", 5680), 5690: ("kuma-aws-iam", 5691)}
+    for name, port in asked.values():
+        assert port in {each["ContainerPort"] for each in stack.containers()[name]["PortMappings"]}
+    assert stack.environment("kuma-aws-iam")["KMESH_AWSIAM_DIAGNOSTICS_LISTEN"] == "0.0.0.0:5691"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_container_that_runs_on_has_a_health_check_and_a_log(name: str) -> None:
+    for container, definition in containers(name).items():
+        assert definition["LogConfiguration"]["LogDriver"] == "awslogs"
+        if container not in {"files", "migration", "workload"}:
+            command = definition["HealthCheck"]["Command"]
+            assert command[0] == "CMD", "these images have no shell"
+
+
+def test_the_collector_scrapes_what_the_alerts_read() -> None:
+    """Under the names that the service gives, with an instance of its own for each task."""
+    stack = ALL["control-plane.yaml"]
+    configuration = yaml.safe_load(stack.environment("collector")["AOT_CONFIG_CONTENT"])
+    scraped = {
+        each["job_name"]: each["static_configs"][0]["targets"]
+        for each in configuration["receivers"]["prometheus"]["config"]["scrape_configs"]
+    }
+    assert scraped == {"kuma-aws-iam": ["127.0.0.1:5691"], "kuma-cp": ["127.0.0.1:5680"]}
+    pipeline = configuration["service"]["pipelines"]["metrics"]
+    for kind in ("receivers", "processors", "exporters"):
+        assert set(pipeline[kind]) == configuration[kind].keys()
+    assert set(configuration["service"]["extensions"]) == configuration["extensions"].keys()
+    exporter = configuration["exporters"]["prometheusremotewrite"]
+    assert exporter["add_metric_suffixes"] is False
+    assert exporter["auth"]["authenticator"] in configuration["extensions"]
+    [attribute] = configuration["processors"]["resource"]["attributes"]
+    assert (attribute["key"], attribute["from_attribute"]) == ("service.instance.id", "aws.ecs.task.arn")
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_images_name_no_registry(name: str) -> None:
     for container in containers(name).values():
         first, slash, _ = container["Image"].partition("/")
