@@ -30,7 +30,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons test-go check run lint types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -89,6 +89,19 @@ lint: $(STAMP) ## Style, security rules and spelling, also of the Dockerfile, th
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/cfn-lint config/cloudformation/*.yaml
 	$(BIN)/zizmor --offline --quiet --strict-collection --pedantic .github
+
+# checkov pins its own boto3 and a hundred other packages, so it gets a virtual environment of its own (220 MB).
+$(VENV)/templates/.installed: $(STAMP) requirements/templates.txt
+	$(PYTHON) -m venv $(VENV)/templates
+	$(BIN)/uv pip install --python $(VENV)/templates/bin/python $(LOCKED) -r requirements/templates.txt
+	@touch $@
+
+lint-templates: $(VENV)/templates/.installed ## Security rules of the templates (checkov), and Terraform's format where it is installed
+	$(VENV)/templates/bin/checkov --config-file config/checkov.yaml --directory config
+	@if command -v terraform > /dev/null; then terraform fmt -check -recursive config/terraform; else echo "terraform fmt skipped: terraform is not installed."; fi
+
+templates: $(STAMP) ## Write the parts of the Terraform modules that come from the CloudFormation templates
+	$(BIN)/python -m tools.terraform_modules
 
 types: $(STAMP) ## Strict type check
 	$(BIN)/mypy
@@ -154,6 +167,7 @@ lock: $(STAMP) ## Resolve the dependencies again, and pin them by hash
 	$(UV_COMPILE) --constraint requirements/dev.txt --group installer -o requirements/installer.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group envoy -o requirements/envoy.txt
+	$(UV_COMPILE) --group templates -o requirements/templates.txt
 
 clean: ## Remove the virtual environment and all build results
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis htmlcov .coverage

@@ -196,8 +196,7 @@ def test_logs_end_and_have_the_key_that_is_given(name: str) -> None:
         if resource["Type"] == "AWS::Logs::LogGroup":
             properties = resource["Properties"]
             assert properties["RetentionInDays"]["Ref"].endswith("LogRetention"), group
-            if name != "monitoring.yaml":
-                assert "KmsKeyId" in properties, group
+            assert "KmsKeyId" in properties, group
 
 
 @pytest.mark.parametrize("name", [name for name in ORDER if "AlarmTopic" in read(name)["Parameters"]])

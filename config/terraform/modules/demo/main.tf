@@ -47,11 +47,12 @@ module "page" {
 }
 
 resource "aws_lb" "this" {
-  name_prefix        = "demo-"
-  load_balancer_type = "network"
-  internal           = true
-  subnets            = var.network.subnets
-  security_groups    = [aws_security_group.load_balancer.id]
+  name_prefix                      = "demo-"
+  load_balancer_type               = "network"
+  internal                         = true
+  subnets                          = var.network.subnets
+  security_groups                  = [aws_security_group.load_balancer.id]
+  enable_cross_zone_load_balancing = true
 }
 
 resource "aws_security_group" "load_balancer" {

@@ -38,6 +38,7 @@ resource "aws_sns_topic_policy" "this" {
 resource "aws_cloudwatch_log_group" "this" {
   name              = "/aws/vendedlogs/prometheus/${var.name}"
   retention_in_days = var.log_retention
+  kms_key_id        = var.kms_key
 }
 
 resource "aws_prometheus_workspace" "this" {

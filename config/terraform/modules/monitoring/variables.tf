@@ -7,7 +7,7 @@ variable "name" {
 
 variable "kms_key" {
   type        = string
-  description = "ARN of a KMS key for the topic, whose policy lets cloudwatch.amazonaws.com and aps.amazonaws.com use it. AWS's own key for SNS does not let them, so alarms would be lost without a sign"
+  description = "ARN of a KMS key for topic and log, whose policy lets cloudwatch.amazonaws.com, aps.amazonaws.com and CloudWatch Logs use it. AWS's own key for SNS does not let the first two, so alarms would be lost without a sign"
   default     = null
 }
 

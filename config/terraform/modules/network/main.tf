@@ -4,6 +4,10 @@ data "aws_region" "current" {}
 data "aws_caller_identity" "current" {}
 data "aws_availability_zones" "available" {
   state = "available"
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
 }
 
 locals {
@@ -39,6 +43,10 @@ resource "aws_subnet" "private" {
   availability_zone = data.aws_availability_zones.available.names[each.value]
   cidr_block        = local.blocks[each.value]
   tags              = { Name = "${var.name}-private-${each.key}" }
+  # A zone that AWS adds to the region must not move a subnet.
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_subnet" "public" {
@@ -48,6 +56,9 @@ resource "aws_subnet" "public" {
   cidr_block              = local.blocks[local.zones[each.key] + 2]
   map_public_ip_on_launch = false
   tags                    = { Name = "${var.name}-public-${each.key}" }
+  lifecycle {
+    ignore_changes = [availability_zone]
+  }
 }
 
 resource "aws_internet_gateway" "this" {
