@@ -7,7 +7,7 @@ written into ``task.tf`` as locals. So both shapes start the same containers wit
 
 import re
 import shutil
-import subprocess  # noqa: S404 - runs terraform fmt alone
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,9 @@ from tools.template_reading import FOLDER, read
 
 MODULES: Final = FOLDER.parent / "terraform" / "modules"
 TASKS: Final = ("control-plane", "dataplane", "zone")
-_HEAD: Final = "# Written by `make templates` from config/cloudformation/{}.yaml, which has the comments. Change it there.\n"
+_HEAD: Final = (
+    "# Written by `make templates` from config/cloudformation/{}.yaml, which has the comments. Change it there.\n"
+)
 _PSEUDO: Final = {
     "AWS::Region": "local.region",
     "AWS::Partition": "local.partition",
@@ -57,7 +59,7 @@ class Module:
             return f"tostring(var.{snake(name)})" if is_switch(self.parameters[name]) else f"var.{snake(name)}"
         return f"local.{snake(name)}"
 
-    def condition(self, value: str | Mapping[str, Any]) -> str:  # noqa: PLR0911 - one for each shape
+    def condition(self, value: str | Mapping[str, Any]) -> str:
         if isinstance(value, str):
             return self.condition(self.template["Conditions"][value])
         match next(iter(value.items())):
@@ -246,7 +248,11 @@ def default(rules: Mapping[str, Any]) -> str:
         return str(value)
     if rules["Type"] == "CommaDelimitedList":
         return "[" + ", ".join(quote(each) for each in str(value).split(",") if each) + "]"
-    return quote(value) if value != "" or "AllowedPattern" in rules or rules.get("Description", "").startswith("The value") else "null"
+    return (
+        quote(value)
+        if value != "" or "AllowedPattern" in rules or rules.get("Description", "").startswith("The value")
+        else "null"
+    )
 
 
 def _check(name: str, rules: Mapping[str, Any]) -> str:
