@@ -1,8 +1,8 @@
 """Write the parts of the Terraform modules that say the same as the CloudFormation templates: ``make templates``.
 
-The variables of each module are the parameters of its template. Containers, trust policies, permissions and tags of the tasks are
-written into ``task.tf`` as locals. So both shapes start the same containers with the same permissions. Everything else in a module
-(``main.tf``, ``outputs.tf``) is written by hand.
+The variables of each module are the parameters of its template. Containers, trust policies, permissions and tags of the
+tasks are written into ``task.tf`` as locals. So both shapes start the same containers with the same permissions. Everything
+else in a module (``main.tf``, ``outputs.tf``) is written by hand.
 """
 
 import re
@@ -38,6 +38,7 @@ def snake(name: str) -> str:
 
 
 def quote(text: str) -> str:
+    """Return the text as a string of HCL, in which nothing is replaced."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'
 
@@ -53,6 +54,7 @@ class Module:
     # Expressions.
 
     def reference(self, name: str) -> str:
+        """Return what Ref of this name is in Terraform."""
         if name in _PSEUDO:
             return _PSEUDO[name]
         if name in self.parameters:
@@ -60,6 +62,7 @@ class Module:
         return f"local.{snake(name)}"
 
     def condition(self, value: str | Mapping[str, Any]) -> str:
+        """Return a condition of the template as an expression; an empty text of CloudFormation is null in Terraform."""
         if isinstance(value, str):
             return self.condition(self.template["Conditions"][value])
         match next(iter(value.items())):
@@ -134,14 +137,13 @@ class Module:
             if len(line) < _WIDTH - 2 * indent:
                 return line
         optional = any(_is_optional(each) for each in values)
-        items = [
-            f"{pad}{self._optional(each, indent + 1, camel=camel) if _is_optional(each) else self.expression(each, indent + 1, camel=camel)},"
-            for each in values
-        ]
+        items = [f"{pad}{self._item(each, indent + 1, camel=camel)}," for each in values]
         head, tail = ("[for each in [", "] : each if each != null]") if optional else ("[", "]")
         return "\n".join([head, *items, "  " * indent + tail])
 
-    def _optional(self, value: dict[str, Any], indent: int, *, camel: bool) -> str:
+    def _item(self, value: Any, indent: int, *, camel: bool) -> str:
+        if not _is_optional(value):
+            return self.expression(value, indent, camel=camel)
         condition, yes, _ = value["Fn::If"]
         return f"{self.condition(condition)} ? {self.expression(yes, indent, camel=camel)} : null"
 
@@ -151,9 +153,7 @@ class Module:
         """Return ``variables.tf``."""
         blocks = [_HEAD.format(self.name)]
         if self.name in NAMED:
-            blocks.append(
-                'variable "name" {\n  type = string\n  description = "The name of what this module makes, as a stack has one"\n}\n'
-            )
+            blocks.append(NAME)
         for name, rules in self.parameters.items():
             if name in _REPLACED:
                 blocks.append(NETWORK)
@@ -207,6 +207,11 @@ class Module:
 _TYPES: Final = {"String": "string", "Number": "number", "CommaDelimitedList": "list(string)"}
 # Modules whose resources get their names of a stack's name.
 NAMED: Final = frozenset({"network", "database", "monitoring", "control-plane", "dataplane", "zone", "demo"})
+NAME: Final = """variable "name" {
+  type = string
+  description = "The name of what this module makes, as a stack has one"
+}
+"""
 NETWORK: Final = """variable "network" {
   type = object({
     vpc = string
@@ -226,11 +231,12 @@ NETWORK: Final = """variable "network" {
 
 
 def is_switch(rules: Mapping[str, Any]) -> bool:
+    """Whether the parameter is a boolean, which CloudFormation writes as a text."""
     return rules.get("AllowedValues") == ["true", "false"]
 
 
 def described(text: str) -> str:
-    """Return a parameter's description in Terraform's words: a file's name becomes a module's, and a parameter's a variable's."""
+    """Return a parameter's description in Terraform's words: files are modules, and parameters are variables."""
     text = re.sub(r"\b([a-z-]+)\.yaml\b", r"module \1", text.strip()).replace("stack", "module")
     names = {each for file in FOLDER.glob("*.yaml") for each in read(file.name)["Parameters"]}
     outputs = {each for file in FOLDER.glob("*.yaml") for each in read(file.name).get("Outputs", {})}
@@ -241,6 +247,7 @@ def described(text: str) -> str:
 
 
 def default(rules: Mapping[str, Any]) -> str:
+    """Return the default of a variable as HCL, or an empty text if it has none."""
     if "Default" not in rules:
         return ""
     value = rules["Default"]
@@ -248,11 +255,8 @@ def default(rules: Mapping[str, Any]) -> str:
         return str(value)
     if rules["Type"] == "CommaDelimitedList":
         return "[" + ", ".join(quote(each) for each in str(value).split(",") if each) + "]"
-    return (
-        quote(value)
-        if value != "" or "AllowedPattern" in rules or rules.get("Description", "").startswith("The value")
-        else "null"
-    )
+    # An empty text is a value in one place: the environment variable of a workload.
+    return quote(value) if value != "" or rules["Description"].startswith("The value") else "null"
 
 
 def _check(name: str, rules: Mapping[str, Any]) -> str:
@@ -280,6 +284,7 @@ def _is_optional(value: Any) -> bool:
 
 
 def scalar(value: Any) -> str:
+    """Return a text of one line, a number or a boolean as HCL."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -304,6 +309,7 @@ def same(one: str, other: str) -> bool:
 
 
 def main() -> int:
+    """Write the files that differ, and let terraform format them."""
     for path, text in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or not same(path.read_text("utf-8"), text):
