@@ -1,5 +1,6 @@
 """Read a CloudFormation template with the short forms of its functions."""
 
+import functools
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,8 @@ def _function(loader: Loader, name: str, node: Any) -> Any:
 Loader.add_multi_constructor("!", _function)
 
 
+@functools.cache
 def read(name: str) -> dict[str, Any]:
-    """Return the template as it is written, with the long forms of the functions."""
+    """Return the template as it is written, with the long forms of the functions. Nobody changes it: it is read once."""
     template: dict[str, Any] = yaml.load((FOLDER / name).read_text("utf-8"), Loader)  # noqa: S506 - a SafeLoader
     return template

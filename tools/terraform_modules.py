@@ -5,6 +5,7 @@ tasks are written into ``task.tf`` as locals. So both shapes start the same cont
 else in a module (``main.tf``, ``outputs.tf``) is written by hand.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -186,11 +187,12 @@ class Module:
             "task_statements": self._list([*self._statements(role)], 1, camel=False),
             "execution_trust": self.expression(execution["AssumeRolePolicyDocument"], 1),
             "execution_policy": self.expression(policy["PolicyDocument"], 1),
-            "role_tags": self.expression({tag["Key"]: tag["Value"] for tag in role.get("Tags", [])}, 1),
             "container_definitions": self.expression(
                 resources["TaskDefinition"]["Properties"]["ContainerDefinitions"], 1, camel=True
             ),
         }
+        if "Tags" in role:
+            entries["role_tags"] = self.expression({tag["Key"]: tag["Value"] for tag in role["Tags"]}, 1)
         body = "\n\n".join(f"  {name} = {text}" for name, text in entries.items())
         return f"{_HEAD.format(self.name)}\nlocals {{\n{body}\n}}\n"
 
@@ -238,12 +240,17 @@ def is_switch(rules: Mapping[str, Any]) -> bool:
 def described(text: str) -> str:
     """Return a parameter's description in Terraform's words: files are modules, and parameters are variables."""
     text = re.sub(r"\b([a-z-]+)\.yaml\b", r"module \1", text.strip()).replace("stack", "module")
-    names = {each for file in FOLDER.glob("*.yaml") for each in read(file.name)["Parameters"]}
-    outputs = {each for file in FOLDER.glob("*.yaml") for each in read(file.name).get("Outputs", {})}
-    compound = [each for each in names | outputs if re.search(r"[a-z][A-Z]", each)]
-    for name in sorted(compound, key=len, reverse=True):
+    for name in _names():
         text = re.sub(rf"\b{name}\b", snake(name), text)
     return text
+
+
+@functools.cache
+def _names() -> list[str]:
+    """Every name of a parameter or an output that is no ordinary word, the longest first."""
+    templates = [read(file.name) for file in FOLDER.glob("*.yaml")]
+    names = {each for template in templates for part in ("Parameters", "Outputs") for each in template.get(part, {})}
+    return sorted((each for each in names if re.search(r"[a-z][A-Z]", each)), key=len, reverse=True)
 
 
 def default(rules: Mapping[str, Any]) -> str:

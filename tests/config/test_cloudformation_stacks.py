@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.support.cloudformation import FOLDER, TASKS, TEMPLATES, Stack, read
+from tests.support.cloudformation import TASKS, TEMPLATES, Stack
+from tools.template_reading import FOLDER, read
 
 CONFIG: Final = Path(__file__).parents[2] / "config"
 GUIDE: Final = CONFIG.parent / "docs" / "how-to" / "deploy-on-ecs.md"

