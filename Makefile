@@ -30,7 +30,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test test-kuma coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -59,6 +59,11 @@ demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tok
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy need make install-envoy first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(T)
+
+# The programs of a Kuma release are the user's: the repository has none, and downloads none (CONTRIBUTING.md, Real Kuma).
+test-kuma: $(VENV)/.envoy ## Run the tests with a real Kuma: make test-kuma KUMA_BIN=DIR (kuma-cp and kuma-dp of a release)
+	@test -n "$(KUMA_BIN)" || echo "Skipped: no real Kuma is tested. Name a folder with kuma-cp and kuma-dp: make test-kuma KUMA_BIN=DIR (CONTRIBUTING.md, Real Kuma)"
+	@test -z "$(KUMA_BIN)" || KUMA_BIN="$(KUMA_BIN)" $(BIN)/python -m pytest -n 2 --dist loadfile $(or $(T),tests/kuma)
 
 coverage: $(STAMP) ## Fail if a branch of app/core is not covered by the tests in tests/core
 	$(BIN)/python -m pytest --quiet -p no:cacheprovider --cov --cov-report=term tests/core
