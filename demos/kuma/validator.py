@@ -140,9 +140,10 @@ def _keys(authentication: Mapping[str, Any]) -> Sequence[_Key]:
 
 
 def _require_time(claims: Mapping[str, Any], now: float) -> None:
-    moments = {name: claims[name] for name in ("exp", "iat", "nbf") if claims.get(name) is not None}
-    if not all(isinstance(moment, int | float) for moment in moments.values()):
-        raise RefusedError("json: cannot unmarshal into Go value of type NumericDate")
+    try:
+        moments = {name: float(claims[name]) for name in ("exp", "iat", "nbf") if claims.get(name) is not None}
+    except (TypeError, ValueError) as error:
+        raise RefusedError("json: cannot unmarshal into Go value of type NumericDate") from error
     if "exp" in moments and now >= moments["exp"]:
         raise RefusedError("token is expired")
     if "iat" in moments and now < moments["iat"]:
@@ -155,7 +156,8 @@ def _tags(claims: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
     tags = claims.get("tags") or {}
     if not isinstance(tags, dict):
         raise RefusedError("json: cannot unmarshal into Go struct field .Tags")
-    return {tag: _texts(values, "Tags") for tag, values in tags.items()}
+    # A tag with an empty list of values limits nothing (seen with Kuma 2.14.3).
+    return {tag: values for tag, listed in tags.items() if (values := _texts(listed, "Tags"))}
 
 
 def _texts(value: Any, claim: str) -> Sequence[str]:

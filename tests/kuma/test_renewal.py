@@ -31,7 +31,7 @@ def test_a_proxy_survives_the_end_of_its_token_and_a_restart_of_the_control_plan
     token, old = stage.folder / "renewed.token", stage.token_for("web", left)
     agent = stage.agent_command(token, *assertion_of(renewed))
     with running(stage.folder, "agent", agent, stage.task_variables("web")) as renewing:
-        renewing.wait_for('"event":"renewed"')
+        renewing.wait_for('"event": ?"renewed"')
         first = claims_of(token)["jti"]
         with stage.proxy(renewed, token) as proxy, stage.proxy(left, old) as other:
             stage.control_plane.wait_until_online("renewed", proxy)

@@ -199,5 +199,5 @@ def test_an_agent_whose_role_lost_its_tags_is_unhealthy(deployed: Deployed) -> N
         (role,) = [role for role in deployed.aws.roles if role.name.endswith("untagged")]
         deployed.aws.emulator.world.set_role_tags(role.account, role.name, {})
         agent = workload.start("kuma-aws-iam")
-        agent.wait_for('"event":"not renewed"')
+        agent.wait_for('"event": ?"not renewed"')
         assert not workload.host.is_healthy(workload.task, "kuma-aws-iam")

@@ -104,6 +104,16 @@ CASES = [
 ]
 
 
+STRICTER: Mapping[str, bool] = {
+    # golang-jwt 5 compares `iat` only if it is told to; 2.7 has version 4.
+    "issued in the future": KUMA.version >= (2, 12),
+    # Earlier releases do not know this claim.
+    "another workload": KUMA.version < (2, 13),
+    "workload without a label": KUMA.version < (2, 13),
+}
+"""The cases in which the validator refuses what this release accepts: it has the rules of all releases together."""
+
+
 def token_of(case: Case, stage: Stage) -> str:
     pem = (stage.folder / "keys" / ("zone-1.pem" if case.kid == "zone-1" else "dataplane-1.pem")).read_bytes()
     key = FOREIGN_KEY if case.is_foreign else load_pem_private_key(pem, None)
@@ -136,4 +146,7 @@ def test_the_validator_decides_as_the_control_plane(stage: Stage, case: Case) ->
     seen = refusal_of(
         stage.control_plane.port, stage.authority.cert, token, case.resource, proxy_type_of(case.resource)
     )
+    if STRICTER.get(case.name):
+        assert (seen, predicted is None) == (None, False)
+        return
     assert (seen is None) == (predicted is None), f"{KUMA.name} says {seen!r}, the validator says {predicted!r}"

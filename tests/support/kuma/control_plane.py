@@ -150,8 +150,6 @@ _PORTS: Final = (
 )
 _LOCAL: Final = {
     "KUMA_REPORTS_ENABLED": "false",  # otherwise the program reports its use to its makers
-    # The tests call the API from loopback without a user token; from 2.14 on this is off by default.
-    "KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN": "true",
     "KUMA_API_SERVER_HTTP_INTERFACE": "127.0.0.1",
     "KUMA_API_SERVER_HTTPS_INTERFACE": "127.0.0.1",
 }

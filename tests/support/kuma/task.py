@@ -32,6 +32,8 @@ elif applet != "chown":
     os.execvp(applet, [applet, *arguments])
 """
 
+_IMAGE_COMMANDS: Final[Mapping[str, Sequence[str]]] = {"kuma-aws-iam": ["serve"], "kuma-cp": [], "kuma-dp": []}
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -106,9 +108,10 @@ class Host:
         assert program.process.poll() is None, f"{name} ended; {program.tail()}"
 
     def _command(self, container: Container) -> list[str]:
-        """Return the entry point, which is the image's unless the template gives one, with the command."""
-        entry_point = container.entry_point or [container.image]
-        return self._texts(container, [*entry_point, *container.command])
+        """Return entry point and command; what the template leaves out is the image's, whose name is that of its program."""
+        if container.entry_point:
+            return self._texts(container, [*container.entry_point, *container.command])
+        return self._texts(container, [container.image, *(container.command or _IMAGE_COMMANDS[container.image])])
 
     def _environment(self, container: Container) -> dict[str, str]:
         own = {name: self._text(container, value) for name, value in container.environment.items()}
