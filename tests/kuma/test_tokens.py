@@ -1,5 +1,6 @@
 """A real control plane accepts a token of the service for the proxy that the role's tags describe, and for no other."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def test_the_proxy_of_a_tagged_role_comes_online(stage: Stage) -> None:
         stage.control_plane.wait_until_online("web-1", proxy)
     claims = claims_of(token)
     assert (claims["Mesh"], claims["Name"], claims["Tags"]) == ("default", "web-1", {"kuma.io/service": ["web"]})
+
+
+def test_agent_and_proxy_read_the_same_file(stage: Stage) -> None:
+    """So mesh, name, service and labels are written once, and variables are replaced as `kuma-dp` replaces them."""
+    resource = dataplane("{{ name }}", "web")
+    template = stage.folder / "template.yaml"
+    template.write_text(json.dumps(resource), "utf-8")
+    variable = ("--dataplane-var", "name=web-4")
+    token = stage.get_token("web", "--dataplane-file", str(template), *variable, name="from-file")
+    with stage.proxy({**resource, "name": "{{ name }}"}, token, options=variable) as proxy:
+        stage.control_plane.wait_until_online("web-4", proxy)
+    assert claims_of(token)["Name"] == "web-4"
 
 
 @since(2, 13)

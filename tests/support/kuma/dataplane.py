@@ -89,7 +89,13 @@ def proxy_type_of(resource: Resource) -> str:
 
 @contextlib.contextmanager
 def running_dataplane(
-    folder: Path, resource: Resource, token_file: Path, *, port: int, authority: Path, **changes: str
+    folder: Path,
+    resource: Resource,
+    token_file: Path,
+    *,
+    port: int,
+    authority: Path,
+    options: Sequence[str] = (),
 ) -> Iterator[Program]:
     """Run a proxy with a token file against the DP server on a port, until the end of the block."""
     name = resource["name"]
@@ -99,8 +105,8 @@ def running_dataplane(
     resource_file.write_text(json.dumps(resource), "utf-8")  # JSON is YAML
     # A socket's path has at most 107 bytes, which the folder of a test can exceed.
     with tempfile.TemporaryDirectory(prefix="kuma-dp-") as sockets:
-        environment = variables(own, Path(sockets), port, authority) | changes
-        line = command(resource_file, token_file, "--proxy-type", proxy_type_of(resource))
+        environment = variables(own, Path(sockets), port, authority)
+        line = command(resource_file, token_file, "--proxy-type", proxy_type_of(resource), *options)
         program = start(own, name, line, environment)
         try:
             yield program

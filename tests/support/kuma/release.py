@@ -26,10 +26,11 @@ Version = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The programs of a release; `version` is what ``kuma-cp version`` prints."""
+    """The programs of a release; `version` is what ``kuma-cp version`` prints, and `kumactl` may be missing."""
 
     control_plane: Path
     dataplane: Path
+    kumactl: Path | None
     envoy: Path
     version: Version
 
@@ -50,7 +51,14 @@ def _find_release(folder: Path) -> Release:
     if found is None:
         pytest.fail(f"KUMA_BIN={folder}: kuma-cp prints no version: {printed}", pytrace=False)
     major, minor, patch = map(int, found.groups())
-    return Release(programs["kuma-cp"], programs["kuma-dp"], _find_envoy(folder), (major, minor, patch))
+    kumactl = folder / "kumactl"
+    return Release(
+        control_plane=programs["kuma-cp"],
+        dataplane=programs["kuma-dp"],
+        kumactl=kumactl if os.access(kumactl, os.X_OK) else None,
+        envoy=_find_envoy(folder),
+        version=(major, minor, patch),
+    )
 
 
 def _find_envoy(folder: Path) -> Path:

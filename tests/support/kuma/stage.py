@@ -1,15 +1,15 @@
 """Everything that one test module needs: an emulated AWS, the service as a process, and a real control plane."""
 
 import contextlib
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jwt
-import yaml
 
 from app.emulator import Emulator
 from demos.envoy.certificates import Authority
@@ -20,6 +20,7 @@ from tests.support.process import ROOT, Served, clean_environment, free_address,
 from tests.support.world import ACCOUNT, Aws, make_world
 
 AUDIENCE: Final = "real-kuma"
+_VARIABLE: Final = re.compile(r"^#   ([A-Z_]+)=(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,14 @@ class Keys:
 
 
 def make_keys(folder: Path) -> Keys:
-    """Make the keys of both kinds, as an operator does, and the files that list them."""
+    """Make the keys of both kinds, as an operator does; what the command prints is used as it is.
+
+    The ids of the keys are ``dataplane-1`` and ``zone-1``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    sections: dict[str, Any] = {}
-    settings = {}
-    for kind, line in (("dataplane", "dataplane-1 * dataplane-1.pem"), ("zone", "zone-1 zone-1.pem")):
-        done = run("keys", "generate", "--kind", kind, "--kid", f"{kind}-1", "--out", str(folder))
-        assert done.status == 0, done.err
-        sections |= yaml.safe_load(done.out)["dpServer"]["authn"]
-        path = folder / f"{kind}.keys"
-        path.write_text(f"{line}\n", "utf-8")
-        settings[f"KMESH_AWSIAM_{kind.upper()}_KEYS_FILE"] = str(path)
-    return Keys(yaml.safe_dump({"dpServer": {"authn": sections}}), settings)
+    done = run("keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder))
+    assert done.status == 0, done.err
+    return Keys(done.out, dict(_VARIABLE.findall(done.out)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +100,12 @@ class Stage:
 
     @contextlib.contextmanager
     def proxy(
-        self, resource: Resource, token_file: Path, *, port: int | None = None, **changes: str
+        self, resource: Resource, token_file: Path, *, port: int | None = None, options: Sequence[str] = ()
     ) -> Iterator[Program]:
-        """Run a proxy of the release with this token file."""
+        """Run a proxy of the release with this token file; `options` are further ones of `kuma-dp run`."""
         port = port or self.control_plane.port
         with running_dataplane(
-            self.folder, resource, token_file, port=port, authority=self.authority_file, **changes
+            self.folder, resource, token_file, port=port, authority=self.authority_file, options=options
         ) as program:
             yield program
 
