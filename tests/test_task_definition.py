@@ -69,7 +69,8 @@ def dataplane_task() -> tuple[list[str], dict[str, Any]]:
     values = {"Service": "web", "WorkloadLabel": "web-label", "Mesh": "shop"}
     task = Template(ROOT / "config/cloudformation/dataplane.yaml", values).task("kuma-dp")
     resource = task.containers["kuma-dp"].environment["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
-    return list(task.containers["kuma-aws-iam"].command), yaml.safe_load(resource)
+    (agent,) = task.containers["kuma-dp"].after
+    return list(task.containers[agent].command), yaml.safe_load(resource)
 
 
 def test_the_dataplane_of_the_template_is_in_the_mesh_of_its_parameters() -> None:

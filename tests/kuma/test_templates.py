@@ -31,6 +31,7 @@ VALUES: Final = {
     "Zone": "zone-1",
     "DataplaneKeyId": "dataplane-1",
     "ZoneKeyId": "zone-1",
+    "LocalhostIsAdmin": "true",  # the test looks at the control plane through its API
 }
 IMAGES: Final = {
     "KumaCpImage": "kuma-cp",
@@ -102,6 +103,12 @@ class Workload:
         self.programs.append(program)
         return program
 
+    @property
+    def agent(self) -> str:
+        """The container that the proxy waits for."""
+        (name,) = self.task.containers["kuma-dp"].after
+        return name
+
     def run_files(self) -> None:
         """Run the container that writes files, to its end."""
         done = self.host.run(self.task, "files")
@@ -122,6 +129,7 @@ def deployed(folder: Path) -> Iterator[Deployed]:
         "CA_CERTIFICATE": authority.cert.decode(),
         "CALLER_TOKEN": "a-caller-token-of-at-least-32-characters",
         "KUMA_STORE_POSTGRES_PASSWORD": "unused",
+        "DATABASE_AUTHORITY": "unused",
     }
     own = folder / "stack"
     own.mkdir()
@@ -132,6 +140,7 @@ def deployed(folder: Path) -> Iterator[Deployed]:
         "localhost:5690": f"localhost:{service_port}",
         "0.0.0.0:5690": f"127.0.0.1:{service_port}",
         "127.0.0.1:5691": f"127.0.0.1:{diagnostics}",
+        "0.0.0.0:5691": f"127.0.0.1:{diagnostics}",
         "127.0.0.1:5680": f"127.0.0.1:{local['KUMA_DIAGNOSTICS_SERVER_PORT']}",
         "127.0.0.1:9901": f"127.0.0.1:{local['KUMA_BOOTSTRAP_SERVER_PARAMS_ADMIN_PORT']}",
     }
@@ -159,8 +168,8 @@ def deployed(folder: Path) -> Iterator[Deployed]:
 def test_the_workload_of_the_template_comes_online_and_is_healthy(deployed: Deployed) -> None:
     with deployed.workload("demo-app") as workload:
         workload.run_files()
-        agent = workload.start("kuma-aws-iam")
-        workload.host.wait_until_healthy(workload.task, "kuma-aws-iam", agent)
+        agent = workload.start(workload.agent)
+        workload.host.wait_until_healthy(workload.task, workload.agent, agent)
         proxy = workload.start("kuma-dp")
         workload.host.wait_until_healthy(workload.task, "kuma-dp", proxy)
         deployed.control_plane.wait_until_online("demo-app-1", proxy)
@@ -182,8 +191,8 @@ def test_the_health_check_fails_while_the_control_plane_refuses_the_proxy(deploy
     with deployed.workload("accepted") as accepted, deployed.workload("refused") as refused:
         for workload in (accepted, refused):
             workload.run_files()
-        agent = accepted.start("kuma-aws-iam")
-        accepted.host.wait_until_healthy(accepted.task, "kuma-aws-iam", agent)
+        agent = accepted.start(accepted.agent)
+        accepted.host.wait_until_healthy(accepted.task, accepted.agent, agent)
         token = (accepted.host.folder / "kuma-token/token").read_bytes()
         (refused.host.folder / "kuma-token/token").write_bytes(token)
         proxy = refused.start("kuma-dp")
@@ -198,6 +207,6 @@ def test_an_agent_whose_role_lost_its_tags_is_unhealthy(deployed: Deployed) -> N
         workload.run_files()
         (role,) = [role for role in deployed.aws.roles if role.name.endswith("untagged")]
         deployed.aws.emulator.world.set_role_tags(role.account, role.name, {})
-        agent = workload.start("kuma-aws-iam")
+        agent = workload.start(workload.agent)
         agent.wait_for('"event": ?"not renewed"')
-        assert not workload.host.is_healthy(workload.task, "kuma-aws-iam")
+        assert not workload.host.is_healthy(workload.task, workload.agent)
