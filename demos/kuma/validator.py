@@ -6,10 +6,12 @@ prints, and says of a token and a resource what Kuma would. The rules, with Kuma
 - the configuration: pkg/config/dp-server/config.go and pkg/config/types; which keys count for a mesh, and that those without
   a mesh count for each (pull request 8169): pkg/tokens/builtin/components.go
 - signature, ``kid``, times and revocation: pkg/core/tokens/validator.go, and golang-jwt v4, which beside ``exp`` and ``nbf``
-  refuses an ``iat`` in the future, and wants none of them
+  refuses an ``iat`` in the future, and wants none of them (v5, in 2.12 and later, does not look at ``iat``)
 - claims: pkg/tokens/builtin/issuer/token.go, pkg/tokens/builtin/zone/token.go, read by encoding/json: names without case,
   the last one counts, absent is empty, unknown is left aside
 - the comparison: pkg/xds/auth/universal/authenticator.go; an empty claim is no limit. ``Type`` is compared with nothing.
+
+Where releases differ, the validator refuses what any of them refuses. ``tests/kuma/test_validator.py`` compares it with a real one.
 """
 
 import base64

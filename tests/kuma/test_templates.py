@@ -180,7 +180,8 @@ def test_the_workload_of_the_template_comes_online_and_is_healthy(deployed: Depl
             .replace("{{ ", "")
             .replace(" }}", "")
         )
-        assert resource["labels"].items() >= declared["labels"].items()
+        if KUMA.version >= (2, 13):  # 2.7 does not keep the labels
+            assert resource["labels"].items() >= declared["labels"].items()
         assert (
             resource["networking"]["inbound"][0]["tags"].items() >= declared["networking"]["inbound"][0]["tags"].items()
         )

@@ -12,7 +12,7 @@ from tests.support.kuma.release import since, until
 from tests.support.kuma.dataplane import REFUSED, Resource, free_port, zone_proxy
 from tests.support.kuma.stage import Stage, claims_of, open_stage
 
-PATHS = {"ZoneIngress": "/zoneingresses", "ZoneEgress": "/zoneegresses"}
+PATHS = {"ZoneIngress": "/zone-ingresses", "ZoneEgress": "/zoneegresses"}
 
 
 @pytest.fixture(scope="module")
