@@ -11,7 +11,8 @@ prints, and says of a token and a resource what Kuma would. The rules, with Kuma
   the last one counts, absent is empty, unknown is left aside
 - the comparison: pkg/xds/auth/universal/authenticator.go; an empty claim is no limit. ``Type`` is compared with nothing.
 
-Where releases differ, the validator refuses what any of them refuses. ``tests/kuma/test_validator.py`` compares it with a real one.
+Where releases differ, the validator refuses what any of them refuses. ``tests/kuma/test_validator.py`` compares it with a
+real control plane.
 """
 
 import base64
