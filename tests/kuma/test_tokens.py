@@ -74,14 +74,14 @@ def labelled(name: str, labels: Mapping[str, str]) -> Resource:
             "web",
             dataplane("b", "web"),
             dataplane("c", "web"),
-            "proxy name from requestor: c is different than in token: b",
+            "c is different than in token: b",
             id="name",
         ),
         pytest.param(
             "web",
             dataplane("d", "web"),
             dataplane("d", "web", mesh="payments"),
-            "proxy mesh from requestor: payments is different than in token: default",
+            "payments is different than in token: default",
             id="mesh",
         ),
         pytest.param(

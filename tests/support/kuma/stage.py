@@ -16,7 +16,7 @@ from demos.envoy.certificates import Authority
 from tests.support.kuma.control_plane import ZONE, ControlPlane, running_control_plane
 from tests.support.kuma.dataplane import Resource, proxy_type_of, running_dataplane
 from tests.support.kuma.program import Program
-from tests.support.process import ROOT, Served, clean_environment, free_address, run, served
+from tests.support.process import ROOT, Served, clean_environment, free_address, run, served_cold
 from tests.support.world import ACCOUNT, Aws, make_world
 
 AUDIENCE: Final = "real-kuma"
@@ -147,7 +147,7 @@ def open_stage(folder: Path, *, control_plane: Mapping[str, str] | None = None, 
             "KMESH_AWSIAM_ZONE": ZONE,
             **settings,
         }
-        service = stack.enter_context(served(free_address(), **variables))
+        service = stack.enter_context(served_cold(free_address(), **variables))
         stack.callback(lambda: (folder / "service.log").write_text("".join(service.lines), "utf-8"))
         running = stack.enter_context(
             running_control_plane(folder, keys.configuration, certificate, **(control_plane or {}))
