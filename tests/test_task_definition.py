@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from app.cli import main
-from tests.support.task_definition import Template
 from tests.support.process import ROOT
+from tests.support.task_definition import Template
 
 TEMPLATES = sorted((ROOT / "config/cloudformation").glob("*.yaml"))
 EXAMPLE = """

@@ -11,8 +11,8 @@ import yaml
 
 from app.emulator import Emulator
 from demos.envoy.certificates import Authority
-from tests.support.task_definition import Task, Template
 from tests.support.kuma.release import KUMA
+from tests.support.task_definition import Task, Template
 
 # isort: split
 # After the import that skips this module if there is no Kuma.

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.support.task_definition import Container, Task
 from tests.support.kuma.program import Program, start, wait_until
 from tests.support.kuma.release import KUMA
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment
+from tests.support.task_definition import Container, Task
 
 # The images of Kuma have a busybox; this one has what the templates call. It does not change owners: all run as one user.
 _BUSYBOX: Final = """\
