@@ -15,6 +15,26 @@ from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 
 ZONE: Final = "zone-1"
+DATAPLANES: Final = "/meshes/default/dataplanes"
+_INSIGHTS: Final = ("dataplaneInsight", "zoneIngressInsight", "zoneEgressInsight")
+
+
+def is_ready(api: httpx.Client) -> bool:
+    """Whether a control plane answers, and has its default mesh."""
+    with contextlib.suppress(httpx.TransportError):
+        return api.get("/meshes/default").is_success
+    return False
+
+
+def is_online(api: httpx.Client, name: str, path: str = DATAPLANES) -> bool:
+    """Whether the proxy's newest subscription has not ended, by which ``kumactl inspect`` calls a proxy online."""
+    answer = api.get(f"{path}/{name}/_overview")
+    if not answer.is_success:
+        return False
+    body = answer.json()
+    insight: Mapping[str, Any] = next((body[key] for key in _INSIGHTS if key in body), {})
+    subscriptions = insight.get("subscriptions", [])
+    return bool(subscriptions) and "disconnectTime" not in subscriptions[-1]
 
 
 @dataclass(slots=True)
@@ -45,7 +65,7 @@ class ControlPlane:
     def wait_until_ready(self) -> None:
         """Wait until the API knows the default mesh."""
         wait_until(
-            lambda: self._is_ready() or self.program.process.poll() is not None,
+            lambda: is_ready(self.api) or self.program.process.poll() is not None,
             lambda: f"kuma-cp does not answer; {self.program.tail()}",
         )
         assert self.program.process.poll() is None, f"kuma-cp ended; {self.program.tail()}"
@@ -54,11 +74,6 @@ class ControlPlane:
         """End the process and start it again."""
         self.program.stop()
         self.start()
-
-    def _is_ready(self) -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return self.api.get("/meshes/default").is_success
-        return False
 
     def apply(self, path: str, resource: Mapping[str, Any]) -> None:
         """Create or replace a resource, as ``kumactl apply`` does."""
@@ -79,26 +94,17 @@ class ControlPlane:
         """Add a token's id to a GlobalSecret that lists revoked tokens."""
         self.apply(f"/global-secrets/{name}", {"type": "GlobalSecret", "name": name, "data": _encoded(jti)})
 
-    def is_online(self, name: str, path: str = "/meshes/default/dataplanes") -> bool:
-        """Whether the proxy's newest subscription has not ended, by which ``kumactl inspect`` calls a proxy online."""
-        answer = self.api.get(f"{path}/{name}/_overview")
-        if not answer.is_success:
-            return False
-        body = answer.json()
-        insight: Mapping[str, Any] = next((body[key] for key in _INSIGHTS if key in body), {})
-        subscriptions = insight.get("subscriptions", [])
-        return bool(subscriptions) and "disconnectTime" not in subscriptions[-1]
+    def is_online(self, name: str, path: str = DATAPLANES) -> bool:
+        """Whether a proxy is online; see the function."""
+        return is_online(self.api, name, path)
 
-    def wait_until_online(self, name: str, program: Program, path: str = "/meshes/default/dataplanes") -> None:
+    def wait_until_online(self, name: str, program: Program, path: str = DATAPLANES) -> None:
         """Wait until a proxy is online; a failure shows the end of its log."""
         wait_until(
             lambda: self.is_online(name, path) or program.process.poll() is not None,
             lambda: f"{name} is not online; {program.tail()}\n{self.program.tail()}",
         )
         assert program.process.poll() is None, f"{name} ended; {program.tail()}"
-
-
-_INSIGHTS: Final = ("dataplaneInsight", "zoneIngressInsight", "zoneEgressInsight")
 
 
 def _encoded(text: str) -> str:
