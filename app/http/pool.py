@@ -188,7 +188,7 @@ class HttpPool:
         """Return the addresses of a host name. They are cached for 10 s, because many connections can open at once."""
         known = self._addresses.get(host)
         if known is None:
-            # If the caller's time to connect ends, the lookup goes on for other callers.
+            # Shielded, so that the connect timeout of this caller does not cancel the lookup for other callers.
             known = await asyncio.shield(self._lookups.start(host, lambda: self._look_up(host)))
         return known
 

@@ -66,7 +66,8 @@ class SingleFlight(Generic[_Answer]):
     def _landed(self, key: Hashable, done: asyncio.Task[_Answer]) -> None:
         del self._under_way[key]
         if not done.cancelled():
-            done.exception()  # it is possible that no caller waits for the call any more
+            # Mark the exception as read. Otherwise asyncio logs an error if no caller waits for the call any more.
+            done.exception()
 
 
 async def _ask(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:

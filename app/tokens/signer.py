@@ -154,7 +154,8 @@ class SigningIssuer:
             raise UpstreamError(Reason.OVERLOADED, f"{most} signatures are under way")
         if self._under_way[_role_of(subject)] >= MAX_SIGNATURES_OF_A_ROLE:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_SIGNATURES_OF_A_ROLE} signatures are under way for this role")
-        self._under_way[_role_of(subject)] += 1  # counted here, before the task starts; `_sign` subtracts it at its end
+        # Count the signature before its task starts. `_sign` subtracts 1 when it ends.
+        self._under_way[_role_of(subject)] += 1
 
     def _current_keys(self) -> SigningKeys:
         keys = self._keys()
