@@ -411,8 +411,8 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ),
         (
             "calls that wait",
-            f"{count(iam_calls.IAM_QUEUED)} for cached roles, and as many for new roles and pages",
-            "as for STS, or the stale role",
+            f"{count(iam_calls.IAM_QUEUED)} for cached roles, and as many for new roles and pages of the prefetch together",
+            "as for known keys of STS; a decision with a stale role uses that role",
         ),
         (
             "turns of new roles",
