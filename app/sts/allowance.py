@@ -31,8 +31,8 @@ class Allowances:
 
         Args:
             most: the number of places in the queue.
-            limiter: one rate limiter for all owners whose limit has fallen to `MIN_ALLOWED`. It limits how often they add calls
-                in total, because a flood can name many accounts.
+            limiter: one rate limiter for all owners whose limit has fallen to `MIN_ALLOWED`. It limits how often these
+                owners add calls in total, because a flood can name many accounts.
         """
         self._most = most
         self._limiter = limiter
