@@ -77,7 +77,7 @@ class ProxyMember(_Closed):
         if self.type is ProxyType.DATAPLANE and self.mesh is None:
             raise PydanticCustomError(_MESH_MISSING, "mesh is required for a dataplane")
         if self.type is not ProxyType.DATAPLANE and self.listeners:
-            raise PydanticCustomError(_LISTENERS_OF_NO_DATAPLANE, "listeners are those of a dataplane")
+            raise PydanticCustomError(_LISTENERS_OF_NO_DATAPLANE, "only a proxy of type dataplane may have listeners")
         return self
 
     def to_core(self) -> ProxyAssertion:

@@ -129,7 +129,7 @@ class TokenSettings(SettingsGroup):
     zone_keys_file: Annotated[InstanceOf[SigningKeyFile] | None, BeforeValidator(read_zone_key_file)] = setting(
         "KMESH_AWSIAM_ZONE_KEYS_FILE",
         "The same for tokens of ingresses and egresses, one line `KID PATH` for each. **No key and no KID may be "
-        "in both files**: Kuma treats a zone token that a data plane's key verifies as one of a data plane of any mesh.",
+        "in both files**: if a data plane's key verifies a zone token, Kuma accepts it as a data plane token of any mesh.",
     )
     token_validity: Annotated[int, Field(ge=MIN_VALIDITY_SECONDS, le=MAX_VALIDITY_SECONDS)] = setting(
         "KMESH_AWSIAM_TOKEN_VALIDITY",
