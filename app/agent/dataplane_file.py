@@ -123,7 +123,8 @@ def _parse(text: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ResourceError(f"{line}{error.problem}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
+        # PyYAML raises errors of Python for a value that does not fit its tag, such as ``!!bool maybe``.
         raise ResourceError(f"it is neither YAML nor JSON ({type(error).__name__})") from error
     return _mapping(resource, "it")
 
@@ -187,7 +188,11 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
 def _text(holder: dict[str, Any], key: str) -> str | None:
     value = holder.get(key)
     if value is not None and not isinstance(value, str):
-        raise ResourceError(f"{key} is {value!r} and no text; write it in quotes")
+        try:
+            shown = repr(value)
+        except ValueError:  # Python writes no integer of over 4300 digits
+            shown = "a very large number"
+        raise ResourceError(f"{key} is {shown} and no text; write it in quotes")
     return value or None
 
 

@@ -527,6 +527,7 @@ def test_an_option_that_says_something_else_than_the_resource_is_a_usage_error(
         (DATAPLANE, (), "--dataplane-var"),
         (DATAPLANE, ("--dataplane-var", "name"), "KEY=VALUE"),
         (DATAPLANE, ("--dataplane-var", "a.b=1", "--dataplane-var", "a.c=1"), "begin with the same word"),
+        (DATAPLANE, ("--dataplane-var", "name=a\nb,address=c"), "are one line"),
         (SIDECAR + "---\n" + SIDECAR, (), "found another document"),
     ],
 )
