@@ -133,7 +133,8 @@ class ServiceClient:
             connection.request(method, path, body, {**self._headers(), **headers})
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            # Python raises a UnicodeError for a host that cannot be a name in DNS, for example with an empty label.
             raise _unreachable(self._address, error) from error
         finally:
             connection.close()

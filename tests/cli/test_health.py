@@ -48,6 +48,13 @@ def test_no_service_is_a_failure_with_a_sentence(invoke: Invoke) -> None:
     assert "is it running" in result.stderr
 
 
+@pytest.mark.parametrize("host", ["iam..mesh", f"{'a' * 64}.mesh"], ids=["empty-label", "long-label"])
+def test_a_host_that_can_be_no_name_in_dns_is_a_failure_with_a_sentence(invoke: Invoke, host: str) -> None:
+    result = invoke("health", "--service", f"{host}:5690")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{host}:5690 cannot be asked" in result.stderr
+
+
 def test_no_socket_is_a_failure_with_a_sentence() -> None:
     done = run("health", "--service", "unix:/nowhere/api.sock")
     assert (done.status, done.out) == (1, "")
