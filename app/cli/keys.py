@@ -91,8 +91,11 @@ def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: i
     for path, _, _ in files:
         if path.exists():
             fail(f"{path} is there already; nothing was written")
-    for path, content, mode in files:
-        _write_new(path, content, mode)
+    with contextlib.ExitStack() as undo:
+        for path, content, mode in files:
+            _write_new(path, content, mode)
+            undo.callback(path.unlink, missing_ok=True)
+        undo.pop_all()
     if is_both:
         click.echo("# The variables of the service's container, with the paths of this host:")
         for name in _AWS_IAM_TYPES:

@@ -76,6 +76,16 @@ def test_both_kinds_overwrite_nothing_and_write_nothing_then(invoke: Invoke, tmp
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]
 
 
+def test_no_key_stays_if_a_later_file_cannot_be_written(invoke: Invoke, tmp_path: Path) -> None:
+    """A private key that nobody knows of would lie there, and the same command would never succeed."""
+    last = tmp_path / "zone.keys"
+    last.symlink_to("nowhere")
+    result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nothing was written" in result.stderr
+    assert list(tmp_path.iterdir()) == [last]
+
+
 def test_a_zone_key_has_no_mesh(invoke: Invoke, tmp_path: Path) -> None:
     result = generate(invoke, tmp_path, "--kind", "zone", "--bits", "3072")
     (tmp_path / "keys").write_text(line_of(result))
