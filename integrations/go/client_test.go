@@ -373,9 +373,16 @@ func TestTheCallerTokenIsReadForEachCall(t *testing.T) {
 			t.Fatalf("sent %q", sent)
 		}
 	}
-	write("short")
-	_, err = client.Authenticate(context.Background(), secret, proxy)
-	if undecided(t, err); strings.Contains(err.Error(), "short") {
-		t.Fatalf("the error contains the token: %v", err)
+	// The service reads a comment on a token's line as well.
+	write("  " + strings.Repeat("c", 32) + " # until June")
+	if _, err := client.Authenticate(context.Background(), secret, proxy); err != nil || sent != "Bearer "+strings.Repeat("c", 32) {
+		t.Fatalf("sent %q: %v", sent, err)
+	}
+	for _, wrong := range []string{"short", "short" + strings.Repeat("d", 32) + "#x", "short" + strings.Repeat("d", 32) + " e"} {
+		write(wrong)
+		_, err = client.Authenticate(context.Background(), secret, proxy)
+		if undecided(t, err); strings.Contains(err.Error(), "short") {
+			t.Fatalf("the error contains the token: %v", err)
+		}
 	}
 }

@@ -164,12 +164,15 @@ func readToken(file string) (string, error) {
 	defer opened.Close()
 	lines := bufio.NewScanner(opened)
 	for lines.Scan() {
-		token := strings.TrimSpace(lines.Text())
-		if token == "" || strings.HasPrefix(token, "#") {
+		// As the service reads the file: a comment may stand on a token's line, and no token contains #.
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue
 		}
-		if len(token) < minTokenLength || len(token) > maxTokenLength || !consistsOf(token, isVisible) {
-			return "", fmt.Errorf("%s: a caller token has %d to %d visible ASCII characters", file, minTokenLength, maxTokenLength)
+		token := words[0]
+		hasMore := len(words) > 1 && !strings.HasPrefix(words[1], "#")
+		if hasMore || len(token) < minTokenLength || len(token) > maxTokenLength || !consistsOf(token, isVisible) {
+			return "", fmt.Errorf("%s: a caller token has %d to %d visible ASCII characters without #", file, minTokenLength, maxTokenLength)
 		}
 		return token, nil
 	}
@@ -177,5 +180,5 @@ func readToken(file string) (string, error) {
 }
 
 func isVisible(r rune) bool {
-	return r > ' ' && r <= '~'
+	return r > ' ' && r <= '~' && r != '#'
 }
