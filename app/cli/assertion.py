@@ -156,7 +156,9 @@ def _variables(texts: tuple[str, ...]) -> dict[str, str]:
     try:
         lists = [next(csv.reader([text])) if text.count("=") > 1 else [text.strip('"')] for text in texts]
     except csv.Error as error:
-        raise click.BadParameter("several NAME=VALUE in one option are one line", param_hint="--dataplane-var") from error
+        raise click.BadParameter(
+            "several NAME=VALUE in one option are one line", param_hint="--dataplane-var"
+        ) from error
     flat = [part for parts in lists for part in parts]
     variables = _pairs("--dataplane-var", tuple(flat))
     if len({name.partition(".")[0] for name in variables}) < len(variables):
