@@ -121,7 +121,11 @@ def ask_service(
     address: ListenAddress, access: ServiceAccess, path: str, call: Mapping[str, Any] | None = None
 ) -> Reply:
     """Post a call, or get a path if there is no call. If the service does not answer, print an error and end the command."""
-    client = ServiceClient(_service_address(address, access), access)
+    secrets = [
+        *(["credential"] if call is not None else []),
+        *(["caller token"] if access.token_file is not None else []),
+    ]
+    client = ServiceClient(_service_address(address, access, secrets), access)
     try:
         client.check_files()
     except RenewalError as error:
@@ -132,13 +136,15 @@ def ask_service(
         fail(error.detail)
 
 
-def _service_address(address: ListenAddress, access: ServiceAccess) -> ServiceAddress:
+def _service_address(address: ListenAddress, access: ServiceAccess, secrets: list[str]) -> ServiceAddress:
     if not isinstance(address, TcpAddress):
         return ServiceAddress(scheme="unix", path=address.path)
     address = TcpAddress(_WILDCARDS.get(address.host, address.host), address.port)
     is_tls = access.ca_file is not None or access.cert_file is not None
-    if access.token_file is not None and not is_tls and not address.is_loopback:
+    # Whoever reads the credential can be this proxy for 15 minutes. The service itself never serves other hosts without TLS.
+    if secrets and not is_tls and not address.is_loopback:
         raise click.UsageError(
-            f"the caller token would cross the network to {address} in clear; give --tls-ca-file to ask over https"
+            f"the {' and the '.join(secrets)} would cross the network to {address} in clear; "
+            "give --tls-ca-file to ask over https"
         )
     return ServiceAddress(scheme="https" if is_tls else "http", host=address.host, port=address.port)

@@ -231,3 +231,10 @@ def test_a_credential_is_never_printed(invoke: Invoke, live: Served, aws: Aws) -
         assert not [
             secret for secret in (credential[20:60], recipe.token or "", recipe.access_key_id) if secret in output
         ]
+
+
+def test_no_credential_crosses_the_network_in_clear(invoke: Invoke, aws: Aws) -> None:
+    """Whoever reads it can be the proxy, and a service that other hosts reach has TLS."""
+    result = invoke("authenticate", "--service", "192.0.2.1:5690", stdin=aws.credential())
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the credential would cross the network to 192.0.2.1:5690 in clear" in " ".join(result.stderr.split())
