@@ -66,7 +66,9 @@ def parse_held(text: str) -> Held:
         request = decode_credential(text)
         signed_at = parse_amz_date(request.amz_date)
     except CredentialError as error:
-        raise HeldError("the file contains neither a credential nor a token, or has a blank or a newline beside it") from error
+        raise HeldError(
+            "it contains neither a credential nor a token, or has a blank or a newline beside it"
+        ) from error
     lifetime = MAX_LIFETIME
     if request.expires is not None and re.fullmatch(r"[0-9]{1,6}", request.expires):
         lifetime = min(lifetime, timedelta(seconds=int(request.expires)))
