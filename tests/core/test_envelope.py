@@ -275,3 +275,20 @@ def test_decode_envelope_rejects_what_is_no_absolute_url(url: str) -> None:
 def test_decode_envelope_leaves_the_body_to_the_rules(body: str) -> None:
     """Whatever its text, it becomes bytes without an error; a rule compares them with the one body."""
     assert decode_envelope(plain(body=body)).body == body.encode(errors="surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("member", "says"),
+    [
+        pytest.param(json.dumps(HEADERS), "JSON text", id="headers-as-json-text"),
+        pytest.param(base64(json.dumps(HEADERS)) + "\n", "line breaks", id="line-break-in-base64"),
+        pytest.param("é", "base64", id="no-base64"),
+    ],
+)
+def test_the_detail_names_what_other_verifiers_would_accept(member: str, says: str) -> None:
+    with pytest.raises(CredentialError) as raised:
+        decode_envelope(vault(iam_request_headers=member))
+    assert says in raised.value.detail
+    assert [hint for hint in ("JSON text", "line breaks") if hint in raised.value.detail] == (
+        [says] if says != "base64" else []
+    )

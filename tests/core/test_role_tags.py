@@ -127,6 +127,21 @@ def test_read_grant_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> N
     assert refusal(role) is Reason.ROLE_ID_MISMATCH
 
 
+@pytest.mark.parametrize(
+    ("role", "differs"),
+    [
+        pytest.param(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02"), "RoleId", id="role-id"),
+        pytest.param(replace(ROLE, arn="arn:aws:iam::444455556666:role/demo-app"), "account", id="account"),
+        pytest.param(replace(ROLE, arn=f"arn:aws-cn:iam::{ACCOUNT}:role/demo-app"), "account", id="partition"),
+        pytest.param(replace(ROLE, arn=f"arn:aws:iam::{ACCOUNT}:role/other", name="other"), "name", id="name"),
+    ],
+)
+def test_the_audit_line_says_in_what_the_role_differs(role: RoleRecord, differs: str) -> None:
+    with pytest.raises(AuthorizationError) as raised:
+        read_grant(ADMITTED, role, POLICY, None)
+    assert [word for word in ("RoleId", "account", "name") if word in raised.value.detail] == [differs]
+
+
 def test_read_grant_looks_at_the_role_before_its_tags() -> None:
     """What a foreign role is tagged with must not be told."""
     assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
@@ -305,6 +320,14 @@ def test_read_grant_denies_an_account_what_is_not_its_mesh(
 # A zone proxy in a Dataplane: its role's mesh and workload are read, which for a resource of its own are nobody's.
 
 LISTENING = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", listeners=frozenset({ZoneListener.EGRESS}))
+
+
+def test_a_zone_proxy_of_its_own_resource_needs_no_mesh() -> None:
+    """The mesh and the workload of the role are read for a Dataplane with zone listeners alone."""
+    role = replace(ROLE, tags=(("kuma.io/type", "egress"),))
+    assert read_grant(ADMITTED, role, POLICY, ProxyAssertion(type=ProxyType.EGRESS)) == RoleGrant(type=ProxyType.EGRESS)
+
+
 EGRESS = tagged(type="egress")
 
 
