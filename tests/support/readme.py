@@ -1,7 +1,9 @@
 """The steps of the README's way to a proxy with a stock Kuma, and a host on which they run."""
 
 import contextlib
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -84,7 +86,7 @@ class Host:
             try:
                 yield Step(process, log)
             finally:
-                stop_group(process)
+                end_group(process)
 
     def ended(self, name: str, role: str = SERVICE_ROLE, **variables: str) -> None:
         """Run a step to its end."""
@@ -106,6 +108,18 @@ class Step:
             assert self.process.poll() is None, f"it ended, and never said {text!r}:\n{seen}"
             assert time.monotonic() < end, f"it never said {text!r}:\n{seen}"
             time.sleep(0.05)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Let the group end by itself, so that the agent ends its proxy, which has a group of its own; kill what is left."""
+    end = time.monotonic() + PATIENCE
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        while time.monotonic() < end:
+            process.poll()
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+    stop_group(process)
 
 
 def write_program(path: Path, text: str) -> None:
