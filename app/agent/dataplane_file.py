@@ -23,7 +23,7 @@ _TYPES: Final = {
     "ZoneIngress": ProxyType.INGRESS,
     "ZoneEgress": ProxyType.EGRESS,
 }
-# The other labels have no effect on a decision (`app.api.schemas`), and can be what the operator tells nobody else.
+# Only these labels affect a decision (`app.api.schemas`). The agent sends no other label, because it can be confidential.
 _DECIDING_LABELS: Final = (SERVICE_TAG, WORKLOAD_TAG)
 # A tag of mustache: {{{ name }}} inserts the value as it is, {{ name }} inserts it with HTML entities.
 _MUSTACHE: Final = re.compile(r"\{\{\{([^{}]*)\}\}\}|\{\{([^{}]*)\}\}")

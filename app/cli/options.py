@@ -91,7 +91,7 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def require_region(region: str | None) -> str:
-    """Return the region. If there is none, print an error and end the command."""
+    """Return the region. If no region is set, print an error and end the command."""
     if not region:
         raise click.UsageError("no region: give --region, or set AWS_REGION to the region that the proxy runs in")
     return region

@@ -32,7 +32,7 @@ class BoundedMap(Generic[_Value]):
         return len(self._values)
 
     def of(self, key: Hashable) -> _Value:
-        """Return the value of a key. Create the value if there is none."""
+        """Return the value of a key. If the key is new, create its value first."""
         value = self._values.get(key)
         if value is None:
             if len(self._values) >= self._most:

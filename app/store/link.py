@@ -84,7 +84,7 @@ class StoreLink:
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     def ask(self, *command: str | bytes | int) -> asyncio.Future[Reply]:
-        """Queue a command. The future's result is the reply, or the reason why there is none; the future never raises."""
+        """Queue a command. The future's result is the reply, or an error as a value; the future never raises."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if self._up.is_set() and len(self._waiting) < MAX_WAITING:
             self._waiting.append((command, future))
