@@ -269,6 +269,15 @@ def test_validate_rejects_another_algorithm(algorithm: str) -> None:
     assert refusal(replace_in_authorization(PLAIN.sign(), old, algorithm)) is Reason.CREDENTIAL_MALFORMED
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_validate_rejects_a_form_that_the_policy_does_not_accept(form: CredentialForm) -> None:
+    """The decoder refuses such a form too. A request that came another way must not pass here."""
+    policy = replace(make_policy(), forms=frozenset(CredentialForm) - {form})
+    with pytest.raises(CredentialError) as raised:
+        validate(decode_credential(Recipe(form=form).credential()), policy)
+    assert raised.value.reason is Reason.CREDENTIAL_MALFORMED
+
+
 def test_validate_rejects_what_the_header_rules_reject() -> None:
     assert refusal(set_header(PLAIN.sign(), "X-Amz-Target", "x")) is Reason.CREDENTIAL_MALFORMED
 
