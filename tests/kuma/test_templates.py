@@ -53,8 +53,8 @@ class Deployed:
     service: Program
 
     @contextlib.contextmanager
-    def workload(self, service: str) -> Iterator["Workload"]:
-        """Prepare a workload's task, with the role and the tags of its template; stop what runs at the end."""
+    def workload(self, service: str, file: str = "dataplane.yaml", **changes: str) -> Iterator["Workload"]:
+        """Prepare the task of a workload or a zone proxy, with the role and tags of its template; stop it at the end."""
         values = {
             **IMAGES,
             "Service": service,
@@ -63,8 +63,9 @@ class Deployed:
             "ProxyPort": str(free_port()),
             "WorkloadPort": str(free_port()),
             "KumaVersion": "2.14-or-later" if KUMA.version >= (2, 14) else "2.13-or-earlier",
+            **changes,
         }
-        template = Template(TEMPLATES / "dataplane.yaml", values)
+        template = Template(TEMPLATES / file, values)
         role = template.resolve(template.resources["TaskRole"]["Properties"])
         tags = {tag["Key"]: tag["Value"] for tag in role["Tags"]}
         name = self.aws.add_named_role(ACCOUNT, role["RoleName"], path=role["Path"], tags=tags).name
@@ -77,7 +78,9 @@ class Deployed:
             **local_dataplane_variables(own, sockets),
             "KUMA_READINESS_PORT": readiness,
             "TASK_NAME": f"{service}-1",
-            "TASK_ADDRESS": "127.0.0.1",
+            # As on ECS, another address than that of Envoy's admin interface. A zone proxy without traffic has only one
+            # listener, for the admin interface on the task's address, and Envoy is not ready without a listener.
+            "TASK_ADDRESS": "127.0.0.2",
         }
         replacements = {**self.replacements, "127.0.0.1:9902": f"127.0.0.1:{readiness}"}
         host = Host(own, replacements, variables, {}, self.secrets)
@@ -211,3 +214,15 @@ def test_an_agent_whose_role_lost_its_tags_is_unhealthy(deployed: Deployed) -> N
         agent = workload.start(workload.agent)
         agent.wait_for('"event": ?"not renewed"')
         assert not workload.host.is_healthy(workload.task, workload.agent)
+
+
+@pytest.mark.parametrize(("kind", "path"), [("ingress", "/zone-ingresses"), ("egress", "/zoneegresses")])
+def test_the_zone_proxy_of_the_template_comes_online_and_is_healthy(deployed: Deployed, kind: str, path: str) -> None:
+    values = {"ProxyType": kind, "Zone": "zone-1", "LoadBalancer.DNSName": "localhost"}
+    with deployed.workload(kind, "zone.yaml", **values) as zone:
+        zone.run_files()
+        agent = zone.start(zone.agent)
+        zone.host.wait_until_healthy(zone.task, zone.agent, agent)
+        proxy = zone.start("kuma-dp")
+        deployed.control_plane.wait_until_online(f"{kind}-1", proxy, path)
+        zone.host.wait_until_healthy(zone.task, "kuma-dp", proxy)
