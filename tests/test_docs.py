@@ -15,6 +15,7 @@ from app.agent.runner import FORWARDED
 from app.cli import main
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
+from app.core.role_tags import RoleRecord
 from app.decision.record import FRESH, DecisionRecord, TokenNote
 from app.emulator.fault_kinds import LIES, FaultKind
 from app.settings.environment import Settings
@@ -199,7 +200,17 @@ def audit_fields() -> set[str]:
     claim = ProxyAssertion(type=ProxyType.DATAPLANE)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
     note = TokenNote(jti="jti", kid="kid", expires_at=NOW, origin=FRESH)
-    trail = DecisionRecord("request-1", asserted=claim, principal=PRINCIPAL, granted=identity, token=note)
+    role = RoleRecord(arn="", role_id="", name="", tags=(), request_id="")
+    trail = DecisionRecord(
+        "request-1",
+        asserted=claim,
+        access_key_id="",
+        host="",
+        principal=PRINCIPAL,
+        role=role,
+        granted=identity,
+        token=note,
+    )
     names = {"event", "time", "level"}
     for name, value in decision_fields(trail, None, 0.0).items():
         names.add(name)

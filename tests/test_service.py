@@ -1,6 +1,8 @@
 """The whole service in one process: how it gets ready, what it warns about, how it ends."""
 
 import asyncio
+import socket
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,9 +16,10 @@ from app.service import Service, open_service
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
 from tests.support.patience import PATIENCE
-from tests.support.service import RunningService, running_service, until
+from tests.support.service import AUTHENTICATE, RunningService, listening, running_service, until
 from tests.support.world import (
     ACCOUNT,
+    DATAPLANE,
     INGRESS,
     OTHER_ACCOUNT,
     PROXY,
@@ -75,6 +78,39 @@ async def test_the_same_credential_costs_aws_one_call_each(service: RunningServi
         assert (await service.present(credential, PROXY)).status_code == 200
     assert (len(aws.sts_calls()), len(aws.iam_calls())) == (1, 1)
     assert [line["sts"]["cache"] for line in service.decisions()] == ["miss", "hit", "hit", "hit", "hit"]
+
+
+async def test_a_caller_on_a_unix_socket_has_no_address(service: RunningService, tmp_path: Path) -> None:
+    path = str(tmp_path / "api.sock")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    async with (
+        listening(service.service.api, listener=listener),
+        httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=path)) as client,
+    ):
+        assert (await client.post(f"http://x{AUTHENTICATE}", json={"credential": "x"})).status_code == 401
+    [line] = service.decisions()
+    assert line["client"] is None
+
+
+async def test_each_line_about_a_credential_names_who_it_was(service: RunningService, aws: Aws) -> None:
+    """A hit names as much as the miss before it, and the TCP peer is the one that no caller can choose."""
+    session, forged = aws.task(), {"x-forwarded-for": "203.0.113.7", "forwarded": "for=203.0.113.7"}
+    recipe = recipe_of(session)
+    call = {"credential": recipe.credential(), "proxy": PROXY}
+    async with listening(service.service.api) as (host, port):
+        url = f"http://{host}:{port}{AUTHENTICATE}"
+        async with httpx.AsyncClient(trust_env=False, headers=forged) as client:
+            assert [(await client.post(url, json=call)).status_code for _ in range(2)] == [200, 200]
+    lines = service.decisions()
+    assert [line["sts"]["cache"] for line in lines] == ["miss", "hit"]
+    for line in lines:
+        assert line["client"] == "127.0.0.1"
+        assert line["access_key"] == {"id": session.access_key_id, "unverified_account": ACCOUNT}
+        assert line["signed_for"] == {"host": recipe.host, "region": recipe.region}
+        assert line["role"]["tags"].items() >= DATAPLANE.items()
+        assert 0 <= line["age_seconds"] == -line["clock_skew_seconds"]
 
 
 async def test_a_remembered_identity_still_proves_its_claim_each_time(service: RunningService, aws: Aws) -> None:

@@ -604,6 +604,10 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
     "The audit line": (
         ("a text of `claimed`", characters(telemetry_audit.MAX_TEXT), "cut"),
         ("`claimed.services`", count(telemetry_audit.MAX_SERVICES), "left out"),
+        ("a text of `role`", characters(role_tags.MAX_NOTED_CHARS), "cut"),
+        ("`role.tags`", count(role_tags.MAX_NOTED_TAGS), "left out"),
+        ("`access_key.id`", "128 characters", "`credential_malformed`, and the field is null"),
+        ("`signed_for.host`, `signed_for.region`", "253 and 32 characters of a host and a region", "null"),
         ("AWS's request id", "128 characters", "cut"),
     ),
     "The agent": (

@@ -111,6 +111,9 @@ class AuthenticateEndpoint:
     async def answer(self, scope: Scope, receive: Receive, way: Way | None = None) -> Answer:
         """Read the call, decide, and log and count the decision. No input of a caller or of AWS makes this raise."""
         request_id = request_id_of(scope["headers"])
+        # The TCP peer. No header of a caller can change it: uvicorn runs without its proxy headers.
+        peer = scope.get("client")
+        client = None if peer is None else peer[0]
         if scope["method"] != "POST":
             answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
             return _with_header(answer, b"allow", b"POST")
@@ -124,10 +127,10 @@ class AuthenticateEndpoint:
         except AuthError as error:
             # No decision started. The call is counted and logged anyway, so that operators notice a faulty caller. The rest
             # of the body is not read, so the connection must be closed.
-            answer = self._end(DecisionRecord(request_id=request_id), error, time.perf_counter())
+            answer = self._end(DecisionRecord(request_id, client), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(credential, asserted, request_id, way)
+            return await self._decide(credential, asserted, DecisionRecord(request_id, client), way)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -170,9 +173,8 @@ class AuthenticateEndpoint:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
 
     async def _decide(
-        self, credential: PresentedCredential, asserted: ProxyAssertion | None, request_id: str, way: Way | None
+        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, way: Way | None
     ) -> Answer:
-        trail = DecisionRecord(request_id=request_id)
         deadline = asyncio.get_running_loop().time() + self._decision_timeout
         started = time.perf_counter()
         self._decisions += 1
@@ -188,10 +190,10 @@ class AuthenticateEndpoint:
             self._decisions -= 1
         unwritten = self._account(trail, None, started, hands_out_token=concluded is not None)
         if unwritten is not None:
-            return reason_answer(unwritten, request_id)
+            return reason_answer(unwritten, trail.request_id)
         if concluded is not None:
             return concluded
-        return Answer(status=200, media_type=JSON, body=encode(members_of(decision)), request_id=request_id)
+        return Answer(status=200, media_type=JSON, body=encode(members_of(decision)), request_id=trail.request_id)
 
     def _end(self, trail: DecisionRecord, error: AuthError, started: float) -> Answer:
         unwritten = self._account(trail, error, started)

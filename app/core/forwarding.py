@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from app.core.endpoints import StsEndpoint
+from app.core.key_account import account_of_key_id
 from app.core.signed_request import CredentialForm, SignedRequest
 
 # EKS and Teleport have relied on JSON answers for years. `app.core.sts_documents` reads XML as well. STS does not require
@@ -54,6 +55,11 @@ class ValidatedRequest:
     body: bytes = field(repr=False)
     signed_at: datetime
     lifetime: timedelta
+
+    @property
+    def key_account(self) -> str | None:
+        """The account that the access key id seems to belong to, or None. Only STS knows the account."""
+        return account_of_key_id(self.access_key_id)
 
     @property
     def headers(self) -> list[tuple[str, str]]:

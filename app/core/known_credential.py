@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from app.core.endpoints import StsEndpoint
 from app.core.errors import AuthenticationError, AuthError, AuthorizationError
 from app.core.forwarding import ForwardableRequest
 from app.core.principal import Principal
@@ -34,6 +35,9 @@ class KnownCredential:
         signed_at: the moment of signing, by the signer's clock.
         lifetime: how long after ``signed_at`` the service accepts the credential.
         principal: the role that signed the credential.
+        access_key_id: the key that signed the credential; for the audit line.
+        key_account: the account that the key id names, or None; for the audit line.
+        endpoint: the STS endpoint that the credential is signed for.
         key: the cache key of the credential's text.
         is_approved: whether an earlier decision approved the credential. It selects the cache and has no other effect.
     """
@@ -42,6 +46,9 @@ class KnownCredential:
     signed_at: datetime
     lifetime: timedelta
     principal: Principal
+    access_key_id: str = field(repr=False)
+    key_account: str | None
+    endpoint: StsEndpoint
     key: bytes = field(compare=False, repr=False)
     is_approved: bool = field(default=False, compare=False)
 
@@ -56,6 +63,9 @@ class RefusedCredential:
         detail: the detail of the error.
         form: the form of the credential.
         signed_at: the moment of signing, by the signer's clock.
+        access_key_id: the key id in the credential; for the audit line.
+        key_account: the account that the key id names, or None; for the audit line.
+        endpoint: the STS endpoint that the credential is signed for.
         key: the cache key of the credential's text.
     """
 
@@ -64,6 +74,9 @@ class RefusedCredential:
     detail: str
     form: CredentialForm
     signed_at: datetime
+    access_key_id: str = field(repr=False)
+    key_account: str | None
+    endpoint: StsEndpoint
     key: bytes = field(compare=False, repr=False)
 
     def error(self) -> AuthError:
@@ -85,8 +98,17 @@ def know(key: bytes, request: ForwardableRequest, principal: Principal) -> Known
         principal: the role that STS named.
     """
     validated = request.request
+    key_account = validated.key_account
     return KnownCredential(
-        form=validated.form, signed_at=validated.signed_at, lifetime=validated.lifetime, principal=principal, key=key
+        form=validated.form,
+        signed_at=validated.signed_at,
+        lifetime=validated.lifetime,
+        principal=principal,
+        access_key_id=validated.access_key_id,
+        # The two accounts are usually equal. Then the cache entry refers to one text instead of two.
+        key_account=principal.account if key_account == principal.account else key_account,
+        endpoint=validated.endpoint,
+        key=key,
     )
 
 
@@ -107,5 +129,8 @@ def refuse(
         detail=error.detail,
         form=validated.form,
         signed_at=validated.signed_at,
+        access_key_id=validated.access_key_id,
+        key_account=validated.key_account,
+        endpoint=validated.endpoint,
         key=key,
     )

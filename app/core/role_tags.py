@@ -3,7 +3,7 @@
 import functools
 import re
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from app.core.arn import ArnError, parse_arn
 from app.core.errors import AuthorizationError
@@ -17,6 +17,10 @@ MESH_TAG: Final = "kuma.io/mesh"
 ZONE_TAG: Final = "kuma.io/zone"
 TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG})
 
+# The audit line has longer texts only in part. IAM's own bounds are 512 characters for a path and 256 for a value.
+MAX_NOTED_CHARS: Final = 512
+# IAM ignores case when it compares tag keys, so a role has at most five such tags.
+MAX_NOTED_TAGS: Final = 10
 MAX_VALUE_CHARS: Final = 253
 MAX_LABEL_CHARS: Final = 63
 # Kuma's own grammars: mesh and zone names follow DNS rules; a service name may also contain upper case and colons.
@@ -78,6 +82,19 @@ class RoleRecord:
         except ArnError:
             return None
         return (parts.partition, parts.account, self.role_id, self.name) if parts.name == self.name else None
+
+    @functools.cached_property
+    def noted(self) -> dict[str, Any]:
+        """The members of the audit line about this role: its id, its path, and the tags of this service as IAM has them.
+
+        A key that differs from one of the five keys only in case is included. Nobody may change the returned dictionary.
+        """
+        try:
+            path = self.parts.path[:MAX_NOTED_CHARS]
+        except ArnError:
+            path = None
+        tags = [(key, value[:MAX_NOTED_CHARS]) for key, value in self.tags if key.lower() in TAG_KEYS]
+        return {"role_id": self.role_id[:MAX_NOTED_CHARS], "path": path, "tags": dict(tags[:MAX_NOTED_TAGS])}
 
     @functools.cached_property
     def grant(self) -> RoleGrant:

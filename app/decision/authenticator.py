@@ -24,6 +24,7 @@ from typing import Protocol
 
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
+from app.core.errors import AuthError
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import (
     KnownCredential,
@@ -189,34 +190,39 @@ class Authenticator:
         """
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
-            text = credential.text
-            known = await self._introductions.introduce(
-                credential, lambda: self._judge(text, trail), trail, deadline
-            )  # 1 to 4
+            known = await self._introduce(credential, trail, deadline)  # 1 to 4
         elif isinstance(credential, KnownCredential):
             # A cache hit: STS is not called. `Introductions` records all other cases.
             known = credential
             trail.sts.cache, trail.sts.request_id = HIT, known.principal.request_id
         else:
             trail.sts.cache = HIT
-            trail.saw_signature(credential.form, credential.signed_at, self._clock())
+            trail.saw_signature(credential, self._clock())
             raise credential.error()
         now = self._clock()
-        trail.saw_signature(known.form, known.signed_at, now)
+        trail.saw_signature(known, now)
         expires_at = require_age(known.signed_at, known.lifetime, now)  # 2
         principal = trail.principal = known.principal
         admitted = admit(principal, self._policy.accounts.current())  # 5
-        role = await self._roles.fetch_role(admitted, trail.iam, deadline)  # 6
+        role = trail.role = await self._roles.fetch_role(admitted, trail.iam, deadline)  # 6
         grant = read_grant(admitted, role, self._policy, asserted)  # 7
         granted = trail.granted = match(grant, asserted, self._policy)  # 8
         if not known.is_approved:
             self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
 
+    async def _introduce(self, credential: NewCredential, trail: DecisionRecord, deadline: float) -> KnownCredential:
+        text = credential.text
+        try:
+            return await self._introductions.introduce(credential, lambda: self._judge(text, trail), trail, deadline)
+        except AuthError:
+            if trail.access_key_id is None:
+                trail.saw_text(text)
+            raise
+
     def _judge(self, text: str, trail: DecisionRecord) -> ForwardableRequest:
         signed = decode_credential(text, self._policy.request.forms)  # 1
-        trail.form = signed.form
-        validated = validate(signed, self._policy.request)  # 2
         now = self._clock()
-        trail.saw_signature(validated.form, validated.signed_at, now)
+        trail.saw_request(signed, now)
+        validated = validate(signed, self._policy.request)  # 2
         return require_fresh(validated, now)

@@ -1,12 +1,20 @@
 """The record of one decision. Each step adds to it, and the service makes the audit line and the metrics from it."""
 
+import contextlib
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
+from app.core.endpoints import StsEndpoint
+from app.core.errors import CredentialError
+from app.core.key_account import account_of_key_id
+from app.core.key_id_hint import hint_key_id
 from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion, ProxyIdentity
-from app.core.signed_request import CredentialForm
+from app.core.role_tags import RoleRecord
+from app.core.signed_request import CredentialForm, SignedRequest
+from app.core.sigv4 import parse_amz_date
 
 # The results of the cache for a decision; see `UpstreamCall.cache`.
 NONE: Final = "none"
@@ -26,6 +34,35 @@ PRESENTED: Final = "presented"
 TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
 
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
+
+# A host or a region that no rule has checked yet is recorded only if it can be one. No label of a host name is longer than
+# 63 characters and no region longer than 32, so that neither can be a signature, which has 64 (I22).
+_HOST: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*+\.?(?::[0-9]{1,5})?", re.ASCII)
+_REGION: Final = re.compile(r"[A-Za-z0-9-]{1,32}", re.ASCII)
+
+
+class Signed(Protocol):
+    """What is recorded of a signature that the local rules accept, whether it is new or cached."""
+
+    @property
+    def form(self) -> CredentialForm:
+        """Return the form of the credential."""
+
+    @property
+    def signed_at(self) -> datetime:
+        """Return the moment of signing, by the signer's clock."""
+
+    @property
+    def access_key_id(self) -> str:
+        """Return the key id in the credential."""
+
+    @property
+    def key_account(self) -> str | None:
+        """Return the account that the key id names, or None."""
+
+    @property
+    def endpoint(self) -> StsEndpoint:
+        """Return the STS endpoint that the credential is signed for."""
 
 
 @dataclass(slots=True)
@@ -57,12 +94,16 @@ class TokenNote:
         expires_at: when the token expires.
         origin: ``fresh`` (signed for this call), ``reused`` (signed for an earlier call) or ``presented`` (the proxy
             presented the token as its credential).
+        identity: the identity that a presented token names; None for another origin.
+        name: the only name of a proxy that may use the presented token; None if every name may.
     """
 
     jti: str
     kid: str
     expires_at: datetime
     origin: TokenOrigin
+    identity: ProxyIdentity | None = None
+    name: str | None = None
 
 
 @dataclass(slots=True)
@@ -71,11 +112,19 @@ class DecisionRecord:
 
     Attributes:
         request_id: the id of the API call; the answer contains this id.
+        client: the address of the TCP peer; None for a Unix socket.
         asserted: what the proxy asserts.
         form: the form of the credential; None until the credential is decoded.
+        access_key_id: the key id in the credential. It is the client's text; only if STS accepted the credential, the key
+            exists.
+        key_account: the account that the key id names, or None. Anybody can invent a key id for any account.
+        host: the host that the credential is signed for.
+        region: the region that the credential is signed for.
         signed_at: the moment of signing, by the signer's clock.
         skew: the signing time minus the service's time, in seconds. It is negative if the credential was signed in the past.
+        age: the service's time minus the signing time, or minus the issue of a token, in seconds.
         principal: the role that STS named.
+        role: the role as IAM returned it; None until it is read.
         granted: the granted identity.
         token: the token that the service issued, or the token that the proxy presented as its credential.
         sts: the call to STS.
@@ -83,18 +132,48 @@ class DecisionRecord:
     """
 
     request_id: str
+    client: str | None = None
     asserted: ProxyAssertion | None = None
     form: PresentedForm | None = None
+    access_key_id: str | None = None
+    key_account: str | None = None
+    host: str | None = None
+    region: str | None = None
     signed_at: datetime | None = None
     skew: float | None = None
+    age: float | None = None
     principal: Principal | None = None
+    role: RoleRecord | None = None
     granted: ProxyIdentity | None = None
     token: TokenNote | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
 
-    def saw_signature(self, form: CredentialForm, signed_at: datetime, now: datetime) -> None:
-        """Record when the credential was signed, and how far that is from the service's time."""
-        self.form = form
+    def saw_text(self, text: str) -> None:
+        """Record the key id that a text seems to contain. This is for a text that was not decoded."""
+        key_id = hint_key_id(text)
+        if key_id is not None:
+            self.access_key_id, self.key_account = key_id, account_of_key_id(key_id)
+
+    def saw_request(self, request: SignedRequest, now: datetime) -> None:
+        """Record whose key a decoded credential names, where it is signed for, and when. No rule has checked it yet."""
+        scope, host = request.signature.scope, request.url.authority
+        self.form = request.form
+        self.access_key_id, self.key_account = scope.access_key_id, account_of_key_id(scope.access_key_id)
+        self.host = host if _HOST.fullmatch(host) else None
+        self.region = scope.region if _REGION.fullmatch(scope.region) else None
+        with contextlib.suppress(CredentialError):
+            self._saw_time(parse_amz_date(request.amz_date), now)
+
+    def saw_signature(self, signed: Signed, now: datetime) -> None:
+        """Record whose key signed a credential, for which endpoint, when, and how far that is from the service's time."""
+        self.form = signed.form
+        self.access_key_id, self.key_account = signed.access_key_id, signed.key_account
+        endpoint = signed.endpoint
+        self.host, self.region = endpoint.host, endpoint.signing_region
+        self._saw_time(signed.signed_at, now)
+
+    def _saw_time(self, signed_at: datetime, now: datetime) -> None:
         self.signed_at = signed_at
-        self.skew = (signed_at - now).total_seconds()
+        self.age = age = (now - signed_at).total_seconds()
+        self.skew = 0.0 - age  # not -0.0, if the age is 0.0

@@ -94,7 +94,7 @@ class StsIntroductions:
             pending = self._make(credential, judge)
         else:
             request = pending.payload.request.request
-            trail.saw_signature(request.form, request.signed_at, self._upstream.clock())
+            trail.saw_signature(request, self._upstream.clock())
         made = pending
         known = await self._queue.ask(credential.key, made.shared, lambda: made, trail.sts, deadline)
         trail.sts.request_id = known.principal.request_id

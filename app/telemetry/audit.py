@@ -157,11 +157,20 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "reason": None if error is None else error.reason.value,
         "detail": None if error is None else error.detail,
         "request_id": trail.request_id,
+        "client": trail.client,
         "form": trail.form,
+        "access_key": None
+        if trail.access_key_id is None
+        else {"id": trail.access_key_id, "unverified_account": trail.key_account},
+        "signed_for": None
+        if trail.host is None and trail.region is None
+        else {"host": trail.host, "region": trail.region},
         "signed_at": trail.signed_at,
         "clock_skew_seconds": trail.skew,
+        "age_seconds": trail.age,
         "principal": None if trail.principal is None else _principal(trail.principal),
         "claimed": None if trail.asserted is None else _asserted(trail.asserted),
+        "role": None if trail.role is None else trail.role.noted,
         "granted": None if trail.granted is None else trail.granted.members(),
         "token": None if trail.token is None else _token(trail.token),
         "sts": _upstream(trail.sts),
@@ -200,12 +209,20 @@ def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
         "zone": _cut(proxy.zone),
         "listeners": sorted(proxy.listeners),
         "services": _cut_all(proxy.services),
+        "service_label": _cut(proxy.service_label),
         "workload": _cut(proxy.workload),
     }
 
 
 def _token(note: TokenNote) -> dict[str, Any]:
-    return {"jti": note.jti, "kid": note.kid, "expires_at": note.expires_at, "origin": note.origin}
+    return {
+        "jti": note.jti,
+        "kid": note.kid,
+        "expires_at": note.expires_at,
+        "origin": note.origin,
+        "identity": None if note.identity is None else note.identity.members(),
+        "name": note.name,
+    }
 
 
 def _upstream(call: UpstreamCall) -> dict[str, Any]:

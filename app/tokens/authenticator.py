@@ -56,8 +56,17 @@ class TokenAuthenticator:
         policy = self._policy
         key, signed = verify(text, self._keys())  # 1, 2
         subject, life = read_claims_of_token(signed, key.kind, policy.request.audience)
-        trail.token = TokenNote(jti=life.jti, kid=key.kid, expires_at=end_of(life), origin=PRESENTED)
-        expires_at = require_current(life, self._clock())
+        trail.token = TokenNote(
+            jti=life.jti,
+            kid=key.kid,
+            expires_at=end_of(life),
+            origin=PRESENTED,
+            identity=subject.identity,
+            name=subject.name,
+        )
+        now = self._clock()
+        trail.age = now.timestamp() - life.issued_at
+        expires_at = require_current(life, now)
         principal = trail.principal = subject.principal
         admit(principal, policy.accounts.current())  # 5
         grant = limit(subject, policy)  # 7

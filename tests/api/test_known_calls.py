@@ -19,10 +19,17 @@ from app.core.reasons import Reason
 from app.core.signed_request import CredentialForm
 from app.sts.known_credentials import DENIAL_SECONDS, KnownCredentials
 from tests.support.principals import PRINCIPAL
-from tests.support.signing import NOW
+from tests.support.signing import ACCESS_KEY_ID, HOST, NOW, endpoint_of
 
 KNOWN = KnownCredential(
-    form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL, key=b""
+    form=CredentialForm.NATIVE,
+    signed_at=NOW,
+    lifetime=timedelta(seconds=60),
+    principal=PRINCIPAL,
+    access_key_id=ACCESS_KEY_ID,
+    key_account=PRINCIPAL.account,
+    endpoint=endpoint_of(HOST),
+    key=b"",
 )
 
 REFUSED = RefusedCredential(
@@ -31,6 +38,9 @@ REFUSED = RefusedCredential(
     detail="seen",
     form=CredentialForm.NATIVE,
     signed_at=NOW,
+    access_key_id=ACCESS_KEY_ID,
+    key_account=None,
+    endpoint=endpoint_of(HOST),
     key=b"",
 )
 

@@ -11,6 +11,7 @@ import pytest
 from app.api.known_calls import KnownCalls
 from app.core.arn import parse_arn
 from app.core.caller_identity import CallerIdentity
+from app.core.credential import encode_native
 from app.core.errors import AuthenticationError, AuthError, AuthorizationError, CredentialError, UpstreamError
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import NewCredential
@@ -21,11 +22,12 @@ from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Authenticator, Decision, DecisionPolicy
 from app.decision.record import DecisionRecord, UpstreamCall
+from app.emulator.identities import new_access_key_id
 from app.settings.accounts import FixedAccounts
 from app.sts.known_credentials import KnownCredentials
 from tests.support.introductions import new_introductions
 from tests.support.principals import PRINCIPAL
-from tests.support.signing import FORMS, NOW, Recipe, default_policy
+from tests.support.signing import ACCESS_KEY_ID, FORMS, HOST, NOW, REGION, Recipe, default_policy
 from tests.support.world import DATAPLANE
 
 NATIVE = Recipe(form=CredentialForm.NATIVE)
@@ -93,6 +95,10 @@ def new(text: str) -> NewCredential:
     return NewCredential(text, hashlib.sha256(text.encode()).digest())
 
 
+def who(trail: DecisionRecord) -> tuple[str | None, ...]:
+    return trail.access_key_id, trail.key_account, trail.host, trail.region
+
+
 async def refusal(
     decider: Authenticator, credential: str, trail: DecisionRecord, claim: ProxyAssertion | None = None
 ) -> AuthError:
@@ -121,9 +127,71 @@ async def test_authenticate_answers_the_identity_alone_when_nothing_is_claimed(
 async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: DecisionRecord) -> None:
     now = NOW + timedelta(seconds=20)
     decision = await authenticator(ports, now).authenticate(new(NATIVE.credential()), CLAIM, trail, 0.0)
-    assert (trail.form, trail.signed_at, trail.skew) == (CredentialForm.NATIVE, NOW, -20.0)
+    assert (trail.form, trail.signed_at, trail.skew, trail.age) == (CredentialForm.NATIVE, NOW, -20.0, 20.0)
+    assert who(trail) == (ACCESS_KEY_ID, None, HOST, REGION)
+    assert trail.role is not None
+    assert trail.role.tags == tuple(DATAPLANE.items())
     assert (trail.asserted, trail.granted, trail.principal) == (CLAIM, decision.identity, PRINCIPAL)
     assert (trail.sts.request_id, trail.iam.request_id) == ("request-of-sts", "request-of-iam")
+
+
+# One for each local rule that can fail after the credential was decoded.
+REJECTED: dict[str, Recipe] = {
+    "credential_malformed": replace(NATIVE, path="/other"),
+    "host_not_allowed": replace(NATIVE, host="sts.example.org"),
+    "audience_missing": replace(NATIVE, audience=None),
+    "scope_mismatch": replace(NATIVE, region="eu-west-3"),
+    "credential_expired": replace(NATIVE, now=NOW - timedelta(hours=1)),
+    "credential_not_yet_valid": replace(NATIVE, now=NOW + timedelta(hours=1)),
+}
+
+
+@pytest.mark.parametrize(("reason", "recipe"), REJECTED.items(), ids=REJECTED)
+async def test_a_rejected_credential_leaves_its_key_its_destination_and_its_age(
+    ports: Ports, trail: DecisionRecord, reason: str, recipe: Recipe
+) -> None:
+    """At three in the morning the first question is: who was that?"""
+    recipe = replace(recipe, access_key_id=new_access_key_id("ASIA", "444455556666"))
+    error = await refusal(authenticator(ports), recipe.credential(), trail)
+    assert error.reason.value == reason
+    assert who(trail) == (recipe.access_key_id, "444455556666", recipe.host, recipe.region)
+    assert trail.age == (NOW - recipe.now).total_seconds()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        replace(NATIVE, host="user:secret@sts.amazonaws.com"),
+        replace(NATIVE, host="f" * 64),
+        replace(NATIVE, host="a." * 126 + "amazonaws.com"),
+        replace(NATIVE, region="f" * 64),
+        replace(NATIVE, region="eu_west_1"),
+    ],
+    ids=["userinfo", "signature-as-host", "long-host", "signature-as-region", "no-region"],
+)
+async def test_a_place_that_can_be_none_is_not_recorded(ports: Ports, trail: DecisionRecord, recipe: Recipe) -> None:
+    """I22: a client can write a signature or a password where a host or a region belongs."""
+    await refusal(authenticator(ports), recipe.credential(), trail)
+    assert who(trail) == (
+        ACCESS_KEY_ID,
+        None,
+        HOST if recipe.host == HOST else None,
+        REGION if recipe.region == REGION else None,
+    )
+
+
+async def test_a_credential_that_cannot_be_decoded_leaves_the_key_that_it_seems_to_have(
+    ports: Ports, trail: DecisionRecord
+) -> None:
+    url = NATIVE.sign().url.replace("X-Amz-Date=", "X-Amz-Other=")
+    error = await refusal(authenticator(ports), encode_native(url), trail)
+    assert error.reason is Reason.CREDENTIAL_MALFORMED
+    assert who(trail) == (ACCESS_KEY_ID, None, None, None)
+
+
+async def test_text_that_is_no_credential_leaves_nothing(ports: Ports, trail: DecisionRecord) -> None:
+    await refusal(authenticator(ports), "no credential", trail)
+    assert who(trail) == (None, None, None, None)
 
 
 async def test_a_verdict_ends_with_the_signature(ports: Ports, trail: DecisionRecord) -> None:
@@ -254,6 +322,25 @@ async def test_the_same_text_is_decided_alike_without_sts(moving: Moving) -> Non
         PRINCIPAL,
         first.identity,
     )
+    assert who(trail) == (ACCESS_KEY_ID, None, HOST, REGION)
+    assert trail.role is not None
+
+
+async def test_a_denial_because_of_the_tags_leaves_the_tags(moving: Moving) -> None:
+    """Whoever changes a policy can replay the decision from its audit line, also if the credential was known before."""
+    tags = {**DATAPLANE, "kuma.io/mesh": "payments", "Cost": "7", "KUMA.IO/zone": "z"}
+    moving.ports.tags = tuple(tags.items())
+    for cache in ("miss", "hit"):
+        trail = DecisionRecord(request_id="request-2")
+        with pytest.raises(AuthorizationError):
+            await moving.decider.authenticate(moving.calls.recall(NATIVE.credential()), CLAIM, trail, 0.0)
+        assert trail.sts.cache == cache
+        assert trail.role is not None
+        assert trail.role.noted == {
+            "role_id": PRINCIPAL.role_id,
+            "path": "/workloads/",
+            "tags": {key: value for key, value in tags.items() if key != "Cost"},
+        }
 
 
 async def test_a_credential_that_sts_rejected_is_rejected_again_without_sts(moving: Moving) -> None:
@@ -266,6 +353,7 @@ async def test_a_credential_that_sts_rejected_is_rejected_again_without_sts(movi
         assert raised.value.reason is Reason.STS_REJECTED
         assert (trail.sts.cache, trail.form, trail.signed_at) == (cache, CredentialForm.NATIVE, NOW)
         assert (trail.asserted, trail.principal, trail.granted) == (CLAIM, None, None)
+        assert who(trail) == (ACCESS_KEY_ID, None, HOST, REGION)
     assert len(moving.ports.requests) == 1
 
 

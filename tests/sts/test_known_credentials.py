@@ -14,10 +14,17 @@ from app.sts.known_credentials import KnownCredentials, share_texts
 from app.telemetry.metrics import Metrics
 from tests.support.exposition import read_samples, value
 from tests.support.principals import PRINCIPAL
-from tests.support.signing import NOW
+from tests.support.signing import ACCESS_KEY_ID, HOST, NOW, endpoint_of
 
 KNOWN = KnownCredential(
-    form=CredentialForm.NATIVE, signed_at=NOW, lifetime=timedelta(seconds=60), principal=PRINCIPAL, key=b""
+    form=CredentialForm.NATIVE,
+    signed_at=NOW,
+    lifetime=timedelta(seconds=60),
+    principal=PRINCIPAL,
+    access_key_id=ACCESS_KEY_ID,
+    key_account=PRINCIPAL.account,
+    endpoint=endpoint_of(HOST),
+    key=b"",
 )
 
 

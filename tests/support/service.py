@@ -79,14 +79,18 @@ async def running_service(aws: Aws, settings: Settings, clock: Clock = utc_now) 
 
 @contextlib.asynccontextmanager
 async def listening(
-    app: ASGIApp, tls: ssl.SSLContext | None = None, *, most: int = MAX_CONNECTIONS
+    app: ASGIApp,
+    tls: ssl.SSLContext | None = None,
+    *,
+    most: int = MAX_CONNECTIONS,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve an application on loopback exactly as the service does; yields host and port."""
+    """Serve an application exactly as the service does, on loopback unless a socket is given; yields host and port."""
     server = _Server(uvicorn_config(app, grace_seconds=1), tls, most)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+    with listener or socket.create_server(("127.0.0.1", 0)) as own:
+        serving = asyncio.create_task(server.serve(sockets=[own]))
         try:
-            yield listener.getsockname()[:2]
+            yield own.getsockname()[:2]
         finally:
             server.should_exit = True
             await serving

@@ -1,5 +1,6 @@
 """The log as its reader gets it: lines of standard output. One per decision, and nothing secret in any."""
 
+import itertools
 import json
 import logging
 import sys
@@ -18,9 +19,10 @@ from app.api.known_calls import KnownCalls
 from app.core.errors import AuthError, AuthorizationError, UpstreamError
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType, ZoneListener
 from app.core.reasons import Reason
+from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Decision
-from app.decision.record import DecisionRecord, UpstreamCall
+from app.decision.record import PRESENTED, DecisionRecord, TokenNote, UpstreamCall
 from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
@@ -70,14 +72,30 @@ def lines(_own_logging: None, capsys: pytest.CaptureFixture[str]) -> Callable[[L
 Configure = Callable[..., ReadLines]
 
 
+ROLE = RoleRecord(
+    arn="arn:aws:iam::111122223333:role/mesh/demo-app",
+    role_id="AROAEXAMPLEEXAMPLE001",
+    name="demo-app",
+    tags=(("team", "42"), ("kuma.io/type", "dataplane"), ("kuma.io/mesh", "default"), ("Kuma.io/zone", "z")),
+    request_id="iam-1",
+)
+
+
 def full_trail() -> DecisionRecord:
     return DecisionRecord(
         request_id="request-1",
+        client="10.0.1.2",
         asserted=CLAIM,
         form=CredentialForm.NATIVE,
+        access_key_id="ASIAQNZGKIQY56JQ7WML",
+        key_account="029608264753",
+        host="sts.eu-west-1.amazonaws.com",
+        region="eu-west-1",
         signed_at=datetime(2026, 11, 24, 5, 15, tzinfo=UTC),
         skew=-3.5,
+        age=3.5,
         principal=PRINCIPAL,
+        role=ROLE,
         granted=GRANTED,
         sts=UpstreamCall(cache="miss", request_id="sts-1", seconds=0.0123, region="us-east-1"),
         iam=UpstreamCall(cache="hit", request_id="iam-1"),
@@ -99,6 +117,7 @@ CLAIMED_FIELDS = {
     "zone": None,
     "listeners": [],
     "services": ["a", "b"],
+    "service_label": None,
     "workload": "demo",
 }
 
@@ -116,11 +135,20 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         "reason": None,
         "detail": None,
         "request_id": "request-1",
+        "client": "10.0.1.2",
         "form": "native",
+        "access_key": {"id": "ASIAQNZGKIQY56JQ7WML", "unverified_account": "029608264753"},
+        "signed_for": {"host": "sts.eu-west-1.amazonaws.com", "region": "eu-west-1"},
         "signed_at": "2026-11-24T05:15:00Z",
         "clock_skew_seconds": -3.5,
+        "age_seconds": 3.5,
         "principal": PRINCIPAL_FIELDS,
         "claimed": CLAIMED_FIELDS,
+        "role": {
+            "role_id": "AROAEXAMPLEEXAMPLE001",
+            "path": "/mesh/",
+            "tags": {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "Kuma.io/zone": "z"},
+        },
         "granted": GRANTED_FIELDS,
         "token": None,
         "sts": {"cache": "miss", "request_id": "sts-1", "duration_ms": 12.3},
@@ -166,22 +194,70 @@ def test_every_field_is_always_there(lines: Configure) -> None:
     full, bare = (json.loads(line) for line in read())
     assert full.keys() == bare.keys()
     nothing = {name for name, value in bare.items() if value is None}
-    assert nothing == {"form", "signed_at", "clock_skew_seconds", "principal", "claimed", "granted", "token"}
+    assert nothing == {
+        "client",
+        "form",
+        "access_key",
+        "signed_for",
+        "signed_at",
+        "clock_skew_seconds",
+        "age_seconds",
+        "principal",
+        "claimed",
+        "role",
+        "granted",
+        "token",
+    }
     assert bare["sts"] == bare["iam"] == {"cache": "none", "request_id": None, "duration_ms": 0.0}
 
 
 HOSTILE = 'x"}\n{"event":"decision","outcome":"allowed"}\r\n\x1b[31m\u2028\u0000'
 
 
-def test_a_claim_shows_its_listeners_and_the_services_of_its_tags_alone() -> None:
+def test_a_claim_shows_its_listeners_and_keeps_the_services_of_its_tags_apart_from_the_label() -> None:
     """A label named kuma.io/service proves nothing, and must not look as if it were a service."""
     trail = full_trail()
     trail.asserted = replace(
         CLAIM, listeners=frozenset(ZoneListener), labels={"kuma.io/service": "payments", "kuma.io/workload": "demo"}
     )
     claimed = decision_fields(trail, None, 0.1)["claimed"]
-    assert claimed == {**CLAIMED_FIELDS, "listeners": ["ZoneEgress", "ZoneIngress"]}
-    assert "payments" not in json.dumps(claimed)
+    assert claimed == {
+        **CLAIMED_FIELDS,
+        "listeners": ["ZoneEgress", "ZoneIngress"],
+        "service_label": "payments",
+    }
+
+
+def test_a_presented_token_shows_the_identity_that_it_names() -> None:
+    """Its decision can be replayed from the line, although no role was read."""
+    note = TokenNote(
+        jti="jti", kid="kid", expires_at=datetime.now(UTC), origin=PRESENTED, identity=GRANTED, name="demo-app-1"
+    )
+    token = decision_fields(replace(full_trail(), token=note), None, 0.1)["token"]
+    assert (token["identity"], token["name"]) == (GRANTED_FIELDS, "demo-app-1")
+
+
+def test_iam_cannot_flood_the_log() -> None:
+    """I23: what IAM answers is bounded too, whoever answers in its place."""
+    role = replace(
+        ROLE,
+        arn=f"arn:aws:iam::111122223333:role/{'p' * 60_000}/demo-app",
+        role_id="A" * 60_000,
+        tags=tuple((key, "v" * 60_000) for key in same_but_for_case("kuma.io/workload", 1000)),
+    )
+    noted = decision_fields(replace(full_trail(), role=role), None, 0.1)["role"]
+    assert len(json.dumps(noted)) < 10_000
+    assert len(noted["tags"]) == 10
+
+
+def same_but_for_case(key: str, count: int) -> list[str]:
+    spellings = itertools.product(*({letter, letter.upper()} for letter in key))
+    return ["".join(letters) for letters in itertools.islice(spellings, count)]
+
+
+def test_a_role_without_an_arn_of_a_role_has_no_path() -> None:
+    role = replace(ROLE, arn="arn:aws:iam::111122223333:user/demo-app")
+    assert decision_fields(replace(full_trail(), role=role), None, 0.1)["role"]["path"] is None
 
 
 @pytest.mark.parametrize("log_format", ["json", "human"])
@@ -195,8 +271,9 @@ def test_what_a_client_says_makes_no_line_of_its_own(lines: Configure, log_forma
         name=HOSTILE,
         zone=HOSTILE,
         tags={"kuma.io/service": frozenset({HOSTILE})},
-        labels={"kuma.io/workload": HOSTILE},
+        labels={"kuma.io/workload": HOSTILE, "kuma.io/service": HOSTILE},
     )
+    trail.role = replace(ROLE, tags=(("kuma.io/mesh", HOSTILE),))
     write_decision(trail, None, 0.1)
     [line] = read()
     assert not {"\x1b", "\r", "\x00"} & set(line.replace("\x1b[0m", ""))

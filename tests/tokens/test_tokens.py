@@ -24,6 +24,7 @@ from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, public_pem, rsa_key
+from tests.support.patience import PATIENCE
 from tests.support.service import RunningService, listening, running_service, until
 from tests.support.signing import AUDIENCE, NOW
 from tests.support.streams import unread_pipe
@@ -139,6 +140,8 @@ async def test_a_credential_becomes_a_token_that_a_stock_control_plane_takes(
         "kid": DATAPLANE_KID,
         "expires_at": datetime.fromisoformat(body["expiresAt"]),
         "origin": "fresh",
+        "identity": None,
+        "name": None,
     }
     assert body["token"] not in str(service.log)
     assert value(samples, "kuma_aws_iam_tokens_issued_total", kind="dataplane", origin="fresh") == 1
@@ -365,6 +368,9 @@ async def test_a_token_is_answered_with_the_same_identity_and_costs_no_call(
     assert not aws.emulator.calls
     assert (line["form"], line["sts"]["cache"], line["iam"]["cache"]) == ("token", "none", "none")
     assert line["token"]["origin"] == "presented"
+    assert (line["token"]["identity"], line["token"]["name"]) == (body["identity"], None)
+    assert (line["access_key"], line["role"]) == (None, None)
+    assert 0 <= line["age_seconds"] < PATIENCE
     assert (
         value(
             exposed,
