@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from starlette.types import ASGIApp
@@ -43,7 +43,7 @@ from app.sts.calls import StsIntroductions
 from app.sts.client import StsClient
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import KnownKeys
-from app.telemetry.metrics import Metrics
+from app.telemetry.metrics import Metrics, Queue, Upstream
 from app.telemetry.readiness import Readiness
 from app.tokens.authenticator import TokenAuthenticator
 from app.tokens.codec import looks_like_token
@@ -118,6 +118,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             roles,
         )
         resources.push_async_callback(introductions.close)
+        _report_state(metrics, {"sts": introductions.order, "iam": roles.order}, tls, signing)
         authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)
         prefetch = RolePrefetch(roles, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
@@ -196,6 +197,18 @@ async def _open_clients(settings: Settings, metrics: Metrics) -> AsyncIterator[t
     finally:
         iam.close()
         await pool.close()
+
+
+def _report_state(
+    metrics: Metrics, queues: Mapping[Upstream, Queue], tls: ServerTls | None, signing: SigningKeySource | None
+) -> None:
+    """Let the metrics read what changes without an event."""
+    for upstream, queue in queues.items():
+        metrics.watch_queue(upstream, queue)
+    if tls is not None:
+        metrics.file_dates.watch_certificates(lambda: tls.validity)
+    if signing is not None:
+        metrics.file_dates.watch_keys(lambda: signing.dates)
 
 
 def _reload(watches: Iterable[FileWatch], forget: Iterable[Callable[[], None]]) -> None:

@@ -174,8 +174,8 @@ def exposed() -> dict[str, tuple[str, set[str]]]:
     found = {}
     for family in metrics._registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
-        collector = metrics._registry._names_to_collectors[family.name]
-        found[name] = (family.type, set(collector._labelnames))  # type: ignore[attr-defined]
+        collector = metrics._registry._names_to_collectors.get(family.name)
+        found[name] = (family.type, set(getattr(collector, "_labelnames", ())))
     return found
 
 

@@ -11,7 +11,8 @@ from app.api.metrics_page import DEFAULT_LIMITS, MetricsPage, ScrapeLimits
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import Problem
 from app.core.reasons import Reason
-from app.telemetry.metrics import CONTENT_TYPE, Metrics
+from app.telemetry.exposition import Exposition, choose_exposition
+from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
 
 
@@ -60,15 +61,15 @@ def add_probes(
             upstreams=metrics.last_outcomes(),
         )
 
-    def render() -> bytes:
+    def render(exposition: Exposition) -> bytes:
         metrics.ready.set(readiness.ready)
-        return metrics.expose()
+        return metrics.expose(exposition)
 
     page = MetricsPage(render, scrape_limits)
 
     @router.get(
         "/metrics",
-        summary="Prometheus metrics",
+        summary="Metrics for Prometheus; in OpenMetrics, with exemplars, if `Accept` asks for it",
         response_class=Response,
         responses={
             503: {
@@ -78,10 +79,11 @@ def add_probes(
         },
     )
     async def expose(request: Request) -> Response:
-        exposed = await page.read()
+        exposition = choose_exposition(", ".join(request.headers.getlist("accept")))
+        exposed = await page.read(exposition)
         if exposed is None:
             answer = reason_answer(Reason.OVERLOADED, request_id_of(request.headers.raw))
             return to_response(answer._replace(extra_headers=(*answer.extra_headers, (b"connection", b"close"))))
-        return Response(exposed, media_type=CONTENT_TYPE)
+        return Response(exposed, media_type=exposition.value, headers={"Vary": "Accept"})
 
     app.include_router(router)

@@ -44,6 +44,16 @@ class CallOrder:
         """Whether a queue is full, so that a new call may find no place in it."""
         return any(share.is_full for share in self._shares)
 
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for their turn."""
+        return sum(map(len, self._shares))
+
+    @property
+    def open_circuits(self) -> int:
+        """The number of endpoints whose circuit breaker is open."""
+        return sum(circuit.is_open for circuit in self._circuits.values())
+
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
         """Return whether the queue has a place for a call of this owner."""
         return self._shares[priority].has_place(owner)

@@ -4,6 +4,7 @@ import contextlib
 from typing import Final
 
 from app.calls.budget import Priority
+from app.calls.call_order import CallOrder
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
@@ -58,6 +59,11 @@ class Roles:
         self._accounts = accounts
         self._upstream = IamUpstream(source, table, accounts, options, limits)
         self._queue: CallQueue[IamQuery, Answer] = CallQueue(self._upstream, limits, options.places)
+
+    @property
+    def order(self) -> CallOrder:
+        """The calls that wait or are in flight."""
+        return self._queue.order
 
     async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
         """See `app.decision.authenticator.RoleSource`."""

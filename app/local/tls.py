@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from app.local.certificate_dates import Validity, read_validity
 from app.local.pem import require_one_private_key
 from app.local.trusted_files import find_exposures, read_trusted
 
@@ -18,6 +19,7 @@ _CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 
 TlsPart = Literal["cert", "key", "client_ca"]
+CertificateFile = Literal["server", "client_ca"]
 Fault = Literal["no certificate", "unknown certificate"]
 OnUnknownCaller = Callable[[Fault], None]
 
@@ -41,6 +43,12 @@ class TlsFiles:
     def paths(self) -> tuple[Path, ...]:
         """All files that are set."""
         return (self.cert, self.key) if self.client_ca is None else (self.cert, self.key, self.client_ca)
+
+    def read_validity(self) -> dict[CertificateFile, Validity]:
+        """Return when the certificates are valid. A file that cannot be parsed is left out."""
+        files: tuple[tuple[CertificateFile, Path | None], ...] = (("server", self.cert), ("client_ca", self.client_ca))
+        read = {name: read_validity(path) for name, path in files if path is not None}
+        return {name: validity for name, validity in read.items() if validity is not None}
 
     def warnings(self) -> Iterator[str]:
         """Return warnings about other users who can read or write the key."""
@@ -73,7 +81,13 @@ def find_problems(files: TlsFiles) -> Iterator[TlsFileError]:
 
 
 class ServerTls:
-    """The TLS context of the listener, made from files."""
+    """The TLS context of the listener, made from files.
+
+    Attributes:
+        files: the paths of the files.
+        context: starts every connection with the current certificates.
+        validity: when the current certificates are valid.
+    """
 
     def __init__(self, files: TlsFiles, on_unknown_caller: OnUnknownCaller) -> None:
         """Read the files.
@@ -98,6 +112,7 @@ class ServerTls:
             TlsFileError: one of the files is invalid.
         """
         self.context.current = new_server_context(self.files, self._on_unknown_caller)
+        self.validity = self.files.read_validity()
 
 
 class _CurrentContext(ssl.SSLContext):

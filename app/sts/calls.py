@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Final, Protocol
 
 from app.calls.budget import Priority
+from app.calls.call_order import CallOrder
 from app.calls.call_queue import CallQueue
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
@@ -84,6 +85,11 @@ class StsIntroductions:
             None if roles is None else lambda known: roles.read_ahead(known.principal),
         )
         self._keys = keys
+
+    @property
+    def order(self) -> CallOrder:
+        """The calls that wait or are in flight."""
+        return self._queue.order
 
     async def introduce(
         self, credential: NewCredential, judge: Judge, trail: DecisionRecord, deadline: float

@@ -3,12 +3,12 @@
 A test compares this module with the page docs/reference/metrics.md.
 """
 
+import contextlib
 import platform
 from collections.abc import Callable, Mapping
-from typing import Final, Literal, get_args
+from typing import Final, Literal, Protocol, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from app import __version__
 from app.core.proxy import ProxyType
@@ -25,6 +25,8 @@ from app.decision.record import (
     PresentedForm,
     TokenOrigin,
 )
+from app.telemetry.exposition import Exposition
+from app.telemetry.file_dates import FileDates
 
 Upstream = Literal["sts", "iam"]
 Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]
@@ -32,7 +34,6 @@ CallerCheck = Literal["token", "certificate"]
 StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 UPSTREAMS: Final[tuple[Upstream, ...]] = get_args(Upstream)
 RELOADABLES: Final[tuple[Reloadable, ...]] = get_args(Reloadable)
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = get_args(CallerCheck)
@@ -52,6 +53,11 @@ _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 # The buckets of the clock skew: the signing time minus the service's time, in seconds. The skew is positive if the signer's
 # clock is ahead. A signature expires after 15 minutes.
 _SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
+# An approval that takes at least this long gets an exemplar, as does every refusal. An approval from the caches is faster,
+# so it does not pay for an exemplar.
+_EXEMPLAR_SECONDS: Final = 0.005
+# OpenMetrics allows 128 characters for the labels of an exemplar. A caller may choose a longer request id.
+_EXEMPLAR_ID: Final = 64
 
 
 def outcome_of(reason: Reason | None) -> str:
@@ -62,6 +68,18 @@ def outcome_of(reason: Reason | None) -> str:
     if reason is None:
         return "allowed"
     return "denied" if EXPLANATIONS[reason].status in (401, 403) else "error"
+
+
+class Queue(Protocol):
+    """The calls to one upstream."""
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of calls that wait in the queue."""
+
+    @property
+    def open_circuits(self) -> int:
+        """Return the number of endpoints whose circuit breaker is open."""
 
 
 class Metrics:
@@ -75,6 +93,12 @@ class Metrics:
             "kuma_aws_iam_decisions",
             "Decisions by outcome (allowed, denied, error), reason, the role's proxy type and the credential's form.",
             ("outcome", "reason", "proxy_type", "form"),
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "kuma_aws_iam_refusals",
+            "Decisions without an approval, by outcome (denied, error) and reason; all series exist from the start.",
+            ("outcome", "reason"),
             registry=registry,
         )
         self._decision_seconds = Histogram(
@@ -159,6 +183,20 @@ class Metrics:
             buckets=_SKEW,
             registry=registry,
         )
+        self._waiting_calls = Gauge(
+            "kuma_aws_iam_waiting_calls",
+            "Calls to STS and IAM that wait in the queue.",
+            ("upstream",),
+            registry=registry,
+        )
+        self._open_circuits = Gauge(
+            "kuma_aws_iam_open_circuits",
+            "Endpoints whose circuit breaker is open: hosts of STS, and the IAM of one account.",
+            ("upstream",),
+            registry=registry,
+        )
+        self.file_dates = FileDates(registry)
+        ProcessCollector(namespace="kuma_aws_iam", registry=registry)
         self.ready = Gauge(
             "kuma_aws_iam_ready",
             "1 while /ready answers 200, else 0.",
@@ -190,10 +228,17 @@ class Metrics:
         }
         for cache in CACHES:
             self._cache_entries.labels(cache)
+        for upstream in UPSTREAMS:
+            self._waiting_calls.labels(upstream)
+            self._open_circuits.labels(upstream)
+        for reason in (None, *Reason):
+            if reason is None or reason.value.startswith("iam_"):
+                self._upstream_calls.labels("iam", reason or "ok", "global")
         # To find a series by its labels, the library takes a lock and makes three strings. So each series that occurs is
         # cached. All labels come from closed sets, so these caches stay small.
         self._calls: dict[tuple[Upstream, str, str], Counter] = {}
-        self._refusals: dict[tuple[str, Reason | None, str, str], Counter] = {}
+        self._refusals_by_labels: dict[tuple[str, Reason | None, str, str], Counter] = {}
+        self._refusals_by_reason = {reason: self._refusals.labels(outcome_of(reason), reason) for reason in Reason}
         self._allowed = {
             (proxy_type, form): self._decisions.labels("allowed", NONE, proxy_type, form)
             for proxy_type in ProxyType
@@ -212,6 +257,11 @@ class Metrics:
         """Read the number of entries in a cache from this callback at each rendering."""
         self._cache_entries.labels(cache).set_function(entries)
 
+    def watch_queue(self, upstream: Upstream, queue: Queue) -> None:
+        """Read the state of an upstream's queue at each rendering."""
+        self._waiting_calls.labels(upstream).set_function(lambda: queue.waiting)
+        self._open_circuits.labels(upstream).set_function(lambda: queue.open_circuits)
+
     def decision_ended(self, trail: DecisionRecord, reason: Reason | None, seconds: float) -> None:
         """Count a decision by the content of its record."""
         outcome = outcome_of(reason)
@@ -222,19 +272,30 @@ class Metrics:
             # rejected.
             proxy_type = NONE if trail.asserted is None else trail.asserted.type.value
             labels = outcome, reason, proxy_type, trail.form or NONE
-            series = self._refusals.get(labels)
+            series = self._refusals_by_labels.get(labels)
             if series is None:
-                series = self._refusals[labels] = self._decisions.labels(
+                series = self._refusals_by_labels[labels] = self._decisions.labels(
                     outcome, reason or NONE, proxy_type, trail.form or NONE
                 )
             series.inc()
-        self._seconds_by_outcome[outcome].observe(seconds)
+            if reason is not None:
+                self._refusals_by_reason[reason].inc()
+        if reason is None and seconds < _EXEMPLAR_SECONDS:
+            self._seconds_by_outcome[outcome].observe(seconds)
+        else:
+            self._observe_with_exemplar(outcome, seconds, trail.request_id)
         # A credential that is presented again is older by now, and says nothing new about its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
         for cache, call in (("identity", trail.sts), ("role", trail.iam)):
             if call.cache != NONE:
                 self._cache_results[cache, call.cache].inc()
+
+    def _observe_with_exemplar(self, outcome: str, seconds: float, request_id: str) -> None:
+        """Observe a decision, and keep its request id as the exemplar of its bucket."""
+        # The library counts the decision before it checks the exemplar. An exemplar that it does not accept is left out.
+        with contextlib.suppress(ValueError):
+            self._seconds_by_outcome[outcome].observe(seconds, {"request_id": request_id[:_EXEMPLAR_ID]})
 
     def token_issued(self, kind: TokenKind, origin: TokenOrigin) -> None:
         """Count a token that is handed out."""
@@ -275,6 +336,7 @@ class Metrics:
         """Count the result of a request to the shared store; ``skipped`` means that no request was sent."""
         self._store_results[operation, result].inc()
 
-    def expose(self) -> bytes:
-        """Return the metrics in Prometheus's text format."""
-        return generate_latest(self._registry)
+    def expose(self, exposition: Exposition = Exposition.TEXT) -> bytes:
+        """Return the metrics in a format."""
+        self.file_dates.refresh()
+        return exposition.render(self._registry)

@@ -5,6 +5,7 @@ for zone tokens is ``KID PATH``. The key in the first line of a mesh signs, and 
 keys can be replaced while proxies run. No error contains a key (I22).
 """
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -26,12 +27,14 @@ MIN_KEY_BITS: Final = 2048
 MAX_KEY_BITS: Final = 8192
 # Whenever one of the files changes, every key is parsed and checked again. A mesh has one key, or two during a replacement.
 MAX_SIGNING_KEYS: Final = 1000
+# The kind of a key, its id, and when its PEM file was changed, in seconds since 1970.
+KeyDate = tuple[TokenKind, str, float]
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}|\*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKeyFile:
-    """A file of keys, and its content; ``paths`` are this file and the files that it names."""
+    """A file of keys, and its content; ``paths`` are this file and the file of each key, in order."""
 
     path: Path
     keys: tuple[SigningKey, ...] = field(repr=False)
@@ -39,6 +42,12 @@ class SigningKeyFile:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    def dates(self) -> Iterator[KeyDate]:
+        """Return when the PEM file of each key was changed; a file that is gone by now is left out."""
+        for key, path in zip(self.keys, self.paths[1:], strict=True):
+            with contextlib.suppress(OSError):
+                yield key.kind, key.kid, path.stat().st_mtime
 
     def warnings(self) -> Iterator[str]:
         """Return warnings about files that other users can read or write. The file that lists the keys is not a secret."""
@@ -67,6 +76,11 @@ class SigningKeySource:
         """The files that list the keys, and all files that they name at present."""
         return self._paths
 
+    @property
+    def dates(self) -> tuple[KeyDate, ...]:
+        """When the PEM file of each current key was changed; a reading of the files makes a new tuple."""
+        return self._dates
+
     def warnings(self) -> Iterator[str]:
         """Return warnings about files that other users can read or write."""
         for file in self._files:
@@ -84,6 +98,7 @@ class SigningKeySource:
         self._keys = SigningKeys(key for file in files for key in file.keys)
         self._files = files
         self._paths = tuple(path for file in files for path in file.paths)
+        self._dates = tuple(date for file in files for date in file.dates())
 
 
 def read_dataplane_key_file(text: str) -> SigningKeyFile:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from app.api.application import build_diagnostics
 from app.api.metrics_page import DEFAULT_LIMITS, RENDERINGS_AT_ONCE, MetricsPage, ScrapeLimits
 from app.core.token_kind import TokenKind
+from app.telemetry.exposition import Exposition
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
 from tests.support.exposition import read_samples, value
@@ -20,6 +21,16 @@ from tests.support.service import listening
 SECONDS = 10
 SCRAPERS = 60
 TOKENS = "kuma_aws_iam_tokens_issued_total"
+# What Prometheus 2 and 3, a browser, curl and a faulty client send.
+ACCEPTED = {
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+    "text/plain;version=0.0.4;q=0.5,*/*;q=0.1": Exposition.OPENMETRICS,
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;"
+    "q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,*/*;q=0.1": Exposition.OPENMETRICS,
+    "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": Exposition.TEXT,
+    "*/*": Exposition.TEXT,
+    "application/openmetrics-text;version=new": Exposition.TEXT,
+}
 
 
 class CountedMetrics(Metrics):
@@ -27,9 +38,9 @@ class CountedMetrics(Metrics):
 
     rendered = 0
 
-    def expose(self) -> bytes:
+    def expose(self, exposition: Exposition = Exposition.TEXT) -> bytes:
         self.rendered += 1
-        return super().expose()
+        return super().expose(exposition)
 
 
 @pytest.fixture
@@ -108,7 +119,7 @@ async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(metrics:
 
 async def test_pages_are_handed_out_one_by_one() -> None:
     """So that a hit or a probe that comes meanwhile waits for one of them, and not for all."""
-    page = MetricsPage(lambda: b"page")
+    page = MetricsPage(lambda _: b"page")
     done: list[bytes | None] = []
 
     async def scrape() -> None:
@@ -126,7 +137,7 @@ async def test_pages_are_handed_out_one_by_one() -> None:
 
 
 async def test_a_scraper_that_goes_away_takes_nobodys_page_and_leaves_its_place() -> None:
-    page = MetricsPage(lambda: b"page", ScrapeLimits(max_scrapes=2))
+    page = MetricsPage(lambda _: b"page", ScrapeLimits(max_scrapes=2))
     async with asyncio.timeout(SECONDS):
         for _ in range(3):
             gone, there = asyncio.create_task(page.read()), asyncio.create_task(page.read())
@@ -138,7 +149,7 @@ async def test_a_scraper_that_goes_away_takes_nobodys_page_and_leaves_its_place(
 async def test_a_rendering_that_fails_fails_for_all_who_wait_and_for_nobody_after() -> None:
     pages: list[bytes | Exception] = [ValueError("a bug"), b"page"]
 
-    def render() -> bytes:
+    def render(_: Exposition) -> bytes:
         page = pages.pop(0)
         if isinstance(page, Exception):
             raise page
@@ -149,3 +160,16 @@ async def test_a_rendering_that_fails_fails_for_all_who_wait_and_for_nobody_afte
         failed = await asyncio.gather(page.read(), page.read(), return_exceptions=True)
         assert [repr(error) for error in failed] == ["ValueError('a bug')"] * 2
         assert await page.read() == b"page"
+
+
+async def test_each_scraper_gets_the_format_that_it_asks_for(metrics: CountedMetrics) -> None:
+    """Also if both wait for the same rendering."""
+    async with scraper_of(diagnostics_with(metrics, pause_seconds=0.05)) as client:
+        for _ in range(RENDERINGS_AT_ONCE):
+            await client.get("/metrics")  # so that the others wait for the next page
+        answers = await asyncio.gather(*(client.get("/metrics", headers={"accept": each}) for each in ACCEPTED))
+    for accepted, answer in zip(ACCEPTED, answers, strict=True):
+        expected, is_openmetrics = ACCEPTED[accepted], answer.text.endswith("# EOF\n")
+        assert is_openmetrics == (expected is Exposition.OPENMETRICS), accepted
+        assert answer.headers["content-type"] == expected.value
+        assert answer.headers["vary"] == "Accept"

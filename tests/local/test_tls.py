@@ -20,7 +20,7 @@ from app.server import process as server
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import value
 from tests.support.patience import PATIENCE
-from tests.support.service import AUTHENTICATE, RunningService, listening, running_service
+from tests.support.service import AUTHENTICATE, RunningService, listening, running_service, until
 from tests.support.tls import Authority, Certificate, make_certificate
 from tests.support.world import PROXY, Aws
 
@@ -469,3 +469,22 @@ def test_nothing_about_a_handshake_is_logged_but_its_fault(files: Files) -> None
     with capture_logs() as log:
         new_server_context(files.files(), lambda _: None)
     assert log == []
+
+
+async def test_metrics_show_when_the_certificates_are_valid(start_service: StartService, files: Files) -> None:
+    before, after = (
+        "kuma_aws_iam_tls_certificate_" + each
+        for each in ("not_before_timestamp_seconds", "not_after_timestamp_seconds")
+    )
+    async with start_service(**files.variables()) as service:
+        first = await service.metrics()
+        files.set_server(files.servers.issue("server", SERVER, hours=(-2, 5)))
+        service.service.reload()
+        await until(lambda: bool(service.events("reloaded")))
+        second = await service.metrics()
+    hours = [
+        (value(each, after, certificate="server") - value(each, before, certificate="server")) / 3600
+        for each in (first, second)
+    ]
+    assert hours == [2, 7]
+    assert value(first, after, certificate="client_ca") > value(first, before, certificate="client_ca") > 0

@@ -1,14 +1,19 @@
 """Every metric by what a scraper sees of it. Label values come from closed sets (I23)."""
 
 import platform
+from types import SimpleNamespace
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from app import __version__
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
+from app.core.token_kind import TokenKind
 from app.decision.record import DecisionRecord
+from app.local.certificate_dates import Validity
+from app.telemetry.exposition import Exposition
 from app.telemetry.metrics import Metrics, outcome_of
 from tests.support.exposition import Samples, read_samples, value
 
@@ -151,6 +156,96 @@ def test_a_series_to_be_alerted_on_exists_from_the_start(metrics: Metrics, name:
 def test_the_build_is_told(metrics: Metrics) -> None:
     labels = {"version": __version__, "python": platform.python_version()}
     assert value(read(metrics), "kuma_aws_iam_build_info", **labels) == 1
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_the_series_of_each_reason_exists_before_its_first_refusal(metrics: Metrics, reason: Reason) -> None:
+    """Only then does `increase()` see a first burst. The counter by proxy type and form has too many series for that."""
+    key = "kuma_aws_iam_refusals_total", frozenset({"outcome": outcome_of(reason), "reason": reason.value}.items())
+    assert read(metrics)[key] == 0
+    end(metrics, new_trail(), reason)
+    assert read(metrics)[key] == 1
+
+
+def test_an_approval_is_no_refusal(metrics: Metrics) -> None:
+    end(metrics, new_trail(form=CredentialForm.JWT, granted=granted(ProxyType.EGRESS)), None)
+    assert not any(count for (name, _), count in read(metrics).items() if name == "kuma_aws_iam_refusals_total")
+
+
+def exemplars(metrics: Metrics) -> dict[str, float]:
+    """The value of each exemplar by its request id, as a scraper of OpenMetrics reads them."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.expose(Exposition.OPENMETRICS).decode()):
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                assert family.name == "kuma_aws_iam_decision_seconds"
+                found[sample.exemplar.labels["request_id"]] = sample.exemplar.value
+    return found
+
+
+def test_slow_approvals_and_all_refusals_have_an_exemplar(metrics: Metrics) -> None:
+    """The request id leads from a bucket to the audit line."""
+    allowed = {"form": CredentialForm.JWT, "granted": granted(ProxyType.EGRESS)}
+    for request_id, reason, seconds in (
+        ("hit", None, 0.0001),
+        ("slow", None, 2.0),
+        ("denied", Reason.STS_REJECTED, 0.0001),
+        ("failed", Reason.STS_UNAVAILABLE, 10.0),
+    ):
+        trail = DecisionRecord(request_id=request_id, **(allowed if reason is None else {}))  # type: ignore[arg-type]
+        metrics.decision_ended(trail, reason, seconds)
+    assert exemplars(metrics) == {"slow": 2.0, "denied": 0.0001, "failed": 10.0}
+    assert "request_id" not in metrics.expose().decode()  # the other format has no exemplars
+
+
+@pytest.mark.parametrize(("request_id", "kept"), [("a" * 128, "a" * 64), ("b" * 64, "b" * 64)])
+def test_a_long_request_id_is_cut_in_its_exemplar(metrics: Metrics, request_id: str, kept: str) -> None:
+    metrics.decision_ended(DecisionRecord(request_id=request_id), Reason.STS_REJECTED, 0.01)
+    assert exemplars(metrics) == {kept: 0.01}
+
+
+def test_an_exemplar_that_the_library_rejects_is_left_out_and_the_decision_is_counted(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenMetrics allows 128 characters. A failure here must not change an answer (I21)."""
+    monkeypatch.setattr("app.telemetry.metrics._EXEMPLAR_ID", 1000)
+    end(metrics, DecisionRecord(request_id="a" * 300), Reason.STS_REJECTED)
+    assert exemplars(metrics) == {}
+    assert value(read(metrics), "kuma_aws_iam_decision_seconds_count", outcome="denied") == 1
+    assert value(read(metrics), "kuma_aws_iam_refusals_total", outcome="denied", reason="sts_rejected") == 1
+
+
+def test_both_formats_have_the_same_samples(metrics: Metrics) -> None:
+    end(metrics, new_trail(), Reason.STS_REJECTED)
+    families = text_string_to_metric_families(metrics.expose(Exposition.OPENMETRICS).decode())
+    names = {sample.name for family in families for sample in family.samples}
+    # A histogram without a sum must have no count in OpenMetrics.
+    assert names | {"kuma_aws_iam_client_clock_skew_seconds_count"} == {name for name, _ in read(metrics)}
+
+
+def test_the_queues_are_read_at_each_scrape(metrics: Metrics) -> None:
+    metrics.watch_queue("sts", SimpleNamespace(waiting=7, open_circuits=1))
+    samples = read(metrics)
+    assert value(samples, "kuma_aws_iam_waiting_calls", upstream="sts") == 7
+    assert value(samples, "kuma_aws_iam_open_circuits", upstream="sts") == 1
+    assert samples["kuma_aws_iam_waiting_calls", frozenset({("upstream", "iam")})] == 0
+
+
+def test_a_certificate_or_key_that_is_replaced_loses_its_series(metrics: Metrics) -> None:
+    certificates = {"server": Validity(1.0, 2.0), "client_ca": Validity(3.0, 4.0)}
+    keys = [(TokenKind.DATAPLANE, "old", 5.0)]
+    metrics.file_dates.watch_certificates(lambda: certificates)  # type: ignore[arg-type,return-value]
+    metrics.file_dates.watch_keys(lambda: keys)
+    changed, not_after = "kuma_aws_iam_signing_key_changed_timestamp_seconds", "kuma_aws_iam_tls_certificate_not_after"
+    assert value(read(metrics), changed, kind="dataplane", kid="old") == 5
+    assert value(read(metrics), f"{not_after}_timestamp_seconds", certificate="client_ca") == 4
+    keys = [(TokenKind.ZONE, "new", 6.0)]
+    del certificates["client_ca"]
+    samples = read(metrics)
+    assert [(labels, sample) for (name, labels), sample in samples.items() if name == changed] == [
+        (frozenset({("kind", "zone"), ("kid", "new")}), 6.0)
+    ]
+    assert {dict(labels)["certificate"] for name, labels in samples if name.startswith(not_after)} == {"server"}
 
 
 def test_two_services_in_one_process_do_not_mix(metrics: Metrics) -> None:

@@ -1,5 +1,6 @@
 """The files of signing keys: what stands in them, that the two kinds stay apart, and that a change is taken over."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from app.settings.watch import FileWatch
 from app.telemetry.metrics import Metrics
 from app.tokens.key_files import SigningKeySource, read_dataplane_key_file, read_zone_key_file
 from app.tokens.keys import SigningKey
-from tests.conftest import LoadSettings
+from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
 from tests.support.keys import DATAPLANE_KID, ZONE_KID, KeyFiles, private_pem, public_pem, rsa_key
 from tests.support.world import NEW_GENERATION
@@ -315,3 +316,13 @@ def test_the_fingerprint_tells_keys_apart_and_nothing_else(files: KeyFiles) -> N
     a, b, c = read_dataplane_key_file(str(files.dataplane)).keys
     assert a.fingerprint == b.fingerprint != c.fingerprint
     assert a != b, "a key of another id"
+
+
+async def test_metrics_show_when_the_file_of_each_key_was_changed(start_service: StartService, files: KeyFiles) -> None:
+    """An RSA key has no date of its own."""
+    os.utime(files.folder / "dp-1.pem", (0, 1_700_000_000))
+    async with start_service(**files.settings()) as service:
+        samples = await service.metrics()
+    name = "kuma_aws_iam_signing_key_changed_timestamp_seconds"
+    assert value(samples, name, kind="dataplane", kid=DATAPLANE_KID) == 1_700_000_000
+    assert value(samples, name, kind="zone", kid=ZONE_KID) > 1_700_000_000
