@@ -120,9 +120,10 @@ format: $(STAMP) ## Format the code, and apply the automatic fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## Write the tables of the settings and of the limits (docs/reference) from the code
+docs: $(STAMP) ## Write the tables of the settings and of the limits, and the Grafana dashboard, from the code
 	$(BIN)/python -m tools.settings_tables
 	$(BIN)/python -m tools.limits_tables
+	$(BIN)/python -m tools.dashboard
 
 audit: $(STAMP) ## Look up known vulnerabilities of the packages in the image (asks PyPI, then OSV)
 	$(BIN)/python -m tools.audit

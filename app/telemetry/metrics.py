@@ -5,10 +5,10 @@ A test compares this module with the page docs/reference/metrics.md.
 
 import contextlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, Protocol, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 
 from app import __version__
 from app.core.proxy import ProxyType
@@ -335,6 +335,10 @@ class Metrics:
     def store_request(self, operation: StoreOperation, result: StoreResult) -> None:
         """Count the result of a request to the shared store; ``skipped`` means that no request was sent."""
         self._store_results[operation, result].inc()
+
+    def families(self) -> Iterable[Metric]:
+        """Return every metric with its declaration."""
+        return self._registry.collect()
 
     def expose(self, exposition: Exposition = Exposition.TEXT) -> bytes:
         """Return the metrics in a format."""

@@ -1,4 +1,4 @@
-"""The example environment, the ECS task and the alerts agree with the contract, with AWS's own models, and together."""
+"""The example environment and the ECS task agree with the contract, with AWS's own models, and together."""
 
 import json
 import re
@@ -9,13 +9,9 @@ from typing import Any
 import botocore.session
 import botocore.validate
 import pytest
-import yaml
 
-from app.core.reasons import Reason
-from app.decision.record import CACHE_RESULTS
 from app.settings.environment import Settings
 from app.settings.loading import load_settings
-from app.telemetry.metrics import CACHES, STORE_RESULTS
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -312,95 +308,6 @@ def test_roles_accounts_and_names_agree_over_all_files() -> None:
     assert {arn.rpartition("/")[2] for arn in assumed} == {shown["KMESH_AWSIAM_READER_ROLE_NAME"]}
     assert environment(SERVICE)["KMESH_AWSIAM_AUDIENCE"] == active["KMESH_AWSIAM_AUDIENCE"]
     assert environment(SERVICE)["KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS"] in TASK["taskRoleArn"]
-
-
-# ---- alerts ---------------------------------------------------------------------------------------------------------
-
-HISTOGRAM = {"le"}
-# Every metric that the service has, and its labels.
-METRICS: dict[str, set[str]] = {
-    "kuma_aws_iam_decisions_total": {"outcome", "reason", "proxy_type", "form"},
-    "kuma_aws_iam_decision_seconds_bucket": HISTOGRAM,
-    "kuma_aws_iam_upstream_calls_total": {"upstream", "outcome", "region"},
-    "kuma_aws_iam_upstream_call_seconds_bucket": HISTOGRAM | {"upstream"},
-    "kuma_aws_iam_upstream_throttles_total": {"upstream"},
-    "kuma_aws_iam_cache_requests_total": {"cache", "result"},
-    "kuma_aws_iam_cache_entries": {"cache"},
-    "kuma_aws_iam_in_flight_decisions": set(),
-    "kuma_aws_iam_client_clock_skew_seconds_bucket": HISTOGRAM,
-    "kuma_aws_iam_build_info": {"version"},
-    "kuma_aws_iam_reload_failures_total": {"what"},
-    "kuma_aws_iam_unknown_callers_total": {"check"},
-    "kuma_aws_iam_store_requests_total": {"operation", "result"},
-    "kuma_aws_iam_audit_lines_lost_total": set(),
-    "kuma_aws_iam_ready": set(),
-}
-SCRAPED = {"job", "instance"}
-CLOSED_SETS = {
-    "outcome": {"allowed", "denied", "error"},
-    "reason": {reason.value for reason in Reason} | {"none"},
-    "cache": set(CACHES),
-    # Of a cache and of the store alike.
-    "result": {*CACHE_RESULTS, *(result for results in STORE_RESULTS.values() for result in results)},
-}
-GROUPS = yaml.safe_load((CONFIG / "prometheus/alerts.yaml").read_text("utf-8"))["groups"]
-RULES = [rule for group in GROUPS for rule in group["rules"]]
-BY_NAME = [pytest.param(rule, id=rule["alert"]) for rule in RULES]
-
-
-def selectors(expression: str) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Each metric that an expression reads, with its label matchers."""
-    return [
-        (metric, re.findall(r'(\w+)(=~|!~|!=|=)"([^"]*)"', matchers))
-        for metric, matchers in re.findall(r"\b(kuma_aws_iam_\w+)(?:\{([^}]*)\})?", expression)
-    ]
-
-
-def test_there_are_alerts_and_their_names_are_unique() -> None:
-    names = [rule["alert"] for rule in RULES]
-    assert len(names) >= 10
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize("rule", BY_NAME)
-def test_an_alert_reads_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
-    read = selectors(rule["expr"])
-    assert read
-    for metric, matchers in read:
-        assert metric in METRICS
-        for label, operator, value in matchers:
-            assert label in METRICS[metric]
-            wanted = set(value.split("|")) if operator in {"=~", "!~"} else {value}
-            assert wanted <= CLOSED_SETS[label]
-    known = set().union(*(METRICS[metric] for metric, _ in read)) | SCRAPED
-    for labels in re.findall(r"\b(?:by|on|ignoring)\s*\(([^)]*)\)", rule["expr"]):
-        assert {label.strip() for label in labels.split(",")} <= known
-
-
-@pytest.mark.parametrize("rule", BY_NAME)
-def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
-    assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
-    assert rule["labels"].keys() == {"severity"}
-    assert rule["labels"]["severity"] in {"critical", "warning"}
-    assert re.fullmatch(r"\d+m", rule["for"])
-    assert rule["annotations"].keys() == {"summary", "description"}
-    assert rule["annotations"]["description"].endswith(".")
-    used = set(re.findall(r"\$labels\.(\w+)", json.dumps(rule["annotations"])))
-    kept = SCRAPED | {label for text in re.findall(r"\bby \(([^)]*)\)", rule["expr"]) for label in text.split(", ")}
-    assert used <= kept - {"le"}
-
-
-@pytest.mark.parametrize("rule", BY_NAME)
-def test_a_counter_is_read_as_a_rate(rule: dict[str, Any]) -> None:
-    rated = r"\b(?:rate|increase)\(\s*kuma_aws_iam_\w+_(?:total|bucket)(?:\{[^}]*\})?\[\d+m\]\s*\)"
-    bare = re.findall(r"\bkuma_aws_iam_\w+_(?:total|bucket)\b", re.sub(rated, "", rule["expr"]))
-    # The one exception looks at whether a counter is there at all, now and a while ago.
-    assert len(bare) == (2 if rule["alert"] == "KumaAwsIamInternalError" else 0)
-
-
-def test_what_stops_everybody_is_critical() -> None:
-    critical = {rule["alert"] for rule in RULES if rule["labels"]["severity"] == "critical"}
-    assert critical >= {"KumaAwsIamAbsent", "KumaAwsIamNotReady", "KumaAwsIamUndecided", "KumaAwsIamInternalError"}
 
 
 # ---- the guide ------------------------------------------------------------------------------------------------------
