@@ -37,7 +37,7 @@ from app.store import budget as store_budget
 from app.store import keys as store_keys
 from app.store import link as store_link
 from app.store import port as store_port
-from app.store import redis_connection, redis_store, replicas, sealing
+from app.store import redis_store, replicas, sealing
 from app.sts import allowance, known_credentials, known_keys
 from app.sts import calls as sts_calls
 from app.sts import signer as sts_signer
@@ -586,7 +586,6 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             f"one in {seconds(redis_store.LOG_SECONDS)}",
             "counted in the next line",
         ),
-        ("error text of a failed connection", characters(redis_connection.MAX_TEXT), "cut"),
     ),
     "Files": (
         ("check for changed files", f"every {seconds(settings_watch.INTERVAL_SECONDS)}", ""),

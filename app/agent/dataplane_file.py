@@ -15,6 +15,7 @@ import yaml
 
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyType, ZoneListener
 from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
+from app.local.causes import explain_file
 
 # A Dataplane with 600 outbounds has about 40 KiB. PyYAML reads 64 KiB in a second.
 MAX_RESOURCE_BYTES: Final = 64 * 1024
@@ -49,7 +50,7 @@ def read_resource(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
             data = file.read(MAX_RESOURCE_BYTES + 1)
         text = data.decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ResourceError(f"it cannot be read as UTF-8 text ({type(error).__name__})") from error
+        raise ResourceError(f"it cannot be read as UTF-8 text ({explain_file(error)})") from error
     if len(data) > MAX_RESOURCE_BYTES:
         raise ResourceError(f"it has over {MAX_RESOURCE_BYTES // 1024} KiB")
     return _assertion(_parse(fill_template(text, variables)))
@@ -125,7 +126,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise ResourceError(f"{line}{error.problem}") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:
         # PyYAML raises errors of Python for a value that does not fit its tag, such as ``!!bool maybe``.
-        raise ResourceError(f"it is neither YAML nor JSON ({type(error).__name__})") from error
+        raise ResourceError("it is neither YAML nor JSON, or a value does not fit its tag") from error
     return _mapping(resource, "it")
 
 

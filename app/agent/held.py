@@ -20,6 +20,7 @@ from app.core.errors import CredentialError
 from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
 from app.core.sigv4 import parse_amz_date
 from app.core.strict_json import StrictJsonError, parse_object
+from app.local.causes import explain_file
 from app.tokens.claims import BACKDATED_SECONDS
 
 # A signed JWT in compact form (RFC 7515, section 7.1).
@@ -92,7 +93,8 @@ def read_held(path: Path) -> Held:
     except IsADirectoryError as error:
         raise HeldError("it is a folder, and cannot be read; give the path of the file in it") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise HeldError(f"it cannot be read as ASCII text ({type(error).__name__})") from error
+        why = "it has other bytes" if isinstance(error, UnicodeDecodeError) else explain_file(error)
+        raise HeldError(f"it cannot be read as ASCII text ({why})") from error
 
 
 def find_fault(path: Path, now: datetime) -> str | None:

@@ -24,6 +24,7 @@ from app.agent.errors import Failure, RenewalError
 from app.agent.service_address import ServiceAddress
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.caller_tokens import read_tokens
+from app.local.causes import Peer, Stage, explain_failure, explain_file
 
 # The time limit of a whole call, in seconds. Without this limit, a service that sends its answer byte by byte could delay
 # every later renewal. The service's own deadline is 10 s by default, and at most 60 s.
@@ -32,8 +33,6 @@ CONNECT_SECONDS: Final = 5.0
 MAX_ANSWER_BYTES: Final = 64 * 1024
 _FIRST_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
-# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
-_OUT_OF_DATE: Final = (9, 10)
 # The one date format that servers may send (RFC 9110, section 5.6.7).
 _HTTP_DATE: Final = re.compile(
     r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [1-9][0-9]{3} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT", re.ASCII
@@ -126,16 +125,20 @@ class ServiceClient:
 
     def _call(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         connection = self._connection()
+        stage = None
         try:
             ends = self._monotonic() + TIMEOUT_SECONDS
             connection.connect()
+            stage = Stage.ANSWER
             bound_by(connection, lambda: ends - self._monotonic())
             connection.request(method, path, body, {**self._headers(), **headers})
             response = connection.getresponse()
             data = response.read(MAX_ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             # Python raises a UnicodeError for a host that cannot be a name in DNS, for example with an empty label.
-            raise _unreachable(self._address, error) from error
+            # `http.client` sets the socket before it starts TLS.
+            opening = Stage.CONNECT if connection.sock is None else Stage.TLS
+            raise self._unreachable(error, stage or opening) from error
         finally:
             connection.close()
         return Reply(
@@ -184,9 +187,21 @@ class ServiceClient:
             raise RenewalError(
                 Failure.UNDECIDED,
                 "tls_files",
-                f"the TLS files cannot be used ({type(error).__name__}); check path, mode, PEM and that no key is encrypted",
+                f"the TLS files cannot be used ({explain_file(error)}); check path, mode, PEM and that no key is encrypted",
             ) from error
         return context
+
+    def _unreachable(self, error: Exception, stage: Stage) -> RenewalError:
+        ca_file = self._access.ca_file
+        trust = "give the file of its authority (--ca-file of the agent, else --tls-ca-file)"
+        if ca_file is not None:
+            trust = f"{ca_file} has no authority for it"
+        peer = Peer(name=str(self._address), setting="the service's address", trust=trust)
+        cause = explain_failure(error, peer, stage)
+        is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
+        return RenewalError(
+            Failure.UNDECIDED, "certificate_not_trusted" if is_untrusted else "service_unreachable", str(cause)
+        )
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -198,23 +213,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(CONNECT_SECONDS)
         self.sock.connect(str(self._path))
-
-
-def _unreachable(address: ServiceAddress, error: Exception) -> RenewalError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        is_dated = error.verify_code in _OUT_OF_DATE
-        remedy = "is this host's clock right (NTP)?" if is_dated else "does the CA file have its authority?"
-        return RenewalError(
-            Failure.UNDECIDED,
-            "certificate_not_trusted",
-            f"the certificate of {address} is not trusted ({error.verify_message}); {remedy}",
-        )
-    words = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-    return RenewalError(
-        Failure.UNDECIDED,
-        "service_unreachable",
-        f"{address} cannot be asked ({words}); is it running, and is the address right?",
-    )
 
 
 def _members(data: bytes) -> Mapping[str, Any]:

@@ -8,9 +8,10 @@ from app.core.aws_errors import THROTTLING_CODES
 from app.core.errors import OutOfTimeError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
 from app.core.sts_documents import read_error_code
+from app.http.causes import explain_call
 from app.http.http1 import MAX_REPLY_BYTES, HttpError, HttpReply, ReplyTooLargeError
 from app.http.network import NetworkOptions
-from app.http.pool import HttpPool, Origin
+from app.http.pool import HttpPool, Origin, Progress
 
 _SERVER_ERRORS: Final = range(500, 600)
 ATTEMPTS: Final = 2
@@ -57,9 +58,15 @@ class Exchange:
         for attempts_left in reversed(range(ATTEMPTS)):
             until = loop.time() + seconds
             had_its_time |= deadline >= until
+            progress = Progress()
             try:
                 reply = await self._pool.exchange(
-                    origin, build(), min(deadline, until), fresh=not attempts_left, max_bytes=max_bytes
+                    origin,
+                    build(),
+                    min(deadline, until),
+                    fresh=not attempts_left,
+                    max_bytes=max_bytes,
+                    progress=progress,
                 )
             except ReplyTooLargeError as error:
                 raise UpstreamError(self._unavailable, f"the answer of {self._name} is not believed: {error}") from None
@@ -71,14 +78,16 @@ class Exchange:
                     ) from None
                 if attempts_left and deadline - loop.time() > self._options.connect_timeout:
                     continue
-                # The message has only the class of the error: its text can contain the URL with the credential (I22).
-                raise UpstreamDownError(
-                    self._unavailable, f"no answer of {self._name}: {type(error).__name__}"
-                ) from None
+                # The words are our own, because an error's text can contain the URL with the credential (I22).
+                cause = explain_call(error, origin, self._options, progress)
+                raise UpstreamDownError(self._unavailable, f"no answer of {self._name}: {cause}") from None
             if not _is_transient(reply):
                 return reply
             if not (attempts_left and deadline > loop.time()):
-                raise UpstreamDownError(self._unavailable, f"{self._name} answered {reply.status}")
+                raise UpstreamDownError(
+                    self._unavailable,
+                    f"{self._name} answered {reply.status}: a fault of AWS, or of what is on the path; try again",
+                )
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 

@@ -32,6 +32,14 @@ class ReplyTooLargeError(HttpError):
     """The answer is larger than its limit."""
 
 
+class TunnelRefusedError(HttpError):
+    """The proxy does not open a tunnel. ``status`` is its HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status} to CONNECT")
+        self.status = status
+
+
 class DisconnectedError(ConnectionError):
     """The connection ended before the answer was complete."""
 
@@ -121,15 +129,19 @@ class Connection(asyncio.Protocol):
         Afterwards the transport carries the bytes of the server behind the proxy.
 
         Raises:
-            HttpError: the proxy refuses, or sends bytes after its answer.
+            TunnelRefusedError: the proxy refuses.
+            HttpError: the proxy sends bytes after its answer.
         """
         self._tunnel = True
         credentials = "" if authorization is None else f"Proxy-Authorization: {authorization}\r\n"
         request = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n"
         reply = await self.exchange(request.encode("ascii"), due)
-        if reply.status not in _SUCCESSES or not self.is_reusable:
+        if reply.status not in _SUCCESSES:
             self.close()
-            raise HttpError(f"the proxy answered {reply.status} to CONNECT")
+            raise TunnelRefusedError(reply.status)
+        if not self.is_reusable:
+            self.close()
+            raise HttpError("more bytes than an answer to CONNECT has")
         self._tunnel = False
         self._parser = httptools.HttpResponseParser(self)
 
@@ -181,9 +193,9 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.fail(HttpError("it switches protocols"))
-        except httptools.HttpParserError as error:
-            # The message has only the class of the error: the error's text can contain received bytes.
-            self.fail(HttpError(f"it cannot be read ({type(error).__name__})"))
+        except httptools.HttpParserError:
+            # The message leaves out the error's text, which can contain received bytes.
+            self.fail(HttpError("it is not HTTP"))
 
     def eof_received(self) -> None:
         """Let the transport close the connection. The end of a connection never completes an answer."""

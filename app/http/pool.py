@@ -19,6 +19,7 @@ from app.http.http1 import MAX_REPLY_BYTES, Connection, DisconnectedError, HttpR
 from app.limits.single_flight import SingleFlight
 from app.limits.ticks import within
 from app.limits.ttl_cache import TtlCache
+from app.local.causes import Stage
 
 # With a round trip of 40 ms, 256 connections can carry 256 / 40 ms = 6,400 calls per second, ten times the quota of an
 # account.
@@ -51,6 +52,21 @@ class Origin(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Progress:
+    """How far an exchange has come.
+
+    Attributes:
+        stage: what is under way. After a failure it says what failed.
+        is_at_proxy: whether the other side of this stage is the proxy.
+    """
+
+    __slots__ = ("is_at_proxy", "stage")
+
+    def __init__(self) -> None:
+        self.stage = Stage.ANSWER
+        self.is_at_proxy = False
+
+
 class HttpPool:
     """The open connections by origin.
 
@@ -81,7 +97,14 @@ class HttpPool:
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def exchange(
-        self, origin: Origin, request: bytes, due: float, *, fresh: bool = False, max_bytes: int = MAX_REPLY_BYTES
+        self,
+        origin: Origin,
+        request: bytes,
+        due: float,
+        *,
+        fresh: bool = False,
+        max_bytes: int = MAX_REPLY_BYTES,
+        progress: Progress | None = None,
     ) -> HttpReply:
         """Send a request and read its answer.
 
@@ -92,6 +115,7 @@ class HttpPool:
             fresh: whether to use a new connection, because the server may have closed an idle one.
             max_bytes: the largest size of the answer's body. Head, body and framing together may have four times as many
                 bytes.
+            progress: records how far the exchange comes; None if the caller does not need that.
 
         Raises:
             TimeoutError: there is no answer by ``due``, or connecting took too long.
@@ -103,7 +127,9 @@ class HttpPool:
         connection = None if fresh else self._take(origin)
         if connection is None:
             until = min(due, self._loop.time() + self._connect_timeout)
-            connection = await within(until - self._loop.time(), self._open(origin, until))
+            progress = progress or Progress()
+            connection = await within(until - self._loop.time(), self._open(origin, until, progress))
+            progress.stage = Stage.ANSWER
         self._busy.add(connection)
         self._sweep_later()
         try:
@@ -143,45 +169,53 @@ class HttpPool:
             oldest = min(filter(None, self._idle.values()), key=lambda one: one[0].idle_since)
             oldest.popleft().close()
 
-    async def _open(self, origin: Origin, until: float) -> Connection:
+    async def _open(self, origin: Origin, until: float, progress: Progress) -> Connection:
+        progress.is_at_proxy = self._proxy is not None
         if self._proxy is None:
-            return await self._connect(origin, until)
-        connection = await self._connect(self._proxy, until)
+            return await self._connect(origin, until, progress)
+        connection = await self._connect(self._proxy, until, progress)
         try:
+            progress.stage = Stage.TUNNEL
             await connection.open_tunnel(origin.authority, self._proxy_authorization, float("inf"))
+            progress.is_at_proxy = False
             if origin.scheme == "https":
+                progress.stage = Stage.TLS
                 await connection.start_tls(self._context, origin.host)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    async def _connect(self, origin: Origin, until: float) -> Connection:
+    async def _connect(self, origin: Origin, until: float, progress: Progress) -> Connection:
         """Try the addresses of a host name one after the other.
 
         The last address may use all of the remaining time, each other address half of it.
         """
+        progress.stage = Stage.NAME
         *others, last = await self._resolve(origin.host)
         for address in others:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout((until - self._loop.time()) / 2):
-                    return await self._connect_to(address, origin)
+                    return await self._connect_to(address, origin, progress)
         try:
-            return await self._connect_to(last, origin)
+            return await self._connect_to(last, origin, progress)
         except OSError:
             # No address answered: the next attempt must look up the name again.
             self._addresses.drop(origin.host)
             raise
 
-    async def _connect_to(self, address: str, origin: Origin) -> Connection:
-        is_tls = origin.scheme == "https"
-        _, connection = await self._loop.create_connection(
-            lambda: Connection(self._loop),
-            address,
-            origin.port,
-            ssl=self._context if is_tls else None,
-            server_hostname=origin.host if is_tls else None,
-        )
+    async def _connect_to(self, address: str, origin: Origin, progress: Progress) -> Connection:
+        progress.stage = Stage.CONNECT
+        _, connection = await self._loop.create_connection(lambda: Connection(self._loop), address, origin.port)
+        if origin.scheme != "https":
+            return connection
+        # TLS starts after the connection, so that a failure of TLS can be told from a failure to connect.
+        progress.stage = Stage.TLS
+        try:
+            await connection.start_tls(self._context, origin.host)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def _resolve(self, host: str) -> list[str]:

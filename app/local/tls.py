@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from app.local.causes import explain_file
 from app.local.certificate_dates import Validity, read_validity
 from app.local.pem import require_one_private_key
 from app.local.trusted_files import find_exposures, read_trusted
@@ -199,7 +200,7 @@ def _require_readable(part: TlsPart, path: Path) -> None:
 
 
 def _unreadable(part: TlsPart, error: OSError) -> TlsFileError:
-    return TlsFileError(part, f"it cannot be read ({type(error).__name__}); check path and mode")
+    return TlsFileError(part, f"it cannot be read ({explain_file(error)}); check path and mode")
 
 
 def _refuse_to_ask() -> str:
@@ -208,7 +209,7 @@ def _refuse_to_ask() -> str:
 
 
 def _name_of(error: Exception) -> str:
-    return error.reason or type(error).__name__ if isinstance(error, ssl.SSLError) else str(error)
+    return error.reason or "no reason given" if isinstance(error, ssl.SSLError) else str(error)
 
 
 def _accounting(on_unknown_caller: OnUnknownCaller) -> type[ssl.SSLObject]:

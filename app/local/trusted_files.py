@@ -9,6 +9,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.local.causes import explain_file
+
 
 def read_trusted(path: Path) -> bytes:
     """Read a file that only root, the service's user and the file's group could have written.
@@ -47,7 +49,7 @@ def read_lines(path: Path, read: Callable[[Path], bytes] = read_trusted) -> list
         return read(path).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"the file cannot be read as UTF-8 text ({type(error).__name__}); check path and mode"
+            f"the file cannot be read as UTF-8 text ({explain_file(error)}); check path and mode"
         ) from error
 
 

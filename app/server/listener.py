@@ -158,7 +158,7 @@ class Listener:
             return True  # the client disconnected while it waited
         except OSError as error:
             # For example, no file descriptor or no memory is left. Both become free when connections end.
-            self._rest(f"{type(error).__name__}: {error.strerror}")
+            self._rest(error.strerror or "the operating system refuses, without a reason")
             return False
         connection.setblocking(False)
         if idle is not None:

@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 from app.core.endpoints import can_be_region
 from app.core.signed_request import CredentialForm
 from app.local.addresses import is_loopback
+from app.local.causes import explain_file
 from app.local.trusted_files import read_lines, require_regular
 
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
@@ -141,7 +142,7 @@ def parse_ca_file(text: str) -> str:
         ssl.create_default_context(cafile=text)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(
-            f"no certificates can be read from it ({type(error).__name__}); check path, mode and PEM"
+            f"no certificates can be read from it ({explain_file(error)}); check path, mode and PEM"
         ) from error
     return text
 

@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from app.limits.circuits import BREAKER_PAUSE_SECONDS
 from app.limits.ticks import within
+from app.local.causes import Peer
 from app.store.port import ANSWER_SECONDS
 from app.store.redis_connection import Answer, Command, exchange, explain, log_in
 from app.telemetry.audit import get_logger
@@ -31,6 +32,9 @@ RETRY_SECONDS: Final = 0.25
 FAILURES_TO_OPEN: Final = 5
 # The number of failures in a row after which a line is logged.
 _LINE_AT: Final = 2
+
+
+_STORE: Final = Peer(name="the store", setting="KMESH_AWSIAM_STORE")
 
 
 class NoReply(Enum):
@@ -51,6 +55,7 @@ class StoreLink:
     def __init__(
         self,
         new_connection: Callable[[], AbstractConnection],
+        peer: Peer = _STORE,
         *,
         answer_seconds: float = ANSWER_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
@@ -58,6 +63,7 @@ class StoreLink:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._new_connection = new_connection
+        self._peer = peer
         self._answer_seconds = answer_seconds
         self._retry_seconds = retry_seconds
         self._pause_seconds = pause_seconds
@@ -159,8 +165,11 @@ class StoreLink:
         self._failures += 1
         if self._failures == _LINE_AT:
             self._is_good = False
+            cause = explain(error, self._peer)
             get_logger().warning(
-                "store does not answer", problem=explain(error), remedy="check it; until it answers, nothing is shared"
+                "store does not answer",
+                problem=cause.problem,
+                remedy=f"{cause.remedy}; until it answers, nothing is shared",
             )
 
 

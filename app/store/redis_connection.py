@@ -2,17 +2,27 @@
 
 import functools
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ConnectionError, RedisError, ResponseError  # noqa: A004 - their names
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
 
+from app.local.causes import Cause, Peer, Stage, explain_failure
 from app.local.trust import client_context
 from app.store.url import StoreAddress
 
-MAX_TEXT: Final = 200
+_MAX_CAUSES: Final = 8  # no bound: an end for a chain of errors that refers to itself
+_LOOK_AT_ITS_LOG: Final = "look at the store's own log"
+_LOG_IN: Final = "correct the user and the password in KMESH_AWSIAM_STORE"
+_REMEDIES: Final = {
+    "WRONGPASS": _LOG_IN,
+    "NOAUTH": _LOG_IN,
+    "NOPERM": "give the store's user the permissions that the page about sharing verdicts lists",
+    "LOADING": "wait until the store has loaded its data",
+}
 
 Command = tuple[str | bytes | int, ...]
 # The types that redis-py returns for a reply. A `ResponseError` is the error of one command; the connection still works.
@@ -83,13 +93,37 @@ async def _read(connection: AbstractConnection) -> Answer:
     return answer
 
 
-def explain(error: BaseException) -> str:
-    """Describe a fault in words of the client or the operating system. Of the server's text, only the error code is used."""
+def peer_of(address: StoreAddress) -> Peer:
+    """Return the store as the words about a failure name it."""
+    return Peer(
+        name=f"the store {address}",
+        setting="KMESH_AWSIAM_STORE",
+        trust="set KMESH_AWSIAM_STORE_CA_FILE to a PEM file with the store's authority",
+    )
+
+
+def explain(error: BaseException, peer: Peer) -> Cause:
+    """Describe a fault in our own words. Of the server's text, only the error code is used."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
-    for each in (error, error.__cause__):  # on a Unix socket, redis-py wraps the error of a refused log-in
+        return Cause(f"{peer.name} gives no answer in time", "check that it runs, its load, and the way to it")
+    # redis-py raises its own errors while it handles those of the socket and of a refused log-in.
+    errors = list(_with_its_causes(error))
+    for each in errors:
         if isinstance(each, RedisError) and each.status_code:
-            return f"it answers {each.status_code}"
-    if isinstance(error, ConnectionError):
-        return str(error)[:MAX_TEXT]
-    return type(error).__name__
+            return Cause(f"{peer.name} answers {each.status_code}", _REMEDIES.get(each.status_code, _LOOK_AT_ITS_LOG))
+    for each in errors:
+        if isinstance(each, OSError):
+            return explain_failure(each, peer, Stage.ANSWER)
+    if isinstance(error, RedisConnectionError):
+        return explain_failure(ConnectionError(), peer, Stage.ANSWER)
+    return Cause(f"{peer.name} answers with something that cannot be used", "check that it is a Redis or Valkey")
+
+
+def _with_its_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, and the errors that it was raised for."""
+    each: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if each is None:
+            return
+        yield each
+        each = each.__cause__ or each.__context__

@@ -17,7 +17,7 @@ from app.store.budget import SCRIPT, SCRIPT_ID, read_wait, script_arguments
 from app.store.keys import StoreKeySource
 from app.store.link import NoReply, Reply, StoreLink
 from app.store.port import Store, StoreOptions
-from app.store.redis_connection import connection_factory
+from app.store.redis_connection import connection_factory, peer_of
 from app.store.sealing import (
     MAX_IDENTITY_SECONDS,
     NONCE_BYTES,
@@ -55,7 +55,7 @@ class RedisStore:
         timer: Timer = time.monotonic,
     ) -> None:
         new_connection = connection_factory(options.address, options.ca_file)
-        self._link = StoreLink(new_connection, answer_seconds=options.answer_seconds)
+        self._link = StoreLink(new_connection, peer_of(options.address), answer_seconds=options.answer_seconds)
         self._keys = keys
         self._clock = clock
         self._max_seconds: dict[Kind, float] = {"identity": MAX_IDENTITY_SECONDS, "role": options.max_role_seconds}

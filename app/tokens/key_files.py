@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from app.core.token_kind import TokenKind
+from app.local.causes import explain_file
 from app.local.pem import require_one_private_key
 from app.local.trusted_files import find_exposures, read_lines, read_trusted
 from app.tokens.codec import is_key_id
@@ -189,7 +190,7 @@ def _load_pem(path: Path) -> "RSAPrivateKey":
     try:
         pem = read_trusted(path)
     except OSError as error:
-        raise ValueError(f"the key file cannot be read ({type(error).__name__}); check path and mode") from error
+        raise ValueError(f"the key file cannot be read ({explain_file(error)}); check path and mode") from error
     require_one_private_key(pem)
     try:
         key = load_pem_private_key(pem, password=None)

@@ -43,7 +43,7 @@ def verify(text: str, keys: SigningKeys) -> tuple[SigningKey, Mapping[str, Any]]
         _jws().decode(text, key.public, algorithms=[ALGORITHM])
     except PyJWTError as error:
         raise CredentialError(
-            Reason.TOKEN_REJECTED, f"its signature is not its key's ({type(error).__name__})"
+            Reason.TOKEN_REJECTED, "its signature is not its key's, or its header is not one of this service"
         ) from error
     mesh = token.claims.get("Mesh")
     if key.kind is TokenKind.DATAPLANE and not key.signs_for(mesh if isinstance(mesh, str) else None):

@@ -67,4 +67,4 @@ def test_an_answer_that_comes_by_single_bytes_is_not_waited_for(comes_first: int
         with pytest.raises(RenewalError) as raised:
             client.post("/v1/token", {})
     assert (raised.value.failure, raised.value.reason) == (Failure.UNDECIDED, "service_unreachable")
-    assert "its answer does not come to an end" in raised.value.detail
+    assert "did not answer in time" in raised.value.detail

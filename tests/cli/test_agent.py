@@ -326,7 +326,7 @@ def test_a_certificate_that_is_out_of_date_leads_to_the_clock(start: Start, tmp_
             assert agent.end() == 5
     [line] = [line for line in agent.events() if line["event"] == "gave up"]
     assert line["reason"] == "certificate_not_trusted"
-    assert "is this host's clock right (NTP)?" in line["detail"]
+    assert "set it by NTP" in line["detail"]
 
 
 # The service itself.

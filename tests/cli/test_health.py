@@ -45,14 +45,14 @@ def test_no_service_is_a_failure_with_a_sentence(invoke: Invoke) -> None:
     result = invoke("health", "--service", address)
     assert (result.exit_code, result.stdout) == (1, "")
     assert address in result.stderr
-    assert "is it running" in result.stderr
+    assert "refuses the connection; nothing listens there" in result.stderr
 
 
 @pytest.mark.parametrize("host", ["iam..mesh", f"{'a' * 64}.mesh"], ids=["empty-label", "long-label"])
 def test_a_host_that_can_be_no_name_in_dns_is_a_failure_with_a_sentence(invoke: Invoke, host: str) -> None:
     result = invoke("health", "--service", f"{host}:5690")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"{host}:5690 cannot be asked" in result.stderr
+    assert f"{host}:5690 is no host name that DNS can have" in result.stderr
 
 
 def test_no_socket_is_a_failure_with_a_sentence() -> None:

@@ -146,7 +146,8 @@ async def test_no_call_outlasts_its_attempts(
     with pytest.raises(UpstreamDownError) as raised:
         await iam.fetch_role(admitted(role), trail.iam, soon())
     assert raised.value.reason is Reason.IAM_UNAVAILABLE
-    assert raised.value.detail == f"no answer of {service.upper()}: TimeoutError"  # and not the decision's deadline
+    assert raised.value.detail.startswith(f"no answer of {service.upper()}: ")  # and not the decision's deadline
+    assert "did not answer in time" in raised.value.detail
     assert aws.emulator.calls.count(service, action) == 2
     assert (await iam.fetch_role(admitted(role), trail.iam, soon())).tags == tuple(DATAPLANE.items())
 
@@ -158,7 +159,8 @@ async def test_a_drip_over_tls_ends_too(open_iam: OpenIam, aws: Aws, tmp_path: P
         tls.faults.iam.inject(FaultKind.SLOW_DRIP)
         with pytest.raises(UpstreamDownError) as raised:
             await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
-    assert raised.value.detail == "no answer of IAM: TimeoutError"
+    assert raised.value.detail.startswith("no answer of IAM: 127.0.0.1:")
+    assert "did not answer in time" in raised.value.detail
 
 
 @pytest.mark.parametrize("fault", [FaultKind.HANG, FaultKind.SLOW_DRIP])

@@ -447,7 +447,7 @@ async def test_a_store_that_hangs_is_given_up_and_found_again(open_replica: Open
             while await one.payload("identity", KEY) is None:
                 await one.store.connected()
     assert [line["event"] for line in log][:2] == ["store does not answer", "store answers"]
-    assert log[0]["problem"] == "no answer in time"
+    assert log[0]["problem"].endswith(" gives no answer in time")
 
 
 async def test_a_cancelled_look_up_harms_no_other(open_replica: OpenReplica) -> None:
@@ -508,7 +508,11 @@ async def test_a_wrong_password_is_said_and_not_shown(open_replica: OpenReplica)
         await until(lambda: bool(log))
         assert await one.store.get("identity", KEY) is None
     assert one.counted("get") == {"skipped": 1}
-    assert [(line["event"], line["problem"]) for line in log] == [("store does not answer", "it answers WRONGPASS")]
+    [line] = log
+    assert line["event"] == "store does not answer"
+    assert line["problem"].startswith("the store unix:///")
+    assert line["problem"].endswith(" answers WRONGPASS")
+    assert "correct the user and the password" in line["remedy"]
     assert "canary" not in str(log)
 
 
@@ -516,7 +520,7 @@ async def test_a_missing_password_is_said(open_replica: OpenReplica) -> None:
     with redis_on_socket("--requirepass", "right") as server, capture_logs() as log:
         await open_replica(server.address, is_up=False)
         await until(lambda: bool(log))
-    assert log[0]["problem"] == "it answers NOAUTH"
+    assert log[0]["problem"].endswith(" answers NOAUTH")
 
 
 async def test_a_store_that_may_only_be_read_is_read(open_replica: OpenReplica, writer: Intruder) -> None:
@@ -558,7 +562,8 @@ async def test_a_certificate_of_nobody_we_trust_is_refused(
         await until(lambda: bool(log))
         assert await one.store.get("identity", KEY) is None
     assert one.counted("get") == {"skipped": 1}
-    assert "certificate verify failed" in log[0]["problem"]
+    assert " is not trusted (" in log[0]["problem"]
+    assert "KMESH_AWSIAM_STORE_CA_FILE" in log[0]["remedy"]
 
 
 async def test_a_trusted_certificate_of_another_name_is_refused(open_replica: OpenReplica, tmp_path: Path) -> None:
@@ -566,7 +571,7 @@ async def test_a_trusted_certificate_of_another_name_is_refused(open_replica: Op
     with redis_on_tls(authority, other) as server, capture_logs() as log:
         await open_replica(server.address, ca_file=other.cert, is_up=False)
         await until(lambda: bool(log))
-    assert "certificate verify failed" in log[0]["problem"]
+    assert " shows is for another name" in log[0]["problem"]
 
 
 # A server that is none.
