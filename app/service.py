@@ -21,7 +21,7 @@ from app.http.network import open_pool
 from app.iam.calls import Roles
 from app.iam.client import IamRoles
 from app.iam.prefetch import RolePrefetch
-from app.iam.preparation import prepare
+from app.iam.preparation import prepare, recover
 from app.iam.role_cache import RoleTable
 from app.local.addresses import TcpAddress
 from app.local.caller_tokens import CallerTokenSource
@@ -146,7 +146,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             accounts=settings.authorized_accounts,
             has_reader_role=settings.reader_role_name is not None,
         )
-        tasks = [asyncio.create_task(preparing)]
+        tasks = [asyncio.create_task(preparing), asyncio.create_task(recover(iam))]
         if watches:
             tasks.append(asyncio.create_task(watch_files(watches)))
         try:

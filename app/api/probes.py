@@ -34,6 +34,14 @@ class ReadyAnswer(BaseModel):
     upstreams: dict[Literal["sts", "iam"], str] = Field(
         description="Outcome of the last call to each: ok, a reason, or none yet. It never changes the status."
     )
+    ownCredentials: Literal["ok", "own_credentials_unavailable", "none"] = Field(  # noqa: N815
+        description="Whether the service's own AWS credentials can be used, as far as is known; none before the first "
+        "search. Once they were found, it never changes the status."
+    )
+    causes: dict[Literal["sts", "iam", "own_credentials"], str] = Field(
+        description="Why the last call to an upstream decided nothing, or why the own credentials cannot be used: what is "
+        "wrong, and what to do about it."
+    )
 
 
 def add_probes(
@@ -59,6 +67,8 @@ def add_probes(
             detail=readiness.explain(),
             withoutTls=list(readiness.without_tls),
             upstreams=metrics.last_outcomes(),
+            ownCredentials=metrics.states.own_credentials,
+            causes=dict(metrics.states.causes),
         )
 
     def render(exposition: Exposition) -> bytes:

@@ -18,7 +18,7 @@ from app.aws.exchange import Exchange, request_bytes
 from app.aws.own_endpoints import OwnEndpoint, ServiceName
 from app.core.reasons import Reason
 from app.core.sigv4 import ALGORITHM
-from app.core.sts_documents import read_error_code
+from app.core.sts_documents import read_error_code, read_error_message
 from app.http.http1 import MAX_REPLY_BYTES, HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool, Origin
@@ -55,13 +55,16 @@ class RefusedError(Exception):
         action: the action of the call.
         status: the HTTP status.
         code: AWS's error code; empty if the answer contains none.
+        message: AWS's own text about the error, from which `app.core.aws_denials` reads the kind of a policy. It is not
+            part of ``str()``, and must not be logged.
     """
 
-    def __init__(self, action: str, status: int, code: str) -> None:
-        super().__init__(f"{action} answered {code or 'without an error code'}")
+    def __init__(self, action: str, status: int, code: str, message: str = "") -> None:
+        super().__init__(f"{action} answered {code or f'status {status} without an error code'}")
         self.action = action
         self.status = status
         self.code = code
+        self.message = message
 
 
 class SignedQueries:
@@ -98,7 +101,8 @@ class SignedQueries:
             seconds=query.seconds,
         )
         if reply.status != _OK:
-            raise RefusedError(query.action, reply.status, read_error_code(reply.body) or "")
+            code = read_error_code(reply.body) or ""
+            raise RefusedError(query.action, reply.status, code, read_error_message(reply.body))
         return reply
 
     def _sign(self, body: bytes, credentials: ReadOnlyCredentials) -> bytes:

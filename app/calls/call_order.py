@@ -197,9 +197,13 @@ class CallOrder:
         known.answered()
         self._note_room(known)
 
-    def failed(self, circuit: Hashable) -> bool:
+    def failed(self, circuit: Hashable, cause: str = "") -> bool:
         """Record that an endpoint did not answer or had an internal error. Return whether its circuit breaker opened."""
-        return self._circuits.of(circuit).failed(self._timer())
+        return self._circuits.of(circuit).failed(self._timer(), cause)
+
+    def cause_of(self, circuit: Hashable) -> str:
+        """Return why the last call to an endpoint failed, in words; empty if it did not."""
+        return self._circuits.of(circuit).cause
 
     def is_open(self, circuit: Hashable) -> bool:
         """Return whether the circuit breaker of an endpoint is open, so that only probes go out."""

@@ -32,7 +32,7 @@ from app.calls.outcomes import STOPPING, THROTTLED, Failure, Settled, no_answer,
 from app.calls.upstream import Asker, Pending, Upstream, tell
 from app.calls.waiting_decisions import WaitingDecisions
 from app.calls.waiting_places import WaitingPlaces
-from app.core.errors import AuthError, OutOfTimeError, UpstreamDownError, UpstreamError
+from app.core.errors import AuthError, OutOfTimeError, OwnCredentialsError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
 from app.decision.record import COALESCED, MISS, SHARED, UpstreamCall
 from app.limits.ticks import TICKS
@@ -77,8 +77,7 @@ class CallQueue(Generic[_Payload, _Answer]):
         self._timer: asyncio.TimerHandle | None = None
         # The first call sets this attribute, because the queue can be created before the event loop runs.
         self._loop: asyncio.AbstractEventLoop | None = None
-        dead = Settled[_Answer](None, not_asked(upstream.name, upstream.unavailable))
-        self._waiting = WaitingDecisions(dead)
+        self._waiting = WaitingDecisions()
         self._ask_ahead = ask_ahead
         self._is_closing = False
 
@@ -187,7 +186,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             return
         if self.order.is_open(pending.circuit) or self._is_silent(pending.circuit):
             self.abandon(pending)
-            raise not_asked(self._upstream.name, self._upstream.unavailable).error()
+            raise self._not_asked(pending.circuit).error()
         wait = self.order.wait(pending)
         if wait and self._now() + wait + ANSWER_SECONDS > deadline:
             self.abandon(pending)
@@ -225,9 +224,12 @@ class CallQueue(Generic[_Payload, _Answer]):
         upstream = self._upstream
         is_late = pending.began is not None and self._now() - pending.began >= upstream.attempt_seconds
         if is_late or self.order.is_failing(pending.circuit, upstream.attempt_seconds):
-            return no_answer(upstream.name, upstream.unavailable)
+            return no_answer(upstream.name, upstream.unavailable, self.order.cause_of(pending.circuit))
         missing = "turn towards" if pending.began is None else "answer of"
         return Failure.of(overloaded(f"no {missing} {upstream.name} before the deadline", self.order.wait(pending)))
+
+    def _not_asked(self, circuit: Hashable) -> Failure:
+        return not_asked(self._upstream.name, self._upstream.unavailable, self.order.cause_of(circuit))
 
     def _is_silent(self, circuit: Hashable) -> bool:
         return self.order.is_silent(circuit, self._upstream.silence_seconds)
@@ -350,9 +352,15 @@ class CallQueue(Generic[_Payload, _Answer]):
             # The event loop of this service was late, so this error is no sign of a fault of the upstream.
             return Failure.of(overloaded(error.detail, 0.0))
         if isinstance(error, UpstreamDownError):
-            if self.order.failed(pending.circuit):
-                self._waiting.tell_of(pending.circuit)
-        else:
+            if self.order.failed(pending.circuit, error.detail):
+                get_logger().warning(
+                    "upstream does not answer",
+                    upstream=self._upstream.name,
+                    endpoint=pending.circuit,
+                    problem=error.detail,
+                )
+                self._waiting.tell_of(pending.circuit, Settled(None, self._not_asked(pending.circuit)))
+        elif not isinstance(error, OwnCredentialsError):  # such a call did not reach the endpoint
             # A denial, throttling or an invalid answer proves that the endpoint answers.
             self.order.answered(pending.circuit)
             if error.reason in THROTTLED:
@@ -368,7 +376,7 @@ class CallQueue(Generic[_Payload, _Answer]):
             pause = self._upstream.silence_seconds / TICKS
             asyncio.get_running_loop().call_later(pause, self._watch, circuit, ticks - 1)
         elif self._is_silent(circuit):
-            self._waiting.tell_of(circuit)
+            self._waiting.tell_of(circuit, Settled(None, self._not_asked(circuit)))
 
     def _settle(self, pending: Pending[_Payload, _Answer], settled: Settled[_Answer]) -> None:
         del self._pending[pending.key]

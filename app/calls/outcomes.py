@@ -66,14 +66,19 @@ def overloaded(detail: str, wait: float) -> UpstreamError:
     return UpstreamError(Reason.OVERLOADED, detail, retry_after=retry_seconds(wait))
 
 
-def not_asked(name: str, unavailable: Reason) -> Failure:
-    """Return the failure for a decision that does not wait because the endpoint does not answer."""
-    return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed or had no answer")
+def not_asked(name: str, unavailable: Reason, cause: str = "") -> Failure:
+    """Return the failure for a decision that does not wait because the endpoint does not answer.
+
+    ``cause`` is the detail of the endpoint's last failure; empty if its calls had no answer yet.
+    """
+    why = f" ({cause})" if cause else " or had no answer"
+    return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed{why}")
 
 
-def no_answer(name: str, unavailable: Reason) -> Failure:
+def no_answer(name: str, unavailable: Reason, cause: str = "") -> Failure:
     """Return the failure for a decision that has no answer at its deadline because the upstream failed."""
-    return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline")
+    why = f" ({cause})" if cause else ""
+    return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline{why}")
 
 
 def retry_seconds(wait: float) -> int:

@@ -16,15 +16,11 @@ _ANSWER_SECONDS: Final = 0.0003  # no bound: an estimate of the half of a turn t
 
 
 class WaitingDecisions:
-    """The decisions that wait for the calls to one upstream, by the endpoint of the call.
+    """The decisions that wait for the calls to one upstream, by the endpoint of the call."""
 
-    ``dead`` is the result for a decision whose endpoint does not answer.
-    """
-
-    def __init__(self, dead: Settled[Any]) -> None:
-        self._dead = dead
+    def __init__(self) -> None:
         self._waiting: dict[Hashable, dict[Asker, Pending[Any, Any]]] = {}
-        self._to_tell: deque[tuple[Asker, Pending[Any, Any]]] = deque()
+        self._to_tell: deque[tuple[Asker, Pending[Any, Any], Settled[Any]]] = deque()
 
     def add(self, asker: Asker, pending: Pending[Any, Any]) -> None:
         """Record that a decision waits for a call."""
@@ -37,11 +33,11 @@ class WaitingDecisions:
         if not waiting:
             del self._waiting[pending.circuit]
 
-    def tell_of(self, circuit: Hashable) -> None:
-        """Refuse all decisions that wait for this endpoint, except decisions whose call is in flight."""
+    def tell_of(self, circuit: Hashable, dead: Settled[Any]) -> None:
+        """Give ``dead`` to all decisions that wait for this endpoint, except decisions whose call is in flight."""
         is_telling = bool(self._to_tell)
         waiting = self._waiting.get(circuit, {})
-        self._to_tell.extend((asker, pending) for asker, pending in waiting.items() if pending.began is None)
+        self._to_tell.extend((asker, pending, dead) for asker, pending in waiting.items() if pending.began is None)
         if not is_telling:
             self._tell_some(asyncio.get_running_loop().time())
 
@@ -55,8 +51,8 @@ class WaitingDecisions:
         now = loop.time()
         count = max(TOLD_AT_ONCE, int((now - last) / 2 / _ANSWER_SECONDS))
         for _ in range(min(count, len(self._to_tell))):
-            asker, pending = self._to_tell.popleft()
+            asker, pending, dead = self._to_tell.popleft()
             if pending.began is None:  # otherwise the call has gone out, and its answer will come
-                tell(asker, self._dead)
+                tell(asker, dead)
         if self._to_tell:
             loop.call_soon(self._tell_some, now)

@@ -4,7 +4,11 @@ Sources: https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, 
 aws-iam-authenticator issue 382. For years aws-iam-authenticator told throttled callers that they were denied.
 """
 
-from typing import Final
+from typing import Final, Literal
+
+# Why the AWS credentials of a program cannot be used. There are none; their source cannot be reached, refuses them or is
+# slow; AWS says that they have expired, or rejects them for another reason; or the SDK fails otherwise.
+CredentialFault = Literal["missing", "unreachable", "refused", "slow", "expired", "rejected", "failed"]
 
 # botocore/retries/standard.py, ThrottledRetryableChecker.
 THROTTLING_CODES: Final = frozenset(
@@ -27,6 +31,19 @@ THROTTLING_CODES: Final = frozenset(
 )
 ACCESS_DENIED_CODES: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 EXPIRED_SESSION_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+# AWS does not accept the key, the session or the signature: the credentials are at fault, and no permission.
+BAD_CREDENTIAL_CODES: Final = EXPIRED_SESSION_CODES | {
+    "AuthFailure",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 # STS checked the request and rejected it.
 REJECTION_CODES: Final = frozenset(
     {

@@ -9,6 +9,7 @@
     ├── AuthorizationError   403  the principal is known, but not permitted
     └── UpstreamError        503  the service could not decide: neither a denial nor an approval
         ├── UpstreamDownError     the upstream did not answer, or had an internal error
+        ├── OwnCredentialsError   the service's own AWS credentials cannot be used
         └── OutOfTimeError        the decision's deadline passed before the upstream could answer
 """
 
@@ -79,4 +80,11 @@ class UpstreamDownError(UpstreamError):
 
     Only failures that no caller can cause have this type: a caller must not be able to open the circuit breaker for other
     callers by means of an unusual credential.
+    """
+
+
+class OwnCredentialsError(UpstreamError):
+    """The service's own AWS credentials cannot be used: there are none, or AWS rejects them.
+
+    This says nothing about the upstream, so it neither opens nor closes a circuit breaker.
     """

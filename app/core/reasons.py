@@ -55,6 +55,7 @@ class Reason(StrEnum):
     IAM_THROTTLED = "iam_throttled"
     IAM_UNAVAILABLE = "iam_unavailable"
     IAM_ACCESS_DENIED = "iam_access_denied"
+    OWN_CREDENTIALS_UNAVAILABLE = "own_credentials_unavailable"
     ACCOUNTS_UNAVAILABLE = "accounts_unavailable"
     SIGNING_KEY_MISSING = "signing_key_missing"
     OVERLOADED = "overloaded"
@@ -301,15 +302,22 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.IAM_UNAVAILABLE: Explanation(
             503,
             "IAM could not be asked",
-            "IAM did not answer in time, or the service did not get its own AWS credentials in time; try again.",
+            "IAM did not give an answer that can be believed in time, or STS did not for the reader role; try again.",
             2,
         ),
         Reason.IAM_ACCESS_DENIED: Explanation(
             503,
             "The service may not read the role",
-            "The service lacks iam:GetRole on this role, or cannot assume the reader role in its account; its log holds "
-            "the policy that would mend it.",
+            "The service lacks iam:GetRole on this role, or cannot assume the reader role in its account; its log and the "
+            "audit line say which policy denies it, and what would mend it.",
             30,
+        ),
+        Reason.OWN_CREDENTIALS_UNAVAILABLE: Explanation(
+            503,
+            "The service has no AWS credentials that work",
+            "The service's own AWS credentials are missing, or AWS rejects them: its log and /ready say which. Check the "
+            "task role of the service, or its AWS_* variables, and its clock; it tries again every few seconds.",
+            5,
         ),
         Reason.ACCOUNTS_UNAVAILABLE: Explanation(
             503,

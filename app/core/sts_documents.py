@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from xml.etree import ElementTree as ET
 
 from app.core.strict_json import StrictJsonError, parse_object
 from app.core.strict_xml import DocumentError, only_child, parse_xml, read_result, text_of
@@ -89,6 +90,18 @@ def read_error_code(body: bytes) -> str | None:
     return code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else None
 
 
+def read_error_message(body: bytes) -> str:
+    """Return the message of an AWS error document, or an empty text. No message decides anything or is logged."""
+    try:
+        if body.lstrip()[:1] == b"{":
+            message = _object(_json(body), "Error").get("Message")
+            return message if isinstance(message, str) else ""
+        error, namespace = _error_of(body)
+        return text_of(only_child(error, f"{namespace}Message"))
+    except DocumentError:
+        return ""
+
+
 def _identity_from_json(body: bytes) -> IdentityDocument:
     result = _object(_object(_json(body), "GetCallerIdentityResponse"), "GetCallerIdentityResult")
     account, arn, user_id = result.get("Account"), result.get("Arn"), result.get("UserId")
@@ -111,13 +124,17 @@ def _error_code_from_json(body: bytes) -> Any:
 
 
 def _error_code_from_xml(body: bytes) -> str:
-    # The namespace of an error differs between actions, so this function accepts any namespace.
+    error, namespace = _error_of(body)
+    return text_of(only_child(error, f"{namespace}Code"))
+
+
+def _error_of(body: bytes) -> tuple[ET.Element, str]:
+    """Return the element ``Error`` and its namespace, which differs between actions."""
     root = parse_xml(body)
     match = _ERROR_TAG.fullmatch(root.tag)
     if match is None:
         raise DocumentError("not an error document")
-    namespace = match[1]
-    return text_of(only_child(only_child(root, f"{namespace}Error"), f"{namespace}Code"))
+    return only_child(root, f"{match[1]}Error"), match[1]
 
 
 def _json(body: bytes) -> dict[str, Any]:

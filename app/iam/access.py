@@ -9,16 +9,17 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from botocore.credentials import ReadOnlyCredentials
-
-from app.aws.own_credentials import OwnCredentials
+from app.aws.credential_causes import explain_rejection
+from app.aws.own_credentials import OwnCredentials, Report, own_credentials_error, report_to_nobody
 from app.aws.own_endpoints import OwnEndpoint
-from app.aws.signed_query import Query, SignedQueries
+from app.aws.signed_query import Query, RefusedError, SignedQueries
 from app.core.arn import ArnError, parse_arn
+from app.core.aws_errors import ACCESS_DENIED_CODES, BAD_CREDENTIAL_CODES
 from app.core.errors import UpstreamError
 from app.core.reasons import Reason
 from app.core.strict_xml import DocumentError
 from app.core.sts_documents import AssumedRole, read_assumed_role, read_identity_document
+from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.own_account import OwnAccount, OwnAccountError, read_own_account
@@ -28,6 +29,7 @@ from app.local.clock import Timer
 # The session name that the CloudTrail of the other account shows.
 _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
+_ATTEMPTS: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class NoReaderRoleError(Exception):
 
 
 class IamAccess:
-    """Finds credentials at the first call that needs them, and caches them. An instance belongs to one event loop.
+    """Signs calls with the credentials that each needs. An instance belongs to one event loop.
 
     Attributes:
         credentials: the service's own credentials.
@@ -68,49 +70,89 @@ class IamAccess:
     """
 
     def __init__(
-        self, options: IamOptions, pool: HttpPool, network: NetworkOptions, timer: Timer = time.monotonic
+        self,
+        options: IamOptions,
+        pool: HttpPool,
+        network: NetworkOptions,
+        timer: Timer = time.monotonic,
+        report: Report = report_to_nobody,
     ) -> None:
+        """Start without credentials; the first call that needs them finds them. ``report``: see `OwnCredentials`."""
         self._options = options
         self._sts = SignedQueries(options.sts, pool, network)
-        self.credentials = OwnCredentials(options.region, timer)
-        self.account = OwnAccount(self._ask_own_account, timer)
+        self._iam = SignedQueries(options.iam, pool, network)
+        self.credentials = OwnCredentials(options.region, timer, report=report)
+        self.account = OwnAccount(self.ask_own_account, timer)
         self._readers = ReaderRoles(self._assume, timer)
 
-    async def credentials_for(self, account: str, deadline: float) -> ReadOnlyCredentials:
-        """Return the credentials that read roles of an account.
+    async def ask_iam(self, account: str, query: Query, deadline: float) -> HttpReply:
+        """Call IAM with the credentials that read roles of an account.
 
         Raises:
             NoReaderRoleError: the account is not the service's own, and no reader role is configured.
-            TimeoutError: no answer before the deadline, in seconds of the event loop's clock.
-            RefusedError, UpstreamError: STS could not be called, or its answer was rejected.
+            TimeoutError: no credentials before the deadline, in seconds of the event loop's clock.
+            OwnCredentialsError: the service's own credentials cannot be used.
+            RefusedError, UpstreamError: STS or IAM could not be called, or its answer was rejected.
         """
         if account == await self.account.get(deadline):
-            return await self.credentials.get(deadline)
+            return await self._ask_as_self(self._iam, query, deadline)
         if self._options.reader_role_name is None:
             raise NoReaderRoleError(
-                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset"
+                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset: make a role in it "
+                "that may iam:GetRole and that the service may assume, and set the variable to its name"
             )
-        return await self._readers.get(account, deadline)
+        return await self._ask_as_reader(account, query, deadline)
 
-    def replace(self, account: str, expired: ReadOnlyCredentials) -> None:
-        """Drop credentials that came from `credentials_for`, because AWS reports them as expired."""
-        self._readers.drop(account, expired)
-        self.credentials.replace(expired)
+    async def ask_own_account(self, deadline: float) -> str:
+        """Ask STS for the account of the service's own credentials.
 
-    async def _ask_own_account(self, deadline: float) -> str:
-        credentials = await self.credentials.get(deadline)
-        reply = await self._sts.ask(Query(action="GetCallerIdentity", parameters={}), credentials, deadline)
+        Raises:
+            OwnCredentialsError, RefusedError, UpstreamError: as for `ask_iam`.
+        """
+        reply = await self._ask_as_self(self._sts, Query(action="GetCallerIdentity", parameters={}), deadline)
         try:
             return read_own_account(read_identity_document(_IDENTITY_MEDIA_TYPE, reply.body), self._options.partition)
         except (DocumentError, OwnAccountError) as error:
             raise _not_believed(error) from error
 
+    async def _ask_as_self(self, queries: SignedQueries, query: Query, deadline: float) -> HttpReply:
+        """Call with the service's own credentials. If AWS rejects them, call once more with others, if there are any.
+
+        If there are none, `OwnCredentials.get` raises the cause that AWS named.
+        """
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            credentials = await self.credentials.get(deadline)
+            try:
+                reply = await queries.ask(query, credentials, deadline)
+            except RefusedError as error:
+                if error.code in ACCESS_DENIED_CODES:
+                    self.credentials.accept(credentials)
+                if error.code not in BAD_CREDENTIAL_CODES:
+                    raise
+                self.credentials.reject(credentials, error.code, error.message)
+                if not attempts_left:
+                    raise own_credentials_error(explain_rejection(error.code, error.message)) from error
+            else:
+                self.credentials.accept(credentials)
+                return reply
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _ask_as_reader(self, account: str, query: Query, deadline: float) -> HttpReply:
+        """Call with the session of a reader role. If AWS rejects the session, assume the role once more."""
+        credentials = await self._readers.get(account, deadline)
+        try:
+            return await self._iam.ask(query, credentials, deadline)
+        except RefusedError as error:
+            if error.code not in BAD_CREDENTIAL_CODES:
+                raise
+        self._readers.drop(account, credentials)
+        return await self._iam.ask(query, await self._readers.get(account, deadline), deadline)
+
     async def _assume(self, account: str, deadline: float) -> AssumedRole:
         parameters = {"RoleArn": self._options.reader_role_arn(account), "RoleSessionName": _SESSION_NAME}
         if self._options.reader_external_id is not None:
             parameters["ExternalId"] = self._options.reader_external_id
-        credentials = await self.credentials.get(deadline)
-        reply = await self._sts.ask(Query(action="AssumeRole", parameters=parameters), credentials, deadline)
+        reply = await self._ask_as_self(self._sts, Query(action="AssumeRole", parameters=parameters), deadline)
         try:
             role = read_assumed_role(reply.body)
             arn = parse_arn(role.arn)

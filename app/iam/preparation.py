@@ -11,7 +11,9 @@ from app.telemetry.readiness import Readiness
 # The first and the longest pause between two searches for the service's own credentials or account. Each pause is twice as
 # long as the pause before.
 FIRST_RETRY_SECONDS: Final = 1.0
-LAST_RETRY_SECONDS: Final = 30.0
+LAST_RETRY_SECONDS: Final = 5.0
+# While the service's own credentials cannot be used, it looks this often whether they may be tried again.
+RECOVER_SECONDS: Final = 2.0  # no bound: how soon a search that is due begins
 
 
 async def prepare(
@@ -36,13 +38,13 @@ async def prepare(
     log = get_logger()
     pause = FIRST_RETRY_SECONDS
     while not await iam.obtain_credentials():
-        log.warning("no AWS credentials yet", remedy=readiness.explain(), retry_seconds=pause)
+        log.warning("no AWS credentials yet", problem=iam.problem, remedy=readiness.explain(), retry_seconds=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST_RETRY_SECONDS)
     readiness.credentials_obtained = True
     pause = FIRST_RETRY_SECONDS
     while (own_account := await iam.own_account()) is None:
-        log.warning("the service's own account could not be found out", retry_seconds=pause)
+        log.warning("the service's own account could not be found out", problem=iam.problem, retry_seconds=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LAST_RETRY_SECONDS)
     log.info("own account", account=own_account)
@@ -55,3 +57,14 @@ async def prepare(
         )
     if prefetch is not None:
         await prefetch.run()
+
+
+async def recover(iam: IamRoles) -> None:
+    """Try the service's own credentials again while they cannot be used, even if no decision needs them.
+
+    ``/ready`` and the metrics would otherwise report a fault that is over.
+    """
+    while True:
+        await asyncio.sleep(RECOVER_SECONDS)
+        if iam.must_recover:
+            await iam.recover()

@@ -21,6 +21,7 @@ class Circuit:
         most: the largest number of concurrent calls while the endpoint answers.
         failures_to_open: the number of failures in a row that opens the circuit.
         failures: the number of failures in a row so far.
+        cause: why the last call failed, in words; empty before the first failure.
         answers: True if the last call that ended got an answer, whatever the answer was.
         in_flight: the number of calls to the endpoint at this moment.
         retry_at: when the next probe may go out, if the circuit is open.
@@ -34,6 +35,7 @@ class Circuit:
     most: int
     failures_to_open: int
     failures: int = 0
+    cause: str = ""
     answers: bool = False
     in_flight: int = 0
     retry_at: float = float("-inf")
@@ -84,12 +86,14 @@ class Circuit:
     def answered(self) -> None:
         """Close the circuit: the endpoint answered, whatever the answer was."""
         self.failures = 0
+        self.cause = ""
         self.answers = True
         self.unanswered_since = None
 
-    def failed(self, now: float) -> bool:
+    def failed(self, now: float, cause: str = "") -> bool:
         """Count a failure. Return whether this failure opened the circuit."""
         self.failures += 1
+        self.cause = cause
         self.answers = False
         self.retry_at = now + BREAKER_PAUSE_SECONDS
         if self.in_flight and self.unanswered_since is None:

@@ -30,18 +30,18 @@ class StsClient:
         endpoint = request.request.endpoint
         seen.region = endpoint.region
         started = time.perf_counter()
-        outcome = "ok"
+        outcome, cause = "ok", ""
         try:
             reply = await self._forward(request.request, deadline)
             seen.request_id = reply.request_id
             return read_caller_identity(reply, endpoint)
         except AuthError as error:
-            outcome = error.reason.value
+            outcome, cause = error.reason.value, error.detail
             raise
         finally:
             seconds = time.perf_counter() - started
             seen.seconds += seconds
-            self._metrics.upstream_call("sts", outcome, endpoint.region, seconds)
+            self._metrics.upstream_call("sts", outcome, endpoint.region, seconds, cause)
 
     async def _forward(self, request: ValidatedRequest, deadline: float) -> StsReply:
         """Send the same bytes at most twice. GetCallerIdentity is idempotent, so a second attempt is safe."""

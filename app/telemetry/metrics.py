@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 
 from app import __version__
+from app.core.aws_errors import CredentialFault
 from app.core.proxy import ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.signed_request import CredentialForm
@@ -27,14 +28,14 @@ from app.decision.record import (
 )
 from app.telemetry.exposition import Exposition
 from app.telemetry.file_dates import FileDates
+from app.telemetry.upstream_states import UPSTREAMS, Upstream, UpstreamStates
 
-Upstream = Literal["sts", "iam"]
 Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]
 CallerCheck = Literal["token", "certificate"]
 StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
 
-UPSTREAMS: Final[tuple[Upstream, ...]] = get_args(Upstream)
+CREDENTIAL_FAULTS: Final[tuple[CredentialFault, ...]] = get_args(CredentialFault)
 RELOADABLES: Final[tuple[Reloadable, ...]] = get_args(Reloadable)
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = get_args(CallerCheck)
 CACHES: Final = ("identity", "role")
@@ -87,7 +88,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._last_outcomes: dict[Upstream, str] = dict.fromkeys(UPSTREAMS, NONE)
+        self.states = UpstreamStates()
         registry = self._registry
         self._decisions = Counter(
             "kuma_aws_iam_decisions",
@@ -197,6 +198,17 @@ class Metrics:
         )
         self.file_dates = FileDates(registry)
         ProcessCollector(namespace="kuma_aws_iam", registry=registry)
+        self._own_credentials_usable = Gauge(
+            "kuma_aws_iam_own_credentials_usable",
+            "1 while the service's own AWS credentials can be used as far as is known, else 0.",
+            registry=registry,
+        )
+        self._own_credentials_failures = Counter(
+            "kuma_aws_iam_own_credentials_failures",
+            "Times that the service's own AWS credentials were not found, or that AWS rejected them, by fault.",
+            ("fault",),
+            registry=registry,
+        )
         self.ready = Gauge(
             "kuma_aws_iam_ready",
             "1 while /ready answers 200, else 0.",
@@ -217,6 +229,9 @@ class Metrics:
         self._seconds_by_upstream = {upstream: self._upstream_seconds.labels(upstream) for upstream in UPSTREAMS}
         self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
         self._reload_failures_by_file = {what: self._reload_failures.labels(what) for what in RELOADABLES}
+        self._own_failures_by_fault = {
+            fault: self._own_credentials_failures.labels(fault) for fault in CREDENTIAL_FAULTS
+        }
         self._unknown_callers_by_check = {check: self._unknown_callers.labels(check) for check in CALLER_CHECKS}
         self._store_results = {
             (operation, result): self._store_requests.labels(operation, result)
@@ -309,9 +324,17 @@ class Metrics:
         """Count a decision whose audit line could not be written."""
         self._audit_lines_lost.inc()
 
-    def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float) -> None:
-        """Count a call to an upstream. ``outcome`` is ``ok`` or a reason's value; ``region`` is from a closed set."""
-        self._last_outcomes[upstream] = outcome
+    def upstream_call(self, upstream: Upstream, outcome: str, region: str, seconds: float, cause: str = "") -> None:
+        """Count a call to an upstream.
+
+        Args:
+            upstream: the service that was called.
+            outcome: ``ok`` or a reason's value.
+            region: a region of a closed set.
+            seconds: the time of the call.
+            cause: the detail of the error, for ``/ready``.
+        """
+        self.states.called(upstream, outcome, cause)
         series = self._calls.get((upstream, outcome, region))
         if series is None:
             series = self._calls[upstream, outcome, region] = self._upstream_calls.labels(upstream, outcome, region)
@@ -322,7 +345,18 @@ class Metrics:
 
     def last_outcomes(self) -> dict[Upstream, str]:
         """Return the result of the last call to each upstream, for ``/ready``."""
-        return dict(self._last_outcomes)
+        return dict(self.states.outcomes)
+
+    def own_credentials_work(self) -> None:
+        """Record that the service has AWS credentials of its own."""
+        self._own_credentials_usable.set(1)
+        self.states.own_credentials_changed(None)
+
+    def own_credentials_failed(self, fault: CredentialFault, cause: str) -> None:
+        """Count a search that found no usable AWS credentials of the service, or their rejection by AWS."""
+        self._own_credentials_usable.set(0)
+        self._own_failures_by_fault[fault].inc()
+        self.states.own_credentials_changed(cause)
 
     def reload_failed(self, what: Reloadable) -> None:
         """Count a changed file that could not be read."""

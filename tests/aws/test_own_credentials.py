@@ -6,12 +6,13 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from app.aws.own_credentials import LOOK_PAUSE_SECONDS, RENEW_PAUSE_SECONDS, OwnCredentials
-from app.core.errors import OutOfTimeError, UpstreamDownError
+from app.aws.own_credentials import LOOK_PAUSE_SECONDS, RENEW_PAUSE_SECONDS, SEARCH_PAUSE_SECONDS, OwnCredentials
+from app.core.errors import OutOfTimeError, OwnCredentialsError
 from tests.support.service import until
 from tests.support.wire import answering, recording_server
 
@@ -75,12 +76,37 @@ async def test_they_are_looked_for_once(own: OwnCredentials, agent: Agent) -> No
     assert agent.asked == 1
 
 
-async def test_there_may_be_none_and_then_some(own: OwnCredentials, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_there_may_be_none_and_then_some(
+    own: OwnCredentials, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
-        with pytest.raises(UpstreamDownError, match="no AWS credentials of its own"):
+        with pytest.raises(
+            OwnCredentialsError, match="the AWS SDK finds no credentials; on ECS give the task a task role"
+        ):
             await key(own)
+    agent.seconds += SEARCH_PAUSE_SECONDS
     assert await key(own) == "ASIA1"
+
+
+async def test_none_are_looked_for_again_only_after_a_pause(own: OwnCredentials, agent: Agent) -> None:
+    """A search takes the thread for seconds, and each decision would wait for one."""
+    agent.is_away = True
+    for agent.seconds in (0.0, SEARCH_PAUSE_SECONDS - 0.001):
+        with pytest.raises(OwnCredentialsError, match="the endpoint of container credentials answers 403"):
+            await key(own)
+    asked, agent.is_away = agent.asked, False
+    agent.seconds = SEARCH_PAUSE_SECONDS
+    assert await key(own) == f"ASIA{asked + 1}"
+    assert own.problem is None
+
+
+async def test_the_start_does_not_wait_for_the_pause(own: OwnCredentials, agent: Agent) -> None:
+    agent.is_away = True
+    with pytest.raises(OwnCredentialsError):
+        await key(own)
+    agent.is_away = False
+    assert (await own.search(asyncio.get_running_loop().time() + 10.0)).access_key == f"ASIA{agent.asked}"
 
 
 async def test_they_sign_while_they_are_renewed_and_nobody_waits(own: OwnCredentials, agent: Agent) -> None:
@@ -108,19 +134,33 @@ async def test_they_are_renewed_once_in_ten_seconds(own: OwnCredentials, agent: 
     assert asked == [0, 1, 1]
 
 
-async def test_they_sign_to_their_end_where_they_cannot_be_renewed(own: OwnCredentials, agent: Agent) -> None:
-    agent.life = timedelta(seconds=3)
+async def test_they_sign_while_they_cannot_be_renewed(own: OwnCredentials, agent: Agent) -> None:
+    agent.life = MINUTES
     first = await key(own)
     agent.is_away = True
     agent.seconds += RENEW_PAUSE_SECONDS
     with capture_logs() as log:
         assert await key(own, seconds=0.0) == first
         await until(lambda: own._search is None)
-    assert [(event["event"], event["log_level"]) for event in log] == [("own credentials not renewed", "warning")]
-    await asyncio.sleep(3)
-    agent.seconds += LOOK_PAUSE_SECONDS
-    with pytest.raises(UpstreamDownError):
-        await key(own, seconds=30.0)
+        assert await key(own, seconds=0.0) == first
+    [event] = log
+    assert (event["event"], event["log_level"]) == ("own credentials not renewed", "warning")
+    assert event["problem"] == "the endpoint of container credentials answers 403"
+    assert "task role" in event["remedy"]
+    assert own.problem is None
+
+
+async def test_they_end_where_they_cannot_be_renewed(own: OwnCredentials, agent: Agent) -> None:
+    agent.life = timedelta(seconds=3)
+    first = await key(own)
+    agent.is_away = True
+    agent.seconds += RENEW_PAUSE_SECONDS
+    with capture_logs() as log:
+        assert await key(own, seconds=0.0) == first
+        await until(lambda: own._search is None)  # the SDK tries for 3 s
+        with pytest.raises(OwnCredentialsError, match="answers 403"):
+            await key(own, seconds=30.0)
+    assert [(event["event"], event["log_level"]) for event in log] == [("own credentials unavailable", "error")]
 
 
 async def test_whoever_has_too_little_time_learns_nothing(own: OwnCredentials, agent: Agent) -> None:
@@ -136,23 +176,76 @@ async def test_a_search_that_hangs_holds_one_thread_and_no_waiter_for_long(agent
     own = OwnCredentials("us-east-1", lambda: agent.seconds, find_seconds=0.05)
     agent.released.clear()
     for _ in range(3):
-        with pytest.raises(UpstreamDownError, match="not found in time"):
+        with pytest.raises(OwnCredentialsError, match="did not find them in time"):
             await key(own)
     assert sum(thread.name.startswith("credentials") and thread.is_alive() for thread in threading.enumerate()) >= 1
     assert agent.asked == 1
 
 
-async def test_credentials_that_aws_calls_expired_are_looked_for_anew_once_in_ten_seconds(
-    own: OwnCredentials, agent: Agent
+REJECTIONS = [
+    ("ExpiredToken", "", "expired", "session has expired", "restart the task"),
+    ("InvalidClientTokenId", "", "rejected", "does not know their access key", "the role or user was deleted"),
+    ("SignatureDoesNotMatch", "", "rejected", "does not fit the access key", "AWS_SECRET_ACCESS_KEY"),
+    (
+        "SignatureDoesNotMatch",
+        "Signature expired: 1 is now earlier than 2",
+        "rejected",
+        "date is wrong",
+        "clock by NTP",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "message", "fault", "problem", "remedy"), REJECTIONS)
+async def test_credentials_that_aws_rejects_are_looked_for_anew_at_once(
+    agent: Agent, code: str, message: str, fault: str, problem: str, remedy: str
 ) -> None:
+    reported: list[Any] = []
+    own = OwnCredentials("us-east-1", lambda: agent.seconds, report=reported.append)
     deadline = asyncio.get_running_loop().time() + 10
     first = await own.get(deadline)
-    own.replace(first)
+    with capture_logs() as log:
+        own.reject(first, code, message)
+        second = await own.get(deadline)
+    assert (first.access_key, second.access_key) == ("ASIA1", "ASIA2")
+    before, rejected, after = reported
+    assert (before, after) == (None, None)
+    assert rejected is not None
+    assert (rejected.fault, code in str(rejected.cause)) == (fault, True)
+    assert problem in rejected.cause.problem
+    assert remedy in rejected.cause.remedy
+    assert [event["event"] for event in log] == ["own credentials unavailable", "own credentials found again"]
+
+
+async def test_others_that_aws_rejects_too_are_looked_for_after_a_pause(own: OwnCredentials, agent: Agent) -> None:
+    deadline = asyncio.get_running_loop().time() + 10
+    first = await own.get(deadline)
+    own.reject(first, "ExpiredToken")
     second = await own.get(deadline)
-    own.replace(first)  # by somebody who was slower
-    own.replace(second)
+    own.reject(first, "ExpiredToken")  # by somebody who was slower
     assert await own.get(deadline) is second
-    agent.seconds += RENEW_PAUSE_SECONDS
-    own.replace(second)
+    own.reject(second, "ExpiredToken")
+    with pytest.raises(OwnCredentialsError, match="ExpiredToken"):
+        await own.get(deadline)
+    agent.seconds += SEARCH_PAUSE_SECONDS
     assert (await own.get(deadline)).access_key == "ASIA3"
     assert agent.asked == 3
+
+
+async def test_the_same_that_aws_rejects_are_tried_again_after_a_pause(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was turned off may be turned on again, and a clock be set."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASTATIC")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    own = OwnCredentials("us-east-1", lambda: agent.seconds)
+    deadline = asyncio.get_running_loop().time() + 10
+    own.reject(await own.get(deadline), "InvalidClientTokenId")
+    with pytest.raises(OwnCredentialsError, match="InvalidClientTokenId"):
+        await own.get(deadline)
+    agent.seconds += SEARCH_PAUSE_SECONDS
+    again = await own.get(deadline)
+    assert again.access_key == "AKIASTATIC"
+    assert own.problem is not None  # until AWS accepts them
+    own.accept(again)
+    assert own.problem is None

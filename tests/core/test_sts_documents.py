@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from app.core.strict_xml import DocumentError
-from app.core.sts_documents import IdentityDocument, read_assumed_role, read_error_code, read_identity_document
+from app.core.sts_documents import (
+    IdentityDocument,
+    read_assumed_role,
+    read_error_code,
+    read_error_message,
+    read_identity_document,
+)
 
 NAMESPACE = "https://sts.amazonaws.com/doc/2011-06-15/"
 FIELDS = {
@@ -20,6 +26,7 @@ XML = (
     "<ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
 )
 JSON = {"GetCallerIdentityResponse": {"GetCallerIdentityResult": FIELDS, "ResponseMetadata": {"RequestId": "r-1"}}}
+SAID = "because no VPC endpoint policy allows the iam:GetRole action"
 ERROR_XML = (
     f'<ErrorResponse xmlns="{NAMESPACE}"><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>'
     "<Message>no</Message></Error><RequestId>r-1</RequestId></ErrorResponse>"
@@ -285,3 +292,19 @@ def test_read_assumed_role_wants_an_end_with_a_time_zone(moment: str) -> None:
 def test_read_assumed_role_does_not_believe_another_document(body: bytes) -> None:
     with pytest.raises(DocumentError):
         read_assumed_role(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(f"<ErrorResponse><Error><Message>{SAID}</Message></Error></ErrorResponse>", SAID, id="xml"),
+        pytest.param(json.dumps({"Error": {"Message": SAID}}), SAID, id="json"),
+        pytest.param('{"Error": {"Message": 1}}', "", id="json-message-is-a-number"),
+        pytest.param('{"Error": 1}', "", id="json-without-error"),
+        pytest.param("<ErrorResponse><Error></Error></ErrorResponse>", "", id="xml-without-message"),
+        pytest.param("<html/>", "", id="no-error-document"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_read_error_message_reads_the_text_or_nothing(body: str, message: str) -> None:
+    assert read_error_message(body.encode()) == message

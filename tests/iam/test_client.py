@@ -225,16 +225,31 @@ async def test_fetch_role_does_not_believe_half_an_answer(open_iam: OpenIam, aws
         assert await undecided(await open_iam(iam_url=somebody.url), aws) is Reason.IAM_UNAVAILABLE
 
 
-async def test_fetch_role_logs_the_policy_that_mends_a_denial(iam: IamRoles, aws: Aws) -> None:
-    role = aws.add_role()
-    aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED)
-    with capture_logs() as log, pytest.raises(UpstreamError):
+async def test_fetch_role_logs_the_policy_that_mends_a_denial(
+    open_iam: OpenIam, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role, blind = aws.add_role(), aws.add_named_role(ACCOUNT, "blind", may_get_roles=())
+    iam = await open_iam()
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", aws.emulator.credentials_uri(ACCOUNT, blind.name))
+    with capture_logs() as log, pytest.raises(UpstreamError) as raised:
         await iam.fetch_role(admitted(role), new_trail().iam, soon())
     [event] = log
     assert (event["event"], event["log_level"], event["operation"]) == ("iam access denied", "warning", "GetRole")
-    assert (event["account"], event["role"]) == (ACCOUNT, role.name)
+    assert (event["account"], event["role"], event["denied_by"]) == (ACCOUNT, role.name, "identity-based policy")
     [statement] = event["mending_policy"]["Statement"]
     assert statement == {"Effect": "Allow", "Action": "iam:GetRole", "Resource": f"arn:aws:iam::{ACCOUNT}:role/*"}
+    assert "because no identity-based policy allows it; attach a policy that allows iam:GetRole" in raised.value.detail
+
+
+async def test_a_denial_of_a_vpc_endpoint_is_not_mended_by_a_policy_of_the_role(iam: IamRoles, aws: Aws) -> None:
+    aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED)
+    with capture_logs() as log, pytest.raises(UpstreamError) as raised:
+        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
+    [event] = log
+    assert (event["event"], event["denied_by"]) == ("iam access denied", "VPC endpoint policy")
+    assert "in the policy of the VPC endpoint through which the service calls IAM" in event["remedy"]
+    assert "mending_policy" not in event
+    assert event["remedy"] in raised.value.detail
 
 
 async def test_a_denied_getcalleridentity_is_not_mended_by_a_policy_on_getrole(iam: IamRoles, aws: Aws) -> None:
@@ -268,7 +283,7 @@ async def test_obtain_credentials_looks_again_until_there_are_some(
     monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
     iam = await open_iam()
     assert await iam.obtain_credentials() is False
-    assert await undecided(iam, aws) is Reason.IAM_UNAVAILABLE
+    assert await undecided(iam, aws) is Reason.OWN_CREDENTIALS_UNAVAILABLE
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", aws.emulator.credentials_uri(ACCOUNT, SERVICE_ROLE))
     assert await iam.obtain_credentials() is True
     assert await iam.own_account() == ACCOUNT
