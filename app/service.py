@@ -43,8 +43,9 @@ from app.sts.calls import StsIntroductions
 from app.sts.client import StsClient
 from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import KnownKeys
-from app.telemetry.metrics import Metrics, Queue, Upstream
+from app.telemetry.metrics import Metrics, Queue
 from app.telemetry.readiness import Readiness
+from app.telemetry.upstream_states import Upstream
 from app.tokens.authenticator import TokenAuthenticator
 from app.tokens.codec import looks_like_token
 from app.tokens.key_files import SigningKeySource

@@ -176,6 +176,13 @@ ROWS: Final[tuple[Row, ...]] = (
                 "s",
             ),
             Panel("Throttled", (Query(_rate("upstream", "upstream_throttles_total"), "{{upstream}}"),), "reqps"),
+            Panel(
+                "Own AWS credentials",
+                (
+                    Query(_metric("own_credentials_usable"), "{{instance}} usable"),
+                    Query(_rate("fault", "own_credentials_failures_total"), "{{fault}}"),
+                ),
+            ),
             Panel("Waiting calls", (Query(f"sum by (upstream) ({_metric('waiting_calls')})", "{{upstream}}"),)),
             Panel("Open circuit breakers", (Query(f"sum by (upstream) ({_metric('open_circuits')})", "{{upstream}}"),)),
         ),

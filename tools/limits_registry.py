@@ -462,7 +462,12 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         (
             "wait of a call for the service's own credentials",
             seconds(own_credentials.FIND_SECONDS),
-            "`iam_unavailable`",
+            "`own_credentials_unavailable`",
+        ),
+        (
+            "searches for the service's own credentials while there are none, or AWS rejects them",
+            f"one in {seconds(own_credentials.SEARCH_PAUSE_SECONDS)}",
+            "`own_credentials_unavailable` at once",
         ),
         (
             "renewals of the service's own credentials",

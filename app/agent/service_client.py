@@ -198,10 +198,9 @@ class ServiceClient:
             trust = f"{ca_file} has no authority for it"
         peer = Peer(name=str(self._address), setting="the service's address", trust=trust)
         cause = explain_failure(error, peer, stage)
-        is_untrusted = isinstance(error, ssl.SSLCertVerificationError)
-        return RenewalError(
-            Failure.UNDECIDED, "certificate_not_trusted" if is_untrusted else "service_unreachable", str(cause)
-        )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return RenewalError(Failure.UNDECIDED, "certificate_not_trusted", str(cause))
+        return RenewalError(Failure.UNDECIDED, "service_unreachable", str(cause))
 
 
 class _UnixConnection(http.client.HTTPConnection):

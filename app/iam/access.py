@@ -29,7 +29,7 @@ from app.local.clock import Timer
 # The session name that the CloudTrail of the other account shows.
 _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 2  # no bound: a call whose credentials AWS rejects is repeated once with others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
