@@ -137,7 +137,8 @@ class ServiceClient:
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             # Python raises a UnicodeError for a host that cannot be a name in DNS, for example with an empty label.
             # `http.client` sets the socket before it starts TLS.
-            opening = Stage.CONNECT if connection.sock is None else Stage.TLS
+            is_tls = self._address.scheme == "https" and connection.sock is not None
+            opening = Stage.TLS if is_tls else Stage.CONNECT
             raise self._unreachable(error, stage or opening) from error
         finally:
             connection.close()

@@ -100,7 +100,10 @@ def _explain(error: BaseException) -> CredentialProblem | None:
     if isinstance(error, NoCredentialsError):
         return CredentialProblem("missing", Cause("the AWS SDK finds no credentials", _TASK_ROLE))
     if isinstance(error, ProfileNotFound):
-        return CredentialProblem("missing", Cause("the profile that AWS_PROFILE names does not exist", _TASK_ROLE))
+        name = error.kwargs.get("profile", "")
+        return CredentialProblem(
+            "missing", Cause(f"there is no profile {name} in the files of the AWS SDK", _TASK_ROLE)
+        )
     if isinstance(error, PartialCredentialsError):
         words = Cause(
             "the AWS_* variables or the profile hold only a part of a key", "set key id and secret key together"

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.core.arn import Arn, ArnError, parse_arn
+from app.core.aws_denials import read_denial
 from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJECTION_CODES, THROTTLING_CODES
 from app.core.endpoints import StsEndpoint
 from app.core.errors import AuthenticationError, AuthError, UpstreamError
 from app.core.reasons import Reason
 from app.core.strict_xml import DocumentError
-from app.core.sts_documents import IdentityDocument, read_error_code, read_identity_document
+from app.core.sts_documents import IdentityDocument, read_error_code, read_error_message, read_identity_document
 
 _OK: Final = 200
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
@@ -109,6 +110,8 @@ def _refusal(reply: StsReply) -> AuthError:
     """
     code = read_error_code(reply.body)
     seen = f"STS answered {reply.status} {code or 'without an AWS error code'}"
+    if code is None:
+        seen += "; a proxy or firewall on the path may answer in its place: look there"
     if code in THROTTLING_CODES:
         return UpstreamError(Reason.STS_THROTTLED, seen)
     if code in EXPIRED_SESSION_CODES:
@@ -116,5 +119,7 @@ def _refusal(reply: StsReply) -> AuthError:
     if code in REJECTION_CODES:
         return AuthenticationError(Reason.STS_REJECTED, seen)
     if code in ACCESS_DENIED_CODES:
-        return UpstreamError(Reason.STS_ACCESS_DENIED, seen)
+        denial = read_denial(read_error_message(reply.body))
+        remedy = "allow sts:GetCallerIdentity in the policy of the VPC endpoint through which the service calls STS"
+        return UpstreamError(Reason.STS_ACCESS_DENIED, f"{seen}, denied {denial.problem}; {remedy}")
     return UpstreamError(Reason.STS_UNAVAILABLE, seen)

@@ -9,6 +9,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials, ReadOnlyCredentials
 
+from app.aws.credential_causes import explain_search
 from app.aws.sdk_data import new_session
 from app.core.endpoints import StsEndpoint
 from app.core.header_rules import ACTION, VERSION
@@ -63,7 +64,10 @@ class RoleSession:
                 self._credentials = new_session().get_credentials()
             frozen = None if self._credentials is None else self._credentials.get_frozen_credentials()
         except Exception as error:  # a provider of credentials can raise any exception; the caller gets one sentence
-            told = _ended(self._credentials, error) or f"the AWS credentials could not be fetched: {error}"
+            told = (
+                _ended(self._credentials, error)
+                or f"the AWS credentials could not be fetched: {explain_search(error).cause}"
+            )
             raise CredentialsUnavailableError(told) from error
         # botocore has no public name for this attribute; a test checks that the attribute exists.
         ends_at: datetime | None = getattr(self._credentials, "_expiry_time", None)

@@ -171,7 +171,7 @@ def test_read_caller_identity_defers_when_a_refusal_has_no_aws_code(body: bytes)
     error = refusal_of(StsReply(status=403, content_type="text/html", body=body, request_id=""))
     assert isinstance(error, UpstreamError)
     assert error.reason is Reason.STS_UNAVAILABLE
-    assert error.detail == "STS answered 403 without an AWS error code"
+    assert error.detail.startswith("STS answered 403 without an AWS error code; a proxy or firewall on the path")
 
 
 def test_the_details_for_the_audit_line_hold_nothing_of_an_answer_but_its_code() -> None:
