@@ -3,6 +3,7 @@
 import functools
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from app.core.arn import ArnError, parse_arn
@@ -28,6 +29,15 @@ _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+# The grammar and the largest length of each tag's value. The value of ``kuma.io/type`` is a `ProxyType`.
+_GRAMMARS: Final = MappingProxyType(
+    {
+        MESH_TAG: (_NAME, MAX_VALUE_CHARS),
+        SERVICE_TAG: (_SERVICE, MAX_VALUE_CHARS),
+        WORKLOAD_TAG: (_LABEL_VALUE, MAX_LABEL_CHARS),
+        ZONE_TAG: (_NAME, MAX_VALUE_CHARS),
+    }
+)
 
 
 class RoleArn(NamedTuple):
@@ -149,14 +159,14 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
     tags = _kuma_tags(role)
     proxy_type = _proxy_type(tags)
     is_dataplane = proxy_type is ProxyType.DATAPLANE
-    zone = None if is_dataplane else _value(tags, ZONE_TAG, _NAME)
+    zone = None if is_dataplane else _value(tags, ZONE_TAG)
     if not is_dataplane and not in_dataplane:
         return RoleGrant(type=proxy_type, zone=zone)
-    mesh = _value(tags, MESH_TAG, _NAME)
+    mesh = _value(tags, MESH_TAG)
     if mesh is None:
         raise AuthorizationError(Reason.ROLE_MESH_MISSING, f"the role has no {MESH_TAG}")
-    service = _value(tags, SERVICE_TAG, _SERVICE) if is_dataplane else None
-    workload = _value(tags, WORKLOAD_TAG, _LABEL_VALUE, max_chars=MAX_LABEL_CHARS)
+    service = _value(tags, SERVICE_TAG) if is_dataplane else None
+    workload = _value(tags, WORKLOAD_TAG)
     return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone)
 
 
@@ -182,14 +192,37 @@ def _kuma_tags(role: RoleRecord) -> dict[str, str]:
     """
     tags: dict[str, str] = {}
     for key, value in role.tags:
-        if key.lower() not in TAG_KEYS:
+        if not is_kuma_tag(key):
             continue
-        if key not in TAG_KEYS:
-            raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {key.lower()} only in case")
         if key in tags:
             raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{key} appears twice")
         tags[key] = value
     return tags
+
+
+def is_kuma_tag(key: str) -> bool:
+    """Return whether a tag key is one of the five.
+
+    Raises:
+        AuthorizationError: ``role_tag_invalid``; the key differs from one of the five only in case.
+    """
+    if key in TAG_KEYS:
+        return True
+    if key.lower() in TAG_KEYS:
+        raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {key.lower()} only in case")
+    return False
+
+
+def require_valid_value(key: str, value: str) -> None:
+    """Check the value of one of the five tags. A decision checks only the values that apply to the type of its proxy.
+
+    Raises:
+        AuthorizationError: ``role_tag_invalid``.
+    """
+    if key == TYPE_TAG:
+        _proxy_type({key: value})
+    else:
+        _value({key: value}, key)
 
 
 def _proxy_type(tags: dict[str, str]) -> ProxyType:
@@ -202,9 +235,10 @@ def _proxy_type(tags: dict[str, str]) -> ProxyType:
         raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{TYPE_TAG} is not dataplane, ingress or egress") from error
 
 
-def _value(tags: dict[str, str], key: str, grammar: re.Pattern[str], max_chars: int = MAX_VALUE_CHARS) -> str | None:
+def _value(tags: dict[str, str], key: str) -> str | None:
     """Return the whole value of a tag, or None if the tag is absent. A value is one text, never a list or a pattern."""
     value = tags.get(key)
+    grammar, max_chars = _GRAMMARS[key]
     if value is not None and (len(value) > max_chars or not grammar.fullmatch(value)):
         raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"the value of {key} breaks its grammar")
     return value

@@ -7,7 +7,8 @@ as those of AWS.
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Final
 
 from app.emulator import hosts, iam, signature_claim, sigv4, spoiling, sts, web_identity
@@ -84,7 +85,8 @@ class Gateway:
             at=exchange.now,
         )
         self._calls.record(call)
-        return replace(outcome.answer, latency=faults.latency) if faults.latency else outcome.answer
+        date = ("date", format_datetime(exchange.now.astimezone(UTC), usegmt=True))
+        return replace(outcome.answer, headers=(*outcome.answer.headers, date), latency=faults.latency)
 
     def _read(self, request: Request) -> _Exchange:
         endpoint = hosts.find_endpoint(request.host)

@@ -18,7 +18,7 @@ from app.core.aws_errors import ACCESS_DENIED_CODES, BAD_CREDENTIAL_CODES
 from app.core.errors import UpstreamError
 from app.core.reasons import Reason
 from app.core.strict_xml import DocumentError
-from app.core.sts_documents import AssumedRole, read_assumed_role, read_identity_document
+from app.core.sts_documents import AssumedRole, IdentityDocument, read_assumed_role, read_identity_document
 from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
@@ -109,11 +109,21 @@ class IamAccess:
         Raises:
             OwnCredentialsError, RefusedError, UpstreamError: as for `ask_iam`.
         """
+        return (await self.identify(deadline)).account
+
+    async def identify(self, deadline: float) -> IdentityDocument:
+        """Ask STS whom it names for the service's own credentials, after the checks of `read_own_account`.
+
+        Raises:
+            OwnCredentialsError, RefusedError, UpstreamError: as for `ask_iam`.
+        """
         reply = await self._ask_as_self(self._sts, Query(action="GetCallerIdentity", parameters={}), deadline)
         try:
-            return read_own_account(read_identity_document(_IDENTITY_MEDIA_TYPE, reply.body), self._options.partition)
+            identity = read_identity_document(_IDENTITY_MEDIA_TYPE, reply.body)
+            read_own_account(identity, self._options.partition)
         except (DocumentError, OwnAccountError) as error:
             raise _not_believed(error) from error
+        return identity
 
     async def _ask_as_self(self, queries: SignedQueries, query: Query, deadline: float) -> HttpReply:
         """Call with the service's own credentials. If AWS rejects them, call once more with others, if there are any.

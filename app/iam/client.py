@@ -22,7 +22,7 @@ from app.http.http1 import HttpReply
 from app.http.network import NetworkOptions
 from app.http.pool import HttpPool
 from app.iam.access import IamAccess, IamOptions, NoReaderRoleError
-from app.iam.refusals import log_denial, log_missing_reader, read_refusal
+from app.iam.refusals import deny, deny_without_reader, read_refusal
 from app.local.clock import Timer
 from app.telemetry.metrics import Metrics
 
@@ -50,6 +50,7 @@ class IamRoles:
     """The `RoleSource` that calls IAM.
 
     Attributes:
+        access: the credentials of calls to IAM.
         problem: why `obtain_credentials` or `own_account` had no result the last time.
     """
 
@@ -66,21 +67,21 @@ class IamRoles:
         self._options = options
         self._network = network
         self._metrics = metrics
-        self._access = IamAccess(options, pool, network, timer, self._report)
+        self.access = IamAccess(options, pool, network, timer, self._report)
 
     def close(self) -> None:
         """Stop the search for credentials. A call in flight goes on until it ends by itself."""
-        self._access.credentials.close()
+        self.access.credentials.close()
 
     @property
     def must_recover(self) -> bool:
         """Whether the service's own credentials cannot be used, and may be tried again now."""
-        return self._access.credentials.is_due
+        return self.access.credentials.is_due
 
     async def obtain_credentials(self) -> bool:
         """Return whether the service finds its own AWS credentials. An error of AWS means False; see ``problem``."""
         try:
-            await self._access.credentials.search(_soon())
+            await self.access.credentials.search(_soon())
         except AuthError as error:
             self.problem = error.detail
             return False
@@ -89,7 +90,7 @@ class IamRoles:
     async def own_account(self) -> str | None:
         """Return the service's own account, or None if AWS gives no usable answer; see ``problem``."""
         try:
-            return await self._access.account.get(_soon())
+            return await self.access.account.get(_soon())
         except AuthError as error:
             self.problem = error.detail
         except RefusedError as error:
@@ -101,7 +102,7 @@ class IamRoles:
     async def recover(self) -> None:
         """Try the service's own credentials by a call to STS, which needs no permission."""
         with contextlib.suppress(AuthError, RefusedError, TimeoutError):
-            await self._access.ask_own_account(_soon())
+            await self.access.ask_own_account(_soon())
 
     def _report(self, problem: CredentialProblem | None) -> None:
         if problem is None:
@@ -117,13 +118,21 @@ class IamRoles:
             seen.request_id = role.request_id
         except AuthError as error:
             if error.reason in _DOUBTFUL:
-                self._access.account.doubt()
+                self.access.account.doubt()
             raise
         finally:
             seen.seconds += time.perf_counter() - started
         if role.identifiers != admitted.principal.role_identifiers:
-            self._access.account.doubt()
+            self.access.account.doubt()
         return role
+
+    async def read_role(self, admitted: AdmittedPrincipal, deadline: float) -> RoleRecord:
+        """Read the role with a name, whatever its unique id. For a diagnosis: no proxy has signed anything.
+
+        Raises:
+            UpstreamError, AuthorizationError: for the same reasons as in `fetch_role`.
+        """
+        return await self._counted(lambda: self._get_role(admitted.principal, deadline))
 
     async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
         """Read one page of an account's roles; see `app.iam.upstream.RoleReader`."""
@@ -145,12 +154,11 @@ class IamRoles:
         try:
             reply = await self._ask(principal.account, query, deadline)
         except NoReaderRoleError as error:
-            log_missing_reader(principal)
-            raise UpstreamError(Reason.IAM_ACCESS_DENIED, str(error)) from error
+            raise deny_without_reader(str(error), principal) from error
         except RefusedError as error:
             refusal = read_refusal(error)
             if refusal.reason is Reason.IAM_ACCESS_DENIED:
-                log_denial(error, principal, self._options)
+                refusal = deny(error, refusal.detail, principal, self._options)
             raise refusal from error
         try:
             return read_role(reply.body, reply.request_id)
@@ -179,7 +187,7 @@ class IamRoles:
     async def _ask(self, account: str, query: Query, deadline: float) -> HttpReply:
         began_in_time = deadline - asyncio.get_running_loop().time() >= self._network.total_timeout
         try:
-            return await self._access.ask_iam(account, query, deadline)
+            return await self.access.ask_iam(account, query, deadline)
         except TimeoutError as error:
             # A call to STS for these credentials goes on: other decisions may wait for the same call.
             kind = UpstreamDownError if began_in_time else OutOfTimeError

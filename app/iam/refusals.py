@@ -9,6 +9,7 @@ from app.core.errors import AuthError, AuthorizationError, UpstreamError
 from app.core.principal import Principal
 from app.core.reasons import Reason
 from app.iam.access import IamOptions
+from app.iam.missing_permission import MissingPermission, RoleUnreadableError
 from app.telemetry.audit import get_logger
 
 _SELF: Final = "the service's own role"
@@ -40,31 +41,34 @@ def read_refusal(error: RefusedError) -> AuthError:
     return UpstreamError(Reason.IAM_UNAVAILABLE, f"{error}; AWS, or a proxy on the path, sent it: try again")
 
 
-def log_denial(error: RefusedError, principal: Principal, options: IamOptions) -> None:
-    """Log a denied call with the remedy, and with the policy that is missing if a policy is."""
-    denial = read_denial(error.message)
+def deny(refused: RefusedError, detail: str, principal: Principal, options: IamOptions) -> RoleUnreadableError:
+    """Log a denied call with the remedy, and with the policy that is missing if a policy is. Return the error with both."""
+    denial = read_denial(refused.message)
     lacks_policy = denial.kind is PolicyKind.UNSTATED or (denial.kind is PolicyKind.IDENTITY and not denial.is_explicit)
-    get_logger().warning(
-        "iam access denied",
-        account=principal.account,
-        role=principal.role,
-        operation=error.action,
+    policy, attach_to = _mending_policy(refused.action, principal, options) if lacks_policy else (None, None)
+    missing = MissingPermission(
+        operation=refused.action,
+        remedy=_remedy(denial, refused.action),
         denied_by=denial.kind.value,
-        remedy=_remedy(denial, error.action),
-        **(_mending_policy(error.action, principal, options) if lacks_policy else {}),
+        policy=policy,
+        attach_to=attach_to,
     )
+    return _logged(RoleUnreadableError(detail, missing), principal)
 
 
-def log_missing_reader(principal: Principal) -> None:
-    """Log that a role is in another account than the service, and that no reader role is configured."""
-    get_logger().warning(
-        "iam access denied",
-        account=principal.account,
-        role=principal.role,
+def deny_without_reader(detail: str, principal: Principal) -> RoleUnreadableError:
+    """Log that a role is in another account than the service, and that no reader role is configured. Return the error."""
+    missing = MissingPermission(
         operation="AssumeRole",
         remedy="the account is not the service's own: make a role in it that may iam:GetRole and that the service may "
         "assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its name",
     )
+    return _logged(RoleUnreadableError(detail, missing), principal)
+
+
+def _logged(error: RoleUnreadableError, principal: Principal) -> RoleUnreadableError:
+    get_logger().warning("iam access denied", account=principal.account, role=principal.role, **error.missing.members())
+    return error
 
 
 def _remedy(denial: Denial, action: str) -> str:
@@ -82,7 +86,7 @@ def _remedy(denial: Denial, action: str) -> str:
     return remedy
 
 
-def _mending_policy(operation: str, principal: Principal, options: IamOptions) -> dict[str, Any]:
+def _mending_policy(operation: str, principal: Principal, options: IamOptions) -> tuple[dict[str, Any], str]:
     if operation == "AssumeRole":
         arn = options.reader_role_arn(principal.account)
         attach_to = f"{_SELF}; and {arn} must exist, trust that role, and ask for the same external id"
@@ -92,4 +96,4 @@ def _mending_policy(operation: str, principal: Principal, options: IamOptions) -
         attach_to = "the role that reads this account: the service's own, or the reader role in it"
         action = "iam:GetRole"
     statement = {"Effect": "Allow", "Action": action, "Resource": arn}
-    return {"mending_policy": {"Version": "2012-10-17", "Statement": [statement]}, "attach_to": attach_to}
+    return {"Version": "2012-10-17", "Statement": [statement]}, attach_to

@@ -8,7 +8,7 @@ from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant
-from app.core.role_tags import RoleRecord, read_grant
+from app.core.role_tags import RoleRecord, is_kuma_tag, read_grant, require_valid_value
 from tests.support.policies import POLICY
 
 ACCOUNT = "111122223333"
@@ -422,3 +422,28 @@ def test_a_record_is_read_once(proxy: ProxyAssertion | None) -> None:
     assert read_grant(ADMITTED, EGRESS, POLICY, proxy) is read_grant(ADMITTED, EGRESS, POLICY, proxy)
     again = replace(EGRESS, request_id="i-2")
     assert read_grant(ADMITTED, again, POLICY, proxy) == read_grant(ADMITTED, EGRESS, POLICY, proxy)
+
+
+# One tag by itself, as ``explain-role`` shows it.
+
+
+@pytest.mark.parametrize(("key", "is_one"), [("kuma.io/zone", True), ("kuma.io/zones", False), ("team", False)])
+def test_is_kuma_tag_knows_the_five(key: str, is_one: bool) -> None:  # noqa: FBT001 - a table's column
+    assert is_kuma_tag(key) is is_one
+
+
+def test_is_kuma_tag_denies_a_key_that_differs_only_in_case() -> None:
+    with pytest.raises(AuthorizationError) as raised:
+        is_kuma_tag("Kuma.io/mesh")
+    assert raised.value.reason is Reason.ROLE_TAG_INVALID
+
+
+VALUES = {"type": "egress", "mesh": "a.b", "service": "A:80", "workload": "A_b", "zone": "z-1"}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_require_valid_value_has_the_grammar_of_each_tag(name: str) -> None:
+    require_valid_value(f"kuma.io/{name}", VALUES[name])
+    with pytest.raises(AuthorizationError) as raised:
+        require_valid_value(f"kuma.io/{name}", "-!")
+    assert raised.value.reason is Reason.ROLE_TAG_INVALID

@@ -28,6 +28,13 @@ def test_xml_names_arn_user_and_account_in_this_order(emulator: Emulator, creden
     )
 
 
+def test_every_answer_has_the_date_of_the_emulators_clock() -> None:
+    """Also an error's, as AWS's do: from this header clients learn how wrong their own clock is."""
+    with Emulator(clock=lambda: datetime(2026, 11, 24, 9, 5, 3, tzinfo=UTC)) as emulator:
+        answer = Message(target=f"/?{IDENTITY}").send(emulator.url)
+    assert (answer.code, answer.headers["date"]) == ("MissingAuthenticationToken", "Tue, 24 Nov 2026 09:05:03 GMT")
+
+
 def test_json_comes_when_asked_for_by_an_unsigned_header(emulator: Emulator, credentials: SessionCredentials) -> None:
     answer = presign(credentials).with_headers(("Accept", "application/json")).send(emulator.url)
 
