@@ -16,6 +16,8 @@ _MODULES: Final = {
     "credential": "app.cli.credential",
     "agent": "app.cli.agent",
     "authenticate": "app.cli.authenticate",
+    "explain-role": "app.cli.explain_role",
+    "doctor": "app.cli.doctor",
     "health": "app.cli.health",
     "keys": "app.cli.keys",
     "emulator": "app.cli.emulator",
@@ -66,7 +68,8 @@ def main() -> None:
     \b
     Beside a control plane:   kuma-aws-iam check-config && kuma-aws-iam serve
     Beside a proxy:           kuma-aws-iam agent --mode token --token-file /run/kuma/token
-    When a proxy is refused:  kuma-aws-iam authenticate --explain < credential
+    When a proxy is refused:  kuma-aws-iam explain-role 111122223333/demo-app
+    When nothing works:       kuma-aws-iam doctor
     Beside a stock Kuma:      kuma-aws-iam keys generate --kind both > kuma-cp.yaml
     Without AWS:              kuma-aws-iam demo
 

@@ -4,6 +4,7 @@ The signer is imported in the functions that use it: it is large, and not every 
 """
 
 import itertools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,11 @@ def fail(message: str) -> NoReturn:
     """Print an error and end the command with exit status 1, for a failure that is not wrong usage."""
     click.echo(f"kuma-aws-iam: {message}", err=True)
     sys.exit(1)
+
+
+def leave(status: int, *, at_once: bool) -> NoReturn:
+    """End the command. With ``at_once`` wait for no thread: one waits for DNS, or for the SDK's search for credentials."""
+    if at_once:
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -42,7 +42,7 @@ def serve() -> None:
     from app.server.process import run  # noqa: PLC0415
     from app.server.sockets import ListenError  # noqa: PLC0415
 
-    settings = _load()
+    settings = load_or_exit()
     discard_ignored_environment()
     try:
         run(settings)
@@ -63,7 +63,7 @@ def check_config() -> None:
     The command runs the code with which serve starts, and reports all problems together. Exit status 0 if serve would start
     with this environment, 2 if it would not.
     """
-    settings = _load()
+    settings = load_or_exit()
     width = max(len(variable) for variable, _, _ in settings.effective())
     for variable, value, is_set in settings.effective():
         click.echo(f"{variable:{width}}  {value}{'' if is_set else '  (default)'}")
@@ -75,7 +75,8 @@ def check_config() -> None:
         click.echo(f"warning: {warning}", err=True)
 
 
-def _load() -> Settings:
+def load_or_exit() -> Settings:
+    """Return the settings. If they are invalid, print every problem, and end the command with exit status 2."""
     try:
         return load_settings()
     except SettingsError as error:

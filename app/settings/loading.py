@@ -34,13 +34,23 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: the environment is invalid; the error has all problems, one for each variable.
     """
+    settings, problems = examine_settings()
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def examine_settings() -> tuple[Settings, list[Problem]]:
+    """Read the environment for a diagnosis. The list has all problems, one for each variable.
+
+    If there are problems, the settings may break rules, and reading a field whose text is invalid raises
+    `InvalidFieldError`.
+    """
     settings = Settings()
     problems: dict[str, Problem] = {}
     for problem in (*settings.faults(), *_find_broken_rules(settings), *_find_unknown(settings)):
         problems.setdefault(problem.variable, problem)
-    if problems:
-        raise SettingsError(list(problems.values()))
-    return settings
+    return settings, list(problems.values())
 
 
 def _find_broken_rules(settings: Settings) -> Iterator[Problem]:
