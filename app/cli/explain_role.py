@@ -54,6 +54,10 @@ def explain_role(*, role: "RoleName", asserted: dict[str, Any] | None, tags: tup
     """
     proxy = _assertion(asserted, tags)
     settings = load_or_exit()
+    if role.partition not in (None, settings.partition):
+        raise click.UsageError(
+            f"the ARN is of partition {role.partition}, and KMESH_AWSIAM_PARTITION is {settings.partition}"
+        )
     from app.diagnosis.quiet import without_log  # noqa: PLC0415 - an invalid setting is reported without the clients
     from app.diagnosis.role_reading import explain_role as explain  # noqa: PLC0415 - likewise
     from app.diagnosis.running import run_to_end  # noqa: PLC0415 - likewise

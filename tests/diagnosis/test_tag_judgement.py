@@ -1,0 +1,85 @@
+"""Each tag by itself, by the rules of the core: what one page says must be what a decision does."""
+
+from dataclasses import replace
+
+import pytest
+
+from app.core.errors import AuthorizationError
+from app.core.proxy import ProxyType
+from app.core.role_tags import TAG_KEYS, RoleRecord
+from app.diagnosis.tag_judgement import APPLICABLE, TagJudgement, Verdict, judge_tags
+from tests.support.policies import POLICY
+
+ROLE = RoleRecord(arn="arn:aws:iam::111122223333:role/x", role_id="AROA", name="x", tags=(), request_id="")
+GOOD = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": "demo-app", "zone": "zone-1"}
+
+
+def role(*more: tuple[str, str], **tags: str) -> RoleRecord:
+    return replace(ROLE, tags=(*((f"kuma.io/{name}", value) for name, value in tags.items()), *more))
+
+
+def verdicts(judgements: tuple[TagJudgement, ...]) -> dict[str, str]:
+    return {judgement.key.removeprefix("kuma.io/"): judgement.verdict.value for judgement in judgements}
+
+
+def test_every_tag_of_a_data_plane_is_judged() -> None:
+    judged = judge_tags(role(("team", "x"), **GOOD), POLICY)
+    assert verdicts(judged) == {"type": "ok", "mesh": "ok", "service": "ok", "workload": "ok", "zone": "ignored"}
+
+
+def test_tags_that_are_not_there_are_named_with_their_effect() -> None:
+    judged = judge_tags(ROLE, POLICY)
+    assert verdicts(judged) == {
+        "type": "missing",
+        "mesh": "missing",
+        "service": "absent",
+        "workload": "absent",
+        "zone": "absent",
+    }
+    assert all(judgement.why for judgement in judged)
+
+
+def test_settings_make_tags_required() -> None:
+    policy = replace(POLICY, require_service=True, require_workload=True)
+    judged = {each.key: each for each in judge_tags(role(type="dataplane", mesh="default"), policy)}
+    for name in ("service", "workload"):
+        assert judged[f"kuma.io/{name}"].verdict is Verdict.MISSING
+        assert f"KMESH_AWSIAM_REQUIRE_{name.upper()}_TAG" in judged[f"kuma.io/{name}"].why
+
+
+def test_a_zone_proxy_needs_no_mesh_unless_it_is_in_a_dataplane() -> None:
+    assert verdicts(judge_tags(role(type="ingress"), POLICY))["mesh"] == "absent"
+    assert verdicts(judge_tags(role(type="ingress"), POLICY, in_dataplane=True))["mesh"] == "missing"
+
+
+def test_a_key_that_differs_only_in_case_is_named_beside_the_right_one() -> None:
+    judged = judge_tags(role(("KUMA.IO/Mesh", "payments"), **GOOD), POLICY)
+    [twin] = [each for each in judged if each.key == "KUMA.IO/Mesh"]
+    assert (twin.verdict, twin.value) == (Verdict.INVALID, "payments")
+    assert "only in case" in twin.why
+
+
+def test_a_key_that_appears_twice_is_shown_with_both_values() -> None:
+    judged = judge_tags(role(("kuma.io/mesh", "payments"), **GOOD), POLICY)
+    assert [each.value for each in judged if each.verdict is Verdict.INVALID] == ["default", "payments"]
+
+
+@pytest.mark.parametrize("kind", APPLICABLE)
+@pytest.mark.parametrize("key", sorted(TAG_KEYS - {"kuma.io/type"}))
+def test_a_value_is_invalid_here_exactly_if_it_denies_there(kind: ProxyType | None, key: str) -> None:
+    """The table of tags that apply agrees with what the core reads."""
+    in_dataplane = kind is None
+    broken = role(**{**GOOD, "type": (kind or ProxyType.EGRESS).value, key.removeprefix("kuma.io/"): "not valid!"})
+    try:
+        _ = broken.grant_in_dataplane if in_dataplane else broken.grant
+    except AuthorizationError:
+        expected = Verdict.INVALID
+    else:
+        expected = Verdict.IGNORED
+    [judged] = [each for each in judge_tags(broken, POLICY, in_dataplane=in_dataplane) if each.key == key]
+    assert judged.verdict is expected
+    assert (key in APPLICABLE[kind]) is (expected is Verdict.INVALID)
+
+
+def test_an_unknown_type_is_invalid() -> None:
+    assert verdicts(judge_tags(role(**{**GOOD, "type": "gateway"}), POLICY))["type"] == "invalid"
