@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.diagnosis.finding import Finding, failed, ok
+from app.local.causes import Peer
 from app.settings.environment import Settings
 from app.settings.options import store_options
 
 _CHECK: Final = "store"
 _SECONDS: Final = 4.0
-_REMEDY: Final = (
-    "check KMESH_AWSIAM_STORE, its user and password, KMESH_AWSIAM_STORE_CA_FILE, the security group and that Redis runs; "
-    "until it answers, each replica works alone"
-)
+_TRUST: Final = "set KMESH_AWSIAM_STORE_CA_FILE to the authority of its certificate"
 
 
 async def check_store(settings: Settings) -> list[Finding]:
@@ -42,7 +40,8 @@ async def check_store(settings: Settings) -> list[Finding]:
             replies = await exchange(connection, [*commands.values()])
             await exchange(connection, [commands["DEL"]])
     except Exception as error:  # noqa: BLE001 - the server may send anything
-        return [failed(_CHECK, f"{shown}: {explain(error)}", _REMEDY)]
+        cause = explain(error, Peer(name=shown, setting="KMESH_AWSIAM_STORE", trust=_TRUST))
+        return [failed(_CHECK, cause.problem, f"{cause.remedy}; until it answers, each replica works alone")]
     finally:
         await connection.disconnect(nowait=True)
     refused = [word for word, reply in zip(commands, replies, strict=True) if isinstance(reply, ResponseError)]
