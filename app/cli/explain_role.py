@@ -31,12 +31,12 @@ def _role_name(_context: click.Context, _parameter: click.Parameter, value: str)
 
 
 @click.command("explain-role", short_help="Show what a role would be granted now, and why not.")
-@click.argument("role", callback=_role_name)
+@click.argument("role", callback=_role_name, help="ACCOUNT/NAME, or the ARN of the role or of a session of it.")
 @assertion_options("--type")
 @click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="A tag of its inbounds; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def explain_role(*, role: "RoleName", asserted: dict[str, Any] | None, tags: tuple[str, ...], as_json: bool) -> None:
-    """Show what a role would be granted now, and why not. ROLE is ACCOUNT/NAME, or an ARN.
+    """Show what a role would be granted now, and why not.
 
     The command has the settings and the AWS credentials of the service: run it in the service's container, or in a shell
     with the same environment. It reads the role from IAM as the service does, judges each kuma.io tag, and prints the
@@ -147,7 +147,7 @@ def _outcome_lines(report: "RoleReport") -> Iterator[str]:
     if missing.policy is None:
         yield from _wrapped(missing.remedy or "", "")
         return
-    yield from _wrapped(f"This policy allows it. Attach it to {missing.attach_to}:", "")
+    yield from _wrapped(f"Missing is the policy below, for {missing.attach_to}.", "")
     yield from json.dumps(missing.policy, indent=2).splitlines()
 
 

@@ -88,4 +88,5 @@ def as_text(missing: MissingPermission) -> str:
     """Return what is to be changed as one sentence, with the policy statement in JSON."""
     if missing.policy is None:
         return missing.remedy or ""
-    return f"attach to {missing.attach_to}: {json.dumps(missing.policy['Statement'][0], separators=(',', ':'))}"
+    statement = json.dumps(missing.policy["Statement"][0], separators=(",", ":"))
+    return f"give the policy statement {statement} to {missing.attach_to}"

@@ -1,6 +1,7 @@
 """What the settings alone say: every problem of the environment, every warning, and what is switched on."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -28,6 +29,14 @@ def judge_settings(settings: Settings, problems: Sequence[Problem]) -> Iterator[
         )
     if not problems:
         yield ok(_SETTINGS, "valid; check-config prints them")
+    elif os.geteuid() == 0:
+        # The checks of files compare their owner with the user of this process, and ECS Exec runs commands as root.
+        yield warning(
+            _SETTINGS,
+            "this command runs as root. If the service runs as another user, the problems of files above may not be the "
+            "service's",
+            "run doctor as the service's user, for example as a task of its own",
+        )
     with contextlib.suppress(InvalidFieldError):
         yield from (warning(_SETTINGS, text) for text in find_warnings(settings))
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from app.diagnosis.finding import Finding, failed, ok
-from app.local.causes import Peer
 from app.settings.environment import Settings
 from app.settings.options import store_options
 
 _CHECK: Final = "store"
 _SECONDS: Final = 4.0
-_TRUST: Final = "set KMESH_AWSIAM_STORE_CA_FILE to the authority of its certificate"
 
 
 async def check_store(settings: Settings) -> list[Finding]:
@@ -23,7 +21,13 @@ async def check_store(settings: Settings) -> list[Finding]:
     from redis.exceptions import ResponseError  # noqa: PLC0415 - a service without a store does not need the package
 
     from app.store.budget import SCRIPT, script_arguments  # noqa: PLC0415 - likewise
-    from app.store.redis_connection import connection_factory, exchange, explain, log_in  # noqa: PLC0415 - likewise
+    from app.store.redis_connection import (  # noqa: PLC0415 - likewise
+        connection_factory,
+        exchange,
+        explain,
+        log_in,
+        peer_of,
+    )
 
     shown = str(options.address)
     name = f"kuma-aws-iam:doctor:{secrets.token_hex(8)}"
@@ -40,7 +44,7 @@ async def check_store(settings: Settings) -> list[Finding]:
             replies = await exchange(connection, [*commands.values()])
             await exchange(connection, [commands["DEL"]])
     except Exception as error:  # noqa: BLE001 - the server may send anything
-        cause = explain(error, Peer(name=shown, setting="KMESH_AWSIAM_STORE", trust=_TRUST))
+        cause = explain(error, peer_of(options.address))
         return [failed(_CHECK, cause.problem, f"{cause.remedy}; until it answers, each replica works alone")]
     finally:
         await connection.disconnect(nowait=True)

@@ -9,7 +9,19 @@ from app.cli import LazyCommands, main
 from tests.cli.conftest import Invoke
 from tests.support.process import run, run_program
 
-COMMANDS = ["agent", "authenticate", "check-config", "credential", "demo", "emulator", "health", "keys", "serve"]
+COMMANDS = [
+    "agent",
+    "authenticate",
+    "check-config",
+    "credential",
+    "demo",
+    "doctor",
+    "emulator",
+    "explain-role",
+    "health",
+    "keys",
+    "serve",
+]
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
