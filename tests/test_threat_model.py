@@ -216,7 +216,7 @@ BOUND_NAME: Final = re.compile(
 )
 NO_BOUND: Final = "# no bound: "
 # These do not decide: they are the command line's own, or stand in for AWS.
-ELSEWHERE: Final = {"cli", "demo", "emulator"}
+ELSEWHERE: Final = {"cli", "demo", "diagnosis", "emulator"}
 
 Constant = tuple[str, str]
 """The module and the name of a constant."""
