@@ -4,14 +4,14 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from app.diagnosis.finding import Finding, failed, ok, warning
 from app.local.addresses import ListenAddress, TcpAddress, UnixAddress
+from app.local.certificate_dates import Validity
 from app.local.clock import Clock, utc_now
-from app.local.tls import TlsFiles
 from app.settings.environment import Settings
 
 _PROBE_SECONDS: Final = 1.0
@@ -28,9 +28,13 @@ def check_listeners(settings: Settings) -> Iterator[Finding]:
 
 
 def check_certificate(settings: Settings, clock: Clock = utc_now) -> Iterator[Finding]:
-    """Yield a finding about the validity of the listener's certificate, if there is one."""
-    if settings.tls_files is not None:
-        yield _judge_certificate(settings.tls_files, clock)
+    """Yield a finding about the validity of the listener's certificate, and of the clients' authorities, if it has TLS."""
+    files = settings.tls_files
+    if files is None:
+        return
+    paths = {"server": files.cert, "client_ca": files.client_ca or files.cert}
+    for name, validity in files.read_validity().items():
+        yield _judge_certificate(paths[name], validity, clock())
 
 
 def _check(check: str, variable: str, address: ListenAddress) -> Finding:
@@ -71,14 +75,11 @@ def _is_taken_unix(address: UnixAddress) -> bool:
     return False
 
 
-def _judge_certificate(files: TlsFiles, clock: Clock) -> Finding:
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415 - without TLS it is not needed
-
-    certificate = load_pem_x509_certificate(Path(files.cert).read_bytes())
-    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    found, now = f"{files.cert}: valid from {start:%Y-%m-%d} until {end:%Y-%m-%d}", clock()
+def _judge_certificate(path: Path, validity: Validity, now: datetime) -> Finding:
+    start, end = (datetime.fromtimestamp(each, UTC) for each in (validity.not_before, validity.not_after))
+    found = f"{path}: valid from {start:%Y-%m-%d} until {end:%Y-%m-%d}"
     if not start <= now < end:
-        return failed(_CERTIFICATE, f"{found}, so callers reject it now", "replace it, or correct this host's clock")
+        return failed(_CERTIFICATE, f"{found}, so handshakes fail now", "replace it, or correct this host's clock")
     if end - now < _RENEW_BEFORE:
         return warning(_CERTIFICATE, found, "replace it; the service reads the file again by itself")
     return ok(_CERTIFICATE, found)
