@@ -143,12 +143,10 @@ def _outcome_lines(report: "RoleReport") -> Iterator[str]:
     missing = report.missing
     if missing is None:
         return
-    yield ""
-    if missing.policy is None:
-        yield from _wrapped(missing.remedy or "", "")
-        return
-    yield from _wrapped(f"Missing is the policy below, for {missing.attach_to}.", "")
-    yield from json.dumps(missing.policy, indent=2).splitlines()
+    if missing.policy is not None:
+        yield ""
+        yield from _wrapped(f"Missing is the policy below, for {missing.attach_to}.", "")
+        yield from json.dumps(missing.policy, indent=2).splitlines()
 
 
 def _error_lines(outcome: str, error: "AuthError") -> Iterator[str]:

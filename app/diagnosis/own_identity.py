@@ -6,13 +6,13 @@ from typing import Final
 
 from app.aws.signed_query import RefusedError
 from app.core.arn import parse_arn
-from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES
-from app.core.errors import AuthError
+from app.core.errors import AuthError, OwnCredentialsError
 from app.core.sts_documents import IdentityDocument
 from app.diagnosis.finding import Finding, failed, ok, skipped, warning
 from app.diagnosis.role_access import RoleAccess, check_named_role, check_reading
 from app.diagnosis.role_name import RoleName
 from app.iam.client import IamRoles
+from app.iam.refusals import read_refusal
 from app.settings.environment import Settings
 
 _CREDENTIALS: Final = "own credentials"
@@ -38,20 +38,21 @@ async def check_identity(settings: Settings, iam: IamRoles, named: Sequence[Role
         iam: the service's client of IAM.
         named: the roles that the operator names.
     """
+    access = iam.access
+    findings: list[Finding] = []
     try:
-        await iam.access.credentials.get(_soon())
-    except AuthError as error:
-        rest = [skipped(check, "not checked: there are no credentials") for check in (_IDENTITY, _ROLES)]
-        return [failed(_CREDENTIALS, error.detail, _GIVE_A_ROLE), *rest]
-    findings = [ok(_CREDENTIALS, "found")]
-    try:
-        identity = await iam.access.identify(_soon())
+        await access.credentials.get(_soon())
+        findings.append(ok(_CREDENTIALS, "found"))
+        identity = await access.identify(_soon())
+    except OwnCredentialsError as error:
+        cause = None if access.credentials.problem is None else access.credentials.problem.cause
+        return _without_identity(
+            [failed(_CREDENTIALS, *(cause or (error.detail, _GIVE_A_ROLE)))], "no usable credentials"
+        )
     except RefusedError as error:
-        why = skipped(_ROLES, "not checked: STS does not accept the service's credentials")
-        return [*findings, failed(_IDENTITY, str(error), _remedy_for(error.code)), why]
+        return _without_identity([*findings, failed(_IDENTITY, read_refusal(error).detail)], "no answer of STS")
     except AuthError as error:
-        why = skipped(_ROLES, "not checked: STS does not answer")
-        return [*findings, failed(_IDENTITY, error.detail, "see the rows about STS"), why]
+        return _without_identity([*findings, failed(_IDENTITY, error.detail)], "no answer of STS")
     findings.append(_judge_identity(identity))
     return [*findings, *await _check_accounts(settings, iam, identity, named)]
 
@@ -95,19 +96,11 @@ def _own_role(identity: IdentityDocument) -> str | None:
     return rest.partition("/")[0] if kind == "assumed-role" else None
 
 
-def _remedy_for(code: str) -> str:
-    if code in ACCESS_DENIED_CODES:
-        return "no IAM policy can deny this call: correct the policy of the VPC endpoint for STS"
-    if code in EXPIRED_SESSION_CODES:
-        return "the credentials have expired: let the task fetch new ones, or remove AWS_* variables that were copied"
-    if code == "InvalidClientTokenId":
-        return (
-            "AWS does not know the access key: its role was deleted, it is of another partition, or its session token is "
-            "missing or invalid in the region of AWS_REGION"
-        )
-    if code == "SignatureDoesNotMatch":
-        return "the secret key is wrong, or this host's clock is (see the row clock)"
-    return "look up this error code in AWS's documentation of STS"
+def _without_identity(findings: list[Finding], why: str) -> list[Finding]:
+    """Return the findings so far, and say for each later check why it was skipped."""
+    seen = {finding.check for finding in findings}
+    rest = (check for check in (_IDENTITY, _ROLES) if check not in seen)
+    return [*findings, *(skipped(check, f"not checked: {why}") for check in rest)]
 
 
 def _soon() -> float:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
 
 from app.core.errors import AuthError
 from app.core.principal import admit
@@ -12,12 +11,7 @@ from app.diagnosis.finding import Finding, failed, ok, warning
 from app.diagnosis.role_name import RoleName
 from app.diagnosis.role_report import as_principal
 from app.iam.client import IamRoles
-from app.iam.missing_permission import MissingPermission, RoleUnreadableError
-
-_SCOPED: Final = (
-    "if the policy is limited to a path, AWS gives the same answer for a role that does not exist or has another path: "
-    "check the name"
-)
+from app.iam.missing_permission import RoleUnreadableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +55,10 @@ async def check_reading(access: RoleAccess, probe: RoleName, *, is_own: bool) ->
     try:
         await access.read(probe)
     except RoleUnreadableError as error:
-        if error.missing.operation == "AssumeRole":
-            return failed(check, error.detail, as_text(error.missing))
-        found = f"GetRole of {name} is denied. This is right if the policy is limited to another path"
-        return warning(check, found, f"check a workload's role: --role {account}/NAME")
+        if error.missing.operation == "GetRole" and error.missing.policy is not None:
+            found = f"GetRole of {name} is denied. This is right if the policy is limited to another path"
+            return warning(check, found, f"check a workload's role: --role {account}/NAME")
+        return _unreadable(check, error)
     except AuthError as error:
         if error.reason is not Reason.ROLE_NOT_FOUND:
             return failed(check, error.detail, EXPLANATIONS[error.reason].detail)
@@ -77,16 +71,17 @@ async def check_named_role(access: RoleAccess, named: RoleName) -> Finding:
     try:
         arn = await access.read(named)
     except RoleUnreadableError as error:
-        note = f"; {_SCOPED}" if error.missing.operation == "GetRole" else ""
-        return failed(check, error.detail, f"{as_text(error.missing)}{note}")
+        return _unreadable(check, error)
     except AuthError as error:
         return failed(check, error.detail, EXPLANATIONS[error.reason].detail)
     return ok(check, f"{arn} can be read; explain-role shows what it is granted")
 
 
-def as_text(missing: MissingPermission) -> str:
-    """Return what is to be changed as one sentence, with the policy statement in JSON."""
+def _unreadable(check: str, error: RoleUnreadableError) -> Finding:
+    """Return the finding about a denied call, with the policy statement in JSON if a policy is missing."""
+    missing = error.missing
+    problem = error.detail.removesuffix(f"; {missing.remedy}")
     if missing.policy is None:
-        return missing.remedy or ""
+        return failed(check, problem, missing.remedy)
     statement = json.dumps(missing.policy["Statement"][0], separators=(",", ":"))
-    return f"give the policy statement {statement} to {missing.attach_to}"
+    return failed(check, problem, f"{missing.remedy}. The policy statement: {statement}")

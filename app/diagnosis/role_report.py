@@ -70,14 +70,8 @@ def report_unread(asked: RoleName, error: AuthError, policy: GrantPolicy) -> Rol
     """Report a role that was not read: its account is not listed, or AWS does not give it."""
     missing = error.missing if isinstance(error, RoleUnreadableError) else None
     notes: list[str] = []
-    if missing is not None and missing.operation == "GetRole":
-        notes.append(
-            "If the policy that reads this account is limited to a path, AWS gives the same answer for a role that does not "
-            "exist or has another path: check the account and the name."
-        )
-        if policy.role_path_prefix is not None:
-            narrow = f"role{policy.role_path_prefix}*"
-            notes.append(f"With KMESH_AWSIAM_ROLE_PATH_PREFIX, the resource {narrow} is enough.")
+    if missing is not None and missing.operation == "GetRole" and policy.role_path_prefix is not None:
+        notes.append(f"With KMESH_AWSIAM_ROLE_PATH_PREFIX, the resource role{policy.role_path_prefix}* is enough.")
     return RoleReport(asked=asked, error=error, missing=missing, notes=tuple(notes))
 
 

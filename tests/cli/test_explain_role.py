@@ -169,7 +169,7 @@ def test_a_policy_that_is_limited_to_a_path(invoke: Invoke, aws: Aws) -> None:
     text = printed(invoke, aws, f"{ACCOUNT}/not-there", **fence)
     assert "undecided: iam_access_denied (503)" in text
     assert '"Action": "iam:GetRole"' in text
-    assert "the same answer for a role that does not exist" in " ".join(text.split())
+    assert "may be under another path or deleted" in " ".join(text.split())
     assert "role/mesh/*" in text
 
 
