@@ -255,13 +255,16 @@ def test_wrong_usage(invoke: Invoke) -> None:
 
 
 def test_it_ends_although_the_search_for_credentials_hangs(aws: Aws, tmp_path: Path) -> None:
-    """The SDK waits 60 s for each answer of STS, and asks again. A normal exit would wait for its thread."""
+    """The SDK waits 60 s for each answer of STS, and asks again. A normal exit would wait for its thread.
+
+    As in the image, no shell and no other program can be found.
+    """
     aws.emulator.faults.sts.inject(FaultKind.HANG, action="AssumeRoleWithWebIdentity")
     token = tmp_path / "token"
     token.write_text("a token")
     pod = {"AWS_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/pod", "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
     started = time.monotonic()
-    done = run("doctor", **{**environment(aws), "AWS_CONTAINER_CREDENTIALS_FULL_URI": "", **pod})
+    done = run("doctor", **{**environment(aws), "AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "PATH": "", **pod})
     assert time.monotonic() - started < 55
     assert (done.status, done.err) == (1, "")
     assert "failed   own credentials" in done.out

@@ -179,6 +179,11 @@ def test_iam_does_not_answer(invoke: Invoke, aws: Aws) -> None:
     assert (status, report["outcome"], report["problem"]["reason"]) == (1, "undecided", "iam_unavailable")
 
 
+def test_no_credentials_of_the_service_itself(invoke: Invoke, aws: Aws) -> None:
+    status, report = explain(invoke, aws, f"{ACCOUNT}/demo-app", AWS_CONTAINER_CREDENTIALS_FULL_URI=None)
+    assert (status, report["outcome"], report["problem"]["reason"]) == (1, "undecided", "own_credentials_unavailable")
+
+
 # Zone proxies and tokens.
 
 
