@@ -5,11 +5,13 @@ By default botocore also loads service data from ``~/.aws/models`` and from the 
 (I1, I25). The SDK still finds credentials in its usual places.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import botocore.session
 from botocore.endpoint_provider import EndpointProvider
 from botocore.loaders import Loader
+
+_RULES: Final = "endpoint-rule-set-1"
 
 
 def new_loader() -> Loader:
@@ -26,7 +28,10 @@ def load_partitions() -> list[dict[str, Any]]:
 def new_endpoint_provider(service: str) -> EndpointProvider:
     """Return botocore's rules for the endpoints of a service. The rules insert any text into a template."""
     loader = new_loader()
-    return EndpointProvider(loader.load_service_model(service, "endpoint-rule-set-1"), loader.load_data("partitions"))
+    # load_service_model would first search the folders of all 400 services, in 13 ms of processor time.
+    version = loader.determine_latest_version(service, _RULES)
+    rules = loader.load_data(f"{service}/{version}/{_RULES}")
+    return EndpointProvider(rules, loader.load_data("partitions"))
 
 
 def new_session() -> botocore.session.Session:
