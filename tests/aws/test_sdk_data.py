@@ -12,7 +12,7 @@ from app.core.errors import UpstreamError
 from app.sts.endpoints import load_sts_endpoints
 from tests.iam.conftest import OpenIam, new_trail, soon
 from tests.support.principals import admitted
-from tests.support.process import run, run_program
+from tests.support.process import run_cold, run_program
 from tests.support.sdk_files import EVIL, hostile_home
 from tests.support.wire import answering, recording_server
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
@@ -51,7 +51,7 @@ def test_the_table_of_sts_hosts_is_that_of_the_installed_botocore(tmp_path: Path
 
 def test_the_command_line_signs_the_aws_host(aws: Aws, tmp_path: Path) -> None:
     task = aws.emulator.environment(ACCOUNT, "demo-app")
-    done = run("credential", "--region", "eu-west-1", **task | hostile_home(tmp_path))
+    done = run_cold("credential", "--region", "eu-west-1", **task | hostile_home(tmp_path))
     assert decode_credential(done.out).url.authority == "sts.eu-west-1.amazonaws.com"
 
 
@@ -59,7 +59,7 @@ def test_the_agent_signs_the_aws_host(aws: Aws, tmp_path: Path) -> None:
     task = aws.emulator.environment(ACCOUNT, "demo-app")
     file = tmp_path / "token"
     agent = ("agent", "--mode", "credential", "--once", "--region", "eu-west-1", "--token-file", str(file))
-    done = run(*agent, **task | hostile_home(tmp_path))
+    done = run_cold(*agent, **task | hostile_home(tmp_path))
     assert done.status == 0, done.out + done.err
     assert decode_credential(file.read_text()).url.authority == "sts.eu-west-1.amazonaws.com"
 

@@ -31,6 +31,7 @@ from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
 from tests.support.tls import Authority
 from tests.support.token_service import Answer, Made, issued, lasting, make_token, refusal, token_service
+from tests.support.warm import LoggedProcess
 from tests.support.world import ACCOUNT, Aws
 
 TOKEN_CALLER: Final = "0123456789abcdef0123456789abcdef"
@@ -40,7 +41,7 @@ TOKEN_CALLER: Final = "0123456789abcdef0123456789abcdef"
 class Running:
     """An agent that runs, and its output as it grows."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | LoggedProcess
     lines: list[str] = field(default_factory=list)
     _grown: threading.Condition = field(default_factory=threading.Condition)
 
@@ -78,18 +79,10 @@ Start = Callable[..., contextlib.AbstractContextManager[Running]]
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: dict[str, str], **options: Any) -> Iterator[Running]:
-    process = subprocess.Popen(  # noqa: S603 - what a test names
-        command,
-        cwd=ROOT,
-        env=clean_environment(**environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
-    with process:
+def running(
+    start: contextlib.AbstractContextManager[LoggedProcess] | contextlib.AbstractContextManager[subprocess.Popen[str]],
+) -> Iterator[Running]:
+    with start as process:
         agent = Running(process)
         reader = threading.Thread(target=agent.follow, daemon=True)
         reader.start()
@@ -100,6 +93,19 @@ def running(command: Sequence[str], environment: dict[str, str], **options: Any)
                 process.kill()
             process.wait()
             reader.join(PATIENCE)
+
+
+def cold(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start an agent with an interpreter of its own."""
+    return subprocess.Popen(  # noqa: S603 - what a test names
+        command,
+        cwd=ROOT,
+        env=clean_environment(**environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -114,13 +120,18 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(task: dict[str, str], path: Path) -> Start:
-    """Start an agent; what stands behind ``--exec`` is Python of the test's own."""
+    """Start an agent with the imports done, or by a command ``before`` one with an interpreter of its own.
 
-    def started(*options: str, proxy: str | None = None, before: Sequence[str] = (), **more: Any) -> Any:
-        command = [*before, sys.executable, "-m", "app", "agent", "--token-file", str(path), *options]
+    What stands behind ``--exec`` is Python of the test's own.
+    """
+
+    def started(*options: str, proxy: str | None = None, before: Sequence[str] | None = None) -> Any:
+        arguments = ("agent", "--token-file", str(path), *options)
         if proxy is not None:
-            command += ["--exec", "--", sys.executable, "-c", proxy, str(path)]
-        return running(command, task, **more)
+            arguments += ("--exec", "--", sys.executable, "-c", proxy, str(path))
+        if before is not None:
+            return running(cold([*before, sys.executable, "-m", "app", *arguments], task))
+        return running(contextlib.closing(LoggedProcess(arguments, ROOT, clean_environment(**task))))
 
     return started
 
@@ -132,7 +143,7 @@ BESIDE = ("--mode", "credential")
 
 
 def test_it_writes_a_file_that_is_good_and_ends_with_a_signal(start: Start, path: Path, invoke: Invoke) -> None:
-    with start(*BESIDE) as agent:
+    with start(*BESIDE, before=()) as agent:
         agent.wait_for('"renewed"')
         assert decode_credential(path.read_text()).url.authority == "sts.us-east-1.amazonaws.com"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -814,7 +825,7 @@ def test_a_proxy_that_does_not_want_to_end_is_killed(task: dict[str, str], path:
         script = (
             f"from app.agent import runner; runner.END_SECONDS = 0.1; from app.cli import main; main({arguments!r})"
         )
-        with running([sys.executable, "-c", script], task) as agent:
+        with running(cold([sys.executable, "-c", script], task)) as agent:
             agent.wait_for("ready")
             is_ready.set()
             assert agent.end() == 1
@@ -869,7 +880,7 @@ def test_no_zombie_is_left_where_the_agent_is_the_first_process(start: Start) ->
 
 def test_a_terminals_signal_reaches_the_proxy_once(start: Start) -> None:
     """Ctrl-C goes to the whole group of the foreground, and kuma-dp ends hard at the second one."""
-    with start(*BESIDE, proxy=LISTENER, start_new_session=True) as agent:
+    with start(*BESIDE, proxy=LISTENER) as agent:
         agent.wait_for("ready")
         os.killpg(agent.process.pid, signal.SIGINT)
         agent.wait_for("got SIGINT")

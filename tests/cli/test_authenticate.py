@@ -9,7 +9,7 @@ import pytest
 from app.api.schemas import AuthenticateAnswer, Problem
 from app.emulator import FaultKind
 from tests.cli.conftest import Invoke
-from tests.support.process import Served, free_address, run
+from tests.support.process import Served, free_address, run_cold
 from tests.support.signing import FORMS, Recipe
 from tests.support.token_service import refusal, token_service
 from tests.support.world import ACCOUNT, INGRESS, OTHER_ACCOUNT, Aws, recipe_of
@@ -73,7 +73,7 @@ def test_json_that_is_no_execcredential_is_for_the_service_to_judge(invoke: Invo
 
 
 def test_without_stdin_one_is_made_with_the_ambient_credentials(live: Served, aws: Aws) -> None:
-    done = run("authenticate", "--service", live.address, **aws.emulator.environment(ACCOUNT, "demo-app"))
+    done = run_cold("authenticate", "--service", live.address, **aws.emulator.environment(ACCOUNT, "demo-app"))
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("allowed\n")
 
@@ -81,7 +81,7 @@ def test_without_stdin_one_is_made_with_the_ambient_credentials(live: Served, aw
 def test_an_empty_pipe_is_a_signer_that_failed(live: Served, aws: Aws) -> None:
     """Signing with another identity then would hide it."""
     variables = aws.emulator.environment(ACCOUNT, "demo-app")
-    done = run("authenticate", "--service", live.address, stdin="\n", **variables)
+    done = run_cold("authenticate", "--service", live.address, stdin="\n", **variables)
     assert (done.status, done.out) == (2, "")
     assert "stdin is empty" in done.err
 

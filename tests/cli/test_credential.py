@@ -10,7 +10,7 @@ from app.core.credential import decode_credential
 from app.core.request_policy import require_fresh
 from app.core.signed_request import CredentialForm
 from tests.cli.conftest import Invoke
-from tests.support.process import run
+from tests.support.process import run_cold
 from tests.support.service import RunningService
 from tests.support.signing import judge, make_policy
 from tests.support.world import ACCOUNT, Aws
@@ -128,7 +128,7 @@ def test_a_file_is_replaced_as_a_whole(invoke: Invoke, task: dict[str, str], tmp
 
 def test_a_file_is_never_readable_by_others_whatever_the_umask(task: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "token"
-    done = run("credential", "--out", str(path), **task)
+    done = run_cold("credential", "--out", str(path), **task)
     assert (done.status, done.out, done.err) == (0, "", "")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -12,7 +12,7 @@ from app.cli.shape import explain
 from app.core.signed_request import CredentialForm
 from tests.cli.conftest import Invoke
 from tests.support import mutations as mutate
-from tests.support.process import free_address, run
+from tests.support.process import free_address, run_cold
 from tests.support.signing import FORMS, NOW, PRESIGNED_FORMS, Recipe, SignedCall, base64, base64url, jwt
 
 CANARY: Final = "canary4canary"
@@ -245,6 +245,6 @@ def test_a_prefix_or_a_jwt_is_looked_through(form: CredentialForm) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "ascii:strict"])
 def test_bytes_that_are_no_text_are_no_traceback(encoding: str) -> None:
-    done = run("authenticate", "--explain", stdin=bytes(range(256)), PYTHONIOENCODING=encoding)
+    done = run_cold("authenticate", "--explain", stdin=bytes(range(256)), PYTHONIOENCODING=encoding)
     assert "Traceback" not in done.err
     assert done.status in (0, 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cli.conftest import Invoke
-from tests.support.process import Served, free_address, run, served
+from tests.support.process import Served, free_address, run_cold, served
 from tests.support.world import OLD_GENERATION, Aws
 
 
@@ -56,7 +56,7 @@ def test_a_host_that_can_be_no_name_in_dns_is_a_failure_with_a_sentence(invoke: 
 
 
 def test_no_socket_is_a_failure_with_a_sentence() -> None:
-    done = run("health", "--service", "unix:/nowhere/api.sock")
+    done = run_cold("health", "--service", "unix:/nowhere/api.sock")
     assert (done.status, done.out) == (1, "")
     assert "unix:/nowhere/api.sock" in done.err
     assert "Traceback" not in done.err

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from app.core.token_kind import TokenKind
 from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from tests.cli.conftest import Invoke
-from tests.support.process import run
+from tests.support.process import run_cold
 
 
 def generate(invoke: Invoke, folder: Path, *options: str) -> Result:
@@ -56,7 +56,7 @@ def test_both_kinds_are_one_document_and_what_the_service_reads(invoke: Invoke, 
     [zone] = read_zone_key_file(variables["KMESH_AWSIAM_ZONE_KEYS_FILE"]).keys
     assert (dataplane.kid, dataplane.mesh, zone.kid, zone.mesh) == ("dataplane-1", "default", "zone-1", None)
     accounts = {"KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": "111122223333", "AWS_REGION": "eu-west-1"}
-    assert run("check-config", **variables, **accounts).status == 0
+    assert run_cold("check-config", **variables, **accounts).status == 0
 
     authn = authn_of(result)
     assert authn["enableReloadableTokens"] is True

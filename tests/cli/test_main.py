@@ -7,7 +7,7 @@ import pytest
 from app import __version__
 from app.cli import LazyCommands, main
 from tests.cli.conftest import Invoke
-from tests.support.process import run, run_program
+from tests.support.process import run_cold, run_program
 
 COMMANDS = [
     "agent",
@@ -75,7 +75,7 @@ def test_the_version_is_told(invoke: Invoke) -> None:
 
 
 def test_the_module_is_the_command() -> None:
-    assert run("--version").out == f"kuma-aws-iam, version {__version__}\n"
+    assert run_cold("--version").out == f"kuma-aws-iam, version {__version__}\n"
 
 
 def test_the_command_line_does_not_load_the_service() -> None:
@@ -88,12 +88,12 @@ def test_the_command_line_does_not_load_the_service() -> None:
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])  # for bash click runs the installed bash, to find its version
 def test_a_shell_completes_commands_options_and_values(shell: str) -> None:
-    assert "kuma-aws-iam" in run(_KUMA_AWS_IAM_COMPLETE=f"{shell}_source").out
+    assert "kuma-aws-iam" in run_cold(_KUMA_AWS_IAM_COMPLETE=f"{shell}_source").out
     for words, last, expected in (
         ("kuma-aws-iam ag", "ag", "agent"),
         ("kuma-aws-iam agent --dataplane-f", "--dataplane-f", "--dataplane-file"),
         ("kuma-aws-iam keys generate --kind b", "b", "both"),
     ):
         position = str(words.count(" ")) if shell == "zsh" else last
-        done = run(_KUMA_AWS_IAM_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=position)
+        done = run_cold(_KUMA_AWS_IAM_COMPLETE=f"{shell}_complete", COMP_WORDS=words, COMP_CWORD=position)
         assert expected in done.out, done.err

@@ -54,6 +54,7 @@ def running(running_aws: Emulator, tmp_path_factory: pytest.TempPathFactory) -> 
     keys.make()
     variables = {**Aws(running_aws).service_environment(), **keys.settings(), "KMESH_AWSIAM_ZONE": ZONE}
     with served(free_address(), **variables) as service:
+        service.wait_for("own account")  # or this call to STS would be counted as one of the first test's
         yield Running(service, keys)
 
 

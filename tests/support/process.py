@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpx
 
 from tests.support.patience import PATIENCE
-from tests.support.warm import WarmProcess
+from tests.support.warm import LoggedProcess, WarmProcess
 
 ROOT: Final = Path(__file__).parents[2]
 AWS: Final = Path(sys.executable).with_name("aws")
@@ -45,8 +45,38 @@ class Done:
 
 
 def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Done:
-    """Run ``kuma-aws-iam`` to its end, in exactly these variables; its stdin is nothing unless one is given."""
+    """Run ``kuma-aws-iam`` to its end, in exactly these variables; its stdin is nothing unless one is given.
+
+    The imports of the process are done already (`tests.support.warm`).
+    """
+    with _given(stdin) as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        streams = (given.fileno(), out.fileno(), err.fileno())
+        with contextlib.closing(WarmProcess(arguments, ROOT, clean_environment(**variables), streams)) as process:
+            try:
+                status = process.wait(PATIENCE)
+            finally:
+                stop_group(process)
+        return Done(status, _read(out), _read(err))
+
+
+def run_cold(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Done:
+    """Do as `run` does, with an interpreter of the command's own."""
     return run_program(sys.executable, "-m", "app", *arguments, stdin=stdin, **variables)
+
+
+def _given(stdin: str | bytes | None) -> IO[bytes]:
+    """Return what a command reads: nothing, or a pipe that already contains everything, so at most 64 KiB."""
+    if stdin is None:
+        return Path(os.devnull).open("rb")
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as pipe:
+        pipe.write(stdin.encode() if isinstance(stdin, str) else stdin)
+    return os.fdopen(read, "rb")
+
+
+def _read(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode()
 
 
 def run_program(*command: str, stdin: str | bytes | None = None, **variables: str) -> Done:
@@ -68,7 +98,7 @@ def run_program(*command: str, stdin: str | bytes | None = None, **variables: st
     return Done(process.returncode, out.decode(), err.decode())
 
 
-def stop_group(process: subprocess.Popen[Any]) -> None:
+def stop_group(process: subprocess.Popen[Any] | WarmProcess) -> None:
     """Kill the group of a process that leads one: itself, and what it started and did not end."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -78,7 +108,7 @@ def stop_group(process: subprocess.Popen[Any]) -> None:
 class Served:
     """A service that runs: its client, its log as it grows, and its end."""
 
-    process: subprocess.Popen[str] | WarmProcess
+    process: subprocess.Popen[str] | LoggedProcess
     address: str
     client: httpx.Client
     lines: list[str] = field(default_factory=list)
@@ -115,7 +145,8 @@ def served(
 
     The imports of the process are done already (`tests.support.warm`).
     """
-    return _serving(_warm(clean_environment(**{variable: address}, **variables)), address)
+    environment = clean_environment(**{variable: address}, **variables)
+    return _serving(contextlib.closing(LoggedProcess(("serve",), ROOT, environment)), address)
 
 
 def served_cold(address: str, **variables: str) -> contextlib.AbstractContextManager[Served]:
@@ -125,7 +156,7 @@ def served_cold(address: str, **variables: str) -> contextlib.AbstractContextMan
 
 @contextlib.contextmanager
 def _serving(
-    start: contextlib.AbstractContextManager[WarmProcess] | contextlib.AbstractContextManager[subprocess.Popen[str]],
+    start: contextlib.AbstractContextManager[LoggedProcess] | contextlib.AbstractContextManager[subprocess.Popen[str]],
     address: str,
 ) -> Iterator[Served]:
     with start as process, connect(address) as client:
@@ -140,12 +171,6 @@ def _serving(
                 process.kill()
             process.wait()
             reader.join()
-
-
-@contextlib.contextmanager
-def _warm(environment: dict[str, str]) -> Iterator[WarmProcess]:
-    with contextlib.closing(WarmProcess(ROOT, environment)) as process:
-        yield process
 
 
 @contextlib.contextmanager

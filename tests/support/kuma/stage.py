@@ -16,7 +16,7 @@ from demos.envoy.certificates import Authority
 from tests.support.kuma.control_plane import ZONE, ControlPlane, running_control_plane
 from tests.support.kuma.dataplane import Resource, proxy_type_of, running_dataplane
 from tests.support.kuma.program import Program
-from tests.support.process import ROOT, Served, clean_environment, free_address, run, served_cold
+from tests.support.process import ROOT, Served, clean_environment, free_address, run_cold, served_cold
 from tests.support.world import ACCOUNT, Aws, make_world
 
 AUDIENCE: Final = "real-kuma"
@@ -42,7 +42,7 @@ def make_keys(folder: Path) -> Keys:
     The ids of the keys are ``dataplane-1`` and ``zone-1``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = run("keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder))
+    done = run_cold("keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder))
     assert done.status == 0, done.err
     return Keys(done.out, dict(_VARIABLE.findall(done.out)))
 
