@@ -32,12 +32,7 @@ def test_it_plays_every_row_to_its_expected_end() -> None:
     assert "UNEXPECTED" not in done.out
     for row in rows():
         assert row.title in done.out
-
-
-def test_it_shows_no_credential_and_no_token() -> None:
-    """Shapes alone: neither a presigned URL in base64 nor three parts of a JWT."""
-    done = run_demo("rows.rows = lambda played=rows.rows(): [played[0], played[6], played[9]]")
-    assert done.status == 0
+    # No credential and no token, by their shapes: neither a presigned URL in base64 nor three parts of a JWT.
     assert re.findall(r"[A-Za-z0-9_]{40,}|eyJ|kuma-aws-v1\.", done.out) == []
 
 
