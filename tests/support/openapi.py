@@ -1,14 +1,16 @@
 """Validators for the OpenAPI description and for answers.
 
-The packages are imported when a validator is wanted: the formats of jsonschema take seconds to set up, which each process
-of the tests would spend while it collects.
+The packages are imported when a validator is wanted, or each process of the tests would do so while it collects.
 """
 
 from typing import Any
 
+from tests.support.json_schema import import_formats
+
 
 def require_valid(description: dict[str, Any]) -> None:
     """Check that a description is OpenAPI 3.1."""
+    import_formats()
     from openapi_spec_validator import OpenAPIV31SpecValidator  # noqa: PLC0415 - see above
 
     OpenAPIV31SpecValidator(description).validate()
@@ -16,6 +18,7 @@ def require_valid(description: dict[str, Any]) -> None:
 
 def validator(description: dict[str, Any], schema: dict[str, Any]) -> Any:
     """A validator of one schema of the description, whose references lead into it."""
+    import_formats()
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # noqa: PLC0415 - see above
 
     return Draft202012Validator(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from app import __version__
+from tests.support.json_schema import import_formats
 from tools import sbom
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import_formats()
     target = tmp_path_factory.mktemp("dist") / "deeper/sbom.cdx.json"
     assert sbom.main([str(target)]) == 0
     return target.read_text("utf-8")
