@@ -56,7 +56,7 @@ _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 _SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 300)
 # An approval that takes at least this long gets an exemplar, as does every refusal. An approval from the caches is faster,
 # so it does not pay for an exemplar.
-_EXEMPLAR_SECONDS: Final = 0.005
+_EXEMPLAR_SECONDS: Final = 0.005  # no bound: below it an approval came from the caches
 # OpenMetrics allows 128 characters for the labels of an exemplar. A caller may choose a longer request id.
 _EXEMPLAR_ID: Final = 64
 

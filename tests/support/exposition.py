@@ -1,7 +1,9 @@
 """Prometheus's text format, read back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 Labels = frozenset[tuple[str, str]]
@@ -15,6 +17,12 @@ def read_samples(text: str) -> Samples:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def read_openmetrics(text: str) -> Iterable[Metric]:
+    """Every metric of a page in OpenMetrics; the library's parser rejects what the format does not allow."""
+    families: Iterable[Metric] = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    return families
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:

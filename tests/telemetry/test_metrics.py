@@ -4,7 +4,6 @@ import platform
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from app import __version__
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
@@ -15,7 +14,7 @@ from app.decision.record import DecisionRecord
 from app.local.certificate_dates import Validity
 from app.telemetry.exposition import Exposition
 from app.telemetry.metrics import Metrics, outcome_of
-from tests.support.exposition import Samples, read_samples, value
+from tests.support.exposition import Samples, read_openmetrics, read_samples, value
 
 DECISIONS = "kuma_aws_iam_decisions_total"
 FORMS = {*CredentialForm, "token", "none"}
@@ -175,7 +174,7 @@ def test_an_approval_is_no_refusal(metrics: Metrics) -> None:
 def exemplars(metrics: Metrics) -> dict[str, float]:
     """The value of each exemplar by its request id, as a scraper of OpenMetrics reads them."""
     found = {}
-    for family in text_string_to_metric_families(metrics.expose(Exposition.OPENMETRICS).decode()):
+    for family in read_openmetrics(metrics.expose(Exposition.OPENMETRICS).decode()):
         for sample in family.samples:
             if sample.exemplar is not None:
                 assert family.name == "kuma_aws_iam_decision_seconds"
@@ -217,7 +216,7 @@ def test_an_exemplar_that_the_library_rejects_is_left_out_and_the_decision_is_co
 
 def test_both_formats_have_the_same_samples(metrics: Metrics) -> None:
     end(metrics, new_trail(), Reason.STS_REJECTED)
-    families = text_string_to_metric_families(metrics.expose(Exposition.OPENMETRICS).decode())
+    families = read_openmetrics(metrics.expose(Exposition.OPENMETRICS).decode())
     names = {sample.name for family in families for sample in family.samples}
     # A histogram without a sum must have no count in OpenMetrics.
     assert names | {"kuma_aws_iam_client_clock_skew_seconds_count"} == {name for name, _ in read(metrics)}

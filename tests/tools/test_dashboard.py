@@ -13,6 +13,7 @@ from tests.config.test_alerts import RULES, recorded_names
 from tests.support.promql import SCRAPED, declared_metrics, selectors
 from tests.support.promtool import run_promtool
 from tools import dashboard
+from tools.dashboard_panels import ROWS
 
 WRITTEN: Final[dict[str, Any]] = json.loads(dashboard.PAGE.read_text("utf-8"))
 PANELS: Final[list[dict[str, Any]]] = [panel for panel in WRITTEN["panels"] if panel["type"] != "row"]
@@ -73,6 +74,6 @@ def test_promtool_parses_every_query(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_no_panel_shows_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard, "ROWS", dashboard.ROWS[1:-1])
+    monkeypatch.setattr(dashboard, "ROWS", ROWS[1:-1])
     with pytest.raises(ValueError, match=r"kuma_aws_iam_build_info, .*kuma_aws_iam_ready"):
         dashboard.dashboard()
