@@ -12,6 +12,7 @@ import pytest
 
 from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.runner import FORWARDED
+from app.agent.state import RenewalState
 from app.cli import main
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
@@ -250,6 +251,12 @@ def test_every_failure_of_the_agent_is_documented_with_its_exit_status() -> None
     statuses = {row["Status"]: row["When"] for row in tables(page("agent.md"), "Status")}
     for failure, status in EXIT_STATUSES.items():
         assert statuses[str(status)].startswith(f"gave up: `{failure.value}`")
+
+
+def test_every_metric_of_the_agent_is_documented_with_its_type_and_no_other() -> None:
+    rendered = RenewalState().render(Path("/nowhere/token"), lambda: NOW)
+    rows = {code(row["Metric"]): row["Type"] for row in tables(page("agent.md"), "Metric")}
+    assert rows == dict(re.findall(r"^# TYPE (\w+) (\w+)$", rendered, flags=re.MULTILINE))
 
 
 def test_every_reason_of_the_agents_own_is_documented_and_no_other() -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import annotated_types
 
-from app.agent import dataplane_file, renewal_thread, service_client
+from app.agent import dataplane_file, metrics_listener, renewal_thread, service_client
 from app.agent import runner as agent_runner
 from app.agent import schedule as agent_schedule
 from app.api import authenticate, call_bounds, caller_guard, known_calls, metrics_page, schemas
@@ -641,6 +641,11 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "time until the agent notices that the clock was set",
             f"{seconds(renewal_thread.LOOK_AGAIN_SECONDS)}; not if the clock was set back by 300 s or less",
             "the agent renews at once",
+        ),
+        (
+            "a request to the agent's `/metrics`",
+            f"{kib(metrics_listener.MAX_REQUEST_BYTES)}, {seconds(metrics_listener.SECONDS)}, one at a time",
+            "the connection is closed",
         ),
         ("time for the proxy to end, when the agent gives up", seconds(agent_runner.END_SECONDS), "SIGKILL"),
     ),

@@ -41,11 +41,13 @@ class Held:
         ends_at: the expiry that the content states. A credential also expires when the AWS session that signed it ends, but
             it does not state that time.
         begins_at: when it was signed; None for a token without such a time.
+        token_id: the id (jti) of a token, by which Kuma revokes it.
     """
 
     kind: Literal["credential", "token"]
     ends_at: datetime
     begins_at: datetime | None
+    token_id: str | None = None
 
     @property
     def life(self) -> timedelta | None:
@@ -97,12 +99,19 @@ def read_held(path: Path) -> Held:
         raise HeldError(f"it cannot be read as ASCII text ({why})") from error
 
 
-def find_fault(path: Path, now: datetime) -> str | None:
-    """Return the fault of a token file at the time ``now``; None if a proxy can open a stream with the file."""
+def check_file(path: Path, now: datetime) -> tuple[Held | None, str | None]:
+    """Return the content of a token file, if it has any, and its fault at the time ``now``.
+
+    Without a fault, a proxy can open a stream with the file.
+    """
     try:
         held = read_held(path)
     except HeldError as error:
-        return str(error)
+        return None, str(error)
+    return held, _fault_of(held, now)
+
+
+def _fault_of(held: Held, now: datetime) -> str | None:
     if held.ends_at <= now:
         return f"the {held.kind} ended {(now - held.ends_at).total_seconds():.0f} s ago"
     if held.kind == "credential" and held.begins_at is not None and held.begins_at - now > MAX_FUTURE_SKEW:
@@ -129,7 +138,13 @@ def _read_token(text: str) -> Held:
     if ends_at is None:
         raise HeldError("it is a JWT without an end (exp)")
     begins_at = None if dated is None else dated + timedelta(seconds=BACKDATED_SECONDS)
-    return Held("token", ends_at, begins_at if begins_at is not None and begins_at < ends_at else None)
+    token_id = claims.get("jti")
+    return Held(
+        "token",
+        ends_at,
+        begins_at if begins_at is not None and begins_at < ends_at else None,
+        token_id if isinstance(token_id, str) else None,
+    )
 
 
 def _moment(value: object) -> datetime | None:

@@ -10,6 +10,7 @@ from app.agent.held import HeldError, read_held
 from app.agent.lines import Log
 from app.agent.schedule import believed_end, is_hopeless, renewal_at, retry_pause
 from app.agent.sources import Fresh, Source
+from app.agent.state import RenewalState
 from app.local.clock import Clock
 from app.local.secret_file import OWNER_ALONE, write_secret_file
 
@@ -61,6 +62,7 @@ class Renewals:
         once: stop after the first success. In this mode an attempt without a decision also ends the agent.
         chance: returns a random number from 0 up to 1.
         has_written: whether this process has written the file.
+        state: what the agent's metrics report.
     """
 
     source: Source
@@ -71,6 +73,7 @@ class Renewals:
     patience: timedelta
     once: bool = False
     has_written: bool = False
+    state: RenewalState = field(default_factory=RenewalState)
     _failures: int = 0
     _failing_since: datetime | None = None
     _valid_until: datetime | None = field(default=None)
@@ -98,9 +101,20 @@ class Renewals:
     def _renewed(self, fresh: Fresh, now: datetime) -> Due | Finished:
         self.has_written = True
         ends_at = believed_end(now, fresh.ends_at)
+        failures = self._failures
         self._failures, self._failing_since, self._valid_until = 0, None, ends_at
         due = renewal_at(now, ends_at, fresh.share, self.chance())
-        self.log.info("renewed", file=self.file.path, ends_at=ends_at, next_at=due, **fresh.fields)
+        self.state.renewed(now, due)
+        taken = (self.clock() - now).total_seconds() * 1000
+        self.log.info(
+            "renewed",
+            file=self.file.path,
+            ends_at=ends_at,
+            next_at=due,
+            after_failures=failures,
+            duration_ms=round(taken, 1),
+            **fresh.fields,
+        )
         return Finished(0) if self.once else Due(due)
 
     def _failed(self, error: RenewalError, now: datetime) -> Due | Finished:
@@ -113,9 +127,11 @@ class Renewals:
             valid_until = None if self.once else self._valid_until
             if is_hopeless(now, self._failing_since, valid_until, self.patience):
                 status = EXIT_STATUSES[error.failure]
+                self.state.failed(error.failure, None)
                 self.log.error("gave up", **told, failing_since=self._failing_since, exit_status=status)
                 return Finished(status)
         pause = retry_pause(self._failures, error.retry_after, self.chance())
+        self.state.failed(error.failure, now + pause)
         self.log.warning(
             "not renewed",
             **told,

@@ -4,6 +4,7 @@ The agent always signs ``GetCallerIdentity`` for AWS's own host, even if the env
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -21,6 +22,9 @@ TOKEN_PATH: Final = "/v1/token"  # noqa: S105 - a path
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _URL_PATH: Final = re.compile(r"(https?://[^/\s\"']+)/[^\s\"']*")
+# What a log line says about the identity in the service's answer.
+_IDENTITY: Final = ("type", "mesh", "service", "workload", "zone")
+_PRINCIPAL: Final = ("account", "role", "roleId", "session")
 _MAX_TEXT_CHARS: Final = 300  # no bound: how much of a stranger's sentence is logged
 _OK: Final = 200
 _REQUEST_TIMEOUT: Final = 408
@@ -55,6 +59,15 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A presigned URL, which is a secret, when it expires, and the id of the key that signed it, which is none."""
+
+    url: str = field(repr=False)
+    ends_at: datetime
+    access_key_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
     """Signs with the role of the task."""
@@ -63,8 +76,8 @@ class Signer:
     audience: str
     role: RoleSession = field(default_factory=RoleSession)
 
-    def sign(self, now: datetime) -> tuple[str, datetime]:
-        """Return a presigned URL and its expiry: after 15 minutes, or when the role's session ends if that is earlier.
+    def sign(self, now: datetime) -> Signed:
+        """Return a presigned URL. It expires after 15 minutes, or when the role's session ends if that is earlier.
 
         Raises:
             RenewalError: there are no AWS credentials with which to sign, or they cannot be fetched now.
@@ -81,7 +94,8 @@ class Signer:
         ends_at = now + MAX_LIFETIME
         if session.ends_at is not None:
             ends_at = min(ends_at, session.ends_at.astimezone(UTC))
-        return presign(session.keys, self.endpoint, audience=self.audience), ends_at
+        url = presign(session.keys, self.endpoint, audience=self.audience)
+        return Signed(url=url, ends_at=ends_at, access_key_id=session.keys.access_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +106,13 @@ class CredentialSource:
 
     def fetch(self, now: datetime) -> Fresh:
         """Sign a credential, without a call to the service."""
-        url, ends_at = self.signer.sign(now)
-        return Fresh(text=encode_jwt_clothes(url), ends_at=ends_at, share=CREDENTIAL_SHARE)
+        signed = self.signer.sign(now)
+        return Fresh(
+            text=encode_jwt_clothes(signed.url),
+            ends_at=signed.ends_at,
+            share=CREDENTIAL_SHARE,
+            fields={"access_key_id": signed.access_key_id},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +129,17 @@ class TokenSource:
 
     def fetch(self, now: datetime) -> Fresh:
         """Sign a credential, and exchange it at the service."""
-        url, _ = self.signer.sign(now)
-        call: dict[str, Any] = {"credential": encode_native(url)}
+        signed = self.signer.sign(now)
+        call: dict[str, Any] = {"credential": encode_native(signed.url)}
         if self.asserted is not None:
             call["proxy"] = self.asserted
         reply = self.client.post(TOKEN_PATH, call)
         if reply.status != _OK:
             raise _refusal(reply, now)
-        return _fresh_token(reply, now)
+        return _fresh_token(reply, now, signed.access_key_id)
 
 
-def _fresh_token(reply: Reply, now: datetime) -> Fresh:
+def _fresh_token(reply: Reply, now: datetime, access_key_id: str | None) -> Fresh:
     token = reply.members.get("token")
     held = _held(token) if isinstance(token, str) else None
     if held is None or not isinstance(token, str) or held.kind != "token":
@@ -138,8 +157,20 @@ def _fresh_token(reply: Reply, now: datetime) -> Fresh:
         text=token,
         ends_at=held.ends_at,
         share=TOKEN_SHARE,
-        fields={name: _short(value) for name, value in known.items() if isinstance(value, str)},
+        fields={
+            "access_key_id": access_key_id,
+            "jti": None if held.token_id is None else _short(held.token_id),
+            **_texts(known, known),
+            "identity": _texts(reply.members.get("identity"), _IDENTITY),
+            "principal": _texts(reply.members.get("principal"), _PRINCIPAL),
+        },
     )
+
+
+def _texts(members: object, names: Iterable[str]) -> dict[str, str]:
+    """Return the members with these names that are texts, shortened."""
+    found = members if isinstance(members, dict) else {}
+    return {name: _short(found[name]) for name in names if isinstance(found.get(name), str)}
 
 
 def _held(token: str) -> Held | None:

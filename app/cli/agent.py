@@ -12,11 +12,12 @@ from typing import Any, Final
 import click
 
 from app.agent.errors import RenewalError
-from app.agent.held import find_fault
 from app.agent.lines import Log
 from app.agent.service_address import ServiceAddress, parse_service_url
+from app.cli.agent_state import check_listen, listen, report_health
 from app.cli.assertion import assertion_options
-from app.cli.options import fail, require_region, sts_endpoints, token_file_option, where_options
+from app.cli.options import require_region, sts_endpoints, token_file_option, where_options
+from app.local.addresses import TcpAddress
 from app.local.clock import utc_now
 from app.local.unix_socket import parse_socket_group
 
@@ -97,6 +98,15 @@ def _check_group(_context: click.Context, _option: click.Parameter, value: str |
     "--health", is_flag=True, help="Only check that the file exists and is valid, for a health check; makes no call."
 )
 @click.option(
+    "--json", "as_json", is_flag=True, help="With --health: print one JSON object with the state of the file."
+)
+@click.option(
+    "--metrics-listen",
+    callback=check_listen,
+    metavar="HOST:PORT",
+    help="Serve /metrics there for Prometheus, for example on 127.0.0.1:5692. Without this option there is no listener.",
+)
+@click.option(
     "--exec",
     "is_exec",
     is_flag=True,
@@ -120,6 +130,8 @@ def agent(  # noqa: PLR0913 - one parameter an option
     give_up_after: int,
     once: bool,
     health: bool,
+    as_json: bool,
+    metrics_listen: TcpAddress | None,
     is_exec: bool,
     command: tuple[str, ...],
 ) -> None:
@@ -142,11 +154,10 @@ def agent(  # noqa: PLR0913 - one parameter an option
     does not exist.
     """
     if health:
-        problem = find_fault(token_file, utc_now())
-        if problem is not None:
-            fail(f"{token_file}: {problem}")
-        click.echo("good")
+        report_health(token_file, as_json=as_json)
         return
+    if as_json:
+        raise click.UsageError("--json is the format of --health; the agent's log is JSON without it")
     _check_usage(mode, service, command, is_exec=is_exec, once=once)
     _check_assertion(asserted, is_token=service is not None)
     _check_file(token_file)
@@ -174,7 +185,6 @@ def agent(  # noqa: PLR0913 - one parameter an option
             raise click.UsageError(error.detail) from error
         source = TokenSource(signer, client, asserted)
     log = Log(utc_now)
-    log.info("agent started", mode=mode, file=token_file, service=service, region=signer.endpoint.region)
     renewals = Renewals(
         source=source,
         file=TokenFile(path=token_file, mode=mode_bits, gid=gid),
@@ -183,6 +193,16 @@ def agent(  # noqa: PLR0913 - one parameter an option
         chance=random.random,
         patience=timedelta(seconds=give_up_after),
         once=once,
+    )
+    if metrics_listen is not None:
+        metrics_listen = listen(metrics_listen, lambda: renewals.state.render(token_file, utc_now))
+    log.info(
+        "agent started",
+        mode=mode,
+        file=token_file,
+        service=service,
+        region=signer.endpoint.region,
+        metrics=metrics_listen,
     )
     sys.exit(run_agent(renewals, command, log))
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.agent.held import Held, HeldError, find_fault, parse_held
+from app.agent.held import Held, HeldError, check_file, parse_held
 from app.core.signed_request import CredentialForm
 from tests.support.patience import PATIENCE
 from tests.support.signing import NOW, Recipe, base64url, jwt
@@ -45,7 +45,9 @@ def test_a_token_ends_when_it_says() -> None:
 
 def test_a_token_lives_from_its_issue_which_is_not_its_backdated_iat() -> None:
     issued_at = datetime.fromtimestamp(ISSUED, UTC)
-    assert parse_held(service_token(300)) == Held("token", issued_at + timedelta(minutes=5), issued_at)
+    assert parse_held(service_token(300)) == Held(
+        "token", issued_at + timedelta(minutes=5), issued_at, "0b6f2c1e-6a55-4f0c-9c56-0d5a9e0a4b11"
+    )
 
 
 @pytest.mark.parametrize("dated", [True, "1", 1e300, -1, None, int(END.timestamp())])
@@ -114,7 +116,7 @@ def test_any_end_of_a_token_is_a_moment_or_refused(end: object) -> None:
 def test_a_file_is_good_until_its_end_is_near(tmp_path: Path, left: timedelta, words: str | None) -> None:
     path = tmp_path / "token"
     path.write_text(TOKEN)
-    fault = find_fault(path, END - left)
+    fault = check_file(path, END - left)[1]
     assert fault is None if words is None else words in (fault or "")
 
 
@@ -128,7 +130,7 @@ def test_the_end_of_a_token_that_lives_shortly_is_near_later(
     """Or the health check would fail before the agent renews it."""
     path = tmp_path / "token"
     path.write_text(service_token(validity))
-    fault = find_fault(path, datetime.fromtimestamp(ISSUED + validity - left, UTC))
+    fault = check_file(path, datetime.fromtimestamp(ISSUED + validity - left, UTC))[1]
     assert fault is None if words is None else words in (fault or "")
 
 
@@ -138,25 +140,25 @@ def test_the_end_of_a_token_that_lives_shortly_is_near_later(
 def test_a_credential_from_before_the_clock_was_set_back_is_told(tmp_path: Path, ahead: int, words: str | None) -> None:
     path = tmp_path / "token"
     path.write_text(CREDENTIAL)
-    fault = find_fault(path, NOW.replace(microsecond=0) - timedelta(seconds=ahead))
+    fault = check_file(path, NOW.replace(microsecond=0) - timedelta(seconds=ahead))[1]
     assert fault is None if words is None else words in (fault or "")
 
 
 def test_a_token_that_is_issued_ahead_is_for_the_control_planes_clock(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text(service_token(300))
-    assert find_fault(path, datetime.fromtimestamp(ISSUED - 3600, UTC)) is None
+    assert check_file(path, datetime.fromtimestamp(ISSUED - 3600, UTC))[1] is None
 
 
 def test_files_that_no_proxy_can_use_are_told(tmp_path: Path) -> None:
     path = tmp_path / "token"
     now = datetime.now(UTC)
-    assert find_fault(path, now) == "it is not there"
+    assert check_file(path, now)[1] == "it is not there"
     path.write_bytes(b"\xff\xfe")
-    assert "ASCII" in (find_fault(path, now) or "")
+    assert "ASCII" in (check_file(path, now)[1] or "")
     path.write_text(make_token() + "\n")
-    assert "newline" in (find_fault(path, now) or "")
-    assert "cannot be read" in (find_fault(tmp_path, now) or "")
+    assert "newline" in (check_file(path, now)[1] or "")
+    assert "cannot be read" in (check_file(tmp_path, now)[1] or "")
 
 
 def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "token"
     os.mkfifo(path)
     told: SimpleQueue[str | None] = SimpleQueue()
-    Thread(target=lambda: told.put(find_fault(path, END)), daemon=True).start()
+    Thread(target=lambda: told.put(check_file(path, END)[1]), daemon=True).start()
     try:
         fault = told.get(timeout=PATIENCE)
     except Empty:

@@ -158,12 +158,18 @@ def test_a_credential_is_exchanged_for_a_token(make: Make, service: TokenService
 
 def test_the_log_has_moments_and_ids_and_no_secret(make: Make, service: TokenService, notes: Notes) -> None:
     token = make_token()
-    service.answers = [Answer(200, {"token": token, "kid": "k7"}, {"X-Request-Id": "r-1"})]
+    identity = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
+    principal = {"account": ACCOUNT, "role": "demo-app", "roleId": "AROAEXAMPLE", "session": "s", "arn": "a" * 999}
+    answer = {"token": token, "kid": "k7", "identity": identity, "principal": principal}
+    service.answers = [Answer(200, answer, {"X-Request-Id": "r-1"})]
     make(service).step()
     level, event, fields = notes.last()
     assert (level, event) == ("info", "renewed")
-    assert fields["kid"] == "k7"
-    assert fields["request_id"] == "r-1"
+    assert (fields["kid"], fields["jti"], fields["request_id"]) == ("k7", "j", "r-1")
+    assert fields["identity"] == {"type": "dataplane", "mesh": "default", "service": "demo-app"}
+    assert fields["principal"] == {"account": ACCOUNT, "role": "demo-app", "roleId": "AROAEXAMPLE", "session": "s"}
+    assert fields["access_key_id"].startswith("ASIA")
+    assert fields["duration_ms"] == 0  # by the clock of the test
     [(_, _, call)] = service.calls
     for secret in (token, token.split(".")[1], call["credential"]):
         assert secret not in str(notes.lines)

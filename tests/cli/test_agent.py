@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -26,6 +27,7 @@ from app.core.credential import decode_credential
 from app.core.strict_json import parse_object
 from demos.kuma.validator import DataplaneResource, KumaValidator, RefusedError
 from tests.cli.conftest import Invoke
+from tests.support.exposition import read_samples, value
 from tests.support.keys import KeyFiles, public_pem, rsa_key
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, run, run_program, served, socket_address
@@ -887,3 +889,46 @@ def test_a_terminals_signal_reaches_the_proxy_once(start: Start) -> None:
         agent.send(signal.SIGTERM)
         assert agent.end() == 7
     assert agent.lines.count("got SIGINT") == 1
+
+
+# What it shows of its state.
+
+
+def test_it_serves_its_metrics_where_it_is_told(start: Start) -> None:
+    with start(*BESIDE, "--metrics-listen", "127.0.0.1:0") as agent:
+        agent.wait_for('"renewed"')
+        [started] = [line for line in agent.events() if line["event"] == "agent started"]
+        samples = read_samples(httpx.get(f"http://{started['metrics']}/metrics", trust_env=False).text)
+    assert value(samples, "kuma_aws_iam_agent_renewals_total", result="renewed") == 1
+    assert value(samples, "kuma_aws_iam_agent_healthy") == 1
+
+
+@pytest.mark.parametrize("address", ["unix:/run/agent.sock", "127.0.0.1", "127.0.0.1:99999", "192.0.2.1:0"])
+def test_an_address_that_it_cannot_serve_on_is_a_usage_error(
+    invoke: Invoke, task: dict[str, str], path: Path, address: str
+) -> None:
+    """192.0.2.1 is of no host (RFC 5737)."""
+    result = invoke("agent", *BESIDE, "--token-file", str(path), "--metrics-listen", address, **task)
+    assert (result.exit_code, "--metrics-listen" in result.stderr) == (2, True)
+
+
+def test_health_as_json_says_what_the_file_holds(invoke: Invoke, path: Path) -> None:
+    def ask() -> tuple[int, dict[str, Any]]:
+        result = invoke("agent", "--health", "--json", "--token-file", str(path))
+        return result.exit_code, json.loads(result.stdout)
+
+    missing = {"healthy": False, "problem": "it is not there", "file": str(path), "kind": None}
+    assert ask() == (1, {**missing, "begins_at": None, "ends_at": None, "seconds_left": None})
+    path.write_text(make_token(timedelta(hours=1)))
+    status, found = ask()
+    assert (status, found["healthy"], found["problem"], found["kind"]) == (0, True, None, "token")
+    assert 3590 < found["seconds_left"] <= 3601
+    assert moment(found["ends_at"]) > moment(found["begins_at"])
+    path.write_text(make_token(timedelta(seconds=-5)))
+    status, found = ask()
+    assert (status, found["healthy"], found["seconds_left"] < 0) == (1, False, True)
+    assert "ended" in found["problem"]
+
+
+def test_json_without_health_is_a_usage_error(invoke: Invoke, path: Path) -> None:
+    assert invoke("agent", *BESIDE, "--json", "--token-file", str(path)).exit_code == 2
