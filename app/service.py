@@ -27,7 +27,9 @@ from app.local.addresses import TcpAddress
 from app.local.caller_tokens import CallerTokenSource
 from app.local.clock import Clock, utc_now
 from app.local.tls import ServerTls
+from app.policy.report_only import ReportOnly
 from app.settings.accounts import FileAccounts, FixedAccounts
+from app.settings.candidate import CandidateFile
 from app.settings.environment import Settings
 from app.settings.options import (
     decision_policy,
@@ -91,7 +93,10 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     accounts = _accounts(settings, metrics)
     keys = None if settings.store_key_file is None else StoreKeySource(settings.store_key_file)
     signing = _signing_keys(settings)
+    candidate = None if settings.candidate_policy is None else CandidateFile(settings.candidate_policy, metrics)
     watches = _watches(accounts, tokens, tls, keys, metrics)
+    if candidate is not None:
+        watches += (candidate.watch,)
     if signing is not None:
         watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
@@ -131,6 +136,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             readiness,
             settings.decision_timeout,
             waits_for_nobody=None if signing is None else looks_like_token,
+            report_only=None if candidate is None else ReportOnly(candidate.current, metrics),
         )
         ways = None
         forget: list[Callable[[], None]] = []

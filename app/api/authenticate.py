@@ -26,7 +26,8 @@ from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decider, Decision
-from app.decision.record import DecisionRecord
+from app.decision.record import AUTHENTICATE_CALL, ApiCall, DecisionRecord
+from app.policy.report_only import ReportOnly
 from app.telemetry.audit import get_logger, write_decision
 from app.telemetry.metrics import Metrics
 from app.telemetry.readiness import Readiness
@@ -56,6 +57,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 class Way(Protocol):
     """How another path uses this endpoint: it reads its call differently, and answers an approval differently."""
 
+    call: ApiCall
+
     async def read(self, headers: Headers, receive: Receive) -> tuple[PresentedCredential, ProxyAssertion | None]:
         """Read a call.
 
@@ -84,6 +87,7 @@ class AuthenticateEndpoint:
         readiness: Readiness,
         decision_timeout: float,
         waits_for_nobody: Callable[[str], bool] | None = None,
+        report_only: ReportOnly | None = None,
     ) -> None:
         """Answer calls.
 
@@ -95,6 +99,7 @@ class AuthenticateEndpoint:
             decision_timeout: the longest time of a decision, in seconds.
             waits_for_nobody: returns whether a credential that is not cached is decided without a call to AWS. None: no
                 such credential exists.
+            report_only: evaluates another policy on each decision, and changes none. None: there is no such policy.
         """
         self._authenticator = authenticator
         self._known_calls = calls
@@ -102,6 +107,7 @@ class AuthenticateEndpoint:
         self._readiness = readiness
         self._decision_timeout = decision_timeout
         self._waits_for_nobody = waits_for_nobody
+        self._report_only = report_only
         self._calls = 0
         self._decisions = 0
         self._idle = asyncio.Event()
@@ -114,6 +120,7 @@ class AuthenticateEndpoint:
         # The TCP peer. No header of a caller can change it: uvicorn runs without its proxy headers.
         peer = scope.get("client")
         client = None if peer is None else peer[0]
+        call = AUTHENTICATE_CALL if way is None else way.call
         if scope["method"] != "POST":
             answer = problem_answer(RequestError(Reason.METHOD_NOT_ALLOWED, scope["method"]), request_id)
             return _with_header(answer, b"allow", b"POST")
@@ -127,10 +134,10 @@ class AuthenticateEndpoint:
         except AuthError as error:
             # No decision started. The call is counted and logged anyway, so that operators notice a faulty caller. The rest
             # of the body is not read, so the connection must be closed.
-            answer = self._end(DecisionRecord(request_id, client), error, time.perf_counter())
+            answer = self._end(DecisionRecord(request_id, client, call), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(credential, asserted, DecisionRecord(request_id, client), way)
+            return await self._decide(credential, asserted, DecisionRecord(request_id, client, call), way)
         finally:
             self._calls -= 1
             if not self._calls:
@@ -211,6 +218,8 @@ class AuthenticateEndpoint:
         is an answer with a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
         """
         seconds = time.perf_counter() - started
+        if self._report_only is not None:
+            self._report_only.evaluate(trail, error)
         unwritten = None
         try:
             if not write_decision(trail, error, seconds):

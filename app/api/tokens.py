@@ -15,7 +15,7 @@ from app.core.known_credential import PresentedCredential
 from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decision
-from app.decision.record import DecisionRecord
+from app.decision.record import ApiCall, DecisionRecord
 from app.tokens.issued_token import IssuedToken
 from app.tokens.signer import SigningIssuer
 
@@ -30,6 +30,8 @@ def is_ext_authz(path: str) -> bool:
 
 class TokenWay:
     """The same call as ``/v1/authenticate``; the answer also contains a token."""
+
+    call: ApiCall = "token"
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint
@@ -65,6 +67,8 @@ class TokenWay:
 
 class ExtAuthzWay:
     """Envoy's call. The credential is the ``authorization`` header of the stream to be checked. The body is not used."""
+
+    call: ApiCall = "ext_authz"
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._endpoint = endpoint

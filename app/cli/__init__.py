@@ -18,6 +18,7 @@ _MODULES: Final = {
     "authenticate": "app.cli.authenticate",
     "explain-role": "app.cli.explain_role",
     "doctor": "app.cli.doctor",
+    "preview": "app.cli.preview",
     "health": "app.cli.health",
     "keys": "app.cli.keys",
     "emulator": "app.cli.emulator",

@@ -4,7 +4,7 @@ import contextlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 from app.core.endpoints import StsEndpoint
 from app.core.errors import CredentialError
@@ -12,6 +12,7 @@ from app.core.key_account import account_of_key_id
 from app.core.key_id_hint import hint_key_id
 from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion, ProxyIdentity
+from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm, SignedRequest
 from app.core.sigv4 import parse_amz_date
@@ -32,6 +33,10 @@ FRESH: Final = "fresh"
 REUSED: Final = "reused"
 PRESENTED: Final = "presented"
 TOKEN_ORIGINS: Final[tuple[TokenOrigin, ...]] = (FRESH, REUSED, PRESENTED)
+
+# The path of the API that was called: for the identity alone, for a token, or Envoy's call for a token.
+ApiCall = Literal["authenticate", "token", "ext_authz"]
+AUTHENTICATE_CALL: Final = "authenticate"
 
 CACHE_RESULTS: Final = (HIT, MISS, COALESCED, SHARED, STALE)
 
@@ -63,6 +68,11 @@ class Signed(Protocol):
     @property
     def endpoint(self) -> StsEndpoint:
         """Return the STS endpoint that the credential is signed for."""
+
+
+# The possible results of the report-only policy.
+CandidateOutcome = Literal["allowed", "denied", "unknown", "failed"]
+CANDIDATE_OUTCOMES: Final[tuple[CandidateOutcome, ...]] = get_args(CandidateOutcome)
 
 
 @dataclass(slots=True)
@@ -106,6 +116,21 @@ class TokenNote:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CandidateNote:
+    """What the report-only policy would have decided (`app.policy.report_only`).
+
+    Attributes:
+        outcome: ``allowed``, ``denied``, ``unknown`` (facts are missing), or ``failed`` (a bug in the evaluation).
+        reason: why the policy would deny the proxy; None for another outcome.
+        missing: what an ``unknown`` outcome would need; None for another outcome.
+    """
+
+    outcome: CandidateOutcome
+    reason: Reason | None = None
+    missing: str | None = None
+
+
 @dataclass(slots=True)
 class DecisionRecord:
     """The facts about one decision so far. They have no effect on the decision.
@@ -113,6 +138,7 @@ class DecisionRecord:
     Attributes:
         request_id: the id of the API call; the answer contains this id.
         client: the address of the TCP peer; None for a Unix socket.
+        call: the path of the API that was called.
         asserted: what the proxy asserts.
         form: the form of the credential; None until the credential is decoded.
         access_key_id: the key id in the credential. It is the client's text; only if STS accepted the credential, the key
@@ -127,12 +153,14 @@ class DecisionRecord:
         role: the role as IAM returned it; None until it is read.
         granted: the granted identity.
         token: the token that the service issued, or the token that the proxy presented as its credential.
+        candidate: what the report-only policy would have decided; None without one.
         sts: the call to STS.
         iam: the call to IAM.
     """
 
     request_id: str
     client: str | None = None
+    call: ApiCall = AUTHENTICATE_CALL
     asserted: ProxyAssertion | None = None
     form: PresentedForm | None = None
     access_key_id: str | None = None
@@ -146,6 +174,7 @@ class DecisionRecord:
     role: RoleRecord | None = None
     granted: ProxyIdentity | None = None
     token: TokenNote | None = None
+    candidate: CandidateNote | None = None
     sts: UpstreamCall = field(default_factory=UpstreamCall)
     iam: UpstreamCall = field(default_factory=UpstreamCall)
 

@@ -6,33 +6,10 @@ from typing import Final
 from app.settings.admission import AWS_IAM
 from app.settings.environment import Settings
 from app.settings.parsing import Problem
+from app.settings.policy import POLICY_RULES
 from app.sts.endpoints import load_sts_endpoints, partition_of
 
-_KEEP_ONE: Final = "they disagree about aws-iam; keep the first for a control plane before 2.7, otherwise the second"
 _SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
-
-
-def _a_proxy_type_uses_aws_iam(settings: Settings) -> Iterator[Problem]:
-    if not settings.enabled_types:
-        yield Problem(
-            "KUMA_DP_SERVER_AUTH_TYPE or KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE / KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
-            "none of them says aws-iam, so there is nothing to authenticate; set the first for a control plane of 2.0 to "
-            "2.6, or the others for 2.7 and later, to aws-iam",
-        )
-
-
-def _generations_agree_on_data_planes(settings: Settings) -> Iterator[Problem]:
-    if _disagree(settings.auth_type, settings.dp_proxy_type):
-        yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", _KEEP_ONE)
-
-
-def _generations_agree_on_zone_proxies(settings: Settings) -> Iterator[Problem]:
-    if _disagree(settings.auth_type, settings.zone_proxy_type):
-        yield Problem("KUMA_DP_SERVER_AUTH_TYPE and KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE", _KEEP_ONE)
-
-
-def _disagree(old: str | None, new: str | None) -> bool:
-    return old is not None and new is not None and (old == AWS_IAM) != (new == AWS_IAM)
 
 
 def _token_path_is_used(settings: Settings) -> Iterator[Problem]:
@@ -43,28 +20,6 @@ def _token_path_is_used(settings: Settings) -> Iterator[Problem]:
 def _tokens_are_reloadable(settings: Settings) -> Iterator[Problem]:
     if AWS_IAM in (settings.dp_proxy_type, settings.zone_proxy_type) and not settings.reloadable_tokens:
         yield Problem("KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS", _SET_TO_TRUE)
-
-
-def _accounts_are_listed_once(settings: Settings) -> Iterator[Problem]:
-    given = settings.model_fields_set & {"accounts", "accounts_file"}
-    if not given:
-        yield Problem(
-            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS",
-            "set it to the AWS account ids whose roles may join: 111122223333,444455556666 (or "
-            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE)",
-        )
-    if len(given) > 1:
-        yield Problem(
-            "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS and KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS_FILE",
-            "exactly one of them is to be set; remove one",
-        )
-
-
-def _accounts_have_meshes(settings: Settings) -> Iterator[Problem]:
-    try:
-        settings.check_accounts(settings.authorized_accounts)
-    except ValueError as error:
-        yield Problem("KMESH_AWSIAM_ACCOUNT_MESHES", str(error))
 
 
 def _external_id_has_its_role(settings: Settings) -> Iterator[Problem]:
@@ -123,13 +78,9 @@ def _known_regions(settings: Settings) -> frozenset[str]:
 
 
 ADMISSION_RULES: Final = (
-    _a_proxy_type_uses_aws_iam,
-    _generations_agree_on_data_planes,
-    _generations_agree_on_zone_proxies,
+    *POLICY_RULES,
     _token_path_is_used,
     _tokens_are_reloadable,
-    _accounts_are_listed_once,
-    _accounts_have_meshes,
     _external_id_has_its_role,
     _partition_exists,
     _extra_regions_fit,

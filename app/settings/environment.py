@@ -11,7 +11,9 @@ from pydantic import PrivateAttr
 
 from app.aws.own_endpoints import OwnEndpoint, find_own_endpoint
 from app.settings.admission import AdmissionSettings, ProxyTypeSettings, RoleSettings
+from app.settings.candidate import CandidateSettings
 from app.settings.parsing import variable_of
+from app.settings.policy import PolicySettings
 from app.settings.serving import ListenerSettings, LogSettings, StoreSettings, TokenSettings
 from app.settings.upstreams import UpstreamSettings
 from app.settings.values import mask_url
@@ -31,6 +33,8 @@ class Settings(
     StoreSettings,
     ListenerSettings,
     RoleSettings,
+    CandidateSettings,
+    PolicySettings,
     AdmissionSettings,
     ProxyTypeSettings,
 ):

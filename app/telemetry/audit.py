@@ -20,7 +20,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 from app.core.errors import AuthError
 from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion
-from app.decision.record import DecisionRecord, TokenNote, UpstreamCall
+from app.decision.record import CandidateNote, DecisionRecord, TokenNote, UpstreamCall
 from app.telemetry.metrics import outcome_of
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -158,6 +158,7 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "detail": None if error is None else error.detail,
         "request_id": trail.request_id,
         "client": trail.client,
+        "call": trail.call,
         "form": trail.form,
         "access_key": None
         if trail.access_key_id is None
@@ -173,6 +174,7 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "role": None if trail.role is None else trail.role.noted,
         "granted": None if trail.granted is None else trail.granted.members(),
         "token": None if trail.token is None else _token(trail.token),
+        "candidate": None if trail.candidate is None else _candidate(trail.candidate),
         "sts": _upstream(trail.sts),
         "iam": _upstream(trail.iam),
         "duration_ms": round(seconds * 1000, 3),
@@ -223,6 +225,10 @@ def _token(note: TokenNote) -> dict[str, Any]:
         "identity": None if note.identity is None else note.identity.members(),
         "name": note.name,
     }
+
+
+def _candidate(note: CandidateNote) -> dict[str, str | None]:
+    return {"outcome": note.outcome, "reason": note.reason, "missing": note.missing}
 
 
 def _upstream(call: UpstreamCall) -> dict[str, Any]:

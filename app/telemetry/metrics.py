@@ -18,10 +18,12 @@ from app.core.signed_request import CredentialForm
 from app.core.token_kind import TokenKind
 from app.decision.record import (
     CACHE_RESULTS,
+    CANDIDATE_OUTCOMES,
     HIT,
     NONE,
     TOKEN_FORM,
     TOKEN_ORIGINS,
+    CandidateOutcome,
     DecisionRecord,
     PresentedForm,
     TokenOrigin,
@@ -30,7 +32,7 @@ from app.telemetry.exposition import Exposition
 from app.telemetry.file_dates import FileDates
 from app.telemetry.upstream_states import UPSTREAMS, Upstream, UpstreamStates
 
-Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys"]
+Reloadable = Literal["accounts", "tls", "caller_token", "store_key", "signing_keys", "candidate_policy"]
 CallerCheck = Literal["token", "certificate"]
 StoreOperation = Literal["get", "put", "delete", "claim", "take"]
 StoreResult = Literal["hit", "miss", "done", "rejected", "failed", "skipped"]
@@ -39,6 +41,7 @@ CREDENTIAL_FAULTS: Final[tuple[CredentialFault, ...]] = get_args(CredentialFault
 RELOADABLES: Final[tuple[Reloadable, ...]] = get_args(Reloadable)
 CALLER_CHECKS: Final[tuple[CallerCheck, ...]] = get_args(CallerCheck)
 CACHES: Final = ("identity", "role")
+OUTCOMES: Final = ("allowed", "denied", "error")
 FORMS: Final[tuple[PresentedForm, ...]] = (*CredentialForm, TOKEN_FORM)
 # The possible results of each operation.
 STORE_RESULTS: Final[Mapping[StoreOperation, tuple[StoreResult, ...]]] = {
@@ -168,6 +171,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._candidate_results = Counter(
+            "kuma_aws_iam_candidate_decisions",
+            "Decisions with a report-only policy: their outcome, and what that policy would have decided.",
+            ("outcome", "candidate"),
+            registry=registry,
+        )
         self._audit_lines_lost = Counter(
             "kuma_aws_iam_audit_lines_lost",
             "Decisions whose line standard output did not take.",
@@ -223,8 +232,11 @@ class Metrics:
         build.labels(__version__, platform.python_version()).set(1)
         # These series exist from the start. If a series appeared only with its first fault, rate() would return 0 for that
         # fault, and an alert would miss it.
-        self._seconds_by_outcome = {
-            outcome: self._decision_seconds.labels(outcome) for outcome in ("allowed", "denied", "error")
+        self._seconds_by_outcome = {outcome: self._decision_seconds.labels(outcome) for outcome in OUTCOMES}
+        self._candidate_by_outcomes = {
+            (outcome, candidate): self._candidate_results.labels(outcome, candidate)
+            for outcome in OUTCOMES
+            for candidate in CANDIDATE_OUTCOMES
         }
         self._seconds_by_upstream = {upstream: self._upstream_seconds.labels(upstream) for upstream in UPSTREAMS}
         self._throttles_by_upstream = {upstream: self._throttles.labels(upstream) for upstream in UPSTREAMS}
@@ -319,6 +331,10 @@ class Metrics:
     def token_signed(self, kind: TokenKind, seconds: float) -> None:
         """Record the duration of a signature."""
         self._signing_by_kind[kind].observe(seconds)
+
+    def candidate_evaluated(self, reason: Reason | None, candidate: CandidateOutcome) -> None:
+        """Count what the report-only policy would have decided, by the outcome of the decision with this reason."""
+        self._candidate_by_outcomes[outcome_of(reason), candidate].inc()
 
     def audit_line_lost(self) -> None:
         """Count a decision whose audit line could not be written."""

@@ -1,0 +1,71 @@
+"""Replay the audit lines of a log against a policy: what would have changed."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from app.core.reasons import Reason
+from app.policy.changes import Changes
+from app.policy.facts import LineError, facts_of_line, role_record
+from app.policy.log_lines import find_decision
+from app.policy.role_tags_file import NewTags, RoleKey, key_of
+from app.policy.verdict import AccessPolicy, DecisionFacts, evaluate_policy
+
+# New tags do not change these: the role that signed does not exist any more.
+_WITHOUT_ROLE: Final = frozenset({Reason.ROLE_NOT_FOUND, Reason.ROLE_ID_MISMATCH})
+
+
+@dataclass(slots=True)
+class Preview:
+    """A replay. It keeps counts and no line, so its memory does not grow with the log.
+
+    Attributes:
+        policy: the policy to evaluate.
+        new_tags: the roles that are to get other tags. Presented tokens keep what they say until they expire.
+        changes: the result so far.
+        other_lines: the number of lines that are no audit lines.
+        unreadable: the number of audit lines that this version cannot read.
+        seen: the roles of ``new_tags`` that occurred in the log.
+    """
+
+    policy: AccessPolicy
+    new_tags: Mapping[RoleKey, NewTags] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+    other_lines: int = 0
+    unreadable: int = 0
+    seen: set[RoleKey] = field(default_factory=set)
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[None]:
+        """Read the lines of a log. Yields after each line, so that the caller can show its progress."""
+        for line in lines:
+            self._read(line)
+            yield
+
+    def unseen_roles(self) -> list[str]:
+        """Return the ARNs of the roles that are to get other tags, and of which the log has no line."""
+        return sorted(new.arn for key, new in self.new_tags.items() if key not in self.seen)
+
+    def _read(self, line: bytes) -> None:
+        members = find_decision(line)
+        if members is None:
+            self.other_lines += bool(line.strip())
+            return
+        try:
+            facts = self._with_new_tags(facts_of_line(members))
+        except LineError:
+            self.unreadable += 1
+            return
+        self.changes.add(members, facts, evaluate_policy(facts, self.policy))
+
+    def _with_new_tags(self, facts: DecisionFacts) -> DecisionFacts:
+        principal = facts.principal
+        if principal is None or not self.new_tags:
+            return facts
+        key = key_of(principal)
+        new = self.new_tags.get(key)
+        if new is None:
+            return facts
+        self.seen.add(key)
+        if facts.is_token or facts.reason in _WITHOUT_ROLE:
+            return facts
+        return replace(facts, role=role_record(principal, new.path, new.tags))
