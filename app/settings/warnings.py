@@ -97,6 +97,14 @@ def _files(settings: Settings) -> Iterator[str]:
             yield from (f"{variable}: {warning}" for warning in file.warnings())
 
 
+def _candidate(settings: Settings) -> Iterator[str]:
+    if settings.candidate_policy is not None and settings.candidate_policy.ignored:
+        yield (
+            f"KMESH_AWSIAM_CANDIDATE_POLICY_FILE sets {', '.join(settings.candidate_policy.ignored)}, which are not "
+            "evaluated, since they belong to no policy; remove them from the file"
+        )
+
+
 def _plain_http(settings: Settings) -> Iterator[str]:
     specific = {"sts": settings.sts_endpoint_url, "iam": settings.iam_endpoint_url}
     reached: dict[str, list[str]] = {}
@@ -124,6 +132,7 @@ _RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _tokens,
     _regions,
     _files,
+    _candidate,
     _plain_http,
     _ignored_proxies,
 )

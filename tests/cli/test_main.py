@@ -20,6 +20,7 @@ COMMANDS = [
     "explain-role",
     "health",
     "keys",
+    "preview",
     "serve",
 ]
 

@@ -210,6 +210,7 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/mesh/\n", "both ends"),
     ("KMESH_AWSIAM_ROLE_PATH_PREFIX", "/m\u00e9sh/", "both ends"),
     ("KMESH_AWSIAM_ROLE_PATH_PREFIX", f"/{'p' * 511}/", "both ends"),
+    ("KMESH_AWSIAM_CANDIDATE_POLICY_FILE", "/no/such/file", "cannot be read as UTF-8"),
     (LISTEN, "0.0.0.0:5690", "127.0.0.1:5690"),
     (LISTEN, "[::]:5690", "127.0.0.1:5690"),
     (LISTEN, "10.0.0.7:5690", "other hosts"),
