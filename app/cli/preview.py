@@ -70,7 +70,7 @@ def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Pat
         click.echo(json.dumps(as_members(replay), indent=2))
     else:
         print_report(replay)
-    sys.exit(bool(replay.changes.would_deny or replay.changes.unknown_approvals))
+    sys.exit(1 if replay.changes.would_deny or replay.changes.unknown_approvals else 0)
 
 
 def _policy(path: Path | None) -> AccessPolicy:

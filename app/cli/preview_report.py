@@ -56,32 +56,29 @@ def print_report(replay: Preview) -> None:
             console.print(_table(title, chosen))
             console.print()
     console.print(f"{changes.decisions} decisions from {changes.first_seen} to {changes.last_seen}:")
+    console.print(f"  {changes.would_deny:>8}  would be denied")
     for number, what in (
-        (changes.would_deny, "would be denied"),
         (changes.would_allow, "would be allowed"),
         (changes.other_reason, "would be denied for another reason"),
         (changes.same, "would be the same"),
         *((changes.unknown[missing], f"unknown: {_MISSING[missing]}") for missing in Missing),
     ):
-        if number or what.startswith("would be denied"):
+        if number:
             console.print(f"  {number:>8}  {what}")
     for note in _notes(replay):
         console.print(note)
 
 
 def _table(title: str, rows: list[tuple[ChangedRow, Seen]]) -> Table:
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
-    table.add_column("role", ratio=5, overflow="fold")
-    table.add_column("proxy", ratio=4, overflow="fold")
-    table.add_column("reason before -> after", ratio=4, overflow="fold")
-    table.add_column("lines", justify="right")
-    table.add_column("last seen, request id", ratio=4, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+    for heading in ("role", "proxy", "decision", "lines", "last seen"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "lines" else "left")
     for row, seen in rows:
-        names = f"\n{', '.join(seen.names)}{', ...' if len(seen.names) == MAX_NAMES else ''}" if seen.names else ""
+        names = ", ".join([*seen.names, *(["..."] if len(seen.names) == MAX_NAMES else [])])
         table.add_row(
-            row.role,
-            f"{row.proxy}{names}",
-            f"{_reason(row.before)} -> {_reason(row.after)}",
+            _short(row.role),
+            "\n".join(filter(None, (row.proxy, names))),
+            f"{_reason(row.before)}\n-> {_reason(row.after)}",
             str(seen.lines),
             f"{seen.last_seen}\n{seen.request_id}",
         )
@@ -116,6 +113,11 @@ def _row(row: ChangedRow, seen: Seen) -> dict[str, Any]:
         "last_seen": seen.last_seen,
         "request_id": seen.request_id,
     }
+
+
+def _short(arn: str) -> str:
+    """Return the name and the account of a role, which fit into a column."""
+    return f"{arn.rpartition('/')[2]}\nof {arn.split(':')[4]}" if arn else ""
 
 
 def _reason(reason: Reason | None) -> str:

@@ -35,6 +35,8 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
             yield line
     except (OSError, EOFError, zlib.error) as error:
         raise LogError(f"the log cannot be read to its end ({type(error).__name__}); get it again") from error
+    finally:
+        buffered.detach()  # otherwise its end would close the stream, which belongs to the caller
 
 
 def find_decision(line: bytes) -> dict[str, Any] | None:
