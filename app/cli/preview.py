@@ -18,7 +18,7 @@ from app.settings.policy_file import PolicyError, read_policy_file, read_policy_
 
 _USAGE: Final = 2
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
-_PROGRESS_SECONDS: Final = 5.0
+PROGRESS_SECONDS: Final = 5.0
 
 
 @click.command(short_help="Replay an audit log against a changed policy.")
@@ -101,7 +101,7 @@ def _show_progress(lines: Iterator[Any]) -> None:
     """Read all lines. From time to time print how many, on standard error."""
     began = told = time.monotonic()
     for number, _ in enumerate(lines, start=1):
-        if number % 10_000 == 0 and (now := time.monotonic()) - told >= _PROGRESS_SECONDS:
+        if number % 10_000 == 0 and (now := time.monotonic()) - told >= PROGRESS_SECONDS:
             told = now
             with contextlib.suppress(OSError):
                 click.echo(f"{number:,} lines in {now - began:.0f} s ...", err=True)
