@@ -94,9 +94,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
     keys = None if settings.store_key_file is None else StoreKeySource(settings.store_key_file)
     signing = _signing_keys(settings)
     candidate = None if settings.candidate_policy is None else CandidateFile(settings.candidate_policy, metrics)
-    watches = _watches(accounts, tokens, tls, keys, metrics)
-    if candidate is not None:
-        watches += (candidate.watch,)
+    watches = _watches(accounts, candidate, tokens, tls, keys, metrics)
     if signing is not None:
         watches += (FileWatch("signing_keys", lambda: signing.paths, signing.load, metrics, warnings=signing.warnings),)
     async with contextlib.AsyncExitStack() as resources:
@@ -234,12 +232,15 @@ def _guard(settings: Settings, tokens: CallerTokenSource, unknown: UnknownCaller
 
 def _watches(
     accounts: FixedAccounts | FileAccounts,
+    candidate: CandidateFile | None,
     tokens: CallerTokenSource | None,
     tls: ServerTls | None,
     keys: StoreKeySource | None,
     metrics: Metrics,
 ) -> tuple[FileWatch, ...]:
     watches = [accounts.watch] if isinstance(accounts, FileAccounts) else []
+    if candidate is not None:
+        watches.append(candidate.watch)
     if tls is not None:
         watches.append(FileWatch("tls", tls.files.paths, tls.load, metrics, warnings=tls.files.warnings))
     if tokens is not None:

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -46,7 +45,7 @@ def transcripts() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the page, and the log of a service with its report-only policy, after some proxies came."""
     path = tmp_path_factory.mktemp("policy")
     for command, output in transcripts():
@@ -74,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             service.wait_for('"event":"decision"', len(PROXIES))
             (path / "service.log").write_text("".join(service.lines))
             (path / "metrics").write_text(service.client.get("/metrics").text)
-    yield path
+    return path
 
 
 def play(command: str, folder: Path) -> str:

@@ -17,7 +17,7 @@ from app.cli import main
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.role_tags import RoleRecord
-from app.decision.record import FRESH, DecisionRecord, TokenNote
+from app.decision.record import FRESH, CandidateNote, DecisionRecord, TokenNote
 from app.emulator.fault_kinds import LIES, FaultKind
 from app.settings.environment import Settings
 from app.telemetry.audit import decision_fields
@@ -213,6 +213,7 @@ def audit_fields() -> set[str]:
         token=note,
     )
     names = {"event", "time", "level"}
+    trail.candidate = CandidateNote("allowed")
     for name, value in decision_fields(trail, None, 0.0).items():
         names.add(name)
         if isinstance(value, dict):

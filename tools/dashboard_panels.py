@@ -261,6 +261,16 @@ ROWS: Final[tuple[Row, ...]] = (
                 ),
                 "s",
             ),
+            Panel(
+                "Decisions, and what the report-only policy would decide",
+                (
+                    Query(
+                        _rate("outcome, candidate", "candidate_decisions_total"),
+                        "{{outcome}}, would be {{candidate}}",
+                    ),
+                ),
+                "reqps",
+            ),
         ),
     ),
     Row(

@@ -28,6 +28,7 @@ from app.iam import own_account, prefetch, preparation, reader_roles, role_cache
 from app.iam import upstream as iam_upstream
 from app.limits import circuits, rate_limiter, ttl_cache
 from app.local import caller_tokens, unix_socket
+from app.policy import changes, log_lines, report_only
 from app.server import bounded_reads, listener, protocol, sockets
 from app.server import process as server_process
 from app.settings import accounts as settings_accounts
@@ -613,6 +614,16 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("`access_key.id`", "128 characters", "`credential_malformed`, and the field is null"),
         ("`signed_for.host`, `signed_for.region`", "253 and 32 characters of a host and a region", "null"),
         ("AWS's request id", "128 characters", "cut"),
+    ),
+    "A preview, and the report-only policy": (
+        ("a line of the log", mib(log_lines.MAX_LINE_BYTES), "the line is cut, and no audit line"),
+        ("rows of the result", count(changes.MAX_CHANGES), "counted, without a row"),
+        ("names of proxies in a row", count(changes.MAX_NAMES), "left out"),
+        (
+            "log lines about a bug in the report-only policy",
+            f"one in {seconds(report_only.LOG_SECONDS)}",
+            "counted in the next line",
+        ),
     ),
     "The agent": (
         ("`--dataplane-file`", kib(dataplane_file.MAX_RESOURCE_BYTES), "usage error (2)"),

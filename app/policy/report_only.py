@@ -17,7 +17,7 @@ from app.telemetry.audit import get_logger
 from app.telemetry.log_limiter import LogLimiter
 from app.telemetry.metrics import Metrics
 
-_LOG_SECONDS: Final = 10.0
+LOG_SECONDS: Final = 10.0
 _FAILED: Final = CandidateNote("failed")
 
 
@@ -27,7 +27,7 @@ class ReportOnly:
     def __init__(self, policy: Callable[[], AccessPolicy], metrics: Metrics, timer: Timer = time.monotonic) -> None:
         self._policy = policy
         self._metrics = metrics
-        self._limiter = LogLimiter(_LOG_SECONDS, timer)
+        self._limiter = LogLimiter(LOG_SECONDS, timer)
 
     def evaluate(self, record: DecisionRecord, error: AuthError | None) -> None:
         """Note in the record what the policy would have decided, and count it. This raises no exception.

@@ -17,7 +17,7 @@ from tests.conftest import StartService
 from tests.support.exposition import read_samples, value
 from tests.support.policy_scenes import POLICY, PROXY, SCENES, make_proxy, make_role
 from tests.support.principals import PRINCIPAL
-from tests.support.world import DATAPLANE, NEW_GENERATION, OTHER_ACCOUNT, Aws
+from tests.support.world import ACCOUNT, DATAPLANE, NEW_GENERATION, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Aws
 from tests.support.world import PROXY as CLAIM
 
 COUNTER = "kuma_aws_iam_candidate_decisions_total"
@@ -106,8 +106,8 @@ async def test_no_answer_call_or_cache_is_different(start_service: StartService,
         enforced = {"KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG": "true"}
         async with start_service(**{CANDIDATE: path}, **enforced) as service:
             answers = []
-            for account, name in ((None, role.name), (OTHER_ACCOUNT, "backend"), ("999988887777", "demo-app")):
-                text = aws.credential(name, **({} if account is None else {"account": account}))
+            for name, account in ((role.name, ACCOUNT), ("backend", OTHER_ACCOUNT), ("demo-app", STRANGERS_ACCOUNT)):
+                text = aws.credential(name, account)
                 answers += [await service.present(text, CLAIM), await service.present(text)]
             answers.append(await service.present("rubbish"))
             seen.append(

@@ -22,7 +22,7 @@ from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Decision
-from app.decision.record import PRESENTED, DecisionRecord, TokenNote, UpstreamCall
+from app.decision.record import PRESENTED, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
 from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
@@ -97,6 +97,7 @@ def full_trail() -> DecisionRecord:
         principal=PRINCIPAL,
         role=ROLE,
         granted=GRANTED,
+        candidate=CandidateNote("denied", Reason.ROLE_WORKLOAD_MISSING),
         sts=UpstreamCall(cache="miss", request_id="sts-1", seconds=0.0123, region="us-east-1"),
         iam=UpstreamCall(cache="hit", request_id="iam-1"),
     )
@@ -136,6 +137,7 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         "detail": None,
         "request_id": "request-1",
         "client": "10.0.1.2",
+        "call": "authenticate",
         "form": "native",
         "access_key": {"id": "ASIAQNZGKIQY56JQ7WML", "unverified_account": "029608264753"},
         "signed_for": {"host": "sts.eu-west-1.amazonaws.com", "region": "eu-west-1"},
@@ -151,6 +153,7 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         },
         "granted": GRANTED_FIELDS,
         "token": None,
+        "candidate": {"outcome": "denied", "reason": "role_workload_missing", "missing": None},
         "sts": {"cache": "miss", "request_id": "sts-1", "duration_ms": 12.3},
         "iam": {"cache": "hit", "request_id": "iam-1", "duration_ms": 0.0},
         "duration_ms": 42.1,
@@ -207,6 +210,7 @@ def test_every_field_is_always_there(lines: Configure) -> None:
         "role",
         "granted",
         "token",
+        "candidate",
     }
     assert bare["sts"] == bare["iam"] == {"cache": "none", "request_id": None, "duration_ms": 0.0}
 
