@@ -7,6 +7,7 @@ The line contains long texts of the proxy only in part. That changes no verdict:
 any value that a tag, a setting or a token can have, and so had the whole text.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from app.tokens.claims import TokenSubject
 
 # The tags of a role, in IAM's order.
 Tags = tuple[tuple[str, str], ...]
+_RECORDS: Final = 1024
 _PRINCIPAL: Final = ("partition", "account", "role", "role_id", "session")
 
 
@@ -88,14 +90,14 @@ def role_record(principal: Principal, path: str, tags: Tags, role_id: str | None
         tags: the tags.
         role_id: the unique id of IAM's role; by default that of the principal.
     """
-    arn = Arn(
-        partition=principal.partition,
-        service="iam",
-        region="",
-        account=principal.account,
-        resource=f"role{path}{principal.role}",
-    )
-    return RoleRecord(arn=str(arn), role_id=role_id or principal.role_id, name=principal.role, tags=tags, request_id="")
+    return _record(principal.partition, principal.account, principal.role, path, role_id or principal.role_id, tags)
+
+
+@functools.lru_cache(maxsize=_RECORDS)
+def _record(partition: str, account: str, name: str, path: str, role_id: str, tags: Tags) -> RoleRecord:
+    """Return one record for all lines of a role, because a record reads its tags only once."""
+    arn = Arn(partition=partition, service="iam", region="", account=account, resource=f"role{path}{name}")
+    return RoleRecord(arn=str(arn), role_id=role_id, name=name, tags=tags, request_id="")
 
 
 def _principal(members: Mapping[str, Any]) -> Principal:
