@@ -24,7 +24,7 @@ from app.telemetry.audit import decision_fields
 from app.telemetry.metrics import Metrics, outcome_of
 from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
-from tests.support.signing import NOW
+from tests.support.signing import HOST, NOW, endpoint_of
 from tests.support.world import NEW_GENERATION, OLD_GENERATION
 from tools import limits_tables, settings_tables
 from tools.generated_tables import write_tables
@@ -206,7 +206,7 @@ def audit_fields() -> set[str]:
         "request-1",
         asserted=claim,
         access_key_id="",
-        host="",
+        signed_for=endpoint_of(HOST).signed_for,
         principal=PRINCIPAL,
         role=role,
         granted=identity,

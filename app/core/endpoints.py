@@ -7,7 +7,7 @@ such as ``sts.<bucket>.s3...``.
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
@@ -32,6 +32,11 @@ class StsEndpoint:
     partition: str
     region: str
     signing_region: str
+    # The members of the audit line about this endpoint. Every decision that it is signed for writes them.
+    signed_for: Mapping[str, str | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signed_for", {"host": self.host, "region": self.signing_region})
 
 
 def can_be_region(name: str) -> bool:

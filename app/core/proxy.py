@@ -70,16 +70,22 @@ class ProxyIdentity:
     service: str | None
     workload: str | None
     zone: str | None
+    # The identity of a grant is cached, and each hit needs these members twice.
+    _members: Mapping[str, str | None] = field(init=False, repr=False, compare=False)
 
-    def members(self) -> dict[str, str | None]:
-        """Return the identity as the answer and the audit line contain it."""
-        return {
+    def __post_init__(self) -> None:
+        members = {
             "type": self.type.value,
             "mesh": self.mesh,
             "service": self.service,
             "workload": self.workload,
             "zone": self.zone,
         }
+        object.__setattr__(self, "_members", members)
+
+    def members(self) -> Mapping[str, str | None]:
+        """Return the identity as the answer and the audit line contain it. It is always the same dictionary."""
+        return self._members
 
     @property
     def is_zone_proxy_in_dataplane(self) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal, Protocol, get_args
@@ -144,8 +145,7 @@ class DecisionRecord:
         access_key_id: the key id in the credential. It is the client's text; only if STS accepted the credential, the key
             exists.
         key_account: the account that the key id names, or None. Anybody can invent a key id for any account.
-        host: the host that the credential is signed for.
-        region: the region that the credential is signed for.
+        signed_for: the host and the region that the credential is signed for, as the members of the audit line.
         signed_at: the moment of signing, by the signer's clock.
         skew: the signing time minus the service's time, in seconds. It is negative if the credential was signed in the past.
         age: the service's time minus the signing time, or minus the issue of a token, in seconds.
@@ -165,8 +165,7 @@ class DecisionRecord:
     form: PresentedForm | None = None
     access_key_id: str | None = None
     key_account: str | None = None
-    host: str | None = None
-    region: str | None = None
+    signed_for: Mapping[str, str | None] | None = None
     signed_at: datetime | None = None
     skew: float | None = None
     age: float | None = None
@@ -189,8 +188,10 @@ class DecisionRecord:
         scope, host = request.signature.scope, request.url.authority
         self.form = request.form
         self.access_key_id, self.key_account = scope.access_key_id, account_of_key_id(scope.access_key_id)
-        self.host = host if _HOST.fullmatch(host) else None
-        self.region = scope.region if _REGION.fullmatch(scope.region) else None
+        self.signed_for = {
+            "host": host if _HOST.fullmatch(host) else None,
+            "region": scope.region if _REGION.fullmatch(scope.region) else None,
+        }
         with contextlib.suppress(CredentialError):
             self._saw_time(parse_amz_date(request.amz_date), now)
 
@@ -198,8 +199,7 @@ class DecisionRecord:
         """Record whose key signed a credential, for which endpoint, when, and how far that is from the service's time."""
         self.form = signed.form
         self.access_key_id, self.key_account = signed.access_key_id, signed.key_account
-        endpoint = signed.endpoint
-        self.host, self.region = endpoint.host, endpoint.signing_region
+        self.signed_for = signed.endpoint.signed_for
         self._saw_time(signed.signed_at, now)
 
     def _saw_time(self, signed_at: datetime, now: datetime) -> None:

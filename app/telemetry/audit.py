@@ -163,9 +163,7 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "access_key": None
         if trail.access_key_id is None
         else {"id": trail.access_key_id, "unverified_account": trail.key_account},
-        "signed_for": None
-        if trail.host is None and trail.region is None
-        else {"host": trail.host, "region": trail.region},
+        "signed_for": trail.signed_for,
         "signed_at": trail.signed_at,
         "clock_skew_seconds": trail.skew,
         "age_seconds": trail.age,
@@ -209,7 +207,7 @@ def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
         "mesh": _cut(proxy.mesh),
         "name": _cut(proxy.name),
         "zone": _cut(proxy.zone),
-        "listeners": sorted(proxy.listeners),
+        "listeners": sorted(proxy.listeners) if proxy.listeners else [],
         "services": _cut_all(proxy.services),
         "service_label": _cut(proxy.service_label),
         "workload": _cut(proxy.workload),

@@ -96,7 +96,8 @@ def new(text: str) -> NewCredential:
 
 
 def who(trail: DecisionRecord) -> tuple[str | None, ...]:
-    return trail.access_key_id, trail.key_account, trail.host, trail.region
+    signed_for = trail.signed_for or {"host": None, "region": None}
+    return trail.access_key_id, trail.key_account, signed_for["host"], signed_for["region"]
 
 
 async def refusal(
