@@ -30,7 +30,9 @@ def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def problem_of_the_chain() -> CredentialProblem:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - the chain can raise any exception
-        new_session().get_credentials().get_frozen_credentials()
+        credentials = new_session().get_credentials()
+        assert credentials is not None
+        credentials.get_frozen_credentials()
     problem = explain_search(raised.value)
     assert "canary" not in str(problem.cause)
     assert "Error" not in str(problem.cause)
@@ -100,7 +102,7 @@ def test_a_program_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ),
         (ProxyConnectionError(proxy_url="http://user:canary@proxy:3128"), "unreachable", "the proxy (proxy:3128) on"),
         (
-            SSLError(endpoint_url="https://sts.example/canary", error="canary"),
+            SSLError(endpoint_url="https://sts.example/canary", error=OSError("canary")),
             "unreachable",
             "is not trusted; set AWS_CA",
         ),

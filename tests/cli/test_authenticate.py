@@ -185,7 +185,7 @@ def test_usage_errors_end_with_2(invoke: Invoke, options: list[str]) -> None:
 def test_no_service_is_a_failure_with_a_sentence(invoke: Invoke) -> None:
     result = invoke("authenticate", "--service", free_address(), stdin="x")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "is it running" in result.stderr
+    assert "refuses the connection" in result.stderr
 
 
 def test_something_else_that_answers_is_a_failure_with_a_sentence(invoke: Invoke, aws: Aws) -> None:

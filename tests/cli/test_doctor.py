@@ -12,7 +12,7 @@ from app.diagnosis.endpoint_probe import Probe
 from app.emulator import Emulator, FaultKind
 from app.emulator.identities import utc_now
 from tests.cli.conftest import Invoke
-from tests.support.process import free_address, run
+from tests.support.process import free_address, run_cold
 from tests.support.redis_server import redis_on_socket, write_key_file
 from tests.support.tls import make_certificate
 from tests.support.wire import closed_port
@@ -264,7 +264,7 @@ def test_it_ends_although_the_search_for_credentials_hangs(aws: Aws, tmp_path: P
     token.write_text("a token")
     pod = {"AWS_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/pod", "AWS_WEB_IDENTITY_TOKEN_FILE": str(token)}
     started = time.monotonic()
-    done = run("doctor", **{**environment(aws), "AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "PATH": "", **pod})
+    done = run_cold("doctor", **{**environment(aws), "AWS_CONTAINER_CREDENTIALS_FULL_URI": "", "PATH": "", **pod})
     assert time.monotonic() - started < 55
     assert (done.status, done.err) == (1, "")
     assert "failed   own credentials" in done.out
