@@ -14,6 +14,7 @@ MAX_RETRY_SECONDS: Final = 300
 # The service spreads retries over one second, or over this fraction of the wait if that is longer, so that callers do not
 # all retry at the same moment.
 RETRY_SPREAD_SHARE: Final = 0.05
+_SILENT: Final = "look at its health, and at a firewall, proxy or VPC endpoint on the path that drops packets"
 
 
 class Failure(NamedTuple):
@@ -71,13 +72,13 @@ def not_asked(name: str, unavailable: Reason, cause: str = "") -> Failure:
 
     ``cause`` is the detail of the endpoint's last failure; empty if its calls had no answer yet.
     """
-    why = f" ({cause})" if cause else " or had no answer"
-    return Failure(UpstreamError, unavailable, f"{name} is not asked: its last calls failed{why}")
+    why = f"its last calls failed ({cause})" if cause else f"its last calls failed or had no answer; {_SILENT}"
+    return Failure(UpstreamError, unavailable, f"{name} is not asked: {why}")
 
 
 def no_answer(name: str, unavailable: Reason, cause: str = "") -> Failure:
     """Return the failure for a decision that has no answer at its deadline because the upstream failed."""
-    why = f" ({cause})" if cause else ""
+    why = f" ({cause})" if cause else f": it did not answer in time; {_SILENT}"
     return Failure(UpstreamError, unavailable, f"no answer of {name} before the deadline{why}")
 
 

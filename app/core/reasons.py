@@ -287,7 +287,11 @@ EXPLANATIONS: Final = MappingProxyType(
             503, "STS is throttling", "AWS limits STS to 600 requests/s per account and region; try again.", 2
         ),
         Reason.STS_UNAVAILABLE: Explanation(
-            503, "STS could not be asked", "STS did not give an answer that can be believed in time; try again.", 2
+            503,
+            "STS could not be asked",
+            "STS did not give an answer that can be believed in time; try again. If it lasts, detail of the audit line and "
+            "/ready say which host, and whether DNS, TLS, a proxy, the VPC endpoint or AWS is at fault.",
+            2,
         ),
         Reason.STS_ACCESS_DENIED: Explanation(
             503,
@@ -302,7 +306,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.IAM_UNAVAILABLE: Explanation(
             503,
             "IAM could not be asked",
-            "IAM did not give an answer that can be believed in time, or STS did not for the reader role; try again.",
+            "IAM did not give an answer that can be believed in time, or STS did not for the reader role; try again. If it "
+            "lasts, detail of the audit line and /ready say which host, and what is at fault.",
             2,
         ),
         Reason.IAM_ACCESS_DENIED: Explanation(
