@@ -40,7 +40,7 @@ def rows() -> Iterator[Row]:
     yield Row(
         fault="no credentials of its own when it starts, the agent's endpoint comes later",
         promise=Promise(
-            outcomes=("503 iam_unavailable",),
+            outcomes=("503 own_credentials_unavailable",),
             within=DECISION_TIMEOUT + 0.5,
             recovery=_READY_SECONDS,
             words="alive, not ready; ready by itself",

@@ -17,7 +17,7 @@ ACCOUNT = "111122223333"
 OTHER_ACCOUNT = "444455556666"
 HOUR = 3600.0
 EPOCH = datetime(2026, 11, 24, tzinfo=UTC)
-AWAY = UpstreamDownError(Reason.IAM_UNAVAILABLE, "no answer of STS: TimeoutError")
+AWAY = UpstreamDownError(Reason.IAM_UNAVAILABLE, "no answer of STS")
 
 
 @dataclass
