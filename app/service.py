@@ -135,6 +135,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             settings.decision_timeout,
             waits_for_nobody=None if signing is None else looks_like_token,
             report_only=None if candidate is None else ReportOnly(candidate.current, metrics),
+            audience=settings.audience,
         )
         ways = None
         forget: list[Callable[[], None]] = []

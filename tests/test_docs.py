@@ -17,7 +17,7 @@ from app.cli import main
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.role_tags import RoleRecord
-from app.decision.record import FRESH, CandidateNote, DecisionRecord, TokenNote
+from app.decision.record import FRESH, AudienceNote, CandidateNote, DecisionRecord, TokenNote
 from app.emulator.fault_kinds import LIES, FaultKind
 from app.settings.environment import Settings
 from app.telemetry.audit import decision_fields
@@ -207,6 +207,7 @@ def audit_fields() -> set[str]:
         asserted=claim,
         access_key_id="",
         signed_for=endpoint_of(HOST).signed_for,
+        audience=AudienceNote(expected=""),
         principal=PRINCIPAL,
         role=role,
         granted=identity,

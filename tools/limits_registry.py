@@ -18,7 +18,7 @@ from app.aws import exchange as aws_exchange
 from app.aws import own_credentials
 from app.calls import call_queue, outcomes, waiting_decisions, waiting_places
 from app.calls import limits as call_limits
-from app.core import credential, request_policy, role_tags, strict_json
+from app.core import audience_hint, credential, request_policy, role_tags, strict_json
 from app.http import http1 as http_http1
 from app.http import pool as http_pool
 from app.http.network import NetworkOptions
@@ -209,6 +209,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "503 `overloaded`, and the connection is closed",
         ),
         ("request id of a call", "128 characters of `A-Za-z0-9._-`", "the service makes a new id"),
+        ("audience hint of a call", f"{characters(audience_hint.MAX_HINT_CHARS)}, printable ASCII", "ignored"),
     ),
     "A caller": (
         ("TLS handshake", seconds(server_process.HANDSHAKE_SECONDS), "the connection is closed"),

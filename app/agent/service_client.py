@@ -22,6 +22,7 @@ from typing import Any, Final
 from app.agent.bounded_socket import bound_by
 from app.agent.errors import Failure, RenewalError
 from app.agent.service_address import ServiceAddress
+from app.core.audience_hint import AUDIENCE_HINT_HEADER
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.caller_tokens import read_tokens
 from app.local.causes import Peer, Stage, explain_failure, explain_file
@@ -107,13 +108,22 @@ class ServiceClient:
         if self._address.scheme == "https":
             self._context()
 
-    def post(self, path: str, call: Mapping[str, Any]) -> Reply:
+    def post(self, path: str, call: Mapping[str, Any], audience: str | None = None) -> Reply:
         """Send a JSON object.
+
+        Args:
+            path: the path of the API.
+            call: the object.
+            audience: the audience that the credential in the call was signed for, if it is known. If STS rejects the
+                credential, the service can say that the audience is the cause.
 
         Raises:
             RenewalError: the service cannot be reached, or does not answer in time. No decision is known.
         """
-        return self._call("POST", path, json.dumps(call).encode(), {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        if audience is not None:
+            headers[AUDIENCE_HINT_HEADER] = audience
+        return self._call("POST", path, json.dumps(call).encode(), headers)
 
     def get(self, path: str) -> Reply:
         """Ask for a path.

@@ -133,7 +133,7 @@ class TokenSource:
         call: dict[str, Any] = {"credential": encode_native(signed.url)}
         if self.asserted is not None:
             call["proxy"] = self.asserted
-        reply = self.client.post(TOKEN_PATH, call)
+        reply = self.client.post(TOKEN_PATH, call, self.signer.audience)
         if reply.status != _OK:
             raise _refusal(reply, now)
         return _fresh_token(reply, now, signed.access_key_id)

@@ -17,6 +17,7 @@ from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
 from app.api.schemas import AuthenticateAnswer, AuthenticateCall, Problem, TokenAnswer
 from app.api.tokens import EXT_AUTHZ_PREFIX, TOKEN_PATH, TokenWays, is_ext_authz
+from app.core.audience_hint import AUDIENCE_HINT_HEADER
 from app.core.reasons import EXPLANATIONS, Reason
 from app.local.caller_tokens import OWN_HEADER
 from app.telemetry.metrics import Metrics
@@ -34,11 +35,19 @@ _OWN_HEADER: Final = "callerTokenHeader"
 _CREDENTIAL: Final = "credential"
 
 # The bare-ASGI endpoints read the body, so FastAPI does not see it.
+_HINT: Final[dict[str, Any]] = {
+    "name": AUDIENCE_HINT_HEADER,
+    "in": "header",
+    "description": "The audience that the credential was signed for, if the caller knows it. It is read only after STS has "
+    "rejected the credential, and can change `sts_rejected` to `audience_mismatch`. An invalid value is ignored.",
+    "schema": {"type": "string"},
+}
 _CALL: Final[dict[str, Any]] = {
+    "parameters": [_HINT],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": _REF.format(model=AuthenticateCall.__name__)}}},
-    }
+    },
 }
 
 Guard = Callable[[ASGIApp], ASGIApp]
@@ -132,7 +141,9 @@ def _add_tokens(app: FastAPI, endpoint: AuthenticateEndpoint, ways: TokenWays) -
                 },
             },
         },
-        openapi_extra={"parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}]},
+        openapi_extra={
+            "parameters": [{"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}, _HINT]
+        },
     )
     async def ext_authz(request: Request) -> Response:
         return to_response(await endpoint.answer(request.scope, request.receive, ways.of(request.scope["path"])))

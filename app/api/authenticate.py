@@ -19,6 +19,7 @@ from starlette.types import Message, Receive, Scope
 
 from app.api import call_bounds
 from app.api.answer import Answer
+from app.api.audience_hint import name_audience
 from app.api.known_calls import KnownCalls
 from app.api.problems import problem_answer, reason_answer
 from app.core.errors import AuthError, RequestError, UpstreamError
@@ -88,6 +89,7 @@ class AuthenticateEndpoint:
         decision_timeout: float,
         waits_for_nobody: Callable[[str], bool] | None = None,
         report_only: ReportOnly | None = None,
+        audience: str = "",
     ) -> None:
         """Answer calls.
 
@@ -100,6 +102,7 @@ class AuthenticateEndpoint:
             waits_for_nobody: returns whether a credential that is not cached is decided without a call to AWS. None: no
                 such credential exists.
             report_only: evaluates another policy on each decision, and changes none. None: there is no such policy.
+            audience: the service's own audience, which is compared with a caller's hint.
         """
         self._authenticator = authenticator
         self._known_calls = calls
@@ -108,6 +111,7 @@ class AuthenticateEndpoint:
         self._decision_timeout = decision_timeout
         self._waits_for_nobody = waits_for_nobody
         self._report_only = report_only
+        self._audience = audience
         self._calls = 0
         self._decisions = 0
         self._idle = asyncio.Event()
@@ -137,7 +141,9 @@ class AuthenticateEndpoint:
             answer = self._end(DecisionRecord(request_id, client, call), error, time.perf_counter())
             return _with_header(answer, b"connection", b"close")
         else:
-            return await self._decide(credential, asserted, DecisionRecord(request_id, client, call), way)
+            return await self._decide(
+                credential, asserted, DecisionRecord(request_id, client, call), way, scope["headers"]
+            )
         finally:
             self._calls -= 1
             if not self._calls:
@@ -180,7 +186,12 @@ class AuthenticateEndpoint:
             raise UpstreamError(Reason.OVERLOADED, f"{MAX_DECISIONS} decisions are under way")
 
     async def _decide(
-        self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, way: Way | None
+        self,
+        credential: PresentedCredential,
+        asserted: ProxyAssertion | None,
+        trail: DecisionRecord,
+        way: Way | None,
+        headers: Headers,
     ) -> Answer:
         deadline = asyncio.get_running_loop().time() + self._decision_timeout
         started = time.perf_counter()
@@ -189,7 +200,7 @@ class AuthenticateEndpoint:
             decision = await self._authenticator.authenticate(credential, asserted, trail, deadline)
             concluded = None if way is None else await way.conclude(decision, asserted, trail, deadline)
         except AuthError as error:
-            return self._end(trail, error, started)
+            return self._end(trail, name_audience(error, credential, headers, self._audience, trail), started)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it is (I21)
             detail = f"a bug of ours: {describe_bug(error)}"
             return self._end(trail, AuthError(Reason.INTERNAL_ERROR, detail), started)

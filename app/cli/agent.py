@@ -202,6 +202,7 @@ def agent(  # noqa: PLR0913 - one parameter an option
         file=token_file,
         service=service,
         region=signer.endpoint.region,
+        audience=audience,
         metrics=metrics_listen,
     )
     sys.exit(run_agent(renewals, command, log))

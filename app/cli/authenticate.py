@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 import click
+from click.core import ParameterSource
 
 from app.agent.service_client import Reply, ServiceAccess
 from app.cli.assertion import assertion_options
@@ -56,6 +57,9 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     Exit status: 0 allowed, 1 denied or undecided, 2 usage.
     """
     text = _from_stdin()
+    source = click.get_current_context().get_parameter_source("audience")
+    # A credential on stdin was signed elsewhere, so only the option can say for which audience.
+    hint = audience if text is None or source is ParameterSource.COMMANDLINE else None
     if text is None:
         text = make_credential(audience=audience, region=region, form=form)
     if explain:
@@ -65,7 +69,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     call: dict[str, Any] = {"credential": text}
     if asserted is not None:
         call["proxy"] = asserted
-    reply = ask_service(service, access, "/v1/authenticate", call)
+    reply = ask_service(service, access, "/v1/authenticate", call, hint)
     if as_json:
         click.echo(reply.text)
     else:

@@ -118,9 +118,16 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ask_service(
-    address: ListenAddress, access: ServiceAccess, path: str, call: Mapping[str, Any] | None = None
+    address: ListenAddress,
+    access: ServiceAccess,
+    path: str,
+    call: Mapping[str, Any] | None = None,
+    audience: str | None = None,
 ) -> Reply:
-    """Post a call, or get a path if there is no call. If the service does not answer, print an error and end the command."""
+    """Post a call, or get a path if there is no call. If the service does not answer, print an error and end the command.
+
+    ``audience`` is the one that the credential in the call was signed for, if it is known.
+    """
     secrets = [
         *(["credential"] if call is not None else []),
         *(["caller token"] if access.token_file is not None else []),
@@ -131,7 +138,7 @@ def ask_service(
     except RenewalError as error:
         raise click.UsageError(error.detail) from error
     try:
-        return client.get(path) if call is None else client.post(path, call)
+        return client.get(path) if call is None else client.post(path, call, audience)
     except RenewalError as error:
         fail(error.detail)
 

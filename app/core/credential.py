@@ -43,13 +43,18 @@ def decode_credential(text: str, forms: AbstractSet[CredentialForm] = ALL_FORMS)
         if text.startswith(prefix):
             require_form(form, forms)
             return decode_presigned_url(_base64url(text.removeprefix(prefix)), form)
-    if "." in text and not text.startswith("{"):
+    if seems_presigned(text):
         return _decode_jwt_clothes(text, forms)
     if not forms & ENVELOPE_FORMS:
         raise malformed(
             "the forms envelope and plain_envelope are off in KMESH_AWSIAM_CREDENTIAL_FORMS, and it is no other form",
         )
     return decode_envelope(text if text.startswith("{") else _base64url(text), forms)
+
+
+def seems_presigned(text: str) -> bool:
+    """Return whether a text can only be a presigned URL in one of its forms, and no envelope."""
+    return "." in text and not text.startswith("{")
 
 
 def encode_native(url: str) -> str:

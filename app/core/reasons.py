@@ -131,7 +131,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.AUDIENCE_MISMATCH: Explanation(
             401,
             "The credential is bound to another audience",
-            "Sign it for the value of KMESH_AWSIAM_AUDIENCE, in the audience header of its form; a token is good where it "
+            "Set the audience of whoever signs (--audience, or KMESH_AWSIAM_AUDIENCE beside the proxy) and this service's "
+            "KMESH_AWSIAM_AUDIENCE to one value, and sign it in the audience header of the form; a token is good where it "
             "was issued.",
         ),
         Reason.SCOPE_MISMATCH: Explanation(

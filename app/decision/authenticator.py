@@ -24,7 +24,7 @@ from typing import Protocol
 
 from app.core.caller_identity import CallerIdentity
 from app.core.credential import decode_credential
-from app.core.errors import AuthError
+from app.core.errors import AuthError, CredentialError
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import (
     KnownCredential,
@@ -34,10 +34,11 @@ from app.core.known_credential import (
 )
 from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.proxy import ProxyAssertion, ProxyIdentity
+from app.core.reasons import Reason
 from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.decision.record import HIT, DecisionRecord, UpstreamCall
+from app.decision.record import HIT, AudienceNote, DecisionRecord, UpstreamCall
 from app.local.clock import Clock
 
 # Checks one credential against the local rules, and raises `CredentialError` if the credential breaks a rule.
@@ -224,5 +225,11 @@ class Authenticator:
         signed = decode_credential(text, self._policy.request.forms)  # 1
         now = self._clock()
         trail.saw_request(signed, now)
-        validated = validate(signed, self._policy.request)  # 2
+        try:
+            validated = validate(signed, self._policy.request)  # 2
+        except CredentialError as error:
+            if error.reason is Reason.AUDIENCE_MISMATCH:
+                presented = signed.headers.get(signed.form.audience_header)
+                trail.audience = AudienceNote(expected=self._policy.request.audience, presented=presented)
+            raise
         return require_fresh(validated, now)

@@ -132,6 +132,21 @@ class CandidateNote:
     missing: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudienceNote:
+    """What the audit line says about the audience of a credential that is not for this service, or may not be.
+
+    Attributes:
+        expected: the service's own audience.
+        presented: the audience in the credential, where the service can read it; untrusted.
+        hint: the audience that the caller's header names; untrusted.
+    """
+
+    expected: str
+    presented: str | None = None
+    hint: str | None = None
+
+
 @dataclass(slots=True)
 class DecisionRecord:
     """The facts about one decision so far. They have no effect on the decision.
@@ -149,6 +164,7 @@ class DecisionRecord:
         signed_at: the moment of signing, by the signer's clock.
         skew: the signing time minus the service's time, in seconds. It is negative if the credential was signed in the past.
         age: the service's time minus the signing time, or minus the issue of a token, in seconds.
+        audience: the audiences on both sides, if they differ or if STS rejected the credential and the caller sent a hint.
         principal: the role that STS named.
         role: the role as IAM returned it; None until it is read.
         granted: the granted identity.
@@ -169,6 +185,7 @@ class DecisionRecord:
     signed_at: datetime | None = None
     skew: float | None = None
     age: float | None = None
+    audience: AudienceNote | None = None
     principal: Principal | None = None
     role: RoleRecord | None = None
     granted: ProxyIdentity | None = None

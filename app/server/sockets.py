@@ -62,6 +62,7 @@ def listening(settings: Settings) -> Iterator[Sockets]:
             api=str(settings.listen),
             diagnostics=str(settings.diagnostics_listen or settings.listen),
             callers=settings.caller_checks,
+            audience=settings.audience,
         )
         yield Sockets(api, diagnostics)
 

@@ -20,7 +20,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 from app.core.errors import AuthError
 from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion
-from app.decision.record import CandidateNote, DecisionRecord, TokenNote, UpstreamCall
+from app.decision.record import AudienceNote, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
 from app.telemetry.metrics import outcome_of
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -167,6 +167,7 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "signed_at": trail.signed_at,
         "clock_skew_seconds": trail.skew,
         "age_seconds": trail.age,
+        "audience": None if trail.audience is None else _audience(trail.audience),
         "principal": None if trail.principal is None else _principal(trail.principal),
         "claimed": None if trail.asserted is None else _asserted(trail.asserted),
         "role": None if trail.role is None else trail.role.noted,
@@ -212,6 +213,10 @@ def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
         "service_label": _cut(proxy.service_label),
         "workload": _cut(proxy.workload),
     }
+
+
+def _audience(note: AudienceNote) -> dict[str, str | None]:
+    return {"expected": note.expected, "presented": _cut(note.presented), "hint": _cut(note.hint)}
 
 
 def _token(note: TokenNote) -> dict[str, Any]:

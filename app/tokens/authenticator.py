@@ -17,12 +17,14 @@ expires.
 
 from collections.abc import Callable
 
+from app.core.errors import CredentialError
 from app.core.known_credential import NewCredential, PresentedCredential
 from app.core.principal import admit
 from app.core.proxy import ProxyAssertion
+from app.core.reasons import Reason
 from app.core.role_grant import match
 from app.decision.authenticator import Decider, Decision, DecisionPolicy
-from app.decision.record import PRESENTED, TOKEN_FORM, DecisionRecord, TokenNote
+from app.decision.record import PRESENTED, TOKEN_FORM, AudienceNote, DecisionRecord, TokenNote
 from app.local.clock import Clock
 from app.tokens.codec import end_of, looks_like_token, require_current
 from app.tokens.issued_token import IssuedToken, TokenDecision
@@ -55,7 +57,15 @@ class TokenAuthenticator:
         trail.asserted, trail.form = asserted, TOKEN_FORM
         policy = self._policy
         key, signed = verify(text, self._keys())  # 1, 2
-        subject, life = read_claims_of_token(signed, key.kind, policy.request.audience)
+        try:
+            subject, life = read_claims_of_token(signed, key.kind, policy.request.audience)
+        except CredentialError as error:
+            if error.reason is Reason.AUDIENCE_MISMATCH:
+                other = signed.get("aud")
+                trail.audience = AudienceNote(
+                    expected=policy.request.audience, presented=other if isinstance(other, str) else None
+                )
+            raise
         trail.token = TokenNote(
             jti=life.jti,
             kid=key.kid,

@@ -154,6 +154,7 @@ def test_it_writes_a_file_that_is_good_and_ends_with_a_signal(start: Start, path
         assert agent.end() == 0
     assert [line["event"] for line in agent.events()] == ["agent started", "renewed", "stopped"]
     assert all({"event", "level", "time"} <= line.keys() for line in agent.events())
+    assert agent.events()[0]["audience"] == "prod"
     assert path.read_text() not in "".join(agent.lines)
 
 
@@ -310,6 +311,7 @@ def test_over_tls_with_a_certificate_and_a_caller_token(start: Start, path: Path
             assert agent.end() == 0
         [(_, headers, _)] = service.calls
         assert headers["authorization"] == f"Bearer {TOKEN_CALLER}"
+        assert headers["x-kuma-aws-iam-audience-hint"] == "prod"
     assert parse_held(path.read_text()).kind == "token"
     assert TOKEN_CALLER not in "".join(agent.lines)
 

@@ -78,6 +78,27 @@ def test_without_stdin_one_is_made_with_the_ambient_credentials(live: Served, aw
     assert done.out.startswith("allowed\n")
 
 
+def test_its_own_credential_for_another_audience_is_named_as_such(live: Served, aws: Aws) -> None:
+    """In a presigned URL only the signer knows the audience, and so it says which one it was."""
+    done = run(
+        *("authenticate", "--audience", "other", "--service", live.address),
+        **aws.emulator.environment(ACCOUNT, "demo-app"),
+    )
+    assert (done.status, done.out.splitlines()[0]) == (1, "denied: audience_mismatch (401)")
+    assert "--audience" in done.out
+
+
+@pytest.mark.parametrize("options", [(), ("--audience", "other")], ids=["unknown", "said"])
+def test_the_audience_of_a_credential_on_stdin_is_only_what_the_option_says(
+    invoke: Invoke, options: tuple[str, ...]
+) -> None:
+    with token_service(refusal(401, "sts_rejected")) as service:
+        address = service.address.removeprefix("http://")
+        invoke("authenticate", "--service", address, *options, stdin="x", KMESH_AWSIAM_AUDIENCE="default")
+    [(_, headers, _)] = service.calls
+    assert headers.get("x-kuma-aws-iam-audience-hint") == (options[1] if options else None)
+
+
 def test_an_empty_pipe_is_a_signer_that_failed(live: Served, aws: Aws) -> None:
     """Signing with another identity then would hide it."""
     variables = aws.emulator.environment(ACCOUNT, "demo-app")

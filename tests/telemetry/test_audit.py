@@ -22,7 +22,7 @@ from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.core.signed_request import CredentialForm
 from app.decision.authenticator import Decision
-from app.decision.record import PRESENTED, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
+from app.decision.record import PRESENTED, AudienceNote, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
 from app.local.clock import utc_now
 from app.sts.known_credentials import KnownCredentials
 from app.telemetry.audit import Level, LogFormat, configure_logging, decision_fields, get_logger, write_decision
@@ -143,6 +143,7 @@ def test_an_approval_is_one_json_line_with_every_field(lines: Configure) -> None
         "signed_at": "2026-11-24T05:15:00Z",
         "clock_skew_seconds": -3.5,
         "age_seconds": 3.5,
+        "audience": None,
         "principal": PRINCIPAL_FIELDS,
         "claimed": CLAIMED_FIELDS,
         "role": {
@@ -204,6 +205,7 @@ def test_every_field_is_always_there(lines: Configure) -> None:
         "signed_at",
         "clock_skew_seconds",
         "age_seconds",
+        "audience",
         "principal",
         "claimed",
         "role",
@@ -277,6 +279,7 @@ def test_what_a_client_says_makes_no_line_of_its_own(lines: Configure, log_forma
         labels={"kuma.io/workload": HOSTILE, "kuma.io/service": HOSTILE},
     )
     trail.role = replace(ROLE, tags=(("kuma.io/mesh", HOSTILE),))
+    trail.audience = AudienceNote(expected="ours", presented=HOSTILE)
     write_decision(trail, None, 0.1)
     [line] = read()
     assert not {"\x1b", "\r", "\x00"} & set(line.replace("\x1b[0m", ""))
@@ -294,7 +297,10 @@ def test_a_client_cannot_flood_the_log() -> None:
         tags={"kuma.io/service": frozenset(f"{number:0300}" for number in range(1000))},
         labels={"kuma.io/workload": "w" * 60_000},
     )
-    claimed = decision_fields(trail, None, 0.1)["claimed"]
+    trail.audience = AudienceNote(expected="ours", presented="a" * 60_000)
+    fields = decision_fields(trail, None, 0.1)
+    claimed = fields["claimed"]
+    assert fields["audience"]["presented"] == "a" * 256 + "..."
     assert len(json.dumps(claimed)) < 10_000
     assert claimed["mesh"] == "m" * 256 + "..."
     assert len(claimed["services"]) == 16

@@ -568,6 +568,10 @@ async def test_envoy_is_told_the_token_and_nothing_else(aws: Aws, start_service:
     async with start_service(**files.settings()) as service:
         answer = await ask(service, aws.credential())
         [line] = service.decisions()
+        other = replace(recipe_of(aws.task()), audience="other").credential()
+        hinted = {"authorization": other, "x-kuma-aws-iam-audience-hint": "other"}
+        refused = await service.client.post(EXT_AUTHZ, headers=hinted)
+    assert reason_of(refused) is Reason.AUDIENCE_MISMATCH
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["cache-control"] == "no-store"
     control_plane().check_dataplane(answer.headers["authorization"], RESOURCE, now())
