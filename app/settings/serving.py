@@ -159,6 +159,6 @@ class LogSettings(SettingsGroup):
     )
     log_format: Literal["json", "human"] = setting(
         "KMESH_AWSIAM_LOG_FORMAT",
-        "`json`, one object a line, or `human`, for a terminal.",
+        "`json`, one object a line, or `human`: one readable line a decision.",
         default="json",
     )

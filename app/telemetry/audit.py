@@ -21,6 +21,7 @@ from app.core.errors import AuthError
 from app.core.principal import Principal
 from app.core.proxy import ProxyAssertion
 from app.decision.record import AudienceNote, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
+from app.telemetry.human import decision_line
 from app.telemetry.metrics import outcome_of
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -46,7 +47,7 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
     ]
     human = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     text, data = _PatientOutput(sys.stdout), _PatientOutput(sys.stdout.buffer)
-    processors: list[Processor] = [_render_json] if log_format == "json" else [*stamps, human]
+    processors: list[Processor] = [_render_json] if log_format == "json" else [*stamps, _decisions_apart(human)]
     direct = log_format == "json" and number <= logging.INFO
     _Bound.decisions = _DecisionLines(processors, data) if direct else None
     structlog.configure(
@@ -178,6 +179,16 @@ def decision_fields(trail: DecisionRecord, error: AuthError | None, seconds: flo
         "iam": _upstream(trail.iam),
         "duration_ms": round(seconds * 1000, 3),
     }
+
+
+def _decisions_apart(human: Processor) -> Processor:
+    """Return a renderer that writes decisions in one readable line, and passes other events on to another renderer."""
+
+    def render(logger: Any, level: str, event: EventDict) -> Any:
+        is_decision = event["event"] == DECISION and "duration_ms" in event
+        return decision_line(event) if is_decision else human(logger, level, event)
+
+    return render
 
 
 def _render_json(_logger: Any, level: str, event: EventDict) -> bytes:

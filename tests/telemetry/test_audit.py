@@ -4,14 +4,13 @@ import itertools
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
 from app.api.application import build_api
 from app.api.authenticate import AuthenticateEndpoint
@@ -42,20 +41,6 @@ CLAIM = ProxyAssertion(
 GRANTED = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
 
 ReadLines = Callable[[], list[str]]
-
-
-@pytest.fixture
-def _own_logging() -> Iterator[None]:
-    """Logging is the process's; give it back as it was."""
-    root, config = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "asyncio")}
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, own in levels.items():
-        logging.getLogger(name).setLevel(own)
-    structlog.configure(**config)
 
 
 @pytest.fixture
@@ -311,13 +296,6 @@ def test_a_name_of_kumas_greatest_length_is_whole() -> None:
     trail.asserted = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="m" * 253, name="n" * 253)
     claimed = decision_fields(trail, None, 0.1)["claimed"]
     assert (claimed["mesh"], claimed["name"]) == ("m" * 253, "n" * 253)
-
-
-def test_the_human_format_names_the_decision(lines: Configure) -> None:
-    read = lines("info", "human")
-    write_decision(full_trail(), AuthorizationError(Reason.ACCOUNT_NOT_AUTHORIZED, "seen"), 0.1)
-    [line] = read()
-    assert all(word in line for word in ("decision", "denied", "account_not_authorized", "request-1"))
 
 
 @pytest.mark.parametrize(
