@@ -3,7 +3,8 @@
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -18,15 +19,50 @@ from app.core.reasons import Reason
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.addresses import ListenAddress
 from app.local.clock import utc_now
+from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
+from app.tokens.keys import SigningKeys
 
 _OK = 200
+
+
+def _keys_option(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    variable = f"KMESH_AWSIAM_{kind.upper()}_KEYS_FILE"
+    return click.option(
+        f"--{kind}-keys-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar=variable,
+        show_envvar=True,
+        help=f"With --explain: the service's file of {kind} keys, to verify the signature of a token.",
+    )
+
+
+def _read_keys(dataplane: Path | None, zone: Path | None) -> SigningKeys | None:
+    """Read the files of keys; None if none is given.
+
+    Raises:
+        click.UsageError: a file is invalid.
+    """
+    files = []
+    for path, read in ((dataplane, read_dataplane_key_file), (zone, read_zone_key_file)):
+        if path is not None:
+            try:
+                files.append(read(str(path)))
+            except (OSError, ValueError) as error:
+                raise click.UsageError(f"{path}: {error}") from error
+    return SigningKeys(key for file in files for key in file.keys) if files else None
 
 
 @click.command(short_help="Present a credential to a service, or show its shape.")
 @service_option("KMESH_AWSIAM_LISTEN")
 @assertion_options("--type")
 @click.option("--json", "as_json", is_flag=True, help="Print the service's answer as it came.")
-@click.option("--explain", is_flag=True, help="Print the shape of the credential, offline; no value of it is shown.")
+@click.option(
+    "--explain",
+    is_flag=True,
+    help="Print the shape of the credential and the verdict of each rule, offline; no secret of it is shown.",
+)
+@_keys_option("dataplane")
+@_keys_option("zone")
 @signing_options
 @access_options
 def authenticate(  # noqa: PLR0913 - one parameter an option
@@ -35,6 +71,8 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     asserted: dict[str, Any] | None,
     as_json: bool,
     explain: bool,
+    dataplane_keys_file: Path | None,
+    zone_keys_file: Path | None,
     audience: str,
     region: str | None,
     form: str,
@@ -63,7 +101,8 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     if text is None:
         text = make_credential(audience=audience, region=region, form=form)
     if explain:
-        for heading, words in explain_shape(text, utc_now(), sts_endpoints()):
+        keys = _read_keys(dataplane_keys_file, zone_keys_file)
+        for heading, words in explain_shape(text, utc_now(), sts_endpoints(), audience=audience, keys=keys):
             click.echo(f"{heading + ':':18} {words}")
         return
     call: dict[str, Any] = {"credential": text}

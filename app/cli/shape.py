@@ -1,8 +1,8 @@
 """Describe any credential, offline and without its values: the output of ``authenticate --explain``.
 
 Unlike the core, this module accepts any text, because it is not public what Kong's closed-source ``kuma-dp`` sends. The
-description contains names, lengths and the age of the credential. It contains values only from closed sets (STS hosts,
-algorithm), and never a token or a signature.
+description contains names, lengths, the age and the date of the credential. It contains other values only from closed sets
+(STS hosts, regions, algorithm), and never a token or a signature.
 """
 
 import base64
@@ -14,40 +14,67 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from app.cli.token_verdicts import explain_token
+from app.cli.verdicts import GRAMMAR, NOT_REACHED, failure, judge_request
 from app.core.credential import EKS_PREFIX, NATIVE_PREFIX, decode_credential
-from app.core.endpoints import StsEndpoint
+from app.core.endpoints import AWS_GLOBAL, StsEndpoint
 from app.core.errors import CredentialError
-from app.core.header_rules import AUDIENCE_HEADERS, HEADER_RULES
-from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME
+from app.core.header_rules import AUDIENCE_HEADERS
+from app.core.request_policy import MAX_FUTURE_SKEW, MAX_LIFETIME, RequestPolicy
 from app.core.signed_request import SignedRequest
-from app.core.sigv4 import ALGORITHM, parse_amz_date
+from app.core.sigv4 import ALGORITHM, STS_SERVICE, Scope, parse_amz_date
+from app.settings.values import DEFAULT_AUDIENCE
 from app.sts.endpoints import load_sts_endpoints
+from app.tokens.codec import looks_like_token
+from app.tokens.keys import SigningKeys
 
 Line = tuple[str, str]
 Hosts = Mapping[str, StsEndpoint]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,40}", re.ASCII)
+_DATE: Final = re.compile(r"[0-9]{8}", re.ASCII)
 _SECONDS: Final = re.compile(r"[0-9]{1,6}", re.ASCII)
 _JWT_PARTS: Final = ("header", "payload", "signature")
 _MAX_DEPTH: Final = 6
 _MAX_NAMES: Final = 40
 
 
-def explain(text: str, now: datetime, endpoints: Collection[StsEndpoint] | None = None) -> Iterator[Line]:
-    """Yield the description of a credential, as pairs of a heading and a text.
+def explain(
+    text: str,
+    now: datetime,
+    endpoints: Collection[StsEndpoint] | None = None,
+    *,
+    audience: str = DEFAULT_AUDIENCE,
+    keys: SigningKeys | None = None,
+) -> Iterator[Line]:
+    """Yield the description of a credential and the verdict of each rule, as pairs of a heading and a text.
 
     Args:
         text: the credential, or anything else.
         now: the current time.
         endpoints: the known STS endpoints; None for those that botocore knows.
+        audience: the audience of the service.
+        keys: the keys of the service, which verify a token; None if they are not at hand.
     """
     hosts = {endpoint.host: endpoint for endpoint in endpoints or load_sts_endpoints()}
     yield "size", f"{len(text)} characters"
     try:
-        yield from _explain_decoded(decode_credential(text), now, hosts)
+        if looks_like_token(text):
+            yield from explain_token(text, now, audience, keys)
+            return
+        request = decode_credential(text)
     except CredentialError as error:
         yield "form", f"none that is accepted: {error.detail}"
         yield from _look_into(text, "text", 0, hosts)
+        yield failure(GRAMMAR, error)
+        yield NOT_REACHED, "every other rule"
+        return
+    yield from _explain_decoded(request, now, hosts)
+    yield (
+        "judged with",
+        f"audience {audience}, every known STS host, every form; the service's settings can be stricter",
+    )
+    yield from judge_request(request, RequestPolicy(endpoints=hosts, audience=audience), now)
 
 
 def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Iterator[Line]:
@@ -59,26 +86,24 @@ def _explain_decoded(request: SignedRequest, now: datetime, hosts: Hosts) -> Ite
     yield "headers", _names(request.headers)
     yield "body", f"{len(request.body)} bytes"
     yield "algorithm", _closed(request.signature.algorithm, (ALGORITHM,))
+    yield "scope", _scope(request.signature.scope, hosts)
     signed = request.signature.signed_headers
     yield "signed headers", _names(signed)
     yield "unsigned headers", _names(request.headers.keys() - set(signed))
     if not request.form.is_presigned:
         yield "signed, not given", _names(set(signed) - request.headers.keys())
-    yield "header rules", _header_rules(request)
     yield "audience header", _names(AUDIENCE_HEADERS.intersection(signed)) or "none: it is bound to nobody"
     yield "session token", "none" if request.security_token is None else f"{len(request.security_token)} characters"
     yield "expires", _seconds(request.expires)
     yield "age", _age(request.amz_date, now)
 
 
-def _header_rules(request: SignedRequest) -> str:
-    """Say whether a credential meets the header rules, which no setting changes. Their error details contain no value."""
-    try:
-        for rule in HEADER_RULES:
-            rule(request)
-    except CredentialError as error:
-        return f"broken: {error.detail}"
-    return "kept"
+def _scope(scope: Scope, hosts: Hosts) -> str:
+    """Describe the date, the region and the service of the signature. Only what everybody knows is shown."""
+    regions = {AWS_GLOBAL, *(endpoint.signing_region for endpoint in hosts.values())}
+    date = f"{scope.date[:4]}-{scope.date[4:6]}-{scope.date[6:]}" if _DATE.fullmatch(scope.date) else "no date"
+    region = scope.region if scope.region in regions else f"no known region ({len(scope.region)} characters)"
+    return f"date {date}, region {region}, service {_closed(scope.service, (STS_SERVICE,))}"
 
 
 def _seconds(text: str | None) -> str:

@@ -68,7 +68,7 @@ def validate(request: SignedRequest, policy: RequestPolicy) -> ValidatedRequest:
         endpoint=_endpoint(request, policy),
         audience=policy.audience if _bound_by(request) else None,
         signed_at=parse_amz_date(request.amz_date),
-        lifetime=_lifetime(request),
+        lifetime=lifetime_of(request),
     )
     # The rebuilt query can be longer than the client's: each literal slash of a session token becomes three characters.
     if len(rebuilt.target) > MAX_TARGET_CHARS:
@@ -150,7 +150,12 @@ def _require_algorithm(request: SignedRequest, _policy: RequestPolicy) -> None:
         raise malformed("the algorithm is not AWS4-HMAC-SHA256")
 
 
-def _require_valid_headers(request: SignedRequest, _policy: RequestPolicy) -> None:
+def require_valid_headers(request: SignedRequest, _policy: RequestPolicy) -> None:
+    """Check the rules about headers.
+
+    Raises:
+        CredentialError: ``credential_malformed`` or ``audience_missing``.
+    """
     for rule in HEADER_RULES:
         rule(request)
 
@@ -202,7 +207,7 @@ def _endpoint(request: SignedRequest, policy: RequestPolicy) -> StsEndpoint:
     return policy.endpoints[request.url.authority]
 
 
-def _lifetime(request: SignedRequest) -> timedelta:
+def lifetime_of(request: SignedRequest) -> timedelta:
     """Return the lifetime of a signature: its X-Amz-Expires, or 15 minutes for an envelope and for the EKS form.
 
     The tools that write the EKS form always set X-Amz-Expires to 60 seconds. This function recognizes the EKS form by its
@@ -225,7 +230,7 @@ RULES: Final[tuple[Callable[[SignedRequest, RequestPolicy], None], ...]] = (
     _require_method,
     _require_action,
     _require_algorithm,
-    _require_valid_headers,
+    require_valid_headers,
     _require_audience,
     _require_time_grammar,
     _require_scope,

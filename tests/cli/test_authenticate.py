@@ -80,7 +80,7 @@ def test_without_stdin_one_is_made_with_the_ambient_credentials(live: Served, aw
 
 def test_its_own_credential_for_another_audience_is_named_as_such(live: Served, aws: Aws) -> None:
     """In a presigned URL only the signer knows the audience, and so it says which one it was."""
-    done = run(
+    done = run_cold(
         *("authenticate", "--audience", "other", "--service", live.address),
         **aws.emulator.environment(ACCOUNT, "demo-app"),
     )

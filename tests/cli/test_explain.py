@@ -4,16 +4,38 @@ import json
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from app.cli.shape import explain
+from app.cli.verdicts import FAILED, NOT_REACHED, OK
+from app.core.credential import decode_credential
+from app.core.errors import CredentialError
+from app.core.reasons import EXPLANATIONS, Reason
+from app.core.request_policy import RequestPolicy, require_fresh, validate
 from app.core.signed_request import CredentialForm
+from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
+from app.tokens.keys import SigningKeys
 from tests.cli.conftest import Invoke
 from tests.support import mutations as mutate
+from tests.support.keys import DATAPLANE_KID, KeyFiles
 from tests.support.process import free_address, run_cold
-from tests.support.signing import FORMS, NOW, PRESIGNED_FORMS, Recipe, SignedCall, base64, base64url, jwt
+from tests.support.signing import (
+    AUDIENCE,
+    FORMS,
+    NOW,
+    PRESIGNED_FORMS,
+    Recipe,
+    SignedCall,
+    base64,
+    base64url,
+    every_endpoint,
+    jwt,
+)
+from tests.support.tokens import DATAPLANE_CLAIMS, HOSTILE, OURS, Hostile, make_token
+from tests.test_docs import page, tables
 
 CANARY: Final = "canary4canary"
 NATIVE: Final = Recipe(form=CredentialForm.NATIVE)
@@ -71,28 +93,180 @@ def test_the_moment_is_this_one_and_nobody_is_asked(invoke: Invoke) -> None:
     assert 0 <= int(lines["age"].split()[0]) < 60
 
 
+# The rules.
+
+
+def verdicts(text: str, now: datetime = NOW, **options: Any) -> dict[str, str]:
+    """The verdict of each rule, and after a failed one its reason."""
+    found = {}
+    for verdict, said in explain(text, now, **options):
+        if verdict in (OK, FAILED, NOT_REACHED):
+            name, _, why = said.partition(": ")
+            found[name] = f"{verdict} {why.partition(':')[0]}" if verdict == FAILED else verdict
+    return found
+
+
+def documented_rules() -> list[str]:
+    rows = tables(page("credential.md"), "#")
+    return list(dict.fromkeys(name for row in rows for name in row["In `--explain`"].split(", ")))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> KeyFiles:
+    return KeyFiles.make(tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_rule_has_its_verdict_in_the_documented_order(form: CredentialForm) -> None:
+    assert verdicts(Recipe(form=form).credential(), audience=AUDIENCE) == dict.fromkeys(documented_rules(), OK)
+
+
+BROKEN: dict[str, tuple[str, str]] = {
+    "host": (replace(NATIVE, host="sts.example.org").credential(), "known host"),
+    "scheme": (mutate.replace_in_url(NATIVE.sign(), "https://", "http://").credential(), "https"),
+    "path": (replace(NATIVE, path="/other").credential(), "root path"),
+    "method": (replace(PLAIN, method="PUT").credential(), "method"),
+    "action": (replace(NATIVE, action="GetSessionToken").credential(), "action"),
+    "unsigned-audience": (
+        mutate.set_header(replace(PLAIN, audience=None).sign(), "X-Kuma-Audience", "a").credential(),
+        "no unsigned audience",
+    ),
+    "audience": (replace(PLAIN, audience="other").credential(), "audience"),
+    "expires": (replace(NATIVE, expires=901).credential(), "time grammar"),
+    "region": (replace(NATIVE, region="eu-west-3").credential(), "scope"),
+    "service": (replace(NATIVE, service="iam").credential(), "scope"),
+    "length": (mutate.set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * 5_000).credential(), "length for STS"),
+    "age": (replace(NATIVE, now=NOW - timedelta(hours=1)).credential(), "age"),
+}
+
+
+@pytest.mark.parametrize(("text", "rule"), BROKEN.values(), ids=BROKEN)
+def test_the_first_rule_that_fails_is_the_one_that_the_service_names(text: str, rule: str) -> None:
+    """The verdicts are those of the service's own functions, so both must give one reason."""
+    policy = RequestPolicy(endpoints={each.host: each for each in every_endpoint()}, audience=AUDIENCE)
+    with pytest.raises(CredentialError) as raised:
+        require_fresh(validate(decode_credential(text), policy), NOW)
+    found = verdicts(text, audience=AUDIENCE)
+    failed = [(name, verdict) for name, verdict in found.items() if verdict.startswith(FAILED)]
+    assert failed[0] == (rule, f"{FAILED} {raised.value.reason}")
+    assert list(found) == documented_rules()
+
+
+def test_rules_behind_a_failed_one_are_judged_where_they_can_be() -> None:
+    found = verdicts(
+        replace(PLAIN, host="sts.example.org", content_type=None, now=NOW - timedelta(hours=1)).credential()
+    )
+    assert [name for name, verdict in found.items() if verdict.startswith(FAILED)] == [
+        "known host",
+        "known signed headers",
+        "age",
+    ]
+    assert [name for name, verdict in found.items() if verdict == NOT_REACHED] == [
+        "content headers",
+        "scope",
+        "length for STS",
+    ]
+
+
+def test_a_failed_rule_has_the_remedy_of_its_reason() -> None:
+    said = dict(explain(replace(NATIVE, host="sts.example.org").credential(), NOW))["failed"]
+    assert said.endswith(EXPLANATIONS[Reason.HOST_NOT_ALLOWED].detail)
+
+
+def test_a_text_that_cannot_be_decoded_fails_the_first_rule() -> None:
+    assert verdicts("x") == {"grammar": "failed credential_malformed", "every other rule": "not reached"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_only_sts_can_check_is_said(form: CredentialForm) -> None:
+    """A presigned URL does not contain its audience, so a good verdict says nothing about it."""
+    said = shape(Recipe(form=form).credential())["not checked"]
+    assert ("audience" in said) == form.is_presigned
+
+
+@pytest.mark.parametrize(
+    ("change", "scope"),
+    [
+        ({}, "date 2026-11-24, region us-east-1, service sts"),
+        ({"region": "mars-1"}, "date 2026-11-24, region no known region (6 characters), service sts"),
+        ({"service": "iam"}, "date 2026-11-24, region us-east-1, service another than sts"),
+    ],
+)
+def test_the_scope_is_told(change: dict[str, str], scope: str) -> None:
+    assert shape(replace(NATIVE, **change).credential())["scope"] == scope  # type: ignore[arg-type]
+
+
+# Tokens of this service.
+
+LATER = NOW + timedelta(minutes=5)
+
+
+def test_a_token_is_told_with_its_claims_its_key_and_its_times() -> None:
+    found = dict(explain(make_token(), LATER, audience=AUDIENCE))
+    assert (found["kid"], found["jti"]) == (DATAPLANE_KID, OURS["jti"])
+    assert found["identity"] == "type=dataplane mesh=default service=demo-app"
+    assert found["role"] == "demo-app (AROAEXAMPLEEXAMPLE001) of account 111122223333"
+    assert found["issued"] == "2026-11-24T05:15:00Z, 300 s ago"
+    assert found["expires"] == "2026-11-24T06:15:00Z, 3300 s from now"
+
+
+def test_the_signature_of_a_token_is_checked_with_the_keys_alone(invoke: Invoke, files: KeyFiles) -> None:
+    token = make_token()
+    without = invoke("authenticate", "--explain", "--audience", AUDIENCE, stdin=token)
+    assert "not checked:       signature" in without.stdout
+    keys = ("--dataplane-keys-file", str(files.dataplane), "--zone-keys-file", str(files.zone))
+    for text, verdict in ((token, "ok:"), (token[:-8] + "AAAAAAAA", "failed:")):
+        result = invoke("authenticate", "--explain", "--audience", AUDIENCE, *keys, stdin=text)
+        assert f"{verdict:18} signature" in result.stdout
+        assert text.rpartition(".")[2] not in result.stdout
+    files.dataplane.write_text("garbage\n")
+    assert invoke("authenticate", "--explain", *keys, stdin=token).exit_code == 2
+
+
+def test_a_token_for_another_audience_is_told_with_its_claims() -> None:
+    found = list(explain(make_token(), LATER, audience="other"))
+    assert ("jti", OURS["jti"]) in found
+    assert verdicts(make_token(), LATER, audience="other")["claims"] == "failed audience_mismatch"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def test_a_hostile_token_fails_a_rule_with_the_reason_of_the_service(hostile: Hostile, files: KeyFiles) -> None:
+    keys = SigningKeys([*read_dataplane_key_file(str(files.dataplane)).keys, *read_zone_key_file(str(files.zone)).keys])
+    token = hostile.make()
+    failed = [said for verdict, said in explain(token, NOW, audience=AUDIENCE, keys=keys) if verdict == FAILED]
+    assert hostile.reason in failed[0]
+    assert token.rpartition(".")[2] not in str(failed)
+
+
+def test_a_token_that_ends_after_all_dates_is_no_traceback() -> None:
+    last = 253_402_300_799
+    token = make_token({**DATAPLANE_CLAIMS, "iat": last, "nbf": last, "exp": last})
+    assert "after the year 9999" in dict(explain(token, NOW, audience=AUDIENCE))["issued"]
+
+
 # What is signed and left out, or added and not signed.
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        pytest.param(PLAIN.sign(), "kept", id="good"),
+        pytest.param(PLAIN.sign(), "", id="good"),
         pytest.param(
             mutate.set_header(PLAIN.sign(), "X-Consul-IAM-ServerID", "canary"),
             "x-consul-iam-serverid",
             id="two-audiences",
         ),
         pytest.param(mutate.set_header(PLAIN.sign(), "X-Evil", "canary"), "unsigned header", id="an-unsigned-header"),
-        pytest.param(mutate.set_header(PLAIN.sign(), "X-Amzn-Trace-Id", "canary"), "kept", id="trace-id"),
+        pytest.param(mutate.set_header(PLAIN.sign(), "X-Amzn-Trace-Id", "canary"), "", id="trace-id"),
         pytest.param(replace(PLAIN, headers=(("X-Other", "x"),)).sign(), "does not belong", id="a-signed-header"),
         pytest.param(replace(PLAIN, content_type=None).sign(), "content-type", id="no-content-type"),
     ],
 )
 def test_the_header_rules_are_told(call: SignedCall, words: str) -> None:
-    found = shape(call.credential())
-    assert words in found["header rules"]
-    assert "canary" not in str(found)
+    verdicts = list(explain(call.credential(), NOW))
+    failed = [said for verdict, said in verdicts if verdict == "failed"]
+    assert [words in said for said in failed[:1]] == ([True] if words else [])
+    assert "canary" not in str(verdicts)
 
 
 def test_a_signed_header_that_is_not_given_is_told() -> None:
@@ -100,7 +274,7 @@ def test_a_signed_header_that_is_not_given_is_told() -> None:
     call = mutate.drop_header(replace(PLAIN, headers=(("Content-Length", "43"),)).sign(), "Content-Length")
     found = shape(call.credential())
     assert found["signed, not given"] == "content-length, host"
-    assert found["header rules"] == "kept"
+    assert "failed" not in found
 
 
 def test_a_port_in_the_host_is_told() -> None:
