@@ -369,14 +369,21 @@ def assert_what_the_tags_say(scene: Scene, answer: Answer) -> None:
 
 
 def assert_one_quiet_line(case: Case, scene: Scene, written: str) -> None:
-    """I22, I23: one line for a decision, whatever text it speaks of, and nothing of the credential in it."""
+    """I22, I23: one line for a decision, whatever text it speaks of, and nothing secret of the credential in it.
+
+    The key id, the host and the audience are no secrets, but each has its own field.
+    """
     events = [json.loads(line) for line in written.split("\n") if line]
     decisions = [event for event in events if event["event"] == "decision"]
     assert len(decisions) == (0 if case.reason is Reason.METHOD_NOT_ALLOWED else 1)
     for line in decisions:
         assert line["reason"] == (case.reason and case.reason.value)
         assert line["detail"] is None or not re.search("evil|canary", line["detail"])
-    assert not [secret for secret in secrets_of(scene) if secret in written]
+        key, place, audience = line.pop("access_key"), line.pop("signed_for"), line.pop("audience")
+        assert key is None or re.fullmatch("[A-Z0-9]{16,128}", key["id"])
+        assert place is None or all(re.fullmatch("[A-Za-z0-9.:-]+", text) for text in place.values() if text)
+        assert audience is None or audience["expected"] == AUDIENCE
+    assert not [secret for secret in secrets_of(scene) if secret in json.dumps(events)]
 
 
 @functools.cache

@@ -52,7 +52,7 @@ def _verdict(name: str, check: Callable[[], object]) -> Line:
         check()
     except CredentialError as error:
         return failure(name, error)
-    except (LookupError, ValueError):
+    except (LookupError, ValueError, OverflowError):
         # An earlier rule has failed, and this rule relies on it: for example, the scope is compared with a known host.
         return NOT_REACHED, name
     return OK, name

@@ -17,13 +17,14 @@ def decision_line(fields: Mapping[str, Any]) -> str:
     """Return the line of a decision, without a newline.
 
     Args:
-        fields: the fields of the audit line, and its ``time``.
+        fields: the fields of the audit line, with its ``event`` and ``time``.
     """
     return " ".join(_words(fields)) + (f": {_escape(fields['detail'])}" if fields["detail"] else "")
 
 
 def _words(fields: Mapping[str, Any]) -> Iterator[str]:
     yield _escape(str(fields["time"]))
+    yield fields["event"]
     yield fields["outcome"]
     if fields["reason"] is not None:
         yield fields["reason"]

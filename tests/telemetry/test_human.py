@@ -28,19 +28,19 @@ MISMATCH = AuthorizationError(Reason.PROXY_MESH_MISMATCH, "the role is for mesh 
 
 
 def line(trail: DecisionRecord, error: AuthError | None = None) -> str:
-    return decision_line({**decision_fields(trail, error, 0.0154), "time": "2026-11-27T20:05:57Z"})
+    return decision_line({**decision_fields(trail, error, 0.0154), "event": "decision", "time": "2026-11-27T20:05:57Z"})
 
 
 def test_an_approval_in_words() -> None:
     assert line(TRAIL) == (
-        "2026-11-27T20:05:57Z allowed role 111122223333/demo-app claims dataplane mesh=default name=demo-app-1 "
+        "2026-11-27T20:05:57Z decision allowed role 111122223333/demo-app claims dataplane mesh=default name=demo-app-1 "
         "workload=demo service=demo-app from 10.0.3.17 request request-1 in 15.4 ms"
     )
 
 
 def test_a_denial_in_words() -> None:
     assert line(TRAIL, MISMATCH) == (
-        "2026-11-27T20:05:57Z denied proxy_mesh_mismatch role 111122223333/demo-app claims dataplane mesh=default "
+        "2026-11-27T20:05:57Z decision denied proxy_mesh_mismatch role 111122223333/demo-app claims dataplane mesh=default "
         "name=demo-app-1 workload=demo service=demo-app from 10.0.3.17 request request-1 in 15.4 ms: "
         "the role is for mesh payments"
     )
@@ -95,7 +95,7 @@ def test_no_text_of_a_client_leaves_its_place(text: str, detail: str) -> None:
     # Outside quotes only the words of the service are left, and those of safe characters.
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "QUOTED", written.partition(" in 15.4 ms")[0])
     assert re.fullmatch(
-        r"\S+ denied proxy_mesh_mismatch role 111122223333/demo-app claims dataplane mesh=\S+ service=\S+ "
+        r"\S+ decision denied proxy_mesh_mismatch role 111122223333/demo-app claims dataplane mesh=\S+ service=\S+ "
         r"signed for audience \S+ instead of ours from 10\.0\.3\.17 request request-1",
         bare,
     )
@@ -108,7 +108,7 @@ def test_other_events_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     get_logger().info("decision", other="field")
     get_logger().warning("unknown caller", check="token")
     decision, other, warning = capsys.readouterr().out.splitlines()
-    assert re.match(r"2\d{3}-\d\d-\d\dT\S+Z denied proxy_mesh_mismatch role ", decision)
+    assert re.match(r"2\d{3}-\d\d-\d\dT\S+Z decision denied proxy_mesh_mismatch role ", decision)
     assert "other" in other
     assert "unknown caller" in warning
     assert "check" in warning
