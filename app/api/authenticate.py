@@ -80,13 +80,14 @@ class Way(Protocol):
 class AuthenticateEndpoint:
     """Answers the calls of all paths that decide."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the composition root names each
         self,
         authenticator: Decider,
         calls: KnownCalls,
         metrics: Metrics,
         readiness: Readiness,
         decision_timeout: float,
+        *,
         waits_for_nobody: Callable[[str], bool] | None = None,
         report_only: ReportOnly | None = None,
         audience: str = "",

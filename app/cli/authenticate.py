@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from app.agent.service_client import Reply, ServiceAccess
 from app.cli.assertion import assertion_options
-from app.cli.options import fail, make_credential, signing_options, sts_endpoints
+from app.cli.options import fail, keys_file_options, make_credential, signing_options, sts_endpoints
 from app.cli.service_access import access_options, ask_service, service_option
 from app.cli.shape import explain as explain_shape
 from app.core.reasons import Reason
@@ -23,17 +23,6 @@ from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from app.tokens.keys import SigningKeys
 
 _OK = 200
-
-
-def _keys_option(kind: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    variable = f"KMESH_AWSIAM_{kind.upper()}_KEYS_FILE"
-    return click.option(
-        f"--{kind}-keys-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        envvar=variable,
-        show_envvar=True,
-        help=f"With --explain: the service's file of {kind} keys, to verify the signature of a token.",
-    )
 
 
 def _read_keys(dataplane: Path | None, zone: Path | None) -> SigningKeys | None:
@@ -61,8 +50,7 @@ def _read_keys(dataplane: Path | None, zone: Path | None) -> SigningKeys | None:
     is_flag=True,
     help="Print the shape of the credential and the verdict of each rule, offline; no secret of it is shown.",
 )
-@_keys_option("dataplane")
-@_keys_option("zone")
+@keys_file_options
 @signing_options
 @access_options
 def authenticate(  # noqa: PLR0913 - one parameter an option

@@ -91,6 +91,20 @@ def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def keys_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --dataplane-keys-file and --zone-keys-file, the files that list the service's keys."""
+    for kind in ("zone", "dataplane"):
+        command = click.option(
+            f"--{kind}-keys-file",
+            # The file is read only with --explain. Without it, a variable that names no file here is no error.
+            type=click.Path(readable=False, path_type=Path),
+            envvar=f"KMESH_AWSIAM_{kind.upper()}_KEYS_FILE",
+            show_envvar=True,
+            help=f"With --explain: the service's file of {kind} keys, to verify the signature of a token.",
+        )(command)
+    return command
+
+
 def require_region(region: str | None) -> str:
     """Return the region. If no region is set, print an error and end the command."""
     if not region:

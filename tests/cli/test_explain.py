@@ -221,6 +221,8 @@ def test_the_signature_of_a_token_is_checked_with_the_keys_alone(invoke: Invoke,
         assert text.rpartition(".")[2] not in result.stdout
     files.dataplane.write_text("garbage\n")
     assert invoke("authenticate", "--explain", *keys, stdin=token).exit_code == 2
+    gone = str(files.folder / "gone")
+    assert invoke("authenticate", "--explain", "--zone-keys-file", gone, stdin=token).exit_code == 2
 
 
 def test_a_token_for_another_audience_is_told_with_its_claims() -> None:
