@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp
 from app.api.application import Guard, build_api, build_diagnostics
 from app.api.authenticate import AuthenticateEndpoint
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
+from app.api.decisions_page import DecisionsPage
 from app.api.known_calls import KnownCalls
 from app.api.tokens import TokenWays
 from app.calls.options import CallOptions
@@ -27,6 +29,9 @@ from app.local.addresses import TcpAddress
 from app.local.caller_tokens import CallerTokenSource
 from app.local.clock import Clock, utc_now
 from app.local.tls import ServerTls
+from app.page.document import DecisionsDocument
+from app.page.recent_decisions import RecentDecisions
+from app.page.state import ServiceState
 from app.policy.report_only import ReportOnly
 from app.settings.accounts import FileAccounts, FixedAccounts
 from app.settings.candidate import CandidateFile
@@ -127,6 +132,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         prefetch = RolePrefetch(roles, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
+        recent = RecentDecisions(clock, time.monotonic) if settings.decisions_page else None
         endpoint = AuthenticateEndpoint(
             authenticator,
             KnownCalls(known),
@@ -136,6 +142,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             waits_for_nobody=None if signing is None else looks_like_token,
             report_only=None if candidate is None else ReportOnly(candidate.current, metrics),
             audience=settings.audience,
+            recent=recent,
         )
         ways = None
         forget: list[Callable[[], None]] = []
@@ -145,6 +152,16 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             ways = TokenWays(endpoint, issuer)
             forget.append(issuer.forget)
         own_diagnostics = settings.diagnostics_listen is not None
+        state = ServiceState(
+            readiness=readiness,
+            upstreams={"sts": introductions.order, "iam": roles.order},
+            last_outcomes=metrics.last_outcomes,
+            in_flight=lambda: endpoint.decisions,
+            cache_entries={"identity": known.__len__, "role": table.__len__},
+            files=lambda: [watch.state() for watch in watches],
+            certificates=lambda: {} if tls is None else tls.validity,
+            keys=lambda: () if signing is None else signing.dates,
+        )
         preparing = prepare(
             iam,
             readiness,
@@ -165,7 +182,9 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
                     guard=None if tokens is None else _guard(settings, tokens, unknown),
                     ways=ways,
                 ),
-                diagnostics=build_diagnostics(metrics, readiness) if own_diagnostics else None,
+                diagnostics=build_diagnostics(metrics, readiness, page=_decisions_page(settings, recent, state, clock))
+                if own_diagnostics
+                else None,
                 readiness=readiness,
                 wait_until_idle=endpoint.wait_until_idle,
                 reload=lambda: _reload(watches, forget),
@@ -203,6 +222,15 @@ async def _open_clients(settings: Settings, metrics: Metrics) -> AsyncIterator[t
     finally:
         iam.close()
         await pool.close()
+
+
+def _decisions_page(
+    settings: Settings, recent: RecentDecisions | None, state: ServiceState, clock: Clock
+) -> DecisionsPage | None:
+    listener = settings.decisions_page_listener
+    if recent is None or listener is None:
+        return None
+    return DecisionsPage(DecisionsDocument(recent, state, clock), listener)
 
 
 def _report_state(

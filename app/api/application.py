@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import __version__
 from app.api.answer import to_response
 from app.api.authenticate import PATH, AuthenticateEndpoint, request_id_of
+from app.api.decisions_page import DecisionsPage, add_decisions_page
 from app.api.metrics_page import DEFAULT_LIMITS, ScrapeLimits
 from app.api.probes import add_probes
 from app.api.problems import MEDIA_TYPE, reason_answer
@@ -149,10 +150,17 @@ def _add_tokens(app: FastAPI, endpoint: AuthenticateEndpoint, ways: TokenWays) -
         return to_response(await endpoint.answer(request.scope, request.receive, ways.of(request.scope["path"])))
 
 
-def build_diagnostics(metrics: Metrics, readiness: Readiness, scrape_limits: ScrapeLimits = DEFAULT_LIMITS) -> ASGIApp:
-    """Build the application of the separate listener for diagnostics."""
+def build_diagnostics(
+    metrics: Metrics,
+    readiness: Readiness,
+    scrape_limits: ScrapeLimits = DEFAULT_LIMITS,
+    page: DecisionsPage | None = None,
+) -> ASGIApp:
+    """Build the application of the separate listener for diagnostics. The page of decisions is part of it only if given."""
     app = _new_app("kuma-aws-iam diagnostics")
     add_probes(app, metrics, readiness, scrape_limits)
+    if page is not None:
+        add_decisions_page(app, page)
     return app
 
 

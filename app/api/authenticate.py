@@ -28,6 +28,7 @@ from app.core.proxy import ProxyAssertion
 from app.core.reasons import Reason
 from app.decision.authenticator import Decider, Decision
 from app.decision.record import AUTHENTICATE_CALL, ApiCall, DecisionRecord
+from app.page.recent_decisions import RecentDecisions
 from app.policy.report_only import ReportOnly
 from app.telemetry.audit import get_logger, write_decision
 from app.telemetry.metrics import Metrics
@@ -91,6 +92,7 @@ class AuthenticateEndpoint:
         waits_for_nobody: Callable[[str], bool] | None = None,
         report_only: ReportOnly | None = None,
         audience: str = "",
+        recent: RecentDecisions | None = None,
     ) -> None:
         """Answer calls.
 
@@ -104,6 +106,7 @@ class AuthenticateEndpoint:
                 such credential exists.
             report_only: evaluates another policy on each decision, and changes none. None: there is no such policy.
             audience: the service's own audience, which is compared with a caller's hint.
+            recent: records the decisions for their page. None: there is no page.
         """
         self._authenticator = authenticator
         self._known_calls = calls
@@ -113,11 +116,17 @@ class AuthenticateEndpoint:
         self._waits_for_nobody = waits_for_nobody
         self._report_only = report_only
         self._audience = audience
+        self._recent = recent
         self._calls = 0
         self._decisions = 0
         self._idle = asyncio.Event()
         self._idle.set()
         metrics.watch_in_flight(lambda: self._decisions)
+
+    @property
+    def decisions(self) -> int:
+        """The number of decisions in progress."""
+        return self._decisions
 
     async def answer(self, scope: Scope, receive: Receive, way: Way | None = None) -> Answer:
         """Read the call, decide, and log and count the decision. No input of a caller or of AWS makes this raise."""
@@ -242,6 +251,9 @@ class AuthenticateEndpoint:
             unwritten = Reason.INTERNAL_ERROR
             get_logger().error("audit line not written", request_id=trail.request_id, problem=describe_bug(bug))
         self._metrics.decision_ended(trail, unwritten or (None if error is None else error.reason), seconds)
+        if self._recent is not None:
+            lost = None if unwritten is None else AuthError(unwritten, "the audit line could not be written")
+            self._recent.note(trail, lost or error, seconds)
         return unwritten
 
 

@@ -17,6 +17,7 @@ from app.limits.bounded_map import BoundedMap
 from app.limits.circuits import Circuit
 from app.limits.rate_limiter import RateLimiter
 from app.local.clock import Timer
+from app.telemetry.states import BudgetState, EndpointState
 
 
 class CallOrder:
@@ -53,6 +54,18 @@ class CallOrder:
     def open_circuits(self) -> int:
         """The number of endpoints whose circuit breaker is open."""
         return sum(circuit.is_open for circuit in self._circuits.values())
+
+    def budget_states(self) -> Iterator[BudgetState]:
+        """Yield the state of each budget; see `app.telemetry.states.UpstreamStates`."""
+        for key, budget in self._budgets.items():
+            waiting = sum(len(queue.calls) for queue in budget.queues.values())
+            limiter = budget.limiter
+            yield BudgetState(key, waiting, budget.all_places.in_flight, limiter.rate, limiter.is_slowed)
+
+    def endpoint_states(self) -> Iterator[EndpointState]:
+        """Yield the state of each endpoint; see `app.telemetry.states.UpstreamStates`."""
+        for key, circuit in self._circuits.items():
+            yield EndpointState(key, circuit.is_open, circuit.answers, circuit.failures, circuit.in_flight)
 
     def has_place(self, owner: Hashable, priority: Priority) -> bool:
         """Return whether the queue has a place for a call of this owner."""

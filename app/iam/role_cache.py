@@ -130,7 +130,11 @@ class RoleTable:
         self._denied: TtlCache[str] = TtlCache(sizes.denied, timer)
         self._mismatched: TtlCache[RoleRecord] = TtlCache(sizes.mismatched, timer)
         self._missing: TtlCache[_Missing] = TtlCache(sizes.missing, timer)
-        metrics.watch_cache("role", self._known.__len__)
+        metrics.watch_cache("role", self.__len__)
+
+    def __len__(self) -> int:
+        """Return the number of cached roles, expired ones included."""
+        return len(self._known)
 
     def fresh(self, key: RoleKey) -> RoleRecord | None:
         """Return the role if it is fresh or due for refresh. If it is mismatched, return the role that IAM sent instead."""

@@ -44,6 +44,10 @@ class BoundedMap(Generic[_Value]):
         """Return all values."""
         return list(self._values.values())
 
+    def items(self) -> list[tuple[Hashable, _Value]]:
+        """Return all keys and their values."""
+        return list(self._values.items())
+
     def _drop_idle(self) -> None:
         for key in list(itertools.islice(self._values, _LOOK_AT)):
             if self._values[key].is_idle:

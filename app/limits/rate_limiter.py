@@ -45,6 +45,11 @@ class RateLimiter:
         return self._base * self._share(self._timer())
 
     @property
+    def is_slowed(self) -> bool:
+        """Whether the rate is below the base rate, because AWS throttled a call."""
+        return self._share(self._timer()) < 1.0
+
+    @property
     def is_whole(self) -> bool:
         """Whether the whole budget is available, so that this object can be deleted without a loss of state."""
         now = self._timer()

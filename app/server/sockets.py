@@ -56,6 +56,8 @@ def listening(settings: Settings) -> Iterator[Sockets]:
             if settings.diagnostics_listen is None
             else _open(sockets, "KMESH_AWSIAM_DIAGNOSTICS_LISTEN", settings.diagnostics_listen, settings)
         )
+        if settings.decisions_page_listener is not None and diagnostics is not None:
+            _require_loopback(diagnostics, settings.decisions_page_listener, "KMESH_AWSIAM_DIAGNOSTICS_LISTEN")
         log.info(
             "listening",
             version=__version__,
@@ -86,9 +88,9 @@ def _open(sockets: contextlib.ExitStack, variable: str, address: ListenAddress, 
     return sockets.enter_context(listener)
 
 
-def _require_loopback(listener: socket.socket, address: ListenAddress) -> None:
+def _require_loopback(listener: socket.socket, address: ListenAddress, variable: str = "KMESH_AWSIAM_LISTEN") -> None:
     """Check that a host name which the settings accept as loopback (``localhost``) resolved to a loopback address."""
     if not isinstance(address, TcpAddress) or not address.is_loopback:
         return
     if not ipaddress.ip_address(listener.getsockname()[0]).is_loopback:
-        raise ListenError(f"KMESH_AWSIAM_LISTEN: {address} is no loopback address on this host; write 127.0.0.1")
+        raise ListenError(f"{variable}: {address} is no loopback address on this host; write 127.0.0.1")

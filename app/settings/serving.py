@@ -31,6 +31,13 @@ class ListenerSettings(SettingsGroup):
         "A second listener for `/healthy`, `/ready` and `/metrics`, which `KMESH_AWSIAM_LISTEN` then does not "
         "serve. Any address is allowed. It uses plain `http`, and needs no caller token.",
     )
+    decisions_page: bool = setting(
+        "KMESH_AWSIAM_DECISIONS_PAGE",
+        "Serve [the page of the latest decisions](../how-to/look-at-decisions.md), `/decisions`, on "
+        "`KMESH_AWSIAM_DIAGNOSTICS_LISTEN`, which must then be a loopback address or a Unix socket: the page needs no "
+        "token and shows accounts, roles and what proxies assert.",
+        default=False,
+    )
     tls_cert_file: Path | None = setting(
         "KMESH_AWSIAM_TLS_CERT_FILE",
         "A PEM file with the certificate of the API's listener, followed by its intermediate certificates. The API "
@@ -81,6 +88,11 @@ class ListenerSettings(SettingsGroup):
         if self.tls_cert_file is None or self.tls_key_file is None:
             return None
         return TlsFiles(cert=self.tls_cert_file, key=self.tls_key_file, client_ca=self.tls_client_ca_file)
+
+    @property
+    def decisions_page_listener(self) -> ListenAddress | None:
+        """The listener of the page of decisions; None without the page."""
+        return self.diagnostics_listen if self.decisions_page else None
 
     @property
     def caller_checks(self) -> list[str]:

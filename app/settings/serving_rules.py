@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Final
 
-from app.local.addresses import UnixAddress
+from app.local.addresses import TcpAddress, UnixAddress
 from app.local.tls import find_problems
 from app.settings.environment import Settings
 from app.settings.parsing import Problem
@@ -85,6 +85,25 @@ def _listeners_differ(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _decisions_page_is_local(settings: Settings) -> Iterator[Problem]:
+    """Require a listener that only this machine reaches: the page has no authentication of its own."""
+    if not settings.decisions_page:
+        return
+    listen = settings.diagnostics_listen
+    if listen is None:
+        yield Problem(
+            "KMESH_AWSIAM_DECISIONS_PAGE",
+            "the page needs a listener of its own; set KMESH_AWSIAM_DIAGNOSTICS_LISTEN to 127.0.0.1:5691 or unix:/path, or "
+            "unset this",
+        )
+    elif isinstance(listen, TcpAddress) and not listen.is_loopback:
+        yield Problem(
+            "KMESH_AWSIAM_DIAGNOSTICS_LISTEN",
+            "with KMESH_AWSIAM_DECISIONS_PAGE it must be a loopback address or a Unix socket, since anybody who reaches it "
+            "can read the decisions; set it to 127.0.0.1:5691 or unix:/path, or unset KMESH_AWSIAM_DECISIONS_PAGE",
+        )
+
+
 def _store_is_complete(settings: Settings) -> Iterator[Problem]:
     """Require both the store's address and its key: the service stores only sealed records, and needs both for that."""
     given = settings.model_fields_set
@@ -134,6 +153,7 @@ SERVING_RULES: Final = (
     _remote_callers_are_authenticated,
     _local_callers_are_authenticated,
     _listeners_differ,
+    _decisions_page_is_local,
     _store_is_complete,
     _store_package_is_installed,
     _kinds_of_keys_are_apart,

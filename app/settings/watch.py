@@ -13,6 +13,7 @@ from typing import Final
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics, Reloadable
+from app.telemetry.states import FileState
 
 # The files are checked this often. Polling works on every file system, and with every way of replacing a file.
 INTERVAL_SECONDS: Final = 2.0
@@ -91,6 +92,17 @@ class FileWatch:
         """
         seconds = self._timer() - self._good_at
         return 0.0 if self._problem is None and seconds < SILENT_SECONDS else seconds
+
+    def state(self) -> FileState:
+        """Return what the last check found. This reads no file."""
+        seen = [stamp for stamp in self._seen or () if stamp is not None]
+        changed_at = max((stamp[0] for stamp in seen), default=None)
+        return FileState(
+            self.what,
+            tuple(str(path) for path in self._paths()),
+            None if changed_at is None else changed_at / 1e9,
+            self.bad_for(),
+        )
 
     def _failed(self, problem: str, *, forced: bool) -> None:
         self._metrics.reload_failed(self.what)
