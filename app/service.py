@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from starlette.types import ASGIApp
 
 from app.api.application import Guard, build_api, build_diagnostics
-from app.api.authenticate import AuthenticateEndpoint
+from app.api.authenticate import AuthenticateEndpoint, Observers
 from app.api.caller_guard import PROBES, CallerGuard, UnknownCallers
 from app.api.decisions_page import DecisionsPage
 from app.api.known_calls import KnownCalls
@@ -129,7 +129,6 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         resources.push_async_callback(introductions.close)
         _report_state(metrics, {"sts": introductions.order, "iam": roles.order}, tls, signing)
         authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)
-        prefetch = RolePrefetch(roles, accounts, partition=settings.partition, ttl=settings.role_ttl)
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
         recent = RecentDecisions(clock, time.monotonic) if settings.decisions_page else None
@@ -140,9 +139,10 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
             readiness,
             settings.decision_timeout,
             waits_for_nobody=None if signing is None else looks_like_token,
-            report_only=None if candidate is None else ReportOnly(candidate.current, metrics),
             audience=settings.audience,
-            recent=recent,
+            observers=Observers(
+                report_only=None if candidate is None else ReportOnly(candidate.current, metrics), recent=recent
+            ),
         )
         ways = None
         forget: list[Callable[[], None]] = []
@@ -165,7 +165,9 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         preparing = prepare(
             iam,
             readiness,
-            prefetch if settings.role_prefetch else None,
+            RolePrefetch(roles, accounts, partition=settings.partition, ttl=settings.role_ttl)
+            if settings.role_prefetch
+            else None,
             accounts=settings.authorized_accounts,
             has_reader_role=settings.reader_role_name is not None,
         )

@@ -13,7 +13,7 @@ import annotated_types
 from app.agent import dataplane_file, metrics_listener, renewal_thread, service_client
 from app.agent import runner as agent_runner
 from app.agent import schedule as agent_schedule
-from app.api import authenticate, call_bounds, caller_guard, known_calls, metrics_page, schemas
+from app.api import authenticate, call_bounds, caller_guard, decisions_page, known_calls, metrics_page, schemas
 from app.aws import exchange as aws_exchange
 from app.aws import own_credentials
 from app.calls import call_queue, outcomes, waiting_decisions, waiting_places
@@ -28,7 +28,11 @@ from app.iam import own_account, prefetch, preparation, reader_roles, role_cache
 from app.iam import upstream as iam_upstream
 from app.limits import circuits, rate_limiter, ttl_cache
 from app.local import caller_tokens, unix_socket
+<<<<<<< HEAD
 from app.policy import changes, log_lines, report_only
+=======
+from app.page import agents_seen, document, filters, rates, recent_decisions, state_tables
+>>>>>>> 393746f (api: test the page of decisions, and record its limits)
 from app.server import bounded_reads, listener, protocol, sockets
 from app.server import process as server_process
 from app.settings import accounts as settings_accounts
@@ -208,6 +212,23 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             count(metrics_page.MAX_SCRAPES),
             "503 `overloaded`, and the connection is closed",
         ),
+        (
+            "decisions on the page `/decisions`",
+            f"{count(recent_decisions.MAX_DECISIONS)}, with {recent_decisions.MAX_LINE_BYTES} bytes each; {document.MAX_SHOWN} of them at a time",
+            "the oldest one is forgotten; the texts of a longer one are cut",
+        ),
+        (
+            "minutes that its rates go back, and tasks that it remembers",
+            f"{rates.MAX_MINUTES}, {agents_seen.MAX_AGENTS}",
+            "the oldest is forgotten",
+        ),
+        (
+            "accounts, endpoints, keys and tasks that it shows",
+            f"{state_tables.MAX_ROWS} each",
+            "the busiest or latest ones are shown",
+        ),
+        ("characters of a value of its filter", characters(filters.MAX_FILTER_CHARS), "the value is cut"),
+        ("readers that wait for it", count(decisions_page.MAX_READERS), "503 in plain text"),
         ("request id of a call", "128 characters of `A-Za-z0-9._-`", "the service makes a new id"),
         ("audience hint of a call", f"{characters(audience_hint.MAX_HINT_CHARS)}, printable ASCII", "ignored"),
     ),

@@ -12,6 +12,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import orjson
@@ -78,6 +79,19 @@ class Way(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """What looks at each decision after its end. Nothing of it changes an answer.
+
+    Attributes:
+        report_only: evaluates another policy on each decision; None if there is no such policy.
+        recent: records the decisions for their page; None if there is no page.
+    """
+
+    report_only: ReportOnly | None = None
+    recent: RecentDecisions | None = None
+
+
 class AuthenticateEndpoint:
     """Answers the calls of all paths that decide."""
 
@@ -90,9 +104,8 @@ class AuthenticateEndpoint:
         decision_timeout: float,
         *,
         waits_for_nobody: Callable[[str], bool] | None = None,
-        report_only: ReportOnly | None = None,
         audience: str = "",
-        recent: RecentDecisions | None = None,
+        observers: Observers | None = None,
     ) -> None:
         """Answer calls.
 
@@ -104,9 +117,8 @@ class AuthenticateEndpoint:
             decision_timeout: the longest time of a decision, in seconds.
             waits_for_nobody: returns whether a credential that is not cached is decided without a call to AWS. None: no
                 such credential exists.
-            report_only: evaluates another policy on each decision, and changes none. None: there is no such policy.
             audience: the service's own audience, which is compared with a caller's hint.
-            recent: records the decisions for their page. None: there is no page.
+            observers: look at each decision and change none. None: there are none.
         """
         self._authenticator = authenticator
         self._known_calls = calls
@@ -114,9 +126,8 @@ class AuthenticateEndpoint:
         self._readiness = readiness
         self._decision_timeout = decision_timeout
         self._waits_for_nobody = waits_for_nobody
-        self._report_only = report_only
         self._audience = audience
-        self._recent = recent
+        self._observers = observers or Observers()
         self._calls = 0
         self._decisions = 0
         self._idle = asyncio.Event()
@@ -239,8 +250,9 @@ class AuthenticateEndpoint:
         is an answer with a token (fresh, reused or presented): to revoke a token, an operator needs the id in the line.
         """
         seconds = time.perf_counter() - started
-        if self._report_only is not None:
-            self._report_only.evaluate(trail, error)
+        observers = self._observers
+        if observers.report_only is not None:
+            observers.report_only.evaluate(trail, error)
         unwritten = None
         try:
             if not write_decision(trail, error, seconds):
@@ -251,9 +263,9 @@ class AuthenticateEndpoint:
             unwritten = Reason.INTERNAL_ERROR
             get_logger().error("audit line not written", request_id=trail.request_id, problem=describe_bug(bug))
         self._metrics.decision_ended(trail, unwritten or (None if error is None else error.reason), seconds)
-        if self._recent is not None:
+        if observers.recent is not None:
             lost = None if unwritten is None else AuthError(unwritten, "the audit line could not be written")
-            self._recent.note(trail, lost or error, seconds)
+            observers.recent.note(trail, lost or error, seconds)
         return unwritten
 
 

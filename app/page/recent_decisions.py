@@ -24,7 +24,7 @@ MAX_LINE_BYTES: Final = 1600
 # How a longer line is shortened: the characters of each text and the entries of each list that are kept. The second pair
 # applies if the first is not enough.
 _CUTS: Final = ((64, 4), (16, 2))
-_KEPT_WHOLE: Final = frozenset({"request_id"})
+_KEPT_WHOLE: Final = frozenset({"request_id", "outcome", "reason", "form"})
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z
 
 Fields = dict[str, Any]

@@ -577,3 +577,23 @@ def test_the_announced_wait_is_no_shorter_than_the_real_one(calls: list[tuple[st
             run.end(call)
         run.clock.now += run.order.seconds_to_next() or 0.0
         run.clock.now += 1e-9
+
+
+def test_the_states_are_those_of_the_queues_and_of_the_circuits() -> None:
+    run = Run("host")
+    for _ in range(3):
+        run.add(account="a")
+    run.begin()
+    run.add(account="b", circuit="away")
+    [away] = run.begin()
+    run.end(away, fails=True)
+    run.order.throttled("b")
+    states = {state.key: state for state in run.order.budget_states()}
+    assert (states["a"].waiting, states["a"].in_flight, states["a"].rate, states["a"].is_slowed) == (2, 1, 100.0, False)
+    assert (states["b"].waiting, states["b"].in_flight, states["b"].rate, states["b"].is_slowed) == (0, 0, 50.0, True)
+    endpoints = {state.key: state for state in run.order.endpoint_states()}
+    assert (endpoints["host"].is_proven, endpoints["host"].in_flight, endpoints["host"].is_open) == (True, 1, False)
+    assert (endpoints["away"].is_proven, endpoints["away"].failures, endpoints["away"].is_open) == (False, 1, False)
+    for _ in range(LIMITS.failures_to_open):
+        run.order.failed("away")
+    assert {state.key: state.is_open for state in run.order.endpoint_states()} == {"host": False, "away": True}

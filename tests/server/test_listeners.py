@@ -322,6 +322,8 @@ def test_a_name_that_says_loopback_must_lead_there() -> None:
     with socket.create_server(("0.0.0.0", 0)) as everywhere:  # noqa: S104 - the fault that is to be seen
         with pytest.raises(ListenError, match="no loopback"):
             _require_loopback(everywhere, TcpAddress("localhost", 5690))
+        with pytest.raises(ListenError, match=DIAGNOSTICS):
+            _require_loopback(everywhere, TcpAddress("localhost", 5690), DIAGNOSTICS)
         _require_loopback(everywhere, TcpAddress("0.0.0.0", 5690))  # noqa: S104 - allowed, and held to more
 
 

@@ -189,3 +189,17 @@ def test_files_that_nobody_could_look_at_for_a_minute_count_as_bad(tmp_path: Pat
     assert watch.bad_for() == 60.0
     watch.check()
     assert watch.bad_for() == 0
+
+
+def test_the_state_of_a_watch_is_what_its_last_check_found(loaded: Loaded) -> None:
+    assert loaded.watch.state().changed_at is None
+    loaded.watch.check()
+    state = loaded.watch.state()
+    assert (state.what, state.paths, state.bad_for) == ("caller_token", (str(loaded.path),), 0.0)
+    assert state.changed_at == pytest.approx(loaded.path.stat().st_mtime)
+    replace(loaded.path, "bad")
+    loaded.watch.check()
+    assert loaded.watch.state().bad_for > 0
+    loaded.path.unlink()
+    loaded.watch.check()
+    assert loaded.watch.state().changed_at is None
