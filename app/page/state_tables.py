@@ -16,7 +16,7 @@ from app.telemetry.states import BudgetState, EndpointState
 # Of accounts, endpoints, keys and agents, so many rows are shown. There can be thousands of them.
 MAX_ROWS: Final = 50
 WINDOWS: Final = (5, 60)
-_DAY_SECONDS: Final = 86_400.0
+_DAY_SECONDS: Final = 86_400.0  # no bound: what a day is
 
 _Row = TypeVar("_Row")
 

@@ -104,7 +104,7 @@ async def test_a_filter_selects_and_stays_in_the_form() -> None:
     assert "1 of 1 decisions that match." in html
     assert "Steps, remedy and audit line of" in html
     assert '"mesh": "payments"' not in html.replace("&quot;", '"')
-    assert '<input type="text" name="mesh" value="shop" maxlength="256">' in html
+    assert '<input type="text" id="mesh" name="mesh" value="shop" maxlength="256">' in html
     assert '<option value="allowed" selected>' in html
 
 

@@ -42,7 +42,7 @@ def test_what_pins_nothing_is_refused(tmp_path: Path, line: str) -> None:
         pins_of(write(tmp_path / "lock.txt", f"{line}\n"))
 
 
-@pytest.mark.parametrize("name", ["runtime", "build", "dev", "installer", "fuzz", "envoy"])
+@pytest.mark.parametrize("name", ["runtime", "build", "dev", "installer", "fuzz", "envoy", "browser"])
 def test_every_lock_file_of_this_repository_pins_by_hash_and_names_no_address(name: str) -> None:
     path = ROOT / f"requirements/{name}.txt"
     assert pins_of(path)
