@@ -166,19 +166,22 @@ def test_an_invariant_has_a_module_and_a_test_that_exists(invariant: str) -> Non
     assert [found for name in held if (found := fault(name, frozenset({invariant})))] == []
 
 
-TOKEN_ROWS: Final = tuple(tables(THREAT_MODEL, "What holds of tokens"))
+FEATURES: Final = {
+    head: tuple(tables(THREAT_MODEL, head)) for head in ("What holds of tokens", "What holds of the page")
+}
+FEATURE_ROWS: Final = [pytest.param(row, id=row[head][:40]) for head, rows in FEATURES.items() for row in rows]
 
 
-@pytest.mark.parametrize("row", TOKEN_ROWS, ids=[row["What holds of tokens"][:40] for row in TOKEN_ROWS])
-def test_what_holds_of_tokens_has_modules_and_tests_that_exist(row: Row) -> None:
+@pytest.mark.parametrize("row", FEATURE_ROWS)
+def test_what_holds_of_a_feature_has_modules_and_tests_that_exist(row: Row) -> None:
     invariants = frozenset(row["Invariants"].split(", "))
     assert invariants <= set(INVARIANTS)
     assert [name for name in named(row["Where"]) if not (APP / f"{name}.py").is_file()] == []
     assert [found for name in named(row["Held by"]) if (found := fault(name, invariants))] == []
 
 
-def test_tokens_have_rows() -> None:
-    assert TOKEN_ROWS
+def test_every_feature_has_rows() -> None:
+    assert all(FEATURES.values())
 
 
 def test_every_advisory_has_a_row_and_no_other() -> None:
