@@ -110,16 +110,16 @@ async def _budgets(state: ServiceState, pace: Pace) -> Markup:
                 yield upstream.upper(), each
 
     busiest = await _largest(rows(), lambda row: (row[1].waiting, row[1].is_slowed, row[1].in_flight), pace)
-    heads = ("Upstream", "Account", "Region", "Waiting", "In flight", "Calls a second")
+    heads = ("Upstream", "Account", "Region", "Waiting", "In flight", "Calls a second", "Rate")
     return table("Calls by account and region, the busiest first", heads, map(_budget, busiest), "none was made yet.")
 
 
 def _budget(row: tuple[str, BudgetState]) -> Markup:
     upstream, budget = row
     account, region = budget.key if isinstance(budget.key, tuple) else (budget.key, "global")
-    rate = f"{budget.rate:.1f}{', slowed down: AWS throttles' if budget.is_slowed else ''}"
-    cells = _cells(upstream, str(account), str(region))
-    return element("tr", *cells, _number(budget.waiting), _number(budget.in_flight), _number(rate))
+    numbers = (_number(budget.waiting), _number(budget.in_flight), _number(f"{budget.rate:.1f}"))
+    pace = "slowed down: AWS throttles" if budget.is_slowed else "full"
+    return element("tr", *_cells(upstream, str(account), str(region)), *numbers, *_cells(pace))
 
 
 async def _endpoints(state: ServiceState, pace: Pace) -> Markup:
