@@ -28,11 +28,8 @@ from app.iam import own_account, prefetch, preparation, reader_roles, role_cache
 from app.iam import upstream as iam_upstream
 from app.limits import circuits, rate_limiter, ttl_cache
 from app.local import caller_tokens, unix_socket
-<<<<<<< HEAD
-from app.policy import changes, log_lines, report_only
-=======
 from app.page import agents_seen, document, filters, rates, recent_decisions, state_tables
->>>>>>> 393746f (api: test the page of decisions, and record its limits)
+from app.policy import changes, log_lines, report_only
 from app.server import bounded_reads, listener, protocol, sockets
 from app.server import process as server_process
 from app.settings import accounts as settings_accounts

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from app.local.certificate_dates import Validity
 from app.local.tls import CertificateFile
 from app.telemetry.file_dates import KeyDate
-from app.telemetry.metrics import Upstream
 from app.telemetry.readiness import Readiness
 from app.telemetry.states import FileState, UpstreamStates
+from app.telemetry.upstream_states import Upstream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

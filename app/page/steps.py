@@ -64,7 +64,14 @@ _STEP_OF: Final[Mapping[Reason, int]] = MappingProxyType(
         Reason.ACCOUNT_NOT_AUTHORIZED: 5,
         Reason.ACCOUNTS_UNAVAILABLE: 5,
         **dict.fromkeys(
-            (Reason.ROLE_NOT_FOUND, Reason.IAM_THROTTLED, Reason.IAM_UNAVAILABLE, Reason.IAM_ACCESS_DENIED), 6
+            (
+                Reason.ROLE_NOT_FOUND,
+                Reason.IAM_THROTTLED,
+                Reason.IAM_UNAVAILABLE,
+                Reason.IAM_ACCESS_DENIED,
+                Reason.OWN_CREDENTIALS_UNAVAILABLE,
+            ),
+            6,
         ),
         **dict.fromkeys(
             (

@@ -266,8 +266,7 @@ def _trail(number: int, account: str, role: str, mesh: str, error: AuthError | N
         form="native",  # type: ignore[arg-type]  # a value of the enumeration
         access_key_id="ASIAEXAMPLE000000001",
         key_account=account,
-        host="sts.eu-west-1.amazonaws.com",
-        region="eu-west-1",
+        signed_for={"host": "sts.eu-west-1.amazonaws.com", "region": "eu-west-1"},
         signed_at=datetime.now(UTC),
         skew=-12.0,
         age=12.0,
