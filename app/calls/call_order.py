@@ -56,14 +56,14 @@ class CallOrder:
         return sum(circuit.is_open for circuit in self._circuits.values())
 
     def budget_states(self) -> Iterator[BudgetState]:
-        """Yield the state of each budget; see `app.telemetry.states.UpstreamStates`."""
+        """Yield the state of each budget; see `app.telemetry.states.QueueStates`."""
         for key, budget in self._budgets.items():
             waiting = sum(len(queue.calls) for queue in budget.queues.values())
             limiter = budget.limiter
             yield BudgetState(key, waiting, budget.all_places.in_flight, limiter.rate, limiter.is_slowed)
 
     def endpoint_states(self) -> Iterator[EndpointState]:
-        """Yield the state of each endpoint; see `app.telemetry.states.UpstreamStates`."""
+        """Yield the state of each endpoint; see `app.telemetry.states.QueueStates`."""
         for key, circuit in self._circuits.items():
             yield EndpointState(key, circuit.is_open, circuit.answers, circuit.failures, circuit.in_flight)
 

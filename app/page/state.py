@@ -7,8 +7,8 @@ from app.local.certificate_dates import Validity
 from app.local.tls import CertificateFile
 from app.telemetry.file_dates import KeyDate
 from app.telemetry.readiness import Readiness
-from app.telemetry.states import FileState, UpstreamStates
-from app.telemetry.upstream_states import Upstream
+from app.telemetry.states import FileState, QueueStates
+from app.telemetry.upstream_states import Upstream, UpstreamStates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +17,8 @@ class ServiceState:
 
     Attributes:
         readiness: the state behind ``/ready``.
-        upstreams: the queues in front of STS and IAM.
-        last_outcomes: the result of the last call to each upstream: ``none``, ``ok`` or a reason.
+        queues: the queues in front of STS and IAM.
+        upstreams: the last results of STS and IAM, and of the service's own credentials.
         in_flight: the number of decisions in progress.
         cache_entries: the number of entries of each cache.
         files: the files that are read again when they change.
@@ -27,8 +27,8 @@ class ServiceState:
     """
 
     readiness: Readiness
-    upstreams: Mapping[Upstream, UpstreamStates]
-    last_outcomes: Callable[[], Mapping[Upstream, str]]
+    queues: Mapping[Upstream, QueueStates]
+    upstreams: UpstreamStates
     in_flight: Callable[[], int]
     cache_entries: Mapping[str, Callable[[], int]]
     files: Callable[[], Iterable[FileState]]

@@ -33,13 +33,14 @@ def table(caption: str, heads: tuple[str, ...], rows: Iterable[Markup], empty: s
 
 async def state_section(state: ServiceState, now: datetime, pace: Pace) -> Markup:
     """Return the section about the service and AWS."""
-    outcomes = state.last_outcomes()
+    results: dict[str, str] = {**state.upstreams.outcomes, "own credentials": state.upstreams.own_credentials}
     caches = ", ".join(f"{name} {count()}" for name, count in state.cache_entries.items())
     return element(
         "section",
         element("h2", "State of the service", id="state"),
         element("p", f"Ready: {state.readiness.explain()}."),
-        element("p", "Last calls: ", "; ".join(f"{name}: {outcome}" for name, outcome in outcomes.items()), "."),
+        element("p", "Last results: ", "; ".join(f"{name}: {result}" for name, result in results.items()), "."),
+        *(element("p", f"{name}: {cause}") for name, cause in state.upstreams.causes.items()),
         element("p", f"Decisions in progress: {state.in_flight()}. Cache entries: {caches}."),
         await _budgets(state, pace),
         await _endpoints(state, pace),
@@ -105,7 +106,7 @@ def _rates(caption: str, head: str, rates: Rates) -> Markup:
 
 async def _budgets(state: ServiceState, pace: Pace) -> Markup:
     def rows() -> Iterator[tuple[str, BudgetState]]:
-        for upstream, states in state.upstreams.items():
+        for upstream, states in state.queues.items():
             for each in states.budget_states():
                 yield upstream.upper(), each
 
@@ -124,7 +125,7 @@ def _budget(row: tuple[str, BudgetState]) -> Markup:
 
 async def _endpoints(state: ServiceState, pace: Pace) -> Markup:
     def rows() -> Iterator[tuple[str, EndpointState]]:
-        for upstream, states in state.upstreams.items():
+        for upstream, states in state.queues.items():
             for each in states.endpoint_states():
                 yield upstream.upper(), each
 

@@ -45,7 +45,7 @@ class EndpointState:
     in_flight: int
 
 
-class UpstreamStates(Protocol):
+class QueueStates(Protocol):
     """The queue in front of an upstream. There can be thousands of states, so a reader may pause between them."""
 
     def budget_states(self) -> Iterator[BudgetState]:

@@ -29,7 +29,7 @@ from app.page.recent_decisions import RecentDecisions
 from app.page.state import ServiceState
 from app.telemetry.states import BudgetState, EndpointState, FileState
 from tests.support.browser import REBOUND_HOST, open_browser
-from tests.support.decisions_page import Upstreams, denial, document, recent_decisions, record, state
+from tests.support.decisions_page import Queues, denial, document, recent_decisions, record, state
 from tests.support.service import listening
 
 from axe_playwright_python.async_playwright import Axe  # isort: skip - after the check that it is installed
@@ -298,12 +298,12 @@ def a_service() -> ServiceState:
     now = datetime.now(UTC).timestamp()
     day = 86_400.0
     return state(
-        upstreams={
-            "sts": Upstreams(
+        queues={
+            "sts": Queues(
                 [BudgetState(("111122223333", "eu-west-1"), 0, 1, 300.0, False)],
                 [EndpointState("sts.eu-west-1.amazonaws.com", False, True, 0, 1)],
             ),
-            "iam": Upstreams(
+            "iam": Queues(
                 [BudgetState("111122223333", 14, 4, 5.0, True), BudgetState("444455556666", 0, 0, 10.0, False)],
                 [EndpointState("111122223333", True, False, 4, 0), EndpointState("444455556666", False, True, 0, 0)],
             ),

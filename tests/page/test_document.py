@@ -10,7 +10,7 @@ from app.page import pace
 from app.page.document import MAX_SHOWN
 from app.page.state_tables import MAX_ROWS
 from app.telemetry.states import BudgetState, EndpointState
-from tests.support.decisions_page import Structure, Upstreams, denial, document, recent_decisions, record, state
+from tests.support.decisions_page import Queues, Structure, denial, document, recent_decisions, record, state
 
 ATTACKS = (
     "<script>alert(1)</script>",
@@ -72,7 +72,8 @@ async def test_the_state_of_the_service_is_shown() -> None:
     text = Structure(await document(recent).render({})).text
     for part in (
         "Ready: ready.",
-        "sts: ok; iam: iam_throttled.",
+        "sts: ok; iam: iam_throttled; own credentials: none.",
+        "iam: demo",
         "Decisions in progress: 4. Cache entries: identity 7, role 8.",
         "slowed down: AWS throttles",
         "invalid for 9 s",
@@ -84,14 +85,14 @@ async def test_the_state_of_the_service_is_shown() -> None:
 
 async def test_an_open_circuit_with_a_call_is_half_open() -> None:
     endpoints = [EndpointState("a", True, False, 3, 1), EndpointState("b", False, False, 1, 0)]
-    service = state(upstreams={"sts": Upstreams([], endpoints)})
+    service = state(queues={"sts": Queues([], endpoints)})
     text = Structure(await document(recent_decisions(), service).render({})).text
     assert "half-open: a probe is in flight" in text
     assert "closed; the last call has no answer yet" in text
 
 
 async def test_an_empty_page_says_so() -> None:
-    text = Structure(await document(recent_decisions(), state(upstreams={}, files=list, keys=list)).render({})).text
+    text = Structure(await document(recent_decisions(), state(queues={}, files=list, keys=list)).render({})).text
     assert "Decisions, the newest first: none matches." in text
     assert "Keys that sign tokens, the oldest first: none is set." in text
 
@@ -131,7 +132,7 @@ async def test_a_decision_that_is_missing_is_said() -> None:
 
 async def test_the_busiest_of_many_accounts_are_shown() -> None:
     budgets = [BudgetState((f"{account:012}", "eu-west-1"), account, 0, 100.0, False) for account in range(500)]
-    service = state(upstreams={"sts": Upstreams(budgets)})
+    service = state(queues={"sts": Queues(budgets)})
     text = Structure(await document(recent_decisions(), service).render({})).text
     assert f"{499:012}" in text
     assert f"{499 - MAX_ROWS:012}" not in text
@@ -151,7 +152,7 @@ async def test_the_document_is_made_in_small_pieces() -> None:
     for _ in range(1000):
         recent.note(record(), None, 0.001)
     budgets = [BudgetState((str(account), ""), 0, 0, 100.0, False) for account in range(1000)]
-    page = document(recent, state(upstreams={"sts": Upstreams(budgets)}))
+    page = document(recent, state(queues={"sts": Queues(budgets)}))
     turns = await turns_while(asyncio.create_task(page.render({"text": "demo"})))
     work = 2000 * pace.LOOKED_AT + MAX_SHOWN * pace.SHOWN
     assert turns >= work // pace.PIECE_UNITS

@@ -19,6 +19,7 @@ from app.page.recent_decisions import RecentDecisions
 from app.page.state import ServiceState
 from app.telemetry.readiness import Readiness
 from app.telemetry.states import BudgetState, EndpointState, FileState
+from app.telemetry.upstream_states import UpstreamStates
 from tests.support.signing import NOW
 
 VOID: Final = frozenset({"input", "meta"})
@@ -71,8 +72,8 @@ def denial(reason: Reason = Reason.PROXY_MESH_MISMATCH, detail: str = "the role 
 
 
 @dataclass(frozen=True)
-class Upstreams:
-    """The states of an upstream, as they are given."""
+class Queues:
+    """The states of a queue, as they are given."""
 
     budgets: list[BudgetState] = field(default_factory=list)
     endpoints: list[EndpointState] = field(default_factory=list)
@@ -86,13 +87,16 @@ class Upstreams:
 
 def state(text: str = "demo", **changes: Any) -> ServiceState:
     """A state with a row in every table, and a text wherever text is."""
+    upstreams = UpstreamStates()
+    upstreams.called("sts", "ok", "")
+    upstreams.called("iam", "iam_throttled", text)
     members: dict[str, Any] = {
         "readiness": Readiness(credentials_obtained=True),
-        "upstreams": {
-            "sts": Upstreams([BudgetState((text, text), 3, 2, 100.0, False)], [EndpointState(text, True, False, 3, 0)]),
-            "iam": Upstreams([BudgetState(text, 0, 1, 5.0, True)], [EndpointState(text, False, True, 0, 1)]),
+        "upstreams": upstreams,
+        "queues": {
+            "sts": Queues([BudgetState((text, text), 3, 2, 100.0, False)], [EndpointState(text, True, False, 3, 0)]),
+            "iam": Queues([BudgetState(text, 0, 1, 5.0, True)], [EndpointState(text, False, True, 0, 1)]),
         },
-        "last_outcomes": lambda: {"sts": "ok", "iam": "iam_throttled"},
         "in_flight": lambda: 4,
         "cache_entries": {"identity": lambda: 7, "role": lambda: 8},
         "files": lambda: [FileState("accounts", (text, text), NOW.timestamp(), 9.0)],
