@@ -33,13 +33,13 @@ def table(caption: str, heads: tuple[str, ...], rows: Iterable[Markup], empty: s
 
 async def state_section(state: ServiceState, now: datetime, pace: Pace) -> Markup:
     """Return the section about the service and AWS."""
-    results: dict[str, str] = {**state.upstreams.outcomes, "own credentials": state.upstreams.own_credentials}
+    results = [*state.upstreams.outcomes.items(), ("own credentials", state.upstreams.own_credentials)]
     caches = ", ".join(f"{name} {count()}" for name, count in state.cache_entries.items())
     return element(
         "section",
         element("h2", "State of the service", id="state"),
         element("p", f"Ready: {state.readiness.explain()}."),
-        element("p", "Last results: ", "; ".join(f"{name}: {result}" for name, result in results.items()), "."),
+        element("p", "Last results: ", "; ".join(f"{name}: {result}" for name, result in results), "."),
         *(element("p", f"{name}: {cause}") for name, cause in state.upstreams.causes.items()),
         element("p", f"Decisions in progress: {state.in_flight()}. Cache entries: {caches}."),
         await _budgets(state, pace),
