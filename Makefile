@@ -182,8 +182,9 @@ image-steps: $(STAMP) ## Run the Dockerfile's steps without Docker, and run the 
 	$(BIN)/python -m tools.image_steps
 
 lock: $(STAMP) ## Resolve the dependencies again, and pin them by hash
-	$(UV_COMPILE) --upgrade --extra redis --group dev -o requirements/dev.txt pyproject.toml
+	$(UV_COMPILE) --upgrade --extra redis --extra otel --group dev -o requirements/dev.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis -o requirements/runtime.txt pyproject.toml
+	$(UV_COMPILE) --constraint requirements/dev.txt --extra redis --extra otel -o requirements/otel.txt pyproject.toml
 	$(UV_COMPILE) --constraint requirements/dev.txt --group build -o requirements/build.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group installer -o requirements/installer.txt
 	$(UV_COMPILE) --constraint requirements/dev.txt --group fuzz -o requirements/fuzz.txt

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -52,11 +53,15 @@ from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import KnownKeys
 from app.telemetry.metrics import Metrics, Queue
 from app.telemetry.readiness import Readiness
+from app.telemetry.untraced import Untraced
 from app.telemetry.upstream_states import Upstream
 from app.tokens.authenticator import TokenAuthenticator
 from app.tokens.codec import looks_like_token
 from app.tokens.key_files import SigningKeySource
 from app.tokens.signer import SigningIssuer
+
+if TYPE_CHECKING:
+    from app.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +91,25 @@ class Service:
 @contextlib.asynccontextmanager
 async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncIterator[Service]:
     """Create the service inside the running event loop. Close its clients at the end."""
-    metrics = Metrics()
+    async with _open_tracing(settings) as tracing, _open_service(settings, tracing, clock) as service:
+        yield service
+
+
+@contextlib.asynccontextmanager
+async def _open_tracing(settings: Settings) -> "AsyncIterator[Untraced | Tracing]":
+    if not settings.tracing:
+        yield Untraced()
+        return
+    # This import is here because its packages are an extra.
+    from app.telemetry.tracing import open_tracing  # noqa: PLC0415
+
+    async with open_tracing() as tracing:
+        yield tracing
+
+
+@contextlib.asynccontextmanager
+async def _open_service(settings: Settings, tracing: "Untraced | Tracing", clock: Clock) -> AsyncIterator[Service]:
+    metrics = tracing.metrics
     readiness = Readiness(without_tls=settings.upstreams_without_tls)
     unknown = UnknownCallers(metrics)
     tokens = None if settings.caller_token_file is None else CallerTokenSource(settings.caller_token_file)
@@ -128,7 +151,9 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
         )
         resources.push_async_callback(introductions.close)
         _report_state(metrics, {"sts": introductions.order, "iam": roles.order}, tls, signing)
-        authenticator: Decider = Authenticator(policy, known, introductions, roles, clock)
+        authenticator: Decider = Authenticator(
+            policy, known, tracing.introductions(introductions), tracing.roles(roles), clock, tracing.steps
+        )
         if signing is not None:
             authenticator = TokenAuthenticator(authenticator, policy, lambda: signing.keys, clock)
         recent = RecentDecisions(clock, time.monotonic) if settings.decisions_page else None
@@ -183,6 +208,7 @@ async def open_service(settings: Settings, clock: Clock = utc_now) -> AsyncItera
                     with_probes=not own_diagnostics,
                     guard=None if tokens is None else _guard(settings, tokens, unknown),
                     ways=ways,
+                    trace=tracing.api,
                 ),
                 diagnostics=build_diagnostics(metrics, readiness, page=_decisions_page(settings, recent, state, clock))
                 if own_diagnostics

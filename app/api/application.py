@@ -72,7 +72,7 @@ class HotPath:
             await self._app(scope, receive, send)
 
 
-def build_api(
+def build_api(  # noqa: PLR0913 - one parameter a part
     endpoint: AuthenticateEndpoint,
     metrics: Metrics,
     readiness: Readiness,
@@ -81,11 +81,13 @@ def build_api(
     guard: Guard | None = None,
     ways: TokenWays | None = None,
     scrape_limits: ScrapeLimits = DEFAULT_LIMITS,
+    trace: Guard | None = None,
 ) -> ASGIApp:
     """Build the application of the API's listener.
 
     The application serves the probes, unless the probes have a listener of their own. It issues tokens if signing keys
-    are configured. If a guard is given, only callers with an accepted token reach the application.
+    are configured. If a guard is given, only callers with an accepted token reach the application, and ``trace``, which
+    records the calls that are decided.
     """
     app = _new_app("kuma-aws-iam", needs_token=guard is not None)
 
@@ -106,7 +108,9 @@ def build_api(
         add_probes(app, metrics, readiness, scrape_limits)
     if ways is not None:
         _add_tokens(app, endpoint, ways)
-    api = HotPath(app, endpoint, ways)
+    api: ASGIApp = HotPath(app, endpoint, ways)
+    if trace is not None:
+        api = trace(api)
     return api if guard is None else guard(api)
 
 

@@ -23,7 +23,6 @@ from datetime import datetime
 from typing import Protocol
 
 from app.core.caller_identity import CallerIdentity
-from app.core.credential import decode_credential
 from app.core.errors import AuthError, CredentialError
 from app.core.forwarding import ForwardableRequest
 from app.core.known_credential import (
@@ -32,13 +31,14 @@ from app.core.known_credential import (
     PresentedCredential,
     RememberedCredential,
 )
-from app.core.principal import AdmittedPrincipal, Principal, admit
+from app.core.principal import AdmittedPrincipal, Principal
 from app.core.proxy import ProxyAssertion, ProxyIdentity
 from app.core.reasons import Reason
-from app.core.request_policy import RequestPolicy, require_age, require_fresh, validate
-from app.core.role_grant import GrantPolicy, match
-from app.core.role_tags import RoleRecord, read_grant
+from app.core.request_policy import RequestPolicy, require_fresh
+from app.core.role_grant import GrantPolicy
+from app.core.role_tags import RoleRecord
 from app.decision.record import HIT, AudienceNote, DecisionRecord, UpstreamCall
+from app.decision.steps import STEPS, Steps
 from app.local.clock import Clock
 
 # Checks one credential against the local rules, and raises `CredentialError` if the credential breaks a rule.
@@ -168,12 +168,14 @@ class Authenticator:
         introductions: Introductions,
         roles: RoleSource,
         clock: Clock,
+        steps: Steps = STEPS,
     ) -> None:
         self._policy = policy
         self._known = known
         self._introductions = introductions
         self._roles = roles
         self._clock = clock
+        self._steps = steps
 
     async def authenticate(
         self, credential: PresentedCredential, asserted: ProxyAssertion | None, trail: DecisionRecord, deadline: float
@@ -189,6 +191,7 @@ class Authenticator:
         Raises:
             AuthError: the credential is not approved. The error is of any subclass except `RequestError`.
         """
+        steps = self._steps
         trail.asserted = asserted
         if isinstance(credential, NewCredential):
             known = await self._introduce(credential, trail, deadline)  # 1 to 4
@@ -202,12 +205,12 @@ class Authenticator:
             raise credential.error()
         now = self._clock()
         trail.saw_signature(known, now)
-        expires_at = require_age(known.signed_at, known.lifetime, now)  # 2
+        expires_at = steps.require_age(known.signed_at, known.lifetime, now)  # 2
         principal = trail.principal = known.principal
-        admitted = admit(principal, self._policy.accounts.current())  # 5
+        admitted = steps.admit(principal, self._policy.accounts.current())  # 5
         role = trail.role = await self._roles.fetch_role(admitted, trail.iam, deadline)  # 6
-        grant = read_grant(admitted, role, self._policy, asserted)  # 7
-        granted = trail.granted = match(grant, asserted, self._policy)  # 8
+        grant = steps.read_grant(admitted, role, self._policy, asserted)  # 7
+        granted = trail.granted = steps.match(grant, asserted, self._policy)  # 8
         if not known.is_approved:
             self._known.approve(known)
         return Decision(identity=granted, principal=principal, expires_at=expires_at)
@@ -222,11 +225,11 @@ class Authenticator:
             raise
 
     def _judge(self, text: str, trail: DecisionRecord) -> ForwardableRequest:
-        signed = decode_credential(text, self._policy.request.forms)  # 1
+        signed = self._steps.decode(text, self._policy.request.forms)  # 1
         now = self._clock()
         trail.saw_request(signed, now)
         try:
-            validated = validate(signed, self._policy.request)  # 2
+            validated = self._steps.validate(signed, self._policy.request)  # 2
         except CredentialError as error:
             if error.reason is Reason.AUDIENCE_MISMATCH:
                 presented = signed.headers.get(signed.form.audience_header)

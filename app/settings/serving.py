@@ -174,3 +174,9 @@ class LogSettings(SettingsGroup):
         "`json`, one object a line, or `human`: one readable line a decision.",
         default="json",
     )
+    tracing: bool = setting(
+        "KMESH_AWSIAM_TRACING",
+        "Send [traces](../how-to/trace-a-decision.md) of the decisions by OTLP over HTTP, to `OTEL_EXPORTER_OTLP_ENDPOINT`. "
+        "Needs the package's extra `otel`, which the image does not contain.",
+        default=False,
+    )

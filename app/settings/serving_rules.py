@@ -129,6 +129,21 @@ def _store_package_is_installed(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _tracing_packages_are_installed(settings: Settings) -> Iterator[Problem]:
+    if settings.tracing and not _has_tracing():
+        yield Problem(
+            "KMESH_AWSIAM_TRACING",
+            "it needs packages that are not installed; pip install 'kuma-aws-iam[otel]', or set it to false",
+        )
+
+
+def _has_tracing() -> bool:
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:  # not even the parent package is there
+        return False
+
+
 def _kinds_of_keys_are_apart(settings: Settings) -> Iterator[Problem]:
     files = (settings.dataplane_keys_file, settings.zone_keys_file)
     try:
@@ -156,6 +171,7 @@ SERVING_RULES: Final = (
     _decisions_page_is_local,
     _store_is_complete,
     _store_package_is_installed,
+    _tracing_packages_are_installed,
     _kinds_of_keys_are_apart,
     _token_ids_are_logged,
 )

@@ -60,7 +60,8 @@ _SKEW: Final = (-900, -600, -300, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 
 # An approval that takes at least this long gets an exemplar, as does every refusal. An approval from the caches is faster,
 # so it does not pay for an exemplar.
 _EXEMPLAR_SECONDS: Final = 0.005  # no bound: below it an approval came from the caches
-# OpenMetrics allows 128 characters for the labels of an exemplar. A caller may choose a longer request id.
+# OpenMetrics allows 128 characters for the labels of an exemplar, and tracing adds the id of the trace. A caller may choose
+# a longer request id.
 _EXEMPLAR_ID: Final = 64
 
 
@@ -310,7 +311,7 @@ class Metrics:
         if reason is None and seconds < _EXEMPLAR_SECONDS:
             self._seconds_by_outcome[outcome].observe(seconds)
         else:
-            self._observe_with_exemplar(outcome, seconds, trail.request_id)
+            self._observe_with_exemplar(outcome, seconds, trail)
         # A credential that is presented again is older by now, and says nothing new about its signer's clock.
         if trail.skew is not None and trail.sts.cache != HIT:
             self._skew.observe(trail.skew)
@@ -318,11 +319,15 @@ class Metrics:
             if call.cache != NONE:
                 self._cache_results[cache, call.cache].inc()
 
-    def _observe_with_exemplar(self, outcome: str, seconds: float, request_id: str) -> None:
-        """Observe a decision, and keep its request id as the exemplar of its bucket."""
+    def _observe_with_exemplar(self, outcome: str, seconds: float, trail: DecisionRecord) -> None:
+        """Observe a decision, and keep what leads to its audit line as the exemplar of its bucket."""
         # The library counts the decision before it checks the exemplar. An exemplar that it does not accept is left out.
         with contextlib.suppress(ValueError):
-            self._seconds_by_outcome[outcome].observe(seconds, {"request_id": request_id[:_EXEMPLAR_ID]})
+            self._seconds_by_outcome[outcome].observe(seconds, self.exemplar_of(trail))
+
+    def exemplar_of(self, trail: DecisionRecord) -> dict[str, str]:
+        """Return the labels of the exemplar of a decision."""
+        return {"request_id": trail.request_id[:_EXEMPLAR_ID]}
 
     def token_issued(self, kind: TokenKind, origin: TokenOrigin) -> None:
         """Count a token that is handed out."""

@@ -108,6 +108,7 @@ GOOD: list[tuple[str, str, str, Any]] = [
     (READER, "mesh/kuma-reader", "reader_role_name", "mesh/kuma-reader"),
     ("KMESH_AWSIAM_LOG_LEVEL", "debug", "log_level", "debug"),
     ("KMESH_AWSIAM_LOG_FORMAT", "human", "log_format", "human"),
+    ("KMESH_AWSIAM_TRACING", "false", "tracing", False),
     ("AWS_REGION", "eu-west-1", "aws_region", "eu-west-1"),
     ("AWS_DEFAULT_REGION", "eu-west-1", "aws_default_region", "eu-west-1"),
     ("AWS_ENDPOINT_URL_STS", "https://vpce.example/", "sts_endpoint_url", "https://vpce.example"),

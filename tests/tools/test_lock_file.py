@@ -42,14 +42,14 @@ def test_what_pins_nothing_is_refused(tmp_path: Path, line: str) -> None:
         pins_of(write(tmp_path / "lock.txt", f"{line}\n"))
 
 
-@pytest.mark.parametrize("name", ["runtime", "build", "dev", "installer", "fuzz", "envoy", "browser"])
+@pytest.mark.parametrize("name", ["runtime", "otel", "build", "dev", "installer", "fuzz", "envoy", "browser"])
 def test_every_lock_file_of_this_repository_pins_by_hash_and_names_no_address(name: str) -> None:
     path = ROOT / f"requirements/{name}.txt"
     assert pins_of(path)
     assert "://" not in path.read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["runtime", "build"])
+@pytest.mark.parametrize("name", ["runtime", "otel", "build"])
 def test_what_the_image_has_is_what_was_tested(name: str) -> None:
     tested = {(pin.name, pin.version): pin.hashes for pin in pins_of(ROOT / "requirements/dev.txt")}
     for pin in pins_of(ROOT / f"requirements/{name}.txt"):
