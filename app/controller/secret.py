@@ -1,0 +1,68 @@
+"""The value of a secret: a JSON object with the member ``token``. All other members belong to others, and stay."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from app.core.strict_json import StrictJsonError, parse_object
+
+TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key
+# The limit of Secrets Manager for the value of a secret.
+MAX_SECRET_BYTES: Final = 65_536
+
+
+class MalformedSecretError(Exception):
+    """The value of a secret is no JSON object. A token can only be put at the cost of the present value, so none is put."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretValue:
+    """One version of a secret.
+
+    Attributes:
+        name: the name of the secret.
+        version: the id of the version that had the stage AWSCURRENT when it was read.
+        created_at: when the version was put.
+        text: the value; None if the version has a binary value.
+    """
+
+    name: str
+    version: str
+    created_at: datetime
+    text: str | None = field(repr=False)
+
+    def token(self) -> str | None:
+        """Return the token, or None if there is none.
+
+        Raises:
+            MalformedSecretError: the value is no unambiguous JSON object.
+        """
+        token = self._members().get(TOKEN_KEY)
+        if token is None or token == "":
+            return None
+        # A number, a list or an object is no token. It is replaced, as an unreadable token is.
+        return token if isinstance(token, str) else "?"
+
+    def with_token(self, token: str) -> str:
+        """Return the value with another token. All other members stay, in their order.
+
+        Raises:
+            MalformedSecretError: the value is no unambiguous JSON object, or is too large with the token.
+        """
+        try:
+            # A number such as 1e999 is JSON, but not for every reader of the value that would be written here.
+            text = json.dumps({**self._members(), TOKEN_KEY: token}, allow_nan=False)
+        except ValueError as error:
+            raise MalformedSecretError("a number of it is too large") from error
+        if len(text) > MAX_SECRET_BYTES:
+            raise MalformedSecretError(f"with a token it would have more than {MAX_SECRET_BYTES} bytes")
+        return text
+
+    def _members(self) -> dict[str, Any]:
+        if self.text is None:
+            raise MalformedSecretError("its value is binary")
+        try:
+            return parse_object(self.text)
+        except StrictJsonError as error:
+            raise MalformedSecretError(f"its value is {error}") from error

@@ -1,0 +1,285 @@
+"""What is to be done with which secret, and why: tables of values, without I/O."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.controller.held_token import TokenFacts, read_facts, why_replace
+from app.controller.plan import (
+    PUT_PAUSE_SECONDS,
+    REREAD_SECONDS,
+    Keep,
+    KnownSecret,
+    Put,
+    WantedSecret,
+    decide,
+    is_due,
+    want_secrets,
+)
+from app.controller.reasons import Leave, PutReason, Skip
+from app.controller.secret import MAX_SECRET_BYTES, MalformedSecretError, SecretValue
+from app.controller.tasks import SkippedError, Task, TaskIdentity, identity_of_tags, read_task
+from app.core.base64_text import encode_base64url
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+VALID_FOR = 720 * HOUR
+WEB = TaskIdentity(mesh="default", service="web")
+PREFIX = "kong-mesh-ecs/"
+
+
+def part(members: Any) -> str:
+    return encode_base64url(json.dumps(members).encode())
+
+
+def token(
+    *, kid: str = "1", starts: datetime = NOW - HOUR, ends: datetime | None = NOW - HOUR + VALID_FOR, **claims: Any
+) -> str:
+    """A token of web as Kuma writes one, some of its claims changed; its signature is none."""
+    times: dict[str, Any] = {"iat": int(starts.timestamp()), "nbf": int(starts.timestamp())}
+    if ends is not None:
+        times["exp"] = int(ends.timestamp())
+    kuma = {"Name": "", "Mesh": "default", "Tags": {"kuma.io/service": ["web"]}, "Type": "", "Workload": ""}
+    return ".".join(
+        (part({"alg": "RS256", "kid": kid, "typ": "JWT"}), part({**kuma, "jti": "id", **times, **claims}), "c2ln")
+    )
+
+
+def secret(text: str | None, age: timedelta = 24 * HOUR) -> SecretValue:
+    return SecretValue(name="kong-mesh-ecs/web", version="v1", created_at=NOW - age, text=text)
+
+
+def holding(text: str, **others: Any) -> SecretValue:
+    return secret(json.dumps({"token": text, **others}))
+
+
+def decided(value: SecretValue, identity: TaskIdentity = WEB) -> Put | Keep:
+    return decide(value, identity, NOW, VALID_FOR, lambda _token, _facts, _identity: None)[0]
+
+
+def task(name: str, *, pending: bool = False, minutes: float = 60, **tags: str) -> Task:
+    return Task(
+        arn=f"arn:{name}",
+        definition="arn:definition",
+        role=None,
+        is_pending=pending,
+        created_at=NOW - timedelta(minutes=minutes),
+        tags={f"kuma.io/{key}": value for key, value in tags.items()},
+    )
+
+
+# The value of a secret.
+
+
+@pytest.mark.parametrize("text", ["{}", '{"token": null}', '{"token": ""}', '{"other": 1}'])
+def test_a_secret_without_a_token_gets_one(text: str) -> None:
+    assert decided(secret(text)) == Put(PutReason.TOKEN_MISSING)
+
+
+@pytest.mark.parametrize("text", ["not a token", "a.b.c", "..", part({}) + "." + part({}) + ".x", "x" * 20_000])
+def test_what_is_no_token_is_replaced(text: str) -> None:
+    assert decided(holding(text)) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+@pytest.mark.parametrize("value", [1, [], {"a": 1}, True])
+def test_what_is_no_text_is_replaced(value: Any) -> None:
+    assert decided(secret(json.dumps({"token": value}))) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "[]", "null", '"text"', "{", "{} {}", '{"a": NaN}', '{"token": "x", "token": "y"}', '{"a": 1e999}'],
+)
+def test_a_malformed_secret_is_never_written(text: str | None) -> None:
+    with pytest.raises(MalformedSecretError):
+        secret(text).with_token("new")
+
+
+def test_a_secret_that_would_be_too_large_is_not_written() -> None:
+    with pytest.raises(MalformedSecretError):
+        secret(json.dumps({"other": "x" * (MAX_SECRET_BYTES - 20)})).with_token("new")
+
+
+def test_other_keys_stay_in_their_order() -> None:
+    others = {"a": [1, 2.5, None, True], "token": "old", "ü": {"deep": "ß 😀"}, "z": "\\"}
+    written = secret(json.dumps(others)).with_token("new")
+    assert json.loads(written) == {**others, "token": "new"}
+    assert list(json.loads(written)) == list(others)
+
+
+def test_no_representation_shows_a_token() -> None:
+    held = holding("a.secret.token")
+    assert "a.secret" not in repr(held)
+    assert "a.secret" not in repr(decide(held, WEB, NOW, VALID_FOR, lambda *_: None))
+
+
+# The token.
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(token(), None, id="usable"),
+        pytest.param(token(Type="dataplane"), None, id="type"),
+        pytest.param(token(starts=NOW - 359 * HOUR, ends=NOW + 361 * HOUR), None, id="half-of-life-left"),
+        pytest.param(token(starts=NOW - 361 * HOUR, ends=NOW + 359 * HOUR), PutReason.HALF_LIFE_OVER, id="renewal"),
+        pytest.param(token(starts=NOW - 2 * HOUR, ends=NOW - HOUR), PutReason.HALF_LIFE_OVER, id="ended"),
+        pytest.param(token(ends=NOW + 87_600 * HOUR), PutReason.ENDS_TOO_LATE, id="ten-years"),
+        pytest.param(token(ends=None), PutReason.ENDS_TOO_LATE, id="no-end"),
+        pytest.param(token(ends=NOW + VALID_FOR + timedelta(minutes=4)), None, id="clock-ahead"),
+        pytest.param(token(Mesh="other"), PutReason.CLAIMS_DIFFER, id="mesh"),
+        pytest.param(token(Mesh=""), PutReason.CLAIMS_DIFFER, id="every-mesh"),
+        pytest.param(token(Tags={"kuma.io/service": ["api"]}), PutReason.CLAIMS_DIFFER, id="service"),
+        pytest.param(token(Tags={"kuma.io/service": ["web", "api"]}), PutReason.CLAIMS_DIFFER, id="services"),
+        pytest.param(token(Tags={}), PutReason.CLAIMS_DIFFER, id="every-service"),
+        pytest.param(token(Tags=["kuma.io/service"]), PutReason.CLAIMS_DIFFER, id="tags-of-another-kind"),
+        pytest.param(
+            token(Tags={"kuma.io/service": ["web"], "team": ["a"]}), PutReason.CLAIMS_DIFFER, id="another-tag"
+        ),
+        pytest.param(token(Workload="job"), PutReason.CLAIMS_DIFFER, id="workload"),
+        pytest.param(token(Name="web-1"), PutReason.CLAIMS_DIFFER, id="one-name-only"),
+        pytest.param(token(Type="ingress"), PutReason.CLAIMS_DIFFER, id="zone-proxy"),
+    ],
+)
+def test_why_a_token_is_replaced(text: str, expected: PutReason | None) -> None:
+    assert why_replace(read_facts(text), WEB, NOW, VALID_FOR) == expected
+    assert decided(holding(text)) == (Keep(Leave.USABLE) if expected is None else Put(expected))
+
+
+@pytest.mark.parametrize(
+    "claims", [{"exp": "soon"}, {"exp": True}, {"nbf": -1}, {"exp": 1e300}, {"jti": None}], ids=str
+)
+def test_a_token_with_impossible_claims_is_replaced(claims: dict[str, Any]) -> None:
+    assert decided(holding(token(**claims))) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+def test_a_workload_is_compared_when_the_task_names_one() -> None:
+    identity = TaskIdentity(mesh="default", service="web", workload="job")
+    assert why_replace(read_facts(token()), identity, NOW, VALID_FOR) is PutReason.CLAIMS_DIFFER
+    assert why_replace(read_facts(token(Workload="job")), identity, NOW, VALID_FOR) is None
+
+
+def test_the_issuer_can_refuse_a_token() -> None:
+    def unknown(text: str, facts: TokenFacts, identity: TaskIdentity) -> PutReason:
+        assert (text, facts.kid, identity) == (token(kid="old"), "old", WEB)
+        return PutReason.KEY_UNKNOWN
+
+    assert decide(holding(token(kid="old")), WEB, NOW, VALID_FOR, unknown)[0] == Put(PutReason.KEY_UNKNOWN)
+
+
+def test_a_version_of_the_last_ten_minutes_is_left_unless_it_has_no_token() -> None:
+    """Otherwise two replicas would take turns. A task waits for a secret without a token, so it gets one at once."""
+    young = timedelta(seconds=PUT_PAUSE_SECONDS - 1)
+    assert decided(secret(json.dumps({"token": token(Mesh="other")}), young)) == Keep(Leave.PUT_RECENTLY)
+    assert decided(secret("{}", young)) == Put(PutReason.TOKEN_MISSING)
+
+
+# The tasks.
+
+
+def test_the_tags_of_a_task_name_its_identity() -> None:
+    assert identity_of_tags(task("t", service="web"), "default") == WEB
+    named = identity_of_tags(task("t", service="Web_1.b", mesh="m-1", workload="Job"), "default")
+    assert named == TaskIdentity(mesh="m-1", service="Web_1.b", workload="Job")
+
+
+@pytest.mark.parametrize(
+    ("tags", "skip"),
+    [
+        ({}, Skip.NOT_IN_MESH),
+        ({"mesh": "default"}, Skip.NOT_IN_MESH),
+        ({"service": ""}, Skip.TAG_INVALID),
+        ({"service": "../other"}, Skip.TAG_INVALID),
+        ({"service": "a/b"}, Skip.TAG_INVALID),
+        ({"service": "arn:aws:secretsmanager"}, Skip.TAG_INVALID),
+        ({"service": "web\n"}, Skip.TAG_INVALID),
+        ({"service": "wéb"}, Skip.TAG_INVALID),
+        ({"service": "x" * 254}, Skip.TAG_INVALID),
+        ({"service": "web", "mesh": "Default"}, Skip.TAG_INVALID),
+        ({"service": "web", "mesh": ""}, Skip.TAG_INVALID),
+        ({"service": "web", "workload": ""}, Skip.TAG_INVALID),
+        ({"service": "web", "workload": "-x"}, Skip.TAG_INVALID),
+    ],
+)
+def test_a_task_without_a_usable_identity_is_skipped(tags: dict[str, str], skip: Skip) -> None:
+    with pytest.raises(SkippedError) as raised:
+        identity_of_tags(task("t", **tags), "default")
+    assert raised.value.skip is skip
+
+
+def test_a_task_is_read_as_ecs_describes_it() -> None:
+    described = {
+        "taskArn": "arn:t",
+        "taskDefinitionArn": "arn:d",
+        "lastStatus": "PENDING",
+        "desiredStatus": "RUNNING",
+        "createdAt": NOW,
+        "overrides": {"containerOverrides": [], "taskRoleArn": "arn:role"},
+        "tags": [{"key": "kuma.io/service", "value": "web"}, {"key": "empty"}],
+    }
+    assert read_task(described) == Task(
+        arn="arn:t",
+        definition="arn:d",
+        role="arn:role",
+        is_pending=True,
+        created_at=NOW,
+        tags={"kuma.io/service": "web", "empty": ""},
+    )
+    assert not read_task({**described, "lastStatus": "RUNNING"}).is_pending
+    assert read_task({"taskArn": "arn:t"}).role is None
+
+
+def test_pending_tasks_come_first_and_the_longest_waiting_one_before_all() -> None:
+    identified = [
+        (task(name, pending=pending, minutes=minutes), TaskIdentity(mesh="default", service=service))
+        for name, service, pending, minutes in (
+            ("1", "old", False, 900),
+            ("2", "new", False, 5),
+            ("3", "waits-long", True, 3),
+            ("4", "waits", True, 1),
+            ("5", "waits-long", False, 800),
+        )
+    ]
+    wanted = want_secrets(identified, PREFIX)
+    assert [each.name for each in wanted] == [f"{PREFIX}{name}" for name in ("waits-long", "waits", "old", "new")]
+    assert (wanted[0].tasks, wanted[0].pending) == (2, frozenset({"arn:3"}))
+
+
+def test_the_newest_task_decides_and_the_others_are_reported() -> None:
+    old, new = WEB, TaskIdentity(mesh="payments", service="web")
+    [wanted] = want_secrets([(task("a", minutes=9), old), (task("c", minutes=1), new), (task("b"), old)], PREFIX)
+    assert (wanted.identity, wanted.others) == (new, frozenset({old}))
+
+
+# When a secret is read.
+
+
+def wanted_with(*pending: str, identity: TaskIdentity = WEB) -> WantedSecret:
+    return WantedSecret(name="kong-mesh-ecs/web", identity=identity, tasks=3, pending=frozenset(pending))
+
+
+def known(**changes: Any) -> KnownSecret:
+    base: dict[str, Any] = {"read_at": 1000.0, "identity": WEB, "renew_at": NOW + HOUR}
+    return KnownSecret(**{**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "timer", "due"),
+    [
+        pytest.param(wanted_with(), KnownSecret(), 0.0, True, id="never-read"),
+        pytest.param(wanted_with(), known(), 1001.0, False, id="quiet"),
+        pytest.param(wanted_with(), known(), 1000.0 + REREAD_SECONDS, True, id="read-again"),
+        pytest.param(wanted_with("t"), known(), 1001.0, True, id="a-task-waits"),
+        pytest.param(wanted_with("t"), known(pending=frozenset("t")), 1001.0, False, id="the-same-task-waits"),
+        pytest.param(wanted_with(), known(renew_at=NOW), 1001.0, True, id="half-of-life-over"),
+        pytest.param(wanted_with(), known(renew_at=None), 1001.0, True, id="no-usable-token"),
+        pytest.param(wanted_with(identity=TaskIdentity(mesh="m", service="web")), known(), 1001.0, True, id="changed"),
+        pytest.param(wanted_with(), known(failures=1, retry_at=1010.0), 1001.0, False, id="pause-after-a-failure"),
+        pytest.param(wanted_with(), known(failures=1, retry_at=1010.0), 1010.0, True, id="tried-again"),
+        pytest.param(wanted_with("t"), known(failures=1, retry_at=1010.0), 1001.0, True, id="a-new-task-ends-a-pause"),
+    ],
+)
+def test_when_a_secret_is_read(wanted: WantedSecret, before: KnownSecret, timer: float, due: bool) -> None:  # noqa: FBT001
+    assert is_due(wanted, before, timer, NOW) is due
