@@ -21,6 +21,7 @@ _MODULES: Final = {
     "preview": "app.cli.preview",
     "health": "app.cli.health",
     "keys": "app.cli.keys",
+    "controller": "app.cli.controller",
     "emulator": "app.cli.emulator",
     "demo": "app.cli.demo",
 }
@@ -55,8 +56,22 @@ class LazyCommands(MutableMapping[str, click.Command]):
         return len(self._modules.keys() | self._added.keys())
 
 
+# Kong's image of its controller has the command `run`. A task definition keeps it when only the image changes.
+_ALIASES: Final = {"run": "controller"}
+
+
+class _Commands(click.Group):
+    """The group of all commands. An alias is in no list of commands."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = _ALIASES.get(cmd_name, cmd_name)
+        return super().get_command(ctx, name)
+
+
 @click.group(
-    commands=LazyCommands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Commands,
+    commands=LazyCommands(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="kuma-aws-iam")
 def main() -> None:
@@ -72,6 +87,7 @@ def main() -> None:
     When a proxy is refused:  kuma-aws-iam explain-role 111122223333/demo-app
     When nothing works:       kuma-aws-iam doctor
     Beside a stock Kuma:      kuma-aws-iam keys generate --kind both > kuma-cp.yaml
+    On ECS without agents:    kuma-aws-iam controller --api-server-url https://cp.mesh:5682
     Without AWS:              kuma-aws-iam demo
 
     Exit status: 0 done or allowed, 1 denied or failed, 2 usage or settings.

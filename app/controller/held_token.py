@@ -85,6 +85,11 @@ def why_replace(facts: TokenFacts, identity: TaskIdentity, now: datetime, valid_
     return None
 
 
+def renew_at(facts: TokenFacts) -> datetime | None:
+    """Return when a token is to be replaced; None if it never ends."""
+    return None if facts.ends_at is None else facts.ends_at - (facts.ends_at - facts.issued_at) * RENEW_AT_SHARE
+
+
 def _read_identity(claims: Mapping[str, Any]) -> TaskIdentity | None:
     """Read the claims that Kuma compares. An empty claim and an absent one are the same for Kuma."""
     tags = claims.get("Tags") or {}

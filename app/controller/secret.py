@@ -22,12 +22,14 @@ class SecretValue:
 
     Attributes:
         name: the name of the secret.
+        arn: the ARN of the secret.
         version: the id of the version that had the stage AWSCURRENT when it was read.
         created_at: when the version was put.
         text: the value; None if the version has a binary value.
     """
 
     name: str
+    arn: str
     version: str
     created_at: datetime
     text: str | None = field(repr=False)

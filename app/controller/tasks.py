@@ -15,7 +15,8 @@ from app.core.role_tags import MESH_TAG
 _MESH: Final = re.compile(r"[0-9a-z._-]{1,253}", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
-_RUNNING: Final = "RUNNING"
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
+_PENDING: Final = ("PROVISIONING", "PENDING", "ACTIVATING")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -73,7 +74,7 @@ def read_task(described: Mapping[str, Any]) -> Task:
         arn=described["taskArn"],
         definition=described.get("taskDefinitionArn", ""),
         role=described.get("overrides", {}).get("taskRoleArn") or None,
-        is_pending=described.get("lastStatus") != _RUNNING,
+        is_pending=described.get("lastStatus") in _PENDING,
         created_at=described.get("createdAt", _EPOCH),
         tags={tag["key"]: tag.get("value", "") for tag in described.get("tags", ())},
     )

@@ -6,7 +6,7 @@ from typing import Final
 from app.settings.admission import AWS_IAM
 from app.settings.environment import Settings
 from app.settings.parsing import Problem
-from app.settings.policy import POLICY_RULES
+from app.settings.policy import ACCOUNT_RULES, POLICY_RULES
 from app.sts.endpoints import load_sts_endpoints, partition_of
 
 _SET_TO_TRUE: Final = "set it to true: a credential lives 15 minutes and is renewed in a file"
@@ -77,13 +77,13 @@ def _known_regions(settings: Settings) -> frozenset[str]:
     return known and known | (settings.extra_regions or frozenset())
 
 
-ADMISSION_RULES: Final = (
-    *POLICY_RULES,
-    _token_path_is_used,
-    _tokens_are_reloadable,
+_READING_RULES: Final = (
     _external_id_has_its_role,
     _partition_exists,
     _extra_regions_fit,
     _regions_exist,
     _own_region_exists,
 )
+# The rules about roles and about how they are read. The controller has no others.
+ROLE_RULES: Final = (*ACCOUNT_RULES, *_READING_RULES)
+ADMISSION_RULES: Final = (*POLICY_RULES, _token_path_is_used, _tokens_are_reloadable, *_READING_RULES)

@@ -2,10 +2,10 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from app.settings.admission_rules import ADMISSION_RULES
+from app.settings.admission_rules import ADMISSION_RULES, ROLE_RULES
 from app.settings.environment import Settings
 from app.settings.parsing import InvalidFieldError, Problem, variable_of
 from app.settings.serving_rules import SERVING_RULES
@@ -34,13 +34,25 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: the environment is invalid; the error has all problems, one for each variable.
     """
-    settings, problems = examine_settings()
+    return _require(*examine_settings())
+
+
+def load_role_settings() -> Settings:
+    """Read the environment of a process that reads roles and serves no API. Which proxies use aws-iam need not be set.
+
+    Raises:
+        SettingsError: as `load_settings` does.
+    """
+    return _require(*examine_settings(ROLE_RULES))
+
+
+def _require(settings: Settings, problems: list[Problem]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def examine_settings() -> tuple[Settings, list[Problem]]:
+def examine_settings(rules: Iterable[Rule] = RULES) -> tuple[Settings, list[Problem]]:
     """Read the environment for a diagnosis. The list has all problems, one for each variable.
 
     If there are problems, the settings may break rules, and reading a field whose text is invalid raises
@@ -48,13 +60,13 @@ def examine_settings() -> tuple[Settings, list[Problem]]:
     """
     settings = Settings()
     problems: dict[str, Problem] = {}
-    for problem in (*settings.faults(), *_find_broken_rules(settings), *_find_unknown(settings)):
+    for problem in (*settings.faults(), *_find_broken_rules(settings, rules), *_find_unknown(settings)):
         problems.setdefault(problem.variable, problem)
     return settings, list(problems.values())
 
 
-def _find_broken_rules(settings: Settings) -> Iterator[Problem]:
-    for rule in RULES:
+def _find_broken_rules(settings: Settings, rules: Iterable[Rule]) -> Iterator[Problem]:
+    for rule in rules:
         with contextlib.suppress(InvalidFieldError):
             yield from rule(settings)
 

@@ -121,10 +121,12 @@ def _accounts_have_meshes(settings: PolicySettings) -> Iterator[Problem]:
         yield Problem("KMESH_AWSIAM_ACCOUNT_MESHES", str(error))
 
 
-POLICY_RULES: Final[tuple[Callable[[PolicySettings], Iterator[Problem]], ...]] = (
+PolicyRule = Callable[[PolicySettings], Iterator[Problem]]
+# These hold for the controller too, which has no types of proxies.
+ACCOUNT_RULES: Final[tuple[PolicyRule, ...]] = (_accounts_are_listed_once, _accounts_have_meshes)
+POLICY_RULES: Final[tuple[PolicyRule, ...]] = (
     _a_proxy_type_uses_aws_iam,
     _generations_agree_on_data_planes,
     _generations_agree_on_zone_proxies,
-    _accounts_are_listed_once,
-    _accounts_have_meshes,
+    *ACCOUNT_RULES,
 )

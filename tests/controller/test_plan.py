@@ -48,7 +48,7 @@ def token(
 
 
 def secret(text: str | None, age: timedelta = 24 * HOUR) -> SecretValue:
-    return SecretValue(name="kong-mesh-ecs/web", version="v1", created_at=NOW - age, text=text)
+    return SecretValue(name="kong-mesh-ecs/web", arn="arn:secret", version="v1", created_at=NOW - age, text=text)
 
 
 def holding(text: str, **others: Any) -> SecretValue:
@@ -59,7 +59,7 @@ def decided(value: SecretValue, identity: TaskIdentity = WEB) -> Put | Keep:
     return decide(value, identity, NOW, VALID_FOR, lambda _token, _facts, _identity: None)[0]
 
 
-def task(name: str, *, pending: bool = False, minutes: float = 60, **tags: str) -> Task:
+def task(name: str, *, pending: bool = False, minutes: float = 60, **tags: Any) -> Task:
     return Task(
         arn=f"arn:{name}",
         definition="arn:definition",
@@ -203,7 +203,7 @@ def test_the_tags_of_a_task_name_its_identity() -> None:
         ({"service": "web", "workload": "-x"}, Skip.TAG_INVALID),
     ],
 )
-def test_a_task_without_a_usable_identity_is_skipped(tags: dict[str, str], skip: Skip) -> None:
+def test_a_task_without_a_usable_identity_is_skipped(tags: dict[str, Any], skip: Skip) -> None:
     with pytest.raises(SkippedError) as raised:
         identity_of_tags(task("t", **tags), "default")
     assert raised.value.skip is skip

@@ -1,0 +1,158 @@
+"""Calls of boto3 clients. They block, so they run in threads; their errors become `CallError`.
+
+botocore retries a call by itself, with exponential backoff and jitter (its standard mode). If a call still fails for a cause
+that would also fail the next one, the controller pauses all calls to the same party (`app.controller.pauses`).
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    HTTPClientError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+from botocore.exceptions import (
+    ConnectionError as AwsConnectionError,
+)
+
+from app import __version__
+from app.aws.sdk_data import new_session
+from app.controller.metrics import ControllerMetrics
+from app.controller.reasons import Call, CallError, Failure
+from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, THROTTLING_CODES
+from app.local.addresses import is_loopback
+
+CONNECT_SECONDS: Final = 3.0
+READ_SECONDS: Final = 5.0
+# The attempts of one call, the first one included.
+ATTEMPTS: Final = 3
+# The limit for a whole call, since a server that sends its answer byte by byte never exceeds ``READ_SECONDS``.
+CALL_SECONDS: Final = 30.0
+# The number of calls at the same time.
+MAX_AWS_CALLS: Final = 8
+
+_SERVER_ERROR: Final = 500
+_MEMBERS: Final = {
+    Call.LIST_TASKS: "taskArns",
+    Call.DESCRIBE_TASKS: "tasks",
+    Call.DESCRIBE_TASK_DEFINITION: "taskDefinition",
+    Call.GET_SECRET_VALUE: "VersionId",
+    Call.PUT_SECRET_VALUE: "VersionId",
+    Call.UPDATE_SECRET_VERSION_STAGE: "Name",
+}
+_FAILURES: Final[Mapping[str, Failure]] = {
+    **dict.fromkeys(THROTTLING_CODES, Failure.THROTTLED),
+    **dict.fromkeys(ACCESS_DENIED_CODES, Failure.ACCESS_DENIED),
+    **dict.fromkeys(EXPIRED_SESSION_CODES, Failure.NO_CREDENTIALS),
+    "UnrecognizedClientException": Failure.NO_CREDENTIALS,
+    "InvalidSignatureException": Failure.NO_CREDENTIALS,
+    "ResourceNotFoundException": Failure.NOT_FOUND,
+    "ClusterNotFoundException": Failure.NOT_FOUND,
+    # Secrets Manager reports these while a key of KMS cannot be used.
+    "DecryptionFailure": Failure.ACCESS_DENIED,
+    "EncryptionFailure": Failure.ACCESS_DENIED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsLimits:
+    """The limits of one call, in seconds, and the number of its attempts."""
+
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    attempts: int = ATTEMPTS
+    call_seconds: float = CALL_SECONDS
+
+
+class InsecureEndpointError(Exception):
+    """The endpoint of a client would get secrets without TLS; the message names the variable."""
+
+
+class AwsCalls:
+    """Makes calls to AWS with the process's own credentials, which the SDK finds and renews."""
+
+    def __init__(self, region: str, metrics: ControllerMetrics, limits: AwsLimits | None = None) -> None:
+        self._metrics = metrics
+        self._limits = limits or AwsLimits()
+        self._session = boto3.Session(botocore_session=new_session(), region_name=region)
+        self._threads = ThreadPoolExecutor(MAX_AWS_CALLS, thread_name_prefix="aws")
+
+    def close(self) -> None:
+        """Start no further call. A call in progress runs to its end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def client(self, service: Literal["ecs", "secretsmanager"]) -> Any:
+        """Return a client. The SDK's variables for endpoints, certificates and proxies have their usual meaning.
+
+        Raises:
+            InsecureEndpointError: ``AWS_ENDPOINT_URL…`` names another host than this one, without TLS.
+        """
+        create: Any = self._session.client
+        client = create(
+            service,
+            config=Config(
+                connect_timeout=self._limits.connect_seconds,
+                read_timeout=self._limits.read_seconds,
+                retries={"mode": "standard", "total_max_attempts": self._limits.attempts},
+                max_pool_connections=MAX_AWS_CALLS,
+                user_agent_extra=f"kuma-aws-iam/{__version__}",
+            ),
+        )
+        url = urlsplit(client.meta.endpoint_url)
+        if url.scheme != "https" and not is_loopback(url.hostname or ""):
+            raise InsecureEndpointError(
+                f"the endpoint of {service} is {url.scheme}://{url.hostname}, so secrets would cross the network in clear; "
+                "use https in AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_*"
+            )
+        return client
+
+    async def make(self, call: Call, function: Callable[..., Any], **parameters: Any) -> dict[str, Any]:
+        """Make a call, and return the answer. It has the member that every answer to this call has.
+
+        Raises:
+            CallError: the call failed.
+        """
+        try:
+            async with asyncio.timeout(self._limits.call_seconds):
+                work = functools.partial(function, **parameters)
+                answer: dict[str, Any] = await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (ClientError, BotoCoreError, TimeoutError, OSError) as error:
+            failed = _to_call_error(call, error)
+            self._metrics.call_failed(call, failed.failure)
+            raise failed from None  # the error of the SDK can contain the parameters of the call, and so a token
+        # botocore reads a body that is not JSON as an answer without members. So a broken proxy would end all tasks.
+        if _MEMBERS[call] not in answer:
+            self._metrics.call_failed(call, Failure.ANSWER_INVALID)
+            raise CallError(call, Failure.ANSWER_INVALID, f"the answer has no {_MEMBERS[call]}")
+        self._metrics.call_made(call)
+        return answer
+
+
+def _to_call_error(call: Call, error: Exception) -> CallError:
+    """Convert an error. The detail is a code, never the text of the error."""
+    match error:
+        case ClientError():
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            otherwise = Failure.UNAVAILABLE if status >= _SERVER_ERROR else Failure.REJECTED
+            return CallError(call, _FAILURES.get(code, otherwise), code if code.isalnum() else f"status {status}")
+        case ReadTimeoutError() | ConnectTimeoutError() | TimeoutError():
+            return CallError(call, Failure.TIMEOUT, "no answer in time")
+        case NoCredentialsError():
+            return CallError(call, Failure.NO_CREDENTIALS, "the SDK finds no credentials: give the task a task role")
+        case AwsConnectionError() | HTTPClientError() | OSError():
+            return CallError(call, Failure.UNAVAILABLE, type(error).__name__)
+    # For example an answer that cannot be parsed, or credentials that cannot be renewed.
+    failure = Failure.NO_CREDENTIALS if "Credential" in type(error).__name__ else Failure.ANSWER_INVALID
+    return CallError(call, failure, type(error).__name__)

@@ -1,0 +1,105 @@
+"""The tasks of ECS clusters. The number of calls grows with the number of tasks / 100."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.controller.aws_calls import AwsCalls
+from app.controller.reasons import Call, CallError
+from app.controller.tasks import Task, read_task
+from app.local.clock import Timer
+
+# The most tasks of one answer of ListTasks, and of one call of DescribeTasks.
+BATCH_TASKS: Final = 100
+# A running task is described again after this time, because its tags can change. Until then it costs no further call.
+REDESCRIBE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    task: Task
+    at: float
+
+
+class EcsTasks:
+    """Lists the tasks of clusters that run or are going to run."""
+
+    def __init__(self, calls: AwsCalls, clusters: Sequence[str], timer: Timer = time.monotonic) -> None:
+        self._calls = calls
+        self._clusters = clusters
+        self._client = calls.client("ecs")
+        self._timer = timer
+        self._described: dict[str, dict[str, _Described]] = {}
+
+    async def read_tasks(self, failed: Callable[[CallError], None]) -> list[Task]:
+        """Return the tasks of all clusters. A cluster whose tasks cannot be read costs no other cluster its tasks.
+
+        Args:
+            failed: is called with each failure. The tasks of an earlier pass then stand in for what could not be read.
+        """
+        for cluster in self._clusters:
+            known = self._described.setdefault(cluster, {})
+            try:
+                arns = [arn async for arn in self._list(cluster)]
+                for arn in known.keys() - set(arns):
+                    del known[arn]
+                await self._describe(cluster, known, arns)
+            except CallError as error:
+                failed(error)
+        return self.known_tasks()
+
+    def known_tasks(self) -> list[Task]:
+        """Return the tasks as they were described last."""
+        return [described.task for known in self._described.values() for described in known.values()]
+
+    async def role_of_definition(self, definition: str) -> str | None:
+        """Return the ARN of the task role in a task definition, or None if it has none.
+
+        Raises:
+            CallError: ECS could not be asked.
+        """
+        describe = self._client.describe_task_definition
+        answer = await self._calls.make(Call.DESCRIBE_TASK_DEFINITION, describe, taskDefinition=definition)
+        return answer["taskDefinition"].get("taskRoleArn") or None
+
+    async def _list(self, cluster: str) -> AsyncIterator[str]:
+        more: dict[str, str] = {}
+        while True:
+            # The desired status of a pending task is RUNNING too.
+            answer = await self._calls.make(
+                Call.LIST_TASKS,
+                self._client.list_tasks,
+                cluster=cluster,
+                desiredStatus="RUNNING",
+                maxResults=BATCH_TASKS,
+                **more,
+            )
+            for arn in answer["taskArns"]:
+                yield arn
+            if not answer.get("nextToken"):
+                return
+            more = {"nextToken": answer["nextToken"]}
+
+    async def _describe(self, cluster: str, known: dict[str, _Described], arns: list[str]) -> None:
+        now = self._timer()
+        # New tasks come first, since one of them may wait for its token.
+        due = [arn for arn in arns if arn not in known]
+        due += [arn for arn in arns if arn in known and _is_due(known[arn], now)]
+        for batch in _batches(due):
+            answer = await self._calls.make(
+                Call.DESCRIBE_TASKS, self._client.describe_tasks, cluster=cluster, tasks=batch, include=["TAGS"]
+            )
+            for described in answer["tasks"]:
+                known[described["taskArn"]] = _Described(read_task(described), now)
+            for missing in answer.get("failures", ()):  # the task has ended since it was listed
+                known.pop(missing.get("arn", ""), None)
+
+
+def _is_due(described: _Described, now: float) -> bool:
+    return described.task.is_pending or now - described.at >= REDESCRIBE_SECONDS
+
+
+def _batches(arns: list[str]) -> Iterator[list[str]]:
+    for first in range(0, len(arns), BATCH_TASKS):
+        yield arns[first : first + BATCH_TASKS]

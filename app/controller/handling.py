@@ -1,0 +1,195 @@
+"""What is done with one secret: read it, decide, and put a new token. Nothing else in the program puts a token."""
+
+import asyncio
+from dataclasses import dataclass
+
+from app.controller.held_token import TokenFacts, renew_at
+from app.controller.issuer import Issuer, issue_checked
+from app.controller.parts import PassOptions, Shared
+from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecret, decide, is_due
+from app.controller.reasons import Api, CallError, Failure, Leave, PutReason
+from app.controller.secret import MalformedSecretError, SecretValue
+from app.controller.secrets import NotMovedError, Secrets
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What was done with a secret in a pass.
+
+    Attributes:
+        wanted: the secret and its tasks.
+        done: the reason of a put, or why the secret was left; None if nothing could be done.
+        detail: a sentence about a failure; otherwise empty.
+    """
+
+    wanted: WantedSecret
+    done: PutReason | Leave | None
+    detail: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something remains to be done, or to be corrected."""
+        return self.done is None or self.done in (Leave.SECRET_MISSING, Leave.SECRET_MALFORMED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A new value that was put, and that is not the current one yet."""
+
+    before: str
+    version: str
+    reason: PutReason
+    facts: TokenFacts
+
+
+class SecretHandler:
+    """Handles secrets, and remembers what it found in each. It remembers no token.
+
+    Attributes:
+        left: what was last found in each secret.
+    """
+
+    def __init__(self, secrets: Secrets, issuer: Issuer, options: PassOptions, shared: Shared) -> None:
+        self._secrets = secrets
+        self._issuer = issuer
+        self._options = options
+        self._shared = shared
+        self._known: dict[str, KnownSecret] = {}
+        self._staged: dict[str, _Staged] = {}
+        self._is_stopping = False
+        self._in_hand = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.left: dict[str, Leave] = {}
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further put begins."""
+        return self._is_stopping
+
+    def stop(self) -> None:
+        """Begin no further put. Puts in hand run to their end."""
+        self._is_stopping = True
+
+    async def wait_for_puts(self) -> None:
+        """Return when no token is being issued or put."""
+        await self._idle.wait()
+
+    def token_ages(self) -> list[float]:
+        """Return the age in seconds of each token that was last found or put."""
+        now = self._shared.clock()
+        return [(now - known.facts.issued_at).total_seconds() for known in self._known.values() if known.facts]
+
+    def forget_others(self, names: set[str]) -> None:
+        """Forget secrets that no task reads. If a token was put a moment ago, the time of the put stays known."""
+        latest = self._shared.timer() - PUT_PAUSE_SECONDS
+        for name in self._known.keys() - names:
+            put_at = self._known[name].put_at
+            if put_at is None or put_at < latest:
+                del self._known[name]
+                self._staged.pop(name, None)
+        self.left = {name: left for name, left in self.left.items() if name in names}
+
+    async def handle(self, wanted: WantedSecret) -> Handled | None:
+        """Handle one secret. Return None if nothing is due, by what is known of it."""
+        known = self._known.setdefault(wanted.name, KnownSecret())
+        if not is_due(wanted, known, self._shared.timer(), self._shared.clock()):
+            return Handled(wanted, None, "it is tried again after a pause") if known.failures else None
+        try:
+            return await self._read_and_decide(wanted, known)
+        except MalformedSecretError as error:
+            self._shared.report.malformed(wanted, error)
+            return self._failed(wanted, known, Leave.SECRET_MALFORMED, str(error))
+        except CallError as error:
+            self._shared.failed(error, wanted)
+            is_missing = error.failure is Failure.NOT_FOUND and error.call.value == "GetSecretValue"
+            result = self._failed(wanted, known, Leave.SECRET_MISSING if is_missing else None, str(error))
+            if error.failure is Failure.CHANGED_MEANWHILE:
+                known.retry_at = float("-inf")  # it is read again in the next pass
+            return result
+
+    async def _read_and_decide(self, wanted: WantedSecret, known: KnownSecret) -> Handled:
+        shared = self._shared
+        if shared.pauses.is_paused(Api.SECRETS):
+            return Handled(wanted, None, "calls to Secrets Manager are paused")
+        known.pending = wanted.pending
+        value = await self._secrets.read(wanted.name)
+        shared.pauses.succeeded(Api.SECRETS)
+        action, facts = decide(value, wanted.identity, shared.clock(), self._options.valid_for, self._issuer.check)
+        known.read_at, known.identity = shared.timer(), wanted.identity
+        known.facts, known.renew_at = facts, None
+        if isinstance(action, Put):
+            return await self._put(wanted, known, value, action.reason)
+        known.failures = 0
+        if action.why is Leave.USABLE and facts is not None:
+            known.renew_at = renew_at(facts)
+        else:
+            age = (shared.clock() - value.created_at).total_seconds()
+            known.retry_at = shared.timer() + PUT_PAUSE_SECONDS - age
+        return self._leave(wanted, action.why)
+
+    async def _put(self, wanted: WantedSecret, known: KnownSecret, value: SecretValue, reason: PutReason) -> Handled:
+        shared = self._shared
+        if self._options.dry_run:
+            value.with_token("")  # the same fault that a put would find
+            return Handled(wanted, reason)
+        if known.put_at is not None and shared.timer() - known.put_at < PUT_PAUSE_SECONDS:
+            known.failures, known.retry_at = 0, known.put_at + PUT_PAUSE_SECONDS
+            return self._leave(wanted, Leave.PUT_RECENTLY)
+        if self._is_stopping:
+            return Handled(wanted, None, "the controller stops")
+        if shared.pauses.is_paused(Api.ISSUER):
+            known.retry_at = shared.pauses.ends_at(Api.ISSUER)
+            return Handled(wanted, None, "calls to the issuer are paused")
+        self._in_hand += 1
+        self._idle.clear()
+        try:
+            put = await self._finish_move(wanted, value) or await self._issue_and_replace(wanted, value, reason)
+        finally:
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._idle.set()
+        known.put_at = known.read_at = shared.timer()
+        known.facts, known.renew_at, known.failures = put.facts, renew_at(put.facts), 0
+        self.left[wanted.name] = Leave.USABLE
+        shared.metrics.token_put(put.reason)
+        shared.report.put(wanted, put.reason, put.facts, put.version)
+        return Handled(wanted, put.reason)
+
+    async def _finish_move(self, wanted: WantedSecret, value: SecretValue) -> _Staged | None:
+        """Make the value current that an earlier pass has put, if there is one. Another put would be one too many."""
+        staged = self._staged.pop(wanted.name, None)
+        if staged is None or staged.before != value.version or staged.facts.identity != wanted.identity:
+            return None
+        try:
+            await self._secrets.move(value, staged.version)
+        except CallError as error:
+            if error.failure.is_general:
+                self._staged[wanted.name] = staged
+            raise
+        return staged
+
+    async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Staged:
+        shared, valid_for = self._shared, self._options.valid_for
+        token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for)
+        shared.pauses.succeeded(Api.ISSUER)
+        try:
+            version = await self._secrets.replace(value, value.with_token(token))
+        except CallError as error:
+            if isinstance(error, NotMovedError) and error.failure.is_general:
+                self._staged[wanted.name] = _Staged(value.version, error.version, reason, facts)
+            shared.report.unused(wanted, facts, error)
+            raise
+        return _Staged(value.version, version, reason, facts)
+
+    def _leave(self, wanted: WantedSecret, why: Leave) -> Handled:
+        self.left[wanted.name] = why
+        return Handled(wanted, why)
+
+    def _failed(self, wanted: WantedSecret, known: KnownSecret, left: Leave | None, detail: str) -> Handled:
+        known.failures += 1
+        known.retry_at = self._shared.retry_at(known.failures)
+        known.renew_at = None
+        if left is not None:
+            self.left[wanted.name] = left
+        return Handled(wanted, left, detail)

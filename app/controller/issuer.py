@@ -1,0 +1,44 @@
+"""What the controller needs of the issuer of tokens, and its own check of each token before it is put."""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from app.controller.held_token import TokenFacts, read_facts, why_replace
+from app.controller.reasons import Call, CallError, Failure, PutReason
+from app.controller.tasks import TaskIdentity
+
+
+class Issuer(Protocol):
+    """Issues tokens for a mesh and a service."""
+
+    async def issue(self, identity: TaskIdentity) -> str:
+        """Return a new token.
+
+        Raises:
+            CallError: there is none.
+        """
+
+    def check(self, token: str, facts: TokenFacts, identity: TaskIdentity) -> PutReason | None:
+        """Return why a token is to be replaced, for a reason that only the issuer knows; None if there is none."""
+
+
+async def issue_checked(
+    issuer: Issuer, identity: TaskIdentity, now: datetime, valid_for: timedelta
+) -> tuple[str, TokenFacts]:
+    """Return a new token and what it says, after the check that it is bound as it was asked for.
+
+    Raises:
+        CallError: there is no token, or it would be replaced at once.
+    """
+    token = await issuer.issue(identity)
+    try:
+        facts = read_facts(token)
+    except ValueError:
+        raise CallError(Call.ISSUE_TOKEN, Failure.ANSWER_INVALID, "the answer is no token") from None
+    if facts.identity == identity and why_replace(facts, identity, now, valid_for) is None:
+        return token, facts
+    detail = "the token is not bound and limited as asked for; compare the clocks"
+    if identity.workload is not None and facts.identity is not None and facts.identity.workload is None:
+        # Kuma before 2.13 ignores the member. Its token would be valid for every workload.
+        detail = "the control plane does not bind the workload, which Kuma does from 2.13 on; remove kuma.io/workload"
+    raise CallError(Call.ISSUE_TOKEN, Failure.ANSWER_INVALID, detail)

@@ -1,0 +1,130 @@
+"""One pass over all tasks: list them, find their identities, and handle the secrets that they read."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from app.controller.ecs import EcsTasks
+from app.controller.handling import Handled, SecretHandler
+from app.controller.parts import Shared
+from app.controller.plan import WantedSecret, want_secrets
+from app.controller.reasons import Api, CallError, Skip
+from app.controller.tasks import SkippedError, Task, TaskIdentity
+
+# The number of secrets that are handled at the same time.
+MAX_SECRETS_IN_HAND: Final = 8
+
+Identify = Callable[[Task], Awaitable[TaskIdentity]]
+
+
+@dataclass(slots=True)
+class PassResult:
+    """What a pass did.
+
+    Attributes:
+        tasks: the number of tasks that were seen.
+        handled: the secrets that were due.
+        is_full: whether every task was looked at and nothing remains to be done or corrected.
+    """
+
+    tasks: int = 0
+    handled: list[Handled] = field(default_factory=list)
+    is_full: bool = True
+
+
+class Passes:
+    """Makes passes."""
+
+    def __init__(
+        self,
+        ecs: EcsTasks,
+        identify: Identify,
+        handler: SecretHandler,
+        shared: Shared,
+        *,
+        prefix: str,
+        valid_for: timedelta,
+    ) -> None:
+        self._ecs = ecs
+        self._identify = identify
+        self._handler = handler
+        self._shared = shared
+        self._prefix = prefix
+        self._valid_for = valid_for
+
+    async def run(self) -> PassResult:
+        """Make one pass."""
+        shared, result = self._shared, PassResult()
+        started = shared.timer()
+        tasks = await self._read_tasks(result)
+        identified = await self._identify_all(tasks, result)
+        wanted = want_secrets(identified, self._prefix)
+        self._handler.forget_others({each.name for each in wanted})
+        await self._handle_all(wanted, result)
+        self._count(identified)
+        result.tasks = len(tasks)
+        shared.metrics.pass_ended(
+            seconds=shared.timer() - started,
+            oldest_token=max(self._handler.token_ages(), default=0.0),
+            full_at=shared.clock().timestamp() if result.is_full else None,
+        )
+        return result
+
+    async def _read_tasks(self, result: PassResult) -> list[Task]:
+        """Return the tasks. If ECS cannot be asked, the tasks of the last pass keep their tokens."""
+        if self._shared.pauses.is_paused(Api.ECS):
+            result.is_full = False
+            return self._ecs.known_tasks()
+        failures: list[CallError] = []
+        tasks = await self._ecs.read_tasks(failures.append)
+        for error in failures:
+            result.is_full = False
+            self._shared.failed(error)
+        if not failures:
+            self._shared.pauses.succeeded(Api.ECS)
+        return tasks
+
+    async def _identify_all(self, tasks: list[Task], result: PassResult) -> list[tuple[Task, TaskIdentity]]:
+        skipped: Counter[Skip] = Counter()
+        identified: list[tuple[Task, TaskIdentity]] = []
+        for task in sorted(tasks, key=lambda each: (not each.is_pending, each.created_at)):
+            try:
+                identified.append((task, await self._identify(task)))
+            except SkippedError as error:
+                skipped[error.skip] += 1
+                result.is_full &= error.skip is not Skip.ROLE_UNDECIDED
+                self._shared.report.skipped(task, error)
+        self._shared.metrics.tasks_skipped(skipped)
+        return identified
+
+    async def _handle_all(self, wanted: list[WantedSecret], result: PassResult) -> None:
+        """Handle the secrets in their order, several at a time."""
+        waiting = deque(wanted)
+
+        async def work() -> None:
+            while waiting and not self._handler.is_stopping:
+                each = waiting.popleft()
+                self._shared.report.conflict(each)
+                try:
+                    handled = await self._handler.handle(each)
+                except Exception as error:  # noqa: BLE001 - a bug must not end the others; its text may hold secrets
+                    self._shared.report.bug(each, error)
+                    handled = Handled(each, None, type(error).__name__)
+                if handled is not None:
+                    result.handled.append(handled)
+                    result.is_full &= not handled.is_failure
+
+        await asyncio.gather(*(work() for _ in range(min(MAX_SECRETS_IN_HAND, len(wanted)))))
+        result.is_full &= not waiting
+
+    def _count(self, identified: list[tuple[Task, TaskIdentity]]) -> None:
+        now = self._shared.clock()
+        self._shared.metrics.tasks_seen(
+            running=sum(not task.is_pending for task, _ in identified),
+            pending=sum(task.is_pending for task, _ in identified),
+            older_than_tokens=sum(now - task.created_at > self._valid_for for task, _ in identified),
+        )
+        self._shared.metrics.secrets_left(Counter(self._handler.left.values()))

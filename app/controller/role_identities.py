@@ -1,0 +1,188 @@
+"""The identity that a task's role grants, by the very rules with which the service decides about a proxy.
+
+::
+
+    task -> task definition (or the task's override) -> task role -> iam:GetRole -> app.core.role_tags -> identity
+
+The tags of the task have no effect. Whoever may tag tasks can therefore choose no identity.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Final
+
+from app.controller.ecs import EcsTasks
+from app.controller.parts import Shared
+from app.controller.reasons import Api, Call, CallError, Failure, Skip
+from app.controller.tasks import SkippedError, Task, TaskIdentity, require_secret_name
+from app.core.arn import ArnError, parse_arn
+from app.core.errors import AuthorizationError, UpstreamError
+from app.core.principal import Principal, admit
+from app.core.proxy import ProxyType
+from app.core.reasons import Reason
+from app.core.role_grant import GrantPolicy, match
+from app.core.role_tags import RoleRecord, read_grant
+from app.decision.authenticator import AccountList, RoleSource
+from app.decision.record import UpstreamCall
+from app.limits.rate_limiter import RateLimiter
+from app.limits.ttl_cache import TtlCache
+
+# A task definition never changes. A task that runs for years still costs one call.
+MAX_DEFINITIONS: Final = 5000
+MAX_ROLE_ANSWERS: Final = 5000
+# The most calls for definitions and roles in one pass. Pending tasks are first, so they do not wait for a cold cache.
+MAX_ROLE_CALLS_OF_A_PASS: Final = 40
+ROLE_CALL_SECONDS: Final = 10.0
+_FOREVER: Final = 365 * 86_400.0  # no bound: the answer never changes
+
+_FAILURES: Final = {
+    Reason.IAM_THROTTLED: Failure.THROTTLED,
+    Reason.IAM_ACCESS_DENIED: Failure.ACCESS_DENIED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolePolicy:
+    """What a role must fulfil.
+
+    Attributes:
+        grant: the settings of the service about grants. The service's tag is always required: without it, the tags of the
+            task would have to name the service.
+        accounts: the accounts whose roles may have an identity.
+        partition: the partition of every role.
+        ttl: the seconds for which an answer of IAM is used.
+        rate: the calls to IAM per second.
+    """
+
+    grant: GrantPolicy
+    accounts: AccountList
+    partition: str
+    ttl: float
+    rate: float
+
+
+class RoleIdentities:
+    """Reads the roles of tasks, each once in the time to live."""
+
+    def __init__(
+        self,
+        ecs: EcsTasks,
+        roles: RoleSource,
+        policy: RolePolicy,
+        shared: Shared,
+    ) -> None:
+        self._ecs = ecs
+        self._roles = roles
+        self._policy = replace(policy, grant=replace(policy.grant, require_service=True))
+        self._shared = shared
+        self._limiter = RateLimiter(policy.rate, burst=2, timer=shared.timer)
+        self._definitions: TtlCache[str] = TtlCache(MAX_DEFINITIONS, shared.timer)
+        self._answers: TtlCache[TaskIdentity | SkippedError] = TtlCache(MAX_ROLE_ANSWERS, shared.timer)
+        self._calls_left = MAX_ROLE_CALLS_OF_A_PASS
+
+    def begin_pass(self) -> None:
+        """Allow the calls of a new pass."""
+        self._calls_left = MAX_ROLE_CALLS_OF_A_PASS
+
+    async def identity_of(self, task: Task) -> TaskIdentity:
+        """Return the identity that the role of a task grants.
+
+        Raises:
+            SkippedError: the role grants none, or it is not known yet.
+        """
+        role = task.role or await self._role_of(task.definition)
+        if not role:
+            raise SkippedError(Skip.NO_TASK_ROLE, "its task definition has no task role")
+        answer = self._answers.get(role)
+        if answer is None:
+            answer = await self._ask(role, task)
+            self._answers.put(role, answer, self._policy.ttl)
+        if isinstance(answer, SkippedError):
+            raise SkippedError(answer.skip, answer.detail)
+        return answer
+
+    async def _role_of(self, definition: str) -> str:
+        role = self._definitions.get(definition)
+        if role is None:
+            self._take_call(Api.ECS)
+            try:
+                role = await self._ecs.role_of_definition(definition) or ""
+            except CallError as error:
+                self._shared.failed(error)
+                raise SkippedError(Skip.ROLE_UNDECIDED, "its task definition cannot be read") from error
+            self._definitions.put(definition, role, _FOREVER)
+        return role
+
+    async def _ask(self, role_arn: str, task: Task) -> TaskIdentity | SkippedError:
+        """Return what a role grants. A failure of IAM is no answer."""
+        try:
+            return await self._decide(role_arn, task)
+        except AuthorizationError as error:
+            skip = Skip.NOT_IN_MESH if error.reason is Reason.ROLE_TYPE_MISSING else Skip.ROLE_DENIED
+            return SkippedError(skip, f"{error}; role {role_arn}")
+        except SkippedError as error:
+            if error.skip is Skip.ROLE_UNDECIDED:
+                raise
+            return error
+        except UpstreamError as error:
+            failed = CallError(Call.GET_ROLE, _FAILURES.get(error.reason, Failure.UNAVAILABLE), str(error))
+            if failed.failure is Failure.THROTTLED:
+                self._limiter.throttled()
+            self._shared.metrics.call_failed(failed.call, failed.failure)
+            self._shared.failed(failed)
+            raise SkippedError(Skip.ROLE_UNDECIDED, "its role cannot be read") from error
+
+    async def _decide(self, role_arn: str, task: Task) -> TaskIdentity:
+        policy = self._policy
+        principal = _principal_of(role_arn, task)
+        if principal.partition != policy.partition:
+            raise AuthorizationError(Reason.ACCOUNT_NOT_AUTHORIZED, "the role is in another partition")
+        admitted = admit(principal, policy.accounts.current())
+        record = await self._fetch(principal)
+        if record.arn != role_arn:
+            raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another ARN than the task's role")
+        # ECS names the role by its ARN. Its unique id is only known from this answer, so it is compared with itself.
+        admitted = admit(replace(principal, role_id=record.role_id), policy.accounts.current())
+        grant = read_grant(admitted, record, policy.grant)
+        if grant.type is not ProxyType.DATAPLANE:
+            raise SkippedError(Skip.NOT_A_DATAPLANE, f"the role is for an {grant.type}")
+        identity = match(grant, None, policy.grant)
+        if identity.mesh is None or identity.service is None:
+            raise AssertionError("unreachable: read_grant requires mesh and service of a data plane")
+        return require_secret_name(
+            TaskIdentity(mesh=identity.mesh, service=identity.service, workload=identity.workload)
+        )
+
+    async def _fetch(self, principal: Principal) -> RoleRecord:
+        self._take_call(Api.IAM)
+        await asyncio.sleep(self._limiter.reserve())
+        deadline = asyncio.get_running_loop().time() + ROLE_CALL_SECONDS
+        admitted = admit(principal, self._policy.accounts.current())
+        record = await self._roles.fetch_role(admitted, UpstreamCall(), deadline)
+        self._shared.metrics.call_made(Call.GET_ROLE)
+        self._shared.pauses.succeeded(Api.IAM)
+        return record
+
+    def _take_call(self, api: Api) -> None:
+        if self._shared.pauses.is_paused(api):
+            raise SkippedError(Skip.ROLE_UNDECIDED, f"calls to {api} are paused")
+        if self._calls_left <= 0:
+            raise SkippedError(Skip.ROLE_UNDECIDED, "its role is read in a later pass")
+        self._calls_left -= 1
+
+
+def _principal_of(role_arn: str, task: Task) -> Principal:
+    try:
+        arn = parse_arn(role_arn)
+    except ArnError as error:
+        raise SkippedError(Skip.ROLE_DENIED, f"its task role is {error}") from error
+    if arn.service != "iam" or arn.region or not arn.resource.startswith("role/"):
+        raise SkippedError(Skip.ROLE_DENIED, "its task role is not a role of IAM")
+    return Principal(
+        partition=arn.partition,
+        account=arn.account,
+        role=arn.resource.rpartition("/")[2],
+        role_id="",
+        session=task.arn.rpartition("/")[2],
+        request_id="",
+    )

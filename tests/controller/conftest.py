@@ -1,0 +1,137 @@
+"""A controller in this process, with a small ECS, a control plane's API, and a clock that a test moves."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from app.controller.aws_calls import AwsLimits
+from app.controller.control_plane import ApiAccess, parse_api_url
+from app.controller.controller import Controller, ControllerOptions, open_controller
+from app.controller.metrics import PREFIX as METRICS_PREFIX
+from app.controller.metrics import ControllerMetrics
+from app.controller.parts import PassOptions, Shared
+from app.controller.passes import PassResult
+from app.controller.reasons import Leave, PutReason
+from demos.controller.kuma_api import API_TOKEN, KumaApi, kuma_api
+from tests.support.ecs_stand_in import CLUSTER, PREFIX, Ecs, ecs_stand_in
+from tests.support.exposition import Samples, read_samples, value
+from tests.support.keys import rsa_key
+
+VALID_FOR = timedelta(hours=720)
+# No call waits for a retry, and a server that hangs costs 0.3 s.
+LIMITS = AwsLimits(read_seconds=0.3, connect_seconds=0.3, attempts=1, call_seconds=2)
+
+
+@dataclass
+class Time:
+    """A clock and a timer that a test moves together. The date is that of this host, plus what has passed."""
+
+    passed: float = 0.0
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.passed)
+
+    def timer(self) -> float:
+        return 1000.0 + self.passed
+
+
+@dataclass
+class Stage:
+    """What a test plays with."""
+
+    ecs: Ecs
+    api: KumaApi
+    options: ControllerOptions
+    time: Time = field(default_factory=Time)
+    lines: list[Any] = field(default_factory=list)
+    metrics: ControllerMetrics = field(default_factory=ControllerMetrics)
+
+    @contextlib.asynccontextmanager
+    async def controller(self, **changes: Any) -> AsyncIterator["Running"]:
+        """Open a controller with changed options. Each has its own memory, so two of them are two replicas."""
+        options = ControllerOptions(**{**_fields(self.options), **changes})
+        shared = Shared(metrics=self.metrics, clock=self.time.clock, timer=self.time.timer, chance=lambda: 0.5)
+        async with open_controller(options, shared) as opened:
+            yield Running(self, opened)
+
+    def samples(self) -> Samples:
+        """Return the metrics."""
+        return read_samples(self.metrics.expose().decode())
+
+    def sample(self, name: str, **labels: str) -> float:
+        """Return one metric, whose name is without its prefix."""
+        return value(self.samples(), f"{METRICS_PREFIX}_{name}", **labels)
+
+    def events(self, name: str) -> list[Any]:
+        """Return the log lines of an event."""
+        return [line for line in self.lines if line["event"] == name]
+
+    def require_no_secret_logged(self) -> None:
+        """No line has a token, the API token, or the text of an error."""
+        text = json.dumps(self.lines, default=str)
+        for secret in (
+            API_TOKEN,
+            "a secret message",
+            *self.api.tokens,
+            *(token.split(".")[2] for token in self.api.tokens),
+        ):
+            assert secret not in text
+
+
+@dataclass
+class Running:
+    """An open controller."""
+
+    stage: Stage
+    opened: Controller
+
+    async def run(self, after: float = 0.0) -> PassResult:
+        """Let seconds pass, and make a pass."""
+        self.stage.time.passed += after
+        return await self.opened.run_pass()
+
+    async def done(self, after: float = 0.0) -> dict[str, PutReason | Leave | None]:
+        """The same; return what was done, by service."""
+        result = await self.run(after)
+        return {each.wanted.name.removeprefix(PREFIX): each.done for each in result.handled}
+
+
+def _fields(options: ControllerOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ControllerOptions.__dataclass_fields__}
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Ecs, KumaApi]]:
+    with ecs_stand_in() as ecs, kuma_api(rsa_key(2)) as api:
+        yield ecs, api
+
+
+@pytest.fixture
+def stage(servers: tuple[Ecs, KumaApi], monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A cluster without tasks, and a control plane that issues tokens."""
+    ecs, api = servers
+    for name in ("ECS", "SECRETS_MANAGER"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", ecs.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    options = ControllerOptions(
+        region="eu-west-1",
+        clusters=(CLUSTER,),
+        passes=PassOptions(prefix=PREFIX, valid_for=VALID_FOR),
+        default_mesh="default",
+        interval=5.0,
+        identity="task-tags",
+        api=ApiAccess(server=parse_api_url(api.url), read_token=lambda: API_TOKEN),
+        limits=LIMITS,
+    )
+    stage = Stage(ecs, api, options)
+    ecs.clock = api.clock = lambda: stage.time.clock().timestamp()
+    with structlog.testing.capture_logs() as lines:
+        stage.lines = lines
+        yield stage

@@ -1,0 +1,189 @@
+"""Each call fails in each way: no secret that works is lost, nothing secret is logged, and the work is done afterwards."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from app.controller.reasons import Api, Failure, Leave, PutReason
+from tests.controller.conftest import Stage
+from tests.support.ecs_stand_in import PREFIX
+
+KINDS = {
+    "throttle": Failure.THROTTLED,
+    "error": Failure.UNAVAILABLE,
+    "denied": Failure.ACCESS_DENIED,
+    "expired": Failure.NO_CREDENTIALS,
+    "garbage": Failure.ANSWER_INVALID,
+    "hang": Failure.TIMEOUT,
+    "lost-answer": Failure.UNAVAILABLE,
+}
+CALLS = ["ListTasks", "DescribeTasks", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_to_aws_that_fails_loses_nothing(stage: Stage, call: str, kind: str) -> None:
+    stage.ecs.add_secret("web", '{"password": "p"}')
+    stage.ecs.add_task(service="web", status="PENDING")
+    stage.ecs.faults[call].append(kind)
+    async with stage.controller() as controller:
+        result = await controller.run()
+        held = stage.ecs.value("web")
+        assert held["password"] == "p"
+        if (call, kind) == ("UpdateSecretVersionStage", "denied"):  # the policy of Kong's controller
+            assert result.is_full
+        elif kind != "lost-answer" or not call.startswith(("Put", "Update")):
+            assert not result.is_full
+            assert held == {"password": "p"}
+        assert stage.sample("failures_total", call=call, code=KINDS[kind].value) == 1
+        # After a pause the work is done, and with one token: what was put before is used.
+        await controller.run(after=70)
+        result = await controller.run(after=700)
+        assert result.is_full
+        assert stage.ecs.value("web") == {"password": "p", "token": stage.api.tokens[-1]}
+    stage.require_no_secret_logged()
+
+
+@pytest.mark.parametrize("kind", ["throttle", "error", "hang", "lost-answer"])
+async def test_a_put_whose_stage_did_not_move_is_finished_without_another_put(stage: Stage, kind: str) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web", status="PENDING")
+    stage.ecs.faults["UpdateSecretVersionStage"].append(kind)
+    async with stage.controller() as controller:
+        assert await controller.done() == {"web": None}
+        expected = Leave.USABLE if kind == "lost-answer" else PutReason.TOKEN_MISSING
+        assert await controller.done(after=5) == {"web": expected}
+    assert stage.ecs.put_order == [f"{PREFIX}web"]
+    assert stage.ecs.value("web") == {"token": stage.api.tokens[0]}
+    assert len(stage.api.tokens) == 1
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("kind", ["throttle", "error", "denied", "hang"])
+async def test_an_outage_leaves_a_working_secret_alone(stage: Stage, call: str, kind: str) -> None:
+    """The token is due for its renewal all the time."""
+    stage.ecs.add_secret("web", '{"password": "p"}')
+    stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        await controller.run()
+        before = stage.ecs.value("web")
+        stage.ecs.lasting[call] = kind
+        stage.time.passed += 500 * 3600
+        for _ in range(4):
+            await controller.run(after=70)
+        if call.endswith("Tasks") or (call, kind) == ("UpdateSecretVersionStage", "denied"):
+            # The tasks of the last pass stand in, so their tokens are renewed while ECS is out.
+            assert stage.ecs.value("web") == {"password": "p", "token": stage.api.tokens[1]}
+        else:
+            assert stage.ecs.value("web") == before
+        stage.ecs.lasting.clear()
+        await controller.run(after=70)
+        assert stage.ecs.value("web") == {"password": "p", "token": stage.api.tokens[-1]}
+        assert (await controller.run(after=700)).is_full
+    stage.require_no_secret_logged()
+
+
+@pytest.mark.parametrize(
+    ("fault", "failure"),
+    [
+        (401, Failure.ACCESS_DENIED),
+        (403, Failure.ACCESS_DENIED),
+        (404, Failure.NOT_FOUND),
+        (400, Failure.REJECTED),
+        (429, Failure.THROTTLED),
+        (500, Failure.UNAVAILABLE),
+        (503, Failure.UNAVAILABLE),
+        ("garbage", Failure.ANSWER_INVALID),
+        ("close", Failure.UNAVAILABLE),
+        ("hang", Failure.TIMEOUT),
+    ],
+)
+async def test_an_outage_of_the_control_plane_leaves_secrets_alone(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: int | str, failure: Failure
+) -> None:
+    monkeypatch.setattr("app.controller.control_plane.API_CALL_SECONDS", 0.3)
+    stage.ecs.add_secret("web", '{"password": "p"}')
+    stage.ecs.add_task(service="web")
+    stage.ecs.add_task(service="new", status="PENDING")
+    async with stage.controller() as controller:
+        await controller.run()
+        before = stage.ecs.value("web")
+        stage.api.lasting = fault
+        stage.ecs.add_secret("new")
+        stage.time.passed += 500 * 3600
+        for _ in range(3):
+            assert not (await controller.run(after=70)).is_full
+        assert stage.ecs.value("web") == before
+        assert stage.ecs.value("new") == {}
+        assert stage.sample("failures_total", call="IssueToken", code=failure.value) >= 3
+        stage.api.lasting = None
+        await controller.run(after=70)
+        assert (
+            stage.ecs.value("web") == {"password": "p", "token": stage.api.tokens[-2]}
+            or stage.ecs.value("web")["token"] == stage.api.tokens[-1]
+        )
+        assert stage.ecs.value("new").keys() == {"token"}
+    stage.require_no_secret_logged()
+
+
+async def test_while_a_party_throttles_it_is_left_in_peace_for_longer_and_longer(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    stage.ecs.lasting["ListTasks"] = "throttle"
+    calls: list[float] = []
+    async with stage.controller() as controller:
+        for _ in range(100):
+            await controller.run(after=5)
+            if stage.ecs.counts()["ListTasks"]:
+                calls.append(stage.time.passed)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(calls)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] >= 45
+    assert len(stage.events("calls paused")) == len(calls)
+    assert {line["failure"] for line in stage.events("calls paused")} == {"throttled"}
+
+
+async def test_a_secret_that_is_denied_does_not_stop_the_others(stage: Stage) -> None:
+    """For example because of its key in KMS."""
+    for service in ("web", "api"):
+        stage.ecs.add_secret(service)
+        stage.ecs.add_task(service=service)
+    stage.ecs.faults["GetSecretValue"].append("denied")
+    async with stage.controller() as controller:
+        done = await controller.done()
+    assert sorted(done.values(), key=str) == [None, PutReason.TOKEN_MISSING]
+    [line] = stage.events("call failed")
+    assert line["failure"] == "access_denied"
+    assert "policy" in line["remedy"]
+
+
+async def test_one_cluster_that_fails_does_not_stop_another(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    stage.ecs.faults["ListTasks"].append("denied")
+    async with stage.controller(clusters=("not-mine", "mesh")) as controller:
+        result = await controller.run()
+    assert not result.is_full
+    assert [each.done for each in result.handled] == [PutReason.TOKEN_MISSING]
+
+
+async def test_a_bug_in_one_secret_does_not_stop_the_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in ("web", "api"):
+        stage.ecs.add_secret(service)
+        stage.ecs.add_task(service=service)
+
+    def broken(claims: Any) -> None:
+        raise ZeroDivisionError(json.dumps(claims))
+
+    monkeypatch.setattr("app.controller.held_token._read_identity", broken)
+    async with stage.controller() as controller:
+        result = await controller.run()
+    assert [each.done for each in result.handled] == [None, None]
+    assert {line["error"] for line in stage.events("controller error")} == {"ZeroDivisionError"}
+    stage.require_no_secret_logged()
+
+
+def test_every_party_has_a_pause() -> None:
+    assert {api.value for api in Api} == {"ecs", "iam", "secretsmanager", "issuer"}
