@@ -1,0 +1,214 @@
+"""`--identity role`: the tags of the task's role decide, by the rules of the service, on an emulated IAM."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from app.controller.reasons import PutReason
+from app.emulator.fault_kinds import FaultKind
+from app.settings.loading import load_role_settings
+from tests.controller.conftest import Stage
+from tests.support.world import ACCOUNT, DATAPLANE, INGRESS, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Aws
+
+ByRole = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def by_role(stage: Stage, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> ByRole:
+    """Return the options of a controller that reads roles, with further settings of the service."""
+
+    def options(**settings: str) -> dict[str, Any]:
+        environment = {**aws.service_environment(), **settings}
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, text in environment.items():
+            # The types of proxies are the service's, and no controller needs them.
+            if not name.startswith("KUMA_"):
+                monkeypatch.setenv(name, text)
+        for name in ("ECS", "SECRETS_MANAGER"):
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", stage.ecs.url)
+        return {"identity": "role", "roles": load_role_settings()}
+
+    return options
+
+
+def role_arn(name: str, account: str = ACCOUNT, path: str = "/") -> str:
+    return f"arn:aws:iam::{account}:role{path}{name}"
+
+
+async def test_the_role_decides_and_the_tags_of_the_task_do_not(stage: Stage, by_role: ByRole) -> None:
+    stage.ecs.roles["demo:1"] = role_arn("demo-app", path="/workloads/")
+    stage.ecs.add_task(definition="demo:1", status="PENDING", service="admin", mesh="payments", workload="root")
+    for service in ("demo-app", "admin"):
+        stage.ecs.add_secret(service)
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {"demo-app": PutReason.TOKEN_MISSING}
+    [asked] = stage.api.asked
+    assert (asked["mesh"], asked["tags"]) == ("default", {"kuma.io/service": ["demo-app"]})
+    assert "workload" not in asked
+    assert stage.ecs.value("admin") == {}
+
+
+async def test_the_workload_of_the_role_is_bound(stage: Stage, by_role: ByRole, aws: Aws) -> None:
+    role = aws.add_role({**DATAPLANE, "kuma.io/workload": "job"})
+    stage.ecs.roles["demo:1"] = role_arn(role.name)
+    stage.ecs.add_task(definition="demo:1")
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role()) as controller:
+        await controller.run()
+    assert stage.api.asked[0]["workload"] == "job"
+
+
+async def test_the_override_of_a_task_counts_before_its_definition(stage: Stage, by_role: ByRole, aws: Aws) -> None:
+    role = aws.add_role({**DATAPLANE, "kuma.io/service": "other"})
+    stage.ecs.roles["demo:1"] = role_arn("demo-app", path="/workloads/")
+    stage.ecs.add_task(definition="demo:1", role=role_arn(role.name))
+    stage.ecs.add_secret("other")
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {"other": PutReason.TOKEN_MISSING}
+
+
+async def test_a_role_of_another_account_is_read_through_the_reader_role(stage: Stage, by_role: ByRole) -> None:
+    stage.ecs.add_task(role=role_arn("backend", OTHER_ACCOUNT))
+    stage.ecs.add_secret("backend")
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {"backend": PutReason.TOKEN_MISSING}
+
+
+@pytest.mark.parametrize(
+    ("tags", "skip", "reason"),
+    [
+        pytest.param({}, "not_in_mesh", None, id="no-tags"),
+        pytest.param(INGRESS, "not_a_dataplane", None, id="ingress"),
+        pytest.param(
+            {"kuma.io/type": "dataplane", "kuma.io/mesh": "default"},
+            "role_denied",
+            "role_service_missing",
+            id="service",
+        ),
+        pytest.param(
+            {"kuma.io/type": "dataplane", "kuma.io/service": "a"}, "role_denied", "role_mesh_missing", id="mesh"
+        ),
+        pytest.param({**DATAPLANE, "kuma.io/mesh": "*"}, "role_denied", "role_tag_invalid", id="invalid"),
+        pytest.param({**DATAPLANE, "kuma.io/service": "a:b"}, "tag_invalid", "kuma.io/service", id="no-secret-name"),
+        pytest.param((*DATAPLANE.items(), ("KUMA.IO/service", "a")), "role_denied", "role_tag_invalid", id="case"),
+    ],
+)
+async def test_a_role_that_the_service_would_deny_gets_no_token(
+    stage: Stage, by_role: ByRole, aws: Aws, tags: Any, skip: str, reason: str | None
+) -> None:
+    role = aws.add_role(tags)
+    stage.ecs.add_task(role=role_arn(role.name), service="demo-app")
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role()) as controller:
+        result = await controller.run()
+    assert (result.handled, result.is_full) == ([], True)
+    assert stage.sample("tasks_skipped", why=skip) == 1
+    lines = stage.events("task skipped")
+    assert len(lines) == (reason is not None)
+    assert all(str(reason) in line["detail"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "role", "reason"),
+    [
+        ({}, role_arn("demo-app", STRANGERS_ACCOUNT), "account_not_authorized"),
+        ({}, role_arn("demo-app").replace("arn:aws:", "arn:aws-cn:"), "account_not_authorized"),
+        ({}, role_arn("demo-app", path="/elsewhere/"), "role_id_mismatch"),
+        ({}, role_arn("nobody"), "role_not_found"),
+        ({}, "arn:aws:iam::111122223333:user/demo-app", "not a role"),
+        ({}, "demo-app", "not an ARN"),
+        (
+            {"KMESH_AWSIAM_ROLE_PATH_PREFIX": "/mesh/"},
+            role_arn("demo-app", path="/workloads/"),
+            "role_path_not_allowed",
+        ),
+        (
+            {"KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG": "true"},
+            role_arn("demo-app", path="/workloads/"),
+            "role_workload_missing",
+        ),
+        (
+            {"KMESH_AWSIAM_ACCOUNT_MESHES": f"{ACCOUNT}=payments,{OTHER_ACCOUNT}=*"},
+            role_arn("demo-app", path="/workloads/"),
+            "account_mesh_not_allowed",
+        ),
+    ],
+)
+async def test_the_settings_of_the_service_hold_here_too(
+    stage: Stage, by_role: ByRole, settings: dict[str, str], role: str, reason: str
+) -> None:
+    stage.ecs.add_task(role=role)
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role(**settings)) as controller:
+        assert await controller.done() == {}
+    [line] = stage.events("task skipped")
+    assert reason in line["detail"]
+
+
+async def test_a_task_without_a_role_gets_no_token(stage: Stage, by_role: ByRole) -> None:
+    stage.ecs.roles["web:1"] = None
+    stage.ecs.add_task(service="demo-app")
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {}
+        await controller.run(after=5)
+    assert stage.sample("tasks_skipped", why="no_task_role") == 1
+    assert stage.ecs.counts()["DescribeTaskDefinition"] == 1
+
+
+async def test_roles_cost_one_call_each_in_their_time_to_live(stage: Stage, by_role: ByRole) -> None:
+    for number in range(3):
+        stage.ecs.roles[f"demo:{number}"] = role_arn("demo-app", path="/workloads/")
+        for _ in range(4):
+            stage.ecs.add_task(definition=f"demo:{number}")
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role()) as controller:
+        await controller.run()
+        assert stage.ecs.counts()["DescribeTaskDefinition"] == 3
+        await controller.run(after=200)
+        assert stage.sample("calls_total", call="GetRole") == 1
+        await controller.run(after=200)
+        assert stage.sample("calls_total", call="GetRole") == 2
+        assert stage.ecs.counts()["DescribeTaskDefinition"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (FaultKind.THROTTLE, "throttled"),
+        (FaultKind.ACCESS_DENIED, "access_denied"),
+        (FaultKind.INTERNAL_FAILURE, "unavailable"),
+        (FaultKind.CUT_OFF, "unavailable"),
+        (FaultKind.HANG, "unavailable"),
+    ],
+)
+async def test_an_outage_of_iam_leaves_secrets_alone(
+    stage: Stage, by_role: ByRole, aws: Aws, kind: FaultKind, code: str
+) -> None:
+    stage.ecs.add_task(role=role_arn("demo-app", path="/workloads/"))
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role(KMESH_AWSIAM_DECISION_TIMEOUT="1")) as controller:
+        await controller.run()
+        before = stage.ecs.value("demo-app")
+        aws.emulator.faults.iam.inject(kind)
+        stage.time.passed += 500 * 3600
+        assert not (await controller.run(after=70)).is_full
+        assert stage.ecs.value("demo-app") == before
+        assert stage.sample("failures_total", call="GetRole", code=code) == 1
+        assert stage.sample("tasks_skipped", why="role_undecided") == 1
+        aws.emulator.faults.iam.clear()
+        assert await controller.done(after=70) == {"demo-app": PutReason.HALF_LIFE_OVER}
+    stage.require_no_secret_logged()
+
+
+async def test_a_definition_that_cannot_be_read_decides_nothing(stage: Stage, by_role: ByRole) -> None:
+    stage.ecs.roles["demo:1"] = role_arn("demo-app", path="/workloads/")
+    stage.ecs.add_task(definition="demo:1")
+    stage.ecs.add_secret("demo-app")
+    stage.ecs.faults["DescribeTaskDefinition"].append("denied")
+    async with stage.controller(**by_role()) as controller:
+        assert not (await controller.run()).is_full
+        assert await controller.done(after=70) == {"demo-app": PutReason.TOKEN_MISSING}
+    [line] = stage.events("call failed")
+    assert (line["call"], line["failure"]) == ("DescribeTaskDefinition", "access_denied")
