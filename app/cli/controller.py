@@ -65,7 +65,7 @@ def controller(  # noqa: PLR0913 - one parameter an option
 
     Exit status: 0 a signal, or the one pass of --once or --dry-run had no failure; 1 it had one; 2 usage or settings.
     """
-    # structlog imports rich for colours, which takes 3.8 MB; see `app.cli.serve`.
+    # structlog imports rich for colours (3.8 MB); see `app.cli.serve`.
     cast("dict[str, Any]", sys.modules).setdefault("rich", None)
     # Other commands need none of these modules.
     from app.controller.controller import ControllerOptions, run_controller  # noqa: PLC0415

@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from app import __version__
 from app.controller.aws_calls import AwsCalls, AwsLimits
@@ -20,15 +20,16 @@ from app.controller.own_keys import OwnKeys
 from app.controller.parts import PassOptions, Shared
 from app.controller.passes import Passes, PassResult
 from app.controller.reasons import CallError
-from app.controller.roles import open_role_identities
 from app.controller.secrets import Secrets
 from app.controller.tasks import Task, TaskIdentity, identity_of_tags
 from app.local.addresses import TcpAddress
-from app.settings.environment import Settings
 from app.settings.watch import FileWatch
 from app.telemetry.audit import get_logger
 from app.telemetry.metrics import Metrics
 from app.tokens.key_files import SigningKeyFile, SigningKeySource
+
+if TYPE_CHECKING:
+    from app.settings.environment import Settings
 
 # Each pause between two passes is shorter by a random part of this fraction, so that two replicas do not keep step.
 JITTER_SHARE: Final = 0.1
@@ -63,7 +64,7 @@ class ControllerOptions:
     default_mesh: str
     interval: float
     identity: IdentityMode
-    roles: Settings | None = None
+    roles: "Settings | None" = None
     api: ApiAccess | None = None
     keys: SigningKeyFile | None = None
     listen: TcpAddress | None = None
@@ -101,6 +102,9 @@ async def open_controller(options: ControllerOptions, shared: Shared) -> AsyncIt
             identify = _identify_by_tags(options.default_mesh)
             begin_pass: Callable[[], None] = _nothing
             if options.roles is not None:
+                # This brings pydantic (11 MB) and the client of IAM, which no other mode needs.
+                from app.controller.roles import open_role_identities  # noqa: PLC0415
+
                 by_role, account_watches = await roles.enter_async_context(
                     open_role_identities(options.roles, ecs, shared)
                 )

@@ -15,7 +15,7 @@ from app.controller.reasons import Api, CallError, Skip
 from app.controller.tasks import SkippedError, Task, TaskIdentity
 
 # The number of secrets that are handled at the same time.
-MAX_SECRETS_IN_HAND: Final = 8
+MAX_SECRETS_IN_HAND: Final = 4
 
 Identify = Callable[[Task], Awaitable[TaskIdentity]]
 

@@ -1,6 +1,7 @@
 """ECS tasks, and the identity that a task's own tags name. Whoever may tag a task can choose that identity."""
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ _SERVICE: Final = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _WORKLOAD: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-lifecycle-explanation.html
 _PENDING: Final = ("PROVISIONING", "PENDING", "ACTIVATING")
+_TAG_PREFIX: Final = "kuma.io/"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,7 +45,7 @@ class Task:
         role: the ARN of the task role in the task's overrides, which replaces the role of the task definition; else None.
         is_pending: whether its containers do not all run yet. A container that waits for its token keeps the task pending.
         created_at: when ECS created the task.
-        tags: the tags of the task, by key. Whoever has ``ecs:TagResource`` chose them.
+        tags: the tags ``kuma.io/*`` of the task, by key. Whoever has ``ecs:TagResource`` chose them.
     """
 
     arn: str
@@ -69,14 +71,21 @@ class SkippedError(Exception):
 
 
 def read_task(described: Mapping[str, Any]) -> Task:
-    """Read a task from an answer of ``DescribeTasks``."""
+    """Read a task from an answer of ``DescribeTasks``.
+
+    There are thousands of tasks, so equal texts share their memory.
+    """
     return Task(
         arn=described["taskArn"],
-        definition=described.get("taskDefinitionArn", ""),
+        definition=sys.intern(described.get("taskDefinitionArn", "")),
         role=described.get("overrides", {}).get("taskRoleArn") or None,
         is_pending=described.get("lastStatus") in _PENDING,
         created_at=described.get("createdAt", _EPOCH),
-        tags={tag["key"]: tag.get("value", "") for tag in described.get("tags", ())},
+        tags={
+            sys.intern(tag["key"]): sys.intern(tag.get("value", ""))
+            for tag in described.get("tags", ())
+            if tag["key"].startswith(_TAG_PREFIX)
+        },
     )
 
 

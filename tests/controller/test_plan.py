@@ -217,7 +217,7 @@ def test_a_task_is_read_as_ecs_describes_it() -> None:
         "desiredStatus": "RUNNING",
         "createdAt": NOW,
         "overrides": {"containerOverrides": [], "taskRoleArn": "arn:role"},
-        "tags": [{"key": "kuma.io/service", "value": "web"}, {"key": "empty"}],
+        "tags": [{"key": "kuma.io/service", "value": "web"}, {"key": "kuma.io/empty"}, {"key": "team", "value": "a"}],
     }
     assert read_task(described) == Task(
         arn="arn:t",
@@ -225,7 +225,7 @@ def test_a_task_is_read_as_ecs_describes_it() -> None:
         role="arn:role",
         is_pending=True,
         created_at=NOW,
-        tags={"kuma.io/service": "web", "empty": ""},
+        tags={"kuma.io/service": "web", "kuma.io/empty": ""},
     )
     assert not read_task({**described, "lastStatus": "RUNNING"}).is_pending
     assert read_task({"taskArn": "arn:t"}).role is None

@@ -1,0 +1,69 @@
+"""The probes of a controller, over HTTP."""
+
+import http.client
+import socket
+
+import httpx
+import pytest
+
+from app.controller.diagnostics import MAX_PROBES, State, serve_diagnostics
+from app.controller.metrics import ControllerMetrics
+from app.local.addresses import TcpAddress
+from tests.support.exposition import read_samples
+
+LOOPBACK = TcpAddress("127.0.0.1", 0)
+
+
+def test_the_probes_say_what_the_state_is() -> None:
+    now = [0.0]
+    state = State(timer=lambda: now[0], silent_seconds=300)
+    metrics = ControllerMetrics()
+    with (
+        serve_diagnostics(LOOPBACK, state, metrics) as address,
+        httpx.Client(base_url=f"http://{address}", trust_env=False) as client,
+    ):
+        assert (client.get("/healthy").status_code, client.get("/ready").status_code) == (200, 503)
+        state.had_full_pass = True
+        assert client.get("/ready").status_code == 200
+        now[0] = 301
+        assert client.get("/healthy").status_code == 503
+        state.ended_at = 301
+        assert client.get("/healthy").status_code == 200
+        state.is_stopping = True
+        assert client.get("/ready").status_code == 503
+        page = client.get("/metrics")
+        assert page.headers["content-type"].startswith("text/plain")
+        assert read_samples(page.text) == read_samples(metrics.expose().decode())
+        assert client.get("/else").status_code == 404
+        assert client.post("/metrics").status_code == 405
+        assert client.head("/healthy").status_code == 200
+
+
+def test_clients_that_send_nothing_do_not_take_every_place_for_ever() -> None:
+    state = State(timer=lambda: 0.0, silent_seconds=300)
+    with serve_diagnostics(LOOPBACK, state, ControllerMetrics()) as address:
+        host, port = address.split(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(MAX_PROBES)]
+        try:
+            # The next one is closed at once instead of waiting in a thread of its own.
+            connection = http.client.HTTPConnection(host, int(port), timeout=20)
+            with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+                _ask(connection)
+        finally:
+            for each in silent:
+                each.close()
+
+
+def _ask(connection: http.client.HTTPConnection) -> None:
+    connection.request("GET", "/healthy")
+    connection.getresponse()
+
+
+def test_a_taken_address_is_an_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = TcpAddress("127.0.0.1", taken.getsockname()[1])
+        state = State(timer=lambda: 0.0, silent_seconds=300)
+        with pytest.raises(OSError, match="in use"), serve_diagnostics(address, state, ControllerMetrics()):
+            pass
