@@ -36,7 +36,7 @@ def control_plane() -> KumaValidator:
     return KumaValidator({"dpServer": {"authn": authentication}})
 
 
-async def token_of(stage: Stage, files: KeyFiles, **tags: str) -> str:
+async def token_of(stage: Stage, files: KeyFiles, **tags: Any) -> str:
     stage.ecs.add_task(service="demo-app", **tags)
     stage.ecs.add_secret("demo-app")
     async with stage.controller(**keys_of(files)) as controller:
