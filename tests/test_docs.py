@@ -14,6 +14,9 @@ from app.agent.errors import EXIT_STATUSES, Failure
 from app.agent.runner import FORWARDED
 from app.agent.state import RenewalState
 from app.cli import main
+from app.controller.metrics import ControllerMetrics
+from app.controller.reasons import Call, Leave, PutReason, Skip
+from app.controller.reasons import Failure as Failure_
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import EXPLANATIONS, Reason
 from app.core.role_tags import RoleRecord
@@ -230,8 +233,9 @@ def test_every_audit_field_is_documented_and_no_other() -> None:
 
 def test_other_lines_are_those_that_the_code_writes() -> None:
     for name, paths in (
-        ("audit-log.md", set((ROOT / "app").rglob("*.py")) - AGENT),
+        ("audit-log.md", set((ROOT / "app").rglob("*.py")) - AGENT - CONTROLLER),
         ("agent.md", AGENT),
+        ("controller.md", CONTROLLER),
     ):
         documented = {(row["Event"], row["Level"]) for row in tables(page(name), "Event")}
         written = set()
@@ -244,6 +248,7 @@ def test_other_lines_are_those_that_the_code_writes() -> None:
 
 # The agent.
 
+CONTROLLER: Final = {*(ROOT / "app" / "controller").glob("*.py"), ROOT / "app" / "cli" / "controller.py"}
 AGENT: Final = {*(ROOT / "app" / "agent").glob("*.py"), ROOT / "app" / "cli" / "agent.py"}
 
 
@@ -292,6 +297,32 @@ def test_the_unit_of_systemd_gives_the_agent_all_that_it_needs(monkeypatch: pyte
     assert parameters["command"][:2] == ("kuma-dp", "run")
 
 
+# The controller.
+
+
+def test_every_metric_of_the_controller_is_documented_with_type_and_labels_and_no_other() -> None:
+    found = {}
+    registry = ControllerMetrics().registry
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        collector = registry._names_to_collectors[family.name]
+        found[name] = (family.type, set(collector._labelnames))  # type: ignore[attr-defined]
+    rows = list(tables(page("controller.md"), "Name"))
+    documented = {code(row["Name"]): (row["Type"], set(re.findall(r"`([a-z_]+)`", row["Labels"]))) for row in rows}
+    assert documented == found
+
+
+def test_the_closed_sets_of_the_controller_are_documented_and_no_others() -> None:
+    text = page("controller.md")
+    assert {code(row["`reason`"]) for row in tables(text, "`reason`")} == {each.value for each in PutReason}
+    assert {code(row["Code"]) for row in tables(text, "Code")} == {each.value for each in Failure_}
+    calls = [name for row in tables(text, "Call") for name in re.findall(r"`(\w+)`", row["Call"])]
+    assert unique(calls) == {each.value for each in Call}
+    values = {row["Label"]: set(re.findall(r"`(\w+)`", row["Values"])) for row in tables(text, "Label")}
+    assert values["`why`"] == {each.value for each in Skip}
+    assert values["`state` of secrets"] == {each.value for each in Leave}
+
+
 # Commands.
 
 
@@ -325,7 +356,7 @@ def test_documented_defaults_and_variables_of_options_are_the_codes(command: str
     for row in tables(sections(page("cli.md"))[command], "Option"):
         option = next(each for each in options_of(command) if code(row["Option"]) in each.opts)
         variables = [option.envvar] if isinstance(option.envvar, str) else list(option.envvar or ())
-        assert re.findall(r"`([A-Z][A-Z_]+)`", row["Default"]) == variables
+        assert re.findall(r"`([A-Z][A-Z0-9_]+)`", row["Default"]) == variables
         if isinstance(option.default, str | int) and not option.is_flag:
             assert f"`{option.default}`" in row["Default"]
 

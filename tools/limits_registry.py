@@ -18,6 +18,22 @@ from app.aws import exchange as aws_exchange
 from app.aws import own_credentials
 from app.calls import call_queue, outcomes, waiting_decisions, waiting_places
 from app.calls import limits as call_limits
+from app.cli import controller_options
+from app.controller import (
+    aws_calls,
+    control_plane,
+    diagnostics,
+    ecs,
+    ecs_metadata,
+    held_token,
+    passes,
+    pauses,
+    plan,
+    role_identities,
+)
+from app.controller import controller as controller_process
+from app.controller import report as controller_report
+from app.controller import secret as controller_secret
 from app.core import audience_hint, credential, request_policy, role_tags, strict_json
 from app.http import http1 as http_http1
 from app.http import pool as http_pool
@@ -685,6 +701,75 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "decisions in progress, from the signal on",
             "`KMESH_AWSIAM_DECISION_TIMEOUT` in whole seconds, and 1 s",
             "open connections have the same time again, then they are closed",
+        ),
+    ),
+    "The controller": (
+        (
+            "a call to ECS or Secrets Manager",
+            f"{seconds(aws_calls.CONNECT_SECONDS)} to connect, {seconds(aws_calls.READ_SECONDS)} without an answer, {aws_calls.ATTEMPTS} attempts, {seconds(aws_calls.CALL_SECONDS)} in all",
+            "`timeout`",
+        ),
+        ("calls to them at the same time", count(aws_calls.MAX_AWS_CALLS), "the others wait"),
+        (
+            "secrets that are handled at the same time",
+            count(passes.MAX_SECRETS_IN_HAND),
+            "the others wait, those of pending tasks first",
+        ),
+        (
+            "a call to the control plane",
+            f"{seconds(control_plane.API_CONNECT_SECONDS)} to connect, {seconds(control_plane.API_CALL_SECONDS)} in all",
+            "`timeout`",
+        ),
+        ("calls to it at the same time", count(control_plane.MAX_API_CALLS), "the others wait"),
+        ("a call to IAM for a role", seconds(role_identities.ROLE_CALL_SECONDS), "`unavailable`"),
+        (
+            "calls for task definitions and roles in one pass",
+            count(role_identities.MAX_ROLE_CALLS_OF_A_PASS),
+            "the other roles are read in the next pass, those of pending tasks first",
+        ),
+        (
+            "task definitions and roles that are cached",
+            f"{count(role_identities.MAX_DEFINITIONS)} and {count(role_identities.MAX_ROLE_ANSWERS)}",
+            "the least recently used one is read again",
+        ),
+        (
+            "pause of a party that fails",
+            f"{seconds(pauses.FIRST_PAUSE_SECONDS)}, doubled up to {seconds(pauses.LAST_PAUSE_SECONDS)}; a random part of up to half is taken off",
+            "",
+        ),
+        ("time between two puts of a secret, at least", seconds(plan.PUT_PAUSE_SECONDS), "`put_recently`"),
+        ("time until a secret with a usable token is read again", seconds(plan.REREAD_SECONDS), ""),
+        ("time until a running task is described again", seconds(ecs.REDESCRIBE_SECONDS), ""),
+        ("part of a token's life that is left when it is replaced", percent(held_token.RENEW_AT_SHARE), ""),
+        ("value of a secret", kib(controller_secret.MAX_SECRET_BYTES), "`secret_malformed`"),
+        ("a token in a secret", kib(held_token.MAX_HELD_TOKEN_CHARS), "`token_unreadable`"),
+        (
+            "`--valid-for`",
+            f"{seconds(controller_options.MIN_VALIDITY.total_seconds())} to {controller_options.MAX_VALIDITY.days} days",
+            "usage error (2)",
+        ),
+        (
+            "`--interval`",
+            f"{seconds(controller_options.MIN_INTERVAL.total_seconds())} to {seconds(controller_options.MAX_INTERVAL.total_seconds())}; up to {percent(controller_process.JITTER_SHARE)} shorter by chance",
+            "usage error (2)",
+        ),
+        (
+            "answer of the metadata endpoint",
+            f"{kib(ecs_metadata.MAX_METADATA_BYTES)}, {seconds(ecs_metadata.METADATA_SECONDS)}",
+            "usage error (2)",
+        ),
+        ("time for the puts in hand after the signal", seconds(controller_process.STOP_SECONDS), "the process ends"),
+        (
+            "time without the end of a pass",
+            f"{seconds(diagnostics.MAX_SILENT_SECONDS)}, or {diagnostics.SILENT_INTERVALS} intervals if that is longer",
+            "`/healthy` answers 503",
+        ),
+        ("probes at the same time", count(diagnostics.MAX_PROBES), "the connection is closed"),
+        ("a probe's request", seconds(diagnostics.REQUEST_SECONDS), "the connection is closed"),
+        (
+            "time until a lasting fault is logged again",
+            seconds(controller_report.REPEAT_SECONDS),
+            f"beyond {count(controller_report.MAX_REPORTED)} faults, earlier",
         ),
     ),
 }

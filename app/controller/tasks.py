@@ -1,7 +1,6 @@
 """ECS tasks, and the identity that a task's own tags name. Whoever may tag a task can choose that identity."""
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -71,20 +70,15 @@ class SkippedError(Exception):
 
 
 def read_task(described: Mapping[str, Any]) -> Task:
-    """Read a task from an answer of ``DescribeTasks``.
-
-    There are thousands of tasks, so equal texts share their memory.
-    """
+    """Read a task from an answer of ``DescribeTasks``."""
     return Task(
         arn=described["taskArn"],
-        definition=sys.intern(described.get("taskDefinitionArn", "")),
+        definition=described.get("taskDefinitionArn", ""),
         role=described.get("overrides", {}).get("taskRoleArn") or None,
         is_pending=described.get("lastStatus") in _PENDING,
         created_at=described.get("createdAt", _EPOCH),
         tags={
-            sys.intern(tag["key"]): sys.intern(tag.get("value", ""))
-            for tag in described.get("tags", ())
-            if tag["key"].startswith(_TAG_PREFIX)
+            tag["key"]: tag.get("value", "") for tag in described.get("tags", ()) if tag["key"].startswith(_TAG_PREFIX)
         },
     )
 
