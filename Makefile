@@ -30,10 +30,10 @@ S      ?= 60
 F      ?=
 UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
-.PHONY: help install demo demo-kuma test test-kuma coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy install-browser screenshots demo-envoy image lock clean recordings image-steps sbom
+.PHONY: help install demo demo-kuma demo-controller test test-kuma coverage install-pythons test-pythons test-go check run lint lint-templates templates types format docs audit mutants fuzz chaos bench bench-storm bench-hostile install-envoy install-browser screenshots demo-envoy image lock clean recordings image-steps sbom
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make the virtual environment; every package is pinned by its hash
 
@@ -55,6 +55,9 @@ demo: $(RUNTIME) ## Play sidecars against the service on a local AWS emulator (i
 
 demo-kuma: $(STAMP) ## Play agents, and a stock control plane that takes the tokens of the service
 	$(BIN)/python -m demos.kuma
+
+demo-controller: $(STAMP) ## Play the ECS token controller on an emulated ECS, with a control plane that issues tokens
+	$(BIN)/python -m demos.controller
 
 test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; some need make install-envoy install-browser first)
 	@$(BIN)/python -c 'import platform, sys; print("Testing on Python", platform.python_version(), "from", sys.base_prefix)'
@@ -78,7 +81,7 @@ install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 # These tests read pages, templates and locks, and run our own tools: what they find does not depend on the Python.
 SAME_ON_EACH_PYTHON := tests/bench tests/config tests/tools tests/test_docs.py tests/test_docs_decisions.py \
 	tests/test_threat_model.py tests/test_architecture_imports.py tests/test_distribution.py tests/test_demo_kuma.py \
-	tests/envoy/test_demo.py tests/browser
+	tests/test_demo_controller.py tests/envoy/test_demo.py tests/browser
 
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test T="$(addprefix --ignore=,$(SAME_ON_EACH_PYTHON))")
@@ -86,7 +89,7 @@ test-pythons: install-pythons ## Run the tests also on the oldest and newest Pyt
 test-go: $(STAMP) ## Test the Go client of the service against the service (skipped without Go)
 	@$(BIN)/python -m pytest -m go -rs tests/integrations
 
-check: install-envoy install-browser lint types test coverage test-pythons test-go demo demo-kuma demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
+check: install-envoy install-browser lint types test coverage test-pythons test-go demo demo-kuma demo-controller demo-envoy sbom image-steps ## Everything that the gate runs, except the look-up of advisories
 
 run: $(STAMP) ## Serve with the environment of the shell (see config/example.env)
 	$(BIN)/kuma-aws-iam serve

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ from tests.support.kuma.release import KUMA, since
 # After the import that skips this module if there is no Kuma.
 from demos.envoy.certificates import Authority
 from tests.support.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
+from tests.support.keys import public_pem, rsa_key
 from tests.support.kuma.control_plane import ControlPlane, running_control_plane
 from tests.support.kuma.dataplane import REFUSED, Resource, dataplane, variables
-from tests.support.kuma.program import Program, start, wait_until
+from tests.support.kuma.program import Program, start
 from tests.support.kuma.stage import Keys, make_keys
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment
@@ -102,29 +104,27 @@ def deployed(folder: Path) -> Iterator[Deployed]:
     configuration = yaml.safe_load(keys.configuration)
     token = configuration["dpServer"]["authn"]["dpProxy"]["dpToken"]
     token["enableIssuer"] = token["validator"]["useSecrets"] = True
+    users = [{"kid": "user-1", "key": public_pem(rsa_key(4))}]
+    configuration["apiServer"] = {"authn": {"tokens": {"validator": {"useSecrets": True, "publicKeys": users}}}}
     with (
         ecs_stand_in() as ecs,
         running_control_plane(
             folder,
             yaml.safe_dump(configuration),
             certificate,
+            # Otherwise every call from this host would have all rights, whatever its token says.
+            KUMA_API_SERVER_AUTHN_LOCALHOST_IS_ADMIN="false",
             KUMA_ACCESS_STATIC_GENERATE_DP_TOKEN_GROUPS=f"mesh-system:admin,{GROUP}",
         ) as control_plane,
     ):
-        yield Deployed(folder, ecs, keys, authority, control_plane, _user_token(control_plane))
+        yield Deployed(folder, ecs, keys, authority, control_plane, _user_token())
 
 
-def _user_token(control_plane: ControlPlane) -> str:
-    """Have the control plane issue a token of a user that may only generate data plane tokens."""
-    user = {"name": "ecs-controller", "groups": [GROUP], "validFor": "1h"}
-    answers: list[httpx.Response] = []
-
-    def ask() -> bool:  # the control plane makes its keys after its start
-        answers.append(control_plane.api.post("/tokens/user", json=user))
-        return answers[-1].is_success
-
-    wait_until(ask, lambda: answers[-1].text)
-    return answers[-1].text
+def _user_token() -> str:
+    """Sign a token of a user that may only generate data plane tokens, as `kumactl generate user-token` does offline."""
+    now = int(time.time())
+    claims = {"Name": GROUP, "Groups": [GROUP], "jti": "1", "iat": now - 60, "nbf": now - 60, "exp": now + 3600}
+    return jwt.encode(claims, rsa_key(4), algorithm="RS256", headers={"kid": "user-1"})
 
 
 def arguments(deployed: Deployed, issuer: str) -> list[str]:
