@@ -18,6 +18,8 @@ from tools.template_reading import FOLDER, read
 
 MODULES: Final = FOLDER.parent / "terraform" / "modules"
 TASKS: Final = ("control-plane", "dataplane", "zone")
+# Templates without a module: who has Kong's old ECS controller has it, and its secrets, in CloudFormation stacks.
+WITHOUT_MODULE: Final = ("controller", "secret-workload")
 _HEAD: Final = (
     "# Written by `make templates` from config/cloudformation/{}.yaml, which has the comments. Change it there.\n"
 )
@@ -302,7 +304,7 @@ def scalar(value: Any) -> str:
 def files() -> dict[Path, str]:
     """Return every file that is generated, and its text before ``terraform fmt``."""
     found = {}
-    for path in sorted(FOLDER.glob("*.yaml")):
+    for path in sorted(path for path in FOLDER.glob("*.yaml") if path.stem not in WITHOUT_MODULE):
         module = Module(path.stem)
         found[MODULES / path.stem / "variables.tf"] = module.variables()
         if path.stem in TASKS:

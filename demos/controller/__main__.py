@@ -16,7 +16,7 @@ def main() -> int:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print("Starting moto (ECS and Secrets Manager) and a control plane that issues tokens ...\n")
     table = Table(box=box.SIMPLE, show_lines=True, expand=True)
-    heads = {"pass": 5, "service": 2, "its secret before": 6, "done, and why": 10, "the control plane": 5}
+    heads = {"pass": 5, "service": 3, "its secret before": 6, "done, and why": 10, "the control plane": 5}
     for head, ratio in heads.items():
         table.add_column(head, ratio=ratio, overflow="fold")
     surprises = 0

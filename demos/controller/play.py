@@ -244,8 +244,8 @@ def _stage() -> Iterator[tuple[Stage, ControllerOptions]]:
 
 
 def _client(service: str, url: str) -> Any:
-    create: Any = boto3.Session(region_name=_REGION, **_KEYS).client
-    return create(service, endpoint_url=url, config=Config(proxies={}))
+    session: Any = boto3.Session
+    return session(region_name=_REGION, **_KEYS).client(service, endpoint_url=url, config=Config(proxies={}))
 
 
 def _start_tasks(ecs: Any) -> None:

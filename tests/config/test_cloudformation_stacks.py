@@ -7,11 +7,14 @@ from typing import Any, Final
 
 import pytest
 
+from app.cli import main
+from app.settings.loading import load_role_settings
 from tests.support.cloudformation import TASKS, TEMPLATES, Stack
 from tools.template_reading import FOLDER, read
 
 CONFIG: Final = Path(__file__).parents[2] / "config"
 GUIDE: Final = CONFIG.parent / "docs" / "how-to" / "deploy-on-ecs.md"
+CONTROLLER_GUIDE: Final = GUIDE.with_name("replace-kongs-ecs-controller.md")
 # The stacks in the order in which they are made.
 ORDER: Final = [
     "network.yaml",
@@ -21,6 +24,8 @@ ORDER: Final = [
     "dataplane.yaml",
     "zone.yaml",
     "demo.yaml",
+    "controller.yaml",
+    "secret-workload.yaml",
     "reader-account.yaml",
     "guard.yaml",
 ]
@@ -72,7 +77,7 @@ def test_images_name_no_registry(name: str) -> None:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_the_documented_command_gives_every_parameter_that_has_no_default(name: str) -> None:
-    page = GUIDE.read_text("utf-8")
+    page = (CONTROLLER_GUIDE if name in {"controller.yaml", "secret-workload.yaml"} else GUIDE).read_text("utf-8")
     file = "demo-packaged.yaml" if name == "demo.yaml" else f"config/cloudformation/{name}"
     commands = re.findall(rf"^aws cloudformation deploy .*--template-file {file}(?: .*)?$", page, flags=re.MULTILINE)
     parameters = read(name)["Parameters"]
@@ -266,6 +271,55 @@ def test_the_roles_of_tasks_are_those_of_the_policy_files() -> None:
     for name in ("dataplane.yaml", "zone.yaml"):
         role = Stack.of(name).resources("AWS::IAM::Role")["TaskRole"]
         assert json.dumps(role["AssumeRolePolicyDocument"]) == wanted
+
+
+def test_the_role_of_the_controller_is_that_of_the_policy_files() -> None:
+    stack = Stack.of("controller.yaml", AuthorizedAccounts="111122223333", SigningKeySecret="the-key")
+    role = stack.resources("AWS::IAM::Role")["TaskRole"]
+    assert role["AssumeRolePolicyDocument"] == policy("service-role-trust.json")
+    [given] = [each["PolicyDocument"] for each in role["Policies"]]
+    assert json.dumps(given).replace("imported mesh-network-Cluster", "mesh") == json.dumps(policy("controller-role-policy.json"))
+
+
+def test_the_secret_of_a_workload_is_the_one_that_the_controller_may_write() -> None:
+    workload = Stack.of("secret-workload.yaml", Service="demo-app", WorkloadLabel="demo-app")
+    [secret] = workload.resources("AWS::SecretsManager::Secret").values()
+    assert secret["SecretString"] == "{}"
+    prefix = read("controller.yaml")["Parameters"]["SecretNamePrefix"]["Default"]
+    assert secret["Name"] == f"{prefix}demo-app"
+    [token] = [each for each in workload.containers()["kuma-dp"]["Secrets"] if each["Name"].endswith("_TOKEN")]
+    assert token == {"Name": "KUMA_DATAPLANE_RUNTIME_TOKEN", "ValueFrom": "the-TokenSecret:token::"}
+    [service] = workload.resources("AWS::ECS::Service").values()
+    role = workload.resources("AWS::IAM::Role")["TaskRole"]
+    assert service["PropagateTags"] == "SERVICE"
+    # Both modes of the controller find the same identity.
+    assert [each for each in role["Tags"] if each["Key"] != "kuma.io/type"] == sorted(
+        service["Tags"], key=lambda tag: [each["Key"] for each in role["Tags"]].index(tag["Key"])
+    )
+
+
+@pytest.mark.parametrize("values", [{"SigningKeySecret": "the-key"}, {"ApiTokenSecret": "t", "ApiCaSecret": "c"}])
+def test_the_controllers_command_is_one_that_it_understands(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str]
+) -> None:
+    stack = Stack.of("controller.yaml", AuthorizedAccounts="111122223333", **values)
+    container = stack.containers()["controller"]
+    for name in ("KUMA_API_TOKEN", "KUMA_API_CA_BYTES"):
+        monkeypatch.delenv(name, raising=False)
+    for entry in container["Environment"]:
+        monkeypatch.setenv(entry["Name"], entry["Value"])
+    (tmp_path / "dataplane.keys").touch()
+    command, *arguments = [each.replace("/controller-files", str(tmp_path)) for each in container["Command"]]
+    parameters = main.commands[command].make_context(command, arguments).params
+    assert (parameters["identity"], parameters["prefix"], parameters["region"]) == (
+        "role",
+        "kong-mesh-ecs/",
+        "eu-west-1",
+    )
+    assert (parameters["signing_keys"] is None) == ("SigningKeySecret" not in values)
+    assert load_role_settings().role_path_prefix == "/mesh/"
+    names = {each["Name"] for each in container.get("Secrets", [])}
+    assert names == (set() if "SigningKeySecret" in values else {"KUMA_API_TOKEN", "KUMA_API_CA_BYTES"})
 
 
 def test_the_guard_covers_the_path_of_the_templates_roles() -> None:

@@ -111,9 +111,9 @@ def without(policy: Mapping[str, Any], sid: str) -> dict[str, Any]:
 
 @cache
 def every_action() -> tuple[str, ...]:
-    """Every action of IAM, STS and CloudFormation that botocore knows, and one of another service."""
+    """Every action that botocore knows of the services in the policies, and one of another service."""
     session = botocore.session.get_session()
-    services = ("iam", "sts", "cloudformation")
+    services = ("iam", "sts", "cloudformation", "ecs", "secretsmanager")
     names = (f"{name}:{op}" for name in services for op in session.get_service_model(name).operation_names)
     return (*names, "sts:TagSession", "iam:PassRole", "s3:GetObject")
 
@@ -123,6 +123,7 @@ def every_action() -> tuple[str, ...]:
 
 def test_the_policies_that_the_readme_promises_are_there() -> None:
     assert POLICIES == [
+        "controller-role-policy.json",
         "guard-session-tags-rcp.json",
         "guard-tags-scp.json",
         "reader-role-policy.json",
@@ -219,6 +220,38 @@ def test_a_policy_grants_one_action_on_what_it_names_and_nothing_else(
         assert [one for one in every_action() if effects(policy, Request(one, resource))] == [action]
     for resource in [*refused, "*"]:
         assert [one for one in every_action() if effects(policy, Request(one, resource))] == []
+
+
+SECRETS = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:"
+CLUSTER = {"ecs:cluster": ["arn:aws:ecs:eu-west-1:111122223333:cluster/mesh"]}
+OTHER_CLUSTER = {"ecs:cluster": ["arn:aws:ecs:eu-west-1:111122223333:cluster/mesh2"]}
+PUTS = ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"]
+
+
+@pytest.mark.parametrize(
+    ("resource", "context", "granted"),
+    [
+        (f"{SECRETS}kong-mesh-ecs/web-AbCdEf", {}, PUTS),
+        (f"{SECRETS}kong-mesh-ecs-other/web-AbCdEf", {}, []),
+        (f"{SECRETS}database-AbCdEf", {}, []),
+        ("arn:aws:secretsmanager:eu-west-1:444455556666:secret:kong-mesh-ecs/web-AbCdEf", {}, []),
+        ("arn:aws:ecs:eu-west-1:111122223333:task/mesh/1", CLUSTER, ["ecs:DescribeTasks", "ecs:ListTasks"]),
+        ("arn:aws:ecs:eu-west-1:111122223333:task/mesh2/1", OTHER_CLUSTER, []),
+        ("arn:aws:iam::111122223333:role/mesh/demo-app", {}, ["iam:GetRole"]),
+        ("arn:aws:iam::111122223333:role/admin", {}, []),
+    ],
+)
+def test_the_controller_may_do_what_it_needs_on_what_is_its_own(
+    resource: str, context: Mapping[str, Sequence[str]], granted: list[str]
+) -> None:
+    policy = without(load("controller-role-policy.json"), "ReadTaskDefinitions")
+    # AWS lets nobody restrict this action to a resource or a cluster.
+    assert [one["Action"] for one in load("controller-role-policy.json")["Statement"]][
+        -1
+    ] == "ecs:DescribeTaskDefinition"
+    context = context or {"ecs:cluster": [""]}
+    allowed = [one for one in every_action() if effects(policy, Request(one, resource, context=context))]
+    assert sorted(allowed) == sorted(granted)
 
 
 # ---- who may have which role ----------------------------------------------------------------------------------------
