@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import main
+from demos.controller.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
 from demos.controller.kuma_api import API_TOKEN, KumaApi, kuma_api
-from tests.support.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
 from tests.support.keys import KeyFiles, rsa_key
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, free_address, run

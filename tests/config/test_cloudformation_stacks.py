@@ -278,7 +278,9 @@ def test_the_role_of_the_controller_is_that_of_the_policy_files() -> None:
     role = stack.resources("AWS::IAM::Role")["TaskRole"]
     assert role["AssumeRolePolicyDocument"] == policy("service-role-trust.json")
     [given] = [each["PolicyDocument"] for each in role["Policies"]]
-    assert json.dumps(given).replace("imported mesh-network-Cluster", "mesh") == json.dumps(policy("controller-role-policy.json"))
+    assert json.dumps(given).replace("imported mesh-network-Cluster", "mesh") == json.dumps(
+        policy("controller-role-policy.json")
+    )
 
 
 def test_the_secret_of_a_workload_is_the_one_that_the_controller_may_write() -> None:

@@ -18,8 +18,8 @@ from app.controller.metrics import ControllerMetrics
 from app.controller.parts import PassOptions, Shared
 from app.controller.passes import PassResult
 from app.controller.reasons import Leave, PutReason
+from demos.controller.ecs_stand_in import CLUSTER, PREFIX, Ecs, ecs_stand_in
 from demos.controller.kuma_api import API_TOKEN, KumaApi, kuma_api
-from tests.support.ecs_stand_in import CLUSTER, PREFIX, Ecs, ecs_stand_in
 from tests.support.exposition import Samples, read_samples, value
 from tests.support.keys import rsa_key
 

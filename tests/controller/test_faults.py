@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from app.controller.reasons import Api, Failure, Leave, PutReason
+from demos.controller.ecs_stand_in import PREFIX
 from tests.controller.conftest import Stage
-from tests.support.ecs_stand_in import PREFIX
 
 KINDS = {
     "throttle": Failure.THROTTLED,

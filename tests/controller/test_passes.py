@@ -11,8 +11,8 @@ import pytest
 
 from app.controller.parts import PassOptions
 from app.controller.reasons import Leave, PutReason
+from demos.controller.ecs_stand_in import PREFIX
 from tests.controller.conftest import Stage
-from tests.support.ecs_stand_in import PREFIX
 
 HOUR = 3600.0
 

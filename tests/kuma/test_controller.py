@@ -25,8 +25,8 @@ from tests.support.kuma.release import KUMA, since
 
 # isort: split
 # After the import that skips this module if there is no Kuma.
+from demos.controller.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
 from demos.envoy.certificates import Authority
-from tests.support.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
 from tests.support.keys import public_pem, rsa_key
 from tests.support.kuma.control_plane import ControlPlane, running_control_plane
 from tests.support.kuma.dataplane import REFUSED, Resource, dataplane, variables

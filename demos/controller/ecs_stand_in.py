@@ -29,8 +29,16 @@ _FAULTS: Final[Mapping[str, tuple[int, str]]] = {
 }
 
 
+_BATCH: Final = 100
+
+
 class AwsError(Exception):
     """An error that the stand-in answers with."""
+
+
+def _require(condition: bool) -> None:  # noqa: FBT001
+    if not condition:
+        raise AwsError("ClientException")
 
 
 @dataclass
@@ -132,15 +140,14 @@ class Ecs:
             return result
 
     def _ListTasks(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's
-        assert asked["desiredStatus"] == "RUNNING"
+        _require(asked["desiredStatus"] == "RUNNING")
         first, count = int(asked.get("nextToken", 0)), asked["maxResults"]
         arns = list(self.tasks)
         more = {"nextToken": str(first + count)} if first + count < len(arns) else {}
         return {"taskArns": arns[first : first + count], **more}
 
     def _DescribeTasks(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802 - AWS's
-        assert len(asked["tasks"]) <= 100
-        assert asked["include"] == ["TAGS"]
+        _require(len(asked["tasks"]) <= _BATCH and asked["include"] == ["TAGS"])
         missing = [{"arn": arn, "reason": "MISSING"} for arn in asked["tasks"] if arn not in self.tasks]
         return {"tasks": [self.tasks[arn] for arn in asked["tasks"] if arn in self.tasks], "failures": missing}
 
