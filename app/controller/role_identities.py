@@ -9,7 +9,7 @@ The tags of the task have no effect. Whoever may tag tasks can therefore choose 
 
 import asyncio
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from app.controller.ecs import EcsTasks
 from app.controller.parts import Shared
@@ -17,13 +17,12 @@ from app.controller.reasons import Api, Call, CallError, Failure, Skip
 from app.controller.tasks import SkippedError, Task, TaskIdentity, require_secret_name
 from app.core.arn import ArnError, parse_arn
 from app.core.errors import AuthorizationError, UpstreamError
-from app.core.principal import Principal, admit
+from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.proxy import ProxyType
 from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
-from app.decision.authenticator import AccountList, RoleSource
-from app.decision.record import UpstreamCall
+from app.decision.authenticator import AccountList
 from app.limits.rate_limiter import RateLimiter
 from app.limits.ttl_cache import TtlCache
 
@@ -61,13 +60,24 @@ class RolePolicy:
     rate: float
 
 
+class RoleByName(Protocol):
+    """The client of IAM, as it is needed here."""
+
+    async def read_role(self, admitted: AdmittedPrincipal, deadline: float) -> RoleRecord:
+        """Read the role with the name of a principal, whatever its unique id.
+
+        Raises:
+            UpstreamError, AuthorizationError: as `app.iam.client.IamRoles` does.
+        """
+
+
 class RoleIdentities:
     """Reads the roles of tasks, each once in the time to live."""
 
     def __init__(
         self,
         ecs: EcsTasks,
-        roles: RoleSource,
+        roles: RoleByName,
         policy: RolePolicy,
         shared: Shared,
     ) -> None:
@@ -158,7 +168,7 @@ class RoleIdentities:
         await asyncio.sleep(self._limiter.reserve())
         deadline = asyncio.get_running_loop().time() + ROLE_CALL_SECONDS
         admitted = admit(principal, self._policy.accounts.current())
-        record = await self._roles.fetch_role(admitted, UpstreamCall(), deadline)
+        record = await self._roles.read_role(admitted, deadline)
         self._shared.metrics.call_made(Call.GET_ROLE)
         self._shared.pauses.succeeded(Api.IAM)
         return record
