@@ -44,6 +44,10 @@ def test_the_wheel_holds_the_package_and_its_metadata_alone(wheel: zipfile.ZipFi
     assert {name.partition("/")[0] for name in wheel.namelist()} == {"app", f"kuma_aws_iam-{__version__}.dist-info"}
 
 
+def test_the_wheel_holds_the_style_and_the_script_of_the_page(wheel: zipfile.ZipFile) -> None:
+    assert {"app/page/decisions.css", "app/page/decisions.js"} <= set(wheel.namelist())
+
+
 def test_the_wheel_has_the_version_of_the_package(wheel: zipfile.ZipFile) -> None:
     metadata = message_from_bytes(wheel.read(f"kuma_aws_iam-{__version__}.dist-info/METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("kuma-aws-iam", __version__)
