@@ -4,10 +4,6 @@
 {
   const seconds = 10;
   const form = document.querySelector("form");
-  for (const select of form.querySelectorAll("select")) {
-    select.addEventListener("change", () => form.requestSubmit());
-  }
-
   const box = document.querySelector("#refresh");
   box.checked = sessionStorage.getItem("refresh") === "on";
   box.closest("label").hidden = false;
@@ -15,7 +11,9 @@
 
   // A reload while somebody reads or types would take away what they see.
   const isBusy = () =>
-    document.hidden || document.querySelector("details[open]") || form.contains(document.activeElement) && document.activeElement !== box;
+    document.hidden ||
+    document.querySelector("details[open]") !== null ||
+    (form.contains(document.activeElement) && document.activeElement !== box);
   setInterval(() => {
     if (box.checked && !isBusy()) {
       location.reload();

@@ -206,8 +206,29 @@ async def test_the_keyboard_reaches_everything_in_order(browser: Browser, page_u
     assert await page.evaluate("document.activeElement.textContent") == "Skip to the decisions"
     assert await page.get_by_text("Skip to the decisions").is_visible()
     await page.get_by_label("Outcome", exact=True).focus()
-    await page.keyboard.press("d")  # selects "denied", and the script sends the form
+    await page.keyboard.press("d")  # selects "denied", and does nothing else (WCAG 3.2.2)
+    await page.get_by_label("Text", exact=True).focus()
+    await page.keyboard.press("Enter")
     await page.wait_for_url("**outcome=denied**")
+    await page.close()
+
+
+async def test_the_page_reloads_when_it_is_told_to_and_nobody_reads(browser: Browser, page_url: str) -> None:
+    page = await browser.new_page()
+    await page.clock.install()
+    watched = Watched(page)
+    await page.goto(page_url)
+    await page.clock.run_for(60_000)
+    assert len(watched.requested) == 1
+    await page.get_by_label("Reload every 10 s").check()
+    await page.locator("summary").first.click()
+    await page.clock.run_for(60_000)
+    assert len(watched.requested) == 1
+    await page.locator("summary").first.click()
+    async with page.expect_navigation():
+        await page.clock.run_for(10_000)
+    assert len(watched.requested) == 2
+    assert await page.get_by_label("Reload every 10 s").is_checked()  # it stays so in this tab
     await page.close()
 
 
