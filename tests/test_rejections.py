@@ -47,6 +47,9 @@ ELSEWHERE: Final = {
         "local/test_caller_tokens.py::test_an_unknown_caller_costs_no_call_to_aws_and_is_no_decision"
     ),
     Reason.ACCOUNTS_UNAVAILABLE: "settings/test_accounts.py::test_after_an_hour_of_a_bad_file_nothing_is_decided",
+    Reason.OWN_CREDENTIALS_UNAVAILABLE: (
+        "test_provoked_failures.py::test_a_provoked_failure_names_its_cause_and_its_remedy"
+    ),
     Reason.TOKEN_REJECTED: "tokens/test_tokens.py::test_a_token_that_no_key_of_ours_has_signed_is_rejected",
     Reason.PROXY_NAME_MISMATCH: "tokens/test_tokens.py::test_a_token_with_a_name_is_for_that_proxy_alone",
     Reason.PROXY_NAME_MISSING: "test_identity.py::test_a_token_for_every_name_is_never_issued_where_names_are_asked_for",

@@ -30,8 +30,12 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: AuthError) -> "Failure":
-        """Copy the type, the reason, the detail and the retry time of an error, but not its traceback."""
-        return cls(type(error), error.reason, error.detail, getattr(error, "retry_after", None))
+        """Copy the class, the reason, the detail and the retry time of an error, but not its traceback.
+
+        Of a subclass with more attributes, which ``error`` could not fill in, copy the class of `app.core.errors`.
+        """
+        kind = next(each for each in type(error).__mro__ if each.__module__ == AuthError.__module__)
+        return cls(kind, error.reason, error.detail, getattr(error, "retry_after", None))
 
     def error(self, more: str = "") -> AuthError:
         """Return a new error, with ``more`` at the end of its detail."""

@@ -98,8 +98,8 @@ class IamAccess:
             return await self._ask_as_self(self._iam, query, deadline)
         if self._options.reader_role_name is None:
             raise NoReaderRoleError(
-                f"account {account} is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset: make a role in it "
-                "that may iam:GetRole and that the service may assume, and set the variable to its name"
+                "the account is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset; make a role in it that "
+                "may iam:GetRole and that the service may assume, and set the variable to its name"
             )
         return await self._ask_as_reader(account, query, deadline)
 

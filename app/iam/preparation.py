@@ -13,7 +13,7 @@ from app.telemetry.readiness import Readiness
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 5.0
 # While the service's own credentials cannot be used, it looks this often whether they may be tried again.
-RECOVER_SECONDS: Final = 2.0  # no bound: how soon a search begins that is due
+RECOVER_SECONDS: Final = 1.0  # no bound: how soon a search begins that is due
 
 
 async def prepare(
