@@ -243,6 +243,7 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     (EXTERNAL_ID, "external-id", READER),
     ("KMESH_AWSIAM_LOG_LEVEL", "INFO", "info"),
     ("KMESH_AWSIAM_LOG_FORMAT", "text", "human"),
+    ("KMESH_AWSIAM_TRACING", "sometimes", "boolean"),
     ("AWS_REGION", "cn-north-1", "KMESH_AWSIAM_PARTITION"),
     ("AWS_DEFAULT_REGION", "nowhere-1", "KMESH_AWSIAM_PARTITION"),
     ("AWS_ENDPOINT_URL_STS", "http://sts.internal", "https"),
