@@ -19,8 +19,7 @@ def declared_metrics() -> dict[str, set[str]]:
     for family in metrics.families():
         collector = metrics._registry._names_to_collectors.get(family.name)
         labels = set(getattr(collector, "_labelnames", ()))
-        has_sum = any(sample.name.endswith("_sum") for sample in family.samples)
-        for suffix in _SUFFIXES[family.type] if has_sum or family.type != "histogram" else ("_bucket",):
+        for suffix in _SUFFIXES[family.type]:
             found[f"{family.name}{suffix}"] = labels | ({"le"} if suffix == "_bucket" else set())
     return found
 
