@@ -21,8 +21,8 @@ class Exposition(Enum):
         if self is Exposition.TEXT:
             return generate_latest(registry)
         # The histogram of clock skew has buckets below zero, so it has no ``_sum``, and then OpenMetrics forbids its
-        # ``_count``. The library keeps the ``_count``, and that is right here: without it, OpenTelemetry's collector drops the
-        # histogram, and Prometheus reads both. Only strict parsers, such as the library's own, object.
+        # ``_count``. The library keeps the ``_count``, and that is right here: without it, OpenTelemetry's collector drops
+        # the histogram, and Prometheus reads both. Only strict parsers, such as the library's own, object.
         # Every name here is valid in every escaping scheme. This scheme checks a name as a whole; the default scheme looks
         # at each character, which takes twice the time.
         rendered: bytes = openmetrics.generate_latest(  # type: ignore[no-untyped-call]  # the library does not annotate it

@@ -19,7 +19,9 @@ def declared_metrics() -> dict[str, set[str]]:
     for family in metrics.families():
         collector = metrics._registry._names_to_collectors.get(family.name)
         labels = set(getattr(collector, "_labelnames", ()))
-        for suffix in _SUFFIXES[family.type]:
+        # A histogram with buckets below zero has no sum.
+        without = set() if any(sample.name.endswith("_sum") for sample in family.samples) else {"_sum"}
+        for suffix in set(_SUFFIXES[family.type]) - without:
             found[f"{family.name}{suffix}"] = labels | ({"le"} if suffix == "_bucket" else set())
     return found
 
