@@ -63,7 +63,8 @@ def controller(  # noqa: PLR0913 - one parameter an option
 
     `kuma-aws-iam run` does the same, since the command of Kong's image is `run`.
 
-    Exit status: 0 a signal, or the one pass of --once or --dry-run had no failure; 1 it had one; 2 usage or settings.
+    Exit status: 0 a signal, or the one pass of --once or --dry-run had no failure and found no secret missing or
+    malformed; 1 otherwise; 2 usage or settings.
     """
     # structlog imports rich for colours (3.8 MB); see `app.cli.serve`.
     cast("dict[str, Any]", sys.modules).setdefault("rich", None)
@@ -103,7 +104,7 @@ def controller(  # noqa: PLR0913 - one parameter an option
         _fail_to_start(error, diagnostics)
     if dry_run:
         _print_plan(result)
-    _exit(1 if options.once and not result.is_full else 0)
+    _exit(1 if options.once and not result.is_good else 0)
 
 
 def _api_access(

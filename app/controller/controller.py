@@ -106,7 +106,7 @@ async def open_controller(options: ControllerOptions, shared: Shared) -> AsyncIt
                 from app.controller.roles import open_role_identities  # noqa: PLC0415
 
                 by_role, account_watches = await roles.enter_async_context(
-                    open_role_identities(options.roles, ecs, shared)
+                    open_role_identities(options.roles, ecs, shared, once=options.once)
                 )
                 identify, begin_pass = by_role.identity_of, by_role.begin_pass
                 watches += account_watches

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from app.controller.held_token import TokenFacts, renew_at
 from app.controller.issuer import Issuer, issue_checked
@@ -10,6 +11,8 @@ from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecre
 from app.controller.reasons import Api, CallError, Failure, Leave, PutReason
 from app.controller.secret import MalformedSecretError, SecretValue
 from app.controller.secrets import NotMovedError, Secrets
+
+FAULTS: Final = (Leave.SECRET_MISSING, Leave.SECRET_MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +30,9 @@ class Handled:
     detail: str = ""
 
     @property
-    def is_failure(self) -> bool:
-        """Whether something remains to be done, or to be corrected."""
-        return self.done is None or self.done in (Leave.SECRET_MISSING, Leave.SECRET_MALFORMED)
+    def is_fault(self) -> bool:
+        """Whether somebody must make or correct the secret."""
+        return self.done in FAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,9 @@ class SecretHandler:
         """Handle one secret. Return None if nothing is due, by what is known of it."""
         known = self._known.setdefault(wanted.name, KnownSecret())
         if not is_due(wanted, known, self._shared.timer(), self._shared.clock()):
-            return Handled(wanted, None, "it is tried again after a pause") if known.failures else None
+            left = self.left.get(wanted.name)
+            done = left if left in FAULTS else None
+            return Handled(wanted, done, "it is tried again after a pause") if known.failures else None
         try:
             return await self._read_and_decide(wanted, known)
         except MalformedSecretError as error:

@@ -27,12 +27,17 @@ class PassResult:
     Attributes:
         tasks: the number of tasks that were seen.
         handled: the secrets that were due.
-        is_full: whether every task was looked at and nothing remains to be done or corrected.
+        is_full: whether every task and every secret could be looked at, and all that was due was done.
     """
 
     tasks: int = 0
     handled: list[Handled] = field(default_factory=list)
     is_full: bool = True
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the pass is full, and no secret is missing or malformed."""
+        return self.is_full and not any(handled.is_fault for handled in self.handled)
 
 
 class Passes:
@@ -115,7 +120,7 @@ class Passes:
                     handled = Handled(each, None, type(error).__name__)
                 if handled is not None:
                     result.handled.append(handled)
-                    result.is_full &= not handled.is_failure
+                    result.is_full &= handled.done is not None
 
         await asyncio.gather(*(work() for _ in range(min(MAX_SECRETS_IN_HAND, len(wanted)))))
         result.is_full &= not waiting

@@ -51,6 +51,7 @@ class RolePolicy:
         partition: the partition of every role.
         ttl: the seconds for which an answer of IAM is used.
         rate: the calls to IAM per second.
+        calls_of_a_pass: the most calls for definitions and roles in one pass.
     """
 
     grant: GrantPolicy
@@ -58,6 +59,7 @@ class RolePolicy:
     partition: str
     ttl: float
     rate: float
+    calls_of_a_pass: float = MAX_ROLE_CALLS_OF_A_PASS
 
 
 class RoleByName(Protocol):
@@ -88,11 +90,11 @@ class RoleIdentities:
         self._limiter = RateLimiter(policy.rate, burst=2, timer=shared.timer)
         self._definitions: TtlCache[str] = TtlCache(MAX_DEFINITIONS, shared.timer)
         self._answers: TtlCache[TaskIdentity | SkippedError] = TtlCache(MAX_ROLE_ANSWERS, shared.timer)
-        self._calls_left = MAX_ROLE_CALLS_OF_A_PASS
+        self._calls_left = policy.calls_of_a_pass
 
     def begin_pass(self) -> None:
         """Allow the calls of a new pass."""
-        self._calls_left = MAX_ROLE_CALLS_OF_A_PASS
+        self._calls_left = self._policy.calls_of_a_pass
 
     async def identity_of(self, task: Task) -> TaskIdentity:
         """Return the identity that the role of a task grants.

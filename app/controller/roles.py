@@ -19,9 +19,12 @@ from app.telemetry.metrics import Metrics
 
 @contextlib.asynccontextmanager
 async def open_role_identities(
-    settings: Settings, ecs: EcsTasks, shared: Shared
+    settings: Settings, ecs: EcsTasks, shared: Shared, *, once: bool
 ) -> AsyncIterator[tuple[RoleIdentities, list[FileWatch]]]:
-    """Make the client inside the running event loop, and close it at the end. Yield also the files to watch."""
+    """Make the client inside the running event loop, and close it at the end. Yield also the files to watch.
+
+    With ``once``, the one pass reads all roles. Otherwise each pass reads some, so that waiting tasks do not wait for all.
+    """
     network = network_options(settings)
     pool = open_pool(network)
     # The metrics of the service are not exposed; those of the controller count the calls.
@@ -43,6 +46,7 @@ async def open_role_identities(
         partition=settings.partition,
         ttl=settings.role_ttl,
         rate=settings.iam_rate,
+        **({"calls_of_a_pass": float("inf")} if once else {}),
     )
     try:
         yield (

@@ -1,7 +1,7 @@
 """A small ECS and Secrets Manager on loopback, in the JSON protocol, with pages, pending tasks and faults.
 
-moto has both services too (`tests/controller/test_moto.py` asks it as a second opinion), but it lists all tasks in one page,
-starts every task as running, and takes seconds to import.
+moto has both services too, and `make demo-controller` plays on it. But moto lists all tasks in one page, starts every
+task as running, and takes seconds to import.
 """
 
 import base64

@@ -13,6 +13,7 @@ COMMANDS = [
     "agent",
     "authenticate",
     "check-config",
+    "controller",
     "credential",
     "demo",
     "doctor",

@@ -212,3 +212,22 @@ async def test_a_definition_that_cannot_be_read_decides_nothing(stage: Stage, by
         assert await controller.done(after=70) == {"demo-app": PutReason.TOKEN_MISSING}
     [line] = stage.events("call failed")
     assert (line["call"], line["failure"]) == ("DescribeTaskDefinition", "access_denied")
+
+
+@pytest.mark.parametrize(("once", "read"), [(False, 20), (True, 25)])
+async def test_a_pass_reads_some_roles_and_the_one_pass_of_once_all(
+    stage: Stage,
+    by_role: ByRole,
+    once: bool,  # noqa: FBT001
+    read: int,
+) -> None:
+    """Two calls each: the definition and the role. A pending task is first, whatever its place in the list."""
+    stage.ecs.roles = {f"demo:{number}": role_arn(f"nobody-{number}") for number in range(25)}
+    for number in range(24):
+        stage.ecs.add_task(definition=f"demo:{number}")
+    stage.ecs.add_task(definition="demo:24", status="PENDING")
+    async with stage.controller(**by_role(KMESH_AWSIAM_IAM_RATE="1000"), once=once) as controller:
+        assert (await controller.run()).is_full is once
+        assert stage.sample("tasks_skipped", why="role_denied") == read
+        assert any("nobody-24" in line["detail"] for line in stage.events("task skipped"))
+        assert (await controller.run(after=5)).is_full
