@@ -192,7 +192,7 @@ class Ecs:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: "_Server"
+    server: "EcsServer"
 
     def do_POST(self) -> None:
         state = self.server.state
@@ -226,25 +226,41 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class EcsServer(http.server.ThreadingHTTPServer):
+    """The server. Its state can be replaced, so that many tests share a server."""
+
     daemon_threads = True
     request_queue_size = 64
     state: Ecs
+
+    def renew(self) -> Ecs:
+        """Begin with an empty state, which is returned. Calls that hang end."""
+        if hasattr(self, "state"):
+            self.state.released.set()
+        self.state = Ecs(url=f"http://127.0.0.1:{self.server_port}")
+        return self.state
 
     def handle_error(self, *_: object) -> None:
         """A client that gave up is no fault of the stand-in."""
 
 
 @contextmanager
-def ecs_stand_in() -> Iterator[Ecs]:
-    """Serve on a loopback port, whose URL is in the state that is yielded."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
-        state = server.state = Ecs(url=f"http://127.0.0.1:{server.server_port}")
+def ecs_server() -> Iterator[EcsServer]:
+    """Serve on a loopback port."""
+    with EcsServer(("127.0.0.1", 0), _Handler) as server:
+        server.renew()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
-            yield state
+            yield server
         finally:
-            state.released.set()
+            server.state.released.set()
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def ecs_stand_in() -> Iterator[Ecs]:
+    """Do the same, and yield the state, which has the URL."""
+    with ecs_server() as server:
+        yield server.state

@@ -2,15 +2,16 @@
 
 import contextlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import structlog
 
-from app.controller.aws_calls import AwsLimits
+from app.controller.aws_calls import AwsCalls, AwsLimits
 from app.controller.control_plane import ApiAccess, parse_api_url
 from app.controller.controller import Controller, ControllerOptions, open_controller
 from app.controller.metrics import PREFIX as METRICS_PREFIX
@@ -18,7 +19,7 @@ from app.controller.metrics import ControllerMetrics
 from app.controller.parts import PassOptions, Shared
 from app.controller.passes import PassResult
 from app.controller.reasons import Leave, PutReason
-from demos.controller.ecs_stand_in import CLUSTER, PREFIX, Ecs, ecs_stand_in
+from demos.controller.ecs_stand_in import CLUSTER, PREFIX, Ecs, EcsServer, ecs_server
 from demos.controller.kuma_api import API_TOKEN, KumaApi, kuma_api
 from tests.support.exposition import Samples, read_samples, value
 from tests.support.keys import rsa_key
@@ -108,10 +109,33 @@ def _fields(options: ControllerOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ControllerOptions.__dataclass_fields__}
 
 
+@pytest.fixture(scope="session")
+def ecs_of_the_session() -> Iterator[EcsServer]:
+    with ecs_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clients_are_made_once() -> Iterator[None]:
+    """Botocore takes 60 ms for a client, and each controller has two."""
+    make, made = AwsCalls.client, {}
+
+    def client(calls: AwsCalls, service: Literal["ecs", "secretsmanager"]) -> Any:
+        variables = tuple(sorted((name, text) for name, text in os.environ.items() if name.startswith("AWS_")))
+        key = (service, calls._limits, variables)
+        if key not in made:
+            made[key] = make(calls, service)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AwsCalls, "client", client)
+        yield
+
+
 @pytest.fixture
-def servers() -> Iterator[tuple[Ecs, KumaApi]]:
-    with ecs_stand_in() as ecs, kuma_api(rsa_key(2)) as api:
-        yield ecs, api
+def servers(ecs_of_the_session: EcsServer) -> Iterator[tuple[Ecs, KumaApi]]:
+    with kuma_api(rsa_key(2)) as api:
+        yield ecs_of_the_session.renew(), api
 
 
 @pytest.fixture
