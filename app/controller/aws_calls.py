@@ -86,10 +86,14 @@ class AwsCalls:
     def __init__(self, region: str, metrics: ControllerMetrics, limits: AwsLimits | None = None) -> None:
         self._metrics = metrics
         self._limits = limits or AwsLimits()
+        self._region = region
+        self._threads = ThreadPoolExecutor(MAX_AWS_CALLS, thread_name_prefix="aws")
+
+    @functools.cached_property
+    def _session(self) -> boto3.Session:
         session = new_session()
         session.register_component("data_loader", _SmallLoader.make())
-        self._session = boto3.Session(botocore_session=session, region_name=region)
-        self._threads = ThreadPoolExecutor(MAX_AWS_CALLS, thread_name_prefix="aws")
+        return boto3.Session(botocore_session=session, region_name=self._region)
 
     def close(self) -> None:
         """Start no further call. A call in progress runs to its end."""

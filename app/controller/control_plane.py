@@ -138,7 +138,7 @@ class ControlPlaneApi:
         self._access = access
         self._valid_for = f"{int(valid_for.total_seconds())}s"
         self._metrics = metrics
-        self._context = _context(access.ca)
+        self._context = _context(access.ca) if access.server.scheme == "https" else None
         self._threads = ThreadPoolExecutor(MAX_API_CALLS, thread_name_prefix="api")
 
     def close(self) -> None:

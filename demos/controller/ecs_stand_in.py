@@ -192,6 +192,7 @@ class Ecs:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet; otherwise each answer waits for a delayed acknowledgement
     server: "EcsServer"
 
     def do_POST(self) -> None:

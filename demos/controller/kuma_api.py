@@ -76,6 +76,7 @@ class KumaApi:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: "_Server"
+    wbufsize = -1  # headers and body in one packet
 
     def do_POST(self) -> None:
         state = self.server.state
