@@ -12,6 +12,7 @@ import click
 
 from app.cli.controller_options import controller_options
 from app.cli.options import fail
+from app.core.arn import ArnError, parse_arn
 from app.local.addresses import ListenAddress, TcpAddress
 
 if TYPE_CHECKING:
@@ -76,13 +77,15 @@ def controller(  # noqa: PLR0913 - one parameter an option
     api = _api_access(api_server_url, (api_token, api_token_file), (api_ca, api_ca_file))
     if (api is None) == (signing_keys is None):
         raise click.UsageError("say who issues the tokens: --api-server-url or --signing-keys, and not both")
+    clusters = clusters or (_own_cluster(metadata_url),)
+    region = region or _region_of(clusters[0])
     if not region:
         raise click.UsageError("no region: give --region, or set AWS_REGION to the region of the clusters")
     if not isinstance(diagnostics, TcpAddress):
         raise click.UsageError("--diagnostics: write host:port")
     options = ControllerOptions(
         region=region,
-        clusters=clusters or (_own_cluster(metadata_url),),
+        clusters=clusters,
         passes=PassOptions(prefix=prefix, valid_for=valid_for, dry_run=dry_run),
         default_mesh=mesh,
         interval=interval.total_seconds(),
@@ -147,6 +150,14 @@ def _own_cluster(metadata_url: str | None) -> str:
         return read_own_cluster(metadata_url)
     except MetadataError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _region_of(cluster: str) -> str:
+    """Return the region in the ARN of a cluster. On EC2, ECS sets no variable for the region."""
+    try:
+        return parse_arn(cluster).region
+    except ArnError:
+        return ""
 
 
 def _read_keys(path: Path) -> "SigningKeyFile":
