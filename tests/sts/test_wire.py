@@ -262,7 +262,7 @@ async def test_trust_is_not_taken_from_the_environment(
     if variable:
         monkeypatch.setenv(variable, str(tmp_path / "cert.pem"))
     async with sts_client(endpoint_url=tls.url) as client:
-        assert "SSLCertVerificationError" in await refuses(client, recipe_of(aws.task()))
+        assert "is not trusted (" in await refuses(client, recipe_of(aws.task()))
     assert len(tls.calls) == 0
 
 
@@ -278,7 +278,7 @@ async def test_a_trusted_certificate_of_another_name_is_refused(aws: Aws, tmp_pa
     files = {"ssl_certfile": str(certificate.cert), "ssl_keyfile": str(certificate.key)}
     with Emulator(aws.emulator.world, **files) as tls:  # type: ignore[arg-type]
         async with sts_client(endpoint_url=tls.url, ca_file=str(certificate.cert)) as client:
-            assert "SSLCertVerificationError" in await refuses(client, recipe_of(aws.task()))
+            assert "shows is for another name" in await refuses(client, recipe_of(aws.task()))
         assert len(tls.calls) == 0
 
 
