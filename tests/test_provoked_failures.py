@@ -87,6 +87,12 @@ async def hanging_sts(scene: Scene) -> httpx.Response:
     return response
 
 
+async def other_audience(scene: Scene) -> httpx.Response:
+    """As the agent and the commands send it, with their hint."""
+    recipe = replace(scene.recipe(), audience="staging")
+    return await scene.present(recipe, x_kuma_aws_iam_audience_hint="staging")
+
+
 async def newline(scene: Scene) -> httpx.Response:
     return await scene.present(scene.recipe().credential() + "\n")
 
@@ -323,6 +329,15 @@ FAILURES: Final = [
         provoke=signed(lambda recipe: replace(recipe, audience="staging"), form=CredentialForm.ENVELOPE),
         answer=("KMESH_AWSIAM_AUDIENCE",),
         audit=("audience",),
+    ),
+    Failure(
+        id="audience-hint",
+        provoked="A presigned credential is signed for another audience",
+        reason="audience_mismatch",
+        fix="set one `KMESH_AWSIAM_AUDIENCE` on both sides; the audit line has both values",
+        provoke=other_audience,
+        answer=("--audience", "KMESH_AWSIAM_AUDIENCE", "one value"),
+        audit=("SignatureDoesNotMatch", "KMESH_AWSIAM_AUDIENCE", '"staging"', '"kuma-control-plane"'),
     ),
     Failure(
         id="audience-presigned",
