@@ -447,3 +447,16 @@ def test_require_valid_value_has_the_grammar_of_each_tag(name: str) -> None:
     with pytest.raises(AuthorizationError) as raised:
         require_valid_value(f"kuma.io/{name}", "-!")
     assert raised.value.reason is Reason.ROLE_TAG_INVALID
+
+
+def test_the_audit_line_has_the_tags_of_this_service_as_iam_has_them() -> None:
+    role = tagged(("Kuma.io/Service", "x" * 600), ("team", "payments"), mesh="Default!")
+    assert role.noted == {
+        "role_id": role.role_id,
+        "path": role.parts.path,
+        "tags": {"kuma.io/type": "dataplane", "kuma.io/mesh": "Default!", "Kuma.io/Service": "x" * 512},
+    }
+
+
+def test_the_audit_line_has_a_role_whose_arn_cannot_be_read_without_a_path() -> None:
+    assert replace(ROLE, arn="nothing").noted["path"] is None
