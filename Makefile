@@ -78,10 +78,12 @@ for-other-pythons = pythons=$$($(BIN)/python -m tools.interpreters) || exit 1; f
 install-pythons: $(STAMP) ## Make the virtual environments of test-pythons
 	+@$(call for-other-pythons,install-envoy)
 
-# These tests read pages, templates and locks, and run our own tools: what they find does not depend on the Python.
-SAME_ON_EACH_PYTHON := tests/bench tests/config tests/tools tests/test_docs.py tests/test_docs_decisions.py \
-	tests/test_threat_model.py tests/test_architecture_imports.py tests/test_distribution.py tests/test_demo_kuma.py \
-	tests/test_demo_controller.py tests/envoy/test_demo.py tests/browser
+# These tests read pages, templates and locks, run our own tools, or play a storm at its whole size: what they find does not
+# depend on the Python.
+SAME_ON_EACH_PYTHON := tests/bench tests/browser tests/config tests/tools tests/calls/test_storms.py \
+	tests/cli/test_transcripts.py tests/envoy/test_demo.py tests/test_architecture_imports.py tests/test_ask_the_logs.py \
+	tests/test_demo_controller.py tests/test_demo_kuma.py tests/test_distribution.py tests/test_docs.py \
+	tests/test_docs_decisions.py tests/test_readme.py tests/test_task_definition.py tests/test_threat_model.py
 
 test-pythons: install-pythons ## Run the tests also on the oldest and newest Python of this machine, and on the image's
 	+@$(call for-other-pythons,test T="$(addprefix --ignore=,$(SAME_ON_EACH_PYTHON))")
