@@ -468,7 +468,7 @@ FAILURES: Final = [
     ),
     Failure(
         id="path",
-        provoked="The role is not under the path fence",
+        provoked="The role is not under the required path",
         reason="role_path_not_allowed",
         fix="create the role under `KMESH_AWSIAM_ROLE_PATH_PREFIX`",
         provoke=signed(),
