@@ -18,7 +18,7 @@ from app.settings.loading import load_settings
 from tests.support.service import RunningService, running_service
 from tests.support.world import Aws, make_world
 
-# A busy machine is slow to make examples up, and to run each. Neither is a fault.
+# A busy machine generates and runs examples slowly. Neither is a fault.
 hypothesis.settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -42,7 +42,7 @@ _FOREIGN = ("AWS_", "KMESH_", "KUMA_")
 
 @pytest.fixture(autouse=True)
 def _nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have an AWS, a proxy and a control plane of their own; none of it is in a test."""
+    """Remove the AWS, proxy and control plane variables of the person who runs the tests."""
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name.upper() in _PROXIES:
             monkeypatch.delenv(name)
@@ -53,7 +53,7 @@ def _nobodys_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _botocores_data_is_parsed_once() -> Iterator[None]:
-    """Each session of botocore parses megabytes of JSON; over all the services that are started here, minutes of it."""
+    """Each session of botocore parses megabytes of JSON. Over all services that the tests start, this takes minutes."""
     load = JSONFileLoader.load_file
     parsed = functools.cache(lambda path: load(JSONFileLoader(), path))
     with pytest.MonkeyPatch.context() as patch:
@@ -63,7 +63,7 @@ def _botocores_data_is_parsed_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _keys_and_authorities_are_read_once() -> Iterator[None]:
-    """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, for each of a thousand services."""
+    """OpenSSL checks an RSA key for 80 ms and parses certifi's file for 50 ms, in each of a thousand services."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialization, "load_pem_private_key", functools.cache(load_pem_private_key))
         patch.setattr("app.http.network.client_context", functools.cache(client_context))
@@ -78,7 +78,7 @@ def running_aws() -> Iterator[Emulator]:
 
 @pytest.fixture
 def aws(running_aws: Emulator) -> Iterator[Aws]:
-    """The emulated AWS: well-behaved, and with nothing noted yet."""
+    """The emulated AWS without faults and without recorded calls."""
     running_aws.calls.clear()
     stage = Aws(running_aws)
     yield stage
@@ -91,7 +91,7 @@ LoadSettings = Callable[..., Settings]
 
 @pytest.fixture
 def settings_of(monkeypatch: pytest.MonkeyPatch) -> LoadSettings:
-    """Read settings out of exactly the variables that are given; one that is None is left out."""
+    """Read settings from exactly the given variables. A variable that is None is left out."""
     given: list[str] = []
 
     def load(**variables: str | None) -> Settings:
@@ -112,7 +112,7 @@ class StartService(Protocol):
 
 @pytest.fixture
 def start_service(aws: Aws, settings_of: LoadSettings) -> StartService:
-    """Start the service on the emulated AWS, with some variables of its environment changed."""
+    """Start the service on the emulated AWS, with changes to some variables of its environment."""
 
     @asynccontextmanager
     async def start(**variables: str | None) -> AsyncIterator[RunningService]:

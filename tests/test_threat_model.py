@@ -167,7 +167,8 @@ def test_an_invariant_has_a_module_and_a_test_that_exists(invariant: str) -> Non
 
 
 FEATURES: Final = {
-    head: tuple(tables(THREAT_MODEL, head)) for head in ("What holds of tokens", "What holds of the page")
+    head: tuple(tables(THREAT_MODEL, head))
+    for head in ("Rule of the tokens", "Rule of the controller", "Rule of the page")
 }
 FEATURE_ROWS: Final = [pytest.param(row, id=row[head][:40]) for head, rows in FEATURES.items() for row in rows]
 

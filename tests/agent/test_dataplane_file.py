@@ -1,4 +1,4 @@
-"""The resource of a proxy, as kuma-dp reads it, and what it must not be."""
+"""The resource of a proxy as kuma-dp reads it, and the files that the agent refuses."""
 
 import json
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_variables_are_inserted(path: Path) -> None:
     ],
 )
 def test_a_template_becomes_what_kuma_dp_makes_of_it(template: str, expected: str) -> None:
-    """Each expected text is what hoisie/mustache 6375acf62c69 made of the template and these variables."""
+    """Each expected text is the output of hoisie/mustache 6375acf62c69 for this template and these variables."""
     assert fill_template(template, {"x": "<&\"'>", "a.b": "AB", "x-y": "dash"}) == expected
 
 
@@ -107,7 +107,7 @@ def test_a_template_that_needs_more_than_variables_is_rejected(template: str) ->
 
 
 def test_a_template_takes_time_in_proportion_to_its_length() -> None:
-    """Where it did not, this would take minutes."""
+    """A quadratic parser would take minutes."""
     for text in ("{{" * MAX_RESOURCE_BYTES, "{{x" * MAX_RESOURCE_BYTES, "{{ x" + " " * MAX_RESOURCE_BYTES):
         with pytest.raises(ResourceError):
             fill_template(text, {})

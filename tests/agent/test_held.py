@@ -1,4 +1,4 @@
-"""What a token file holds and until when, from its text alone."""
+"""What a token file contains, and until when it is valid, from its text alone."""
 
 import json
 import os
@@ -24,7 +24,7 @@ TOKEN = jwt({"alg": "RS256", "kid": "k"}, {"exp": int(END.timestamp())}, "c2ln")
 
 
 def service_token(validity: int) -> str:
-    """A token with the claims of the service's own."""
+    """Return a token with the claims of the service's own tokens."""
     return jwt(dict(DATAPLANE_HEADER), {**DATAPLANE_CLAIMS, "exp": ISSUED + validity}, "c2ln")
 
 
@@ -127,7 +127,7 @@ def test_a_file_is_good_until_its_end_is_near(tmp_path: Path, left: timedelta, w
 def test_the_end_of_a_token_that_lives_shortly_is_near_later(
     tmp_path: Path, validity: int, left: int, words: str | None
 ) -> None:
-    """Or the health check would fail before the agent renews it."""
+    """Otherwise the health check of a token with a short life would fail before the agent renews it."""
     path = tmp_path / "token"
     path.write_text(service_token(validity))
     fault = check_file(path, datetime.fromtimestamp(ISSUED + validity - left, UTC))[1]
@@ -162,7 +162,7 @@ def test_files_that_no_proxy_can_use_are_told(tmp_path: Path) -> None:
 
 
 def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
-    """Whoever opens one for reading waits for a writer, if need be for ever."""
+    """Opening a FIFO for reading blocks until a writer opens it, which may never happen."""
     path = tmp_path / "token"
     os.mkfifo(path)
     told: SimpleQueue[str | None] = SimpleQueue()
@@ -170,6 +170,6 @@ def test_a_fifo_is_told_and_not_waited_for(tmp_path: Path) -> None:
     try:
         fault = told.get(timeout=PATIENCE)
     except Empty:
-        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # which lets the thread go
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # ends the thread
         pytest.fail("the FIFO is waited for")
     assert fault == "it is no regular file"

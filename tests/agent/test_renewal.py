@@ -1,4 +1,4 @@
-"""One renewal after the other, with a clock and a chance of the test's own; credentials and HTTP are real."""
+"""Renewals in sequence. The clock and the random numbers are the test's; credentials and HTTP are real."""
 
 import queue
 import re
@@ -36,7 +36,7 @@ CLAIM = {"type": "dataplane", "mesh": "default", "tags": {"kuma.io/service": ["d
 
 @dataclass
 class Notes:
-    """The lines of an agent, and its clock."""
+    """The log lines of an agent, and its clock."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     lines: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
@@ -61,7 +61,7 @@ def notes() -> Notes:
 
 @pytest.fixture
 def task(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
-    """The environment of a task on ECS."""
+    """Return the environment of a task on ECS."""
     for name, value in aws.emulator.environment(ACCOUNT, "demo-app").items():
         monkeypatch.setenv(name, value)
     return aws
@@ -122,7 +122,7 @@ def test_the_credential_is_in_a_jwts_clothes_and_renewed_after_five_minutes(
 def test_a_credential_ends_with_the_session_of_its_role(
     make: Make, task: Aws, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session that ends in twelve minutes is renewed after four, not after five."""
+    """The agent renews a session of twelve minutes after four minutes, not after five."""
     session = task.session_of(task.add_role())
     endings = timedelta(minutes=12)
     monkeypatch.setattr(
@@ -130,7 +130,7 @@ def test_a_credential_ends_with_the_session_of_its_role(
     )
     due = make().step()
     assert isinstance(due, Due)
-    # The endpoint tells whole seconds.
+    # The endpoint reports whole seconds.
     assert abs(due.at - notes.now - endings / 3) < timedelta(seconds=1)
 
 
@@ -169,7 +169,7 @@ def test_the_log_has_moments_and_ids_and_no_secret(make: Make, service: TokenSer
     assert fields["identity"] == {"type": "dataplane", "mesh": "default", "service": "demo-app"}
     assert fields["principal"] == {"account": ACCOUNT, "role": "demo-app", "roleId": "AROAEXAMPLE", "session": "s"}
     assert fields["access_key_id"].startswith("ASIA")
-    assert fields["duration_ms"] == 0  # by the clock of the test
+    assert fields["duration_ms"] == 0  # by the test's clock
     [(_, _, call)] = service.calls
     for secret in (token, token.split(".")[1], call["credential"]):
         assert secret not in str(notes.lines)
@@ -192,7 +192,7 @@ def test_whoever_has_the_old_file_open_keeps_it(make: Make, tmp_path: Path) -> N
     assert path.read_text() != "old"
 
 
-# Ends that are not believed.
+# Ends that the agent does not believe.
 
 IN_2100 = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp())
 DAY = timedelta(seconds=86_400)
@@ -217,7 +217,7 @@ def test_a_file_of_2100_holds_off_no_denial_for_longer_than_a_day(
     assert renewals.step() == Finished(1)
 
 
-# A clock that is wrong.
+# Wrong clocks.
 
 
 @pytest.mark.parametrize("answer", [refusal(401, "credential_not_yet_valid"), issued()], ids=["refused", "issued"])
@@ -268,7 +268,7 @@ def test_a_clock_that_is_in_order_or_cannot_be_compared_is_not_blamed(
 def test_aws_credentials_that_end_before_they_come_are_told_with_the_clock(
     make: Make, task: Aws, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the clock is a day ahead: the SDK takes the session of six hours for one that is over."""
+    """If the clock is a day ahead, the SDK takes a session of six hours for an expired one."""
     session = task.session_of(task.add_role())
     ended = notes.now - timedelta(hours=18)
     monkeypatch.setattr(task.emulator.app.container_credentials, "issue", lambda *_: _ending(session, ended))
@@ -299,7 +299,7 @@ UNDECIDED = [
     Answer(200, b"[" * 70_000),
     issued(make_token(timedelta(hours=-1))),
     Answer(502, b"bad gateway"),
-    # Of something on the way, which has decided nothing about the proxy.
+    # A denial that comes from something between agent and service, which decided nothing about the proxy.
     Answer(403, b"<html>"),
     Answer(404, {"message": "no such route"}),
     Answer(401, {"reason": "Not Yours"}),
@@ -341,7 +341,7 @@ def test_a_service_that_is_not_there_is_waited_for(make: Make, notes: Notes) -> 
 def test_the_old_file_stays_and_a_denial_is_not_given_up_while_it_holds(
     make: Make, service: TokenService, notes: Notes, tmp_path: Path
 ) -> None:
-    """Also across a restart of the agent: what is there is looked at."""
+    """This also applies after a restart of the agent, which reads the file that exists."""
     token = make_token()
     (tmp_path / "token").write_text(token)
     service.answers = [refusal(403, "role_type_missing")]
@@ -433,7 +433,7 @@ def test_credentials_that_are_not_there_are_told_from_those_that_cannot_be_fetch
 def test_the_path_of_the_credentials_endpoint_is_not_logged(
     make: Make, task: Aws, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On ECS whoever knows it, and reaches the endpoint, can take the role."""
+    """On ECS, whoever knows this path and reaches the endpoint can get the role's credentials."""
     monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
     for url in (f"{task.emulator.url}/ecs/{ACCOUNT}/secret-path", f"http://{free_address()}/v2/secret-path"):
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
@@ -473,7 +473,7 @@ def test_a_bug_does_not_end_the_agent_nor_tell_a_secret(make: Make, notes: Notes
 
 @dataclass
 class Monotonic:
-    """Seconds that nobody sets back, and how often somebody looked at them."""
+    """A monotonic clock, which counts how often it is read."""
 
     now: float = 0.0
     looks: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -494,7 +494,7 @@ def run_in_a_thread(
 
 
 def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes) -> None:
-    """Or a machine that slept would wake up with a file that has ended."""
+    """Otherwise a machine that slept would wake up with a file that has expired."""
     thread, changes = run_in_a_thread(make())
     notes.now += timedelta(minutes=6)
     changes.get(timeout=PATIENCE)
@@ -513,10 +513,10 @@ def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes) -> Non
 def test_a_clock_that_is_set_back_holds_up_no_renewal(
     make: Make, notes: Notes, set_back: timedelta, passed: float
 ) -> None:
-    """Or the credential, which is renewed after five minutes, ends first; and until then it is dated ahead, and refused."""
+    """Otherwise the credential expires before its renewal, and is refused until then because its date is in the future."""
     monotonic = Monotonic()
     thread, changes = run_in_a_thread(make(), monotonic)
-    # Once for how long the wait may be, and then while it lasts.
+    # Once to compute the length of the wait, and then during the wait.
     assert all(monotonic.looks.acquire(timeout=PATIENCE) for _ in range(2))
     notes.now -= set_back
     monotonic.now += passed
@@ -546,7 +546,7 @@ def test_once_ends_after_the_first_file(make: Make, service: TokenService) -> No
 def test_once_gives_up_on_whatever_lasted(
     make: Make, service: TokenService, notes: Notes, tmp_path: Path, answer: Answer, status: int
 ) -> None:
-    """Also where an old file holds: whoever asks for it once wants a fresh one."""
+    """Also if an old file is still valid: whoever runs the agent with `--once` wants a fresh file."""
     (tmp_path / "token").write_text(make_token())
     service.answers = [answer]
     renewals = make(service, once=True)

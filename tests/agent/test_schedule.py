@@ -1,4 +1,4 @@
-"""When to renew, how long to wait, when to give up: whatever moments and chances come in."""
+"""When to renew, how long to wait and when to give up, for any times and random numbers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -49,7 +49,7 @@ def test_what_is_left_for_an_outage(life: timedelta, share: float, left: timedel
 
 
 def test_chance_spreads_the_renewals_of_one_deployment() -> None:
-    """A thousand tasks that were started together come over minutes, not in one second."""
+    """A thousand tasks that start together call the service over several minutes, not in the same second."""
     dues = [renewal_at(NOW, NOW + timedelta(hours=1), TOKEN_SHARE, number / 1000) for number in range(1000)]
     assert max(dues) - min(dues) > timedelta(minutes=7)
 
@@ -127,7 +127,7 @@ def test_near_the_end_is_the_last_minute(life: timedelta | None) -> None:
 def test_a_token_is_renewed_before_its_end_is_near_however_short_it_lives(
     validity: int, part: float, chance: float
 ) -> None:
-    """Also one that the service gives again, of whose life only half is left."""
+    """Also a token that the service returns a second time, when only half of its life is left."""
     life = timedelta(seconds=validity)
     ends = NOW + life * part
     left_when_due = ends - renewal_at(NOW, ends, TOKEN_SHARE, chance)

@@ -1,4 +1,4 @@
-"""Where the service is asked: one way to write it, and nothing in clear over a network."""
+"""The address of the service: it has one spelling, and plain HTTP is refused over a network."""
 
 import contextlib
 from pathlib import Path

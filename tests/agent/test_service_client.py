@@ -1,4 +1,4 @@
-"""One call of the service has one time, whatever comes of its answer, and however slowly."""
+"""One call to the service has one time limit, whatever the answer is and however slowly it arrives."""
 
 import contextlib
 import socket
@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
 
 @dataclass
 class Clock:
-    """Seconds that a test lets pass."""
+    """A clock that only the test moves."""
 
     now: float = 0.0
 
@@ -28,7 +28,7 @@ class Clock:
 
 @contextlib.contextmanager
 def dripping(clock: Clock, comes_first: int) -> Iterator[str]:
-    """A server whose answer begins when the time for it is over, and ends when the client has not gone away all the same."""
+    """A server whose answer begins after the deadline. It ends even if the client stays connected."""
     listening = socket.create_server(("127.0.0.1", 0))
     gone = threading.Event()
 
@@ -45,7 +45,7 @@ def dripping(clock: Clock, comes_first: int) -> Iterator[str]:
                 gone.set()
             except TimeoutError:
                 connection.sendall(ANSWER[comes_first:])
-            except ConnectionError:  # it went away without reading what had come
+            except ConnectionError:  # the client left without reading the answer
                 gone.set()
 
     thread = threading.Thread(target=serve)
@@ -60,7 +60,7 @@ def dripping(clock: Clock, comes_first: int) -> Iterator[str]:
 
 @pytest.mark.parametrize("comes_first", [1, 30, len(ANSWER) - 1], ids=["status", "headers", "body"])
 def test_an_answer_that_comes_by_single_bytes_is_not_waited_for(comes_first: int) -> None:
-    """A byte now and then would hold the only thread that renews."""
+    """One byte now and then would block the only thread that renews."""
     clock = Clock()
     with dripping(clock, comes_first) as url:
         client = ServiceClient(parse_service_url(url), ServiceAccess(), clock)

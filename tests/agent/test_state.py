@@ -1,4 +1,4 @@
-"""What the agent reports of its renewals, as a scraper reads it over TCP."""
+"""What the agent reports about its renewals, as a scraper reads it over TCP."""
 
 import socket
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def test_renewals_and_failures_are_counted(path: Path) -> None:
 
 @pytest.mark.parametrize(("left", "healthy"), [(timedelta(minutes=10), 1), (timedelta(seconds=-1), 0)])
 def test_the_file_is_judged_at_each_scrape(path: Path, left: timedelta, healthy: int) -> None:
-    """As ``agent --health`` judges it: somebody else may have changed the file."""
+    """As ``agent --health`` judges it: another program may have changed the file."""
     path.write_text(token_until(NOW + left))
     samples = read(RenewalState(), path)
     assert value(samples, f"{PREFIX}_healthy") == healthy
@@ -72,7 +72,7 @@ def test_the_file_is_judged_at_each_scrape(path: Path, left: timedelta, healthy:
 
 
 class _Source:
-    """A source that gives one token after one failure."""
+    """A source that fails once, and then gives one token."""
 
     def __init__(self, outcomes: list[Fresh | Exception]) -> None:
         self._outcomes = outcomes

@@ -25,7 +25,7 @@ Client = httpx.AsyncClient
 
 
 class _Nobody:
-    """Neither STS nor IAM: for calls that must not come as far."""
+    """Stands for STS and IAM in calls that must not reach them."""
 
     async def identify(self, *_: object) -> NoReturn:
         raise AssertionError("STS is asked")
@@ -36,7 +36,7 @@ class _Nobody:
 
 @pytest.fixture
 def api() -> ASGIApp:
-    """The API with nobody behind it, which answers everything that is decided without AWS."""
+    """The API without STS and IAM. It answers every call that is decided without AWS."""
     policy = DecisionPolicy(
         request=default_policy(), accounts=FixedAccounts(frozenset({ACCOUNT})), enabled_types=frozenset(ProxyType)
     )
@@ -51,14 +51,14 @@ def api() -> ASGIApp:
 
 @pytest.fixture
 async def client(api: ASGIApp) -> AsyncIterator[Client]:
-    """A client of that API, in the process."""
+    """A client of that API, in the same process."""
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api), base_url="http://service") as own:
         yield own
 
 
 @contextlib.asynccontextmanager
 async def over_tcp(app: ASGIApp) -> AsyncIterator[Client]:
-    """A client over loopback, through the very server that serves it."""
+    """A client over loopback, through the server that the service uses."""
     async with listening(app) as (host, port):
         transport = httpx.AsyncHTTPTransport()
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}:{port}", trust_env=False) as own:
@@ -67,7 +67,7 @@ async def over_tcp(app: ASGIApp) -> AsyncIterator[Client]:
 
 @pytest.fixture(params=["asgi", "tcp"])
 async def either(request: pytest.FixtureRequest, api: ASGIApp, client: Client) -> AsyncIterator[Client]:
-    """A client of the API with nobody behind it, both ways."""
+    """A client of the API without STS and IAM: in the process, and over loopback."""
     if request.param == "asgi":
         yield client
     else:
@@ -77,7 +77,7 @@ async def either(request: pytest.FixtureRequest, api: ASGIApp, client: Client) -
 
 @pytest.fixture(params=["asgi", "tcp"])
 async def live(request: pytest.FixtureRequest, service: RunningService) -> AsyncIterator[Client]:
-    """A client of the whole service, both ways."""
+    """A client of the whole service: in the process, and over loopback."""
     if request.param == "asgi":
         yield service.client
     else:

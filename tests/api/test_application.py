@@ -1,4 +1,4 @@
-"""What is there besides the one hot path, and what is not."""
+"""The routes other than the hot path, and routes that do not exist."""
 
 import pytest
 
@@ -26,7 +26,7 @@ async def test_an_unknown_path_is_a_problem(client: Client, method: str, path: s
 
 @pytest.mark.parametrize("path", [f"{AUTHENTICATE}/", "/healthy/", "/openapi.json/"])
 async def test_a_slash_too_many_is_not_found_and_no_redirect(client: Client, path: str) -> None:
-    """A redirect would be built of the Host header that the caller sent."""
+    """A redirect would contain the Host header that the caller sent."""
     response = await client.post(path, headers={"host": "evil.example"})
     assert response.status_code == 404
     assert "location" not in response.headers

@@ -1,4 +1,4 @@
-"""An answer in one piece is what uvicorn would have written, and is written only where nothing else is to be done."""
+"""An answer in one piece equals the answer of uvicorn, and is written only if no other work remains."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ async def address() -> AsyncIterator[tuple[str, int]]:
 
 
 async def exchange(address: tuple[str, int], *requests: bytes) -> bytes:
-    """Everything that comes back on one connection; the last request ends it."""
+    """Return everything that arrives on one connection. The last request ends the connection."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(b"".join(requests))
     async with asyncio.timeout(PATIENCE):
@@ -69,7 +69,7 @@ async def test_the_bytes_are_those_that_uvicorn_writes(
 
 
 async def test_the_short_way_is_taken(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the comparison above would compare uvicorn with itself."""
+    """Otherwise the comparison above would compare uvicorn with itself."""
     taken: list[bool] = []
 
     def watched(send: Send, status: int, block: bytes, body: bytes) -> bool:

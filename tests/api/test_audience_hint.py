@@ -1,4 +1,4 @@
-"""A rejection by STS is named as what it is, if the caller says for which audience it signed. Nothing else changes."""
+"""A rejection by STS gets the reason `audience_mismatch` if the caller names another audience. Nothing else changes."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ POSTED = [form for form in FORMS if not form.is_presigned]
 
 @pytest.mark.parametrize("form", PRESIGNED)
 async def test_each_call_is_answered_by_its_own_hint(service: RunningService, aws: Aws, form: CredentialForm) -> None:
-    """The rejection is remembered, and the hint is no part of it: no caller can change the answer to another one."""
+    """The service caches the rejection without the hint, so no caller can change the answer to another caller."""
     credential = replace(recipe_of(aws.task(), form), audience=OTHER).credential()
     hints: list[tuple[str | None, str]] = [
         (OTHER, "audience_mismatch"),
@@ -64,7 +64,7 @@ async def test_a_wrong_hint_turns_no_approval_into_a_denial(
 async def test_an_envelope_of_this_audience_that_sts_rejects_is_only_rejected(
     service: RunningService, aws: Aws, form: CredentialForm
 ) -> None:
-    """An envelope shows its audience, and the service has compared it: the hint knows nothing better."""
+    """An envelope contains its audience, and the service has compared it, so the hint adds no information."""
     credential = replace(recipe_of(aws.task(), form), secret_key="wrong").credential()
     for _ in range(2):
         answer = await service.present(credential, PROXY, **{HINT: OTHER})

@@ -70,7 +70,7 @@ async def test_every_answer_is_for_this_moment_alone(live: Client, aws: Aws) -> 
         assert response.headers["x-content-type-options"] == "nosniff"
         assert int(response.headers["content-length"]) == len(response.content)
         assert "server" not in response.headers
-        assert "www-authenticate" not in response.headers  # that is for a caller who is not known
+        assert "www-authenticate" not in response.headers  # that is for an unknown caller
     assert [response.status_code for response in (allowed, denied, malformed)] == [200, 401, 400]
 
 
@@ -119,7 +119,7 @@ async def test_a_head_request_is_not_allowed_and_has_no_body(either: Client) -> 
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-# What the call may be.
+# What a call may contain.
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_a_head_request_is_not_allowed_and_has_no_body(either: Client) -> 
     ],
 )
 async def test_the_claim_may_be_partly_or_wholly_absent(client: Client, members: dict[str, Any]) -> None:
-    """The call is understood; what stands between it and an approval is the credential."""
+    """The call is valid. Only its credential is denied."""
     assert reason_of(await post(client, call(**members))) == "credential_malformed"
 
 
@@ -168,7 +168,7 @@ async def test_the_media_type_is_json_in_any_spelling(client: Client, content_ty
     ],
 )
 async def test_another_media_type_or_a_coding_is_refused(client: Client, headers: dict[str, str]) -> None:
-    """A small body must not unfold into a large one (I20, CVE-2025-59043)."""
+    """A small body must not decompress into a large one (I20, CVE-2025-59043)."""
     response = await client.post(AUTHENTICATE, content=call().encode(), headers=headers)
     assert (response.status_code, reason_of(response)) == (415, "unsupported_media_type")
 
@@ -263,7 +263,7 @@ FIELDS = [
 async def test_a_malformed_call_names_the_field_and_echoes_nothing(
     client: Client, field: str, members: dict[str, Any]
 ) -> None:
-    """I24: an answer holds no value of the call, not even the name of a member that is the caller's own."""
+    """I24: an answer contains no value of the call, not even a member's name that the caller chose."""
     with capture_logs() as log:
         response = await post(client, json.dumps(members))
     assert (response.status_code, reason_of(response)) == (400, "malformed_request")
@@ -302,7 +302,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(service: RunningServi
 async def test_the_time_of_a_body_begins_with_the_call(
     monkeypatch: pytest.MonkeyPatch, service: RunningService
 ) -> None:
-    """Who sends nothing of it has no more time than who sends half of it."""
+    """The deadline is the same for a caller that sends nothing of the body and for one that sends half of it."""
     passed, monotonic = 0.0, time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed)
     wakings: list[Message] = []
@@ -331,7 +331,7 @@ async def test_the_time_of_a_body_begins_with_the_call(
 
 @pytest.mark.usefixtures("_short_patience")
 async def test_a_body_that_drips_is_not_waited_for_either(service: RunningService) -> None:
-    """Each byte is news to the reader; the clock is that of the whole body."""
+    """Each byte wakes the reader, but the deadline applies to the whole body."""
     head = f"{HEAD}Content-Length: 60000\r\n\r\n"
     async with listening(service.service.api) as address:
         reader, writer = await asyncio.open_connection(*address)
@@ -392,7 +392,7 @@ async def test_a_caller_may_send_byte_by_byte_over_a_kept_connection(service: Ru
 
 
 async def begin_a_call(address: tuple[str, int], length: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Send a head alone; comes back when the service asks for the body."""
+    """Send the head of a call. Return when the service asks for the body."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(f"{HEAD}Content-Length: {length}\r\nExpect: 100-continue\r\n\r\n".encode())
     assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -456,7 +456,7 @@ async def test_a_call_that_had_begun_is_waited_for_and_decided(service: RunningS
     assert answer.startswith(b"HTTP/1.1 200")
 
 
-# The two ways to the one answer.
+# Both ways to the same answer: the hot path and FastAPI.
 
 
 @pytest.fixture
@@ -493,14 +493,14 @@ async def test_fastapis_own_route_gives_the_same_answers_as_the_hot_path(
 
 
 class Buggy:
-    """An authenticator with a bug that holds the credential in its message."""
+    """An authenticator with a bug, whose message contains the credential."""
 
     async def authenticate(self, credential: str, *_: object) -> NoReturn:
         raise KeyError(f"canary {credential}")
 
 
 async def test_a_bug_of_ours_is_a_bare_500() -> None:
-    """I21, I22: whatever it is it denies nobody, lets nobody in and tells nothing; the log says where it is."""
+    """I21, I22: a bug neither denies nor admits a proxy, and its answer tells nothing. The log has its place in the code."""
     metrics = Metrics()
     calls = KnownCalls(KnownCredentials(utc_now))
     endpoint = AuthenticateEndpoint(Buggy(), calls, metrics, Readiness(), 10.0)  # type: ignore[arg-type]
@@ -522,6 +522,6 @@ async def test_a_bug_of_ours_is_a_bare_500() -> None:
 
 
 def test_the_endpoint_takes_the_real_authenticator() -> None:
-    """So that `Buggy` above stands in for something that is really there."""
+    """So the interface of `Buggy` above is that of the real authenticator."""
     assert hasattr(Authenticator, "authenticate")
     assert Decision.__slots__

@@ -1,4 +1,4 @@
-"""What a call may hold many of, and what it costs to refuse one that holds more: one look, and one fault (I20, I26)."""
+"""Limits on lists in a call, and the cost of refusing a call that exceeds them: one pass, one error (I20, I26)."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def body(**members: Any) -> bytes:
 
 
 def raw(text: str) -> bytes:
-    """A body whose proxy has a member that is written as given."""
+    """Return a body whose proxy has a member that is written as given."""
     return body()[:-2] + b"," + text.encode() + b"}}"
 
 
@@ -80,13 +80,13 @@ def test_a_tag_has_so_many_values_and_no_more(key: str) -> None:
 
 @pytest.mark.parametrize("at", [0, 1, MAX_VALUES - 1, MAX_VALUES, MAX_VALUES_OF_A_TAG - 1])
 def test_no_value_of_the_service_is_overlooked(at: int) -> None:
-    """Every value must equal the role's, wherever it stands among others."""
+    """Every value must equal the role's, at any place in the list."""
     values = ["web"] * MAX_VALUES_OF_A_TAG
     values[at] = "payments"
     assert read(body(tags={SERVICE_TAG: values})).services == {"web", "payments"}
 
 
-# The first fault ends it.
+# The first error ends the check.
 
 ZERO = '"",'
 FLOODS = {
@@ -127,7 +127,7 @@ def test_a_flood_is_refused_by_the_name_of_its_field(text: bytes, field: str) ->
 
 
 def calls_and_bytes(text: bytes) -> tuple[int, int]:
-    """How many functions a refusal calls, and how much memory it takes at most: what its time is made of."""
+    """Count the function calls of a refusal, and its peak memory. Both determine its time."""
     calls = 0
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
@@ -154,7 +154,7 @@ def calls_and_bytes(text: bytes) -> tuple[int, int]:
 MOST_BYTES = 2 * 1024 * 1024
 MOST_CALLS = 2000
 
-# What orjson keeps the last of, so that the schema sees nothing of the first.
+# orjson keeps only the last of equal members, so the schema does not see the earlier ones.
 HIDDEN = {
     "a-name-many-times": f'{{"credential":"x",{repeated(chr(34) + "a" + chr(34) + ":1")}}}'.encode(),
     "values-behind-a-second-member": raw(f'"tags":{{"k":[{repeated("1")}]}},"tags":{{}}'),
@@ -165,7 +165,7 @@ HIDDEN = {
 
 @pytest.mark.parametrize("text", [*(text for text, _ in FLOODS.values()), *HIDDEN.values()], ids=[*FLOODS, *HIDDEN])
 def test_no_flood_takes_more_than_a_body_of_its_size_has_to(text: bytes) -> None:
-    """25 ms for 31,000 wrong values: each was reported, and then all but the first report were dropped."""
+    """31,000 wrong values once took 25 ms: each produced an error report, and all but the first were dropped."""
     calls, taken = calls_and_bytes(text)
     assert calls < MOST_CALLS
     assert taken < MOST_BYTES
@@ -206,7 +206,7 @@ def test_no_text_of_the_proxy_has_a_control_character(name: str, member: object,
 
 @pytest.mark.parametrize("text", ["a\xa0b", "a\u2028b", "\u202egnp", "d\u00e9mo", "\U0001f600"])
 def test_other_characters_are_read(text: str) -> None:
-    """No name of Kuma's has them; a rule that compares names refuses them, where one does."""
+    """No name of Kuma's contains them. A rule that compares names refuses them."""
     assert read(body(name=text, tags={"k": [text]}, labels={text: text})).name == text
 
 

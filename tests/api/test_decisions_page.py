@@ -1,4 +1,4 @@
-"""The page on its listener: who gets it, with which headers, and that it keeps nobody waiting."""
+"""The page on its listener: who gets it, with which headers, and that no decision waits for it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -176,7 +176,7 @@ async def test_decisions_are_on_the_page_and_nothing_secret_is(with_page: Runnin
 
 
 async def test_a_decision_does_not_wait_for_the_page(with_page: RunningService, aws: Aws) -> None:
-    """A decision that begins after the page does ends before it: the page is made in pieces, one a turn of the loop."""
+    """A decision that begins after the page can end before it: a piece of the page takes one turn of the event loop."""
     credential = aws.credential()
     for _ in range(200):
         await with_page.present(credential, PROXY)

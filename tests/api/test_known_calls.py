@@ -1,4 +1,4 @@
-"""Bodies that come again: what they say is remembered, of credentials alone about which STS's answer is remembered."""
+"""Repeated bodies: their parsed content is cached only if the answer of STS about their credential is cached."""
 
 import json
 from dataclasses import replace
@@ -50,7 +50,7 @@ def body(credential: str = "a credential", **proxy: Any) -> bytes:
 
 
 class Memory:
-    """Known credentials whose time the test moves, and the calls above them."""
+    """Known credentials, the cache of calls above them, and a clock that the test moves."""
 
     def __init__(self, **bounds: int) -> None:
         self.passed = 0.0
@@ -103,7 +103,7 @@ def test_the_same_body_of_a_rejected_credential_is_read_once_while_the_rejection
 
 
 def test_refused_bodies_are_bounded_and_evict_none_of_an_approved_credential() -> None:
-    """Anybody can be refused."""
+    """Anybody can get refused, so refused bodies have their own bound."""
     memory = Memory(max_calls=1, max_unapproved=3)
     memory.know_the_credential()
     memory.calls.read(body())
@@ -129,7 +129,7 @@ def test_a_body_that_was_refused_is_kept_with_the_approved_ones_once_it_is_appro
 
 
 def test_proxies_that_assert_the_same_share_it_in_memory(memory: Memory) -> None:
-    """20,000 sidecars of 200 services have 200 different sets of tags."""
+    """20,000 sidecars of 200 services assert 200 different sets of tags."""
     memory.know_the_credential()
     kept = []
     for name in ("a", "b"):
@@ -154,7 +154,7 @@ def test_calls_that_share_little_are_read_as_ever() -> None:
 
 
 def test_another_claim_beside_the_same_credential_is_another_call(memory: Memory) -> None:
-    """I15: a proxy's claim is what it says now."""
+    """I15: a proxy is compared with what it asserts in this call."""
     memory.know_the_credential()
     memory.calls.read(body(name="a"))
     memory.calls.read(body(name="a"))
@@ -174,7 +174,7 @@ def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
 
 
 def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
-    """Two that differ decide as much, and a mismatch stays one."""
+    """Two different services cause the same decision as many, and a mismatch stays a mismatch."""
     memory.know_the_credential()
     text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(MAX_VALUES_OF_A_TAG)]})
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
 
 
 def test_a_large_claim_is_read_anew_each_time(memory: Memory) -> None:
-    """I20: one proxy can make up as many as are kept, and each can have thirty times the size of a usual one."""
+    """I20: one proxy can invent as many as the cache has entries, each 30 times as large as a usual one."""
     memory.know_the_credential()
     for number in range(3):
         text = body(tags={"kuma.io/service": [f"{number}{value}".ljust(253, "x") for value in range(MAX_VALUES)]})

@@ -1,4 +1,4 @@
-"""One page of metrics for all who ask at the same time: rendered once a second on average, never older than the question."""
+"""Concurrent scrapes share one page of metrics. It is rendered once per second on average, after the scrape began."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ ACCEPTED = {
 
 
 class CountedMetrics(Metrics):
-    """Real metrics that know how often they were rendered."""
+    """Real metrics that count how often they were rendered."""
 
     rendered = 0
 
@@ -59,7 +59,7 @@ def diagnostics_with(metrics: Metrics, **limits: Any) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def scraper_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a real server, with a connection for each question under way."""
+    """A client of a real server, with one connection for each scrape in progress."""
     async with (
         listening(app) as (host, port),
         httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, timeout=SECONDS) as client,
@@ -68,16 +68,16 @@ async def scraper_of(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_all_who_ask_at_the_same_time_have_one_page(diagnostics: ASGIApp, metrics: CountedMetrics) -> None:
-    """Each would hold up every decision by 4 ms."""
+    """Each rendering delays every decision by 4 ms."""
     async with scraper_of(diagnostics) as client:
         answers = await asyncio.gather(*(client.get("/metrics") for _ in range(SCRAPERS)))
     assert {answer.status_code for answer in answers} == {200}
-    # Another one for each second that it takes to connect.
+    # One more for each second that the connection takes.
     assert metrics.rendered < SCRAPERS / 2
 
 
 async def test_a_scraper_in_a_loop_has_a_page_a_second(metrics: CountedMetrics) -> None:
-    """The clock says so, and not the number of questions."""
+    """The clock limits the renderings, not the number of scrapes."""
     loop = asyncio.get_running_loop()
     async with scraper_of(diagnostics_with(metrics, pause_seconds=0.2)) as client:
         began = loop.time()
@@ -88,7 +88,7 @@ async def test_a_scraper_in_a_loop_has_a_page_a_second(metrics: CountedMetrics) 
 
 
 async def test_a_few_pages_are_rendered_at_once_after_a_pause(metrics: CountedMetrics) -> None:
-    """Somebody who looks twice, and two Prometheus servers, wait for nothing."""
+    """A person who reloads the page, and two Prometheus servers, do not wait."""
     async with scraper_of(diagnostics_with(metrics, pause_seconds=1_000_000.0)) as client:
         for _ in range(RENDERINGS_AT_ONCE):
             assert (await client.get("/metrics")).status_code == 200
@@ -96,7 +96,7 @@ async def test_a_few_pages_are_rendered_at_once_after_a_pause(metrics: CountedMe
 
 
 async def test_a_page_is_never_older_than_the_question(metrics: CountedMetrics) -> None:
-    """Whoever sees an answer and then looks at the metrics finds it there."""
+    """Whoever gets an answer and then reads the metrics finds the call counted."""
     async with scraper_of(diagnostics_with(metrics, pause_seconds=0.05)) as client:
         for number in range(1, 4):
             metrics.token_issued(TokenKind.DATAPLANE, "fresh")
@@ -107,7 +107,7 @@ async def test_a_page_is_never_older_than_the_question(metrics: CountedMetrics) 
 async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(metrics: CountedMetrics) -> None:
     async with scraper_of(diagnostics_with(metrics, pause_seconds=0.5, max_scrapes=2)) as client:
         for _ in range(RENDERINGS_AT_ONCE):
-            await client.get("/metrics")  # so that the others wait for the next page
+            await client.get("/metrics")  # then the others wait for the next page
         answers = await asyncio.gather(*(client.get("/metrics") for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
     [refused, _] = [answer for answer in answers if answer.status_code == 503]
@@ -118,7 +118,7 @@ async def test_a_scraper_too_many_is_turned_away_and_others_have_theirs(metrics:
 
 
 async def test_pages_are_handed_out_one_by_one() -> None:
-    """So that a hit or a probe that comes meanwhile waits for one of them, and not for all."""
+    """So a cache hit or a probe that arrives meanwhile waits for one page, and not for all."""
     page = MetricsPage(lambda _: b"page")
     done: list[bytes | None] = []
 
@@ -163,10 +163,10 @@ async def test_a_rendering_that_fails_fails_for_all_who_wait_and_for_nobody_afte
 
 
 async def test_each_scraper_gets_the_format_that_it_asks_for(metrics: CountedMetrics) -> None:
-    """Also if both wait for the same rendering."""
+    """Also if both scrapers wait for the same rendering."""
     async with scraper_of(diagnostics_with(metrics, pause_seconds=0.05)) as client:
         for _ in range(RENDERINGS_AT_ONCE):
-            await client.get("/metrics")  # so that the others wait for the next page
+            await client.get("/metrics")  # then the others wait for the next page
         answers = await asyncio.gather(*(client.get("/metrics", headers={"accept": each}) for each in ACCEPTED))
     for accepted, answer in zip(ACCEPTED, answers, strict=True):
         expected, is_openmetrics = ACCEPTED[accepted], answer.text.endswith("# EOF\n")

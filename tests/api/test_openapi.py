@@ -1,4 +1,4 @@
-"""``/openapi.json``: complete, valid, and true of the real answers."""
+"""``/openapi.json`` is complete and valid, and describes the real answers."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def schema_of(description: dict[str, Any], status: int, media_type: str) -> dict
 
 
 def fits(description: dict[str, Any], response: httpx.Response) -> bool:
-    """Whether an answer is what is said of its status."""
+    """Whether an answer matches the schema of its status."""
     media_type = response.headers["content-type"]
     validator(description, schema_of(description, response.status_code, media_type)).validate(response.json())
     return True
@@ -103,7 +103,7 @@ async def test_the_real_answers_are_as_described(
 
 
 async def test_the_call_is_described_as_it_is_read(description: dict[str, Any], client: Client) -> None:
-    """A call that fits is read (and its credential denied); one that does not is malformed."""
+    """A call that matches the schema is parsed (and its credential denied). One that does not match is malformed."""
     body = operation(description)["requestBody"]
     assert body["required"] is True
     checker = validator(description, body["content"][JSON]["schema"])
@@ -133,7 +133,7 @@ async def test_the_call_is_described_as_it_is_read(description: dict[str, Any], 
 async def test_the_example_of_a_call_is_one(description: dict[str, Any], client: Client) -> None:
     [example] = description["components"]["schemas"]["AuthenticateCall"]["examples"]
     response = await client.post(AUTHENTICATE, json=example)
-    assert response.json()["reason"] == "credential_malformed"  # cut short, but understood
+    assert response.json()["reason"] == "credential_malformed"  # cut off, but decodable
 
 
 async def test_the_probes_are_as_described(description: dict[str, Any], client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Calls that schemathesis makes up from the OpenAPI description, valid and invalid ones, to the real application.
+"""Valid and invalid calls, which schemathesis generates from the OpenAPI description, against the real application.
 
 STS and IAM are in memory and say what the example tells them to, so that every documented status comes up. The examples are
 the same in every run.
@@ -57,7 +57,7 @@ VALID: Final = Recipe(form=CredentialForm.NATIVE).credential()
 OPERATIONS: Final = ("POST /v1/authenticate", "GET /healthy", "GET /ready", "GET /metrics")
 DECISIONS: Final = OPERATIONS[0]
 TAGS: Final = tuple(tuple(tags.items()) for tags in (DATAPLANE, INGRESS, EGRESS, {}))
-# What STS may end a decision with, and what IAM may; None lets it go on.
+# The reasons with which STS and IAM can end a decision. None lets it continue.
 STS_ENDS: Final = (
     AuthenticationError(Reason.STS_REJECTED, "-"),
     AuthenticationError(Reason.SESSION_EXPIRED, "-"),
@@ -88,7 +88,7 @@ bounded = hypothesis.settings(
 
 @dataclass
 class Upstreams:
-    """STS and IAM in memory; an example sets what they say."""
+    """STS and IAM in memory. Each example sets their answers."""
 
     sts: AuthError | None = None
     iam: AuthError | None = None
@@ -115,18 +115,18 @@ class Upstreams:
 
 @dataclass
 class Stage:
-    """The application, what stands behind it, and its operations by name."""
+    """The application, its upstreams, and its operations by name."""
 
     upstreams: Upstreams
     operations: dict[str, Operation]
     seen: Counter[int] = field(default_factory=Counter)
 
     def call(self, case: Case, *checks: Any) -> str:
-        """Make a call, hold its answer to the description, and give everything of it as one text."""
+        """Make a call, compare the answer with the description, and return the whole answer as one text."""
         response = case.call()
         self.seen[response.status_code] += 1
         case.validate_response(response, checks=[*CHECKS, *checks])
-        if response.status_code == 503:  # documented; whatever else begins with 5 is a bug
+        if response.status_code == 503:  # documented; any other 5xx status is a bug
             assert "retry-after" in response.headers
         else:
             case.validate_response(response, checks=[not_a_server_error])
@@ -140,7 +140,7 @@ def application(upstreams: Upstreams) -> ASGIApp:
         enabled_types=frozenset({ProxyType.DATAPLANE, ProxyType.INGRESS}),
     )
     metrics, readiness = Metrics(), Readiness(credentials_obtained=True)
-    timer = itertools.count(step=60).__next__  # so that no denial of STS lasts until the next call
+    timer = itertools.count(step=60).__next__  # so no cached denial of STS affects the next call
     known = KnownCredentials(lambda: NOW, timer)
     introductions = new_introductions(upstreams, known, policy.accounts, lambda: NOW, timer=timer)
     authenticator = Authenticator(policy, known, introductions, upstreams, lambda: NOW)
@@ -164,7 +164,7 @@ def _count_anew(stage: Stage) -> None:
 
 @st.composite
 def worlds(draw: st.DrawFn) -> Upstreams:
-    """What AWS says: in most of the examples the truth about a role."""
+    """What AWS answers: in most examples the correct role."""
     return Upstreams(
         sts=draw(st.sampled_from([None] * 8 + [*STS_ENDS])),
         iam=draw(st.sampled_from([None] * 8 + [*IAM_ENDS])),
@@ -191,14 +191,14 @@ def test_a_valid_call_is_answered_as_described(stage: Stage, label: str) -> None
             if is_signed:
                 members["credential"] = VALID
         if breaks_a_rule_between_members(case):
-            # The description cannot say such a rule, so the call counts as valid there.
+            # JSON Schema cannot express this rule, so such a call counts as valid there.
             stage.call(case)
         else:
             stage.call(case, positive_data_acceptance)
 
     holds()
     if label == DECISIONS:
-        # Or nothing would be shown.
+        # Otherwise the test would prove nothing.
         assert stage.seen.keys() >= {200, 401, 403, 503}
         assert stage.seen.keys() <= {200, 400, 401, 403, 503}
     else:
@@ -206,7 +206,7 @@ def test_a_valid_call_is_answered_as_described(stage: Stage, label: str) -> None
 
 
 def members_of(case: Case) -> dict[str, Any]:
-    """The members of a valid call, to be changed."""
+    """Return the members of a valid call, which an example changes."""
     assert isinstance(case.body, dict)
     return case.body
 
@@ -232,7 +232,7 @@ def test_an_invalid_call_is_refused_as_described(stage: Stage) -> None:
     assert stage.seen.keys() <= {400, 413, 415}
 
 
-# Where a caller's text can stand. Each is the way to put it there.
+# The places of a caller's text in a call. Each function puts a text there.
 
 
 def _credential(case: Case) -> None:
@@ -260,7 +260,7 @@ def _header(case: Case) -> None:
 
 
 def _request_id(case: Case) -> None:
-    """One that is no plain token; a plain one is echoed, as documented."""
+    """A request id with unusual characters. The service echoes only a plain one, as documented."""
     case.headers.update({"X-Request-Id": f"{CANARY} {CANARY}"})
 
 
@@ -293,7 +293,7 @@ PLACES: Final[dict[str, Callable[[Case], None]]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_that_a_caller_says_is_echoed(stage: Stage, place: str) -> None:
-    """I24, for whatever reason a call ends."""
+    """I24, for every reason with which a call ends."""
 
     @hypothesis.settings(bounded, max_examples=25)
     @hypothesis.given(stage.operations[DECISIONS].as_strategy(), worlds())

@@ -1,4 +1,4 @@
-"""``/openapi.json`` where tokens are issued: valid, true of the answers, and with the caller's token where it stands."""
+"""``/openapi.json`` of a service that issues tokens: valid, equal to the real answers, with the caller's token."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Kuma's own names for its probes, and Prometheus's metrics."""
+"""The probes under the names that Kuma uses, and Prometheus's metrics."""
 
 from tests.api.conftest import Client
 from tests.support.exposition import read_samples, value
@@ -18,7 +18,7 @@ async def test_ready_says_so_and_what_aws_answered_last(live: Client, aws: Aws) 
 
 
 async def test_ready_tells_of_an_aws_in_plain_http_and_is_no_less_ready(live: Client, client: Client) -> None:
-    """The emulator, which is reached as nothing but an emulator should be."""
+    """The emulator, which is reached over plain HTTP, as only an emulator should be."""
     response = await live.get("/ready")
     assert (response.status_code, response.json()["withoutTls"]) == (200, ["sts", "iam"])
     assert (await client.get("/ready")).json()["withoutTls"] == []

@@ -1,4 +1,4 @@
-"""One problem document a reason (RFC 9457), out of one table."""
+"""One problem document (RFC 9457) for each reason, from one table."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_an_explanation_is_a_sentence_with_a_remedy(reason: Reason) -> None:
     assert explanation.detail.endswith(".")
     assert not explanation.title.endswith(".")
     assert re.fullmatch(r"[ -~]+", explanation.detail + explanation.title)
-    assert not re.search(r"[{}]", explanation.detail)  # nothing was to be filled in
+    assert not re.search(r"[{}]", explanation.detail)  # the text has no placeholder
 
 
 def test_titles_tell_reasons_apart() -> None:
@@ -60,7 +60,7 @@ def test_titles_tell_reasons_apart() -> None:
 
 
 def test_what_was_seen_does_not_go_out() -> None:
-    """I24: it is for the audit line alone."""
+    """I24: `detail` is only for the audit line."""
     answer = problem_answer(CredentialError(Reason.HOST_NOT_ALLOWED, "canary"), "request-1")
     assert b"canary" not in answer.body
 

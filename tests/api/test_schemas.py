@@ -1,4 +1,4 @@
-"""The call's body, into the core's own types."""
+"""Parse the call's body into the types of the core."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ def parse(**members: Any) -> tuple[str, ProxyAssertion | None]:
 
 
 def test_parse_call_reads_every_member_and_keeps_what_decides() -> None:
-    """Other tags and labels are let go: a decision that waits should hold little."""
+    """Other tags and labels are dropped, so that a decision that waits takes little memory."""
     assert parse(proxy=FULL) == (
         "x",
         ProxyAssertion(
@@ -104,5 +104,5 @@ def test_parse_call_reads_as_many_listeners_as_there_may_be() -> None:
 
 
 def test_a_calls_repr_does_not_hold_the_credential() -> None:
-    """What a debugger, a traceback or a log might print."""
+    """A debugger, a traceback or a log might print the repr."""
     assert "canary" not in repr(AuthenticateCall(credential="canary"))

@@ -1,4 +1,4 @@
-"""The client of IAM is opened here as it is in its own tests."""
+"""Open the client of IAM as the tests of `tests/iam` do."""
 
 from tests.iam.conftest import metrics, open_iam
 

@@ -24,12 +24,12 @@ SECRET_PATH = "/v2/credentials/secret-canary"
 
 @pytest.fixture(autouse=True)
 def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK asks a container endpoint three times, a second apart."""
+    """Remove the pauses of 1 s between the SDK's three requests to a container endpoint."""
     monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 0)
 
 
 def problem_of_the_chain() -> CredentialProblem:
-    with pytest.raises(Exception) as raised:  # noqa: PT011, PT012 - any exception, of either step
+    with pytest.raises(Exception) as raised:  # noqa: PT011, PT012 - either step raises any exception
         credentials = new_session().get_credentials()
         assert credentials is not None
         credentials.get_frozen_credentials()

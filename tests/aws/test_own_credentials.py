@@ -1,4 +1,4 @@
-"""The service's own credentials, from a stand-in of the ECS agent over HTTP, through the SDK's whole chain."""
+"""The service's own credentials, from an imitation of the ECS agent over HTTP, through the SDK's whole chain."""
 
 import asyncio
 import json
@@ -17,13 +17,13 @@ from tests.support.service import until
 from tests.support.wire import answering, recording_server
 
 HOURS = timedelta(hours=6)
-# Within botocore's time for renewing them, and good for now.
+# botocore already renews credentials with this remaining life, but they are still valid.
 MINUTES = timedelta(minutes=5)
 
 
 @dataclass
 class Agent:
-    """It hands out a key after the other, fails, or waits; and it has the service's clock."""
+    """An ECS agent that returns one key after the other, fails, or hangs. It uses the service's clock."""
 
     life: timedelta = HOURS
     seconds: float = 0.0
@@ -90,7 +90,7 @@ async def test_there_may_be_none_and_then_some(
 
 
 async def test_none_are_looked_for_again_only_after_a_pause(own: OwnCredentials, agent: Agent) -> None:
-    """A search takes the thread for seconds, and each decision would wait for one."""
+    """A search blocks the thread for seconds, and each decision would wait for one."""
     agent.is_away = True
     for agent.seconds in (0.0, SEARCH_PAUSE_SECONDS - 0.001):
         with pytest.raises(OwnCredentialsError, match="the endpoint of container credentials answers 403"):
@@ -222,7 +222,7 @@ async def test_others_that_aws_rejects_too_are_looked_for_after_a_pause(own: Own
     first = await own.get(deadline)
     own.reject(first, "ExpiredToken")
     second = await own.get(deadline)
-    own.reject(first, "ExpiredToken")  # by somebody who was slower
+    own.reject(first, "ExpiredToken")  # by a slower task
     assert await own.get(deadline) is second
     own.reject(second, "ExpiredToken")
     with pytest.raises(OwnCredentialsError, match="ExpiredToken"):
@@ -235,7 +235,7 @@ async def test_others_that_aws_rejects_too_are_looked_for_after_a_pause(own: Own
 async def test_the_same_that_aws_rejects_are_tried_again_after_a_pause(
     agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key that was turned off may be turned on again, and a clock be set."""
+    """Somebody may turn the key on again, or correct the clock."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASTATIC")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     own = OwnCredentials("us-east-1", lambda: agent.seconds)

@@ -1,4 +1,4 @@
-"""Where the service's own calls go, held to botocore's clients, which look it up in another way."""
+"""The endpoints of the service's own calls, compared with botocore's clients, which find them in another way."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def test_the_global_endpoint_of_sts_is_signed_for_its_region() -> None:
     assert (endpoint.url, endpoint.signing_region) == ("https://sts.amazonaws.com", "us-east-1")
 
 
-# The other partitions have no FIPS or dual-stack endpoint that botocore's clients would take.
+# botocore's clients find no FIPS or dual-stack endpoint in the other partitions.
 VARIANTS = [
     *((partition, False, False) for partition in PARTITIONS),
     *((partition, fips, dual) for partition in ("aws", "aws-us-gov") for fips, dual in ((True, False), (False, True))),

@@ -1,4 +1,4 @@
-"""What stands in the SDK's files beside credentials changes no host that is signed for, and none that is asked (I1, I25)."""
+"""The SDK's files change credentials only, and neither the hosts that are signed for nor those that are called (I1, I25)."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ IDENTITY = (
 
 
 def test_the_hostile_files_would_be_heeded(tmp_path: Path) -> None:
-    """Or the tests below would prove nothing: botocore by itself resolves to them."""
+    """Otherwise the tests below would prove nothing: botocore by itself uses these files."""
     script = (
         "import botocore.session; session = botocore.session.Session();"
         "print(session.create_client('iam', region_name='us-east-1').meta.endpoint_url)"
@@ -79,7 +79,7 @@ async def test_the_services_own_calls_go_to_aws(
     sts_url: str | None,
     hosts: list[str],
 ) -> None:
-    """As an explicit proxy sees it: it opens a tunnel to a plain STS, in which it answers itself, and to nobody else."""
+    """The test's proxy answers as STS in a plain tunnel to STS, and refuses every other tunnel. It records all hosts."""
     for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in hostile_home(tmp_path, "http://127.0.0.1:10").items():
@@ -105,7 +105,7 @@ async def test_the_services_own_calls_go_to_aws(
 async def test_an_endpoint_of_a_setting_is_where_everything_goes(
     open_iam: OpenIam, aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader role's session too, for which STS is asked as well."""
+    """The session of the reader role too, for which the service calls STS."""
     for name, value in hostile_home(tmp_path, "http://127.0.0.1:10").items():
         monkeypatch.setenv(name, value)
     for account in (ACCOUNT, OTHER_ACCOUNT):

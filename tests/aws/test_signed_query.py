@@ -1,4 +1,4 @@
-"""Calls that the service signs itself: held to botocore's own way of signing, byte for byte."""
+"""Calls that the service signs itself, compared byte for byte with botocore's signatures."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -50,7 +50,7 @@ async def ask(
 
 
 def signed_by_botocore(url: str, arrived: Arrived, credentials: ReadOnlyCredentials, scope: tuple[str, str]) -> str:
-    """The Authorization that botocore's signer, as it comes, writes at the same moment."""
+    """The Authorization header that botocore's unchanged signer writes at the same time."""
     headers = {name: arrived.header(name) for name in ("content-type", "host")}
     request = AWSRequest("POST", f"{url}/", headers=headers, data=arrived.body)
     moment = datetime.strptime(f"{arrived.header('x-amz-date')}", SIGV4_TIMESTAMP).replace(tzinfo=UTC)

@@ -29,7 +29,7 @@ def test_a_storm_comes_behind_those_that_it_needs() -> None:
 
 
 def test_the_matrix_holds_each_world_with_each_number_of_connections() -> None:
-    """10,000 x 3 over 200 roles in one account and in three, 30,000 x 1 over 1,000 roles in five."""
+    """10,000 sidecars x 3 over 200 roles, in one account and in three; 30,000 x 1 over 1,000 roles in five accounts."""
     worlds = {(s.accounts, s.roles, s.sidecars, s.presentations) for s in shapes(["--all"])}
     assert worlds == {(1, 200, 10_000, 3), (3, 200, 10_000, 3), (5, 1_000, 30_000, 1)}
     for world in ("one", "three", "five"):
@@ -49,7 +49,7 @@ def test_the_bounds_of_the_matrix_are_those_of_the_fullest_account(name: str, se
 
 
 def test_the_usual_storms_end_within_six_minutes() -> None:
-    """By their bounds times what each one may take, with some seconds around each for the start and the stop."""
+    """The sum of their bounds and of some seconds for each start and stop."""
     usual = [STORMS[name] for name in names([])]
     seconds = sum(own_bound(DEFAULTS, s.shape).of(s) * s.shape.most_ratio + 8 for s in usual)
     assert seconds < read_options([], "").seconds == 360

@@ -1,4 +1,4 @@
-"""Callers of a storm that do not wait, against a server that is slow to answer or refuses."""
+"""Callers of a storm do not wait for each other. The server is slow or refuses."""
 
 import asyncio
 import random
@@ -21,7 +21,7 @@ def answer(status: int, body: bytes, headers: str = "") -> bytes:
 
 @asynccontextmanager
 async def serving(reply: Callable[[int], bytes]) -> AsyncIterator[int]:
-    """Serve on a port; `reply` gets the number of the request, and returns nothing for one that has no answer."""
+    """Serve on a port. `reply` gets the number of the request, and returns nothing if the request gets no answer."""
     requests = 0
     writers = []
 

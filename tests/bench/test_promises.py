@@ -34,7 +34,7 @@ def broken(measured: dict[str, Row], *, caches_are_full: bool = True) -> list[st
 
 
 def test_promises_of_rows_hold_at_their_bounds() -> None:
-    """Full caches are compared round by round: 4 %, 4 % and 25 % more are 4 % more."""
+    """Full caches are compared round by round: of 4 %, 4 % and 25 % more time, the median counts, 4 %."""
     assert len(list(promises_of_rows(rows(), caches_are_full=True))) == 4
     assert not broken(rows())
 

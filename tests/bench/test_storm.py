@@ -22,7 +22,7 @@ from bench.storm.stage import HandshakeCost, Seen
 from bench.storm.tally import Tally
 from bench.storm.world import ACCOUNTS, build_world, make_impostors, make_sidecars
 
-# Two sidecars of one role in one account: 4 s of IAM by its budget.
+# Two sidecars of one role in one account: the budget of IAM needs 4 s.
 SETTINGS = {"KMESH_AWSIAM_STS_RATE": "10", "KMESH_AWSIAM_IAM_RATE": "0.25"}
 SHAPE = Shape(accounts=1, roles=1, sidecars=2)
 STORM = Storm("first", "", "restart", SHAPE)
@@ -104,7 +104,7 @@ def test_the_least_time_is_that_of_the_slower_upstream() -> None:
 
 
 def test_bounds_are_of_the_services_budgets_and_of_awss_quotas() -> None:
-    """In a storm keys that STS has not vouched for may use the whole budget of their account."""
+    """In a storm, keys that STS has not confirmed may use the whole budget of their account."""
     shape = Shape(accounts=1, roles=60, sidecars=3_000)
     own, aws = own_bound({"KMESH_AWSIAM_STS_RATE": "500", "KMESH_AWSIAM_IAM_RATE": "8"}, shape), quota_bound(shape)
     assert [own.sts, own.iam] == pytest.approx([3_000 / 500, 7.5])

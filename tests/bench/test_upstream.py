@@ -31,13 +31,13 @@ def test_aws_over_tls_is_trusted_through_its_root_alone(tmp_path: Path) -> None:
         assert ask(upstream.emulator.url, target, context) == 200
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
             ask(upstream.emulator.url, target)
-        # Who does not trust it opens no connection: the handshake does not end.
+        # A client that does not trust the certificate opens no connection: the handshake fails.
         assert upstream.emulator.app.connections == 1
         assert (tmp_path / "aws.key").stat().st_mode & 0o077 == 0
 
 
 def test_credentials_of_the_service_itself_come_in_plain_text(tmp_path: Path) -> None:
-    """The SDK's provider of container credentials does not heed AWS_CA_BUNDLE."""
+    """The SDK's provider of container credentials ignores AWS_CA_BUNDLE."""
     with open_upstream(World.from_text(EXAMPLE), tmp_path, tls=True) as upstream:
         uri = upstream.variables["AWS_CONTAINER_CREDENTIALS_FULL_URI"]
         assert uri.startswith("http://127.0.0.1:")
@@ -56,5 +56,5 @@ def test_a_handshake_costs_more_than_a_connection_without_one(tmp_path: Path) ->
         parts = urlsplit(upstream.emulator.url)
         cost = asyncio.run(measure(str(parts.hostname), parts.port or 0, str(upstream.root), 5))
         assert cost["tls"] > cost["tcp"] > 0
-        # One more of each comes first, and connections without TLS never become one.
+        # Each kind has one warm-up connection. The server counts only connections with TLS: 1 + 5.
         assert upstream.emulator.app.connections == 6

@@ -1,4 +1,4 @@
-"""The page of decisions in a real Chromium: what it runs, what it requests, and that everybody can use it.
+"""The page of decisions in a real Chromium: what it runs, what it requests, and that it is accessible.
 
 ``make screenshots`` runs the last test so that it writes the pictures of docs/how-to/look-at-decisions.md.
 """
@@ -64,7 +64,7 @@ async def serve(recent: RecentDecisions, service: ServiceState) -> AsyncIterator
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def page_url() -> AsyncIterator[str]:
-    """Where the page is that a mesh of some size has."""
+    """The URL of a page with the decisions of a mesh of some size."""
     moments = Moments()
     recent = RecentDecisions(moments, moments.timer)
     for trail, error, seconds in a_morning():
@@ -75,7 +75,7 @@ async def page_url() -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def attacked_url() -> AsyncIterator[str]:
-    """Where the page is that has an attack in every text."""
+    """The URL of a page whose every text contains an attack."""
     recent = recent_decisions()
     recent.note(record(ATTACK, form=ATTACK, request_id=ATTACK), denial(detail=ATTACK), 0.001)
     async for url in serve(recent, state(ATTACK)):
@@ -84,7 +84,7 @@ async def attacked_url() -> AsyncIterator[str]:
 
 @dataclass
 class Watched:
-    """A page in the browser, and everything that it does unasked."""
+    """A page in the browser, and every script and request of it."""
 
     page: Page
     requested: list[str] = field(default_factory=list)
@@ -112,7 +112,7 @@ async def test_the_page_runs_its_script_and_requests_nothing(browser: Browser, p
 
 
 async def test_what_a_client_sent_does_nothing(browser: Browser, attacked_url: str) -> None:
-    """Stored in every field, and reflected from the URL."""
+    """The attack is stored in every field, and reflected from the URL."""
     page = await browser.new_page()
     watched = Watched(page)
     for url in (attacked_url, f"{attacked_url}?text=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E&role=%22%3E%3Cscript%3E"):
@@ -137,7 +137,7 @@ async def test_what_a_client_sent_does_nothing(browser: Browser, attacked_url: s
     ids=["script", "handler", "markup", "request", "image"],
 )
 async def test_the_policy_stops_what_the_escaping_would_miss(browser: Browser, page_url: str, attack: str) -> None:
-    """A second line of defence: even inside of the page, nothing but its script runs or requests anything."""
+    """A second defence: even from inside the page, only its own script runs, and nothing is requested."""
     page = await browser.new_page()
     await page.goto(page_url)
     await page.evaluate("() => { document.addEventListener('securitypolicyviolation', () => { window.stopped = 1 }) }")
@@ -167,7 +167,7 @@ async def test_another_site_cannot_frame_the_page(browser: Browser, page_url: st
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", NARROW), ("dark", WIDE)], ids=["light", "dark"])
 async def test_axe_finds_no_barrier(browser: Browser, page_url: str, scheme: Any, size: Any) -> None:
-    # Only the checker itself needs to get around the policy of the page.
+    # Only axe-core needs to bypass the policy of the page.
     context = await browser.new_context(color_scheme=scheme, viewport=size, bypass_csp=True)
     page = await context.new_page()
     await page.goto(f"{page_url}?role=backend&text=1")
@@ -228,15 +228,15 @@ async def test_the_page_reloads_when_it_is_told_to_and_nobody_reads(browser: Bro
     async with page.expect_navigation():
         await page.clock.run_for(10_000)
     assert len(watched.requested) == 2
-    assert await page.get_by_label("Reload every 10 s").is_checked()  # it stays so in this tab
+    assert await page.get_by_label("Reload every 10 s").is_checked()  # The tab keeps the setting.
     await page.close()
 
 
-# What a mesh of some size looks like at three in the morning.
+# A mesh of some size during an incident.
 
 
 class Moments:
-    """A clock that goes on by a second with each decision."""
+    """A clock that advances by a second with each decision."""
 
     def __init__(self) -> None:
         self._began = self._now = datetime.now(UTC) - timedelta(seconds=60)
@@ -352,7 +352,7 @@ async def test_the_pictures_of_the_docs_can_be_taken(
     context = await browser.new_context(color_scheme=scheme, viewport={"width": 1200, "height": 760})
     page = await context.new_page()
     await page.goto(f"{page_url}{query}")
-    # Of the first decision, everything but its audit line.
+    # The first decision, without its audit line.
     await page.locator("details").first.evaluate("each => { each.open = true; each.querySelector('pre').remove() }")
     await page.locator(place).evaluate("each => { if (each.tagName === 'H2') each.scrollIntoView() }")
     picture = await page.screenshot(path=Path(os.environ.get("SCREENSHOTS") or tmp_path) / f"{name}.png")

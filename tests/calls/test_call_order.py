@@ -1,4 +1,4 @@
-"""Which call goes out next, and when a call that waits will have its turn."""
+"""Which call is sent next, and when a waiting call will be sent."""
 
 import heapq
 from collections import Counter
@@ -39,7 +39,7 @@ class Clock:
 
 
 class Run:
-    """A `CallOrder`, and the calls that it let out."""
+    """A `CallOrder`, and the calls that it started."""
 
     def __init__(self, *proven: str, **changes: float) -> None:
         self.clock = Clock()
@@ -54,7 +54,7 @@ class Run:
         return call
 
     def begin(self) -> list[Call]:
-        """Let out what may go out now."""
+        """Start the calls that may start now."""
         begun = []
         while (call := self.order.next()) is not None:
             begun.append(call)
@@ -188,7 +188,7 @@ def test_an_endpoint_that_has_not_answered_gets_two_calls_and_then_all() -> None
     first = run.begin()
     assert len(first) == UNPROVEN_IN_FLIGHT
     run.end(first[0])
-    # The other one counts against the limits of endpoints that do not answer.
+    # The other call counts towards the limits of endpoints that do not answer.
     assert len(run.begin()) == LIMITS.in_flight
 
 
@@ -238,7 +238,7 @@ def test_a_probe_that_hangs_lets_another_one_out_after_the_pause() -> None:
 
 
 def open_circuit(**changes: float) -> Run:
-    """An endpoint that failed too often; its next probe may go out."""
+    """Return an endpoint with an open circuit breaker, which may send its next probe."""
     run = Run(burst=100.0, **changes)
     for _ in range(LIMITS.failures_to_open):
         run.order.failed("host")
@@ -247,7 +247,7 @@ def open_circuit(**changes: float) -> Run:
 
 
 def test_a_call_that_is_not_made_after_all_is_no_probe() -> None:
-    """Else each credential that has expired in an outage would keep an endpoint closed for another pause."""
+    """Otherwise each credential that expires during an outage would keep the circuit open for another pause."""
     run = open_circuit()
     expired, *others = (run.add(KNOWN) for _ in range(3))
     assert run.begin() == [expired]
@@ -324,7 +324,7 @@ def test_a_budget_that_is_held_lets_nothing_out_but_what_had_its_turn() -> None:
     assert run.begin() == [second]
 
 
-# The places of the queue.
+# The limits of the queue.
 
 
 def test_a_full_queue_refuses_its_only_owner_and_says_when_a_place_is_expected() -> None:
@@ -405,7 +405,7 @@ def test_all_calls_can_be_taken_at_the_end() -> None:
     assert run.begin() == []
 
 
-# What holds whatever happens.
+# Rules that hold for every sequence of actions.
 
 ACCOUNTS, HOSTS = "abc", "xyz"
 ACTIONS = st.one_of(
@@ -424,7 +424,7 @@ ACTIONS = st.one_of(
 
 
 class Model:
-    """Applies actions, and checks every limit after each."""
+    """Applies actions, and checks every limit after each one."""
 
     def __init__(self) -> None:
         self.run = Run(burst=3.0, new_queued=8, queued=8)
@@ -536,7 +536,7 @@ class Model:
                 assert sum(start <= moment < start + 1 for moment in moments) <= limits.rate + limits.burst
 
     def finish(self) -> None:
-        """Everything that waits goes out once the upstream answers: nothing starves."""
+        """Every waiting call is sent once the upstream answers: none starves."""
         for _ in range(5_000):
             while self.aside:
                 self.do_back(0)
@@ -563,7 +563,10 @@ def test_no_limit_is_passed_no_call_is_lost_and_none_starves(actions: list[tuple
 
 @given(st.lists(st.tuples(st.sampled_from(ACCOUNTS), st.sampled_from(Priority)), min_size=1, max_size=60))
 def test_the_announced_wait_is_no_shorter_than_the_real_one(calls: list[tuple[str, Priority]]) -> None:
-    """Else a decision would wait for a turn that comes after its deadline. More known calls may come, and do not here."""
+    """Otherwise a decision would wait for a call that is sent after its deadline.
+
+    More known calls could arrive; here none do.
+    """
     run = Run("host")
     added: list[Call] = []
     for account, priority in calls:

@@ -1,4 +1,4 @@
-"""Calls belong to the service: what becomes of one when those who asked for it go, and of those when it ends."""
+"""The service owns the calls: what happens to a call when its waiting decisions leave, and to them when it ends."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ LIMITS = CallLimits(
 
 @dataclass
 class Echo:
-    """An upstream that answers with the payload, after a moment."""
+    """An upstream that returns the payload, after a moment."""
 
     name: str = "X"
     unavailable: Reason = Reason.STS_UNAVAILABLE
@@ -89,7 +89,7 @@ class Store(SharedStore):
 
 
 class Askers:
-    """Decisions that ask one upstream."""
+    """Decisions that wait for one upstream."""
 
     def __init__(
         self,
@@ -198,12 +198,12 @@ def test_a_decision_whose_place_in_the_queue_was_lost_is_told() -> None:
         askers = Askers()
         mine = start(askers, *(str(number) for number in range(110)), seconds=60.0)
         await settle()
-        # The first one goes out at once, and the second one needs a place.
+        # The first call is sent at once, and the second one waits in the queue.
         for other in start(askers, "other", "another", account="b"):
             await other
         reasons = await asyncio.gather(*mine, return_exceptions=True)
         refused = [reason for reason in reasons if isinstance(reason, UpstreamError)]
-        # Beside the one in flight a hundred had places, and one of those was lost.
+        # A hundred calls could wait beside the one in progress; one of these places was lost.
         assert len(refused) == 10
         assert {error.reason for error in refused} == {Reason.OVERLOADED}
         assert all(error.retry_after for error in refused)
@@ -241,7 +241,7 @@ async def test_a_call_that_is_of_no_use_when_its_turn_comes_is_not_made() -> Non
     error = await askers.refused("old")
     assert isinstance(error, CredentialError)
     assert (await askers.ask("told")).answer == "meanwhile"
-    # Their turns were given back: the next one need not wait.
+    # Their rate allowance was returned, so the next call need not wait.
     await asyncio.wait_for(askers.ask("new"), 5.0)
     assert askers.upstream.asked == ["new"]
 
@@ -266,7 +266,7 @@ def test_an_open_circuit_answers_at_once_and_its_calls_go_out_when_it_closes() -
 
 @pytest.mark.parametrize("askers_of_one", [1, 3])
 async def test_a_failure_leaves_nothing_for_the_garbage_collector(askers_of_one: int) -> None:
-    """A flood of forged credentials would otherwise hold everybody up, for tens of milliseconds a second."""
+    """Otherwise a flood of forged credentials would block the event loop for tens of milliseconds per second."""
     askers = Askers(Echo(error=AuthenticationError(Reason.STS_REJECTED, "of the collector's test"), seconds=0.0))
 
     async def present(number: int) -> None:
@@ -286,7 +286,7 @@ async def test_a_failure_leaves_nothing_for_the_garbage_collector(askers_of_one:
 
 
 async def test_a_bug_ends_one_call_and_not_the_queue() -> None:
-    """Fail closed (I21): a call that stayed behind would keep its credential out for ever."""
+    """Fail closed (I21): a call that stays in the queue would block its credential for ever."""
     upstream, store = Echo(), Store(Time(), error=ValueError("a bug"))
     askers = Askers(upstream, store=store)
     assert (await askers.refused("x")).reason is Reason.INTERNAL_ERROR
@@ -297,7 +297,7 @@ async def test_a_bug_ends_one_call_and_not_the_queue() -> None:
 
 
 async def test_a_claim_ends_with_its_call_however_that_ends() -> None:
-    """Other replicas would wait for it."""
+    """Otherwise other replicas would wait for the claim."""
     upstream, store = Echo(seconds=0.0), Store(Time())
     askers = Askers(upstream, store=store)
     await askers.ask("answered")
@@ -322,7 +322,7 @@ async def test_once_it_is_closed_no_call_begins() -> None:
 
 
 def test_calls_that_lose_their_places_are_told_when_their_own_account_has_places_again() -> None:
-    """One after the other, at its rate; and not how soon the account that took them has its turns."""
+    """One after the other, at the rate of their own account, and not when the account that displaced them has room."""
 
     async def scene() -> None:
         askers = Askers()

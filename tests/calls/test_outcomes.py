@@ -1,4 +1,4 @@
-"""An error as a value: every decision that waits gets its own copy, and none needs what only one class has."""
+"""Errors as values: each waiting decision gets its own copy, also of an error class with more attributes."""
 
 import pytest
 

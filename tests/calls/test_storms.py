@@ -50,7 +50,7 @@ def accounts_of(count: int) -> list[str]:
 
 @dataclass
 class Aws:
-    """STS and IAM with their latencies; they count, and some of them hang."""
+    """STS and IAM with their latencies. They count calls, and some of them hang."""
 
     sts: Counter[str] = field(default_factory=Counter)
     iam: Counter[str] = field(default_factory=Counter)
@@ -86,7 +86,7 @@ class Aws:
 
 
 class Service:
-    """The calls to AWS as the service puts them together, without HTTP."""
+    """The calls to AWS with the service's own wiring, without HTTP."""
 
     def __init__(self, aws: Aws, accounts: list[str], scale: int = SCALE) -> None:
         listed = FixedAccounts(frozenset(accounts))
@@ -129,7 +129,7 @@ class Sidecar:
 
 @dataclass
 class Result:
-    """What became of a storm.
+    """The result of a storm.
 
     Attributes:
         seconds: until every presentation was admitted.
@@ -153,7 +153,7 @@ async def storm(
     gives_up: float | None = None,
     every: float | None = None,
 ) -> Result:
-    """Present every credential over so many connections until each presentation was admitted.
+    """Present every credential over so many connections until each presentation is admitted.
 
     Args:
         service: decides.
@@ -267,7 +267,7 @@ def test_callers_that_ignore_retry_after_cost_no_second_call() -> None:
 
 
 def test_callers_that_come_again_late_find_every_role() -> None:
-    """An Envoy does not know ``Retry-After``, and its backoff can be half a minute."""
+    """An Envoy ignores ``Retry-After``, and its backoff can be half a minute."""
 
     async def scene() -> None:
         aws, accounts = Aws(), accounts_of(1)
@@ -380,7 +380,7 @@ def test_the_end_of_the_service_ends_every_call_and_tells_who_waits() -> None:
 
 
 def test_a_flood_of_invented_keys_slows_no_other_account_and_no_renewal() -> None:
-    """I20: 1,000 a second of one named account, for 20 s; they fill its queue, and then are refused."""
+    """I20: 1,000 per second that name one account, for 20 s. They fill its queue; then they are refused."""
 
     async def scene() -> None:
         aws, accounts = Aws(), accounts_of(2)

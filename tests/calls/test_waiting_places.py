@@ -1,4 +1,4 @@
-"""Decisions that wait: the places of each account."""
+"""The waiting places of each account in the queue."""
 
 import pytest
 

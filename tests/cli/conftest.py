@@ -13,7 +13,7 @@ Invoke = Callable[..., Result]
 
 @pytest.fixture
 def invoke() -> Invoke:
-    """Run a command in this process; an exception that it does not handle is the test's."""
+    """Run a command in this process. An exception that the command does not handle fails the test."""
 
     def run(*arguments: str, stdin: str | bytes | None = None, **variables: str | None) -> Result:
         return CliRunner().invoke(main, arguments, input=stdin, env=variables, catch_exceptions=False)
@@ -23,7 +23,7 @@ def invoke() -> Invoke:
 
 @pytest.fixture(scope="session")
 def live(running_aws: Emulator) -> Iterator[Served]:
-    """A service that runs as a process of its own, on a Unix socket."""
+    """A service in a process of its own, on a Unix socket."""
     with socket_address() as address, served(address, **Aws(running_aws).service_environment()) as service:
         service.wait_for("own account")
         yield service

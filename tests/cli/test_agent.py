@@ -1,4 +1,4 @@
-"""``agent`` as a process of its own, beside a proxy and around one."""
+"""``agent`` as a process of its own, beside a proxy and as the parent of one."""
 
 import contextlib
 import json
@@ -41,7 +41,7 @@ TOKEN_CALLER: Final = "0123456789abcdef0123456789abcdef"
 
 @dataclass
 class Running:
-    """An agent that runs, and its output as it grows."""
+    """A running agent, and its output so far."""
 
     process: subprocess.Popen[str] | LoggedProcess
     lines: list[str] = field(default_factory=list)
@@ -98,8 +98,8 @@ def running(
 
 
 def cold(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-    """Start an agent with an interpreter of its own."""
-    return subprocess.Popen(  # noqa: S603 - what a test names
+    """Start an agent in a new interpreter."""
+    return subprocess.Popen(  # noqa: S603 - a command that the test names
         command,
         cwd=ROOT,
         env=clean_environment(**environment),
@@ -122,7 +122,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(task: dict[str, str], path: Path) -> Start:
-    """Start an agent with the imports done, or by a command ``before`` one with an interpreter of its own.
+    """Start an agent in a process with the imports done, or with a command ``before`` it in a new interpreter.
 
     What stands behind ``--exec`` is Python of the test's own.
     """
@@ -217,7 +217,7 @@ def test_a_zone_proxy_in_a_dataplane_names_its_listeners(start: Start, kind: str
 
 
 def test_a_proxy_without_zone_listeners_speaks_of_none(start: Start) -> None:
-    """A service of before does not know the member, and refuses a call that has it."""
+    """An older service does not know the member, and refuses a call that has it."""
     with token_service() as service:
         with start("--mode", "token", "--service-url", service.address, "--once", *ZONE_PROXY) as agent:
             assert agent.end() == 0
@@ -282,7 +282,7 @@ def test_a_zone_proxy_whose_resource_names_no_zone_takes_that_of_the_option(star
 
 @dataclass(frozen=True)
 class Tls:
-    """Certificates of a service that knows its callers."""
+    """Certificates of a service that authenticates its callers."""
 
     context: ssl.SSLContext
     ca: Path
@@ -367,7 +367,7 @@ def test_the_service_gives_a_token_that_a_stock_control_plane_takes(start: Start
             )
         renewed = next(line for line in agent.events() if line["event"] == "renewed")
         assert renewed["kid"] == "dp-1"
-        # What the agent has in its log leads to the service's own line.
+        # The agent's log line leads to the service's audit line.
         assert renewed["request_id"] in {line["request_id"] for line in service.events() if line["event"] == "decision"}
 
 
@@ -414,7 +414,7 @@ def test_the_service_judges_a_zone_proxy_in_a_dataplane_by_its_listeners(
 def test_the_service_judges_the_resource_at_the_first_call(
     start: Start, aws: Aws, path: Path, dataplane: Path, name: str, reason: str | None
 ) -> None:
-    """A control plane that takes the token of another resource would tell that in the proxy's log alone."""
+    """Otherwise only the proxy's log would show that the control plane refuses the token of another resource."""
     dataplane.write_text(SIDECAR.replace("SERVICE", name))
     keys = KeyFiles.make(path.parent)
     settings = {**aws.service_environment(), "KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_TOKEN_NAMES": "true"}
@@ -619,7 +619,7 @@ def test_a_file_that_is_not_good_is_unhealthy(
 
 
 def test_a_folder_is_unhealthy_and_no_usage_error(invoke: Invoke, tmp_path: Path) -> None:
-    """Docker keeps the status 2 of a health check for itself."""
+    """Docker reserves the exit status 2 of a health check."""
     result = invoke("agent", "--health", "--token-file", str(tmp_path))
     assert result.exit_code == 1
     assert f"{tmp_path}: it is a folder" in result.stderr
@@ -676,7 +676,7 @@ def test_the_proxy_starts_once_the_file_is_there(start: Start, path: Path) -> No
     assert path.read_text() == token
 
 
-# Says which signals come, and ends with 7 at SIGTERM.
+# Prints each signal, and ends with status 7 on SIGTERM.
 LISTENER = """
 import os, signal, sys
 from app.agent.runner import FORWARDED
@@ -721,7 +721,7 @@ def test_a_signal_before_the_first_file_starts_no_proxy(start: Start) -> None:
 
 
 def test_a_signal_is_passed_on_while_a_renewal_hangs(start: Start, path: Path) -> None:
-    """The service takes the call and does not answer; the proxy ends at once, and so does the agent."""
+    """The service takes the call and does not answer. The proxy ends at once, and so does the agent."""
     hangs = threading.Event()
     with token_service(lasting(3)) as service:
         answer = service.answer
@@ -760,7 +760,7 @@ def test_a_program_that_cannot_be_started_is_told(task: dict[str, str], path: Pa
 
 
 def once(happened: threading.Event, answer: Answer) -> Made:
-    """An answer that is held back until something has happened, however long that takes."""
+    """Return an answer that is held back until something has happened."""
 
     def wait() -> Answer:
         assert happened.wait(PATIENCE)
@@ -772,7 +772,7 @@ def once(happened: threading.Event, answer: Answer) -> Made:
 def test_a_program_that_may_not_be_executed_is_told_before_anybody_is_asked(
     task: dict[str, str], path: Path, tmp_path: Path
 ) -> None:
-    """With 126 as from a shell, whether it is found by its path or on PATH; a folder is none either."""
+    """Status 126, as from a shell, for a path and for a name on PATH. A folder is no program either."""
     program = tmp_path / "kuma-dp"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o644)
@@ -814,7 +814,7 @@ def test_a_denial_that_lasts_beyond_the_files_end_ends_the_proxy(start: Start) -
     assert "got SIGTERM" in agent.lines
     gave_up = next(line for line in agent.events() if line["event"] == "gave up")
     assert gave_up["reason"] == "role_type_missing"
-    # Not before the file had ended, whatever the service said.
+    # Not before the file had expired, whatever the service answered.
     assert moment(gave_up["time"]) > moment(agent.events()[1]["ends_at"])
 
 
@@ -836,7 +836,7 @@ def test_a_proxy_that_does_not_want_to_end_is_killed(task: dict[str, str], path:
 
 
 def state_of(pid: int) -> str:
-    """The kernel's letter for a process; empty when there is none."""
+    """Return the kernel's state letter of a process; empty if the process does not exist."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -844,20 +844,20 @@ def state_of(pid: int) -> str:
 
 
 def test_what_the_proxy_started_does_not_outlive_it(start: Start) -> None:
-    """Envoy without its kuma-dp would serve on with what it was told last."""
+    """An Envoy without its kuma-dp would continue with its last configuration."""
     leaves = "import subprocess; print('left', subprocess.Popen(['sleep', '1000']).pid, flush=True)"
     with start(*BESIDE, proxy=leaves) as agent:
         assert agent.end() == 0
         assert state_of(int(agent.wait_for("left").split()[1])) in {"", "Z"}
 
 
-# As the first process of a container is: orphans become its children.
+# The first process of a container adopts orphans.
 SUBREAPER = """
 import ctypes, os, sys
 assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
-# Leaves a process to whoever adopts it, and waits until nothing is left of it: not even a zombie.
+# Starts a process that outlives it, and waits until nothing is left of it, not even a zombie.
 ORPHANS = """
 import os, signal
 read, write = os.pipe()
@@ -883,7 +883,7 @@ def test_no_zombie_is_left_where_the_agent_is_the_first_process(start: Start) ->
 
 
 def test_a_terminals_signal_reaches_the_proxy_once(start: Start) -> None:
-    """Ctrl-C goes to the whole group of the foreground, and kuma-dp ends hard at the second one."""
+    """Ctrl-C signals the whole foreground process group, and kuma-dp exits immediately on the second signal."""
     with start(*BESIDE, proxy=LISTENER) as agent:
         agent.wait_for("ready")
         os.killpg(agent.process.pid, signal.SIGINT)
@@ -893,7 +893,7 @@ def test_a_terminals_signal_reaches_the_proxy_once(start: Start) -> None:
     assert agent.lines.count("got SIGINT") == 1
 
 
-# What it shows of its state.
+# The state that the agent reports.
 
 
 def test_it_serves_its_metrics_where_it_is_told(start: Start) -> None:
@@ -909,7 +909,7 @@ def test_it_serves_its_metrics_where_it_is_told(start: Start) -> None:
 def test_an_address_that_it_cannot_serve_on_is_a_usage_error(
     invoke: Invoke, task: dict[str, str], path: Path, address: str
 ) -> None:
-    """192.0.2.1 is of no host (RFC 5737)."""
+    """No host has the address 192.0.2.1 (RFC 5737)."""
     result = invoke("agent", *BESIDE, "--token-file", str(path), "--metrics-listen", address, **task)
     assert (result.exit_code, "--metrics-listen" in result.stderr) == (2, True)
 

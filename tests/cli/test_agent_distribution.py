@@ -1,4 +1,4 @@
-"""The distribution kuma-aws-iam-agent: its files and its dependencies alone are enough for the commands that it has."""
+"""The distribution kuma-aws-iam-agent: its own files and dependencies are enough for its commands."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.support.world import ACCOUNT, Aws
 
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = ROOT / "packaging" / "agent"
-# Run a command with the packages of the closure alone: of all others, the import fails as if they were not installed.
+# Run a command with only the packages of the closure: importing any other one fails as if it were not installed.
 PROGRAM: Final = """
 import importlib.metadata, sys
 files, allowed, *arguments = sys.argv[1:]
@@ -42,7 +42,7 @@ def project() -> dict[str, Any]:
 
 
 def closure(requirements: list[str]) -> set[str]:
-    """The names of these packages, and of all that they need."""
+    """Return the names of these packages, and of all packages that they need."""
     found: set[str] = set()
     waiting = [Requirement(text) for text in requirements]
     while waiting:

@@ -16,7 +16,7 @@ from tests.support.world import ACCOUNT, INGRESS, OTHER_ACCOUNT, Aws, recipe_of
 
 
 def exec_credential(token: object) -> str:
-    """What ``aws eks get-token`` prints."""
+    """The output of ``aws eks get-token``."""
     return json.dumps(
         {
             "kind": "ExecCredential",
@@ -79,7 +79,7 @@ def test_without_stdin_one_is_made_with_the_ambient_credentials(live: Served, aw
 
 
 def test_its_own_credential_for_another_audience_is_named_as_such(live: Served, aws: Aws) -> None:
-    """In a presigned URL only the signer knows the audience, and so it says which one it was."""
+    """Only the signer knows the audience of a presigned URL, so the command sends it as the hint."""
     done = run_cold(
         *("authenticate", "--audience", "other", "--service", live.address),
         **aws.emulator.environment(ACCOUNT, "demo-app"),
@@ -100,7 +100,7 @@ def test_the_audience_of_a_credential_on_stdin_is_only_what_the_option_says(
 
 
 def test_an_empty_pipe_is_a_signer_that_failed(live: Served, aws: Aws) -> None:
-    """Signing with another identity then would hide it."""
+    """If the command then signed with another identity, it would hide the failure of the signer."""
     variables = aws.emulator.environment(ACCOUNT, "demo-app")
     done = run_cold("authenticate", "--service", live.address, stdin="\n", **variables)
     assert (done.status, done.out) == (2, "")
@@ -210,7 +210,7 @@ def test_no_service_is_a_failure_with_a_sentence(invoke: Invoke) -> None:
 
 
 def test_something_else_that_answers_is_a_failure_with_a_sentence(invoke: Invoke, aws: Aws) -> None:
-    """An address of another program: here the emulator's, whose answers are no problem documents."""
+    """The address of another program, here the emulator, whose answers are no problem documents."""
     address = aws.emulator.url.removeprefix("http://")
     result = invoke("authenticate", "--service", address, stdin="x")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -255,7 +255,7 @@ def test_a_credential_is_never_printed(invoke: Invoke, live: Served, aws: Aws) -
 
 
 def test_no_credential_crosses_the_network_in_clear(invoke: Invoke, aws: Aws) -> None:
-    """Whoever reads it can be the proxy, and a service that other hosts reach has TLS."""
+    """Whoever reads a credential can act as the proxy. A service that other hosts reach has TLS."""
     result = invoke("authenticate", "--service", "192.0.2.1:5690", stdin=aws.credential())
     assert (result.exit_code, result.stdout) == (2, "")
     assert "the credential would cross the network to 192.0.2.1:5690 in clear" in " ".join(result.stderr.split())

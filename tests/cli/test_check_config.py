@@ -1,4 +1,4 @@
-"""``check-config``: what serve would say, without serving."""
+"""``check-config``: the problems that would stop ``serve``, without serving."""
 
 from pathlib import Path
 

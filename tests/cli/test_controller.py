@@ -1,4 +1,4 @@
-"""``controller`` as a command: its usage, its passes in a process of their own, and its end."""
+"""``controller`` as a command: its usage, its passes in a separate process, and its end."""
 
 import http.server
 import json
@@ -224,7 +224,7 @@ def test_two_thousand_tasks_fit_into_80_megabytes(ecs: Ecs, tmp_path: Path) -> N
 
 
 def test_the_api_stub_is_kumas() -> None:
-    """The tests would prove little if the stub gave tokens to anybody."""
+    """A stub that accepts every token would prove little."""
     with kuma_api(rsa_key(2)) as api:
         answer = httpx.post(
             f"{api.url}/tokens/dataplane", json={"mesh": "default"}, trust_env=False, headers={"authorization": "x"}

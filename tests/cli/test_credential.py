@@ -1,4 +1,4 @@
-"""``credential``: what a proxy presents, made beside it."""
+"""``credential``: make what a proxy presents, in the proxy's own environment."""
 
 import stat
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from tests.support.world import ACCOUNT, Aws
 
 @pytest.fixture
 def task(aws: Aws) -> dict[str, str]:
-    """The environment of an ECS task; AWS_ENDPOINT_URL leads everybody else to the emulator."""
+    """The environment of an ECS task. AWS_ENDPOINT_URL sends all other calls to the emulator."""
     return aws.emulator.environment(ACCOUNT, "demo-app")
 
 
@@ -58,7 +58,7 @@ def test_the_region_is_the_sdks(invoke: Invoke, task: dict[str, str], variables:
 def test_a_region_that_is_newer_than_botocore_is_named_on_both_sides(
     invoke: Invoke, task: dict[str, str], by: str
 ) -> None:
-    """ECS sets AWS_REGION; the same variable as at the service makes the region known here."""
+    """ECS sets AWS_REGION. The service accepts a region that botocore does not know if this variable names it."""
     option = ("--extra-regions", "ap-south-9,eu-north-7") if by == "option" else ()
     variables = {"KMESH_AWSIAM_EXTRA_REGIONS": "eu-north-7"} if by == "variable" else {}
     result = invoke("credential", *option, **task | {"AWS_REGION": "eu-north-7"} | variables)
@@ -83,14 +83,14 @@ def test_the_jwt_format_is_what_a_stock_kuma_dp_takes_for_a_token(invoke: Invoke
 
 @pytest.mark.parametrize("source", ["option", "variable"])
 def test_it_is_bound_to_the_audience(invoke: Invoke, aws: Aws, task: dict[str, str], source: str) -> None:
-    """The URL does not tell: whether it is bound to this audience shows when STS verifies it."""
+    """The URL does not contain the audience. Only STS's verification shows whether the signature covers it."""
     option = ["--audience", "prod"] if source == "option" else []
     variables = {"KMESH_AWSIAM_AUDIENCE": "prod"} if source == "variable" else {}
     text = invoke("credential", *option, **task | variables).stdout
     assert decode_credential(text).signature.signed_headers == ("host", "x-kuma-audience")
     assert "prod" not in decode_credential(text).parameters.values()
     assert dict(judge(text, make_policy(audience="prod")).headers)["x-kuma-audience"] == "prod"
-    assert len(aws.emulator.calls) == 0  # signing asks nobody
+    assert len(aws.emulator.calls) == 0  # signing makes no call
 
 
 def test_it_may_live_shorter(invoke: Invoke, task: dict[str, str]) -> None:
@@ -115,7 +115,10 @@ def test_a_file_holds_exactly_the_credential_for_its_owner_alone(
 
 
 def test_a_file_is_replaced_as_a_whole(invoke: Invoke, task: dict[str, str], tmp_path: Path) -> None:
-    """Envoy reads it at any moment: whoever has it open keeps the old one, nobody sees half of one."""
+    """Envoy can read the file at any time.
+
+    A reader that has it open keeps the old content, and nobody sees half a file.
+    """
     path = tmp_path / "token"
     path.write_text("old")
     path.chmod(0o644)

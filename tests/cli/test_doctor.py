@@ -1,4 +1,4 @@
-"""``doctor`` on the emulated AWS: all is well, and then one failure after the other."""
+"""``doctor`` on the emulated AWS: a run without failures, and then one failure in each test."""
 
 import json
 import time
@@ -23,7 +23,7 @@ SEVERITY: Final = ("ok", "skipped", "warning", "failed")
 
 
 def examine(invoke: Invoke, aws: Aws, *arguments: str, **variables: str | None) -> tuple[int, dict[str, Row]]:
-    """The exit status, and the worst row of each check; without the warnings about the emulator's plain http."""
+    """Return the exit status and the worst row of each check, without the warnings about the emulator's plain HTTP."""
     result = invoke("doctor", "--json", *arguments, **{**environment(aws), **variables})
     assert result.stderr == ""
     rows: dict[str, Row] = {}
@@ -239,7 +239,7 @@ def test_the_table_fits_into_80_columns(
     invoke: Invoke,
     aws: Aws,
     variables: dict[str, str],
-    has_colours: bool,  # noqa: FBT001 - a table's column
+    has_colours: bool,  # noqa: FBT001 - a column of a table
 ) -> None:
     result = invoke("doctor", **environment(aws), **variables)
     assert ("\x1b[" in result.stdout) is has_colours

@@ -15,7 +15,7 @@ SERVICE_ACCOUNT: Final = "system:serviceaccount:payments:demo-app"
 
 
 def service_account_token(subject: str = SERVICE_ACCOUNT, lifetime: timedelta = timedelta(hours=1)) -> str:
-    """A token as the cluster projects it into a pod."""
+    """Return a token as the cluster projects it into a pod."""
     claims = {"sub": subject, "aud": "sts.amazonaws.com", "exp": datetime.now(UTC) + lifetime}
     return jwt.encode(claims, "the key of an invented cluster..", algorithm="HS256")
 

@@ -1,4 +1,4 @@
-"""``emulator``: the local AWS alone, for trying things out."""
+"""``emulator``: the local AWS by itself."""
 
 import signal
 import socket
@@ -28,7 +28,7 @@ def test_it_serves_the_world_of_a_file_and_says_how_to_use_it(tmp_path: Path, nu
     config.write_text('[accounts."222233334444".roles.mine]\n')
     address = free_address()
     command = [sys.executable, "-m", "app", "emulator", "--config", str(config), "--listen", address]
-    with subprocess.Popen(  # noqa: S603 - the command stands above
+    with subprocess.Popen(  # noqa: S603 - the command is in the line above
         command, cwd=ROOT, env=clean_environment(PYTHONUNBUFFERED="1"), stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
@@ -42,13 +42,13 @@ def test_it_serves_the_world_of_a_file_and_says_how_to_use_it(tmp_path: Path, nu
         answer = httpx.get(f"http://{address}/ecs/222233334444/mine", trust_env=False)
         assert answer.json()["RoleArn"] == "arn:aws:iam::222233334444:role/mine"
         process.send_signal(number)
-        # uvicorn raises a signal again that it has handled; SIGINT becomes a clean end, SIGTERM the signal's own.
+        # uvicorn raises a handled signal again: SIGINT ends the process with 0, SIGTERM by the signal.
         assert process.wait(10) in (0, -number)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4599", "unix:/tmp/aws.sock", "4599"])
 def test_it_listens_on_loopback_alone(invoke: Invoke, address: str) -> None:
-    """It hands out credentials to whoever asks."""
+    """The emulator hands out credentials to every caller."""
     assert invoke("emulator", "--listen", address).exit_code == 2
 
 

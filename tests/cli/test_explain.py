@@ -1,4 +1,4 @@
-"""``authenticate --explain``: the shape of whatever comes, offline, and no value of it."""
+"""``authenticate --explain``: the structure of any credential, offline, without its values."""
 
 import json
 import string
@@ -97,7 +97,7 @@ def test_the_moment_is_this_one_and_nobody_is_asked(invoke: Invoke) -> None:
 
 
 def verdicts(text: str, now: datetime = NOW, **options: Any) -> dict[str, str]:
-    """The verdict of each rule, and after a failed one its reason."""
+    """Return the verdict of each rule, and the reason of each failed one."""
     found = {}
     for verdict, said in explain(text, now, **options):
         if verdict in (OK, FAILED, NOT_REACHED):
@@ -179,7 +179,7 @@ def test_a_text_that_cannot_be_decoded_fails_the_first_rule() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_only_sts_can_check_is_said(form: CredentialForm) -> None:
-    """A presigned URL does not contain its audience, so a good verdict says nothing about it."""
+    """A presigned URL does not contain its audience, so a good verdict does not confirm the audience."""
     said = shape(Recipe(form=form).credential())["not checked"]
     assert ("audience" in said) == form.is_presigned
 
@@ -246,7 +246,7 @@ def test_a_token_that_ends_after_all_dates_is_no_traceback() -> None:
     assert "after the year 9999" in dict(explain(token, NOW, audience=AUDIENCE))["issued"]
 
 
-# What is signed and left out, or added and not signed.
+# Headers that are signed and left out, or added and not signed.
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_the_header_rules_are_told(call: SignedCall, words: str) -> None:
 
 
 def test_a_signed_header_that_is_not_given_is_told() -> None:
-    """The AWS SDK for Go v2 leaves both to net/http, and the service supplies both."""
+    """The AWS SDK for Go v2 leaves both headers to net/http, and the service supplies both."""
     call = mutate.drop_header(replace(PLAIN, headers=(("Content-Length", "43"),)).sign(), "Content-Length")
     found = shape(call.credential())
     assert found["signed, not given"] == "content-length, host"
@@ -311,11 +311,11 @@ def test_a_newer_region_is_known_where_it_is_named(invoke: Invoke) -> None:
     assert "sts.eu-north-7.amazonaws.com (partition aws, region eu-north-7)" in known
 
 
-# No value is shown, whatever comes.
+# No value is printed, for any input.
 
 
 def _in_every_place(recipe: Recipe) -> dict[str, SignedCall]:
-    """One valid call with the canary in one place of its text after the other."""
+    """Yield one valid call for each place in its text, with the canary there."""
     call = recipe.sign()
     if recipe.form.is_presigned:
         names = ("Action", "Version", "X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token")
@@ -412,7 +412,7 @@ def test_many_names_are_cut() -> None:
 
 @pytest.mark.parametrize("form", PRESIGNED_FORMS)
 def test_a_prefix_or_a_jwt_is_looked_through(form: CredentialForm) -> None:
-    """What Kong's own kuma-dp sends is not public: the shape of something alike must show."""
+    """The format of Kong's own kuma-dp is not public, so the command must show the structure of similar texts."""
     call = mutate.append_parameter(Recipe(form=form).sign(), "X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
     shown = str(shape(call.credential()))
     assert "X-Amz-Content-Sha256" in shown

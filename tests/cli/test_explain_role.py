@@ -1,4 +1,4 @@
-"""``explain-role`` on the emulated AWS: each verdict is the one that the service gives, and names what would mend it."""
+"""``explain-role`` on the emulated AWS: each verdict equals the service's, and names the remedy."""
 
 import json
 from pathlib import Path
@@ -163,7 +163,7 @@ def test_a_reader_role_that_refuses(invoke: Invoke, aws: Aws) -> None:
 
 
 def test_a_policy_that_is_limited_to_a_path(invoke: Invoke, aws: Aws) -> None:
-    """AWS answers AccessDenied, not NoSuchEntity, for a role that is not there."""
+    """For a role that does not exist, AWS then answers AccessDenied, not NoSuchEntity."""
     aws.add_named_role(ACCOUNT, "narrow", may_get_roles=(f"arn:aws:iam::{ACCOUNT}:role/mesh/*",))
     fence = {"KMESH_AWSIAM_ROLE_PATH_PREFIX": "/mesh/", **aws.emulator.environment(ACCOUNT, "narrow")}
     text = printed(invoke, aws, f"{ACCOUNT}/not-there", **fence)

@@ -29,7 +29,7 @@ def test_it_asks_whether_calls_should_be_sent(invoke: Invoke, live: Served) -> N
 
 
 def test_alive_and_not_ready_are_told_apart_over_tcp(invoke: Invoke, aws: Aws) -> None:
-    """A service without AWS is alive, and restarting it would mend nothing."""
+    """A service without AWS is alive, and a restart would not help."""
     assert aws.emulator.url
     address = free_address()
     with served(address, **OLD_GENERATION):

@@ -1,4 +1,4 @@
-"""``keys generate``: a pair that the service reads, and the configuration that goes with it."""
+"""``keys generate``: a key pair that the service reads, and the matching configuration of the control plane."""
 
 import stat
 from pathlib import Path
@@ -20,7 +20,7 @@ def generate(invoke: Invoke, folder: Path, *options: str) -> Result:
 
 
 def line_of(result: Result) -> str:
-    """The line for the service's file of keys."""
+    """Return the line for the service's file of keys."""
     return result.stdout.splitlines()[1].removeprefix("#   ")
 
 
@@ -40,7 +40,7 @@ def test_the_line_and_the_files_are_what_the_service_reads(invoke: Invoke, tmp_p
 
 
 def authn_of(result: Result) -> dict[str, Any]:
-    """What Kuma reads: of several documents it drops all but one without an error, so there must be one."""
+    """What Kuma reads. Of several YAML documents Kuma drops all but one without an error, so there must be one."""
     [document] = yaml.safe_load_all(result.stdout)
     assert document.keys() == {"dpServer"}
     authn: dict[str, Any] = document["dpServer"]["authn"]
@@ -77,7 +77,7 @@ def test_both_kinds_overwrite_nothing_and_write_nothing_then(invoke: Invoke, tmp
 
 
 def test_no_key_stays_if_a_later_file_cannot_be_written(invoke: Invoke, tmp_path: Path) -> None:
-    """A private key that nobody knows of would lie there, and the same command would never succeed."""
+    """Otherwise a forgotten private key would stay on disk, and the same command would never succeed again."""
     last = tmp_path / "zone.keys"
     last.symlink_to("nowhere")
     result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")

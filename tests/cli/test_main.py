@@ -1,4 +1,4 @@
-"""The command line as a whole: what it offers, and its exit status for what it does not."""
+"""The command line as a whole: its commands, and its exit status for invalid usage."""
 
 import sys
 
@@ -81,14 +81,14 @@ def test_the_module_is_the_command() -> None:
 
 
 def test_the_command_line_does_not_load_the_service() -> None:
-    """A credential is renewed every few minutes beside every proxy: FastAPI and uvicorn would triple its start."""
+    """Commands run every few minutes beside every proxy. Importing FastAPI and uvicorn would triple their start time."""
     script = (
         "import sys, app.cli; print(sorted({'fastapi', 'uvicorn', 'aiohttp', 'moto', 'awscli'} & set(sys.modules)))"
     )
     assert run_program(sys.executable, "-c", script).out == "[]\n"
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])  # for bash click runs the installed bash, to find its version
+@pytest.mark.parametrize("shell", ["zsh", "fish"])  # for bash, click runs the installed bash to find its version
 def test_a_shell_completes_commands_options_and_values(shell: str) -> None:
     assert "kuma-aws-iam" in run_cold(_KUMA_AWS_IAM_COMPLETE=f"{shell}_source").out
     for words, last, expected in (

@@ -1,4 +1,4 @@
-"""``preview``: what it reads, what it counts, what it says of its input, and its exit status."""
+"""``preview``: what it reads, what it counts, what it reports about its input, and its exit status."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ TAGS = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service
 
 
 def line(number: int = 1, error: Any = None, *, role: bool = True, **claim: Any) -> bytes:
-    """The audit line of a proxy that fits its role."""
+    """Return the audit line of a proxy that matches its role."""
     record = DecisionRecord(
         f"request-{number}",
         principal=PRINCIPAL,
@@ -151,7 +151,7 @@ def test_new_tags_do_not_revive_a_role(invoke: Invoke, log: Path, settings: Path
 
 
 def test_an_approval_that_would_be_unknown_is_1(invoke: Invoke, log: Path, settings: Path) -> None:
-    """A line of a version that did not write the role."""
+    """The audit line is of a version that did not write the role."""
     old = json.loads(line())
     del old["role"]
     log.write_text(json.dumps(old))
@@ -247,7 +247,7 @@ def test_the_memory_is_bounded_whatever_proxies_call_themselves(
     assert "n0, n1, n2, ..." in invoke("preview", "--log", str(log), "--settings", str(settings)).stdout
 
 
-# Usage: 2, and what to do.
+# Usage errors: status 2 and the remedy.
 
 
 def test_nothing_that_changes_is_a_usage_error(invoke: Invoke, log: Path) -> None:

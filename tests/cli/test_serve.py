@@ -1,4 +1,4 @@
-"""``serve`` in exactly the variables that an operator was told to set."""
+"""``serve`` with exactly the variables that the docs tell an operator to set."""
 
 import pytest
 
@@ -11,7 +11,7 @@ GENERATIONS = pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERAT
 
 @GENERATIONS
 def test_the_named_variables_are_all_that_is_needed(aws: Aws, generation: dict[str, str]) -> None:
-    """Issue 2, "What it must show"; the emulator's variables stand for AWS, and the address for a free port."""
+    """Issue 2, "What it must show". The emulator's variables replace AWS, and a free port replaces the address."""
     address = free_address()
     with served_cold(address, **generation, **aws.environment()) as service:
         service.wait_for("own account")

@@ -22,7 +22,7 @@ CLOSED_SETS: Final = {
     "outcome": {"allowed", "denied", "error"},
     "reason": {reason.value for reason in Reason} | {"none"},
     "cache": set(CACHES),
-    # Of a cache and of the store alike.
+    # The label of the caches and of the store.
     "result": {*CACHE_RESULTS, *(result for results in STORE_RESULTS.values() for result in results)},
     "le": {"1.0"},
 }
@@ -87,13 +87,13 @@ def test_the_runbook_of_an_alert_is_a_section_that_names_it(rule: dict[str, Any]
 def test_a_counter_is_read_as_a_rate(rule: dict[str, Any]) -> None:
     rated = r"\b(?:rate|increase)\(\s*kuma_aws_iam_\w+_(?:total|bucket|count)(?:\{[^}]*\})?\[\d+[mhd]\]\s*\)"
     bare = re.findall(r"\bkuma_aws_iam_\w+_(?:total|bucket|count)\b", re.sub(rated, "", rule["expr"]))
-    # The one exception looks at whether a counter is there at all, now and a while ago.
+    # The one exception compares whether a counter exists now and existed a while ago.
     assert len(bare) == (2 if rule.get("alert") == "KumaAwsIamInternalError" else 0)
 
 
 @pytest.mark.parametrize("rule", BY_NAME)
 def test_an_alert_reads_only_series_that_exist_from_the_start(rule: dict[str, Any]) -> None:
-    """A series that appears with its first value does not increase, so its first burst would fire nothing."""
+    """A series that appears with its first value does not increase, so its first burst would not fire the alert."""
     late = {"kuma_aws_iam_decisions_total", "kuma_aws_iam_upstream_calls_total"}
     assert not late & {metric for metric, _ in selectors(rule["expr"])}
 

@@ -1,4 +1,4 @@
-"""The templates: cfn-lint judges them in ``make lint``; here they are held to this repository, and to one another."""
+"""The templates agree with this repository and with each other. ``make lint`` checks them with cfn-lint."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
     return {entry["Name"]: entry["Value"] for entry in container.get("Environment", [])}
 
 
-# Every option that adds something is on, so that the rules hold for what they add too.
+# Every option that adds something is on, so that the tests check the additions too.
 ALL: Final = {
     "control-plane.yaml": Stack.of(
         "control-plane.yaml",
@@ -104,7 +104,7 @@ def known_variables(name: str, container: str) -> set[str]:
         options = [option for option in AGENT.params if isinstance(option, click.Option)]
         return {name for option in options for name in _variables_of(option)}
     if container == "files":
-        # Its own: it writes them into files.
+        # Its own secrets, which it writes into files.
         return set(re.findall(r"\$([A-Z_]+)", "\n".join(containers(name)[container]["Command"])))
     return READS[container]
 
@@ -123,7 +123,7 @@ def test_every_variable_is_one_that_the_container_reads(name: str, container: st
 
 
 def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With files of its own in the places of those that the first container writes."""
+    """Files of the test replace those that the first container writes."""
     keys, certificate = KeyFiles.make(tmp_path), make_certificate(tmp_path)
     (tmp_path / "caller-token").write_text("0123456789abcdef0123456789abcdef\n")
     (tmp_path / "caller-token").chmod(0o600)
@@ -147,7 +147,7 @@ def test_the_service_takes_its_environment(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_no_line_of_the_service_is_dropped() -> None:
-    """A token's id, by which it is revoked, stands in the audit line alone."""
+    """Only the audit line has the id of a token, by which the token is revoked."""
     options = SERVICE["LogConfiguration"]["Options"]
     assert options["mode"] == "blocking"
     assert "max-buffer-size" not in options
@@ -161,7 +161,7 @@ def _script(name: str) -> str:
 
 
 def agent_parameters(stack: Stack, monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, Any]:
-    """What the agent makes of its container's command and environment."""
+    """Return the options of the agent from its container's command and environment."""
     command, *arguments = stack.containers()["agent"]["Command"]
     assert command == "agent"
     for name, value in stack.environment("agent").items():
@@ -260,7 +260,8 @@ def test_a_workload_reaches_the_services_that_it_calls_on_loopback() -> None:
 def test_the_control_plane_learns_when_the_workload_takes_no_connections() -> None:
     [inbound] = dataplane()["networking"]["inbound"]
     assert inbound["serviceProbe"]["tcp"] == {}
-    # ECS stops the workload first, and the proxy afterwards; the probe fails before the workload's time is over.
+    # ECS stops the workload first and the proxy afterwards. The probe fails before the workload's time to stop is
+    # over.
     probe = inbound["serviceProbe"]
     failed = (int(probe["interval"][:-1]) + int(probe["timeout"][:-1])) * probe["unhealthyThreshold"]
     assert failed < containers("dataplane.yaml")["workload"]["StopTimeout"] < PROXY["StopTimeout"]
@@ -301,7 +302,7 @@ def test_the_health_check_asks_where_this_version_says_whether_it_is_ready(versi
 
 @pytest.mark.parametrize("text", ["123", "on", "true", "null", "1e3", "0x1f"])
 def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
-    """The resource is YAML, in which these are no texts unless they are quoted."""
+    """The resource is YAML, which reads some texts as other types unless they are quoted."""
     resource = dataplane(Mesh=text, Service=text)
     assert resource["mesh"] == text
     assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == text
@@ -311,7 +312,10 @@ def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
 
 
 def test_the_longest_mesh_and_service_fit_into_names() -> None:
-    """IAM gives a role's name 64 characters. ECS takes no dot in a family's, so that is the stack's."""
+    """The name of an IAM role has at most 64 characters.
+
+    A family of ECS must not contain a dot, so the family is the stack's name.
+    """
     rules = DEFAULT["dataplane.yaml"].template["Parameters"]
     longest = {
         name: "a" * int(re.search(r"{1,(\d+)}$", rules[name]["AllowedPattern"])[1])  # type: ignore[index]
@@ -326,7 +330,7 @@ def test_the_longest_mesh_and_service_fit_into_names() -> None:
 
 
 def policies(stack: Stack, role: str) -> list[dict[str, Any]]:
-    """Every statement that a role has, in it or attached to it."""
+    """Return every statement of a role, inline or attached."""
     properties = stack.resources("AWS::IAM::Role")[role]
     assert "ManagedPolicyArns" not in properties
     attached = [each for each in stack.resources("AWS::IAM::RolePolicy").values() if each["RoleName"] == f"the-{role}"]
@@ -365,7 +369,7 @@ def test_ecs_may_do_what_it_needs_for_the_start_and_on_what(name: str) -> None:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not any("*" in action for action in actions)
         if statement["Resource"] == "*":
-            assert actions == ["ecr:GetAuthorizationToken"]  # IAM knows no resource for it
+            assert actions == ["ecr:GetAuthorizationToken"]  # IAM has no resource type for this action
         if actions == ["kms:Decrypt"]:
             assert statement["Resource"] == "the-key"
         if actions in (["secretsmanager:GetSecretValue"], ["ssm:GetParameters"]):
@@ -427,7 +431,7 @@ def test_the_control_plane_is_a_stock_one_that_checks_tokens() -> None:
 
 @pytest.mark.parametrize("container", ["migration", "control-plane"])
 def test_the_database_has_to_prove_its_name(container: str) -> None:
-    """Kuma's verifyFull is PostgreSQL's verify-full: the certificate's chain and its host name."""
+    """Kuma's verifyFull is PostgreSQL's verify-full: it checks the certificate's chain and the host name."""
     variables = DEFAULT["control-plane.yaml"].environment(container)
     assert variables["KUMA_STORE_POSTGRES_TLS_MODE"] == "verifyFull"
     bundle = variables["KUMA_STORE_POSTGRES_TLS_CA_PATH"]
@@ -497,7 +501,7 @@ def test_a_container_that_runs_on_has_a_health_check_and_a_log(name: str) -> Non
 
 
 def test_the_collector_scrapes_what_the_alerts_read() -> None:
-    """Under the names that the service gives, with an instance of its own for each task."""
+    """The samples have the names that the service gives them, and each task is a separate instance."""
     stack = ALL["control-plane.yaml"]
     configuration = yaml.safe_load(stack.environment("collector")["AOT_CONFIG_CONTENT"])
     scraped = {

@@ -1,4 +1,4 @@
-"""The stacks fit together: what one imports another exports, and policies are those of ``config/iam``."""
+"""The stacks fit together: each import has an export, and the policies equal those of ``config/iam``."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tools.template_reading import FOLDER, read
 CONFIG: Final = Path(__file__).parents[2] / "config"
 GUIDE: Final = CONFIG.parent / "docs" / "how-to" / "deploy-on-ecs.md"
 CONTROLLER_GUIDE: Final = GUIDE.with_name("replace-kongs-ecs-controller.md")
-# The stacks in the order in which they are made.
+# The stacks in the order of their creation.
 ORDER: Final = [
     "network.yaml",
     "database.yaml",
@@ -38,7 +38,7 @@ def policy(name: str) -> dict[str, Any]:
 
 
 def parts(value: Any) -> Any:
-    """Every mapping and text within a value."""
+    """Yield every mapping and text within a value."""
     if isinstance(value, dict):
         yield value
         for each in value.values():
@@ -94,7 +94,7 @@ def test_the_documented_command_gives_every_parameter_that_has_no_default(name: 
 
 
 def _role_name(resource: dict[str, Any]) -> bool | None:
-    """Whether the resource is a role of a name of its own, or a stack of one; None if it is neither."""
+    """Whether the resource is a role with a fixed name, or a nested stack; None for any other resource."""
     if resource["Type"] == "AWS::CloudFormation::Stack":
         return True
     return "RoleName" in resource["Properties"] if resource["Type"] == "AWS::IAM::Role" else None
@@ -181,7 +181,7 @@ def test_the_database_takes_no_connection_without_tls_and_keeps_its_password_to_
 
 
 def test_no_secret_rotates_behind_the_control_planes_back() -> None:
-    """The control plane reads its password at its start only."""
+    """The control plane reads its password only when it starts."""
     assert "RotationSchedule" not in (FOLDER / "database.yaml").read_text("utf-8")
     assert "ManageMasterUserPassword" not in read("database.yaml")["Resources"]["Database"]["Properties"]
 
@@ -344,12 +344,12 @@ def test_the_page_calls_the_counter_where_its_proxy_listens() -> None:
     for each in nested.values():
         assert each["Parameters"].keys() <= rules.keys()
         assert {name for name, rule in rules.items() if "Default" not in rule} <= each["Parameters"].keys()
-        Stack.of("dataplane.yaml", **each["Parameters"])  # checks each value by its parameter's rules
+        Stack.of("dataplane.yaml", **each["Parameters"])  # checks each value against the rules of its parameter
     page, counter = nested["Page"]["Parameters"], nested["Counter"]["Parameters"]
     [outbound] = json.loads(page["Outbounds"])
     assert outbound["tags"] == {"kuma.io/service": counter["Service"]}
     assert (page["WorkloadVariable"], page["WorkloadValue"]) == ("KV_URL", f"http://127.0.0.1:{outbound['port']}")
-    # Nobody reaches the counter without mTLS.
+    # Only a proxy with mTLS reaches the counter.
     assert (counter["WorkloadVariable"], counter["WorkloadValue"]) == ("ADDRESS", "127.0.0.1")
     [targets] = stack.resources("AWS::ElasticLoadBalancingV2::TargetGroup").values()
     assert str(targets["Port"]) == page["WorkloadPort"]

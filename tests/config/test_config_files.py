@@ -1,4 +1,4 @@
-"""The example environment and the ECS task agree with the contract, with AWS's own models, and together."""
+"""The example environment and the ECS task agree with the contract, with AWS's own models, and with each other."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def load(name: str) -> dict[str, Any]:
 # ---- example.env ----------------------------------------------------------------------------------------------------
 
 UNSET = "unset"
-# Every variable of contract section 2 and of the SDK, and its default as the comment gives it.
+# Every variable of contract section 2 and of the SDK, with the default that its comment names.
 VARIABLES = {
     "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE": UNSET,
     "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE": UNSET,
@@ -97,7 +97,7 @@ ASSIGNMENT = re.compile(r"(?P<off>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)")
 
 
 def env_file(lines: list[str]) -> dict[str, str]:
-    """Read by the rules of ``docker --env-file``: no quotes, no comment behind a value, no blank in a name."""
+    """Read the file by the rules of ``docker --env-file``: no quotes, no comment after a value, no blank in a name."""
     found: dict[str, str] = {}
     for line in lines:
         if not line or line.startswith("#"):
@@ -110,14 +110,14 @@ def env_file(lines: list[str]) -> dict[str, str]:
 
 
 def examples() -> dict[str, str]:
-    """Every variable with the value shown, those behind a ``#`` included."""
+    """Return every variable with its example value, also the variables that are commented out."""
     matches = [match for line in LINES if (match := ASSIGNMENT.fullmatch(line))]
     assert len({match["name"] for match in matches}) == len(matches)
     return {match["name"]: match["value"] for match in matches}
 
 
 def remarks() -> dict[str, str]:
-    """The comment above each variable, as one line."""
+    """Return the comment above each variable, as one line."""
     found: dict[str, str] = {}
     for number, line in enumerate(LINES):
         if match := ASSIGNMENT.fullmatch(line):
@@ -127,7 +127,7 @@ def remarks() -> dict[str, str]:
 
 
 def settings_from(variables: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """What the service makes of an environment that holds these variables and none of its others."""
+    """Read the settings from an environment with these variables of the service and no others."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -141,7 +141,7 @@ def test_the_example_names_every_variable_that_the_service_reads_and_no_other() 
 
 
 def test_a_line_is_a_comment_or_an_assignment_that_every_reader_reads_alike() -> None:
-    """Docker keeps quotes and trailing comments in the value; a shell expands; systemd does neither."""
+    """Docker keeps quotes and trailing comments in the value, a shell expands variables, and systemd does neither."""
     for line in filter(None, LINES):
         if match := ASSIGNMENT.fullmatch(line):
             assert re.fullmatch(r"[A-Za-z0-9._:/,=-]+", match["value"]), f"{match['name']} reads differently in places"
@@ -177,7 +177,7 @@ def test_the_older_generation_is_there_to_be_switched_to() -> None:
 
 
 def older(variables: Mapping[str, str]) -> dict[str, str]:
-    """The same for control plane 2.0 to 2.6, as the README tells it."""
+    """Return the same environment for control plane 2.0 to 2.6, as the README describes it."""
     return {name: value for name, value in variables.items() if name not in NEWER} | OLDER
 
 
@@ -190,7 +190,7 @@ def test_the_service_takes_the_example_for_either_generation(monkeypatch: pytest
 
 
 def test_the_service_takes_every_example_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But the paths, which name no file here, what needs one of them, and the other generation's."""
+    """Except the paths, which name no file here, variables that need a file, and those of the other generation."""
     paths = {name for name in VARIABLES if name.endswith("_FILE")} | {"AWS_CA_BUNDLE"}
     left_out = OLDER.keys() | paths | {"KMESH_AWSIAM_STORE"}
     shown = {name: value for name, value in examples().items() if name not in left_out}
@@ -224,7 +224,7 @@ def environment(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def test_the_task_definition_is_one_that_ecs_knows() -> None:
-    """Every member and type against the model of RegisterTaskDefinition, of which a misspelt member is no part."""
+    """Compare every member and type with botocore's model of RegisterTaskDefinition, which has no misspelt member."""
     model = botocore.session.get_session().get_service_model("ecs")
     shape = model.operation_model("RegisterTaskDefinition").input_shape
     assert shape is not None

@@ -1,4 +1,7 @@
-"""The image is what ``config/README.md`` says: small, closed, checked by hash. Read from the Dockerfile, not built."""
+"""The image is as ``config/README.md`` says: small, closed, checked by hash.
+
+The test reads the Dockerfile and builds nothing.
+"""
 
 import itertools
 import json
@@ -21,7 +24,7 @@ GLOBAL = list(itertools.takewhile(lambda instruction: instruction.name != "FROM"
 
 
 def split(instruction: Instruction) -> list[list[str]]:
-    """The commands of a RUN, split as a shell would split them."""
+    """Split the commands of a RUN as a shell would."""
     assert not re.search(r";|\|\|", instruction.value), "a command whose failure is not looked at"
     return [shlex.split(command) for command in instruction.value.split("&&")]
 
@@ -35,7 +38,7 @@ def commands(stage: list[Instruction]) -> list[list[str]]:
 
 
 def exec_form(value: str) -> list[str]:
-    """A JSON list, hence without a shell."""
+    """Parse the exec form, a JSON list, which uses no shell."""
     parsed: Any = json.loads(value)
     assert isinstance(parsed, list)
     return parsed
@@ -143,7 +146,7 @@ def test_the_service_starts_stops_and_is_asked_without_a_shell() -> None:
 
 
 def test_the_health_check_of_the_task_is_the_one_of_the_image() -> None:
-    """ECS does not look at the image's, so the two would drift apart in silence."""
+    """ECS ignores the image's health check, so nobody would notice a difference between the two."""
     task = TASK["containerDefinitions"][0]["healthCheck"]
     (check,) = values(FINAL, "HEALTHCHECK")
     image = f"--interval={task['interval']}s --timeout={task['timeout']}s --start-period={task['startPeriod']}s"

@@ -1,4 +1,4 @@
-"""The shipped Envoy configuration agrees with the service's own numbers and names. What Envoy makes of it: tests/envoy."""
+"""The shipped Envoy configuration agrees with the limits and names of the service. tests/envoy runs it."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def seconds(duration: str) -> float:
 
 
 def addresses(node: Any) -> Iterator[dict[str, Any]]:
-    """Every socket address below a node."""
+    """Return every socket address below a node."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "socket_address":
@@ -78,7 +78,7 @@ def test_a_stream_may_be_silent_and_last_for_ever() -> None:
 
 
 def test_a_bootstrap_is_bounded_in_bytes_and_as_a_whole_in_time() -> None:
-    """The route's `timeout` begins with the end of the body, and its `idle_timeout` anew with each byte of it."""
+    """The route's `timeout` starts after the body, and each byte of the body restarts its `idle_timeout`."""
     (bootstrap,) = [route for route in ROUTES if route["match"].get("path") == "/bootstrap"]
     assert seconds(bootstrap["route"]["max_stream_duration"]["max_stream_duration"]) == 15
     buffers = [bootstrap["typed_per_filter_config"]["envoy.filters.http.buffer"]["buffer"], FILTERS["buffer"]]
@@ -121,7 +121,7 @@ def test_the_callers_header_is_the_services_and_no_proxys() -> None:
 
 
 def test_the_command_of_the_guide_takes_one_token_out_of_the_services_file(tmp_path: Path) -> None:
-    """The file may hold two of them, while one is exchanged, and comments."""
+    """During an exchange of tokens the file can contain two of them, and comments."""
     guide = (FOLDER.parents[1] / "docs/how-to/put-envoy-in-front.md").read_text("utf-8")
     (command,) = re.findall(r'^export KUMA_AWS_IAM_CALLER_TOKEN="\$\((.*)\)"$', guide, re.MULTILINE)
     new, old = "new-" + "n" * 32, "old-" + "o" * 32
@@ -150,7 +150,7 @@ def test_nothing_but_its_listener_is_reached_from_elsewhere() -> None:
     assert "pipe" in CONFIG["admin"]["address"]
     for name, listener in LISTENERS.items():
         (address,) = addresses(listener["address"])
-        assert address["address"] == ("0.0.0.0" if name == "dp_server" else "127.0.0.1")  # noqa: S104 - it is said so
+        assert address["address"] == ("0.0.0.0" if name == "dp_server" else "127.0.0.1")  # noqa: S104 - only proxies
     assert {address["address"] for address in addresses(list(CLUSTERS.values()))} == {"127.0.0.1"}
 
 

@@ -30,7 +30,7 @@ POLICIES = sorted(path.name for path in IAM.glob("*.json"))
 
 
 def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Like ``dict``, but says so when a member stands twice, since IAM refuses such a policy."""
+    """Like ``dict``, but raise an error for a repeated member, since IAM refuses such a policy."""
     assert len({name for name, _ in pairs}) == len(pairs), f"a member stands twice among {[name for name, _ in pairs]}"
     return dict(pairs)
 
@@ -46,7 +46,7 @@ def as_list(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Request:
-    """What AWS knows about a call when it evaluates policies; the names of ``context`` are in lower case."""
+    """The facts that AWS has about a call when it evaluates policies; the names of ``context`` are in lower case."""
 
     action: str
     resource: str = "*"
@@ -59,7 +59,7 @@ def glob(pattern: str, value: str) -> bool:
 
 
 def arn_glob(pattern: str, value: str) -> bool:
-    """Each of the six parts on its own: a ``*`` in one does not reach into the next."""
+    """Match each of the six parts separately: a ``*`` in one part does not reach into the next one."""
     patterns, values = pattern.split(":", 5), value.split(":", 5)
     return len(patterns) == len(values) == 6 and all(glob(*pair) for pair in zip(patterns, values, strict=True))
 
@@ -85,7 +85,7 @@ def operator_holds(operator: str, key: str, wanted: Sequence[str], request: Requ
 
 
 def applies(statement: Mapping[str, Any], request: Request) -> bool:
-    """Whether one statement says anything about the request."""
+    """Whether a statement applies to the request."""
     if not any(glob(action.lower(), request.action.lower()) for action in as_list(statement["Action"])):
         return False
     if not any(one == "*" or arn_glob(one, request.resource) for one in as_list(statement.get("Resource", "*"))):
@@ -111,7 +111,7 @@ def without(policy: Mapping[str, Any], sid: str) -> dict[str, Any]:
 
 @cache
 def every_action() -> tuple[str, ...]:
-    """Every action that botocore knows of the services in the policies, and one of another service."""
+    """Return every action of botocore's models of the services in the policies, and one action of another service."""
     session = botocore.session.get_session()
     services = ("iam", "sts", "cloudformation", "ecs", "secretsmanager")
     names = (f"{name}:{op}" for name in services for op in session.get_service_model(name).operation_names)
@@ -149,7 +149,7 @@ def test_a_policy_is_of_the_current_version_and_names_each_statement(name: str) 
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_states_what_it_covers_and_never_the_rest(name: str) -> None:
-    """``NotAction`` and its kin cover what is not named, hence also what AWS adds later."""
+    """``NotAction`` and ``NotResource`` cover what they do not name, so they also cover what AWS adds later."""
     trust = name.endswith("-trust.json")
     for statement in load(name)["Statement"]:
         allowed = {"Sid", "Effect", "Action", "Condition"} | ({"Principal"} if trust else {"Resource"})
@@ -183,7 +183,8 @@ def test_a_policy_names_only_accounts_of_the_documentation(name: str) -> None:
             "service-role-policy-path-scoped.json",
             "iam:GetRole",
             ["arn:aws:iam::111122223333:role/mesh/demo-app"],
-            # The last is what AWS asks about when mesh/gone does not exist: AccessDenied instead of NoSuchEntity.
+            # The last one is the call that AWS checks if mesh/gone does not exist: AccessDenied instead
+            # of NoSuchEntity.
             [
                 "arn:aws:iam::111122223333:role/meshes/demo-app",
                 "arn:aws:iam::444455556666:role/mesh/demo-app",
@@ -254,7 +255,7 @@ def test_the_controller_may_do_what_it_needs_on_what_is_its_own(
     assert sorted(allowed) == sorted(granted)
 
 
-# ---- who may have which role ----------------------------------------------------------------------------------------
+# Who may assume which role.
 
 READER_CALL = Request(
     "sts:AssumeRole",
@@ -336,7 +337,10 @@ def passing(role: str, by: str = DEVELOPER) -> Request:
 
 
 def stack(operation: str, role: str | None, by: str = DEVELOPER) -> Request:
-    """A stack operation that names a role to CloudFormation; AWS knows the key of no role that the request leaves out."""
+    """Return a stack operation that gives CloudFormation a role.
+
+    Without a role in the request, the context key is absent.
+    """
     named = {} if role is None else {"cloudformation:rolearn": [role]}
     on = "arn:aws:cloudformation:eu-west-1:444455556666:stack/demo-app/0123"
     return Request(f"cloudformation:{operation}", on, context={"aws:principalarn": [by], **named})
@@ -386,7 +390,7 @@ GUARDED = {
         for key in KEYS
         for spelling in spellings(key)
     },
-    # ForAllValues would let these pass, since one of the keys is none of ours.
+    # ForAllValues would allow these, since one of the keys is not a tag of this service.
     "an-innocent-key-first": tagging("iam:TagRole", "team", "kuma.io/mesh"),
     "an-innocent-key-last": tagging("iam:CreateRole", "KUMA.IO/service", "team"),
     **{f"{action}-a-key-to-come": tagging(f"iam:{action}", "kuma.io/region") for action in ("UntagRole", "CreateRole")},
@@ -399,7 +403,7 @@ GUARDED = {
     "another-tag-on-a-tagged-role": tagging("iam:TagRole", "team", tagged=True),
     "untag-a-tagged-role": tagging("iam:UntagRole", "team", tagged=True),
     "delete-a-tagged-role": tagging("iam:DeleteRole", tagged=True),
-    # Whoever can make the exempt role is exempt.
+    # Whoever can assume the exempt role is exempt.
     "trust-of-the-exempt-role": tagging("iam:UpdateAssumeRolePolicy", on=TAG_ADMIN),
     "policy-of-the-exempt-role": tagging("iam:PutRolePolicy", on=TAG_ADMIN),
     "managed-policy-of-the-exempt-role": tagging("iam:AttachRolePolicy", on=TAG_ADMIN),
@@ -410,7 +414,8 @@ GUARDED = {
         for role in (TAG_ADMIN, DEPLOYER)
         for by in (DEVELOPER, DEPLOYER, TAG_ADMIN)
     },
-    # A stack keeps the role that it was once given, for whoever may update it. So not even they pass themselves.
+    # CloudFormation uses a stack's earlier role for everybody who may update the stack. So not even the exempt
+    # roles may pass themselves.
     **{
         f"{by.rpartition('/')[2]}-passes-{role.rpartition('/')[2]}": passing(role, by)
         for role in (TAG_ADMIN, DEPLOYER)
@@ -446,7 +451,7 @@ UNTOUCHED = {
     "passing-another-role": passing(ANY_ROLE),
     "passing-a-role-whose-path-looks-alike": passing(ANY_ROLE.replace("/demo-app", "/meshes/demo-app")),
     **{f"{operation}-as-another-role": stack(operation, ANY_ROLE) for operation in STACK_OPERATIONS},
-    # What remains, as the page says: AWS knows of no role where the stack has it already.
+    # The remaining gap that the page names: if the stack already has a role, the request contains none.
     **{f"{operation}-without-a-role": stack(operation, None) for operation in STACK_OPERATIONS},
     "the-exempt-role-makes-a-stack-itself": stack("CreateStack", None, TAG_ADMIN),
 }
@@ -469,7 +474,7 @@ def test_no_statement_of_the_guard_can_be_left_out(sid: str) -> None:
 
 
 def test_the_guard_denies_session_tags_to_callers_from_outside() -> None:
-    """A service control policy does not bind them, so the resource control policy says it once more."""
+    """A service control policy does not apply to these callers, so the resource control policy repeats the rule."""
     policy = load("guard-session-tags-rcp.json")
     assert all(statement["Principal"] == "*" for statement in policy["Statement"])
     for key in KEYS:
@@ -480,7 +485,10 @@ def test_the_guard_denies_session_tags_to_callers_from_outside() -> None:
 
 
 def test_the_guard_knows_every_operation_that_can_give_a_stack_a_role() -> None:
-    """By botocore's model: the operations on one stack that have a ``RoleARN``. Stack sets have roles of other names."""
+    """By botocore's model: the operations on one stack that have a ``RoleARN``.
+
+    Stack sets name their roles in other members.
+    """
     model = botocore.session.get_session().get_service_model("cloudformation")
     having = {
         name

@@ -1,4 +1,4 @@
-"""What is checked before a commit, by `make lint` and on GitHub is the same, by the same pinned tools."""
+"""`make lint` before a commit and the workflows on GitHub run the same checks with the same pinned tools."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ WORKFLOWS: Final = ROOT / ".github" / "workflows"
 
 
 def tools_of_make(target: str) -> set[str]:
-    """The program, and for ruff the command, of each line of a target's recipe."""
+    """Return the program of each line of a target's recipe, and for ruff also the command."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     [recipe] = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     return set(re.findall(r"^\t\$\(BIN\)/(ruff \w+|[\w-]+)", recipe, re.MULTILINE))
@@ -38,7 +38,7 @@ def test_no_hook_brings_a_version_of_its_own() -> None:
 
 
 def test_the_whole_gate_runs_on_the_oldest_python_and_on_the_images() -> None:
-    """Below a job that does not run ``.ci/run``, part of the gate is left out."""
+    """A job that does not run ``.ci/run`` may leave out a part of the gate."""
     jobs = workflow("gate.yml")["jobs"].values()
     pythons = {
         python

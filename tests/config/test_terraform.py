@@ -1,4 +1,4 @@
-"""The Terraform modules: every reference resolves, and both shapes start the same tasks with the same permissions.
+"""The Terraform modules: every reference resolves, and templates and modules start the same tasks with the same permissions.
 
 ``terraform validate`` needs the AWS provider, which the tests cannot download. So python-hcl2 parses every file, and where
 terraform is installed it evaluates the generated locals, which need no provider.
@@ -45,7 +45,7 @@ def parsed(module: Path) -> list[dict[str, Any]]:
 
 
 def blocks(module: Path, kind: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
-    """Each block of a kind with its labels: variable "x" {} gives ["x"] and the body."""
+    """Yield each block of a kind with its labels: variable "x" {} gives ["x"] and the body."""
     for document in parsed(module):
         for block in document.get(kind, []):
             yield from _labelled(block, {"resource": 2, "data": 2, "ephemeral": 2}.get(kind, 1))
@@ -72,7 +72,7 @@ def local_names(module: Path) -> set[str]:
 
 
 def declared(module: Path) -> set[str]:
-    """Every address that an expression of a module may begin with."""
+    """Return every address with which an expression of a module may begin."""
     own = {f"{labels[0]}.{labels[1]}" for labels, _ in blocks(module, "resource")}
     read_ones = {
         f"{kind}.{labels[0]}.{labels[1]}" for kind in ("data", "ephemeral") for labels, _ in blocks(module, kind)
@@ -104,7 +104,7 @@ def test_nothing_is_declared_that_nobody_uses(module: Path) -> None:
     for name in {f"var.{each}" for each in names(module, "variable")} | {
         f"local.{each}" for each in local_names(module)
     }:
-        # The rule of a variable names it too.
+        # The rule of a variable contains its name too.
         uses = [line for line in text.splitlines() if re.search(rf"\b{name}\b", line) and "condition     =" not in line]
         assert uses, name
 
@@ -132,7 +132,7 @@ def test_a_variable_and_an_output_say_what_they_are(module: Path) -> None:
     assert (module / "versions.tf").read_text("utf-8") == (ROOT / "versions.tf").read_text("utf-8")
 
 
-# The same as the templates.
+# Equal to the templates.
 
 
 def test_there_is_a_module_for_each_template() -> None:
@@ -187,7 +187,7 @@ def test_the_guard_and_the_reader_are_made_of_the_policy_files() -> None:
 
 
 def test_no_secret_is_in_a_state() -> None:
-    """A write-only argument is in no plan and no state (Terraform 1.11); a data source of a secret would be."""
+    """A write-only argument is in no plan and no state (Terraform 1.11). A data source of a secret would be in both."""
     for module in MODULES:
         text = source(module)
         assert not re.search(r"^\s*(password|master_password|secret_string)\s*=", text, flags=re.MULTILINE)
@@ -247,19 +247,19 @@ def test_terraform_makes_of_a_module_what_cloudformation_makes_of_the_template(
 
 
 def camel(value: Any) -> Any:
-    """The names of ECS's own API: Name is name."""
+    """Convert to the names of ECS's API: Name becomes name."""
     if isinstance(value, list):
         return [camel(each) for each in value]
     if not isinstance(value, dict):
         return value
     members = {key[0].lower() + key[1:]: camel(each) for key, each in value.items()}
-    if "containerPort" in members:  # CloudFormation's parameters are texts, and it makes a number of them here
+    if "containerPort" in members:  # CloudFormation's parameters are texts. The API wants a number here
         members["containerPort"] = int(members["containerPort"])
     return members
 
 
 def evaluated(stack: Stack, module: str, folder: Path) -> dict[str, Any]:
-    """The locals of task.tf, where variables and other locals have the values that the stack has."""
+    """Evaluate the locals of task.tf, with the values of the stack for variables and other locals."""
     for name in ("variables.tf", "task.tf"):
         shutil.copy(ROOT / "modules" / module / name, folder)
     marks = {"LogGroup": "the-{}", "AuditLogGroup": "the-{}", "LogGroup.Arn": "the {}", "AuditLogGroup.Arn": "the {}"}

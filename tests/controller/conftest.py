@@ -1,4 +1,4 @@
-"""A controller in this process, with a small ECS, a control plane's API, and a clock that a test moves."""
+"""A controller in this process, with a small ECS, the API of a control plane, and a clock that the test moves."""
 
 import contextlib
 import json
@@ -25,15 +25,15 @@ from tests.support.exposition import Samples, read_samples, value
 from tests.support.keys import rsa_key
 
 VALID_FOR = timedelta(hours=720)
-# No call waits for a retry, and no slow machine looks like a server that hangs.
+# No call waits for a retry, and a slow machine does not look like a server that hangs.
 LIMITS = AwsLimits(read_seconds=20, connect_seconds=20, attempts=1, call_seconds=40)
-# For a server that hangs, which costs this time.
+# For a server that hangs. The test takes this long.
 HANGS = AwsLimits(read_seconds=2, connect_seconds=20, attempts=1, call_seconds=40)
 
 
 @dataclass
 class Time:
-    """A clock and a timer that a test moves together. The date is that of this host, plus what has passed."""
+    """A clock and a timer that the test moves together. The date is that of this host plus the passed time."""
 
     passed: float = 0.0
 
@@ -46,7 +46,7 @@ class Time:
 
 @dataclass
 class Stage:
-    """What a test plays with."""
+    """A controller's surroundings: ECS, secrets, the control plane, clocks and the log."""
 
     ecs: Ecs
     api: KumaApi
@@ -57,7 +57,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def controller(self, **changes: Any) -> AsyncIterator["Running"]:
-        """Open a controller with changed options. Each has its own memory, so two of them are two replicas."""
+        """Open a controller with changed options. Each one has its own memory, so two of them act as two replicas."""
         options = ControllerOptions(**{**_fields(self.options), **changes})
         shared = Shared(metrics=self.metrics, clock=self.time.clock, timer=self.time.timer, chance=lambda: 0.5)
         async with open_controller(options, shared) as opened:
@@ -95,12 +95,12 @@ class Running:
     opened: Controller
 
     async def run(self, after: float = 0.0) -> PassResult:
-        """Let seconds pass, and make a pass."""
+        """Move the clock by some seconds, and make a pass."""
         self.stage.time.passed += after
         return await self.opened.run_pass()
 
     async def done(self, after: float = 0.0) -> dict[str, PutReason | Leave | None]:
-        """The same; return what was done, by service."""
+        """Move the clock and make a pass. Return what was done, by service."""
         result = await self.run(after)
         return {each.wanted.name.removeprefix(PREFIX): each.done for each in result.handled}
 

@@ -1,4 +1,4 @@
-"""The control plane's API: its address, its certificate, its token; over real TLS."""
+"""The control plane's API over real TLS: its address, its certificate and its token."""
 
 import base64
 from datetime import timedelta
@@ -54,7 +54,7 @@ def test_another_address_is_rejected(text: str) -> None:
 
 @pytest.mark.parametrize("form", ["pem", "base64", "wrapped"])
 async def test_a_certificate_without_an_authority_is_trusted_as_its_own(tmp_path: Path, form: str) -> None:
-    """As Go does, and as the certificate of Kong's templates needs it."""
+    """Go trusts it, and the certificate of Kong's templates has no authority."""
     files = make_certificate(tmp_path)
     pem = files.cert.read_text()
     encoded = base64.encodebytes if form == "wrapped" else base64.b64encode

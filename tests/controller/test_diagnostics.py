@@ -45,7 +45,7 @@ def test_clients_that_send_nothing_do_not_take_every_place_for_ever() -> None:
         host, port = address.split(":")
         silent = [socket.create_connection((host, int(port))) for _ in range(MAX_PROBES)]
         try:
-            # The next one is closed at once instead of waiting in a thread of its own.
+            # The next connection is closed at once. It does not wait in a thread.
             connection = http.client.HTTPConnection(host, int(port), timeout=20)
             with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
                 _ask(connection)

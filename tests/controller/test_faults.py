@@ -1,4 +1,4 @@
-"""Each call fails in each way: no secret that works is lost, nothing secret is logged, and the work is done afterwards."""
+"""Each call fails in each way: no working secret is lost, nothing secret is logged, and a later pass does the work."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ async def test_a_call_to_aws_that_fails_loses_nothing(stage: Stage, call: str, k
             assert not result.is_full
             assert held == {"password": "p"}
         assert stage.sample("failures_total", call=call, code=KINDS[kind].value) == 1
-        # After a pause the work is done, and with one token: what was put before is used.
+        # After a pause the work is done with one token: the value that was put before is used.
         await controller.run(after=70)
         result = await controller.run(after=700)
         assert result.is_full
@@ -63,7 +63,7 @@ async def test_a_put_whose_stage_did_not_move_is_finished_without_another_put(st
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("kind", ["throttle", "error", "denied"])
 async def test_an_outage_leaves_a_working_secret_alone(stage: Stage, call: str, kind: str) -> None:
-    """The token is due for its renewal all the time."""
+    """The token is due for renewal during the whole outage."""
     stage.ecs.add_secret("web", '{"password": "p"}')
     stage.ecs.add_task(service="web")
     async with stage.controller() as controller:
@@ -74,7 +74,7 @@ async def test_an_outage_leaves_a_working_secret_alone(stage: Stage, call: str, 
         for _ in range(4):
             await controller.run(after=70)
         if call.endswith("Tasks") or (call, kind) == ("UpdateSecretVersionStage", "denied"):
-            # The tasks of the last pass stand in, so their tokens are renewed while ECS is out.
+            # The tasks of the last pass are used, so their tokens are renewed while ECS fails.
             assert stage.ecs.value("web") == {"password": "p", "token": stage.api.tokens[1]}
         else:
             assert stage.ecs.value("web") == before

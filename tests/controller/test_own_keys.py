@@ -1,4 +1,4 @@
-"""Tokens from signing keys: what they say, when they are replaced, and that the service never accepts them."""
+"""Tokens from signing keys: their claims, when they are replaced, and that the service never accepts them."""
 
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,10 @@ def resource(mesh: str, service: str) -> DataplaneResource:
 async def test_the_service_never_accepts_it_as_a_credential(
     stage: Stage, files: KeyFiles, aws: Aws, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The service has the same keys. A token of the controller proves no role, so it must not replace one."""
+    """The service has the same keys.
+
+    A token of the controller proves no role, so it must not be accepted instead of a credential.
+    """
     token = await token_of(stage, files)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -79,7 +82,7 @@ async def test_the_service_never_accepts_it_as_a_credential(
         for proxy in (PROXY, None):
             answer = await service.present(token, proxy)
             assert (answer.status_code, answer.json()["reason"]) == (401, Reason.TOKEN_REJECTED.value)
-        # The control: what is refused is this token, not every credential.
+        # The control: the service refuses this token, and not every credential.
         assert (await service.present(aws.credential(), PROXY)).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Passes over a small ECS on loopback: what is put, what stays, and which calls that costs."""
+"""Passes over a small ECS on loopback: which tokens are put, which secrets stay, and the calls that this costs."""
 
 import asyncio
 import itertools
@@ -84,7 +84,7 @@ async def test_a_quiet_pass_lists_the_tasks_and_nothing_else(stage: Stage) -> No
 
 
 async def test_a_new_task_has_its_secret_looked_at_in_the_next_pass(stage: Stage) -> None:
-    """Somebody may have made the secret anew, and the task cannot start without its token."""
+    """Somebody may have created the secret again, and the task cannot start without its token."""
     stage.ecs.add_task(service="web")
     stage.ecs.add_secret("web")
     async with stage.controller() as controller:
@@ -159,7 +159,7 @@ async def test_a_controller_that_restarts_puts_nothing_again(stage: Stage) -> No
 
 
 async def test_two_replicas_at_the_same_time_leave_one_token_and_lose_nothing(stage: Stage) -> None:
-    """Both can read `{}` and put; the stage AWSCURRENT moves for one of them only."""
+    """Both can read `{}` and put a token. Only one of them can move the stage AWSCURRENT."""
     for number in range(10):
         stage.ecs.add_task(service=f"web-{number}", status="PENDING")
         stage.ecs.add_secret(f"web-{number}", '{"other": 1}')
@@ -171,7 +171,7 @@ async def test_two_replicas_at_the_same_time_leave_one_token_and_lose_nothing(st
         assert held["other"] == 1
         assert held["token"] in stage.api.tokens
     assert stage.sample("tokens_put_total", reason="token_missing") == 10  # both replicas count here
-    # A token that lost the race is named, so that it can be revoked.
+    # The log names each token that was not used, so that it can be revoked.
     assert len(stage.events("token not used")) == len(stage.api.tokens) - 10
     stage.require_no_secret_logged()
 

@@ -1,4 +1,4 @@
-"""What is to be done with which secret, and why: tables of values, without I/O."""
+"""What to do with which secret, and why: tables of values, without I/O."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def part(members: Any) -> str:
 def token(
     *, kid: str = "1", starts: datetime = NOW - HOUR, ends: datetime | None = NOW - HOUR + VALID_FOR, **claims: Any
 ) -> str:
-    """A token of web as Kuma writes one, some of its claims changed; its signature is none."""
+    """Return a token of the service web as Kuma writes it, with some claims changed and no valid signature."""
     times: dict[str, Any] = {"iat": int(starts.timestamp()), "nbf": int(starts.timestamp())}
     if ends is not None:
         times["exp"] = int(ends.timestamp())
@@ -170,7 +170,10 @@ def test_the_issuer_can_refuse_a_token() -> None:
 
 
 def test_a_version_of_the_last_ten_minutes_is_left_unless_it_has_no_token() -> None:
-    """Otherwise two replicas would take turns. A task waits for a secret without a token, so it gets one at once."""
+    """Otherwise two replicas would replace each other's tokens.
+
+    A task waits for a secret without a token: it gets one at once.
+    """
     young = timedelta(seconds=PUT_PAUSE_SECONDS - 1)
     assert decided(secret(json.dumps({"token": token(Mesh="other")}), young)) == Keep(Leave.PUT_RECENTLY)
     assert decided(secret("{}", young)) == Put(PutReason.TOKEN_MISSING)

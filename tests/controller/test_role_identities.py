@@ -23,7 +23,7 @@ def by_role(stage: Stage, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> ByRole:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             monkeypatch.delenv(name, raising=False)
         for name, text in environment.items():
-            # The types of proxies are the service's, and no controller needs them.
+            # The types of proxies are a setting of the service, which no controller needs.
             if not name.startswith("KUMA_"):
                 monkeypatch.setenv(name, text)
         for name in ("ECS", "SECRETS_MANAGER"):
@@ -221,7 +221,7 @@ async def test_a_pass_reads_some_roles_and_the_one_pass_of_once_all(
     once: bool,  # noqa: FBT001
     read: int,
 ) -> None:
-    """Two calls each: the definition and the role. A pending task is first, whatever its place in the list."""
+    """Two calls each: the definition and the role. A pending task is first, at any place in the list."""
     stage.ecs.roles = {f"demo:{number}": role_arn(f"nobody-{number}") for number in range(25)}
     for number in range(24):
         stage.ecs.add_task(definition=f"demo:{number}")

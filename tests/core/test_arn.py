@@ -26,7 +26,7 @@ def test_arn_writes_what_was_parsed(text: str) -> None:
 
 
 def test_parse_arn_leaves_colons_to_the_resource() -> None:
-    """SPIRE issue 5982: EC2's instance identity role has a colon behind ``assumed-role/``."""
+    """SPIRE issue 5982: the role of an EC2 instance identity has a colon after ``assumed-role/``."""
     arn = parse_arn("arn:aws:sts::111122223333:assumed-role/aws:ec2-instance/i-0")
     assert (arn.account, arn.resource) == ("111122223333", "assumed-role/aws:ec2-instance/i-0")
 

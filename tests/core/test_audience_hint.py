@@ -1,4 +1,4 @@
-"""The audience hint: one printable header value, or nothing."""
+"""The audience hint is one printable header value, or it is ignored."""
 
 import pytest
 
@@ -12,7 +12,7 @@ LONGEST = "a" * MAX_HINT_CHARS
 
 @pytest.mark.parametrize("audience", ["prod", "a b", "!", "~", LONGEST])
 def test_an_audience_is_a_hint(audience: str) -> None:
-    """Whatever the setting accepts can be sent."""
+    """Every audience that the setting accepts can be sent."""
     assert parse_audience(audience) == audience
     assert read_audience_hint([OTHER, (NAME, audience.encode()), OTHER]) == audience
 

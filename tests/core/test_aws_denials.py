@@ -1,4 +1,7 @@
-"""Which policy denied a call: AWS's own words, as its page about access-denied messages and public reports quote them."""
+"""Which policy denied a call, by AWS's own words.
+
+They are quoted from AWS's page on access-denied messages and from reports.
+"""
 
 import pytest
 
@@ -41,7 +44,7 @@ GET_ROLE = f"{WHO}iam:GetRole on resource: role demo-app "
         (f"{GET_ROLE}because no policy of a new kind allows it", Denial(PolicyKind.UNSTATED)),
         ("Access Denied", Denial(PolicyKind.UNSTATED)),
         ("", Denial(PolicyKind.UNSTATED)),
-        # The phrase alone, outside of AWS's sentence about what denies.
+        # The phrase in a text that is not AWS's sentence about a denial.
         ("the VPC endpoint policy", Denial(PolicyKind.UNSTATED)),
     ],
 )

@@ -6,7 +6,7 @@ from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, REJE
 
 
 def test_throttling_codes_are_those_that_botocore_retries_as_throttling() -> None:
-    """A code that is missing here tells a throttled caller that it was denied (aws-iam-authenticator issue 382)."""
+    """If a code is missing, a throttled caller gets a denial (aws-iam-authenticator issue 382)."""
     codes: list[str] = ThrottledRetryableChecker._THROTTLED_ERROR_CODES  # type: ignore[attr-defined]
     assert set(codes) == THROTTLING_CODES
 
@@ -17,7 +17,7 @@ def test_no_code_means_two_things() -> None:
 
 
 def test_the_codes_that_deny_are_these_alone() -> None:
-    """Each of them turns a proxy away for what it presented, so none may join or leave unnoticed.
+    """Each code denies a proxy because of its credential, so a test must notice a code that is added or removed.
 
     https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
     """

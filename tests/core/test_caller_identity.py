@@ -24,7 +24,7 @@ XML = (
 
 
 def ok(*, content_type: str = "application/json", body: bytes | None = None, **fields: Any) -> StsReply:
-    """An answer of STS as it should be, but for what is named."""
+    """Return a correct answer of STS with the named changes."""
     result = {"Account": ACCOUNT, "Arn": ARN, "UserId": USER_ID} | fields
     answer = {
         "GetCallerIdentityResponse": {"GetCallerIdentityResult": result, "ResponseMetadata": {"RequestId": "r-1"}}
@@ -98,7 +98,7 @@ def test_read_caller_identity_believes_an_answer_that_agrees_with_itself(reply: 
     ],
 )
 def test_read_caller_identity_does_not_believe_a_200_that_is_not_quite_right(reply: StsReply) -> None:
-    """I10. It is nobody's denial: nothing was decided."""
+    """I10. No decision is made, so nobody is denied."""
     error = refusal_of(reply)
     assert isinstance(error, UpstreamError)
     assert error.reason is Reason.STS_UNAVAILABLE
@@ -109,14 +109,14 @@ def test_read_caller_identity_does_not_believe_a_200_that_is_not_quite_right(rep
     [("user/alice", "AIDAEXAMPLEEXAMPLE01"), ("root", ACCOUNT), ("federated-user/bob", f"{ACCOUNT}:bob")],
 )
 def test_read_caller_identity_believes_principals_without_a_session(resource: str, user_id: str) -> None:
-    """They are refused later, as what they are: a denial that says so, and no outage."""
+    """A later step denies them with the right reason. They are not an outage."""
     assert (
         read_caller_identity(ok(Arn=f"arn:aws:iam::{ACCOUNT}:{resource}", UserId=user_id), ENDPOINT).user_id == user_id
     )
 
 
 def test_read_caller_identity_believes_an_instance_identity_whose_user_id_has_two_colons() -> None:
-    """SPIRE issue 5982. It is refused later, as what it is: no workload's role."""
+    """SPIRE issue 5982. A later step denies it, because it is not the role of a workload."""
     arn = f"arn:aws:sts::{ACCOUNT}:assumed-role/aws:ec2-instance/i-0abc"
     assert read_caller_identity(ok(Arn=arn, UserId=f"{ACCOUNT}:aws:ec2-instance:i-0abc"), ENDPOINT).account == ACCOUNT
 
@@ -157,7 +157,7 @@ def test_read_caller_identity_reads_no_identity_from_another_status_than_200(sta
 def test_read_caller_identity_goes_by_the_code_and_not_by_the_status(
     code: str, kind: type[AuthError], reason: Reason, status: int
 ) -> None:
-    """STS throttles with HTTP 400; aws-iam-authenticator issue 382 took such answers for denials."""
+    """STS throttles with HTTP 400. aws-iam-authenticator (issue 382) took such answers for denials."""
     error = refusal_of(refusal(code, status=status))
     assert isinstance(error, kind)
     assert error.reason is reason
@@ -167,7 +167,7 @@ def test_read_caller_identity_goes_by_the_code_and_not_by_the_status(
     "body", [pytest.param(b"", id="empty"), pytest.param(b"<html>", id="html"), pytest.param(b"{}", id="no-code")]
 )
 def test_read_caller_identity_defers_when_a_refusal_has_no_aws_code(body: bytes) -> None:
-    """A middlebox's 403 must neither let a proxy in nor blame its credential."""
+    """A 403 of a proxy on the path must neither admit a proxy nor blame its credential."""
     error = refusal_of(StsReply(status=403, content_type="text/html", body=body, request_id=""))
     assert isinstance(error, UpstreamError)
     assert error.reason is Reason.STS_UNAVAILABLE

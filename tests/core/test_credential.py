@@ -60,14 +60,14 @@ def test_decode_credential_accepts_the_longest_credential() -> None:
 
 
 def test_decode_credential_rejects_one_character_more_than_12_kib() -> None:
-    """I20. But for its length it is a valid one."""
+    """I20. The credential is valid except for its length."""
     envelope = ENVELOPE.credential()
     assert rejects(envelope + " " * (MAX_CHARS + 1 - len(envelope)))
 
 
 @pytest.mark.parametrize("role", ["démo", "\ud800", "\U0001f600"])
 def test_decode_credential_rejects_what_is_not_ascii(role: str) -> None:
-    """But for the one character it is a valid one: the role is ignored."""
+    """Except for the one character the credential is valid: the role is ignored."""
     assert rejects(json.dumps(ENVELOPE.members() | {"role": role}, ensure_ascii=False))
 
 
@@ -128,7 +128,7 @@ def test_decode_credential_rejects_a_jwt_that_is_not_exactly_this_one(text: str)
 
 
 def test_a_decoded_credential_shows_no_secret_in_its_repr() -> None:
-    """I22: a stray ``repr`` in a log line must not be a credential."""
+    """I22: a ``repr`` in a log line must not contain a credential."""
     for form in FORMS:
         request = decode_credential(Recipe(form=form).credential())
         shown = repr(request)

@@ -45,7 +45,7 @@ def test_select_endpoints_cannot_be_widened_afterwards() -> None:
 
 
 def test_partitions_share_no_host() -> None:
-    """I1: a host tells its partition, so an ARN of another one is a lie."""
+    """I1: the host determines the partition, so an ARN of another partition is false."""
     endpoints = every_endpoint()
     assert len({endpoint.host for endpoint in endpoints}) == len(endpoints)
 

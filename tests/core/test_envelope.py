@@ -17,7 +17,7 @@ HEADERS = dict(PLAIN.sign().headers)
 
 
 def vault(headers: object = None, **members: Any) -> str:
-    """A valid Vault envelope but for the members that are named, and for its headers."""
+    """Return a valid Vault envelope with the named members and headers changed."""
     changed = {} if headers is None else {"iam_request_headers": base64(json.dumps(headers))}
     return json.dumps(VAULT.sign().members() | changed | members)
 
@@ -80,7 +80,7 @@ def test_decode_envelope_reads_every_way_of_writing_the_same(text: str) -> None:
 
 @pytest.mark.parametrize("lists", [16, 400])
 def test_decode_envelope_bounds_the_nesting_of_what_it_ignores(lists: int) -> None:
-    """The role is of any type, but it is parsed: the bound is ours, and the same on every interpreter."""
+    """The role may have any type, but it is parsed. The service's own bound is the same on every interpreter."""
     accepted = vault(role="role").replace('"role"}', "[" * 15 + "]" * 15 + "}")
     assert decode_envelope(accepted) == decode_envelope(vault())
     assert rejects(vault(role="role").replace('"role"}', "[" * lists + "]" * lists + "}"))
@@ -93,7 +93,7 @@ def test_decode_envelope_reads_lists_in_the_plain_form_too() -> None:
 
 
 def test_decode_envelope_reads_one_without_a_session_token() -> None:
-    """The keys of an IAM user; STS answers for it, and a user is refused as no role."""
+    """An IAM user has no session token. STS confirms the user, and a later step denies it because it is no role."""
     assert decode_envelope(replace(VAULT, token=None).credential()).security_token is None
 
 
@@ -169,7 +169,7 @@ def test_decode_envelope_rejects_a_url_beyond_ascii() -> None:
 
 
 def test_decode_envelope_rejects_headers_with_a_name_twice() -> None:
-    """I26: which of the two counts is each parser's own choice."""
+    """I26: parsers disagree on which of the two counts."""
     headers = json.dumps(dict(VAULT.sign().headers))
     assert rejects(vault(iam_request_headers=base64(headers[:-1] + ', "Content-Type": "text/xml"}')))
 
@@ -178,7 +178,7 @@ def test_decode_envelope_rejects_headers_with_a_name_twice() -> None:
     "name", ["content-type", "CONTENT-TYPE", "authorization", "x-amz-date", "X-Amz-security-token"]
 )
 def test_decode_envelope_rejects_a_header_in_two_spellings(name: str) -> None:
-    """CVE-2022-2385 came of two spellings that collapsed into one."""
+    """CVE-2022-2385: two spellings of a header became one."""
     call = PLAIN.sign()
     value = next(value for key, value in call.headers if key.lower() == name.lower())
     assert rejects(set_header(call, name, value).credential())
@@ -273,7 +273,7 @@ def test_decode_envelope_rejects_what_is_no_absolute_url(url: str) -> None:
 
 @pytest.mark.parametrize("body", ["", "é", "\ud800", "Action=GetCallerIdentity"])
 def test_decode_envelope_leaves_the_body_to_the_rules(body: str) -> None:
-    """Whatever its text, it becomes bytes without an error; a rule compares them with the one body."""
+    """Any text becomes bytes without an error. A rule compares them with the one accepted body."""
     assert decode_envelope(plain(body=body)).body == body.encode(errors="surrogatepass")
 
 

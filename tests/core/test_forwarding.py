@@ -83,7 +83,7 @@ def test_a_rebuilt_url_is_signed_for_our_audience_or_not_at_all(form: Credential
     ],
 )
 def test_a_rebuilt_url_is_encoded_anew_whatever_the_clients_spelling(rewrite: type) -> None:
-    """I2: equal values give equal requests, and no spelling of the client crosses over."""
+    """I2: equal values give equal requests, whatever their spelling in the credential."""
     recipe = Recipe(form=CredentialForm.NATIVE)
     call = recipe.sign()
     respelt = rebuilt(change_query(call, lambda pairs: [rewrite(*pair) for pair in pairs]))
@@ -93,7 +93,7 @@ def test_a_rebuilt_url_is_encoded_anew_whatever_the_clients_spelling(rewrite: ty
 
 @st.composite
 def spellings(draw: st.DrawFn, value: str) -> str:
-    """A value with some of its characters as escapes, in either case, and some bare that need not be escapes."""
+    """Values with some characters percent-encoded, in either case, and some unencoded that need no encoding."""
     ways = [st.sampled_from([quote(character, safe=""), f"%{ord(character):02x}", character]) for character in value]
     return "".join(draw(way) for way in ways).replace("+", "%2B")
 
@@ -101,7 +101,7 @@ def spellings(draw: st.DrawFn, value: str) -> str:
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.text("Az09+/=_.~-;:,@", min_size=1, max_size=20))
 def test_a_rebuilt_url_is_what_urllib_writes_for_the_decoded_values(data: st.DataObject, version: str) -> None:
-    """Texts that arrive in the canonical encoding are sent as they are: they must be what encoding them anew gives."""
+    """Values in the canonical encoding are sent unchanged, so they must equal what encoding them again gives."""
     recipe = Recipe(form=CredentialForm.NATIVE, token="Aa0+/=_.~-", version=version)
     call = recipe.sign()
     start, _, query = call.url.partition("?")
@@ -155,7 +155,7 @@ def test_a_rebuilt_post_sends_signed_values_in_place_of_ours(form: CredentialFor
 
 @pytest.mark.parametrize("form", POSTED_FORMS)
 def test_a_rebuilt_post_supplies_a_signed_length_that_is_absent(form: CredentialForm) -> None:
-    """The AWS SDK for Go v2 signs it and leaves it to net/http: without it the signature would not hold."""
+    """The AWS SDK for Go v2 signs this header and leaves it to net/http. Without it the signature would be wrong."""
     recipe = Recipe(form=form, headers=(("Content-Length", "43"),))
     call = recipe.sign()
     request = rebuilt(drop_header(call, "Content-Length"))
@@ -182,7 +182,7 @@ def test_a_rebuilt_post_supplies_a_signed_length_that_is_absent(form: Credential
 def test_a_rebuilt_post_holds_nothing_that_the_signature_does_not_cover(
     form: CredentialForm, name: str, value: str
 ) -> None:
-    """I2, CVE-2020-16250: the client once chose Accept. An unsigned header changes nothing at all."""
+    """I2, CVE-2020-16250: the client once chose Accept. An unsigned header has no effect."""
     call = Recipe(form=form).sign()
     assert rebuilt(set_header(call, name, value)) == rebuilt(call)
 
@@ -196,7 +196,7 @@ def test_a_rebuilt_post_writes_the_authorization_in_its_one_spelling(form: Crede
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_rebuilt_request_goes_to_the_endpoint_of_the_table(form: CredentialForm) -> None:
-    """I1: the host is the table's, not the client's, even if the two should ever differ."""
+    """I1: the host comes from the table and not from the client, even if the two differ."""
     call = Recipe(form=form).sign()
     elsewhere = replace(call, url=call.url.replace(HOST, "evil.example"))
     request = rebuilt(elsewhere)

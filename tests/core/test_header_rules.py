@@ -58,7 +58,7 @@ def refusal(call: SignedCall) -> Reason:
 
 
 def signed_names(call: SignedCall, names: str) -> SignedCall:
-    """The call with another text for SignedHeaders."""
+    """Return the call with another text as SignedHeaders."""
     if call.form.is_presigned:
         return set_parameter(call, "X-Amz-SignedHeaders", names.replace(";", "%3B"))
     old = dict(call.headers)["Authorization"].split("SignedHeaders=")[1].split(",")[0]
@@ -90,7 +90,7 @@ def test_header_rules_pass_the_baseline_of_each_form(form: CredentialForm) -> No
 )
 @pytest.mark.parametrize("form", POSTED_FORMS)
 def test_header_rules_pass_what_each_sdk_signs(form: CredentialForm, headers: tuple[tuple[str, str], ...]) -> None:
-    """Too strict is an outage: Vault 1.5.1, aws-sdk-go-v2 1.24.1."""
+    """A rule that is too strict causes an outage: Vault 1.5.1, aws-sdk-go-v2 1.24.1."""
     judge_headers(Recipe(form=form, headers=headers).sign())
 
 
@@ -167,7 +167,7 @@ def test_header_rules_reject_signed_headers_of_a_post_that_are_not_canonical(nam
 
 
 def test_the_first_header_rule_rejects_upper_case_by_itself() -> None:
-    """The closed set behind it would refuse the name too; folding names was CVE-2022-2385, so it is not left to that."""
+    """A later rule would refuse the name too, but folding names caused CVE-2022-2385, so this rule checks it itself."""
     request = decode_credential(signed_names(NATIVE.sign(), "Host").credential())
     with pytest.raises(CredentialError) as raised:
         HEADER_RULES[0](request)
@@ -186,7 +186,7 @@ def test_header_rules_reject_a_url_that_signs_more_than_host_and_audience(form: 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_header_rules_reject_a_signature_that_leaves_the_host_open(form: CredentialForm) -> None:
-    """VinylDNS PR 1525: the signer chose SignedHeaders without the host."""
+    """VinylDNS PR 1525: the signer omitted the host from SignedHeaders."""
     assert refusal(Recipe(form=form, unsigned=frozenset({"host"})).sign()) is Reason.CREDENTIAL_MALFORMED
 
 
@@ -198,7 +198,7 @@ def test_header_rules_reject_a_post_that_leaves_a_needed_header_open(form: Crede
 
 @pytest.mark.parametrize("form", POSTED_FORMS)
 def test_header_rules_reject_a_post_without_a_content_type(form: CredentialForm) -> None:
-    """STS answers a redirect to it."""
+    """STS answers such a request with a redirect."""
     assert refusal(Recipe(form=form, content_type=None).sign()) is Reason.CREDENTIAL_MALFORMED
 
 
@@ -224,9 +224,9 @@ DANGEROUS = [
 
 @pytest.mark.parametrize("name", [*DANGEROUS, "accept", "accept-encoding", "connection", "authorization"])
 def test_header_rules_reject_a_signed_header_that_does_not_belong_there(name: str) -> None:
-    """A signed header is sent to STS, so what could act there or on the way must not be among them (I2)."""
+    """STS receives each signed header, so the set must contain none that has an effect there or on the way (I2)."""
     call = replace(PLAIN, headers=((name, "x"),)).sign()
-    if name in {"authorization", "date"}:  # botocore replaces them, so their names are written in afterwards
+    if name in {"authorization", "date"}:  # botocore replaces these headers, so the test adds their names afterwards
         names = sorted((name, "content-type", "host", "x-amz-date", "x-amz-security-token", "x-kuma-audience"))
         call = signed_names(set_header(PLAIN.sign(), "Date", "x"), ";".join(names))
     assert refusal(call) is Reason.CREDENTIAL_MALFORMED
@@ -257,14 +257,17 @@ def test_header_rules_reject_an_optional_signed_header_that_is_not_there(name: s
 @pytest.mark.parametrize("form", POSTED_FORMS)
 @pytest.mark.parametrize("name", ["Content-Length", "Host"])
 def test_header_rules_pass_a_signed_header_that_is_implied(form: CredentialForm, name: str) -> None:
-    """Go's net/http adds both behind the signer's back, so an envelope of its headers lacks them."""
+    """Go's net/http adds both headers after the signer, so an envelope of the signer's headers lacks them."""
     judge_headers(drop_header(Recipe(form=form, headers=(LENGTH, ("Host", HOST))).sign(), name))
 
 
 @pytest.mark.parametrize("form", POSTED_FORMS)
 @pytest.mark.parametrize("name", AUDIENCE_HEADERS)
 def test_header_rules_reject_an_audience_that_the_signature_does_not_cover(form: CredentialForm, name: str) -> None:
-    """CVE-2026-71861: anybody could have written it. It is not the same as none: the remedy is to sign it."""
+    """CVE-2026-71861: anybody could have added the header.
+
+    The reason differs from a missing audience: the remedy is to sign it.
+    """
     recipe = Recipe(form=form, audience_header=name, unsigned=frozenset({name}))
     assert refusal(recipe.sign()) is Reason.AUDIENCE_MISSING
 
@@ -272,7 +275,7 @@ def test_header_rules_reject_an_audience_that_the_signature_does_not_cover(form:
 @pytest.mark.parametrize("form", POSTED_FORMS)
 @pytest.mark.parametrize("name", AUDIENCE_HEADERS)
 def test_header_rules_name_an_unsigned_audience_beside_the_signed_one(form: CredentialForm, name: str) -> None:
-    """The credential is bound, so "no audience" would send the reader the wrong way: one header is too many."""
+    """The credential is bound to an audience, so "no audience" would mislead: the fault is the second header."""
     if name == form.audience_header:
         return
     call = set_header(Recipe(form=form).sign(), name.upper(), "canary")
@@ -303,7 +306,7 @@ def test_header_rules_leave_a_signed_audience_to_the_rule_about_audiences(form: 
 )
 @pytest.mark.parametrize("form", POSTED_FORMS)
 def test_header_rules_reject_a_host_header_that_is_not_the_urls_host(form: CredentialForm, host: str) -> None:
-    """CVE-2025-49831: a gateway that routes by Host sent the request elsewhere."""
+    """CVE-2025-49831: a gateway that routed by Host sent the request to another server."""
     assert refusal(Recipe(form=form, headers=(("Host", host),)).sign()) is Reason.CREDENTIAL_MALFORMED
 
 
@@ -344,12 +347,12 @@ def test_header_rules_reject_a_signed_length_that_is_not_the_bodys(length: str) 
     ],
 )
 def test_header_rules_reject_a_digest_that_is_not_the_bodys(digest: str) -> None:
-    """SigV4 signs what this header says, not the body: UNSIGNED-PAYLOAD would leave the body open."""
+    """SigV4 signs the value of this header and not the body: UNSIGNED-PAYLOAD would not protect the body."""
     call = replace(PLAIN, headers=(("X-Amz-Content-Sha256", digest),)).sign()
     assert refusal(call) is Reason.CREDENTIAL_MALFORMED
 
 
 def test_header_rules_judge_the_value_and_not_how_it_was_signed() -> None:
-    """Tampered with after signing, and still refused here and not by STS alone."""
+    """The header was changed after signing. This rule refuses it already, and not only STS."""
     call = replace_in_header(PLAIN.sign(), "Content-Type", FORM_TYPE, "text/plain")
     assert refusal(call) is Reason.CREDENTIAL_MALFORMED

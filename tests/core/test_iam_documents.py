@@ -1,4 +1,4 @@
-"""IAM's documents: what is read of them, and that one with a fault is not believed."""
+"""IAM's documents: which parts are read, and that a faulty document is not trusted."""
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_read_role_of_an_untagged_role_has_no_tags(tags: str) -> None:
 
 
 def test_read_role_reads_fifty_tags_and_keeps_those_that_stand_twice() -> None:
-    """Which of two counts is not the reader's to say."""
+    """The reader does not decide which of two equal keys counts."""
     members = [f"<Key>key-{number % 25}</Key><Value>{number}</Value>" for number in range(50)]
     assert len(read_role(get_role(f"<Role>{role_xml(tags_xml(*members))}</Role>"), "x").tags) == 50
 

@@ -1,4 +1,4 @@
-"""The account that a key id seems to be of: AWS's own layout, and nothing for ids that hold none."""
+"""The account that a key id encodes, by AWS's own layout; None for ids that encode none."""
 
 import base64
 
@@ -23,16 +23,16 @@ def test_an_id_with_further_letters_tells_nothing(account: str, further: str) ->
 
 
 def test_a_published_id_names_its_account() -> None:
-    """The example that is published with the layout."""
+    """The example of the article that describes the layout."""
     assert account_of_key_id("ASIAQNZGKIQY56JQ7WML") == "029608264753"
 
 
 @pytest.mark.parametrize(
     "key_id",
     [
-        "AKIAIOSFODNN7EXAMPLE",  # AWS's own example, of the old kind
+        "AKIAIOSFODNN7EXAMPLE",  # AWS's own example, an id of the old kind
         "AKIAJ4JAAAAAAAAAAAAA",
-        "ASIAEXAMPLEEXAMPLE01",  # 0 and 1 are not of the alphabet
+        "ASIAEXAMPLEEXAMPLE01",  # the alphabet has no 0 and no 1
         "ASIAQNZGKIQY56JQ7WM",  # a letter too few
         "ASIAQNZGKIQY56JQ7WMLA",
         "asiaqnzgkiqy56jq7wml",

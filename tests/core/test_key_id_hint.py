@@ -1,4 +1,4 @@
-"""The hint equals the decoder's key id, or is None: also where an attacker writes two of them."""
+"""The hint equals the key id of the decoder or is None, also if an attacker writes two key ids."""
 
 import json
 from dataclasses import replace
@@ -81,7 +81,7 @@ def test_a_key_id_in_json_escapes_beside_a_plain_one_gives_no_hint() -> None:
 
 
 def test_headers_within_the_ignored_role_give_no_hint() -> None:
-    """The role beside a Vault request means nothing, so its content is no place to put a key id of somebody else."""
+    """The role of a Vault request has no effect, so a key id in it gives no hint."""
     other = base64(json.dumps({"Authorization": f"Credential={OTHER}/"}))
     text = json.dumps({"role": {"iam_request_headers": other}, **ENVELOPE.members()})
     assert decode_credential(text).signature.scope.access_key_id == ACCESS_KEY_ID

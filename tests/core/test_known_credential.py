@@ -49,7 +49,7 @@ def test_a_known_credential_keeps_the_form_the_life_the_key_and_the_principal_al
 
 
 def test_a_known_credential_shares_the_text_of_its_account() -> None:
-    """Nearly every key names its own account. Another account in the key is kept too, and has no effect."""
+    """Nearly every key encodes its own account. A different account in the key is kept too, and has no effect."""
     own, foreign = new_access_key_id("ASIA", PRINCIPAL.account), new_access_key_id("ASIA", "999999999999")
     assert know(b"key", signed_by(own), PRINCIPAL).key_account is PRINCIPAL.account
     assert know(b"key", signed_by(foreign), PRINCIPAL).key_account == "999999999999"

@@ -59,7 +59,7 @@ def test_decode_presigned_url_takes_the_parameters_in_any_order() -> None:
     ],
 )
 def test_decode_presigned_url_reads_a_value_in_any_correct_spelling(spelling: str) -> None:
-    """What leaves is encoded anew, so spellings that mean the same end in the same request."""
+    """The service encodes the request again, so spellings with the same meaning give the same request."""
     call = replace(CALL, url=CALL.url.replace(parameter(CALL, "X-Amz-Security-Token"), spelling))
     assert decode(call).security_token == TOKEN
 
@@ -72,14 +72,14 @@ def test_decode_presigned_url_rejects_a_missing_parameter(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("add", [append_parameter, prepend_parameter])
 def test_decode_presigned_url_rejects_a_parameter_that_stands_twice(name: str, add: type) -> None:
-    """STS takes the first of two; other parsers take the last."""
+    """STS uses the first of two equal parameters; other parsers use the last."""
     assert rejects(add(CALL, name, parameter(CALL, name)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spell", [str.lower, str.upper])
 def test_decode_presigned_url_rejects_a_name_in_another_case(name: str, spell: type) -> None:
-    """CVE-2022-2385: names were folded, and two spellings of one collapsed."""
+    """CVE-2022-2385: names were lower-cased, and two spellings of one name became one."""
     assert rejects(rename_parameter(CALL, name, spell(name)))
     assert rejects(append_parameter(CALL, spell(name), "x"))
 
@@ -150,7 +150,7 @@ def test_decode_presigned_url_rejects_a_value_that_is_not_one_printable_text(val
 
 @pytest.mark.parametrize("value", ["", "AssumeRole", "GetCallerIdentity,GetCallerIdentity", "%2525", "a;b:c@d/e=f~g"])
 def test_decode_presigned_url_leaves_what_a_value_says_to_the_rules(value: str) -> None:
-    """It is decoded once: ``%2525`` stays ``%25``."""
+    """Values are decoded once: ``%2525`` becomes ``%25``."""
     assert decode(set_parameter(CALL, "Action", value)).parameters["Action"] == value.replace("%25", "%")
 
 

@@ -121,14 +121,14 @@ def test_admit_passes_an_account_in_the_list(accounts: set[str]) -> None:
     ],
 )
 def test_admit_denies_an_account_outside_the_list(accounts: set[str]) -> None:
-    """I12: whole strings in a list, nothing else."""
+    """I12: an exact comparison with each listed account, and nothing else."""
     with pytest.raises(AuthorizationError) as raised:
         admit(PRINCIPAL, accounts)
     assert raised.value.reason is Reason.ACCOUNT_NOT_AUTHORIZED
 
 
 def test_admit_goes_by_the_account_and_by_nothing_that_the_caller_chose() -> None:
-    """The session name is text of whoever assumed the role."""
+    """Whoever assumes the role chooses the session name."""
     stranger = replace(PRINCIPAL, account="444455556666", session=ACCOUNT, role=ACCOUNT)
     with pytest.raises(AuthorizationError) as raised:
         admit(stranger, {ACCOUNT})

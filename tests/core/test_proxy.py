@@ -109,7 +109,7 @@ def test_match_denies_another_mesh(mesh: str | None) -> None:
     ],
 )
 def test_match_denies_when_one_service_is_not_the_claimed_one(request_: ProxyAssertion) -> None:
-    """I15: every value must be covered, and there must be one."""
+    """I15: the role must cover every value, and there must be at least one."""
     assert refusal(SERVICE, request_) is Reason.PROXY_SERVICE_MISMATCH
 
 
@@ -135,7 +135,7 @@ def test_match_denies_a_workload_label_that_no_tag_of_the_role_binds(workload: s
         assert refusal(grant, labelled) is Reason.PROXY_WORKLOAD_MISMATCH
     unbound = replace(POLICY, allow_unbound_workloads=True)
     assert match(SERVICE, labelled, unbound).workload is None
-    with pytest.raises(AuthorizationError):  # one that the role has binds all the same
+    with pytest.raises(AuthorizationError):  # denied even if the role binds a workload
         match(WORKLOAD, proxy(labels={"kuma.io/workload": f"{workload}x"}), unbound)
 
 
@@ -180,7 +180,7 @@ def test_a_zone_proxy_in_a_dataplane_is_one_of_a_mesh(kind: ProxyType, mesh: str
 
 
 def test_an_identity_is_written_with_every_member() -> None:
-    """The answer and the audit line have the same members, and null where a tag is absent."""
+    """The answer and the audit line have the same members. A member is null if the tag is absent."""
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
     written = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
     assert identity.members() == written

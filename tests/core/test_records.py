@@ -104,7 +104,7 @@ def test_one_kind_is_not_read_as_the_other() -> None:
     ],
 )
 def test_an_identity_is_held_together_like_a_fresh_one(members: dict[str, str]) -> None:
-    """I10, also for what comes out of a store."""
+    """I10 applies also to an identity from the store: ARN, account and user id must agree."""
     with pytest.raises(RecordError):
         identity(changed(encode_identity(IDENTITY), **members))
 

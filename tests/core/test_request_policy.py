@@ -94,7 +94,7 @@ def test_validate_passes_every_endpoint_of_the_partition_and_of_no_other(partiti
 )
 @pytest.mark.parametrize("form", FORMS)
 def test_validate_passes_the_hosts_that_aws_documents(form: CredentialForm, host: str) -> None:
-    """Out of https://docs.aws.amazon.com/general/latest/gr/sts.html, one of each kind."""
+    """From https://docs.aws.amazon.com/general/latest/gr/sts.html, one host of each kind."""
     endpoint = endpoint_of(host)
     recipe = for_endpoint(form, endpoint)
     request = judge(recipe.credential(), make_policy(partition=endpoint.partition))
@@ -173,7 +173,7 @@ def test_validate_rejects_another_scheme(recipe: Recipe, scheme: str) -> None:
     ],
 )
 def test_validate_rejects_a_host_that_is_not_in_the_table(recipe: Recipe, authority: str) -> None:
-    """I1: a look-up of the whole authority; prefix, suffix and pattern tests are how CVE-2025-49827 came by."""
+    """I1: compare the whole authority. Tests by prefix, suffix or pattern caused CVE-2025-49827."""
     assert refusal(replace_in_url(recipe.sign(), f"//{HOST}/", f"//{authority}/")) is Reason.HOST_NOT_ALLOWED
 
 
@@ -194,20 +194,20 @@ def test_validate_passes_an_empty_path_for_a_slash(recipe: Recipe) -> None:
 @pytest.mark.parametrize("recipe", ONE_OF_EACH_KIND)
 @pytest.mark.parametrize("path", ["//", "/x", "/.", "/..", "/%2F", "/;x", "/Action=AssumeRole", "/index.html"])
 def test_validate_rejects_another_path(recipe: Recipe, path: str) -> None:
-    """Validly signed, and not where STS answers."""
+    """The signature is valid, but STS does not answer under this path."""
     assert refusal(replace(recipe, path=path).sign()) is Reason.CREDENTIAL_MALFORMED
 
 
 @pytest.mark.parametrize("form", POSTED_FORMS)
 @pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "post", "Post", "POST ", ""])
 def test_validate_rejects_an_envelope_with_another_method(form: CredentialForm, method: str) -> None:
-    """I4: one signature in one place."""
+    """I4: a signature is accepted in one place only."""
     assert refusal(replace(Recipe(form=form).sign(), method=method)) is Reason.CREDENTIAL_MALFORMED
 
 
 @pytest.mark.parametrize("form", PRESIGNED_FORMS)
 def test_validate_rejects_a_presigned_request_that_is_no_get(form: CredentialForm) -> None:
-    """The decoder makes none; the rule holds by itself."""
+    """The decoder makes no such request. The rule does not rely on that."""
     request = replace(decode_credential(Recipe(form=form).credential()), method="POST")
     with pytest.raises(CredentialError) as raised:
         validate(request, UNBOUND)
@@ -227,7 +227,7 @@ def test_validate_rejects_a_presigned_request_that_is_no_get(form: CredentialFor
     ],
 )
 def test_validate_rejects_another_question(form: CredentialForm, action: str, version: str) -> None:
-    """Validly signed, and not what we ask."""
+    """The signature is valid, but the action is not GetCallerIdentity."""
     assert refusal(Recipe(form=form, action=action, version=version).sign()) is Reason.CREDENTIAL_MALFORMED
 
 
@@ -254,7 +254,7 @@ def test_validate_rejects_every_body_but_the_one(form: CredentialForm, body: str
 @pytest.mark.parametrize("form", POSTED_FORMS)
 @pytest.mark.parametrize("query", ["?", "?Action=AssumeRole", f"?{BODY}", "?x", "?X-Amz-Signature=0"])
 def test_validate_rejects_a_post_with_a_query(form: CredentialForm, query: str) -> None:
-    """consul-awsauth 5254294: STS takes URL parameters over body parameters."""
+    """consul-awsauth 5254294: STS prefers URL parameters to body parameters."""
     call = Recipe(form=form).sign()
     assert refusal(replace(call, url=call.url + query)) is Reason.CREDENTIAL_MALFORMED
 
@@ -271,7 +271,7 @@ def test_validate_rejects_another_algorithm(algorithm: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_validate_rejects_a_form_that_the_policy_does_not_accept(form: CredentialForm) -> None:
-    """The decoder refuses such a form too. A request that came another way must not pass here."""
+    """The decoder refuses such a form too. A request from another source must not pass here."""
     policy = replace(make_policy(), forms=frozenset(CredentialForm) - {form})
     with pytest.raises(CredentialError) as raised:
         validate(decode_credential(Recipe(form=form).credential()), policy)
@@ -302,7 +302,7 @@ def test_validate_passes_an_unbound_credential_where_the_operator_allows_it(form
 def test_validate_rejects_the_audience_header_of_another_form(
     form: CredentialForm, header: str, policy: RequestPolicy
 ) -> None:
-    """One bound to another relying party is refused even where unbound ones pass."""
+    """A credential for another relying party is refused even if credentials without an audience are allowed."""
     recipe = Recipe(form=form, audience_header=header)
     if header == form.audience_header:
         assert signature_holds(judge(recipe.credential(), policy), recipe)
@@ -356,7 +356,7 @@ def test_validate_sends_our_audience_with_a_url_that_was_signed_for_another(form
     ],
 )
 def test_validate_rejects_a_scope_that_does_not_fit_the_host(recipe: Recipe, change: dict[str, str]) -> None:
-    """I8; validly signed within its scope."""
+    """I8: the signature is valid for its scope."""
     assert refusal(replace(recipe, **change).sign()) is Reason.SCOPE_MISMATCH  # type: ignore[arg-type]
 
 
@@ -371,7 +371,7 @@ def test_validate_rejects_a_scope_that_does_not_fit_the_host(recipe: Recipe, cha
     ],
 )
 def test_validate_rejects_a_scope_that_does_not_fit_the_date_or_the_service(old: str, new: str) -> None:
-    """Predastore PR 19: the scope's date was not tied to the request's."""
+    """Predastore PR 19: the date of the scope was not compared with the date of the request."""
     assert refusal(replace_in_authorization(PLAIN.sign(), old, new)) is Reason.SCOPE_MISMATCH
     native = NATIVE.sign()
     scope = parameter(native, "X-Amz-Credential")
@@ -382,7 +382,7 @@ def test_validate_rejects_a_scope_that_does_not_fit_the_date_or_the_service(old:
 @pytest.mark.parametrize("form", PRESIGNED_FORMS)
 @pytest.mark.parametrize("expires", ["0", "-1", "901", "999", "1000", "604800", "", "060", "+60", "60.0", "6e1", "1_0"])
 def test_validate_rejects_an_expires_outside_1_to_900(form: CredentialForm, expires: str) -> None:
-    """I7, in each form: that it means nothing in the EKS form does not make it free text."""
+    """I7, in each form: the EKS form ignores the value, but it must still be valid."""
     call = Recipe(form=form, expires=61).sign()
     assert refusal(set_parameter(call, "X-Amz-Expires", expires.replace("+", "%2B"))) is Reason.CREDENTIAL_MALFORMED
 
@@ -415,7 +415,10 @@ def test_a_signature_lives_as_long_as_it_says_and_15_minutes_at_most(
 
 
 def test_validate_gives_a_credential_no_longer_life_for_the_prefix_of_the_eks_form() -> None:
-    """The prefix is not signed: only the EKS form's signed header earns its tools' exception."""
+    """The signature does not cover the prefix.
+
+    Only the signed header of the EKS form gives the longer life of its tools.
+    """
     call = replace(NATIVE, audience=None, expires=60).sign()
     relabelled = replace(call, form=CredentialForm.EKS)
     assert judge(relabelled.credential(), UNBOUND).lifetime == timedelta(seconds=60)
@@ -423,7 +426,7 @@ def test_validate_gives_a_credential_no_longer_life_for_the_prefix_of_the_eks_fo
 
 def test_validate_takes_a_query_up_to_what_sts_takes() -> None:
     def with_token_of(characters: int) -> SignedCall:
-        # A slash takes three characters when it is encoded anew, an A takes one.
+        # A slash takes three characters after encoding, and an A takes one.
         return set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * (characters // 3) + "A" * (characters % 3))
 
     rest = len(judge(with_token_of(300).credential()).target) - 300
@@ -432,7 +435,7 @@ def test_validate_takes_a_query_up_to_what_sts_takes() -> None:
 
 
 def test_validate_rejects_a_query_that_grows_beyond_what_sts_takes() -> None:
-    """Raw slashes grow to three characters each when they are encoded anew; STS answers such a query with an empty 400."""
+    """Raw slashes become three characters each in the new encoding. STS answers such a query with an empty 400."""
     call = set_parameter(NATIVE.sign(), "X-Amz-Security-Token", "/" * 7_800)
     assert refusal(call) is Reason.CREDENTIAL_MALFORMED
 
@@ -453,7 +456,7 @@ def test_require_fresh_passes_a_signature_within_its_life(age: int, expires: int
 
 @pytest.mark.parametrize(("age", "expires"), [(901, 900), (2, 1), (61, 60), (86_400, 900)])
 def test_require_fresh_rejects_a_signature_beyond_its_life(age: int, expires: int) -> None:
-    """I7: STS ignores X-Amz-Expires, so only this check can shorten a life."""
+    """I7: STS ignores X-Amz-Expires, so only this check can shorten the life."""
     with pytest.raises(CredentialError) as raised:
         fresh(NOW + timedelta(seconds=age), expires=expires)
     assert raised.value.reason is Reason.CREDENTIAL_EXPIRED
@@ -461,7 +464,7 @@ def test_require_fresh_rejects_a_signature_beyond_its_life(age: int, expires: in
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=301), timedelta(microseconds=300_000_001), timedelta(days=3650)])
 def test_require_fresh_rejects_a_signature_of_the_future(ahead: timedelta) -> None:
-    """A clock 15 minutes ahead would give a life of 30."""
+    """A clock that is 15 minutes ahead would double the life to 30 minutes."""
     with pytest.raises(CredentialError) as raised:
         fresh(NOW - ahead)
     assert raised.value.reason is Reason.CREDENTIAL_NOT_YET_VALID
@@ -471,7 +474,7 @@ def test_require_fresh_rejects_a_signature_of_the_future(ahead: timedelta) -> No
     ("day", "reason"), [("00010101", Reason.CREDENTIAL_EXPIRED), ("99991231", Reason.CREDENTIAL_NOT_YET_VALID)]
 )
 def test_require_fresh_rejects_the_ends_of_the_calendar(day: str, reason: Reason) -> None:
-    """No overflow: such a date is old or not yet valid, and no internal error."""
+    """The first and last dates cause no overflow and no internal error: they are expired or not yet valid."""
     call = set_header(PLAIN.sign(), "X-Amz-Date", f"{day}T235959Z")
     request = judge(replace_in_authorization(call, "20261124/", f"{day}/").credential())
     with pytest.raises(CredentialError) as raised:
@@ -480,7 +483,7 @@ def test_require_fresh_rejects_the_ends_of_the_calendar(day: str, reason: Reason
 
 
 def test_a_request_policy_needs_an_endpoint_and_an_audience() -> None:
-    """Fail closed: an empty list must not come to mean everything."""
+    """Fail closed: an empty list must not mean that everything is allowed."""
     endpoints = make_policy().endpoints
     with pytest.raises(ValueError, match="at least one STS endpoint"):
         RequestPolicy(endpoints={}, audience=AUDIENCE)
@@ -496,7 +499,7 @@ def test_a_request_policy_shows_no_audience_in_its_repr() -> None:
 
 
 def test_validate_gives_the_reason_of_the_first_rule_that_is_broken() -> None:
-    """The order of the threat model: where it goes, what it asks, who signed, for whom, when."""
+    """The order of the threat model: destination, action, signer, audience, time."""
     call = replace(NATIVE, audience=None, region="eu-west-1", action="AssumeRole").sign()
     assert refusal(replace_in_url(call, HOST, "evil.example")) is Reason.HOST_NOT_ALLOWED
     assert refusal(replace(NATIVE, audience=None, region="eu-west-1").sign()) is Reason.AUDIENCE_MISSING

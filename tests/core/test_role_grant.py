@@ -1,4 +1,4 @@
-"""Zone proxies in a Dataplane, the one zone of a service, and what no grant can be."""
+"""Zone proxies in a Dataplane, the one zone of a service, and grants that cannot exist."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ EGRESS_LISTENER = frozenset({ZoneListener.EGRESS})
 
 
 def listening(**fields: Any) -> ProxyAssertion:
-    """A Dataplane with a zone egress in it."""
+    """Return a Dataplane with a zone egress in it."""
     return ProxyAssertion(
         **{"type": ProxyType.DATAPLANE, "mesh": "default", "name": "egress-1", "listeners": EGRESS_LISTENER, **fields}
     )
@@ -80,7 +80,7 @@ def test_a_zone_proxy_in_a_dataplane_is_of_its_mesh(mesh: str | None) -> None:
 
 @pytest.mark.parametrize("services", [{"payments"}, {""}, {"egress", "payments"}])
 def test_a_zone_proxy_in_a_dataplane_takes_no_service_with_it(services: set[str]) -> None:
-    """I27: Kuma makes an mTLS identity of an inbound's service tag, and no tag of this role could bind it."""
+    """I27: Kuma derives an mTLS identity from an inbound's service tag, and no tag of this role could limit it."""
     assert refusal(LISTENER, listening(tags={"kuma.io/service": services})) is Reason.PROXY_SERVICE_MISMATCH
 
 
@@ -152,7 +152,7 @@ def test_the_one_zone_does_not_concern_data_planes() -> None:
     match(DATAPLANE, listening(listeners=frozenset(), zone="west"), replace(POLICY, zone="east"))
 
 
-# Every grant, and what none can be.
+# Every grant, and what no grant can be.
 
 
 @pytest.mark.parametrize(

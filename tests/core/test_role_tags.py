@@ -32,7 +32,7 @@ ROLE = RoleRecord(
 
 
 def tagged(*tags: tuple[str, str], **changes: str) -> RoleRecord:
-    """The baseline role with a tag changed (by its name below ``kuma.io/``), and with further tags behind."""
+    """The baseline role with one tag changed (named without ``kuma.io/``), and with further tags at the end."""
     named = DATAPLANE | {f"kuma.io/{name}": value for name, value in changes.items()}
     return replace(ROLE, tags=(*named.items(), *tags))
 
@@ -123,7 +123,7 @@ def test_read_grant_knows_the_role_with_or_without_a_path(arn: str) -> None:
     ],
 )
 def test_read_grant_denies_a_role_that_is_not_the_callers(role: RoleRecord) -> None:
-    """CVE-2025-11621, CVE-2025-59048 and Vault PR 2814: GetRole answers by name, for the account of whoever asks."""
+    """CVE-2025-11621, CVE-2025-59048 and Vault PR 2814: GetRole answers by name, in the account of its caller."""
     assert refusal(role) is Reason.ROLE_ID_MISMATCH
 
 
@@ -143,7 +143,7 @@ def test_the_audit_line_says_in_what_the_role_differs(role: RoleRecord, differs:
 
 
 def test_read_grant_looks_at_the_role_before_its_tags() -> None:
-    """What a foreign role is tagged with must not be told."""
+    """The answer must not reveal the tags of another role."""
     assert refusal(replace(ROLE, role_id="AROAEXAMPLEEXAMPLE02", tags=())) is Reason.ROLE_ID_MISMATCH
 
 
@@ -261,7 +261,7 @@ def test_read_grant_reads_values_up_to_the_limits_of_their_grammar(role: RoleRec
 @pytest.mark.parametrize("spell", [str.upper, str.title, lambda key: key.replace("k", "\u212a", 1)])
 @pytest.mark.parametrize("kind", ["dataplane", "ingress"])
 def test_read_grant_denies_a_key_that_is_ours_but_for_its_case(name: str, spell: type, kind: str) -> None:
-    """I14: IAM keeps the spelling, and a policy that guards ``kuma.io/*`` may not see ``KUMA.IO/mesh``."""
+    """I14: IAM keeps the spelling of a key, and a policy that guards ``kuma.io/*`` may not match ``KUMA.IO/mesh``."""
     assert refusal(tagged((spell(f"kuma.io/{name}"), "x"), type=kind)) is Reason.ROLE_TAG_INVALID
 
 
@@ -310,20 +310,20 @@ def test_read_grant_lets_an_account_claim_its_meshes(role: RoleRecord, meshes: d
 def test_read_grant_denies_an_account_what_is_not_its_mesh(
     role: RoleRecord, meshes: dict[str, set[str]], named: str
 ) -> None:
-    """A zone proxy carries every mesh's traffic: tagging one must not be the way around the limit."""
+    """A zone proxy carries the traffic of every mesh, so such a role would evade the limit of the account."""
     with pytest.raises(AuthorizationError) as raised:
         read_grant(ADMITTED, role, replace(POLICY, account_meshes=meshes))
     assert raised.value.reason is Reason.ACCOUNT_MESH_NOT_ALLOWED
     assert raised.value.detail == f"the account may not claim {named}"
 
 
-# A zone proxy in a Dataplane: its role's mesh and workload are read, which for a resource of its own are nobody's.
+# A zone proxy in a Dataplane has a mesh and a workload from its role. A zone proxy with its own resource has neither.
 
 LISTENING = ProxyAssertion(type=ProxyType.DATAPLANE, mesh="default", listeners=frozenset({ZoneListener.EGRESS}))
 
 
 def test_a_zone_proxy_of_its_own_resource_needs_no_mesh() -> None:
-    """The mesh and the workload of the role are read for a Dataplane with zone listeners alone."""
+    """Only a Dataplane with zone listeners needs the mesh and the workload of the role."""
     role = replace(ROLE, tags=(("kuma.io/type", "egress"),))
     assert read_grant(ADMITTED, role, POLICY, ProxyAssertion(type=ProxyType.EGRESS)) == RoleGrant(type=ProxyType.EGRESS)
 
@@ -376,7 +376,7 @@ def test_read_grant_asks_no_service_and_its_own_mesh_of_a_zone_proxy_in_a_datapl
     assert refusal(EGRESS, LISTENING, account_meshes={ACCOUNT: frozenset({"other"})}) is Reason.ACCOUNT_MESH_NOT_ALLOWED
 
 
-# What the settings ask of a role.
+# The tags that the settings require of a role.
 
 
 @pytest.mark.parametrize(("role", "proxy"), [(ROLE, None), (tagged(service="a"), None), (EGRESS, LISTENING)])
@@ -413,18 +413,18 @@ def test_read_grant_looks_at_the_role_before_its_path_and_at_the_path_before_the
     assert refusal(at("/", replace(ROLE, tags=())), role_path_prefix="/mesh/") is Reason.ROLE_PATH_NOT_ALLOWED
 
 
-# What is read out of a record stays with it.
+# Results that a record caches.
 
 
 @pytest.mark.parametrize("proxy", [None, LISTENING])
 def test_a_record_is_read_once(proxy: ProxyAssertion | None) -> None:
-    """Every proxy of a role asks for the same grant at each of its streams."""
+    """All proxies of a role read the same grant whenever one of their streams opens."""
     assert read_grant(ADMITTED, EGRESS, POLICY, proxy) is read_grant(ADMITTED, EGRESS, POLICY, proxy)
     again = replace(EGRESS, request_id="i-2")
     assert read_grant(ADMITTED, again, POLICY, proxy) == read_grant(ADMITTED, EGRESS, POLICY, proxy)
 
 
-# One tag by itself, as ``explain-role`` shows it.
+# A single tag, as ``explain-role`` shows it.
 
 
 @pytest.mark.parametrize(("key", "is_one"), [("kuma.io/zone", True), ("kuma.io/zones", False), ("team", False)])

@@ -44,7 +44,7 @@ def test_each_form_has_its_method_and_its_audience_header(
 def test_parse_url_splits_a_url_and_judges_none_of_its_parts(
     text: str, scheme: str, authority: str, path: str, query: str | None
 ) -> None:
-    """The whole authority is one text, for a comparison as a whole: nothing is cut off or folded before that."""
+    """The authority stays one unchanged text, because it is compared as a whole."""
     assert parse_url(text) == UnverifiedUrl(scheme=scheme, authority=authority, path=path, query=query)
 
 
@@ -95,5 +95,5 @@ def test_parse_url_takes_time_in_proportion_to_the_length(path: str) -> None:
             best = min(best, time.process_time() - began)
         return best
 
-    # In proportion it is at most 12 times, and by the square 144 times.
+    # In proportion it takes at most 12 times as long; a quadratic parser takes 144 times as long.
     assert seconds_of(12_000) < 50 * seconds_of(1_000)

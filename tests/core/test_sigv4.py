@@ -46,7 +46,7 @@ def test_parse_authorization_reads_who_signed_what() -> None:
 
 
 def test_parse_authorization_reads_one_without_blanks_behind_the_commas() -> None:
-    """Some SDKs write none; what leaves has them again."""
+    """Some SDKs write no blanks. The service writes them in the request that it sends."""
     assert parse_authorization(AUTHORIZATION.replace(", ", ",")) == SIGNATURE
 
 
@@ -151,7 +151,7 @@ def test_parse_signature_leaves_the_order_and_the_case_of_the_names_to_a_rule(na
     ],
 )
 def test_parse_signature_rejects_what_is_no_scope(credential: str) -> None:
-    """CVE-2025-49827 and crabbox issue 477: the region within is text of the client, which once built a host name."""
+    """CVE-2025-49827 and crabbox issue 477: the region is text of the client, from which a host name was built."""
     assert rejects(parse_signature, **(PARTS | {"credential": credential}))
 
 

@@ -62,13 +62,13 @@ def test_parse_object_rejects_what_is_not_one_json_object(text: str | bytes) -> 
     ],
 )
 def test_parse_object_rejects_a_member_that_stands_twice(text: str) -> None:
-    """Parsers disagree on which one counts, so whoever checks and whoever uses may see two values."""
+    """Parsers disagree on which one counts, so the program that checks and the one that uses it may see two values."""
     with pytest.raises(StrictJsonError, match="a member appears twice"):
         parse_object(text)
 
 
 def nested(levels: int, opening: str, closing: str, inside: str = "1") -> str:
-    """An object of so many levels, the outermost one included."""
+    """Return an object with so many levels, the outermost one included."""
     return '{"a":' + opening * (levels - 1) + inside + closing * (levels - 1) + "}"
 
 

@@ -138,7 +138,7 @@ def test_read_identity_document_rejects_another_media_type(media_type: str, body
     ],
 )
 def test_read_identity_document_rejects_xml_that_is_not_exactly_the_answer(text: str | bytes) -> None:
-    """I10: read to the end, one document, one of each field, no DTD."""
+    """I10: the whole document, exactly one, each field once, and no DTD."""
     assert rejects("text/xml", text)
 
 
@@ -147,7 +147,7 @@ def test_read_identity_document_rejects_xml_that_is_not_exactly_the_answer(text:
     [pytest.param("<!-- -->", id="comment"), pytest.param("<?x?>", id="instruction"), pytest.param("\0", id="nul")],
 )
 def test_read_identity_document_refuses_markup_before_it_is_parsed(mark: str) -> None:
-    """Within a field that nobody reads, where a parser would not mind them."""
+    """The markup is in a field that nobody reads, where a parser would accept it."""
     with pytest.raises(DocumentError, match="DTD"):
         read_identity_document("text/xml", edited("<RequestId>", f"<RequestId>{mark}").encode())
 

@@ -1,4 +1,4 @@
-"""The numbered steps in their order: which ports are asked, with what, and what the trail saw."""
+"""The numbered steps in their order: which ports are called with what, and what the record contains."""
 
 import gc
 import hashlib
@@ -38,7 +38,7 @@ CLAIM = ProxyAssertion(
 
 @dataclass
 class Ports:
-    """STS and IAM in memory: they know one session of one role, and keep what they were asked."""
+    """STS and IAM in memory. They know one session of one role, and keep their calls."""
 
     arn: str = PRINCIPAL.arn
     user_id: str = f"{PRINCIPAL.role_id}:{PRINCIPAL.session}"
@@ -136,7 +136,7 @@ async def test_the_trail_holds_what_every_step_saw(ports: Ports, trail: Decision
     assert (trail.sts.request_id, trail.iam.request_id) == ("request-of-sts", "request-of-iam")
 
 
-# One for each local rule that can fail after the credential was decoded.
+# One credential for each local rule that can fail after decoding.
 REJECTED: dict[str, Recipe] = {
     "credential_malformed": replace(NATIVE, path="/other"),
     "host_not_allowed": replace(NATIVE, host="sts.example.org"),
@@ -151,7 +151,7 @@ REJECTED: dict[str, Recipe] = {
 async def test_a_rejected_credential_leaves_its_key_its_destination_and_its_age(
     ports: Ports, trail: DecisionRecord, reason: str, recipe: Recipe
 ) -> None:
-    """At three in the morning the first question is: who was that?"""
+    """The audit line must tell an operator who sent a rejected credential."""
     recipe = replace(recipe, access_key_id=new_access_key_id("ASIA", "444455556666"))
     error = await refusal(authenticator(ports), recipe.credential(), trail)
     assert error.reason.value == reason
@@ -171,7 +171,7 @@ async def test_a_rejected_credential_leaves_its_key_its_destination_and_its_age(
     ids=["userinfo", "signature-as-host", "long-host", "signature-as-region", "no-region"],
 )
 async def test_a_place_that_can_be_none_is_not_recorded(ports: Ports, trail: DecisionRecord, recipe: Recipe) -> None:
-    """I22: a client can write a signature or a password where a host or a region belongs."""
+    """I22: a client can put a signature or a password in the place of a host or a region."""
     await refusal(authenticator(ports), recipe.credential(), trail)
     assert who(trail) == (
         ACCESS_KEY_ID,
@@ -272,12 +272,12 @@ async def test_a_claim_that_the_role_does_not_cover_is_denied_after_all_else(
     assert (len(ports.requests), len(ports.principals)) == (1, 1)
 
 
-# A text that is presented again: what depends on its bytes is remembered, and nothing else.
+# A credential that is presented again: only facts that depend on its bytes are cached.
 
 
 @dataclass
 class Moving:
-    """An authenticator whose clock and accounts can be changed while it lives."""
+    """An authenticator whose clock and accounts the test can change."""
 
     ports: Ports
     now: datetime = NOW
@@ -285,7 +285,7 @@ class Moving:
 
     def __post_init__(self) -> None:
         policy = replace(POLICY, accounts=self)
-        known = self.known = KnownCredentials(lambda: NOW, lambda: 0.0)  # it never forgets by itself
+        known = self.known = KnownCredentials(lambda: NOW, lambda: 0.0)  # its entries do not expire
         self.calls = KnownCalls(known)
         introductions = new_introductions(self.ports, known, self, lambda: self.now, timer=lambda: 0.0)
         self.decider = Authenticator(policy, known, introductions, self.ports, lambda: self.now)
@@ -328,7 +328,7 @@ async def test_the_same_text_is_decided_alike_without_sts(moving: Moving) -> Non
 
 
 async def test_a_denial_because_of_the_tags_leaves_the_tags(moving: Moving) -> None:
-    """Whoever changes a policy can replay the decision from its audit line, also if the credential was known before."""
+    """The decision can be replayed against a changed policy from its audit line, also if the credential was cached."""
     tags = {**DATAPLANE, "kuma.io/mesh": "payments", "Cost": "7", "KUMA.IO/zone": "z"}
     moving.ports.tags = tuple(tags.items())
     for cache in ("miss", "hit"):
@@ -345,7 +345,7 @@ async def test_a_denial_because_of_the_tags_leaves_the_tags(moving: Moving) -> N
 
 
 async def test_a_credential_that_sts_rejected_is_rejected_again_without_sts(moving: Moving) -> None:
-    """A refused proxy tries again each second. The audit line says as much about each try as about the first one."""
+    """A refused proxy retries every second. Each audit line has as many facts as the first one."""
     moving.ports.sts_error = AuthenticationError(Reason.STS_REJECTED, "seen")
     for cache in ("miss", "hit", "hit"):
         trail = DecisionRecord(request_id="request-2")
@@ -404,7 +404,7 @@ async def test_the_claim_beside_a_known_text_is_looked_at(moving: Moving) -> Non
     ids=["stranger", "root", "rejected", "unavailable"],
 )
 async def test_a_text_that_was_not_let_in_is_not_known(ports: Ports, changes: dict[str, Any], reason: Reason) -> None:
-    """Whoever may not come in takes no place of those who may, and an outage never becomes a memory (I18)."""
+    """Refused callers must not use the places of approved ones, and an outage must not be cached (I18)."""
     moving = Moving(replace(ports, **changes))
     for _ in range(2):
         assert await moving.refused() is reason
@@ -423,7 +423,7 @@ async def test_a_credential_that_expires_while_sts_is_asked_is_refused() -> None
 
 
 async def test_a_role_that_is_read_again_leaves_nothing_behind() -> None:
-    """IAM answers with another request id each time: what is read out of a role must go when the role goes."""
+    """IAM answers with a new request id each time. The values that were read from a role must go when the role goes."""
 
     class Refreshed(Ports):
         async def fetch_role(self, admitted: AdmittedPrincipal, seen: UpstreamCall, deadline: float) -> RoleRecord:
@@ -447,6 +447,6 @@ NOBODY = FixedAccounts(frozenset())
 
 @pytest.mark.parametrize("empty", ["accounts", "enabled_types"])
 def test_a_policy_without_accounts_or_types_is_refused(empty: str) -> None:
-    """I21: an empty list is a mistake of ours, never everybody."""
+    """I21: an empty list is a mistake in the program, and never means everybody."""
     with pytest.raises(ValueError, match="at least one"):
         replace(POLICY, **{empty: NOBODY if empty == "accounts" else frozenset()})  # type: ignore[arg-type]

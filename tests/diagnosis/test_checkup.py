@@ -1,4 +1,4 @@
-"""The checks run together; each ends in a finding, whatever it does."""
+"""The checks run at the same time. Each ends with a finding, even if it hangs or raises an error."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""Every accepted host of STS is asked, and IAM; a pool of invented answers stands in for the network."""
+"""Every accepted host of STS and IAM gets a request. An imitation of the pool replaces the network."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ REFUSED: Final = b"<ErrorResponse><Error><Code>MissingAuthenticationToken</Code>
 
 
 class InventedPool:
-    """Answers for every host but the unknown ones, as AWS does, and counts who is asked."""
+    """Answers as AWS for every host except the unknown ones, and counts the requests by host."""
 
     def __init__(self, *unknown: str, status: int = 403, body: bytes = REFUSED) -> None:
         self.unknown = unknown

@@ -1,4 +1,4 @@
-"""The listener's addresses and its certificate, looked at without disturbing a running service."""
+"""The addresses and the certificate of the listener are checked without disturbing a running service."""
 
 import socket
 from datetime import UTC, datetime, timedelta

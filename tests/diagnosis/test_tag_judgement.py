@@ -1,4 +1,4 @@
-"""Each tag by itself, by the rules of the core: what one page says must be what a decision does."""
+"""Each tag by itself, by the rules of the core: the judgement must agree with a decision."""
 
 from dataclasses import replace
 
@@ -67,7 +67,7 @@ def test_a_key_that_appears_twice_is_shown_with_both_values() -> None:
 @pytest.mark.parametrize("kind", APPLICABLE)
 @pytest.mark.parametrize("key", sorted(TAG_KEYS - {"kuma.io/type"}))
 def test_a_value_is_invalid_here_exactly_if_it_denies_there(kind: ProxyType | None, key: str) -> None:
-    """The table of tags that apply agrees with what the core reads."""
+    """The table of tags that apply agrees with the tags that the core reads."""
     in_dataplane = kind is None
     broken = role(**{**GOOD, "type": (kind or ProxyType.EGRESS).value, key.removeprefix("kuma.io/"): "not valid!"})
     try:

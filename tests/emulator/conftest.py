@@ -14,7 +14,7 @@ TAGS = (("kuma.io/type", "dataplane"), ("kuma.io/mesh", "default"), ("kuma.io/se
 
 
 class MovableClock:
-    """The real time, until a test sets another one."""
+    """The real time, until the test sets another one."""
 
     def __init__(self) -> None:
         self.fixed: datetime | None = None
@@ -50,7 +50,7 @@ def running(world: World) -> Iterator[Emulator]:
 
 @pytest.fixture
 def emulator(running: Emulator, clock: MovableClock) -> Iterator[Emulator]:
-    """The module's emulator, well-behaved and with nothing noted yet."""
+    """The emulator of the module, without faults and without recorded calls."""
     running.calls.clear()
     yield running
     clock.fixed = None

@@ -1,4 +1,4 @@
-"""Requests really signed by botocore, changed at will, and sent byte for byte."""
+"""Requests with real signatures of botocore, which a test can change and send byte for byte."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ class Response:
 
     @property
     def code(self) -> str | None:
-        """AWS's error code, from XML or JSON."""
+        """Return AWS's error code from XML or JSON."""
         found = re.search(rb'<Code>([^<]+)</Code>|"Code":"([^"]+)"', self.body)
         return (found[1] or found[2]).decode() if found else None
 
@@ -53,7 +53,7 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A request, signed or not, that is sent exactly as it stands."""
+    """A request, signed or not, that is sent without any change."""
 
     method: str = "GET"
     host: str = HOST
@@ -62,7 +62,7 @@ class Message:
     body: bytes = field(default=b"", repr=False)
 
     def with_headers(self, *headers: tuple[str, str]) -> "Message":
-        """Give the same message with these headers, each instead of an old one of its name."""
+        """Return the same message with these headers, each of which replaces an old one of its name."""
         names = {name.lower() for name, _ in headers}
         kept = tuple((name, value) for name, value in self.headers if name.lower() not in names)
         return replace(self, headers=(*kept, *headers))
@@ -71,13 +71,13 @@ class Message:
         return replace(self, headers=tuple(pair for pair in self.headers if pair[0].lower() != unwanted))
 
     def changed(self, old: str, new: str) -> "Message":
-        """Give the same message with another target."""
+        """Return the same message with another target."""
         assert old in self.target
         return replace(self, target=self.target.replace(old, new))
 
     @property
     def date(self) -> datetime:
-        """When it was signed."""
+        """The date of the signature."""
         found = re.search(r"\d{8}T\d{6}Z", self.target + str(self.headers))
         assert found
         return datetime.strptime(found[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
@@ -122,7 +122,7 @@ def presign(
     return Message(host=host, target="/?" + urlsplit(str(request.url)).query, headers=tuple((headers or {}).items()))
 
 
-def sign(  # noqa: PLR0913 - a recipe
+def sign(  # noqa: PLR0913 - a list of options
     credentials: AnyCredentials,
     *,
     method: str = "POST",
@@ -133,7 +133,7 @@ def sign(  # noqa: PLR0913 - a recipe
     body: str = IDENTITY,
     headers: dict[str, str] | None = None,
 ) -> Message:
-    """Sign in the Authorization header; a POST is a form unless its headers say otherwise."""
+    """Sign in the Authorization header. A POST is a form unless its headers have another type."""
     own = {"Content-Type": FORM} if method == "POST" else {}
     data = body.encode() if method == "POST" else b""
     target = f"/?{query}" if query else "/"
@@ -143,7 +143,7 @@ def sign(  # noqa: PLR0913 - a recipe
 
 
 def sign_by_hand(credentials: SessionCredentials, headers: dict[str, str]) -> Message:
-    """Sign a POST by the letter of AWS's documentation, without botocore."""
+    """Sign a POST as AWS's documentation describes it, without botocore."""
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     token = credentials.session_token
     signed = {"content-type": FORM, "host": HOST, "x-amz-date": now, "x-amz-security-token": token} | headers
@@ -163,7 +163,7 @@ def sign_by_hand(credentials: SessionCredentials, headers: dict[str, str]) -> Me
 
 
 def with_other_secret(credentials: SessionCredentials) -> SessionCredentials:
-    """Give the credentials of someone who knows the key id and the token alone."""
+    """Return the credentials of somebody who knows only the key id and the token."""
     return replace(credentials, secret_access_key="x" * 40)
 
 

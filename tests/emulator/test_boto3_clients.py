@@ -1,4 +1,4 @@
-"""Stock AWS clients, unaware that this is no AWS."""
+"""Unchanged AWS clients use the emulator as if it were AWS."""
 
 import json
 import os

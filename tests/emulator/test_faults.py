@@ -1,4 +1,4 @@
-"""Every fault shows on the wire, as often and to whom it was told to."""
+"""Every fault appears on the wire, as often and for the callers that the test names."""
 
 import asyncio
 import gzip
@@ -275,7 +275,7 @@ async def test_dripping_answer_goes_out_byte_by_byte(emulator: Emulator, credent
 
 
 async def _drive(app: EmulatorApp, message: Message) -> list[bytes]:
-    """Call the application without a server, and give the body's parts."""
+    """Call the application without a server, and return the parts of the body."""
     parts: list[bytes] = []
 
     async def receive() -> Event:
@@ -333,7 +333,7 @@ def test_latency_delays_and_changes_nothing_else(emulator: Emulator, credentials
 
 
 def _connect(emulator: Emulator, message: Message) -> socket.socket:
-    """Send a request and leave the answer alone."""
+    """Send a request and do not read the answer."""
     server = urlsplit(emulator.url)
     connection = socket.create_connection((server.hostname or "", server.port or 0), timeout=PATIENCE)
     connection.sendall(f"GET {message.target} HTTP/1.1\r\nHost: {message.host}\r\n\r\n".encode())

@@ -1,4 +1,4 @@
-"""Every AWS host is known with its region and partition; any other is what its scope says."""
+"""The region and partition of every AWS host are known. For any other host the scope of the signature counts."""
 
 import pytest
 

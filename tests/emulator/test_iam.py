@@ -1,4 +1,4 @@
-"""Reading roles: what the service's own client sees of IAM."""
+"""Reading roles as the service's own client does."""
 
 from datetime import UTC, datetime
 from typing import Any

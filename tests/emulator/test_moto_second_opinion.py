@@ -1,4 +1,4 @@
-"""moto, written by others, agrees wherever it knows the matter: header-signed POSTs and GetRole.
+"""moto, a program of other authors, agrees wherever it implements the same: header-signed POSTs and GetRole.
 
 It knows no presigned GET, no time window and no end of a session; nobody but the emulator's own tests speaks there.
 """
@@ -24,7 +24,7 @@ TRUST = '{"Version": "2012-10-17", "Statement": []}'
 
 @dataclass(frozen=True)
 class Twins:
-    """One user and one role, known to moto and to ours alike."""
+    """One user and one role, which both moto and the emulator know."""
 
     moto: str
     ours: str
@@ -48,7 +48,7 @@ def twins() -> Iterator[Twins]:
             "Role"
         ]
         iam.close()
-        moto_api(url, "reset-auth", "0")  # signatures are verified from here on
+        moto_api(url, "reset-auth", "0")  # moto verifies signatures from here on
 
         world = World()
         user = world.add_user(

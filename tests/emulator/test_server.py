@@ -1,4 +1,4 @@
-"""The emulator as a server: alone, with TLS, and as a process of its own."""
+"""The emulator as a server: in this process, with TLS, and in a separate process."""
 
 import ast
 import signal
@@ -144,7 +144,7 @@ def test_process_serves_until_it_is_interrupted() -> None:
 
 
 def test_emulator_knows_nothing_of_the_service() -> None:
-    """It is a second implementation: what both get wrong would go unseen."""
+    """The emulator is a second implementation. Shared code would hide an error of both."""
     for file in (ROOT / "app/emulator").glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []

@@ -1,4 +1,4 @@
-"""Signatures are really recomputed: what is signed cannot be changed, and what is not can."""
+"""The emulator really verifies signatures: a signed part cannot be changed, and an unsigned part can."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -137,7 +137,7 @@ def test_unsigned_header_changes_nothing(
 def test_headers_that_botocore_never_signs_count_when_they_are_signed(
     emulator: Emulator, credentials: SessionCredentials
 ) -> None:
-    """Other SDKs sign `user-agent`; botocore's own list of names would leave it out."""
+    """Other SDKs sign `user-agent`, which botocore never signs."""
     message = sign_by_hand(credentials, {"user-agent": "some  sdk", "x-kuma-audience": "kuma-control-plane"})
 
     assert message.send(emulator.url).status == 200

@@ -1,4 +1,4 @@
-"""STS's manners on the wire, as they were probed on the real one."""
+"""The details of STS's protocol, as measured on the real STS."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def test_xml_names_arn_user_and_account_in_this_order(emulator: Emulator, creden
 
 
 def test_every_answer_has_the_date_of_the_emulators_clock() -> None:
-    """Also an error's, as AWS's do: from this header clients learn how wrong their own clock is."""
+    """AWS's errors have it too: clients learn from this header how wrong their clock is."""
     with Emulator(clock=lambda: datetime(2026, 11, 24, 9, 5, 3, tzinfo=UTC)) as emulator:
         answer = Message(target=f"/?{IDENTITY}").send(emulator.url)
     assert (answer.code, answer.headers["date"]) == ("MissingAuthenticationToken", "Tue, 24 Nov 2026 09:05:03 GMT")
@@ -126,7 +126,7 @@ def test_parameters_are_taken_leniently(emulator: Emulator, credentials: Session
 
 
 def test_query_of_a_post_goes_before_its_body(emulator: Emulator, credentials: SessionCredentials) -> None:
-    """The trap of consul-awsauth: a good body, and an action of another kind in the URL."""
+    """The attack on consul-awsauth: a correct body, and another action in the URL."""
     arn = quote(f"arn:aws:iam::{ACCOUNT}:role/kuma-aws-iam", safe="")
     query = f"Action=AssumeRole&RoleArn={arn}&RoleSessionName=taken"
 

@@ -1,4 +1,4 @@
-"""The in-memory AWS and the file that describes one."""
+"""The in-memory AWS, and the file that describes it."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""What Envoy makes of each answer, of none, and of what is not the service at all.
+"""Envoy's behaviour for each answer of the service, for no answer, and for the answers of another program.
 
 A stand-in answers, also what no service would. The service itself is in test_service.py.
 """
@@ -45,7 +45,7 @@ async def test_an_approval_puts_the_token_in_the_credentials_place(front: Front,
 
 
 async def test_a_configuration_of_megabytes_passes_in_both_directions(front: Front) -> None:
-    """The buffers of the configuration make a sender wait; they cut nothing off."""
+    """The buffers of the configuration make a sender wait, and truncate nothing."""
     async with front.connected() as proxy:
         stream = await proxy.open(CREDENTIAL)
         for size in (1, 1024, 3 * 1024 * 1024):
@@ -93,13 +93,13 @@ async def test_a_stranger_with_an_underscore_in_a_headers_name_gets_nowhere(fron
 async def test_two_values_reach_the_service_as_one_that_holds_a_comma(
     front: Front, stand_in: StandIn, presented: tuple[str, str]
 ) -> None:
-    """Which is no form of a credential and no token: the real service refuses it (test_service.py)."""
+    """The joined value is neither a credential nor a token, so the real service refuses it (test_service.py)."""
     await front.answer_to(*presented)
     assert stand_in.values("authorization") == [",".join(presented)]
 
 
 async def test_an_empty_value_beside_another_is_none(front: Front, stand_in: StandIn) -> None:
-    """Envoy drops it: what the service and the control plane see is one value all the same."""
+    """Envoy drops the empty value: the service and the control plane see the same single value."""
     await front.answer_to(CREDENTIAL, "")
     assert stand_in.values("authorization") == [CREDENTIAL]
     assert [seen.values("authorization") for seen in front.control_plane.streams] == [[TOKEN]]
@@ -124,7 +124,7 @@ async def test_a_denial_ends_the_stream_with_its_status(
 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 404, 405, 413, 415, 429, 500, 502, 503, 504])
 async def test_what_is_no_decision_is_unavailable(front: Front, stand_in: StandIn, status: int) -> None:
-    """Also 2xx that nobody of ours says, and what Envoy would call a denial by its number: 404 where there are no keys."""
+    """Also a 2xx that the service never sends, and statuses that Envoy counts as a denial: 404 if there are no keys."""
     stand_in.status = status
     stand_in.headers = [] if status < 300 else stand_in.headers
     answer = await front.answer_to(CREDENTIAL)
@@ -155,7 +155,7 @@ async def test_a_service_that_does_not_know_this_envoy_has_decided_nothing_about
 async def test_an_approval_without_a_token_lets_nobody_in(
     front: Front, stand_in: StandIn, presented: str, *, is_echoed: bool
 ) -> None:
-    """Something else listens on the service's port, and is content with everything."""
+    """Another program listens on the service's port and answers 200 to everything."""
     stand_in.headers = [("authorization", presented)] if is_echoed else []
     assert (await front.answer_to(presented)).code == "UNAVAILABLE"
     assert front.control_plane.streams == []
@@ -163,7 +163,7 @@ async def test_an_approval_without_a_token_lets_nobody_in(
 
 @pytest.mark.parametrize("presented", [CREDENTIAL, TOKEN], ids=["credential", "token"])
 async def test_without_a_service_nobody_gets_in(presented: str) -> None:
-    """Not with a token either: it would pass what looks at its shape."""
+    """A token does not help either, although its shape is right."""
     async with open_front(free_address()) as front:
         assert (await front.answer_to(presented)).code == "UNAVAILABLE"
         assert front.control_plane.streams == []
@@ -186,7 +186,7 @@ async def test_the_callers_token_comes_from_the_environment_and_goes_to_the_serv
         assert "a-token-of-envoy" not in (await front.envoy.admin.get("/config_dump")).text
 
 
-# What is no stream.
+# Requests that are no streams.
 
 
 def trusting(front: Front) -> httpx.AsyncClient:
@@ -195,7 +195,7 @@ def trusting(front: Front) -> httpx.AsyncClient:
 
 
 async def test_a_bootstrap_passes_whatever_the_service_does() -> None:
-    """kuma-dp posts JSON with the credential in it, by HTTP/1.1; the answer names the host that it was asked for."""
+    """kuma-dp posts JSON with the credential over HTTP/1.1. The answer names the host of the request."""
     body = {"mesh": "default", "name": "demo-app-1", "dataplaneToken": CREDENTIAL, "dataplaneTokenPath": "/token"}
     async with open_front(free_address()) as front, trusting(front) as client:
         headers = {"accept": "application/json", "x-kuma-aws-iam-caller-token": "guessed", "authorization": CREDENTIAL}
@@ -249,7 +249,7 @@ async def test_a_bootstrap_whose_body_never_ends_is_given_up_and_a_stream_that_i
         writer.write(b"POST /bootstrap HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na part")
         assert (await reader.readline()).split()[1] == b"408"
         writer.transport.abort()
-        # Not the idle timeout, which each byte of a drip would begin anew.
+        # The idle timeout would start again with each byte.
         await until(lambda: '"max_duration_timeout"' in front.envoy.log())
         assert front.control_plane.bootstraps == []
         assert (await client.post("/bootstrap", json={})).status_code == 200
@@ -257,8 +257,8 @@ async def test_a_bootstrap_whose_body_never_ends_is_given_up_and_a_stream_that_i
 
 
 async def test_when_its_memory_is_used_up_streams_live_on_and_nobody_new_comes_in(stand_in: StandIn) -> None:
-    """Else the system would end the process, and with it the streams of everybody."""
-    # 15 MiB are in use with nobody there: of 24 streams take the rest.
+    """Otherwise the system would kill the process, and all streams with it."""
+    # 15 MiB are in use without any stream; 24 streams use the rest.
     small = (r"max_heap_size_bytes: \d+", f"max_heap_size_bytes: {24 * 1024 * 1024}")
     async with open_front(stand_in.address, small) as front, contextlib.AsyncExitStack() as proxies:
         streams = [await (await proxies.enter_async_context(front.connected())).open(CREDENTIAL)]
@@ -276,7 +276,7 @@ async def test_when_its_memory_is_used_up_streams_live_on_and_nobody_new_comes_i
 
 
 async def test_bootstraps_beyond_their_rate_are_told_to_come_back(stand_in: StandIn) -> None:
-    """A kuma-dp that is answered 4xx gives up; after 503 it tries again."""
+    """A kuma-dp gives up on 4xx, and tries again after 503."""
     one = (r"max_tokens: 1000, tokens_per_fill: 500, fill_interval: 1s", "max_tokens: 1, fill_interval: 3600s")
     async with open_front(stand_in.address, one) as front, trusting(front) as client:
         statuses = [(await client.post("/bootstrap", json={})).status_code for _ in range(2)]

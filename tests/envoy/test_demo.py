@@ -1,4 +1,4 @@
-"""``make demo-envoy``: every row comes out as expected, and one that does not is a failure."""
+"""``make demo-envoy``: every row has the expected result, and the command fails for a row that does not."""
 
 import re
 import sys
@@ -17,7 +17,7 @@ from demos.envoy.streams import Answer
 
 
 def run_demo(before: str = "pass") -> Done:
-    """Run it in lines long enough to hold each text unbroken, after some Python of the test's own."""
+    """Run it with lines that are long enough for each text, after some Python code of the test."""
     script = (
         f"import runpy; from demos.envoy import rows; {before}; runpy.run_module('demos.envoy', run_name='__main__')"
     )
@@ -32,7 +32,8 @@ def test_it_plays_every_row_to_its_expected_end() -> None:
     assert "UNEXPECTED" not in done.out
     for row in rows():
         assert row.title in done.out
-    # No credential and no token, by their shapes: neither a presigned URL in base64 nor three parts of a JWT.
+    # The output contains no credential and no token: neither a presigned URL in base64 nor the three parts of a
+    # JWT.
     assert re.findall(r"[A-Za-z0-9_]{40,}|eyJ|kuma-aws-v1\.", done.out) == []
 
 

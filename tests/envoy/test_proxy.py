@@ -1,4 +1,4 @@
-"""The other end is an Envoy too: one that a stock kuma-dp starts, with what a stock control plane tells it of its token."""
+"""The other end is an Envoy of a stock kuma-dp, with the bootstrap of a stock control plane for its token."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ TOKEN = f"eyJhbGciOiJSUzI1NiJ9.eyJNZXNoIjoiZGVmYXVsdCJ9.{'s' * 342}"
 
 
 def bootstrap(port: int, ca: Path, token: Path) -> dict[str, Any]:
-    """The parts that matter of what a control plane with reloadable tokens answers (pkg/xds/bootstrap/template_v3.go)."""
+    """The relevant parts of the answer of a control plane with reloadable tokens (pkg/xds/bootstrap/template_v3.go)."""
     plugin = "envoy.grpc_credentials.file_based_metadata"
     config = "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig"
     secret = {"name": plugin, "typed_config": {"@type": config, "secret_data": {"filename": str(token)}}}
@@ -42,14 +42,14 @@ def bootstrap(port: int, ca: Path, token: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def running_proxy(front: Front, folder: Path, token: Path) -> Iterator[Path]:
-    """Run it; its log."""
+    """Run the proxy, and return its log."""
     ca, config, log = folder / "ca.pem", folder / "proxy.json", folder / "proxy.log"
     ca.write_bytes(front.envoy.authority.cert)
     config.write_text(json.dumps(bootstrap(front.envoy.port, ca, token)))
     program = find_envoy()
     assert program is not None
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - what was found
+        process = subprocess.Popen(  # noqa: S603 - the Envoy that was found
             [program, "-c", config, "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"],
             stdout=output,
             stderr=subprocess.STDOUT,

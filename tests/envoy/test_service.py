@@ -1,4 +1,4 @@
-"""The real service behind a real Envoy, on the emulated AWS: who gets to the control plane, and with which token."""
+"""The service behind a real Envoy, on the emulated AWS: which proxies reach the control plane, with which token."""
 
 import asyncio
 import functools
@@ -37,13 +37,13 @@ FORM_IDS = [form.name.lower() for form in FORMS]
 
 @dataclass(frozen=True)
 class Running:
-    """A service of its own process, and the keys that it signs with."""
+    """A service in a separate process, and its signing keys."""
 
     served: Served
     keys: SigningKeys
 
     def refusal(self, seen: Seen, proxy: Mapping[str, Any] = PROXY) -> str | None:
-        """Why a control plane with the public keys would refuse what came, or None."""
+        """Return why a control plane with the public keys would refuse the token; None if it would not."""
         (value,) = seen.values("authorization")
         return refusal(value, proxy, self.keys.public, ZONE)
 
@@ -54,7 +54,7 @@ def running(running_aws: Emulator, tmp_path_factory: pytest.TempPathFactory) -> 
     keys.make()
     variables = {**Aws(running_aws).service_environment(), **keys.settings(), "KMESH_AWSIAM_ZONE": ZONE}
     with served(free_address(), **variables) as service:
-        service.wait_for("own account")  # or this call to STS would be counted as one of the first test's
+        service.wait_for("own account")  # otherwise the first test would count this call to STS
         yield Running(service, keys)
 
 
@@ -125,7 +125,7 @@ async def test_a_token_of_ours_passes_too_and_without_aws(aws: Aws, running: Run
 async def test_a_denial_tells_the_proxy_its_reason_and_the_operator_where_to_look(
     aws: Aws, running: Running, front: Front
 ) -> None:
-    """One request id: in what the proxy logs, in the audit line, and in Envoy's own log."""
+    """The proxy's log, the audit line and Envoy's log contain the same request id."""
     credential = aws.credential(account=STRANGERS_ACCOUNT)
     answer = await front.answer_to(credential)
     assert answer.code == "PERMISSION_DENIED"
@@ -153,12 +153,12 @@ async def test_one_that_was_altered_is_not_acceptable(aws: Aws, front: Front) ->
 
 @pytest.mark.parametrize("form", FORMS, ids=FORM_IDS)
 async def test_two_values_of_authorization_are_refused(aws: Aws, front: Front, form: CredentialForm) -> None:
-    """Whatever Envoy makes of them, two valid ones among them: nobody may choose which one is looked at."""
+    """Also two valid values: otherwise a client could choose which one the service checks."""
     one, two = (aws.credential(form=form) for _ in range(2))
     for presented in ((one, two), (one, one), (one, "a"), ("a", one)):
         answer = await front.answer_to(*presented)
         assert answer.code == "UNAUTHENTICATED"
-        # The second where the first value makes of it what begins as a token does.
+        # The second one, if the first value makes it look like a token.
         assert json.loads(answer.details)["reason"] in {"credential_malformed", "token_rejected"}
     assert aws.sts_calls() == aws.iam_calls() == []
     assert front.control_plane.streams == []
@@ -219,7 +219,7 @@ async def _front_with_proxy(stack: AsyncExitStack, address: str) -> tuple[Front,
 async def test_a_service_that_wants_to_know_its_callers_is_asked_with_envoys_token(
     aws: Aws, running: Running, tmp_path: Path, sent: str | None
 ) -> None:
-    """Without one, or with a wrong one, nothing is decided: no proxy is denied for it."""
+    """Without Envoy's token, or with a wrong one, nothing is decided, and no proxy is denied."""
     known = "a-token-that-envoy-and-the-service-share-0"
     (tmp_path / "tokens").write_text(known)
     change = (r"#(authorization_request:\n *)#( *headers_to_add:\n *)#( *- )", r"\1\2\3")
@@ -241,7 +241,7 @@ async def test_by_a_unix_socket_it_is_the_same(aws: Aws, running: Running) -> No
 
 
 async def test_more_streams_than_envoys_defaults_allow_stand_at_once(aws: Aws, running: Running, front: Front) -> None:
-    """1,100 streams of 55 proxies. Envoy's circuit breakers let 1,024 requests through unless told otherwise."""
+    """1,100 streams of 55 proxies. By default Envoy's circuit breakers allow 1,024 requests."""
     credentials = [aws.credential() for _ in range(55)]
     async with AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(front.connected()) for _ in credentials]
@@ -260,7 +260,10 @@ async def test_more_streams_than_envoys_defaults_allow_stand_at_once(aws: Aws, r
 
 
 async def test_keys_are_exchanged_while_streams_keep_being_accepted(aws: Aws, tmp_path: Path) -> None:
-    """As docs/how-to tells an operator. The control plane has, at each moment, the public keys that it tells him to have."""
+    """The steps of docs/how-to.
+
+    At each moment the control plane has the public keys that the page tells an operator to give it.
+    """
     keys = SigningKeys(tmp_path)
     keys.make()
     with served(free_address(), **aws.service_environment(), **keys.settings()) as service:

@@ -1,4 +1,4 @@
-"""Why a call to AWS got no answer: real failures on loopback, through the pool and the exchange that the service has."""
+"""Why a call to AWS got no answer: real failures on loopback, through the service's own pool and exchange."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: sts.example\r\n\r\n"
 
 
 async def detail_of(url: str, **options: object) -> str:
-    """Ask as the clients of STS and IAM do, and return the detail of the error."""
+    """Make a call as the clients of STS and IAM do, and return the detail of the error."""
     network = NetworkOptions(**{"connect_timeout": 5.0, "total_timeout": 5.0, **options})  # type: ignore[arg-type]
     pool = open_pool(network)
     exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, network)
@@ -50,7 +50,7 @@ async def tls_server(certificate: Certificate) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def raw_server(act: Callable[[asyncio.StreamWriter], None] = lambda _writer: None) -> AsyncIterator[int]:
-    """Accept, do something, and say nothing."""
+    """Accept a connection, run a function, and send nothing."""
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +72,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def test_a_name_that_does_not_resolve() -> None:
-    # Some resolvers take their time.
+    # Some resolvers are slow.
     detail = await detail_of("https://sts.no-such-region.invalid", connect_timeout=50.0, total_timeout=50.0)
     assert "sts.no-such-region.invalid does not resolve" in detail
     assert "DNS" in detail.partition(";")[2]
@@ -175,7 +175,7 @@ async def test_an_answer_that_is_no_http() -> None:
         assert "sent is no HTTP answer that can be used" in await detail_of(server.url)
 
 
-# Through a proxy. Its URL has a user and a password, which no sentence may have.
+# Through a proxy. Its URL has a user and a password, which no sentence may contain.
 
 
 async def through(proxy_port: int, host: str = "sts.example") -> str:

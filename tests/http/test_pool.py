@@ -1,4 +1,4 @@
-"""Our own client: what is taken for an answer, what a connection is used for again, and when all of it ends."""
+"""The service's own HTTP client: what counts as an answer, when a connection is reused, and when it is closed."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ async def open_pool(ca_file: str | None = None, **options: Any) -> AsyncIterator
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 - what is waited for has no event
+        while not holds():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0)
 
 
@@ -73,7 +73,7 @@ async def exchange(
     return await pool.exchange(Origin.of(url), REQUEST, due, fresh=fresh, max_bytes=max_bytes)
 
 
-# What is an answer.
+# What counts as an answer.
 
 
 async def test_an_answer_is_status_headers_and_body() -> None:
@@ -118,7 +118,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("shape", NO_ANSWERS)
 async def test_what_does_not_come_to_its_own_end_is_no_answer(shape: str) -> None:
-    """I10: what is cut short must not pass for what was said."""
+    """I10: a truncated answer must not count as an answer."""
     async with recording_server(raw(NO_ANSWERS[shape], then_close=True)) as server, open_pool() as pool:
         with pytest.raises(DisconnectedError):
             await exchange(pool, server.url)
@@ -161,7 +161,7 @@ async def test_an_answer_is_bounded_in_every_part(part: str) -> None:
 
 
 async def test_an_answer_of_one_exchange_may_be_larger_than_that_of_another() -> None:
-    """The bound is the exchange's, and not the connection's."""
+    """The bound belongs to the exchange, and not to the connection."""
     large = MAX_REPLY_BYTES + 1
     body = [b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % large, b"x" * large]
     async with recording_server(raw(*body)) as server, open_pool() as pool:
@@ -171,7 +171,7 @@ async def test_an_answer_of_one_exchange_may_be_larger_than_that_of_another() ->
         assert server.connections == 1
 
 
-# What a connection is used for again.
+# When a connection is reused.
 
 
 async def test_a_connection_is_used_again() -> None:
@@ -200,7 +200,7 @@ async def test_a_connection_is_not_used_again_after(shape: str) -> None:
 
 
 async def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
-    """I19: what comes early must not be taken for the next one's."""
+    """I19: bytes that arrive early must not become the answer to the next request."""
     pushed = asyncio.Event()
 
     async def push(writer: asyncio.StreamWriter) -> None:
@@ -269,7 +269,10 @@ async def test_kept_connections_are_bounded() -> None:
 
 
 async def test_kept_connections_are_bounded_over_all_hosts() -> None:
-    """Credentials name the host, out of more than a hundred; the longest unused connection goes."""
+    """A credential names the host, of which there are more than a hundred.
+
+    The connection that was unused longest is closed.
+    """
     async with (
         recording_server(OK) as one,
         recording_server(OK) as other,
@@ -284,7 +287,7 @@ async def test_kept_connections_are_bounded_over_all_hosts() -> None:
 
 
 async def test_a_connection_that_is_over_is_nothing_for_the_collector() -> None:
-    """Each holds the buffers of TLS, and in an outage each attempt makes one."""
+    """Each holds the buffers of TLS, and in an outage each attempt opens one."""
     closing = raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", then_close=True)
     async with recording_server(closing) as server, open_pool() as pool:
         gc.collect()
@@ -310,7 +313,7 @@ async def test_origins_share_no_connection() -> None:
 async def test_an_exchange_ends_when_its_time_is_over() -> None:
     async with recording_server(silence) as server, open_pool() as pool:
         with pytest.raises(TimeoutError):
-            await exchange(pool, server.url, 1.0)  # long enough for the connection to stand
+            await exchange(pool, server.url, 1.0)  # long enough to open the connection
         await asyncio.wait_for(server.closed.wait(), PATIENCE)
 
 
@@ -330,7 +333,7 @@ async def test_an_exchange_without_time_is_not_begun() -> None:
 
 
 async def test_a_connection_that_does_not_come_ends_in_its_own_time() -> None:
-    """A listener whose queue is full answers no new connection."""
+    """A listener with a full queue does not answer a new connection."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -372,7 +375,7 @@ async def test_a_pool_that_was_closed_holds_no_socket() -> None:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Let every name have these addresses; return the names that were looked up."""
+    """Make every name resolve to these addresses, and return the names that were looked up."""
     asked: list[str] = []
     loop = asyncio.get_running_loop()
 
@@ -424,7 +427,7 @@ async def test_a_name_whose_addresses_are_all_dead_is_looked_up_again(monkeypatc
 
 @dataclass
 class Proxy:
-    """What came to a proxy."""
+    """The requests that a proxy received."""
 
     url: str = ""
     heads: list[bytes] = field(default_factory=list)
@@ -432,7 +435,7 @@ class Proxy:
 
 @asynccontextmanager
 async def tunnelling_proxy(answer: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n") -> AsyncIterator[Proxy]:
-    """A proxy that answers CONNECT so, and then passes bytes on between the two sides."""
+    """A proxy that answers CONNECT with this answer, and then passes bytes between the two sides."""
     proxy, writers, serving = Proxy(), list[asyncio.StreamWriter](), list[asyncio.Task[Any] | None]()
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -519,7 +522,7 @@ async def test_a_proxy_that_hangs_up_is_no_answer() -> None:
 
 
 class Wire(asyncio.Transport):
-    """A transport that goes nowhere."""
+    """A transport without a connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -555,7 +558,7 @@ _BYTES = st.one_of(
 def test_any_bytes_end_in_one_answer_or_in_none(pieces: list[bytes]) -> None:
     reply = asyncio.run(_feed(pieces))
     if reply is not None:
-        # The bytes of the answer were there, and a length or a last chunk ended it.
+        # The bytes of the answer arrived, and a length or a last chunk ended it.
         sent = b"".join(pieces)
         assert reply.body in sent or b"chunked" in sent
 

@@ -25,7 +25,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def open_iam(aws: Aws, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenIam]:
-    """Open the client as the service's own role, with a reader role for other accounts, and some options changed."""
+    """Open the client as the service's own role, with a reader role for other accounts and some changed options."""
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
     reader = {"reader_role_name": READER_ROLE, "reader_external_id": EXTERNAL_ID}

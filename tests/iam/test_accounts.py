@@ -1,4 +1,4 @@
-"""IAM in other accounts: through the reader role, one client an account, and never another account's role."""
+"""IAM in other accounts: through the reader role, one client per account, and never another account's role."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ def other(aws: Aws) -> Role:
 
 
 async def denied(iam: IamRoles, role: Role) -> list[EventDict]:
-    """The log of a role that may not be read, which is no decision."""
+    """Return the log of a role that the service may not read: no decision is made."""
     with capture_logs() as log, pytest.raises(UpstreamError) as raised:
         await iam.fetch_role(admitted(role), new_trail().iam, soon())
     assert raised.value.reason is Reason.IAM_ACCESS_DENIED
@@ -118,7 +118,7 @@ async def test_fetch_role_tells_a_throttled_assumerole(iam: IamRoles, aws: Aws, 
 
 
 async def test_a_role_of_the_same_name_in_another_account_is_never_taken_for_it(iam: IamRoles, aws: Aws) -> None:
-    """CVE-2025-11621 and CVE-2025-59048: GetRole takes a name and answers for the account of whoever asks."""
+    """CVE-2025-11621 and CVE-2025-59048: GetRole takes a name, and answers for the account of its caller."""
     twins = [
         aws.add_named_role(account, "twin", tags={**DATAPLANE, "kuma.io/mesh": f"mesh-{account}"})
         for account in (ACCOUNT, OTHER_ACCOUNT)
@@ -149,7 +149,7 @@ async def test_many_who_need_a_reader_role_at_once_assume_it_once(iam: IamRoles,
 
 
 def late(aws: Aws, until_assumed: int) -> Emulator:
-    """The same world by a clock that is ten minutes ahead, until the reader role was assumed so many times."""
+    """The same world with a clock that is ten minutes ahead, until the reader role was assumed so many times."""
 
     def clock() -> datetime:
         is_late = aws.emulator.calls.count("sts", "AssumeRole") < until_assumed
@@ -201,7 +201,7 @@ def assumed_xml(account: str, session: SessionCredentials) -> bytes:
 async def test_a_session_of_another_account_is_not_used(
     open_iam: OpenIam, aws: Aws, other: Role, account: str, *, is_believed: bool
 ) -> None:
-    """Whatever STS may answer: such credentials would read another account's roles."""
+    """Whatever STS answers: such credentials would read the roles of another account."""
     own = {"Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/x/y", "UserId": "AROAX:y", "Account": ACCOUNT}
     session = aws.task(READER_ROLE, OTHER_ACCOUNT)
 
@@ -222,10 +222,10 @@ async def test_a_session_of_another_account_is_not_used(
 
 @pytest.fixture
 async def agent(
-    open_iam: OpenIam,  # noqa: ARG001 - it leads to another agent
+    open_iam: OpenIam,  # noqa: ARG001 - it replaces the agent's address
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[list[tuple[SessionCredentials, datetime]]]:
-    """The ECS agent, which hands out these credentials, each with the end that it states; the last ones again and again."""
+    """An ECS agent that hands out these credentials with these ends. It repeats the last ones."""
     handed_out: list[tuple[SessionCredentials, datetime]] = []
 
     async def respond(writer: asyncio.StreamWriter) -> None:
@@ -246,7 +246,7 @@ async def agent(
 async def test_own_credentials_that_aws_calls_expired_are_replaced(
     open_iam: OpenIam, aws: Aws, agent: list[tuple[SessionCredentials, datetime]]
 ) -> None:
-    """The agent had stated another end; the SDK alone would believe that."""
+    """The agent stated a later end, which the SDK alone would trust."""
     ends = datetime.now(UTC) + timedelta(hours=6)
     world = aws.emulator.world
     for number, minutes in enumerate((5, 60)):

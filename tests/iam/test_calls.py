@@ -1,4 +1,4 @@
-"""What is remembered of IAM's answers, for how long, and for whom."""
+"""Which answers of IAM are cached, for how long, and for whom."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ async def test_fetch_role_asks_once_within_the_ttl(time: Time, metrics: Metrics)
 
 
 async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics) -> None:
-    """The TTL is the delay of a tag change, so it must hold for a role that is asked for all the time."""
+    """The TTL bounds the delay of a tag change, so it must also apply to a role that is in permanent use."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, ROLE_TTL / 2, ROLE_TTL - 1):
@@ -62,7 +62,7 @@ async def test_a_hit_does_not_lengthen_a_roles_life(time: Time, metrics: Metrics
     ],
 )
 async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes: dict[str, str]) -> None:
-    """I16; a role made anew under its name has another id."""
+    """I16; a role that was deleted and created again has another id."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail().iam, soon())
@@ -72,7 +72,7 @@ async def test_no_two_roles_share_a_record(time: Time, metrics: Metrics, changes
 
 
 async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metrics) -> None:
-    """The session's name is anybody's choice: it must not make a question of its own."""
+    """The caller chooses the name of a session, so it must not be part of the cache key."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for session in ("task-1", "task-2"):
@@ -81,7 +81,7 @@ async def test_sessions_of_one_role_share_its_record(time: Time, metrics: Metric
 
 
 async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: Time, metrics: Metrics) -> None:
-    """Contract, section 4: a role outside the policy's path costs one call, not one per proxy and reconnect."""
+    """Contract, section 4: a role outside the policy's path costs one call, not one for each proxy and reconnect."""
     iam = Iam(error=UpstreamError(Reason.IAM_ACCESS_DENIED, "GetRole answered AccessDenied"))
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 1.0, 29.999):
@@ -96,7 +96,7 @@ async def test_an_access_denied_is_remembered_for_30_seconds_as_undecided(time: 
 
 
 async def test_an_access_denied_of_one_role_is_none_of_another(time: Time, metrics: Metrics) -> None:
-    """I18: one principal cannot make a denial for another."""
+    """I18: one principal cannot cause a denial of another one."""
     iam = Iam(errors={"unreadable": UpstreamError(Reason.IAM_ACCESS_DENIED, "seen")})
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     with pytest.raises(UpstreamError):
@@ -113,7 +113,7 @@ async def test_a_known_role_stays_known_while_iam_denies(time: Time, metrics: Me
 
 
 async def test_no_record_is_used_after_its_end_when_iam_is_away(time: Time, metrics: Metrics) -> None:
-    """I17: not even when AWS is down."""
+    """I17: not even while AWS does not answer."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail().iam, soon())
@@ -158,7 +158,7 @@ DECIDED = [AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"), UpstreamError(Reas
 
 @pytest.mark.parametrize("error", DECIDED, ids=[error.reason for error in DECIDED])
 async def test_what_iam_says_of_a_role_ends_a_stale_one_at_once(time: Time, metrics: Metrics, error: AuthError) -> None:
-    """A role outside a policy's path is answered as AccessDenied when it is deleted: an outage must not hide that."""
+    """For a deleted role outside the policy's path AWS answers AccessDenied. An outage must not hide this answer."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail().iam, soon())
@@ -192,7 +192,7 @@ NOT_FOUND = AuthorizationError(Reason.ROLE_NOT_FOUND, "GetRole answered NoSuchEn
 
 
 async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(time: Time, metrics: Metrics) -> None:
-    """Sessions outlive their role by hours, and each try of their proxies would cost one of a few calls to IAM."""
+    """Sessions outlive their role by hours, and each retry of their proxies would cost one of a few calls to IAM."""
     iam = Iam(error=NOT_FOUND)
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     for time.passed in (0.0, 1.0, 9.999):
@@ -202,7 +202,7 @@ async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(
         assert raised.value.reason is Reason.ROLE_NOT_FOUND
         assert trail.iam.cache == ("miss" if time.passed == 0 else "hit")
     assert iam.asked == 1
-    # It was made a moment ago, and IAM did not show it yet.
+    # The role was created a moment ago, and IAM does not return it yet.
     time.passed, iam.error = 10.0, None
     assert (await roles.fetch_role(admitted(), new_trail().iam, soon())).request_id == "iam-2"
     time.passed = 11.0
@@ -210,7 +210,7 @@ async def test_a_role_that_was_not_found_is_not_asked_for_again_for_ten_seconds(
 
 
 async def test_a_role_that_was_not_found_is_none_of_another_id(time: Time, metrics: Metrics) -> None:
-    """I18: the sessions of a deleted role cannot deny the one that was made anew under its name."""
+    """I18: the sessions of a deleted role cannot deny a new role of the same name."""
     iam = Iam(error=NOT_FOUND)
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     with pytest.raises(AuthorizationError):
@@ -228,7 +228,7 @@ async def test_roles_that_were_not_found_are_bounded_and_push_no_role_out(time: 
     for number in (*range(10), 0):
         with pytest.raises(AuthorizationError):
             await roles.fetch_role(admitted(role=f"role-{number}"), new_trail().iam, soon())
-    assert iam.asked == 12  # the first was forgotten for the later ones
+    assert iam.asked == 12  # the first entry was evicted by the later ones
     await roles.fetch_role(admitted(), new_trail().iam, soon())
     assert iam.asked == 12
 
@@ -261,7 +261,7 @@ async def test_one_accounts_wait_for_iam_leaves_places_to_another(time: Time, me
     assert {error.reason for error in refused} == {Reason.OVERLOADED}
 
 
-# IAM answers with another role than the caller's: one of the same name that was made anew, or a lie.
+# IAM answers with another role than the caller's: a new role of the same name, or a false answer.
 OTHERS = [
     pytest.param({"role_id": "AROAEXAMPLEEXAMPLE002"}, id="role-id"),
     pytest.param({"arn": "arn:aws:iam::444455556666:role/demo-app"}, id="account"),
@@ -275,7 +275,7 @@ OTHERS = [
 async def test_another_role_than_the_callers_is_remembered_for_ten_seconds_alone(
     time: Time, metrics: Metrics, changes: dict[str, str]
 ) -> None:
-    """A new role's proxies must not wait for the TTL, and the old one's must not cost a call for each try."""
+    """Proxies of a new role must not wait for the TTL, and retries with the old role must not cost a call each."""
     iam = Iam(changes=changes)
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=3600, timer=time.timer)
     for time.passed in (0.0, 1.0, 9.999):
@@ -312,7 +312,7 @@ async def test_another_role_is_not_remembered_longer_than_the_ttl(time: Time, me
 
 
 async def test_another_role_of_one_caller_is_none_of_another(time: Time, metrics: Metrics) -> None:
-    """I18: the old role's credentials cannot make a denial for the new one's."""
+    """I18: credentials of the old role cannot cause a denial of the new one."""
     iam = Iam(changes={"role_id": "AROAEXAMPLEEXAMPLE002"})
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     await roles.fetch_role(admitted(), new_trail().iam, soon())
@@ -330,7 +330,7 @@ async def test_roles_that_are_not_the_callers_are_bounded_and_push_no_role_out(t
     iam.changes = {"role_id": "AROAEXAMPLEEXAMPLE002"}
     for number in (*range(10), 0):
         await roles.fetch_role(admitted(role=f"role-{number}"), new_trail().iam, soon())
-    assert iam.asked == 12  # the first was forgotten for the later ones
+    assert iam.asked == 12  # the first entry was evicted by the later ones
     await roles.fetch_role(admitted(), new_trail().iam, soon())
     assert iam.asked == 12
 
@@ -348,10 +348,10 @@ async def test_unreadable_roles_are_bounded(time: Time, metrics: Metrics) -> Non
     for number in (*range(10), 0):
         with pytest.raises(UpstreamError):
             await roles.fetch_role(admitted(role=f"role-{number}"), new_trail().iam, soon())
-    assert iam.asked == 11  # the first was forgotten for the later ones
+    assert iam.asked == 11  # the first entry was evicted by the later ones
 
 
-# Read again before the time is over.
+# Refreshed before the entry expires.
 
 
 async def test_a_role_in_use_is_read_again_and_nobody_waits_for_it(time: Time, metrics: Metrics) -> None:
@@ -385,7 +385,7 @@ async def test_a_role_that_nobody_uses_is_not_read_again(time: Time, metrics: Me
 async def test_a_refresh_that_fails_changes_nothing_and_is_tried_again_after_a_pause(
     time: Time, metrics: Metrics
 ) -> None:
-    """I17: it lengthens nobody's time either."""
+    """I17: a failed refresh does not extend the life of an entry."""
     iam = Iam()
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     first = await roles.fetch_role(admitted(), new_trail().iam, soon())
@@ -441,7 +441,7 @@ async def test_proxies_of_one_role_that_come_together_cost_one_call(time: Time, 
 
 
 async def test_proxies_of_two_roles_never_meet(time: Time, metrics: Metrics) -> None:
-    """I19."""
+    """I19: concurrent calls for two roles are never mixed up."""
     iam = Iam(released=asyncio.Event())
     roles = new_roles(iam, metrics, ttl=ROLE_TTL, max_stale=0, timer=time.timer)
     tasks = [

@@ -1,4 +1,4 @@
-"""IAM in the service's own account: what GetRole answers, how it fails, and how it is reached."""
+"""IAM in the service's own account: its answers to GetRole, its failures, and the way to it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, SERVICE_ROLE,
 
 
 def get_role_xml(policy: str) -> bytes:
-    """An answer to GetRole about a role of no account of ours."""
+    """Return an answer to GetRole about a role of another account."""
     tags = "<member><Key>kuma.io/type</Key><Value>dataplane</Value></member><member><Key>empty</Key><Value/></member>"
     role = (
         f"<Path>/</Path><Arn>arn:aws:iam::{ACCOUNT}:role/x</Arn><RoleName>x</RoleName><RoleId>AROAX</RoleId>"
@@ -107,12 +107,12 @@ async def test_fetch_role_takes_a_fault_for_no_decision(iam: IamRoles, aws: Aws,
 async def test_fetch_role_ends_by_the_decisions_deadline(iam: IamRoles, aws: Aws, fault: FaultKind) -> None:
     await iam.own_account()
     aws.emulator.faults.iam.inject(fault)
-    aws.emulator.faults.iam.drip_interval = 0.002  # a second for the whole answer
+    aws.emulator.faults.iam.drip_interval = 0.002  # one second for the whole answer
     assert await undecided(iam, aws, seconds=0.1) is Reason.IAM_UNAVAILABLE
 
 
 async def test_a_call_that_had_little_time_left_tells_nothing_about_iam(iam: IamRoles, aws: Aws) -> None:
-    """Else a long queue would look like an outage, and close the way to IAM."""
+    """Otherwise a long queue would look like an outage, and open the circuit breaker of IAM."""
     await iam.own_account()
     aws.emulator.faults.iam.inject(FaultKind.HANG)
     role = aws.add_role()
@@ -136,7 +136,7 @@ async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) 
 async def test_no_call_outlasts_its_attempts(
     open_iam: OpenIam, aws: Aws, service: ServiceName, action: str, fault: FaultKind
 ) -> None:
-    """A byte now and then keeps no call alive: an attempt has a deadline as a whole."""
+    """Single bytes do not extend a call: each attempt has a deadline for the whole answer."""
     faults = aws.emulator.faults.of(service)
     faults.inject(fault, action=action, times=2)
     faults.drip_interval = 0.1
@@ -176,7 +176,7 @@ async def test_nothing_runs_on_once_its_decision_is_over(iam: IamRoles, aws: Aws
 
 
 async def test_sixty_four_calls_that_hang_hold_up_no_other(iam: IamRoles, aws: Aws) -> None:
-    """They are no threads, of which there were as many: sixteen accounts whose IAM hung held up all others."""
+    """Once each call used one of 64 threads, and sixteen accounts whose IAM hung blocked all others."""
     await iam.own_account()
     other = aws.add_role(account=OTHER_ACCOUNT)
     await iam.fetch_role(admitted(other), new_trail().iam, soon())
@@ -253,7 +253,7 @@ async def test_a_denial_of_a_vpc_endpoint_is_not_mended_by_a_policy_of_the_role(
 
 
 async def test_a_denied_getcalleridentity_is_not_mended_by_a_policy_on_getrole(iam: IamRoles, aws: Aws) -> None:
-    """No IAM policy denies GetCallerIdentity; a VPC endpoint's does. The log must not send the operator astray."""
+    """No IAM policy denies GetCallerIdentity, only that of a VPC endpoint. The log must not mislead the operator."""
     aws.emulator.faults.sts.inject(FaultKind.ACCESS_DENIED, action="GetCallerIdentity")
     with capture_logs() as log, pytest.raises(UpstreamError):
         await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())

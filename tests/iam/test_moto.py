@@ -1,4 +1,4 @@
-"""moto, an IAM that nobody here wrote, is read alike: GetRole, tags and the reader role of another account."""
+"""The service can read moto, an IAM of other authors: GetRole, tags and the reader role of another account."""
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from tests.support.moto_server import moto_server
 from tests.support.policies import POLICY
 from tests.support.world import DATAPLANE, READER_ROLE
 
-OWN_ACCOUNT = "123456789012"  # moto's own for keys that it does not know
+OWN_ACCOUNT = "123456789012"  # moto's account for keys that it does not know
 OTHER_ACCOUNT = "444455556666"
 TRUST = '{"Version": "2012-10-17", "Statement": []}'
 
 
 @dataclass(frozen=True)
 class Moto:
-    """Its URL, and the role named demo-app of each account as it was answered when it was made."""
+    """The URL of moto, and the role demo-app of each account as moto returned it when it was created."""
 
     url: str
     roles: dict[str, dict[str, Any]]
@@ -50,7 +50,7 @@ def _make_role(iam: Any, mesh: str) -> dict[str, Any]:
 def moto() -> Iterator[Moto]:
     with moto_server() as url:
         sts, own = _client("sts", url), _client("iam", url)
-        # moto takes a role of any account to be there, and gives keys of that account.
+        # moto assumes that a role of any account exists, and returns keys of that account.
         session = sts.assume_role(
             RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/{READER_ROLE}", RoleSessionName="setting-up"
         )

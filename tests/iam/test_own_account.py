@@ -1,4 +1,4 @@
-"""Whose credentials the service has: what STS is believed about it, and when STS is asked again."""
+"""The account of the service's own credentials: which answers of STS are trusted, and when STS is called again."""
 
 import asyncio
 import itertools
@@ -63,12 +63,12 @@ async def test_nothing_is_kept_of_a_lie(iam: IamRoles, aws: Aws, lie: FaultKind)
     assert await iam.own_account() == ACCOUNT
 
 
-# A lie that could be true.
+# A false answer that could be true.
 
 
 @dataclass
 class Sts:
-    """An STS that knows one question, and answers it with the account that it is told to."""
+    """An STS that implements one action, and answers with the account that the test sets."""
 
     account: str
     server: Recorder = field(default_factory=lambda: Recorder(url=""))
@@ -105,13 +105,13 @@ async def reason_of(iam: IamRoles, aws: Aws, account: str, name: str) -> Reason:
 
 @pytest.fixture
 async def misled(open_iam: OpenIam, lying_sts: Sts) -> IamRoles:
-    """It takes its own account for another one, and asks STS again at the first doubt."""
+    """A client that takes another account for its own. It calls STS again at the first contradiction."""
     timer = itertools.count(step=DOUBT_SECONDS).__next__
     return await open_iam(timer, sts_url=lying_sts.server.url, reader_role_name=None, reader_external_id=None)
 
 
 async def until_told(misled: IamRoles, account: str) -> None:
-    """Wait for what nobody waits for."""
+    """Wait for a result that no other task waits for."""
     async with asyncio.timeout(10):
         while await misled.own_account() != account:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
@@ -133,7 +133,7 @@ async def test_a_role_of_another_account_has_sts_asked_again(misled: IamRoles, l
     lying_sts.account = ACCOUNT
     assert (await misled.fetch_role(admitted(namesake), new_trail().iam, soon())).arn == own.arn
     await until_told(misled, ACCOUNT)
-    # And the credentials that read the wrong account read it no more.
+    # The credentials that read the wrong account do not read it again.
     assert await reason_of(misled, aws, OTHER_ACCOUNT, namesake.name) is Reason.IAM_ACCESS_DENIED
 
 
@@ -152,12 +152,12 @@ async def test_a_role_that_is_the_callers_raises_no_doubt(misled: IamRoles, lyin
     assert lying_sts.asked == 1
 
 
-# How often, and at what cost.
+# How often STS is called, and at what cost.
 
 
 @dataclass
 class Asked:
-    """An STS that counts, and says what it is told to; and a clock."""
+    """An STS that counts its calls and answers as the test sets it, and a clock."""
 
     says: str | Exception = ACCOUNT
     calls: int = 0

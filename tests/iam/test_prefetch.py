@@ -1,4 +1,4 @@
-"""Roles that are read by pages, from an emulated IAM over HTTP, before anybody asks for them."""
+"""Roles that are read in pages from an emulated IAM over HTTP, before a proxy needs them."""
 
 import asyncio
 import itertools
@@ -23,7 +23,7 @@ UNPREPARED_ACCOUNT = "222233334444"  # nobody made a reader role there
 
 
 class Ahead:
-    """The roles, and what reads them ahead."""
+    """The cached roles, and the prefetch that reads them."""
 
     def __init__(self, iam: IamRoles, *accounts: str) -> None:
         self.seconds = 0.0
@@ -75,7 +75,7 @@ async def test_pages_are_followed_to_the_last_one(iam: IamRoles, aws: Aws) -> No
 
 
 class Endless:
-    """An IAM that leads from page to page and never to a last one."""
+    """An IAM whose every page leads to a next one."""
 
     def __init__(self, markers: Iterator[str]) -> None:
         self.markers = markers
@@ -113,7 +113,7 @@ async def test_another_account_is_read_through_its_reader_role(iam: IamRoles, aw
 
 
 async def test_without_the_permission_roles_are_read_one_by_one_as_before(iam: IamRoles, aws: Aws) -> None:
-    """It is asked for again after an hour, not all the time."""
+    """The service tries the permission again after an hour, and not all the time."""
     role = aws.add_role()
     aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED, action=ACTION)
     ahead = Ahead(iam, ACCOUNT)
@@ -148,7 +148,7 @@ async def test_while_iam_is_away_nothing_is_lost(iam: IamRoles, aws: Aws, kind: 
 
 
 async def test_a_role_made_anew_under_its_name_is_another_one(iam: IamRoles, aws: Aws) -> None:
-    """I13: what was read ahead is the new role, under its own id; the old one is looked for and not found."""
+    """I13: the prefetch cached the new role under its own id. The old role is looked up and not found."""
     old = aws.add_role()
     ahead = Ahead(iam, ACCOUNT)
     await ahead.read()

@@ -1,4 +1,4 @@
-"""Sessions of reader roles: assumed once, renewed in time, and never waited for without need."""
+"""Sessions of reader roles: assumed once, renewed in time, and waited for only if there is no valid one."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ AWAY = UpstreamDownError(Reason.IAM_UNAVAILABLE, "no answer of STS")
 
 @dataclass
 class Sts:
-    """It hands out a session of an hour after the other, fails, or waits; and it has the clocks."""
+    """Returns one session of an hour after the other, fails, or hangs. It has the clocks."""
 
     seconds: float = 0.0
     error: Exception | None = None

@@ -1,4 +1,4 @@
-"""What replicas share about IAM."""
+"""What replicas share about roles."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def replica(iam: Iam, time: Time, store: SharedStore, max_stale: float = 3600) -
 
 
 async def test_what_one_replica_read_another_knows_for_the_rest_of_its_time(time: Time) -> None:
-    """I17: counted from IAM's answer, not from when a replica took it over."""
+    """I17: the life counts from IAM's answer, not from the moment when a replica read the record from the store."""
     store, iam = SharedStore(time), Iam()
     await replica(Iam(), time, store).fetch_role(admitted(), new_trail().iam, soon())
     other = replica(iam, time, store)
@@ -85,7 +85,7 @@ async def test_what_iam_takes_back_is_taken_out_of_the_store(time: Time, error: 
 
 
 async def test_a_record_of_another_role_is_not_believed(time: Time) -> None:
-    """I13: the store says which key it was written under, and the record must be that role's all the same."""
+    """I13: even if the store returns a record under this key, it must be a record of this role."""
     store, iam = SharedStore(time), Iam()
     await replica(Iam(changes={"role_id": "AROAEXAMPLEEXAMPLE002"}), time, store).fetch_role(
         admitted(), new_trail().iam, soon()

@@ -1,4 +1,4 @@
-"""The states of a role in memory, and that it has one at a time."""
+"""The states of a cached role. A role has one state at a time."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ class Table(RoleTable):
         self.note_mismatched(KEY, OTHER)
 
     def seen(self) -> tuple[RoleRecord | None, Reason | None, RoleRecord | None, bool]:
-        """What is fresh, what is an error, what is stale, and whether it is missing."""
+        """Return whether the entry is fresh, an error, stale or missing."""
         error = self.failure(KEY)
         return self.fresh(KEY), None if error is None else error.reason, self.stale(KEY), self.is_missing(KEY)
 

@@ -1,4 +1,4 @@
-"""How the turns of one account are shared between roles that are new, known, and missing."""
+"""How the call budget of one account is divided between roles that are new, known and missing."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -36,7 +36,7 @@ def metrics() -> Metrics:
 
 @dataclass
 class Slow:
-    """An IAM that takes a moment, does not find some roles, hangs in some accounts, and notes what it was asked."""
+    """An IAM with latency, missing roles and hanging accounts, which records its calls."""
 
     missing: frozenset[str] = frozenset()
     hanging: frozenset[str] = frozenset()
@@ -85,7 +85,7 @@ async def end(tasks: list[asyncio.Task[Reason | None]], roles: Roles) -> None:
 
 
 def test_known_roles_are_read_again_while_many_new_ones_wait() -> None:
-    """Sessions of a hundred roles that nobody read before cost each known one a turn at most."""
+    """Sessions of a hundred unread roles delay the refresh of each known role by one call at most."""
 
     async def scene() -> None:
         time, iam = Time(), Slow()
@@ -168,7 +168,7 @@ def test_throttling_slows_the_account_down() -> None:
         roles = new_roles(iam, rate=1.0)
         assert await reason_of(roles, named("a")) is Reason.IAM_THROTTLED
         iam.error = None
-        # Nothing is saved up any more.
+        # The saved allowance is used up.
         assert await reason_of(roles, named("b"), 0.9) is Reason.OVERLOADED
         assert await reason_of(roles, named("b"), 2.1) is None
 
@@ -192,7 +192,7 @@ def test_a_dead_iam_of_one_account_is_not_asked_and_that_of_another_is() -> None
 
 
 async def test_a_role_of_an_account_that_left_the_list_is_not_asked_about() -> None:
-    """I12: the list is looked at again when the turn of a call comes."""
+    """I12: the account list is checked again when the call is about to be sent."""
 
     class Changing:
         accounts = frozenset({ACCOUNT})
@@ -226,12 +226,12 @@ async def test_a_call_goes_on_for_later_decisions_when_nobody_waits_for_it() -> 
     assert (iam.asked, trail.iam.cache) == (1, "hit")
 
 
-# Whoever can write to the store that replicas share, and has no key.
+# A writer to the shared store who has no key.
 
 
 @dataclass
 class Intruded(SharedStore):
-    """A store that says of every call that a replica has claimed it, and of every budget that it is spent."""
+    """A store in which another replica claims every call, and every budget is spent."""
 
     wait: float = 0.0
     is_claimed: bool = True
@@ -247,7 +247,7 @@ class Intruded(SharedStore):
     ("wait", "is_claimed"), [(0.0, True), (2.0, False), (1.9, True)], ids=["claims", "budgets", "both"]
 )
 def test_whoever_writes_to_the_store_keeps_no_new_caller_out(wait: float, *, is_claimed: bool) -> None:
-    """ADR 12: each is delayed by its patience at most, all of them at the same time."""
+    """ADR 12: each caller is delayed by its patience at most, all of them at the same time."""
 
     async def scene() -> None:
         time, iam = Time(), Slow()
@@ -258,7 +258,7 @@ def test_whoever_writes_to_the_store_keeps_no_new_caller_out(wait: float, *, is_
         reasons = await asyncio.gather(*(reason_of(roles, named(f"new-{number}")) for number in range(40)))
         assert set(reasons) == {None}
         assert len(iam.asked) == 40
-        # Forty turns at half of the pace, and twice the patience of a call.
+        # Forty calls at half of the rate, and twice the patience of a call.
         assert clock() - began < 2.0 + 3.0
 
     run_in_virtual_time(scene())
@@ -297,7 +297,7 @@ async def test_a_role_that_iam_denied_or_did_not_find_is_not_read_ahead_again(er
 
 
 async def test_no_role_of_an_account_that_is_not_listed_is_read_ahead() -> None:
-    """I12: STS vouches for anybody."""
+    """I12: STS confirms roles of every account."""
     iam = Iam()
     roles = new_roles(iam)
     roles.read_ahead(named("role-0", account="222222222222").principal)

@@ -34,7 +34,7 @@ MODULE: Final = ROOT / "integrations" / "go"
 GO: Final = shutil.which("go")
 SECONDS: Final = 900  # a first build compiles Go's standard library, with the race detector too
 
-HANGING_ACCOUNT: Final = "555566667777"  # listed; STS does not answer for it
+HANGING_ACCOUNT: Final = "555566667777"  # a listed account, for which STS does not answer
 
 pytestmark = [
     pytest.mark.go,
@@ -74,7 +74,7 @@ def test_the_module_needs_the_standard_library_alone() -> None:
 
 @dataclass(frozen=True)
 class Scene:
-    """What the Go tests are told: see the type of this name in integrations/go/service_test.go."""
+    """The facts that the Go tests get: see the type of this name in integrations/go/service_test.go."""
 
     aws: Aws
 
@@ -172,7 +172,7 @@ class Scene:
 
 @contextlib.contextmanager
 def services(aws: Aws, folder: Path) -> Iterator[dict[str, str]]:
-    """Four services: on loopback, on a Unix socket, over TLS for known callers, and one that is soon overloaded."""
+    """Four services: on loopback, on a Unix socket, over TLS with caller authentication, and one with small limits."""
     authority = Authority(folder / "authority")
     server = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     caller = authority.issue("caller", ExtendedKeyUsageOID.CLIENT_AUTH)

@@ -1,4 +1,4 @@
-"""The page about calling the service from a control plane shows exactly the files that are to be copied."""
+"""The page about calling the service from a control plane shows exactly the files to copy."""
 
 import re
 from typing import Final
@@ -22,7 +22,7 @@ def test_the_page_shows_the_file_as_it_is(name: str) -> None:
 
 
 def test_the_lines_that_older_versions_remove_are_marked() -> None:
-    """What the table says to remove must be there, and removing it must leave blocks that are complete."""
+    """The lines that the table tells the reader to remove exist, and the remaining blocks are complete."""
     lines = (FOLDER / "control-plane.go.txt").read_text(encoding="utf-8").splitlines()
     for version in ("2.6", "2.14"):
         marked = [line for line in lines if line.endswith(f"// since {version}")]

@@ -165,7 +165,7 @@ def test_a_workload_is_bound(deployed: Deployed, issuer: str) -> None:
 
 
 def test_a_user_that_may_only_generate_these_tokens_is_enough(deployed: Deployed) -> None:
-    """So no admin token needs to lie around."""
+    """So no admin token needs to exist in the cluster."""
     headers = {"authorization": f"Bearer {deployed.api_token}"}
     trusted = ssl.create_default_context(cadata=deployed.authority.cert.decode())
     with httpx.Client(base_url=deployed.api_url, verify=trusted, trust_env=False) as client:

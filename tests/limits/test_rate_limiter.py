@@ -1,4 +1,4 @@
-"""A budget of calls a second: spaced, with a little saved up, slower while AWS throttles."""
+"""A budget of calls per second: spaced, with a small burst, and slower while AWS throttles."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Equal questions at the same time are asked once."""
+"""Equal calls at the same time are made once."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ def soon() -> float:
 
 
 class Question:
-    """Counts how often it is asked; answers when it is released."""
+    """Counts its calls, and answers when the test releases it."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.asked = 0
@@ -91,7 +91,7 @@ async def test_a_deadline_is_that_of_the_one_who_waits() -> None:
 
 
 async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None:
-    """The event loop logs an exception that nobody took; a question without waiters is none."""
+    """The event loop logs an exception that nobody retrieved. A call without waiters must not cause such a line."""
     reported: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
     single_flight: SingleFlight[int] = SingleFlight()
@@ -104,7 +104,10 @@ async def test_a_failure_that_nobody_waits_for_is_not_reported_as_lost() -> None
 
 
 async def test_a_failure_leaves_nothing_for_the_collector() -> None:
-    """A flood of forged credentials is a flood of failures; what only the collector frees makes everybody wait for it."""
+    """A flood of forged credentials causes a flood of failures.
+
+    Objects that only the collector frees delay every decision.
+    """
     single_flight: SingleFlight[int] = SingleFlight()
 
     async def ask() -> int:

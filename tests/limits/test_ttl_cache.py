@@ -1,4 +1,4 @@
-"""A bounded mapping whose entries have each their own end."""
+"""A bounded mapping whose entries expire individually."""
 
 from collections import OrderedDict
 from typing import Any
@@ -100,7 +100,7 @@ def test_dropping_what_is_not_there_is_nothing() -> None:
 
 
 class Model(RuleBasedStateMachine):
-    """Against a plain model: nothing is ever returned that has ended, was dropped, or was put under another key."""
+    """Compare with a plain model: no entry is returned that expired, was dropped, or belongs to another key."""
 
     def __init__(self) -> None:
         super().__init__()

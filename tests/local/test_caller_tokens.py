@@ -1,4 +1,4 @@
-"""Callers of the API are known by a token of a file; whoever is not is answered 401 and reaches nothing."""
+"""Callers of the API authenticate with a token of a file. Others get 401, and no call of theirs is processed."""
 
 import asyncio
 import contextlib
@@ -114,7 +114,7 @@ def test_no_repr_holds_a_token_or_its_digest(token_file: Path, settings_of: Load
 
 
 def test_every_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither which one it is shows, nor how long it is, nor how much of it is right."""
+    """The time reveals neither which token it is, nor its length, nor how many characters are right."""
     path = tmp_path / "tokens"
     path.write_text(f"{TOKEN}\n{OTHER}\n")
     tokens = read_caller_token_file(str(path)).tokens
@@ -165,7 +165,7 @@ def test_one_accepted_token_makes_a_caller_known(token_file: Path, values: list[
 
 
 class Reached:
-    """What stands behind the guard, and counts who comes."""
+    """The application behind the guard. It counts the calls that reach it."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -181,7 +181,7 @@ async def never() -> NoReturn:
 
 
 class Guarded:
-    """A guard alone, asked over bare ASGI."""
+    """A guard by itself, called over bare ASGI."""
 
     def __init__(self, token_file: Path) -> None:
         self.now = 100.0
@@ -297,7 +297,7 @@ async def test_the_line_can_be_found_by_the_answers_request_id(guarded: Guarded)
 
 @pytest.fixture
 def known(token_file: Path) -> dict[str, str]:
-    """What makes a service know its callers."""
+    """The callers' credentials that a service requires."""
     return {TOKEN_FILE: str(token_file)}
 
 
@@ -360,7 +360,7 @@ Open = Callable[..., Awaitable[list[int]]]
 
 @pytest.fixture
 def statuses_of_probes(start_service: StartService, known: dict[str, str], tmp_path: Path) -> Open:
-    """The answers to the probes on the API's listener, without a token and with one."""
+    """The status codes of the probes on the API's listener, without a token and with one."""
     server = Authority(tmp_path / "authority").issue("server")
     tls = {TLS_CERT: str(server.cert), TLS_KEY: str(server.key)}
 
@@ -426,7 +426,7 @@ Exchange = Callable[[RunningService, str], None]
 
 @pytest.fixture
 def exchange(token_file: Path) -> Exchange:
-    """Write the file anew, and have the service look at it."""
+    """Rewrite the file, and let the service read it."""
 
     def write(service: RunningService, content: str) -> None:
         token_file.write_text(content)
@@ -439,7 +439,7 @@ def exchange(token_file: Path) -> Exchange:
 async def test_tokens_are_exchanged_without_a_restart_and_without_a_lost_connection(
     start_service: StartService, known: dict[str, str], aws: Aws, exchange: Exchange
 ) -> None:
-    """The way of the how-to: add the new one, move the callers, take off the old one."""
+    """The steps of the how-to: add the new token, move the callers, remove the old token."""
     async with start_service(**known) as service, listening(service.service.api) as (host, port):
         connections: dict[str, set[object]] = {TOKEN: set(), OTHER: set()}
         async with contextlib.AsyncExitStack() as stack:
@@ -480,7 +480,7 @@ async def test_a_bad_file_keeps_the_tokens_of_before_loudly(
         assert len(service.events("not reloaded")) >= 3
         assert "canary" not in str(service.events("not reloaded"))
         exchange(service, "")
-        assert (await service.present(aws.credential())).status_code == 401  # no tokens is not no check
+        assert (await service.present(aws.credential())).status_code == 401  # the check stays on
 
 
 async def test_the_settings_of_a_running_service_keep_no_token(

@@ -1,4 +1,4 @@
-"""Why a connection failed, in words: from real failures on loopback, and from errors that a loopback cannot have."""
+"""Why a connection failed, in words: from real failures on loopback, and from errors that loopback cannot cause."""
 
 import errno
 import socket
@@ -97,7 +97,7 @@ def test_a_peer_without_a_setting_names_none() -> None:
     assert cause.remedy.endswith("check address and port")
 
 
-# What the socket and OpenSSL of this machine really raise; `tests.http.test_causes` has the rest.
+# Errors that the socket and OpenSSL of this machine really raise; `tests.http.test_causes` has the rest.
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def opened() -> Iterator[socket.socket]:
 
 def test_a_port_on_which_nobody_listens(opened: socket.socket) -> None:
     opened.bind(("127.0.0.1", 0))
-    with socket.socket() as other, pytest.raises(OSError) as raised:  # noqa: PT011 - the kind is what is asked
+    with socket.socket() as other, pytest.raises(OSError) as raised:  # noqa: PT011 - any kind of error
         other.connect(opened.getsockname())
     assert "refuses the connection" in str(explain_failure(raised.value, PEER, Stage.CONNECT))
 

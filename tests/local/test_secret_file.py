@@ -1,4 +1,4 @@
-"""A secret's file is replaced, also where its folder lets nobody look."""
+"""A secret's file is replaced as a whole, also in a folder that the process may not read."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ import pytest
 from tests.support.process import run_program
 
 _NOBODY: Final = 65534
-# Root may read every folder, so it becomes somebody else, once it has read the code.
+# Root may read every folder, so the process changes to another user after it has read the code.
 _WRITE_TWICE: Final = f"""
 import codecs, os, sys
 from pathlib import Path
@@ -27,7 +27,7 @@ for text in ("old", "new"):
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that may be written and not read; not below pytest's own, which nobody but its user can enter."""
+    """A folder that may be written but not read. It is not below pytest's folder, which only its user can enter."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         if os.geteuid() == 0:

@@ -32,7 +32,7 @@ SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
 
 class Files:
-    """The files of one service, which a test puts others in the place of."""
+    """The files of one service, which a test replaces."""
 
     def __init__(self, folder: Path) -> None:
         self.servers = Authority(folder / "servers")
@@ -87,7 +87,7 @@ async def client_of(address: tuple[str, int], context: ssl.SSLContext) -> AsyncI
 
 
 async def is_refused(address: tuple[str, int], context: ssl.SSLContext) -> bool:
-    """Whether a new connection comes to nothing; in TLS 1.3 a client hears of it when it reads."""
+    """Whether the service refuses a new connection. In TLS 1.3 a client learns this when it reads."""
     async with client_of(address, context) as client:
         try:
             await client.get("/healthy")
@@ -97,7 +97,7 @@ async def is_refused(address: tuple[str, int], context: ssl.SSLContext) -> bool:
 
 
 def local_port(answer: httpx.Response) -> int:
-    """The port that the client asked from: the same one is the same connection."""
+    """The client's port. An equal port means the same connection."""
     port: int = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
     return port
 
@@ -221,7 +221,7 @@ async def test_server_tls_alone_asks_for_no_certificate(start_service: StartServ
 async def test_a_certificate_does_not_stand_for_a_token(
     start_service: StartService, files: Files, aws: Aws, tmp_path: Path
 ) -> None:
-    """Where both are configured a caller needs both."""
+    """If both are configured, a caller needs both."""
     token = "t" * 40
     (tmp_path / "tokens").write_text(token)
     context = client_context(files.servers, files.clients.issue("control-plane", CLIENT))
@@ -237,7 +237,7 @@ async def test_a_certificate_does_not_stand_for_a_token(
         assert (await client.post(AUTHENTICATE, json=call, headers=headers)).status_code == 200
 
 
-# What is negotiated.
+# The negotiated parameters.
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
@@ -267,7 +267,7 @@ def test_the_context_says_what_it_is_meant_to(files: Files) -> None:
     assert context.num_tickets == 0
     for option in (ssl.OP_NO_TICKET, ssl.OP_NO_COMPRESSION, ssl.OP_NO_RENEGOTIATION):
         assert context.options & option
-    assert len(context.get_ca_certs()) == 1  # the system's authorities make nobody a caller
+    assert len(context.get_ca_certs()) == 1  # the system's authorities do not authenticate callers
 
 
 # Rotation.
@@ -276,7 +276,10 @@ def test_the_context_says_what_it_is_meant_to(files: Files) -> None:
 async def ask_again(
     address: tuple[str, int], context: ssl.SSLContext, session: ssl.SSLSession | None = None
 ) -> tuple[bool, ssl.SSLSession | None]:
-    """Ask over a connection that resumes a session if the server lets it; whether it was answered, and the session."""
+    """Call over a connection that resumes a session if the server allows it.
+
+    Return whether it was answered, and the session.
+    """
 
     def ask() -> tuple[bool, ssl.SSLSession | None]:
         with (
@@ -314,7 +317,7 @@ async def test_after_the_client_ca_is_exchanged_old_callers_are_refused_and_new_
         check(service)
         assert await is_refused(address, old)
         assert not await is_refused(address, new)
-        assert not (await ask_again(address, old, session))[0]  # nor by a session of before
+        assert not (await ask_again(address, old, session))[0]  # nor by an earlier session
         again = await standing.get("/healthy")
         assert (first.status_code, again.status_code, local_port(again)) == (200, 200, port)
     assert len(service.events("reloaded")) == 1
@@ -336,7 +339,7 @@ async def test_a_new_server_certificate_is_shown_to_new_connections(start_servic
 
 
 async def test_names_lead_to_the_same_certificate(start_service: StartService, files: Files) -> None:
-    """With SNI and without: the context is chosen before either is read."""
+    """With SNI and without it: the context is chosen before either is read."""
     async with start_service(**files.variables(mutual=False)) as service, serving(service) as address:
         for host in ("127.0.0.1", "localhost"):
             assert not await is_refused((host, address[1]), client_context(files.servers))
@@ -370,7 +373,7 @@ async def test_a_bad_file_keeps_the_ones_of_before_loudly(
 
 
 def test_it_is_so_on_the_loop_that_the_service_runs_on(files: Files, settings_of: LoadSettings, aws: Aws) -> None:
-    """It is uvloop, with a TLS of its own around OpenSSL's; the tests above run on asyncio's."""
+    """uvloop has its own TLS code around OpenSSL. The tests above run on asyncio's event loop."""
     settings = settings_of(**aws.service_environment(), **files.variables())
     old = client_context(files.servers, files.clients.issue("old", CLIENT))
     new = client_context(files.servers, files.others.issue("new", CLIENT))
@@ -447,7 +450,7 @@ def test_an_encrypted_key_is_refused_and_no_password_is_asked_for(files: Files) 
 
 
 def test_a_client_is_no_authority(files: Files) -> None:
-    """A leaf among the trusted certificates would be a trap: it looks like a pin, and OpenSSL takes it for none."""
+    """A leaf among the trusted certificates looks like a pin, but OpenSSL does not treat it as one."""
     shutil.copy(files.clients.issue("client").cert, files.client_ca)
     assert "CA:TRUE" in problems_of(files)["client_ca"]
 
@@ -459,7 +462,7 @@ def test_no_context_without_good_files(files: Files) -> None:
 
 
 def test_the_outer_context_serves_nobody_by_itself(files: Files) -> None:
-    """If a server should ever not ask for the context of the moment, it has no certificate to show."""
+    """If a server ever omits the look-up of the current context, it has no certificate to present."""
     tls = ServerTls(files.files(), lambda _: None)
     assert tls.context.cert_store_stats()["x509"] == 0
     assert tls.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True).context is tls.context.current

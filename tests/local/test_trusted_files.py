@@ -1,4 +1,4 @@
-"""Files that decide who is believed: who may own them, who may write to them, and what is said of the others."""
+"""Files that decide whom the service trusts: their owner and mode, and the messages about wrong ones."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ STRANGER = 4321
 
 @dataclass(frozen=True)
 class Stage:
-    """An environment in which every file of this kind is named, each for its owner alone."""
+    """An environment that names one file of each kind, each readable only by its owner."""
 
     variables: dict[str, str]
     files: dict[str, tuple[str, Path]]
@@ -78,7 +78,7 @@ def open_to_all(path: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have somebody own it who is neither root nor this user; only root can do that to the file itself."""
+    """Change the owner to a user who is neither root nor this one. Only root can do that to the file itself."""
     if os.geteuid() == 0:
         os.chown(path, STRANGER, -1)
     else:
@@ -115,7 +115,7 @@ def test_a_file_that_somebody_else_can_write_ends_the_start(
     found = {problem.variable: problem.remedy for problem in raised.value.problems}
     assert variable in found
     assert SPOILS[spoil] in found[variable]
-    assert set(found) == {variable} or spoil is give_away  # one user of ours stands for every file
+    assert set(found) == {variable} or spoil is give_away  # one user is enough for all files
 
 
 def test_serve_and_check_config_end_with_status_2(stage: Stage) -> None:
@@ -166,7 +166,7 @@ def test_a_folder_in_which_everybody_can_rename_is_warned_about(
 
 
 def mount(folder: Path, moment: str, path: Path) -> Path:
-    """As Kubernetes mounts a secret: two links, in a folder that everybody may write to, with the sticky bit."""
+    """Mount a secret as Kubernetes does: two links, in a folder with the sticky bit that everybody may write to."""
     real = folder / f"..{moment}"
     real.mkdir(parents=True)
     folder.chmod(0o1777)
@@ -209,7 +209,7 @@ def test_the_service_waits_for_no_pipe(settings_of: LoadSettings, stage: Stage, 
 
 
 def test_whoever_sends_a_token_may_have_it_out_of_a_pipe() -> None:
-    """As of a shell: ``--caller-token-file <(aws secretsmanager ...)``."""
+    """As from a shell: ``--caller-token-file <(aws secretsmanager ...)``."""
     reader, writer = os.pipe()
     try:
         os.write(writer, f"{TOKEN}\n".encode())
@@ -220,7 +220,7 @@ def test_whoever_sends_a_token_may_have_it_out_of_a_pipe() -> None:
 
 
 def test_whoever_sends_a_token_need_not_own_its_file(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root asks the service of another user with that user's file."""
+    """Root calls the service of another user with that user's file."""
     give_away(stage.path("caller-token"), monkeypatch)
     assert read_tokens(stage.path("caller-token")) == (TOKEN,)
 
@@ -229,7 +229,7 @@ def test_whoever_sends_a_token_need_not_own_its_file(stage: Stage, monkeypatch: 
 
 
 def watches(stage: Stage, metrics: Metrics) -> Iterator[tuple[Sequence[str], FileWatch, Callable[[], object]]]:
-    """Each kind of file: its names here, its watch, and what is in force."""
+    """Each kind of file: its names here, its watch, and the content in use."""
     signing = SigningKeySource(
         read_dataplane_key_file(str(stage.path("dataplane-list"))), read_zone_key_file(str(stage.path("zone-list")))
     )
@@ -301,7 +301,7 @@ PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARA
     "second", [private_pem(rsa_key(2)), EC_PEM, private_pem(rsa_key(0))], ids=["rsa", "ec", "same"]
 )
 def test_a_signing_key_file_with_two_private_keys_is_refused(stage: Stage, second: bytes) -> None:
-    """The first would be used in silence: whoever appended the second meant to exchange it."""
+    """OpenSSL silently reads only the first key, but whoever appends a second one wants to replace the first."""
     path = stage.path("dataplane-key")
     path.write_bytes(private_pem(rsa_key(0)) + second)
     with pytest.raises(ValueError, match="line 1: the file holds 2 private keys"):

@@ -1,4 +1,4 @@
-"""The document: what it shows, what it never runs, and that it is made in small pieces."""
+"""The page of decisions: what it shows, that it runs no text, and that it is rendered in small pieces."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ ATTACKS = (
 
 
 async def shown(text: str, query: dict[str, str]) -> Structure:
-    """The document in which a text stands wherever a client, IAM, an operator or a reader can put one."""
+    """Render the page with a text in every place that a client, IAM, an operator or a reader can fill."""
     recent = recent_decisions()
     recent.note(record(text, form=text, request_id=text), denial(detail=text), 0.001)
     recent.note(record(text, form=text, request_id=text), None, 0.001)
@@ -33,7 +33,7 @@ async def shown(text: str, query: dict[str, str]) -> Structure:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_no_text_becomes_markup(attack: str) -> None:
-    """Stored in every field of a decision and of the state: the elements and attributes are those of a harmless text."""
+    """Stored in every field of a decision and of the state, it gives the same elements as a harmless text."""
     harmless, attacked = await shown("demo", {}), await shown(attack, {})
     assert attacked.tags == harmless.tags
     assert attacked.open == []
@@ -42,7 +42,7 @@ async def test_no_text_becomes_markup(attack: str) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_no_value_of_the_filter_becomes_markup(attack: str) -> None:
-    """Reflected: the values stand in the form and in the links."""
+    """Reflected texts: the form and the links contain the values."""
     harmless = await shown("demo", dict.fromkeys(("outcome", "reason", "account", "text", "before"), "nothing"))
     attacked = await shown("demo", dict.fromkeys(("outcome", "reason", "account", "text", "before"), attack))
     assert attacked.tags == harmless.tags
@@ -116,7 +116,7 @@ async def test_a_link_leads_to_the_older_decisions_and_back() -> None:
     first = (await document(recent).render({"outcome": "allowed"})).decode()
     assert f"{MAX_SHOWN} of {MAX_SHOWN + 5} decisions" in first
     [query] = re.findall(r'href="/decisions\?outcome=allowed&amp;before=(\d+)" rel="next"', first)
-    # A decision that comes meanwhile moves nothing.
+    # A new decision does not move the older ones.
     recent.note(record(), None, 0.001)
     second = (await document(recent).render({"outcome": "allowed", "before": query})).decode()
     assert [f"request-{number}<" in second for number in (5, 4, 0)] == [False, True, True]

@@ -31,7 +31,7 @@ def test_an_element_is_not_escaped_again() -> None:
 
 
 def test_what_is_made_out_of_markup_by_other_means_is_text_again() -> None:
-    """So that an expression of markup and a text cannot pass for markup."""
+    """So a concatenation of markup and text does not count as markup."""
     assert not isinstance(Markup("<b>") + "<i>", Markup)
     assert not isinstance(f"{Markup('<b>')}<i>", Markup)
     assert element("p", Markup("<b>") + "<i>") == "<p>&lt;b&gt;&lt;i&gt;</p>"

@@ -1,4 +1,4 @@
-"""What the page remembers: the latest decisions in bounded memory, and never a decision's outcome changed by it."""
+"""What the page remembers: the latest decisions in bounded memory. It never changes the outcome of a decision."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -50,7 +50,7 @@ LONGEST_ASSERTION = ProxyAssertion(
 
 
 def longest(number: int) -> DecisionRecord:
-    """A decision with the longest texts that a client can send, in characters that JSON writes with six bytes."""
+    """A decision with the longest texts that a client can send, in characters that take six bytes in JSON."""
     trail = record("x", request_id=f"{number:0128}")
     trail.asserted = LONGEST_ASSERTION
     trail.principal = replace(PRINCIPAL, role="r" * 64, role_id="A" * 128, session=f"{number:064}")
@@ -83,7 +83,7 @@ def test_a_thousand_decisions_take_less_than_two_megabytes(make: Callable[[int],
     tracemalloc.start()
     try:
         recent = RecentDecisions(utc_now, lambda: 0.0)
-        while trails:  # what a record itself keeps is not the page's
+        while trails:  # the record's own memory does not count
             recent.note(trails.pop(), denial(), 0.001)
         used, _ = tracemalloc.get_traced_memory()
     finally:
@@ -114,7 +114,7 @@ def test_a_usual_line_is_not_shortened() -> None:
 
 
 def test_what_cannot_be_recorded_is_counted_and_raises_nothing() -> None:
-    """A lone surrogate is no JSON text; the audit line of such a decision fails likewise."""
+    """JSON cannot contain a lone surrogate. The audit line of such a decision fails too."""
     recent = recent_decisions()
     recent.note(record(request_id="\ud800"), None, 0.001)
     assert (recent.unrecorded, recent.lines()) == (1, [])
@@ -129,7 +129,7 @@ def test_reasons_and_caches_are_counted() -> None:
 
 
 def test_only_tasks_of_listed_accounts_are_remembered() -> None:
-    """Everybody has roles, and must not push out the tasks of the mesh."""
+    """Everybody has roles in some account, and must not evict the tasks of the mesh."""
     recent = recent_decisions()
     recent.note(record("stranger"), denial(Reason.ACCOUNT_NOT_AUTHORIZED), 0.001)
     recent.note(DecisionRecord("request-1"), denial(Reason.MALFORMED_REQUEST), 0.001)

@@ -8,7 +8,7 @@ from app.core.reasons import Reason
 from app.decision import authenticator
 from app.page.steps import AFTER, BEFORE, STEPS, ended_at, steps_of
 
-# What the record of a decision has, once the steps up to a number have ended well.
+# The fields of a record after the steps up to a number have succeeded.
 MARKS: dict[int, dict[str, Any]] = {
     1: {"form": "native"},
     3: {"sts": {"cache": "miss"}},
@@ -28,7 +28,7 @@ NOTHING: dict[str, Any] = {
 
 
 def fields(reason: Reason | None, *, done: int, **more: Any) -> dict[str, Any]:
-    """A decision that ended with a reason after so many steps had ended well."""
+    """A decision that ended with a reason after so many steps had succeeded."""
     found = {**NOTHING, "reason": None if reason is None else reason.value}
     for step, marks in MARKS.items():
         if step <= done:
@@ -37,7 +37,7 @@ def fields(reason: Reason | None, *, done: int, **more: Any) -> dict[str, Any]:
 
 
 def test_the_steps_are_those_of_the_decision() -> None:
-    """Their numbers and names are the same in code, docs and page."""
+    """Code, docs and page have the same numbers and names."""
     for number, (name, _) in STEPS.items():
         assert f"    {number} {name} " in str(authenticator.__doc__)
 

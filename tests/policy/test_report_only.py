@@ -38,7 +38,7 @@ def counts(metrics: Metrics) -> dict[tuple[str, str], float]:
 
 
 def test_the_series_exist_from_the_start() -> None:
-    """An alert on a first difference needs a zero before it."""
+    """An alert on the first difference needs a sample with zero before it."""
     assert {name for name, _ in read_samples(Metrics().expose().decode()) if name == COUNTER} == {COUNTER}
     assert set(counts(Metrics()).values()) == {0}
 
@@ -98,7 +98,7 @@ def spoil(path: Path) -> None:
 
 
 async def test_no_answer_call_or_cache_is_different(start_service: StartService, aws: Aws, candidate: Path) -> None:
-    """Whatever the candidate says: here it denies everybody, or allows everybody that it can."""
+    """For each candidate policy: here one denies everybody, and one allows every proxy that it can."""
     role = aws.add_role({**DATAPLANE, "kuma.io/mesh": "payments"})
     seen: list[Any] = []
     for changes in (None, {"KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": "999999999999"}, {}):

@@ -1,4 +1,4 @@
-"""A verdict is what the decision itself would be under that policy, from its record as from its audit line."""
+"""A verdict equals the decision under that policy, both from the record and from the audit line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +56,7 @@ calls = st.sampled_from(["authenticate", "token", "ext_authz"])
 
 
 def verdicts(record: DecisionRecord, error: AuthError | None, policy: AccessPolicy) -> tuple[Verdict, Verdict]:
-    """What the policy decides on the record of a decision, and on its audit line."""
+    """Evaluate the policy on the record of a decision, and on its audit line."""
     line = find_decision(orjson.dumps({**decision_fields(record, error, 0.1), "event": "decision"}))
     assert line is not None
     return evaluate_policy(facts_of_record(record, error), policy), evaluate_policy(facts_of_line(line), policy)
@@ -93,7 +93,8 @@ def compare(scene: Scene, enforced: AccessPolicy, other: AccessPolicy, call: Any
     else:
         is_malformed = isinstance(error, RequestError) or isinstance(would_be, RequestError)
         assert is_malformed or by_record.missing is Missing.CALL
-    # The line has less of a role that IAM confused with another, or whose answer was faulty. It is denied all the same.
+    # The line has fewer facts about a role that IAM confused with another, or about a faulty answer. Both stay
+    # denied.
     assert by_line == by_record or (by_line.outcome is by_record.outcome is Outcome.DENIED)
 
 
@@ -151,7 +152,7 @@ def test_a_verdict_about_a_presented_token_is_what_that_service_decides(
     assert set(verdicts(record, error, other)) == {expected(would_be)}
 
 
-# What is not known.
+# Facts that are not known.
 
 WIDE = AccessPolicy(**POLICY)
 ROLE, PROXY = make_role(SCENES[0][0]), make_proxy(SCENES[0][1])

@@ -1,4 +1,4 @@
-"""What a role's tags let a proxy be: nothing that the tags do not say, whatever the proxy says."""
+"""What a role's tags grant to a proxy: nothing beyond the tags, whatever the proxy asserts."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -70,7 +70,7 @@ proxies = st.builds(
 @bounded
 @given(grants, proxies, policies)
 def test_match_never_widens(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
-    """I15, I27: what comes out is what the role grants, and it covers all that an identity can be made of."""
+    """I15, I27: the result is what the role grants, and it covers every part of an identity."""
     with suppress(AuthorizationError):
         identity = match(grant, proxy, policy)
         assert (identity.type, identity.mesh, identity.service) == (grant.type, grant.mesh, grant.service)
@@ -110,7 +110,7 @@ NARROWING = {ProxyType.DATAPLANE: ("service", "workload"), ProxyType.INGRESS: ("
 def test_one_tag_more_never_lets_a_refused_proxy_in(
     grant: RoleGrant, proxy: ProxyAssertion, data: st.DataObject
 ) -> None:
-    """No tag widens another, but that a workload tag lets the one label in that it binds."""
+    """No tag extends another one. The exception is a workload tag, which allows the label that it binds."""
     name = data.draw(st.sampled_from(NARROWING[grant.type]))
     value = data.draw(few)
     if getattr(grant, name) is not None:

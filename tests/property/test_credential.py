@@ -1,4 +1,4 @@
-"""Whatever comes in as a credential, the answer is a request or a `CredentialError`; nothing else, and nothing twice."""
+"""For any input as a credential, the result is a request or a `CredentialError`, and always the same one."""
 
 import json
 from contextlib import suppress
@@ -39,7 +39,7 @@ json_values = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=10), children, max_size=3),
     max_leaves=8,
 )
-# The alphabets in which a URL, a query and a header are written, and what has no place in them.
+# The alphabets of a URL, a query and a header, and characters outside of them.
 snippets = st.text(max_size=5) | st.sampled_from(
     [
         *("", "&", ";", "=", "?", "#", "/", "//", "%", "%00", "%0a", "%2F", "+", " ", "\n", "\\", "@", ":443", "{"),
@@ -51,14 +51,14 @@ snippets = st.text(max_size=5) | st.sampled_from(
 
 @st.composite
 def cuts(draw: st.DrawFn, text: str) -> str:
-    """A text with one stretch of it taken out and a snippet put in."""
+    """Texts with one part removed and a snippet inserted."""
     start = draw(st.integers(0, len(text)))
     end = draw(st.sampled_from([start, min(start + 1, len(text)), min(start + 8, len(text)), len(text)]))
     return text[:start] + draw(snippets) + text[end:]
 
 
 def accepted(text: str) -> ValidatedRequest | None:
-    """What the rules make of a credential; any other error than `CredentialError` fails the test."""
+    """Apply the rules to a credential. Any other error than `CredentialError` fails the test."""
     try:
         return judge(text, UNBOUND)
     except CredentialError:
@@ -66,7 +66,7 @@ def accepted(text: str) -> ValidatedRequest | None:
 
 
 def assert_harmless(request: ValidatedRequest | None) -> None:
-    """Whatever was accepted asks STS for the caller's identity, and nobody else for anything (I1, I2, I3)."""
+    """Every accepted credential calls GetCallerIdentity of STS, and nothing else (I1, I2, I3)."""
     if request is None:
         return
     question = b"Action=GetCallerIdentity&Version=2011-06-15"
@@ -145,12 +145,12 @@ def test_an_envelope_with_any_header_changed_is_harmless(data: st.DataObject, fo
 @bounded
 @given(st.text(max_size=300))
 def test_a_url_is_read_out_of_both_native_forms_alike(url: str) -> None:
-    """Both forms are written here and read here, so they must mean the same for every URL."""
+    """The two native forms must mean the same for every URL."""
     outcomes = []
     for encode in (encode_native, encode_jwt_clothes):
         try:
             outcomes.append(decode_credential(encode(url)).parameters)
-        except (CredentialError, UnicodeEncodeError):  # encode_native takes ASCII alone: callers pass a signed URL
+        except (CredentialError, UnicodeEncodeError):  # encode_native takes only ASCII: callers pass a signed URL
             outcomes.append({})
     assert outcomes[0] == outcomes[1]
 

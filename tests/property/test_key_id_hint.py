@@ -1,4 +1,4 @@
-"""Whatever the decoder accepts, the hint is None or the decoder's key id."""
+"""For every credential that the decoder accepts, the hint is None or the decoder's key id."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ snippets = st.text(max_size=5) | st.sampled_from(
 
 @st.composite
 def cuts(draw: st.DrawFn, text: str) -> str:
-    """A text with one stretch of it taken out and a snippet put in, most often near a key id."""
+    """Texts with one part removed and a snippet inserted, most often near a key id."""
     near = text.find(ACCESS_KEY_ID)
     start = draw(st.integers(0, len(text)) | st.integers(max(0, near - 40), max(0, near) + 40))
     end = draw(st.sampled_from([start, start + 1, start + 8]))
@@ -38,7 +38,7 @@ def cuts(draw: st.DrawFn, text: str) -> str:
 
 
 def holds(text: str) -> None:
-    """Hold the hint to the decoder, for a text that the decoder accepts."""
+    """Compare the hint with the decoder, for a text that the decoder accepts."""
     hint = hint_key_id(text)
     try:
         decoded = decode_credential(text).signature.scope.access_key_id

@@ -1,4 +1,4 @@
-"""The small parsers: for every input they give a value that means the input, or their own error."""
+"""The small parsers: for every input they return the value that the input means, or raise their own error."""
 
 import json
 from contextlib import suppress
@@ -66,7 +66,7 @@ json_values = st.recursive(
 
 @st.composite
 def mutated(draw: st.DrawFn, text: str) -> bytes:
-    """A document with one stretch of it replaced by markup, text or another stretch of it."""
+    """Documents with one part replaced by markup, by text or by another part."""
     start, end = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
     piece = draw(st.sampled_from([*MARKUP, text[start:end], text]) | st.text(max_size=5))
     return (text[:start] + piece + text[end:]).encode(errors="surrogatepass")

@@ -1,4 +1,4 @@
-"""Whatever text stands in whatever place of what is presented, the service decides about it, and can write it down."""
+"""With any text in any place of a call, the service makes a decision and can write its audit line."""
 
 import base64
 import json
@@ -23,7 +23,8 @@ from tests.support.world import PROXY, Aws
 Json = dict[str, Any]
 Build = Callable[[Json], str]
 
-# What JSON's escapes can name and UTF-8 cannot hold, and what a header, a line or a comparison could trip over.
+# Characters that JSON can escape and UTF-8 cannot encode, and characters with a meaning in headers, lines or
+# patterns.
 odd_texts = st.text(max_size=4) | st.sampled_from(
     ["\ud800", "\udfff", "\udc00\ud800", "\n", "\r\n", "\0", "\x7f", "\u2028", "\u212a", "\U0010ffff", "%", "%00", "\\"]
 )
@@ -39,7 +40,7 @@ def raw(text: str) -> bytes:
 
 
 def vault(members: Json) -> str:
-    """The envelope whose members are base64; what is no text in it stays as it is."""
+    """The envelope whose members are base64. Parts that are not text stay unchanged."""
     headers = members["iam_request_headers"]
     encoded = {**members, "iam_request_headers": dumped(headers) if isinstance(headers, dict) else headers}
     return dumped(
@@ -66,7 +67,7 @@ def jwt_clothes(parts: Json) -> str:
 
 
 def token(number: int) -> Build:
-    """A token of whatever header and claims, validly signed."""
+    """Tokens with any header and claims, and a valid signature."""
     return lambda parts: sign_parts(dumped(parts["header"]), dumped(parts["claims"]), rsa_key(number))
 
 
@@ -98,7 +99,7 @@ CALL: Final[Json] = {
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The place of every text, names of members among them."""
+    """Yield the path of every text, also of names of members."""
     if isinstance(value, dict):
         for name, member in value.items():
             yield (*path, (name,))
@@ -111,7 +112,7 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 
 def with_text(value: Any, path: tuple[Any, ...], odd: str, at: float) -> Any:
-    """A copy with a text put into the one at a place; a place that ends in a tuple is the name of a member."""
+    """Return a copy with a text at a path. A path that ends in a tuple means the name of a member."""
     if not path:
         cut = round(len(value) * at)
         return value[:cut] + odd + value[cut:]
@@ -125,20 +126,20 @@ def with_text(value: Any, path: tuple[Any, ...], odd: str, at: float) -> Any:
 
 @st.composite
 def credentials(draw: st.DrawFn) -> str:
-    """A credential of any form with something odd somewhere in it, or as it should be."""
+    """Credentials of any form, correct or with an unusual text somewhere."""
     members, build = SHAPES[draw(st.sampled_from(sorted(SHAPES)))]
     path = draw(st.sampled_from([None, *paths_of(members)]))
     if path is None:
         return build(members)
     try:
         return build(with_text(members, path, draw(odd_texts), draw(st.floats(0, 1))))
-    except KeyError:  # the name of a part of the shape itself, which has no name in the credential
+    except KeyError:  # the name of a part of the shape itself, which the credential does not contain
         return build(members)
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """The body of a call with something odd somewhere in it."""
+    """Bodies of a call with an unusual text somewhere."""
     call = {**CALL, "credential": draw(credentials())}
     path = draw(st.sampled_from([None, *paths_of(call)]))
     return dumped(call if path is None else with_text(call, path, draw(odd_texts), draw(st.floats(0, 1)))).encode()
@@ -153,7 +154,7 @@ async def at_now(aws: Aws, settings_of: LoadSettings, tmp_path: Path) -> AsyncIt
 
 
 def assert_decided(service: RunningService, answer: httpx.Response) -> None:
-    """It has one reason at most, and one line that JSON can hold; 500 would be a bug of ours."""
+    """A decision has one reason at most, and an audit line that is valid JSON. A 500 would be a bug."""
     assert answer.status_code != 500
     assert len(service.log) == 1
     assert orjson.dumps(service.log[0], default=repr)
@@ -175,14 +176,14 @@ async def test_envoys_call_is_decided_whatever_text_is_in_it(
     at_now: RunningService, credential: str, prefix: str
 ) -> None:
     at_now.log.clear()
-    # As bytes: a header holds whatever a client puts there.
+    # As bytes: a client can put any bytes into a header.
     headers = [(b"authorization", raw(prefix + credential))]
     assert_decided(at_now, await at_now.client.post("/v1/ext-authz/x", headers=headers))
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 async def test_the_shapes_are_read(at_now: RunningService, name: str) -> None:
-    """Or what is odd in them would prove nothing."""
+    """Otherwise unusual texts in these shapes would prove nothing."""
     members, build = SHAPES[name]
     answer = await at_now.present(build(members))
     assert answer.status_code == 200 or answer.json()["reason"] not in {"credential_malformed", "token_rejected"}

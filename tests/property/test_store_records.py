@@ -1,4 +1,4 @@
-"""What replicas share: it comes back as it was, and nothing else is ever believed."""
+"""Records that replicas share: each is read back unchanged, and no other record is trusted."""
 
 from contextlib import suppress
 
@@ -108,7 +108,7 @@ def test_no_made_up_record_is_believed(record: bytes, kind: Kind) -> None:
 @bounded
 @given(st.data())
 def test_no_mix_of_two_records_is_believed(data: st.DataObject) -> None:
-    """One of the same role from before a change of its tags, say, and the one of today."""
+    """For example, one record of a role from before a change of its tags, and a current one."""
     key = derive_key(bytes(range(32)))
     old, new = (
         seal(key, "role", b"key", payload, written_at=NOW, expires_at=NOW + 500, nonce=nonce)

@@ -1,4 +1,4 @@
-"""Whatever comes as a token, it is one of ours as we write it, or a `CredentialError`; and what is signed never widens."""
+"""For any text as a token, the result is a token as the service writes it, or a `CredentialError`."""
 
 import json
 from contextlib import suppress
@@ -50,7 +50,7 @@ instants = st.integers(0, 4_000_000_000)
 
 @st.composite
 def subjects(draw: st.DrawFn) -> TokenSubject:
-    """Whatever can be approved."""
+    """Every identity that can be approved."""
     proxy_type = draw(st.sampled_from(ProxyType))
     if proxy_type is ProxyType.DATAPLANE:
         identity = ProxyIdentity(
@@ -140,7 +140,7 @@ def is_in_a_claim(name: str, value: object, kind: TokenKind = TokenKind.DATAPLAN
 @bounded
 @given(texts)
 def test_a_claim_has_the_grammar_of_what_it_was_made_of(text: str) -> None:
-    """A token says nothing that no role's tag, no call and no setting could have said."""
+    """A token contains no value that a role's tag, a call or a setting could not contain."""
     assert is_in_a_claim("Mesh", text) == is_in_a_tag(MESH_TAG, text)
     assert is_in_a_claim("Tags", {SERVICE_TAG: [text]}) == is_in_a_tag(SERVICE_TAG, text)
     assert is_in_a_claim("Workload", text) == is_in_a_tag(WORKLOAD_TAG, text)
@@ -158,7 +158,7 @@ def test_a_claim_has_the_grammar_of_what_it_was_made_of(text: str) -> None:
 @bounded
 @given(st.sampled_from(TokenKind), st.data())
 def test_no_text_of_a_token_is_one_that_json_or_a_log_cannot_hold(kind: TokenKind, data: st.DataObject) -> None:
-    """RFC 8259, section 8.2: an escape can name half of a surrogate pair, which no UTF-8 can hold."""
+    """RFC 8259, section 8.2: an escape can name half of a surrogate pair, which UTF-8 cannot encode."""
     claims = json.loads(json.dumps(dict(ZONE_CLAIMS if kind is TokenKind.ZONE else DATAPLANE_CLAIMS)))
     odd = data.draw(st.sampled_from(["\ud800", "\udfff", "\n", "\0", "\x7f", "\u2028", "\u212a"]))
     place: Any = data.draw(
@@ -184,7 +184,7 @@ snippets = st.text(max_size=4) | st.sampled_from(["", ".", "=", "eyJ", "e30", "\
 
 @st.composite
 def cuts(draw: st.DrawFn) -> str:
-    """A token with one stretch of it taken out and something put in."""
+    """A token with one part removed and something inserted."""
     text = draw(st.sampled_from(TEXTS))
     start = draw(st.integers(0, len(text)))
     end = draw(st.sampled_from([start, min(start + 1, len(text)), min(start + 8, len(text)), len(text)]))

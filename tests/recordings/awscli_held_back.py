@@ -11,7 +11,7 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
 
-from awscli.clidriver import create_clidriver  # the first of them, so that all use awscli's botocore
+from awscli.clidriver import create_clidriver  # the first import, so that all modules use awscli's botocore
 from capture import BeforeSend
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What boto3 makes. Headers of ours are added at its event `before-sign`; the tool signs."""
+"""Recordings of boto3. The event `before-sign` adds the headers of this service; boto3 signs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _GLOBAL = {"AWS_STS_REGIONAL_ENDPOINTS": "legacy"}
 _LOCAL = {"AWS_ENDPOINT_URL_STS": LOOPBACK_URL}
-# What the Lambda runtime sets: botocore then sends the trace on, in a header that it never signs.
+# The variables of the Lambda runtime: botocore then sends the trace in a header that it never signs.
 _LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "example", "_X_AMZN_TRACE_ID": "Root=1-00000000-000000000000000000000000"}
 _CLIENT = f"boto3.client('sts', region_name='{REGION}')"
 
@@ -128,5 +128,5 @@ def _how(settings: Mapping[str, str], audience_header: str | None, where: str) -
 
 
 def _as_go(headers: Mapping[str, str]) -> dict[str, list[str]]:
-    """Spell names as Go canonicalizes them and sort them, as its JSON encoder does."""
+    """Spell and sort names as Go canonicalizes and sorts them in JSON."""
     return {name: [value] for name, value in sorted((name.title(), value) for name, value in headers.items())}

@@ -1,4 +1,4 @@
-"""What botocore's signers make of a request that is written by hand."""
+"""Recordings of botocore's signers, with a request that is written by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOST = f"sts.{REGION}.amazonaws.com"
 _FORM_TYPE = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
 _AUDIENCE = {KUMA_HEADER: AUDIENCE}
-# What a careful caller may set beforehand; the signer then covers it, as it does all but User-Agent and a few.
+# Headers that a careful caller may set before. botocore signs them, as all headers except User-Agent and a few more.
 _ALL_HEADERS = {
     "Content-Length": str(len(BODY)),
     "Host": _HOST,

@@ -1,4 +1,4 @@
-"""What signers of other languages make: the Go program in `golang`, and the Node program in `node`.
+"""Recordings of signers of other languages: the Go program in `golang`, and the Node program in `node`.
 
 Both are built in the environment of the shell, where their registries are reachable, and run in the clean one. Where Go or
 npm is missing, the recordings of its tools stay as they are.

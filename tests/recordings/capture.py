@@ -1,4 +1,4 @@
-"""See what a tool signs or sends: at botocore's `before-send`, or at a loopback server. Nothing leaves the host."""
+"""Record what a tool signs or sends: at botocore's `before-send`, or at a loopback server. Nothing leaves the host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from botocore.awsrequest import AWSPreparedRequest
 
-# Fixed, since the port is part of the Host that the tools sign; below the range that kernels hand out.
+# Fixed, since the tools sign the port as a part of Host. It is below the range that kernels assign.
 LOOPBACK = ("127.0.0.1", 18290)
 LOOPBACK_URL = f"http://{LOOPBACK[0]}:{LOOPBACK[1]}"
 
@@ -34,7 +34,7 @@ _VAULT_ANSWER = json.dumps({"auth": {"client_token": "example"}}).encode()
 
 
 def clean_environment() -> dict[str, str]:
-    """Return a whole environment with nobody's settings in it, and with sets of strings in one order."""
+    """Return a whole environment without anybody's settings, in which sets of strings have a fixed order."""
     return {
         "PATH": os.defpath,
         "HOME": os.devnull,
@@ -48,7 +48,7 @@ def clean_environment() -> dict[str, str]:
 
 @contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Run the block with these settings and the made-up credentials alone."""
+    """Run the block with only these settings and the made-up credentials."""
     with patch.dict(os.environ, {**clean_environment(), **settings}, clear=True):
         yield
 

@@ -1,4 +1,4 @@
-"""How much of a client's bytes a connection keeps, whatever it sends ahead (I20)."""
+"""The bytes that a connection keeps are bounded, whatever a client sends in advance (I20)."""
 
 import asyncio
 import contextlib
@@ -20,14 +20,14 @@ KIB = 1024
 MOST = 80 * KIB
 CONNECTIONS = 8
 MANY = 100
-# Beyond what a socket of the kernel's holds, on both ends.
+# More than the kernel's socket buffers of both ends.
 SENT = 16 * 1024 * KIB
 POST = b"POST /v1/authenticate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
 class Hanging:
-    """An application that reads what it is sent, and answers at the end alone; it keeps nothing itself."""
+    """An application that reads the body, keeps nothing, and answers only at the end."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -45,14 +45,14 @@ class Hanging:
 
 
 async def send_as_much_as_it_takes(connections: list[socket.socket], data: bytes) -> None:
-    """Send over all of them until the server takes no more of any, or all of it is sent."""
+    """Send on all connections until the server accepts no more bytes, or everything is sent."""
     left = dict.fromkeys(connections, memoryview(data))
     quiet = 0
     async with asyncio.timeout(60):
         while quiet < 50:
             quiet += 1
             for connection in connections:
-                # At once, so that there is as much to read as the kernel holds.
+                # All at once, so that the kernel holds as many bytes as it can.
                 with contextlib.suppress(BlockingIOError):
                     while left[connection]:
                         left[connection] = left[connection][connection.send(left[connection]) :]
@@ -74,12 +74,12 @@ async def connected(app: ASGIApp, number: int) -> AsyncIterator[list[socket.sock
 
 
 def kept_of(data: bytes) -> tuple[int, tuple[int, int]]:
-    """What each connection keeps of what it is sent, on the loop that the service runs on; and calls begun, and read."""
+    """Return the bytes that each connection keeps, and the numbers of calls begun and read; on the service's loop."""
 
     async def scenario() -> tuple[int, tuple[int, int]]:
         app = Hanging()
         async with connected(app, CONNECTIONS + 1) as [first, *others]:
-            await send_as_much_as_it_takes([first], data)  # what is made once is not counted
+            await send_as_much_as_it_takes([first], data)  # objects that are created once do not count
             tracemalloc.start()
             try:
                 await send_as_much_as_it_takes(others, data)
@@ -97,9 +97,9 @@ def request(length: int) -> bytes:
 
 @pytest.mark.parametrize("length", [4_000, 20_000, 60_000, MAX_BODY_BYTES])
 def test_requests_ahead_of_an_answer_stay_with_the_kernel(length: int) -> None:
-    """Seven of them were kept for each connection: 480 KiB, on top of the one that is being answered."""
+    """Seven requests were kept for each connection: 480 KiB in addition to the one in progress."""
     kept, calls = kept_of(request(length) * (SENT // length))
-    assert calls == (CONNECTIONS + 1, CONNECTIONS + 1)  # one each is read, and none is answered
+    assert calls == (CONNECTIONS + 1, CONNECTIONS + 1)  # each connection reads one request, and none is answered
     assert kept <= MOST
 
 
@@ -111,7 +111,7 @@ def test_a_head_behind_a_call_is_kept_up_to_its_bound() -> None:
 
 
 async def test_a_body_that_does_not_end_is_kept_once(api: ASGIApp) -> None:
-    """Its parts came one after the other, and each was kept beside what they are together."""
+    """The body arrived in parts, and each part was kept in addition to the joined body."""
     whole = POST % MAX_BODY_BYTES + b"x" * MAX_BODY_BYTES
     async with connected(api, CONNECTIONS + 1) as [first, *others]:
         await send_as_much_as_it_takes([first], whole[:-1])
@@ -131,7 +131,7 @@ def open_connections() -> int:
 
 
 async def until_served(app: Hanging, address: tuple[str, int]) -> int:
-    """Wait until a new connection has its call read: then the service has seen what older connections did before."""
+    """Wait until a new connection is served: then the service has processed the earlier events of older connections."""
     read = app.whole
     with socket.create_connection(address) as newest:
         newest.setblocking(False)
@@ -165,7 +165,7 @@ def test_a_silent_connection_takes_at_most_6_kib() -> None:
 
 
 def test_a_decision_whose_caller_left_does_not_keep_its_connection() -> None:
-    """Callers that give up connect again, while their decisions wait for some seconds longer."""
+    """Callers that give up connect again, while their decisions wait for some more seconds."""
 
     async def scenario() -> int:
         app = Hanging()

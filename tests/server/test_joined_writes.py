@@ -1,4 +1,4 @@
-"""What is written within one turn of the loop leaves in one piece, and nothing is lost or held back."""
+"""All writes of one turn of the event loop leave in one piece, and none is lost or delayed."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from app.server.joined_writes import JoinedWrites, Turn
 
 
 class Wire(asyncio.Transport):
-    """Keeps what came, piece by piece."""
+    """Keeps every write separately."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Accepting: many at once, up to a bound, and on after errors; over real sockets, on both event loops."""
+"""Accepting connections: many at once, up to a bound, and after errors; real sockets, both event loops."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ Run = Callable[[Scenario], None]
 
 @pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def run(request: pytest.FixtureRequest) -> Run:
-    """Run a scenario on the loop that the service runs on, and on Python's own."""
+    """Run a scenario on the service's event loop and on Python's own."""
     return lambda scenario: request.param(scenario())
 
 
@@ -66,7 +66,7 @@ def listening_socket(request: pytest.FixtureRequest) -> socket.socket:
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes, and stands among the connections while it lasts."""
+    """Returns each byte. It is in the set of connections while it is open."""
 
     def __init__(self, connections: set["Echo"]) -> None:
         self._connections = connections
@@ -84,7 +84,7 @@ class Echo(asyncio.Protocol):
 
 @contextlib.asynccontextmanager
 async def echoing(listening: socket.socket, most: int = 1000, **options: Any) -> AsyncIterator[set[Echo]]:
-    """Accept and echo; yields the connections that stand."""
+    """Accept and echo. Yield the open connections."""
     connections: set[Echo] = set()
 
     async def begin(connection: socket.socket) -> None:
@@ -146,7 +146,7 @@ def test_everybody_is_accepted(run: Run, listening_socket: socket.socket) -> Non
 
 
 def test_a_flood_is_taken_in_by_many_at_once(run: Run, listening_socket: socket.socket) -> None:
-    """Or a newcomer would wait for one round of the loop for each connection before it."""
+    """Otherwise a new connection would wait for one turn of the loop for each connection before it."""
     begun: list[int] = []
 
     async def scenario() -> None:
@@ -168,7 +168,7 @@ def test_a_flood_is_taken_in_by_many_at_once(run: Run, listening_socket: socket.
 
 
 def test_small_answers_are_sent_at_once(tcp_socket: socket.socket) -> None:
-    """As the service's loop does for connections that it accepts itself."""
+    """As the service's event loop does for connections that it accepts itself."""
 
     async def scenario() -> None:
         with clients_of(tcp_socket, 1) as [client]:
@@ -201,7 +201,7 @@ def test_at_the_bound_the_next_one_waits_until_one_has_gone(run: Run, listening_
 
 
 class Full:
-    """Connections that are always at the bound; it knows how often somebody looked."""
+    """A set of connections that is always full. It counts how often it was checked."""
 
     looks = 0
 
@@ -334,7 +334,7 @@ def test_a_bug_of_ours_is_told_and_harms_nobody(run: Run, listening_socket: sock
 def test_a_handshake_that_fails_is_nothing_to_tell_of(
     run: Run, tmp_path: Path, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever connects could fill the log."""
+    """Everybody who can connect could fill the log."""
     certificate = Authority(tmp_path).issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
 
@@ -366,14 +366,14 @@ def test_after_the_end_nobody_is_accepted(run: Run, listening_socket: socket.soc
 
 
 def test_a_rest_ends_with_it(run: Run, listening_socket: socket.socket) -> None:
-    """What would begin to accept again must not come after the socket is closed."""
+    """The timer that starts accepting again must not fire after the socket is closed."""
 
     async def scenario() -> None:
         loop, later = asyncio.get_running_loop(), asyncio.Event()
         with capture_logs() as log, clients_of(listening_socket, 1):
             async with echoing(listening_socket, most=0, pause_seconds=0.05):
                 await until(lambda: bool(not_accepting(log)))
-            loop.call_later(2 * 0.05, later.set)  # after the clock of the rest
+            loop.call_later(2 * 0.05, later.set)  # after the time of the pause
             await later.wait()
         assert not loop.remove_reader(listening_socket)
 
@@ -381,5 +381,5 @@ def test_a_rest_ends_with_it(run: Run, listening_socket: socket.socket) -> None:
 
 
 async def nobody(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Never asked."""
+    """Never called."""
     raise AssertionError("a call came through")

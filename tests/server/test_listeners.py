@@ -1,4 +1,4 @@
-"""Where the service listens, what it wants before others can reach it, and how its own commands reach it then."""
+"""Where the service listens, what it requires before others can reach it, and how its own commands then reach it."""
 
 import contextlib
 import errno
@@ -47,7 +47,7 @@ GROUP = "KMESH_AWSIAM_SOCKET_GROUP"
 ANYWHERE = "0.0.0.0:5690"
 SOCKET = "unix:/run/kuma-aws-iam/api.sock"
 TOKEN = "canary-token-0123456789-abcdefghijkl"
-# A group that the process may give a file to: root any one, others their own.
+# A group that the process may assign to a file: root any group, others their own.
 GID = 65532 if os.geteuid() == 0 else os.getgid()
 
 Variables = dict[str, str]
@@ -66,7 +66,7 @@ def certificate(authority: Authority) -> Certificate:
 
 @pytest.fixture
 def material(tmp_path: Path, authority: Authority, certificate: Certificate) -> Variables:
-    """A good file for every variable."""
+    """Return a valid file for every variable."""
     tokens = tmp_path / "tokens"
     tokens.write_text(f"{TOKEN}\n")
     return {
@@ -81,7 +81,7 @@ def pick(material: Variables, *names: str) -> Variables:
     return {name: material[name] for name in names}
 
 
-# What the settings want of a listener.
+# What the settings require of a listener.
 
 GOOD: list[tuple[str, tuple[str, ...]]] = [
     ("127.0.0.1:5690", ()),
@@ -200,7 +200,7 @@ def test_a_group_is_a_name_of_this_system_or_a_number() -> None:
 
 
 def test_what_a_socket_would_need_is_warned_of_where_there_is_none(settings_of: LoadSettings) -> None:
-    """Whoever restricts a group should not find out later that everybody on the host may call."""
+    """Otherwise an operator who restricts a group would learn later that everybody on the host may call."""
     restricted = settings_of(**NEW_GENERATION, **{GROUP: "65532"})
     assert any(GROUP in warning for warning in find_warnings(restricted))
     for variables in ({LISTEN: SOCKET, GROUP: "65532"}, {DIAGNOSTICS: SOCKET, MODE: "0600"}, {}):
@@ -284,7 +284,7 @@ def test_the_socket_of_a_process_that_is_gone_is_replaced(path: Path) -> None:
 
 @pytest.mark.parametrize("backlog", [0, 1], ids=["full", "free"])
 def test_the_socket_of_a_process_that_lives_is_not(path: Path, backlog: int) -> None:
-    """Nor where it is too busy to answer."""
+    """Nor if the process is too busy to answer."""
     with socket.socket(socket.AF_UNIX) as living, socket.socket(socket.AF_UNIX) as waiting:
         living.bind(str(path))
         living.listen(backlog)
@@ -302,7 +302,7 @@ def test_what_is_no_socket_is_left_alone(path: Path) -> None:
 
 
 def test_only_the_own_socket_is_removed_at_the_end(path: Path) -> None:
-    """Another process may have come after, and listen at the same path by now."""
+    """Another process may listen at the same path by then."""
     listener, remove = open_unix_socket(path, SocketMode(0o600), None, 1)
     listener.close()
     successor, remove_successor = open_unix_socket(path, SocketMode(0o600), None, 1)
@@ -319,12 +319,12 @@ def test_only_the_own_socket_is_removed_at_the_end(path: Path) -> None:
 def test_a_name_that_says_loopback_must_lead_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as loopback:
         _require_loopback(loopback, TcpAddress("localhost", 5690))
-    with socket.create_server(("0.0.0.0", 0)) as everywhere:  # noqa: S104 - the fault that is to be seen
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:  # noqa: S104 - the fault that the test expects
         with pytest.raises(ListenError, match="no loopback"):
             _require_loopback(everywhere, TcpAddress("localhost", 5690))
         with pytest.raises(ListenError, match=DIAGNOSTICS):
             _require_loopback(everywhere, TcpAddress("localhost", 5690), DIAGNOSTICS)
-        _require_loopback(everywhere, TcpAddress("0.0.0.0", 5690))  # noqa: S104 - allowed, and held to more
+        _require_loopback(everywhere, TcpAddress("0.0.0.0", 5690))  # noqa: S104 - allowed, with further requirements
 
 
 # Processes, as an operator runs them.
@@ -381,7 +381,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Invoke:
 def test_a_token_over_tls_lets_known_callers_in_from_everywhere(
     material: Variables, authority: Authority, aws: Aws, invoke: Invoke, tmp_path: Path
 ) -> None:
-    """From start to rotation, on the real server: no restart, by SIGHUP."""
+    """From the start to a rotation, on the real server: without a restart, by SIGHUP."""
     address = reachable_address()
     variables = pick(material, TLS_CERT, TLS_KEY, TOKENS)
     with served(address, **aws.service_environment(), **variables) as service:
@@ -390,11 +390,11 @@ def test_a_token_over_tls_lets_known_callers_in_from_everywhere(
         context, known = trusting(authority), {"authorization": f"Bearer {TOKEN}"}
         assert statuses(address, context, "/healthy", {}, known) == [401, 200]
 
-        # The commands of the service's own container need no arguments.
+        # The commands in the service's own container need no arguments.
         own = {**variables, LISTEN: address}
         assert invoke("health", **own).exit_code == 0
         assert invoke("authenticate", stdin=aws.credential(), **own).stdout.startswith("allowed")
-        # Those of another host are told what to trust and what to show.
+        # Commands on another host need the authority and the caller's credentials.
         options = ["--service", address, "--tls-ca-file", str(authority.cert)]
         tokens = ["--caller-token-file", material[TOKENS]]
         assert invoke("authenticate", *options, *tokens, stdin=aws.credential()).exit_code == 0
@@ -460,7 +460,7 @@ def test_health_shows_the_services_own_certificate_where_it_has_nothing_else(
 def test_in_the_services_own_environment_no_other_certificate_will_do(
     material: Variables, authority: Authority, invoke: Invoke
 ) -> None:
-    """It is expected itself, whatever name the service is reached by; one of the same authority is not it."""
+    """The command expects exactly this certificate, under any host name. One of the same authority is not accepted."""
     address = free_address()
     with served(address, **OLD_GENERATION, **pick(material, TLS_CERT, TLS_KEY)):
         assert invoke("health", **pick(material, TLS_CERT, TLS_KEY), **{LISTEN: address}).exit_code == 0

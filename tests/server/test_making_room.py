@@ -1,4 +1,4 @@
-"""At the bound of connections whoever is idle makes room, and whoever is being answered does not; over real sockets."""
+"""At the limit of connections, idle ones are closed and those with a call in progress are not; real sockets."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.support.service import listening, until
 from tests.support.tls import Authority
 from tests.support.world import Aws
 
-# Below the time after which a connection without a head is closed anyway.
+# Shorter than the time after which a connection without a head is closed anyway.
 SECONDS = 8
 MOST = 3
 LARGE = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 class App:
-    """Answers at once, after its body, never, or with much, as the path says."""
+    """Answers at once, after the body, never, or with a large body, as the path says."""
 
     def __init__(self) -> None:
         self.hanging = 0
@@ -67,7 +67,7 @@ class Client:
         self.reader, self.writer = reader, writer
 
     async def ask(self, path: str = "/") -> None:
-        """Ask, and have an answer."""
+        """Send a request, and return the answer."""
         self.writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         async with asyncio.timeout(SECONDS):
             assert (await self.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
@@ -96,7 +96,7 @@ async def clients_of(address: Address, number: int) -> AsyncIterator[list[Client
 
 
 async def silent(_client: Client) -> None:
-    """Sends nothing."""
+    """A connection that sends nothing."""
 
 
 async def half_a_head(client: Client) -> None:
@@ -126,7 +126,7 @@ IDLE = [silent, half_a_head, between_two_calls, half_a_second_head, half_a_body,
 
 @pytest.mark.parametrize("be_idle", IDLE)
 def test_who_is_idle_makes_room_for_who_comes(run: Run, be_idle: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    """Or whoever opens as many connections as there may be keeps everybody else out, for as long as it likes."""
+    """Otherwise a client that opens all allowed connections would exclude all other clients."""
 
     async def scenario() -> None:
         async with listening(App(), most=MOST) as address, clients_of(address, MOST) as idle:
@@ -184,7 +184,7 @@ def test_who_is_being_answered_does_not_make_room(run: Run) -> None:
 
 
 def test_a_flood_of_silent_connections_keeps_nobody_out(run: Run) -> None:
-    """Ten times as many as there may be, and each that comes has its answer at once."""
+    """Ten times as many connections as allowed: each new connection gets its answer at once."""
 
     async def scenario() -> None:
         with capture_logs() as log:
@@ -223,7 +223,7 @@ def test_handshakes_that_do_not_go_on_keep_nobody_out(
 
 
 def test_handshakes_that_do_not_go_on_close_no_connection_of_those_who_ended_theirs(run: Run, tmp_path: Path) -> None:
-    """I20: where callers show certificates, whoever has none gets no further than a handshake."""
+    """I20: if callers need certificates, a client without one gets no further than a handshake."""
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
@@ -251,7 +251,7 @@ def test_handshakes_that_do_not_go_on_close_no_connection_of_those_who_ended_the
 
 
 class Idle:
-    """A connection that can make room."""
+    """A connection that can be closed when room is needed."""
 
     def __init__(self, idleness: tuple[int, float] | None) -> None:
         self.idleness = idleness
@@ -269,7 +269,7 @@ def test_find_idle_gives_a_few_and_the_least_missed_first() -> None:
 
 
 def test_room_is_made_so_often_and_no_more(run: Run) -> None:
-    """Accepting and closing all the time would take the loop from those who are served."""
+    """Closing connections too often would delay the calls in progress."""
     asked = 0
     accepted = 0
 
@@ -303,7 +303,7 @@ def test_room_is_made_so_often_and_no_more(run: Run) -> None:
 
 
 def test_idle_connections_do_not_keep_a_probe_from_its_answer(aws: Aws) -> None:
-    """Each has asked once, and may be idle for 75 s: so long the health check of the container would fail."""
+    """Each connection made one call, and may be idle for 75 s. For so long the container's health check would fail."""
     diagnostics = free_address()
     host, _, port = diagnostics.rpartition(":")
     with (

@@ -1,4 +1,4 @@
-"""The process: its sockets, its signals and its end."""
+"""The process: its sockets, its signals and its exit."""
 
 import contextlib
 import json
@@ -51,7 +51,7 @@ def path_of(address: str) -> Path:
 
 
 class Deciding(threading.Thread):
-    """One call that is under way."""
+    """One call in progress."""
 
     def __init__(self, service: Served, credential: str) -> None:
         super().__init__()
@@ -139,9 +139,9 @@ def test_it_listens_on_ipv6_loopback(aws: Aws) -> None:
         assert service.client.get("/healthy").status_code == 200
 
 
-# What it takes of the process.
+# The costs of the process.
 
-# Python imports it at its start.
+# Python imports it when it starts.
 SITECUSTOMIZE = """
 import gc, json, os, signal
 
@@ -154,7 +154,7 @@ signal.signal(signal.SIGUSR1, tell)
 
 
 def test_the_collector_does_not_look_at_what_stays(aws: Aws, address: str, tmp_path: Path) -> None:
-    """A full collection holds up every caller by a tenth of a second."""
+    """A full collection delays every caller by a tenth of a second."""
     (tmp_path / "sitecustomize.py").write_text(SITECUSTOMIZE)
     with served_cold(address, PYTHONPATH=str(tmp_path), **aws.service_environment()) as service:
         service.wait_for("own account")
@@ -182,7 +182,7 @@ def test_it_takes_the_open_files_that_it_may(aws: Aws, address: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_stop_is_obeyed_and_no_failure(service: Served, number: int) -> None:
-    assert service.client.get("/healthy").status_code == 200  # a kept connection does not hold it up
+    assert service.client.get("/healthy").status_code == 200  # a kept connection does not delay the exit
     assert service.stop(number) == 0
     assert [event["event"] for event in service.events()][-1] == "stopped"
     assert "Traceback" not in "".join(service.lines)
@@ -233,7 +233,7 @@ def test_a_call_whose_body_is_on_its_way_is_finished(service: Served, aws: Aws) 
 
 
 def test_a_decision_that_hangs_does_not_hold_up_the_end(address: str, aws: Aws) -> None:
-    """It is undecided by its own deadline, and the process ends after it."""
+    """The decision is undecided at its own deadline, and then the process exits."""
     with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="2") as service:
         service.wait_for("own account")
         aws.emulator.calls.clear()
@@ -256,7 +256,7 @@ def test_it_stops_while_it_waits_for_aws(address: str, aws: Aws) -> None:
 
 
 def test_it_starts_and_stops_where_the_sdk_refuses_the_place_of_credentials(address: str, aws: Aws) -> None:
-    """A mistake in one variable of the task: not ready, said so, and ended in order."""
+    """A wrong variable of the task: the service is not ready, says so, and exits cleanly."""
     variables = {**aws.service_environment(), "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://credentials.example/"}
     with served(address, **variables) as service:
         assert service.client.get("/ready").status_code == 503
@@ -269,7 +269,7 @@ def test_it_starts_and_stops_where_the_sdk_refuses_the_place_of_credentials(addr
 
 
 def test_every_line_is_json(service: Served, aws: Aws) -> None:
-    """Warnings of uvicorn too: a line that is none breaks whatever collects them."""
+    """Warnings of uvicorn too: a line that is not JSON breaks log collectors."""
     service.client.post("/v1/authenticate", json={"credential": aws.credential()})
     with socket.socket(socket.AF_UNIX) as raw:
         raw.connect(str(path_of(service.address)))
@@ -284,7 +284,7 @@ def test_every_line_is_json(service: Served, aws: Aws) -> None:
 
 
 def test_a_log_that_nobody_reads_any_more_holds_up_neither_an_answer_nor_the_end(address: str, aws: Aws) -> None:
-    """The collector behind standard output went away: what is answered stays in the format, and SIGTERM ends it."""
+    """The reader of standard output has gone: answers keep their format, and SIGTERM ends the process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "app", "serve"],
         cwd=ROOT,

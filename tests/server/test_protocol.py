@@ -1,4 +1,4 @@
-"""Bounds on a request's head, and one framing alone, over raw connections (I20, I26)."""
+"""Limits on a request's head, and only one framing, over raw connections (I20, I26)."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ class Connection:
             return head + await self._reader.readexactly(length)
 
     async def rest(self) -> bytes:
-        """Everything until the other side hangs up."""
+        """Return everything until the other side closes the connection."""
         async with asyncio.timeout(SECONDS):
             try:
                 return await self._reader.read()
@@ -89,7 +89,7 @@ async def connection(address: tuple[str, int]) -> AsyncIterator[Connection]:
 
 @pytest.fixture
 def no_clock_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends a connection is then no timeout, however slow the machine is."""
+    """Make the timeouts of head and body long, so that on a slow machine none of them ends a connection."""
     monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 10 * PATIENCE)
     monkeypatch.setattr(call_bounds, "BODY_TIMEOUT_SECONDS", 10 * PATIENCE)
 
@@ -135,7 +135,7 @@ async def test_too_long_a_target_ends_the_connection(connection: Connection) -> 
 )
 @pytest.mark.usefixtures("no_clock_rings")
 async def test_an_endless_head_is_cut_long_before_its_end(connection: Connection, beginning: bytes) -> None:
-    """A mebibyte is 32 times the bound; whoever may send one may send as many as memory holds."""
+    """A mebibyte is 32 times the bound. A client that may send one may also send as many as memory holds."""
     await connection.send(beginning)
     hung_up = asyncio.create_task(connection.rest())
     with contextlib.suppress(ConnectionError):
@@ -152,7 +152,7 @@ async def test_each_request_of_a_connection_has_bounds_of_its_own(connection: Co
 
 
 async def test_requests_that_wait_are_bounded(connection: Connection) -> None:
-    """A read holds thousands of small ones, and each would be kept until its turn."""
+    """One read can contain thousands of small requests, and each would be kept until it is processed."""
     await connection.send((HEALTHY + b"\r\n") * 200)
     answers = await connection.rest()
     assert answers.startswith(b"HTTP/1.1 ")
@@ -167,7 +167,7 @@ async def test_as_many_requests_may_wait_as_the_bound_says(connection: Connectio
 
 
 async def test_a_request_that_waited_gets_the_rest_of_its_body(connection: Connection) -> None:
-    """Reading stops while requests wait; the last one's body must come all the same."""
+    """Reading pauses while requests wait; the body of the last one must still arrive."""
     whole = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
     await connection.send(whole + POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY[:3])
     assert (await connection.answer()).startswith(UNDECIDED)
@@ -187,7 +187,7 @@ async def test_a_head_behind_a_large_body_is_not_taken_for_a_large_head(connecti
 @pytest.mark.parametrize("path", [AUTHENTICATE, "/healthy"])
 @pytest.mark.usefixtures("no_clock_rings")
 async def test_an_endless_trailer_is_cut_off(connection: Connection, path: str) -> None:
-    """Nobody reads it, and the parser adds it up all the same, copying all of it for each piece."""
+    """Nobody uses the trailer, but the parser collects it, and copies all of it for each piece."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     await connection.send(head.encode() + b"2\r\n{}\r\n0\r\nX-T: ")
     hung_up = asyncio.create_task(connection.rest())
@@ -237,7 +237,7 @@ async def test_a_second_head_that_does_not_come_is_not_waited_for(connection: Co
 
 @pytest.mark.usefixtures("_short_patience")
 async def test_the_clock_of_the_head_does_not_end_a_decision(service: RunningService, aws: Aws) -> None:
-    """The silent connection comes later than the decision's, so when it is closed the decision's own clock has rung."""
+    """The silent connection comes after the decision's. When it is closed, the decision's own timer has fired."""
     body = b'{"credential":"%b"}' % aws.credential().encode()
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     async with (
@@ -280,7 +280,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("request_bytes", AMBIGUOUS.values(), ids=AMBIGUOUS)
 async def test_a_request_of_two_readings_ends_the_connection(connection: Connection, request_bytes: bytes) -> None:
-    """CVE-2025-43859 and its kin: what a proxy before us reads otherwise must not be read at all."""
+    """CVE-2025-43859: a request that a proxy before the service could read differently must not be read at all."""
     await connection.send(request_bytes)
     assert is_bad_request(await connection.rest())
 
@@ -314,7 +314,7 @@ async def test_http_1_0_is_answered(connection: Connection) -> None:
 
 
 def test_a_reset_connection_leaves_no_clock_running() -> None:
-    """Each would keep its connection's memory for the length of the keep-alive, so that resets alone would fill it."""
+    """Each timer would keep its connection's memory for the keep-alive time, so resets alone could fill the memory."""
     loop = asyncio.new_event_loop()
     try:
         config = uvicorn_config(trivial, grace_seconds=1)
@@ -329,7 +329,7 @@ def test_a_reset_connection_leaves_no_clock_running() -> None:
 
 
 class Clock:
-    """What a connection needs of an event loop to look at the time."""
+    """The parts of an event loop with which a connection reads the time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -343,7 +343,7 @@ class Clock:
         return "a clock"
 
     def ring(self) -> None:
-        """Let the one clock ring, at its time."""
+        """Fire the one timer at its time."""
         [(self.now, callback)] = self.calls
         self.calls.clear()
         callback()
@@ -366,7 +366,7 @@ class Wire(asyncio.Transport):
 
 @pytest.fixture
 def unused() -> tuple[BoundedHttpProtocol, Clock, Wire]:
-    """A connection whose first answer has just gone out; it may be unused for 75 seconds."""
+    """A connection whose first answer was just sent. It may be idle for 75 seconds."""
     config = uvicorn_config(trivial, grace_seconds=1)
     config.load()
     clock, wire = Clock(), Wire()
@@ -388,7 +388,7 @@ def test_a_connection_that_was_used_has_its_time_anew(unused: tuple[BoundedHttpP
     clock.now = 50.0
     connection._unset_keepalive_if_required()
     connection.on_response_complete()
-    assert len(clock.calls) == 1  # no other clock is made
+    assert len(clock.calls) == 1  # no other timer is made
     clock.ring()
     assert (clock.now, wire.closed) == (75.0, False)
     clock.ring()
@@ -410,4 +410,4 @@ def test_a_connection_in_use_is_not_closed_and_has_its_time_afterwards(
 
 
 async def trivial(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Never asked."""
+    """Never called."""

@@ -1,4 +1,4 @@
-"""The list of accounts in a file: taken over when it changes, kept when it is bad, and not for ever."""
+"""The account list in a file: used when it changes, kept while it is invalid, but not for ever."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,7 @@ FAILURES = "kuma_aws_iam_reload_failures_total"
 
 
 def anything(_accounts: AbstractSet[str]) -> None:
-    """Every list fits."""
+    """Accept every list."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_removed_account_is_gone(path: Path) -> None:
 
 
 def test_a_file_that_is_put_in_the_place_of_another_is_taken_over(path: Path, tmp_path: Path) -> None:
-    """As Kubernetes, editors and atomic writers do it."""
+    """Kubernetes, editors and atomic writers replace a file in this way."""
     subject = open_list(path, Metrics())
     subject.watch.check()
     other = tmp_path / "other"
@@ -86,7 +86,7 @@ def test_a_bad_file_keeps_the_last_good_list_loudly(path: Path, text: str) -> No
 
 
 def test_a_pipe_in_the_place_of_the_file_holds_up_nothing(path: Path) -> None:
-    """Reading it would wait for a writer that never comes."""
+    """Reading the pipe would wait for a writer that never comes."""
     subject = open_list(path, Metrics())
     path.unlink()
     os.mkfifo(path)

@@ -1,4 +1,4 @@
-"""Where requests may be signed for, and where they are sent: partitions, regions, endpoints, certificates, proxies."""
+"""The settings of destinations: partitions, regions, endpoints, certificates, proxies."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def test_a_newer_region_of_another_partition_has_its_suffix(settings_of: LoadSet
 
 
 def test_a_list_of_regions_must_hold_a_newer_one_as_well(settings_of: LoadSettings) -> None:
-    """Else it would be unclear whether it is accepted."""
+    """Otherwise it would be unclear whether the region is accepted."""
     with pytest.raises(SettingsError) as raised:
         settings_of(**NEW_GENERATION, **NEWER, KMESH_AWSIAM_REGIONS="eu-west-1")
     [problem] = raised.value.problems

@@ -33,7 +33,7 @@ ProblemsOf = Callable[..., Problems]
 
 @pytest.fixture
 def problems_of(settings_of: LoadSettings) -> ProblemsOf:
-    """Every problem of an environment by its variable; at least one."""
+    """Return the problems of an environment by variable; there is at least one."""
 
     def problems(**variables: str | None) -> Problems:
         with pytest.raises(SettingsError) as raised:
@@ -318,8 +318,8 @@ def test_load_settings_has_the_documented_defaults(settings_of: LoadSettings) ->
 
 
 def test_load_settings_takes_an_empty_variable_for_unset(settings_of: LoadSettings) -> None:
-    """Compose files and task definitions write an empty value where they mean none."""
-    # But for the forms: whoever lists none would accept all of them.
+    """Compose files and task definitions write an empty value for a variable without a value."""
+    # Except for the forms: an empty list would otherwise mean that all are accepted.
     empty = dict.fromkeys(_variables() - NEW_GENERATION.keys() - {"KMESH_AWSIAM_CREDENTIAL_FORMS"}, "")
     assert settings_of(**NEW_GENERATION, **empty) == settings_of(**NEW_GENERATION)
 
@@ -327,7 +327,7 @@ def test_load_settings_takes_an_empty_variable_for_unset(settings_of: LoadSettin
 def test_settings_cannot_be_changed(settings_of: LoadSettings) -> None:
     settings = settings_of(**NEW_GENERATION)
     with pytest.raises(ValueError, match="frozen"):
-        setattr(settings, "audience", "another")  # noqa: B010 - mypy knows it as well
+        setattr(settings, "audience", "another")  # noqa: B010 - mypy checks it too
 
 
 # The control plane's two generations.
@@ -389,7 +389,7 @@ def test_load_settings_names_an_unknown_type_of_the_old_generation(problems_of: 
     assert "aws-iam" in problems[AUTH_TYPE]
 
 
-# What several variables say together.
+# Rules about several variables.
 
 
 def test_an_account_without_meshes_is_told_beside_other_problems(problems_of: ProblemsOf) -> None:
@@ -494,7 +494,7 @@ def test_load_settings_reports_every_problem_at_once(problems_of: ProblemsOf) ->
     ],
 )
 def test_load_settings_refuses_a_misspelt_variable(problems_of: ProblemsOf, misspelt: str, hint: str) -> None:
-    """A misspelt restriction would be silently without effect."""
+    """A misspelt restriction would silently have no effect."""
     problems = problems_of(**NEW_GENERATION, **{misspelt: "x"})
     assert list(problems) == [misspelt]
     assert hint in problems[misspelt]
@@ -552,7 +552,7 @@ def test_every_variable_that_a_message_names_is_a_setting() -> None:
     assert set(re.findall(r"KMESH_AWSIAM_[A-Z_]*[A-Z]", "".join(sources))) <= _variables()
 
 
-# Nothing secret comes out.
+# No secret is printed.
 
 
 def test_no_problem_repeats_a_secret(problems_of: ProblemsOf) -> None:

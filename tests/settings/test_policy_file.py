@@ -1,4 +1,4 @@
-"""A policy in a file: the same rules as in the environment, every fault with its line, and nothing from the environment."""
+"""A policy in a file: the rules of the environment, each fault with its line, and nothing from the environment."""
 
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def test_a_fault_is_named_with_its_line_variable_and_remedy(path: Path, line: st
 
 
 def test_all_faults_are_told_together(path: Path) -> None:
-    assert len(problems_of(path, "KMESH_AWSIAM_ZONE=EU\nrubbish\n")) == 4  # and neither an account nor a type
+    assert len(problems_of(path, "KMESH_AWSIAM_ZONE=EU\nrubbish\n")) == 4  # and neither accounts nor types
 
 
 def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_settings_that_belong_to_no_policy_are_named(path: Path) -> None:
-    """So that the environment file of a service can be copied and changed."""
+    """So an operator can copy the service's environment file and change it."""
     path.write_text(f"{SMALLEST}KMESH_AWSIAM_AUDIENCE=prod\nAWS_REGION=eu-west-1\nHOME=/root\n")
     assert read_policy_file(str(path)).ignored == ("KMESH_AWSIAM_AUDIENCE", "AWS_REGION", "HOME")
 

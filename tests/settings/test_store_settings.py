@@ -1,4 +1,4 @@
-"""Where the shared store is and what seals it: the URL, the file of keys, and what has to go together."""
+"""The settings of the shared store: the URL, the file of keys, and the variables that need each other."""
 
 import base64
 import os
@@ -205,7 +205,7 @@ def test_a_file_that_changes_is_taken_over_and_a_bad_one_is_not(key_file: Path) 
     assert value(read_samples(metrics.expose().decode()), "kuma_aws_iam_reload_failures_total", what="store_key") == 1
 
 
-# Together, as settings.
+# Settings in combination.
 
 
 def test_a_store_and_its_key_are_settings(settings_of: LoadSettings, key_file: Path, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_store_on_another_host_in_clear_is_warned_about(settings_of: LoadSetti
 def test_half_of_a_store_ends_the_start(
     settings_of: LoadSettings, key_file: Path, tmp_path: Path, given: dict[str, str], at_fault: str
 ) -> None:
-    """An empty name of a file stands for the good one."""
+    """An empty file name means the valid file."""
     make_certificate(tmp_path)
     variables = {
         name: text if name == STORE else str(tmp_path / (text or key_file.name)) for name, text in given.items()

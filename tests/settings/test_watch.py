@@ -15,7 +15,7 @@ from tests.support.patience import PATIENCE
 
 
 class Loaded:
-    """What is made of a file: its text; ``bad`` does not do."""
+    """The loaded content of a file: its text. The text ``bad`` is invalid."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,7 +46,7 @@ def loaded(tmp_path: Path) -> Loaded:
 
 
 def replace(path: Path, text: str) -> None:
-    """As most tools do it: another file is put in its place."""
+    """Replace the file by another one, as most tools do."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
@@ -57,7 +57,7 @@ def rewrite(path: Path, text: str) -> None:
 
 
 def link(path: Path, text: str) -> None:
-    """As Kubernetes does it: the link leads elsewhere."""
+    """Point the link at another file, as Kubernetes does."""
     target = path.with_suffix(f".{text}")
     target.write_text(text)
     path.unlink()
@@ -65,7 +65,7 @@ def link(path: Path, text: str) -> None:
 
 
 def test_it_is_read_at_the_first_occasion_and_then_not_until_it_changes(loaded: Loaded) -> None:
-    """It may have changed between the settings and the first look."""
+    """The file may have changed between reading the settings and the first check."""
     replace(loaded.path, "second")
     for _ in range(3):
         loaded.watch.check()
@@ -109,7 +109,7 @@ def test_what_does_not_do_leaves_what_was_there_before(loaded: Loaded) -> None:
 
 
 def test_it_is_tried_again_until_it_does_and_told_once(loaded: Loaded) -> None:
-    """The counter goes on, so that an alert on its rate lasts as long as the fault does."""
+    """The counter keeps increasing, so an alert on its rate lasts as long as the fault."""
     with capture_logs() as log:
         loaded.watch.check()
         replace(loaded.path, "bad")
@@ -124,7 +124,7 @@ def test_it_is_tried_again_until_it_does_and_told_once(loaded: Loaded) -> None:
 
 
 def test_whoever_asks_for_it_is_told_each_time_that_it_does_not_do(loaded: Loaded) -> None:
-    """Who sends SIGHUP and sees no line believes that it was taken over."""
+    """An operator who sends SIGHUP and sees no line would assume that the file is in use."""
     with capture_logs() as log:
         replace(loaded.path, "bad")
         loaded.watch.check()
@@ -177,7 +177,7 @@ async def test_the_poll_checks_every_file_again_and_again(tmp_path: Path) -> Non
 
 
 def test_files_that_nobody_could_look_at_for_a_minute_count_as_bad(tmp_path: Path) -> None:
-    """A file system that hangs holds the look at it; what was read before must not hold for ever."""
+    """A hanging file system blocks the check, and the earlier content must not stay in use for ever."""
     seconds = [0.0]
     path = tmp_path / "file"
     path.write_text("x")
