@@ -1,4 +1,4 @@
-"""Who may import whom, who may read the environment, and that an import does nothing but define."""
+"""Which package may import which one, which may read the environment, and that an import only defines names."""
 
 import ast
 import functools
@@ -54,7 +54,7 @@ PURE_LIBRARY = {
     "dataclasses",
     "datetime",
     "enum",
-    "functools",  # remembers what a pure function said
+    "functools",  # caches the results of a pure function
     "hashlib",
     "json",
     "re",
@@ -64,9 +64,9 @@ PURE_LIBRARY = {
     "xml.etree",
 }
 IMPURE_CALLS = {"now", "utcnow", "today", "fromtimestamp", "open", "print", "input", "exec", "eval", "urlopen", "parse"}
-# Beside the settings: the demo hands the environment, less what is AWS's and ours, to the processes that it starts.
+# Besides the settings: the demo passes the environment, without AWS's and the service's variables, to its processes.
 MAY_READ_ENVIRONMENT = {"app.settings.environment", "app.demo.stage"}
-# What costs time, reads files or reaches out: it belongs in a function that somebody calls.
+# Calls that take time, read files or use the network. They belong in functions that somebody calls.
 HEAVY_CALLS = {
     "open",
     "print",
@@ -107,7 +107,7 @@ def modules_of(package: str) -> Iterator[tuple[str, ast.Module]]:
 
 
 def imports_of(tree: ast.Module) -> set[str]:
-    """Every name that is imported, also within a function; ``from a import b`` counts as ``a.b`` where that is a module."""
+    """Return every imported name, also within functions; ``from a import b`` counts as ``a.b`` if that is a module."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -124,7 +124,7 @@ def name_of_call(node: ast.Call) -> str:
 
 
 def executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that an import runs: class bodies, decorators and defaults, but no body of a function."""
+    """Yield every node that an import runs: class bodies, decorators and defaults, but no function bodies."""
     yield node
     for name, value in ast.iter_fields(node):
         if name == "body" and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -135,12 +135,12 @@ def executed_on_import(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def package_of(name: str) -> str:
-    """The package below ``app`` that a module is in; ``service`` is a module of its own there."""
+    """Return the package below ``app`` that contains a module; ``service`` counts as a package."""
     return name.split(".")[1]
 
 
 PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
-# From the picture: each package, from the lowest to the highest, with the packages that it imports.
+# The table of the page: each package, from the lowest to the highest, with the packages that it imports.
 _ROW = re.compile(r"^\| `app/(\w+)(?:\.py)?` \|.*\| ([^|]*) \|$", re.MULTILINE)
 PICTURE = {row[1]: set(re.findall(r"`(\w+)`", row[2])) for row in _ROW.finditer(PAGE)}
 
@@ -170,7 +170,7 @@ def test_the_top_has_the_service_and_nothing_else() -> None:
 
 
 def test_the_service_itself_does_not_import_the_emulator() -> None:
-    """What verifies SigV4 for the demo and the tests must never answer for AWS."""
+    """The code that verifies SigV4 for the demo and the tests must never replace AWS."""
     users = {
         name for name, tree in TREES.items() if any(inside(imported, "app.emulator") for imported in imports_of(tree))
     }
@@ -182,7 +182,7 @@ def test_the_service_itself_does_not_import_the_emulator() -> None:
     }
 
 
-# Of the controller, what decides whether and why a token is put.
+# The controller's modules that decide whether and why a token is put.
 _PURE_OF_THE_CONTROLLER = [f"app.controller.{name}" for name in ("held_token", "plan", "reasons", "secret", "tasks")]
 
 
@@ -244,7 +244,7 @@ def test_the_options_of_the_command_line_alone_have_click_read_variables() -> No
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "app.__main__"])
 def test_importing_a_module_does_nothing_heavy(name: str) -> None:
-    """No file, socket, process, clock or client at import: what costs something happens when it is asked for."""
+    """No file, socket, process, clock or client at import. Expensive work happens in a call."""
     done = [
         f"line {node.lineno}: {name_of_call(node)}"
         for node in executed_on_import(TREES[name])

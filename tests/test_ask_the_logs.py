@@ -41,7 +41,7 @@ def block(section: str, language: str) -> str:
 
 @pytest.fixture
 def _json_log(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Log as the service does, to what `capsys` captures; logging is the process's, so give it back as it was."""
+    """Log as the service does, to `capsys`. Restore the logging of the process after the test."""
     capsys.readouterr()
     root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
@@ -94,10 +94,10 @@ async def log(
 
 
 def ask(section: str, log: Path) -> list[dict[str, Any]]:
-    """Run the section's command as it stands, in the folder of the log."""
+    """Run the section's command unchanged, in the folder of the log."""
     if shutil.which("jq") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no jq here; install it: sudo .ci/programs")
-    done = subprocess.run(  # noqa: S602 - what the page says
+    done = subprocess.run(  # noqa: S602 - the command of the page
         block(section, "sh"), shell=True, cwd=log.parent, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def parts(answers: list[dict[str, Any]], *names: str) -> list[list[Any]]:
 
 
 async def test_jq_answers_every_question(log: Path, aws: Aws) -> None:
-    """One service and one log, since the questions only read it."""
+    """One service and one log for all queries, since they only read."""
     allowed, mistagged, unreadable = (role.name for role in aws.roles)
     assert parts(ask(DENIED, log), "account", "role", "reason", "times") == [
         [ACCOUNT, mistagged, "proxy_type_mismatch", 2],
@@ -133,7 +133,10 @@ def members(line: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 async def test_insights_reads_fields_that_the_lines_have(log: Path) -> None:
-    """There is no Insights here. The names and the commands are what a change of ours can break."""
+    """The tests cannot run Insights.
+
+    They compare the names of fields and commands, which a change of the service can break.
+    """
     lines = [json.loads(line) for line in log.read_text().splitlines()]  # noqa: ASYNC240 - a small file
     known = functools.reduce(set.union, (set(members(line)) for line in lines if line["event"] == "decision"))
     for section in SECTIONS:

@@ -1,4 +1,4 @@
-"""How the libraries under us behave where our safety rests on it. One that fails after an upgrade is a rule to look at."""
+"""Properties of libraries on which a security rule relies. If one fails after an upgrade, review the rule."""
 
 import base64
 import binascii
@@ -77,7 +77,7 @@ def test_json_refuses_a_byte_order_mark_in_text() -> None:
 
 
 def test_json_would_guess_the_encoding_of_bytes() -> None:
-    """So bytes are decoded as UTF-8 before it sees them."""
+    """So bytes are decoded as UTF-8 before json parses them."""
     assert json.loads('{"a": 1}'.encode("utf-16")) == {"a": 1}
 
 
@@ -100,7 +100,7 @@ def test_json_would_guess_the_encoding_of_bytes() -> None:
 )
 def test_expat_refuses_what_is_not_one_whole_document(text: str) -> None:
     with pytest.raises(ET.ParseError):
-        ET.fromstring(text)  # noqa: S314 - what it does is the question
+        ET.fromstring(text)  # noqa: S314 - the test checks this parser
 
 
 def test_expat_names_elements_with_their_namespace() -> None:
@@ -109,7 +109,7 @@ def test_expat_names_elements_with_their_namespace() -> None:
 
 
 def test_expat_would_drop_a_comment_and_split_the_text_around_it() -> None:
-    """Which half a reader sees is its own choice (the SAML bypasses of 2018), so comments are refused before."""
+    """It is undefined which half a reader sees (the SAML bypasses of 2018), so comments are refused before parsing."""
     assert ET.fromstring("<a>1<!-- x -->2</a>").text == "12"  # noqa: S314 - our own text
 
 
@@ -131,7 +131,7 @@ def test_base64_without_validation_would_drop_them() -> None:
 
 
 def test_base64_takes_unused_bits_that_are_set() -> None:
-    """So a value has several spellings, and only encoding it back tells the one from the others."""
+    """So a value has several spellings. Only encoding it again shows which one is canonical."""
     assert base64.b64decode(b"YQ==", validate=True) == base64.b64decode(b"YR==", validate=True) == b"a"
 
 
@@ -159,7 +159,7 @@ def test_fullmatch_refuses_the_newline_that_a_dollar_lets_pass() -> None:
 
 
 def test_lower_folds_letters_beyond_ascii_to_ours() -> None:
-    """So keys and names are compared exactly, and what equals ours only when folded is refused."""
+    """So keys and names are compared exactly. A text that equals one only after folding is refused."""
     assert "\u212auma.io/mesh".lower() == "kuma.io/mesh"
 
 
@@ -180,7 +180,7 @@ def test_strptime_refuses_any_rest(rest: str) -> None:
 
 def test_times_with_and_without_a_zone_are_never_compared() -> None:
     with pytest.raises(TypeError):
-        _ = datetime(2026, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1)  # noqa: DTZ001 - the mistake
+        _ = datetime(2026, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1)  # noqa: DTZ001 - the mistake under test
 
 
 # Under presigned and forwarding: urllib.
@@ -206,12 +206,12 @@ def test_quote_escapes_as_sigv4_wants_it() -> None:
 
 
 def test_urlsplit_would_drop_line_breaks_and_fold_the_host() -> None:
-    """So a URL is split by our own grammar and its host compared as it stands."""
+    """So the service splits a URL by its own grammar, and compares the host unchanged."""
     parts = urlsplit("https://STS.amazon\naws.com/")
     assert (parts.netloc, parts.hostname) == ("STS.amazonaws.com", "sts.amazonaws.com")
 
 
-# What our callers sign with, and what the tests verify with: botocore.
+# The library with which callers sign, and with which the tests verify: botocore.
 
 
 def canonical_headers(value: str) -> str:
@@ -221,7 +221,7 @@ def canonical_headers(value: str) -> str:
 
 
 def test_botocore_collapses_blanks_in_header_values() -> None:
-    """Two values that differ in blanks share a signature; an envelope's audience is compared as it stands."""
+    """Two values that differ in blanks share a signature. The audience of an envelope is compared unchanged."""
     assert canonical_headers("  a   b ") == canonical_headers("a b") == "x-kuma-audience:a b"
 
 
@@ -230,7 +230,7 @@ def test_botocore_keeps_the_case_of_header_values() -> None:
 
 
 def test_botocore_signs_every_header_but_a_few() -> None:
-    """Too strict a list is an outage: what botocore signs of its own accord must be in ours."""
+    """A list that is too strict causes an outage: it must contain every header that botocore signs by itself."""
     assert {"user-agent", "connection", "transfer-encoding"} <= set(SIGNED_HEADERS_BLACKLIST)
     assert not {"host", "content-type", "x-amz-date", "x-amz-security-token"} & set(SIGNED_HEADERS_BLACKLIST)
 
@@ -278,7 +278,7 @@ def test_a_signature_does_not_cover_a_body_whose_digest_is_said_to_be_unsigned()
 
 @pytest.mark.parametrize("form", [CredentialForm.NATIVE, CredentialForm.PLAIN_ENVELOPE])
 def test_our_signing_helper_signs_as_botocore_does(form: CredentialForm) -> None:
-    """The tests' credentials are only as real as this."""
+    """The tests rely on this: their credentials must be real."""
     recipe = Recipe(form=form)
     if form.is_presigned:
         request = AWSRequest("GET", f"{URL}?{BODY}", headers=dict(recipe.binding))
@@ -293,7 +293,7 @@ def test_our_signing_helper_signs_as_botocore_does(form: CredentialForm) -> None
     assert dict(call.headers) == (dict(request.headers) if not form.is_presigned else {})
 
 
-# Under every type of the core: the language.
+# Under every type of the core: Python itself.
 
 
 def test_frozen_values_cannot_be_changed_or_extended() -> None:
@@ -309,5 +309,5 @@ def test_a_mapping_proxy_cannot_be_written_to() -> None:
 
 
 def test_a_timedelta_is_exact() -> None:
-    """The bounds of an age are compared, not rounded."""
+    """The limits of an age are compared exactly, without rounding."""
     assert timedelta(minutes=15) < timedelta(seconds=900, microseconds=1)

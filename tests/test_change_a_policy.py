@@ -1,4 +1,4 @@
-"""The transcripts of docs/how-to/change-a-policy-safely.md, played against the emulator and the service as a process."""
+"""The transcripts of docs/how-to/change-a-policy-safely.md, run against the emulator and a service process."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ _BLOCK: Final = re.compile(r"^```\n(\$ .*?)^```", re.MULTILINE | re.DOTALL)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 SERVICE_ACCOUNT: Final = "111122223333"
 
-# What each proxy of the example world asserts, and how often it comes.
+# What each proxy of the example world asserts, and how often it calls.
 PROXIES: Final = [
     (SERVICE_ACCOUNT, "demo-app", {"type": "dataplane", "mesh": "default", "name": "demo-app-1"}, "demo-app"),
     (SERVICE_ACCOUNT, "demo-app", {"type": "dataplane", "mesh": "default", "name": "demo-app-2"}, "demo-app"),
@@ -46,7 +46,7 @@ def transcripts() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the page, and the log of a service with its report-only policy, after some proxies came."""
+    """The files of the page, and the log of a service with its report-only policy, after some calls."""
     path = tmp_path_factory.mktemp("policy")
     for command, output in transcripts():
         if name := re.fullmatch(r"cat (\S+)", command):
@@ -83,7 +83,7 @@ def play(command: str, folder: Path) -> str:
         assert result.exit_code == ("DENIED" in result.output)
         return result.output
     shell = command.replace("curl -s http://127.0.0.1:5690/metrics", "cat metrics")
-    done = subprocess.run(  # noqa: S602 - a line of our own page
+    done = subprocess.run(  # noqa: S602 - a command of this repository's page
         shell, shell=True, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     return done.stdout + done.stderr

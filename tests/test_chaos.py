@@ -1,4 +1,4 @@
-"""The table of `make chaos` is whole; playing it is that command's own business."""
+"""The table of `make chaos` is complete. The command itself runs the faults."""
 
 from collections import Counter
 

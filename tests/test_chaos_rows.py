@@ -1,4 +1,4 @@
-"""``make chaos``: each fault, played against the real service and an emulated AWS, comes out as promised.
+"""``make chaos``: each fault, run against the real service and an emulated AWS, has the promised result.
 
 Rows of one lane share a service, one after the other, so each lane is a class, which one process of pytest-xdist runs. Lanes
 run beside each other, since most of a fault is waiting.
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="class")
 def stage(request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The stage of a lane, which all its rows share."""
+    """The stage of a lane of `make chaos`, a list of faults that share one service."""
     with request.cls.lane.open() as built:
         yield built
 

@@ -75,7 +75,7 @@ from tests.support.world import ACCOUNT, DATAPLANE
 
 TESTS: Final = Path(__file__).parent
 CORE: Final = TESTS.parent / "app" / "core"
-# What reads presented tokens belongs to the pure part as well.
+# The code that reads presented tokens is pure too.
 PURE: Final = (
     *sorted(CORE.glob("*.py")),
     *(CORE.parent / "tokens" / f"{name}.py" for name in ("claims", "codec", "reading", "subject")),
@@ -84,13 +84,14 @@ THREAT_MODEL: Final = TESTS.parent / "docs" / "explanation" / "threat-model.md"
 CASES: Final = load_cases()
 ROWS: Final = tuple(dict.fromkeys(case.row for case in CASES))
 
-# Reasons that no signed request and no answer of AWS gives, and invariants that one of each cannot show: tested elsewhere.
+# Reasons that no signed request and no answer of AWS causes, and invariants that need more than one: tested
+# elsewhere.
 ELSEWHERE: Final = frozenset(
     {
         Reason.NOT_FOUND,
         Reason.CALLER_NOT_AUTHENTICATED,
         Reason.ACCOUNTS_UNAVAILABLE,
-        # Of tokens (tokens/test_tokens.py).
+        # Reasons of tokens (tokens/test_tokens.py).
         Reason.TOKEN_REJECTED,
         Reason.ROLE_ZONE_MISSING,
         Reason.PROXY_NAME_MISMATCH,
@@ -116,7 +117,7 @@ FIELDS: Final = {"credential", "proxy", *AuthenticateCall.model_fields, *ProxyMe
 
 
 def policy_of(case: Case) -> DecisionPolicy:
-    """The settings of the service that the case asks for."""
+    """Return the settings of the service that the case asks for."""
     given = case.given
     extra = (endpoint for region in given.get("extra_regions", ()) for endpoint in make_sts_endpoints(region))
     endpoints = select_endpoints(
@@ -147,7 +148,7 @@ def policy_of(case: Case) -> DecisionPolicy:
 
 
 def answer_of(scene: Scene, request: ForwardableRequest) -> WireAnswer:
-    """What STS answers to what is really sent: it says who signed only to a signature that holds."""
+    """Return STS's answer to what is really sent: it names the signer only if the signature is valid."""
     validated = request.request
     signed_for = scene.recipe.__class__(form=validated.form, region=validated.endpoint.signing_region)
     if signature_holds(validated, signed_for):
@@ -157,7 +158,7 @@ def answer_of(scene: Scene, request: ForwardableRequest) -> WireAnswer:
 
 @dataclass
 class Upstreams:
-    """STS and IAM in memory, of one scene. They count."""
+    """STS and IAM in memory, for one scene. They count their calls."""
 
     scene: Scene
     calls: list[str] = field(default_factory=list)
@@ -181,7 +182,7 @@ def respond_with(answer: WireAnswer) -> Respond:
 
 @dataclass
 class StsWire:
-    """The real client of STS, and a loopback server that answers what it is told."""
+    """The real client of STS, and a loopback server with the answer of the case."""
 
     client: StsClient
     requests: list[Any]
@@ -207,7 +208,7 @@ async def sts_wire(metrics: Metrics) -> AsyncIterator[StsWire]:
 
 
 class IamServer(ThreadingHTTPServer):
-    """A loopback IAM that answers what it is told, and the STS that tells the service its own account."""
+    """A loopback IAM with the answer of the case, and an STS that tells the service its own account."""
 
     daemon_threads = True
     answer = WireAnswer()
@@ -237,7 +238,7 @@ class _IamHandler(BaseHTTPRequestHandler):
 
 @dataclass
 class IamWire:
-    """The real client of IAM, and the server that it asks."""
+    """The real client of IAM, and its server."""
 
     client: IamRoles
     server: IamServer
@@ -262,7 +263,7 @@ async def iam_wire(server: IamServer) -> AsyncIterator[IamWire]:
             yield IamWire(client, server)
 
 
-# The log, as the process would write it, at its most talkative.
+# The log as the process writes it, at the most verbose level.
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +294,7 @@ class Answer:
 
 
 async def send(app: ASGIApp, scene: Scene) -> Answer:
-    """One HTTP request, without a client that would mend it."""
+    """Send one HTTP request, without a client that would correct it."""
     call = scene.call
     sent: list[Message] = []
     scope = {
@@ -319,7 +320,7 @@ async def send(app: ASGIApp, scene: Scene) -> Answer:
 
 
 def secrets_of(scene: Scene) -> set[str]:
-    """Everything of a scene that must not be seen again: the keys, and pieces of the credential as it was presented."""
+    """Return every text of a scene that must not be seen again: the keys, and pieces of the presented credential."""
     recipe, text = scene.recipe, scene.credential
     pieces = {text[at : at + 32] for at in range(0, len(text) - 31, 32)}
     named = {recipe.access_key_id, recipe.secret_key, AUDIENCE, str(recipe.token)[:32], str(recipe.token)[-32:]}
@@ -327,7 +328,7 @@ def secrets_of(scene: Scene) -> set[str]:
 
 
 def assert_one_fixed_answer(case: Case, answer: Answer) -> None:
-    """I24: an answer is made of its reason alone, byte for byte."""
+    """I24: the reason alone determines every byte of an answer."""
     assert answer.headers.keys() <= HEADERS
     assert answer.headers["cache-control"] == "no-store"
     assert case.reason
@@ -355,7 +356,7 @@ def assert_one_fixed_answer(case: Case, answer: Answer) -> None:
 
 
 def assert_what_the_tags_say(scene: Scene, answer: Answer) -> None:
-    """An approval says what stands in the role's tags, and nothing of what the client said."""
+    """An approval has the values of the role's tags, and nothing of what the client asserted."""
     tags = dict(scene.role.tags)
     names = ("mesh", "service", "workload") if tags["kuma.io/type"] == "dataplane" else ("zone",)
     if (json.loads(scene.call.body).get("proxy") or {}).get("listeners"):
@@ -393,7 +394,7 @@ def scenes_by_row() -> dict[str, list[tuple[Case, Scene]]]:
 
 @dataclass
 class Counted:
-    """The metrics of all cases that were played, and which case each secret is of."""
+    """The metrics of all cases that ran, and the case of each secret."""
 
     metrics: Metrics = field(default_factory=Metrics)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -401,7 +402,7 @@ class Counted:
 
 @pytest.fixture(scope="module")
 def counted() -> Iterator[Counted]:
-    """Check in the end that no metric has a secret of a case: to write the page takes as long as to play a row."""
+    """Check at the end that no metric has a secret of a case: rendering the page takes as long as running a case."""
     counted = Counted()
     yield counted
     exposed = counted.metrics.expose().decode()
@@ -462,7 +463,7 @@ async def assert_it_ends_as_it_should(
         raise
 
 
-# That the corpus is whole.
+# The corpus is complete.
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
@@ -476,7 +477,7 @@ def test_every_word_of_a_change_is_used() -> None:
 
 
 def test_the_baseline_of_each_form_is_allowed() -> None:
-    """Or every refusal would prove nothing."""
+    """Otherwise every refusal would prove nothing."""
     allowed = {(case.form, case.op) for case in CASES if case.reason is None}
     assert {form for form, op in allowed if op == "as_it_is"} == {case.form for case in CASES}
 
@@ -497,7 +498,7 @@ def test_every_invariant_has_a_case_or_a_test_elsewhere() -> None:
 
 
 def is_tested(*words: str) -> bool:
-    """Whether another test file speaks of it."""
+    """Return whether another test file names it."""
     texts = (path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path.name != Path(__file__).name)
     pattern = re.compile("|".join(rf"\b{re.escape(word)}\b" for word in words))
     return any(map(pattern.search, texts))
@@ -532,11 +533,11 @@ def test_every_advisory_of_the_threat_model_is_known_here() -> None:
     assert named <= advisories().keys()
 
 
-# That each rule has a case which it alone refuses.
+# Each rule has a case that only this rule refuses.
 
 
 def core_verdict(case: Case, scene: Scene) -> str | None:
-    """What the core makes of a case, without anything around it: the reason and what was seen."""
+    """Return how the core judges a case by itself: the reason and the detail."""
     policy = policy_of(case)
     try:
         text, claim = parse_call(scene.call.body)
@@ -553,7 +554,7 @@ def core_verdict(case: Case, scene: Scene) -> str | None:
 
 @pytest.fixture(scope="module")
 def refused() -> list[tuple[SignedRequest, RequestPolicy, Reason]]:
-    """The requests that the rules of step 2 refuse, the settings for which they do, and why."""
+    """Return the requests that the rules of step 2 refuse, the settings for which they do, and the reasons."""
     found = []
     for case, scene in every_scene():
         if case.is_local and case.reason and EXPLANATIONS[case.reason].status == 401:
@@ -568,7 +569,7 @@ def refused() -> list[tuple[SignedRequest, RequestPolicy, Reason]]:
 def test_every_rule_has_a_case_that_it_alone_refuses(
     rule: Any, refused: list[tuple[SignedRequest, RequestPolicy, Reason]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a rule taken out, a request that it refused is let through, or is told another reason."""
+    """Without the rule, a request that it refused is accepted, or gets another reason."""
     for module, name in ((request_policy, "RULES"), (header_rules, "HEADER_RULES"), (request_policy, "HEADER_RULES")):
         monkeypatch.setattr(module, name, tuple(other for other in getattr(module, name) if other is not rule))
     assert any(verdict(request, policy) is not reason for request, policy, reason in refused)
@@ -579,28 +580,28 @@ def verdict(request: SignedRequest, policy: RequestPolicy) -> Reason | None:
         validate(request, policy)
     except AuthError as error:
         return error.reason
-    except (LookupError, ValueError, OverflowError):  # the rule would have made sure of it
+    except (LookupError, ValueError, OverflowError):  # the rule would have ensured this
         return None
     return None
 
 
-# What is told to nobody: a step behind says it in words of its own, or only a fault of ours could bring it about.
+# Details that nobody sees: a later step has its own words, or only a bug of the service could cause the error.
 UNHEARD: Final = (
     "not canonical base64url without padding",
     "not an error document",
     "a request policy needs",
     "a grant has the mesh that its type needs",
-    # Of what AWS answers the service itself (core/test_iam_documents.py, core/test_sts_documents.py).
+    # About AWS's answers to the service itself (core/test_iam_documents.py, core/test_sts_documents.py).
     "a list holds something else than members",
     "the answer is a part of one",
     "a field is no time",
     "a field is a time without a time zone",
-    # Of a record that replicas share, which then counts as not there (core/test_records.py).
+    # About a record that replicas share, which then counts as missing (core/test_records.py).
     "a member is missing, or is one too many",
     "a member is no text",
     "the tags are no list",
     "a tag is no pair of texts",
-    # Of a token, whose claims then are not those of ours (tokens/test_reading.py).
+    # About a token with claims that the service does not write (tokens/test_reading.py).
     "a token names its mesh or its zone, and no claim of it is empty",
     "not a text",
     "not whole seconds since the epoch",
@@ -614,14 +615,14 @@ _RAISES: Final = re.compile(
 
 @pytest.fixture(scope="module")
 def verdicts() -> str:
-    """Everything that the core says of the cases, and of hostile tokens."""
+    """Return how the core judges every case, and every hostile token."""
     said = {str(core_verdict(case, scene)) for case, scene in every_scene()}
     return "\n".join(said | {str(verdict) for verdict in token_verdicts()})
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_every_refusal_of_the_core_has_a_case(path: Path, verdicts: str) -> None:
-    """Each sentence behind a ``raise`` is heard: no grammar and no rule is without its hostile case."""
+    """Each sentence of a ``raise`` occurs: no grammar and no rule lacks a hostile case."""
     sentences = set(_RAISES.findall(path.read_text(encoding="utf-8")))
     assert {text for text in sentences if text not in verdicts and not text.startswith(UNHEARD)} == set()
 
@@ -638,7 +639,7 @@ def test_the_baseline_is_what_the_readme_says() -> None:
     )
 
 
-# What the fuzzer starts from, without a fuzzer.
+# The seeds of the fuzzer, without a fuzzer.
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,4 +1,4 @@
-"""Which credentials the running service accepts: the forms that are on, and what common signers leave out or add."""
+"""Which credentials the running service accepts: the enabled forms, and what common signers leave out or add."""
 
 import json
 from collections.abc import Mapping
@@ -29,13 +29,13 @@ def detail_of(service: RunningService) -> str:
 
 
 def require_refusal(response: httpx.Response, service: RunningService, aws: Aws) -> str:
-    """A malformed credential that cost no call to AWS; returns what the audit line says of it."""
+    """Require that a malformed credential costs no call to AWS. Return the detail of the audit line."""
     assert (response.status_code, response.json()["reason"]) == (401, "credential_malformed")
     assert not aws.sts_calls()
     return detail_of(service)
 
 
-# The forms that are on.
+# The enabled forms.
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -79,7 +79,7 @@ async def test_an_envelope_that_is_off_is_refused_in_base64url_as_well(
 async def test_a_form_that_is_off_does_not_come_in_the_dress_of_another(
     start_service: StartService, aws: Aws, signed: CredentialForm, dress: Any
 ) -> None:
-    """The signed audience header tells the EKS form: its 15 minutes come with it, and no prefix changes that."""
+    """The signed audience header identifies the EKS form and its 15 minutes. No prefix changes that."""
     async with start_service(**{SETTING: ",".join(set(FORMS) - {signed})}) as service:
         response = await service.present(dress(recipe_of(aws.task(), signed).sign().url))
         assert response.json()["reason"] == "audience_mismatch"
@@ -89,7 +89,7 @@ async def test_a_form_that_is_off_does_not_come_in_the_dress_of_another(
 async def test_the_same_signature_comes_native_and_as_a_jwt_and_only_the_text_counts(
     start_service: StartService, aws: Aws
 ) -> None:
-    """Whoever holds one can write the other: turning one of the two off keeps nobody out, and says so in the docs."""
+    """Whoever has one can write the other, so turning one of the two off excludes nobody; the docs say so."""
     url = recipe_of(aws.task()).sign().url
     async with start_service(**{SETTING: "native"}) as service:
         assert "jwt" in require_refusal(await service.present(encode_jwt_clothes(url)), service, aws)
@@ -103,7 +103,7 @@ async def test_what_no_form_can_be_is_refused_as_before(start_service: StartServ
 
 
 async def test_nothing_of_an_envelope_that_is_off_is_decoded(start_service: StartService, aws: Aws) -> None:
-    """Its base64 would be refused for a fault of its own."""
+    """Otherwise the base64 would be refused for its own fault."""
     members = recipe_of(aws.task(), ENVELOPE).sign().members() | {"iam_request_headers": "no base64!"}
     async with start_service(**{SETTING: "plain_envelope"}) as service:
         assert "envelope is off" in require_refusal(await service.present(json.dumps(members)), service, aws)
@@ -128,7 +128,7 @@ async def test_a_token_is_no_form_that_can_be_off(start_service: StartService, a
 async def test_a_signed_length_that_the_envelope_lacks_is_supplied(
     service: RunningService, aws: Aws, form: CredentialForm
 ) -> None:
-    """As the AWS SDK for Go v2 signs it: STS verifies the signature over a header that the credential does not hold."""
+    """As the AWS SDK for Go v2 signs it: the signature covers a header that the credential does not contain."""
     call = replace(recipe_of(aws.task(), form), headers=(LENGTH,)).sign()
     response = await service.present(mutate.drop_header(call, "Content-Length").credential(), PROXY)
     assert response.status_code == 200
@@ -136,7 +136,7 @@ async def test_a_signed_length_that_the_envelope_lacks_is_supplied(
 
 
 def written(recipe: Recipe, headers: Mapping[str, object]) -> str:
-    """The credential of an envelope, with some headers written as other JSON than text."""
+    """Return the credential of an envelope, with some headers written as JSON values that are not texts."""
     call = recipe.sign()
     given: dict[str, object] = {**dict(call.headers), **headers}
     if call.form is PLAIN:
@@ -215,7 +215,7 @@ async def test_what_a_vault_would_accept_is_refused_with_a_hint(
 
 
 async def test_a_clock_that_is_minutes_ahead_is_refused_beyond_five(service: RunningService, aws: Aws) -> None:
-    """STS itself takes 15 minutes either way."""
+    """STS itself accepts 15 minutes in both directions."""
     ahead = {minutes: recipe_of(aws.task(), now=datetime.now(UTC) + timedelta(minutes=minutes)) for minutes in (4, 6)}
     response = await service.present(ahead[6].credential())
     assert response.json()["reason"] == "credential_not_yet_valid"
@@ -236,7 +236,7 @@ async def test_a_port_in_the_url_is_another_host(service: RunningService, aws: A
 async def test_a_credential_of_a_newer_region_is_forwarded_where_the_region_is_named(
     start_service: StartService, aws: Aws
 ) -> None:
-    """The emulator knows the regions of botocore alone and refuses it; the corpus has an STS that accepts it."""
+    """The emulator knows only botocore's regions and refuses this one; the corpus has an STS that accepts it."""
     recipe = replace(recipe_of(aws.task()), host="sts.eu-north-7.amazonaws.com", region="eu-north-7")
     async with start_service() as service:
         assert (await service.present(recipe.credential())).json()["reason"] == "host_not_allowed"

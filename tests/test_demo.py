@@ -1,4 +1,4 @@
-"""``demo``: what a newcomer runs first."""
+"""``demo``: the first command that a new user runs."""
 
 import io
 import re
@@ -20,7 +20,7 @@ from app.demo.table import DecisionTable
 from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, run_program, stop_group
 
-# Lines long enough to hold each text unbroken, and variables that are nobody's business here.
+# Lines that are long enough for each text, and variables that the demo must ignore.
 VARIABLES: Final = {"COLUMNS": "1000", "AWS_REGION": "mars-1", "KMESH_AWSIAM_TYPO": "x"}
 # httpcore leaves a Unix socket that it cannot connect to the garbage collector.
 in_this_process = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
@@ -50,7 +50,7 @@ def test_it_plays_every_sidecar_to_its_expected_end_and_prints_each() -> None:
 
 
 def _verdict(sidecar: Sidecar) -> str:
-    """The verdict, and why, as they stand behind one another in a row."""
+    """Return the verdict and its reason, which follow each other in a row."""
     if sidecar.expected is None:
         return "  allowed    type="
     explanation = EXPLANATIONS[sidecar.expected]
@@ -140,7 +140,7 @@ def test_sigterm_ends_the_service_too() -> None:
             assert process.stdout is not None
             assert any("listening" in line for line in process.stdout)
             process.terminate()
-            # The service writes to the same pipe: it is at its end once both processes are.
+            # The service writes to the same pipe, which ends when both processes have ended.
             process.communicate(timeout=PATIENCE)
         finally:
             stop_group(process)

@@ -6,7 +6,7 @@ from tests.support.process import Done, run_program
 
 
 def run_demo(before: str = "pass") -> Done:
-    """Run the demonstration in wide lines, after some Python of the test's own."""
+    """Run the demonstration with wide lines, after some Python code of the test."""
     script = (
         "import runpy; from dataclasses import replace; from demos.controller import play; "
         f"{before}; runpy.run_module('demos.controller', run_name='__main__')"

@@ -1,4 +1,4 @@
-"""``make demo-kuma``: a stock control plane takes what an agent wrote, for the agent's own proxy alone."""
+"""``make demo-kuma``: a stock control plane accepts an agent's file only from the agent's own proxy."""
 
 import io
 import re
@@ -12,7 +12,7 @@ from tests.support.process import Done, run_program
 
 
 def run_demo_kuma(before: str = "pass") -> Done:
-    """Run the demonstration in lines long enough to hold each text unbroken, after some Python of the test's own."""
+    """Run the demonstration with lines that are long enough for each text, after some Python code of the test."""
     script = (
         "import runpy; from dataclasses import replace; from demos.kuma import checks, play; "
         f"{before}; runpy.run_module('demos.kuma', run_name='__main__')"
@@ -31,7 +31,7 @@ def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone
         assert check.title in row
         assert f"  {check.verdict:9}  " in row
         assert check.because in row
-    # And below the table the configuration, as the control plane reads it, without a line to wrap.
+    # Below the table the configuration follows as the control plane reads it, without wrapped lines.
     configuration = lines[lines.index("dpServer:") :]
     assert next(line for line in lines if "18  agent of an ingress" in line) not in configuration
     assert [line for line in configuration if len(line) > 80] == []
@@ -56,7 +56,10 @@ def test_it_shows_what_the_issue_asks_for() -> None:
 
 
 def test_a_control_plane_that_knows_another_key_takes_no_token_and_each_surprise_is_a_failure() -> None:
-    """Or the validator would accept whatever it is shown. A refusal for another reason than the expected one counts too."""
+    """Otherwise the validator might accept every token.
+
+    A refusal for another reason than the expected one counts too.
+    """
     done = run_demo_kuma(
         "from pathlib import Path; make = play.make_keys; import tempfile; other = tempfile.mkdtemp(); "
         "play.make_keys = lambda folder: replace(make(folder), configuration=make(Path(other)).configuration); "

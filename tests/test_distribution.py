@@ -1,4 +1,4 @@
-"""What a release holds: the packages as they are built from this tree, and one version in every place."""
+"""The content of a release: the packages as this tree builds them, with one version in every place."""
 
 import re
 import subprocess

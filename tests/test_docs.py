@@ -1,4 +1,4 @@
-"""The reference pages say what the code says, in both directions; and every link leads somewhere."""
+"""The reference pages and the code agree in both directions, and every link has a target."""
 
 import functools
 import re
@@ -50,7 +50,7 @@ def page(name: str) -> str:
 
 
 def tables(text: str, first_column: str) -> Iterator[Row]:
-    """Every row of the tables whose first column has this head; cells by the head of their column."""
+    """Yield every row of the tables whose first column has this header, with its cells by column header."""
     heads: list[str] | None = None
     for line in text.splitlines():
         if not line.startswith("|"):
@@ -64,7 +64,7 @@ def tables(text: str, first_column: str) -> Iterator[Row]:
 
 
 def code(cell: str) -> str:
-    """The text of a cell that is code as a whole."""
+    """Return the text of a cell that consists of code."""
     assert re.fullmatch(r"`[^`]+`", cell), f"{cell!r} is not written as code"
     return cell.strip("`")
 
@@ -89,7 +89,7 @@ def test_every_setting_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize("generation", [OLD_GENERATION, NEW_GENERATION], ids=["2.0-2.6", "2.7"])
 def test_documented_defaults_are_the_codes(settings_of: LoadSettings, generation: dict[str, str]) -> None:
-    """As ``check-config`` prints them; what the environment set is not a default."""
+    """As ``check-config`` prints them. A value from the environment is not a default."""
     shown = {variable: value for variable, value, is_set in settings_of(**generation).effective() if not is_set}
     documented = {variable: code(row["Default"]) for variable, row in settings_rows().items()}
     assert shown == {variable: documented[variable] for variable in shown}
@@ -107,7 +107,7 @@ GENERATED: Final[dict[str, RowsOf]] = {
 
 @pytest.mark.parametrize(("name", "rows_of"), GENERATED.items())
 def test_generated_tables_are_up_to_date(name: str, rows_of: RowsOf) -> None:
-    """After a change of a setting or of a bound: ``make docs``."""
+    """If this fails after a change of a setting or of a bound, run ``make docs``."""
     assert write_tables(page(name), rows_of) == page(name)
 
 
@@ -126,7 +126,7 @@ def test_a_table_of_an_unknown_name_is_an_error() -> None:
 
 
 def test_settings_that_pages_name_exist() -> None:
-    """Decisions and the changelog may speak of what is misspelt or gone, and examples in code blocks too."""
+    """Decisions, the changelog and code blocks may name misspelt or removed settings."""
     known = {str(field.validation_alias) for field in Settings.model_fields.values()}
     for path in PAGES:
         if path.parent.name != "decisions" and path.name != "CHANGELOG.md":
@@ -173,7 +173,7 @@ def test_outcomes_are_documented_with_their_statuses() -> None:
 
 
 def exposed() -> dict[str, tuple[str, set[str]]]:
-    """Type and labels of each metric, as a scraper knows them."""
+    """Return type and labels of each metric, as a scraper sees them."""
     metrics = Metrics()
     found = {}
     for family in metrics._registry.collect():
@@ -200,7 +200,7 @@ def test_every_label_is_explained_and_no_other() -> None:
 
 
 def audit_fields() -> set[str]:
-    """Every field of a line in which nothing is missing, dotted."""
+    """Return every field of a line with all fields, dotted."""
     claim = ProxyAssertion(type=ProxyType.DATAPLANE)
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service=None, workload=None, zone=None)
     note = TokenNote(jti="jti", kid="kid", expires_at=NOW, origin=FRESH)
@@ -282,7 +282,7 @@ def test_every_signal_that_is_passed_on_is_documented() -> None:
 
 
 def test_the_unit_of_systemd_gives_the_agent_all_that_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A unit has no variables: without a region the agent does not start, and without the audience it gets no token."""
+    """A unit inherits no variables. Without a region the agent does not start; without the audience it gets no token."""
     for option in main.commands["agent"].params:
         for name in [option.envvar] if isinstance(option.envvar, str) else option.envvar or ():
             monkeypatch.delenv(name, raising=False)
@@ -327,7 +327,7 @@ def test_the_closed_sets_of_the_controller_are_documented_and_no_others() -> Non
 
 
 def sections(text: str) -> dict[str, str]:
-    """The text below each heading of a command."""
+    """Return the text below each heading of a command."""
     parts = re.split(r"^## `([a-z-]+)`$", text, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -337,7 +337,7 @@ def test_every_command_is_documented_and_no_other() -> None:
 
 
 def options_of(command: str) -> list[click.Option]:
-    """The options of a command, or of those below it."""
+    """Return the options of a command, or of its subcommands."""
     found = main.commands[command]
     commands = found.commands.values() if isinstance(found, click.Group) else [found]
     return [option for each in commands for option in each.params if isinstance(option, click.Option)]
@@ -361,11 +361,11 @@ def test_documented_defaults_and_variables_of_options_are_the_codes(command: str
             assert f"`{option.default}`" in row["Default"]
 
 
-# What contributors read.
+# Pages for contributors.
 
 
 def test_targets_and_files_that_the_pages_for_contributors_name_exist() -> None:
-    """A path in code font is that of a file or folder; ``*`` stands for any name."""
+    """A path in code font names a file or folder; ``*`` stands for any name."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
     for name in ("CONTRIBUTING.md", "SECURITY.md"):
@@ -395,7 +395,7 @@ def test_every_fault_of_the_emulator_is_documented_and_no_other() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", path.read_text(encoding="utf-8")), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

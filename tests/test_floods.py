@@ -1,4 +1,4 @@
-"""Floods: whoever invents credentials, or has those of roles that are no proxies, keeps nobody else out."""
+"""Floods: a client that invents credentials, or has those of roles without tags, excludes no other caller."""
 
 import asyncio
 import itertools
@@ -21,7 +21,7 @@ from tests.support.service import AUTHENTICATE, RunningService
 from tests.support.signing import base64url
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, PROXY, STRANGERS_ACCOUNT, Aws, recipe_of
 
-# Small waves: while one begins, nobody else has the event loop.
+# Small waves: while a wave starts, no other task runs.
 OF_A_WAVE = 200
 # So few calls go to STS that nearly all of them wait.
 SLOWLY = {"KMESH_AWSIAM_STS_RATE": "100", "KMESH_AWSIAM_DECISION_TIMEOUT": "60"}
@@ -29,7 +29,7 @@ BACKEND = {**PROXY, "tags": {"kuma.io/service": ["backend"]}}
 
 
 async def call(service: RunningService, credential: str, claim: object = PROXY) -> dict[str, Any]:
-    """Call the API as its server does, which costs a fraction of a call over HTTP."""
+    """Call the API as its server does, which costs less than a call over HTTP."""
     body = json.dumps({"credential": credential, "proxy": claim}).encode()
     sent: list[Message] = []
 
@@ -51,7 +51,7 @@ async def call(service: RunningService, credential: str, claim: object = PROXY) 
 
 
 def invented(valid: str, accounts: Sequence[str]) -> Iterator[str]:
-    """Yield well-formed credentials whose key ids nobody was ever given, and name these accounts in turn."""
+    """Yield well-formed credentials with invented key ids, which name these accounts in turn."""
     form, _, encoded = valid.partition(".")
     before, _, rest = decode_base64url(encoded).decode().partition("X-Amz-Credential=")
     after = rest.partition("%2F")[2]
@@ -67,9 +67,9 @@ def fifty_accounts() -> list[str]:
 @pytest.mark.parametrize(
     ("named", "waves"),
     [
-        # More than decisions may be under way.
+        # More than the limit of decisions in progress.
         pytest.param([ACCOUNT], 28, id="one-account"),
-        # More than may wait with keys that STS has not vouched for.
+        # More than the limit of waiting calls with keys that STS has not confirmed.
         pytest.param(fifty_accounts(), 14, id="fifty-accounts"),
         pytest.param([STRANGERS_ACCOUNT], 14, id="no-listed-account"),
     ],
@@ -77,7 +77,7 @@ def fifty_accounts() -> list[str]:
 async def test_invented_keys_keep_out_no_other_account_and_no_known_key(
     aws: Aws, start_service: StartService, named: list[str], waves: int
 ) -> None:
-    """I20: the places of decisions that wait are divided by what key ids name, and known keys have places of their own."""
+    """I20: each account that a key id encodes gets a part of the waiting places, and known keys have their own."""
     listed = ",".join(sorted({ACCOUNT, OTHER_ACCOUNT, *named} - {STRANGERS_ACCOUNT}))
     async with start_service(KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=listed, **SLOWLY) as service:
         known = recipe_of(aws.task())
@@ -102,7 +102,7 @@ async def test_invented_keys_keep_out_no_other_account_and_no_known_key(
 async def test_one_invented_credential_presented_again_and_again_takes_no_more_than_its_accounts_places(
     aws: Aws, start_service: StartService
 ) -> None:
-    """Whoever waits for somebody else's answer waits as well."""
+    """A decision that waits for the answer to another one takes a place too."""
     async with start_service() as service:
         known = recipe_of(aws.task())
         assert (await call(service, known.credential()))["status"] == 200
@@ -119,7 +119,7 @@ async def test_one_invented_credential_presented_again_and_again_takes_no_more_t
 async def test_credentials_of_roles_that_are_no_proxies_evict_none_that_was_approved(
     aws: Aws, start_service: StartService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I20: STS vouches for every role of a listed account, and its owner can sign as often as they like."""
+    """I20: STS confirms every role of a listed account, and its owner can sign as often as they like."""
     monkeypatch.setattr(service_module, "KnownCredentials", partial(KnownCredentials, max_known=4))
     untagged = recipe_of(aws.session_of(aws.add_role(tags={})))
     approved = aws.credential()

@@ -1,4 +1,4 @@
-"""No identity but the role's own (I27), on every way: both JSON paths, Envoy's, and for a token that comes back."""
+"""A proxy gets only its role's identity (I27), on every path: both JSON paths, Envoy's, and with a presented token."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ def credential_of(aws: Aws, tags: Mapping[str, str]) -> str:
 
 
 def current(claims: Mapping[str, Any], **changes: object) -> str:
-    """A token of this moment, by the key of its kind; a claim that is None is left out."""
+    """Return a token of this moment with the key of its kind, without the claims that are None."""
     shift = int((datetime.now(UTC) - NOW).total_seconds())
     times = {name: claims[name] + shift for name in ("iat", "nbf", "exp")}
     changed = {name: value for name, value in {**claims, **times, **changes}.items() if value is not None}
@@ -112,7 +112,7 @@ async def test_a_service_as_a_label_is_no_service(
 async def test_nobody_without_a_workload_gets_by_where_one_is_required(
     aws: Aws, start_service: StartService, files: KeyFiles, way: Way, *, is_token: bool
 ) -> None:
-    """What to set for Kuma 2.13.0 to 2.13.9 and 2.14.0 to 2.14.1, which take a token without one for any workload."""
+    """Kuma 2.13.0 to 2.13.9 and 2.14.0 to 2.14.1 need this setting: they accept a token without one for any workload."""
     bound = {**PROXY, "labels": {LABEL: "demo"}}
     good = current(DATAPLANE_CLAIMS, Workload="demo") if is_token else credential_of(aws, {**DATAPLANE, LABEL: "demo"})
     bad = current(DATAPLANE_CLAIMS) if is_token else aws.credential()
@@ -249,7 +249,10 @@ async def test_listeners_are_those_of_a_dataplane(
 async def test_by_envoy_a_zone_proxys_role_is_one_of_a_resource_of_its_own(
     aws: Aws, start_service: StartService, files: KeyFiles
 ) -> None:
-    """Nothing is known of the proxy there: the token is a zone token, and no control plane takes it for a Dataplane."""
+    """Nothing is known of the proxy there.
+
+    The token is a zone token, which no control plane accepts for a Dataplane.
+    """
     credential = credential_of(aws, {**BOUND_EGRESS, "kuma.io/zone": "east"})
     async with start_service(**files.settings()) as service:
         token = (await ask(service, credential)).headers["authorization"]
@@ -266,7 +269,7 @@ async def test_by_envoy_a_zone_proxys_role_is_one_of_a_resource_of_its_own(
 async def test_a_token_for_every_name_is_never_issued_where_names_are_asked_for(
     aws: Aws, start_service: StartService, files: KeyFiles
 ) -> None:
-    """To Kuma a token without ``Name`` is one of every name; Envoy's call never gives one."""
+    """For Kuma, a token without ``Name`` is valid for every name; Envoy's call never gives one."""
     async with start_service(**files.settings(), KMESH_AWSIAM_TOKEN_NAMES="true") as service:
         for proxy in ({**PROXY, "name": None}, None):
             answer = await exchange(service, aws.credential(), proxy)
@@ -281,7 +284,7 @@ async def test_a_token_for_every_name_is_never_issued_where_names_are_asked_for(
         assert (await ask(service, zone_proxy)).status_code == 200
 
 
-# Another zone, and another path.
+# Another zone, and another role path.
 
 
 @EVERY_WAY

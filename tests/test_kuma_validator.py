@@ -1,4 +1,4 @@
-"""What stands in for the control plane goes by Kuma's rules, reads what is printed for it, and tells the two kinds apart."""
+"""The imitation of the control plane follows Kuma's rules, reads the printed configuration, and separates the kinds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -89,12 +89,12 @@ def test_a_token_passes_for_no_other_data_plane(
     ],
 )
 def test_to_kuma_an_absent_claim_is_no_limit(claims: dict[str, Any]) -> None:
-    """Why a token of ours leaves none away that narrows."""
+    """So no token of the service may lack a claim that limits it."""
     KUMA.check_dataplane(make_token({"exp": MOMENT + 1, **claims}), replace(RESOURCE, mesh="any"), MOMENT)
 
 
 def test_kuma_compares_names_of_claims_without_case() -> None:
-    """Why no claim of ours is one of Kuma's but for its case; the last one counts."""
+    """So no claim of the service may equal one of Kuma's except for its case. The last one of two counts."""
     assert "mesh" in refusal(make_token({"Mesh": "default", "mesh": "other"}))
 
 
@@ -102,7 +102,7 @@ def test_kuma_leaves_our_own_claims_aside() -> None:
     KUMA.check_dataplane(make_token(OURS), RESOURCE, MOMENT)
 
 
-# Signature, time, revocation.
+# Signature, times, revocation.
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_signature_of_another_key_is_refused() -> None:
 
 @pytest.mark.parametrize(("seconds", "sentence"), [(HOUR, "expired"), (-301, "before issued")])
 def test_a_token_passes_in_its_time_alone(seconds: int, sentence: str) -> None:
-    """No leeway, hence iat and nbf lie back: a control plane's clock may be five minutes behind."""
+    """Kuma allows no clock skew, so iat and nbf are 5 minutes early: the control plane's clock may be behind."""
     assert sentence in refusal(make_token(), now=MOMENT + seconds)
     KUMA.check_dataplane(make_token(), RESOURCE, MOMENT - 300)
 
@@ -162,12 +162,12 @@ def test_neither_kind_passes_for_the_other() -> None:
 
 
 def test_a_zone_token_that_a_data_planes_key_signs_is_a_data_plane_of_any_mesh() -> None:
-    """Why the two kinds never share a key."""
+    """So the two kinds never share a key."""
     KUMA.check_dataplane(make_token(ZONE_CLAIMS, DATAPLANE_HEADER, rsa_key(0)), replace(RESOURCE, mesh="any"), MOMENT)
 
 
 def test_a_zone_token_without_a_zone_is_one_of_every_zone() -> None:
-    """Why none is issued."""
+    """So the service issues none."""
     token = make_token({**OURS, "Scope": ["egress"]}, ZONE_HEADER, rsa_key(1))
     KUMA.check_zone_proxy(token, "egress", "any", MOMENT)
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def of(package: str, relied_upon_by: str) -> str:
-    """The message of a failure."""
+    """Return the message of a failure."""
     return f"{package} {version(package)} is not as {relied_upon_by} takes it"
 
 
@@ -60,7 +60,7 @@ def test_what_is_used_beyond_its_documentation_has_an_upper_bound(package: str) 
 
 
 class Wire(asyncio.Transport):
-    """A transport that keeps what is written, and counts the changes of reading."""
+    """A transport that records writes, and counts how often reading is paused or resumed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ REPLACED: dict[str, tuple[Callable[..., Any], str]] = {
 
 @pytest.mark.parametrize("name", REPLACED)
 def test_what_is_replaced_and_not_extended_has_not_changed(name: str) -> None:
-    """A fix in them would not reach us: they are not run any more."""
+    """The replaced methods never run, so a fix in them would not take effect in the service."""
     function, digest = REPLACED[name]
     source = hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16]
     assert source == digest, of("uvicorn", "app/server/protocol.py or app/api/at_once.py")
@@ -198,7 +198,7 @@ async def test_uvicorn_says_with_each_piece_of_data_that_the_connection_is_used(
 
 
 async def test_uvicorn_leaves_its_clock_running_when_a_connection_is_reset() -> None:
-    """Which is why ``connection_lost`` is overridden."""
+    """So ``connection_lost`` is overridden."""
     protocol, _ = connected()
     protocol.data_received(GET)
     await settled()
@@ -217,7 +217,7 @@ async def test_uvicorn_queues_a_request_behind_another_and_stops_reading() -> No
 
 
 async def test_uvicorn_reads_on_as_soon_as_a_call_wants_its_body() -> None:
-    """Although requests wait: so the service's own flow control stays paused."""
+    """Uvicorn does this although requests wait. So the service's own flow control must keep reading paused."""
     protocol, wire = connected()
     protocol.data_received(GET * 3)
     protocol.flow.resume_reading()
@@ -239,7 +239,7 @@ async def test_an_error_in_a_callback_is_400_and_the_end_of_the_connection() -> 
 
 
 async def test_a_set_event_makes_a_call_look_at_a_body_that_is_not_whole() -> None:
-    """So the clock of a body can wake up whoever reads it."""
+    """So the timer of a body can wake its reader."""
     read: list[Any] = []
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
@@ -278,7 +278,7 @@ KEYS = ReadOnlyCredentials("AKIAIOSFODNN7EXAMPLE", "secret", None)
 
 
 def test_botocores_signer_signs_a_canonical_request_of_ours() -> None:
-    """`app.aws.signed_query` hands it its own canonical request, and of a request nothing but the moment."""
+    """`app.aws.signed_query` passes its own canonical request, and of the request only the time."""
     moment = "20261124T053000Z"
     real = AWSRequest("POST", "https://iam.amazonaws.com/", {"host": "iam.amazonaws.com", "x-amz-date": moment}, b"a=b")
     real.context["timestamp"] = moment
@@ -318,7 +318,7 @@ def test_botocores_credentials_say_when_they_end() -> None:
 
 @pytest.mark.parametrize("kind", [Connection, SSLConnection, UnixDomainSocketConnection])
 def test_rediss_connections_take_these_options(kind: type[AbstractConnection]) -> None:
-    """`driver_info` and `protocol` keep it from saying more to the server than commands."""
+    """`driver_info` and `protocol` stop it from sending more than commands to the server."""
     options: dict[str, Any] = {"db": 0, "username": None, "password": None, "protocol": 2, "driver_info": None}
     made = kind(socket_timeout=None, socket_connect_timeout=None, **options)
     assert made.driver_info is None, of("redis", "app/store/redis_connection.py")

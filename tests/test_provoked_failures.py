@@ -41,7 +41,7 @@ def given(**variables: str | None) -> Any:
 
 
 def with_keys(**variables: str | None) -> Any:
-    """Signing keys too, so that the agent gets as far as the decision."""
+    """Add signing keys, so that the agent gets as far as the decision."""
 
     async def of(scene: Scene) -> Variables:
         return {**scene.keys.settings(), **variables}
@@ -88,7 +88,7 @@ async def hanging_sts(scene: Scene) -> httpx.Response:
 
 
 async def other_audience(scene: Scene) -> httpx.Response:
-    """As the agent and the commands send it, with their hint."""
+    """Call as the agent and the commands do, with their hint."""
     recipe = replace(scene.recipe(), audience="staging")
     return await scene.present(recipe, x_kuma_aws_iam_audience_hint="staging")
 
@@ -98,7 +98,7 @@ async def newline(scene: Scene) -> httpx.Response:
 
 
 def by(recipe: Recipe, session: SessionCredentials) -> Recipe:
-    """The recipe with another signer."""
+    """Return the recipe with another signer."""
     return replace(
         recipe,
         access_key_id=session.access_key_id,
@@ -206,7 +206,7 @@ async def nobody_listens(scene: Scene) -> Variables:
 
 
 async def blind_service(scene: Scene) -> Variables:
-    """The service's own role may read no role."""
+    """A service whose own role may not read any role."""
     role = scene.aws.add_named_role(ACCOUNT, "blind-service", may_get_roles=())
     return scene.aws.emulator.environment(ACCOUNT, role.name)
 
@@ -793,7 +793,7 @@ async def test_a_provoked_failure_names_its_cause_and_its_remedy(
             require(failure.log, scene.other_lines(), "the log")
 
 
-# What the agent meets before it reaches the service.
+# Failures that the agent meets before it reaches the service.
 
 
 async def test_the_agent_says_that_the_service_refuses_connections(aws: Aws, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The README's way to a proxy with a stock Kuma: its four commands run as they stand there, one after the other.
+"""The README's path to a proxy with a stock Kuma: its four commands run unchanged, one after the other.
 
 In the places of ``kuma-cp`` and ``kuma-dp`` are programs that keep their arguments; Kuma's rules for tokens are those of
 `demos.kuma.validator`. tests/kuma/test_readme.py runs the same commands with a real Kuma.
@@ -35,7 +35,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def arguments(programs: Path, program: str) -> list[str]:
-    """What a step called one of Kuma's programs with."""
+    """Return the arguments with which a step called one of Kuma's programs."""
     found: list[str] = json.loads((programs / f"{program}.json").read_text())
     return found
 

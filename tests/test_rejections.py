@@ -34,7 +34,7 @@ from tests.support.world import (
 )
 
 NATIVE, JWT, EKS, ENVELOPE, PLAIN = FORMS
-UNPREPARED_ACCOUNT: Final = "222233334444"  # listed; nobody made a reader role there
+UNPREPARED_ACCOUNT: Final = "222233334444"  # listed, without a reader role
 DATAPLANES_ALONE: Final = {"KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE": "zoneToken"}
 ALL_ACCOUNTS: Final = f"{ACCOUNT},{OTHER_ACCOUNT},{UNPREPARED_ACCOUNT}"
 
@@ -65,7 +65,7 @@ def _as_it_is(recipe: Recipe) -> str:
 
 
 def _with(**changes: Any) -> Sign:
-    """Sign something else, validly."""
+    """Sign another request, validly."""
     return lambda recipe: replace(recipe, **changes).credential()
 
 
@@ -74,7 +74,7 @@ def _older(**ago: float) -> Sign:
 
 
 def _altered(change: Callable[[SignedCall], SignedCall]) -> Sign:
-    """Change what was signed, afterwards."""
+    """Change a signed part afterwards."""
     return lambda recipe: change(recipe.sign()).credential()
 
 
@@ -95,7 +95,7 @@ def _delete(aws: Aws, role: Role) -> None:
 
 
 def _make_anew(aws: Aws, role: Role) -> None:
-    """Vault PR 2814: a role of the same name is another role."""
+    """Vault PR 2814: a new role with an old name is another role."""
     _delete(aws, role)
     aws.emulator.world.add_role(role.account, role.name, tags=role.tags)
 
@@ -113,7 +113,7 @@ def _federated_user(aws: Aws, role: Role) -> SessionCredentials:
 
 
 def _user(name: str) -> Callable[[Aws, Role], SessionCredentials]:
-    """A user's long-term keys, whose session token is nothing."""
+    """A user's long-term keys, which have no session token."""
 
     def issue(aws: Aws, role: Role) -> SessionCredentials:
         keys = aws.emulator.world.add_user(role.account, name)
@@ -167,12 +167,12 @@ class Case:
 
 
 def _local(reason: Reason, case_id: str, sign: Sign, *, form: CredentialForm = NATIVE, decoded: bool = True) -> Case:
-    """A case that costs nobody a call."""
+    """A case that costs no call to AWS."""
     return Case(reason=reason, id=case_id, sts=0, iam=0, form=form, sign=sign, label=form if decoded else None)
 
 
 def _denied(reason: Reason, case_id: str, **changes: Any) -> Case:
-    """A case that AWS answers truly, and that the rules deny in the end."""
+    """A case that AWS answers correctly, and that a rule denies."""
     return Case(reason=reason, id=case_id, sts=1, iam=1, label=NATIVE, **changes)
 
 
@@ -440,7 +440,7 @@ def test_every_reason_is_given_here_or_somewhere_that_is_named() -> None:
 
 @dataclass(frozen=True)
 class Presented:
-    """A case as it is played: the credential, and everything in it that must not be seen again.
+    """A case ready to run: the credential, and every text in it that must not be seen again.
 
     The key id is no secret. Only the audit line has it, in a field of its own.
     """
@@ -508,7 +508,7 @@ def _labels(case: Case) -> dict[str, str]:
     }
 
 
-# What the process itself writes, at its most talkative.
+# The log of the process at the most verbose level.
 
 
 @pytest.fixture(params=["json", "human"])
@@ -517,7 +517,7 @@ def log_format(request: pytest.FixtureRequest) -> str:
 
 
 def test_nothing_secret_leaves_the_process(aws: Aws, log_format: str) -> None:
-    """I22, with everything that libraries print as well: the canaries of what is presented, and of the service itself."""
+    """I22, also for what libraries print: canaries are in what is presented, and in the service's own secrets."""
     own = aws.emulator.issue(ACCOUNT, "kuma-aws-iam")
     secrets = {own.secret_access_key, own.session_token[:32], own.access_key_id}
     key_ids = set[str]()
@@ -549,7 +549,7 @@ def test_nothing_secret_leaves_the_process(aws: Aws, log_format: str) -> None:
 
 
 async def test_the_baseline_of_each_form_is_accepted(service: RunningService, aws: Aws) -> None:
-    """Or every refusal above would prove nothing."""
+    """Otherwise every refusal above would prove nothing."""
     for form in FORMS:
         role = aws.add_role()
         response = await service.present(recipe_of(aws.session_of(role), form).credential(), PROXY)

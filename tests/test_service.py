@@ -1,4 +1,4 @@
-"""The whole service in one process: how it gets ready, what it warns about, how it ends."""
+"""The whole service in one process: how it gets ready, its warnings, and how it ends."""
 
 import asyncio
 import socket
@@ -32,7 +32,7 @@ from tests.support.world import (
 
 @pytest.fixture
 def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for credentials again at once."""
+    """Search for credentials again at once."""
     monkeypatch.setattr(preparation, "FIRST_RETRY_SECONDS", 0.01)
     monkeypatch.setattr(preparation, "LAST_RETRY_SECONDS", 0.01)
 
@@ -95,7 +95,7 @@ async def test_a_caller_on_a_unix_socket_has_no_address(service: RunningService,
 
 
 async def test_each_line_about_a_credential_names_who_it_was(service: RunningService, aws: Aws) -> None:
-    """A hit names as much as the miss before it, and the TCP peer is the one that no caller can choose."""
+    """A cache hit has the same facts as the miss before it. The TCP peer is the one fact that no caller can choose."""
     session, forged = aws.task(), {"x-forwarded-for": "203.0.113.7", "forwarded": "for=203.0.113.7"}
     recipe = recipe_of(session)
     call = {"credential": recipe.credential(), "proxy": PROXY}
@@ -185,7 +185,7 @@ async def test_a_place_of_credentials_that_the_sdk_refuses_is_told_and_ends_noth
 
 
 async def test_ready_does_not_depend_on_the_health_of_aws(service: RunningService, aws: Aws) -> None:
-    """Taking a replica away because AWS is down would turn "could not decide" into "nobody there"."""
+    """Removing a replica because AWS is down would turn undecided calls into failed connections."""
     aws.emulator.faults.sts.inject(FaultKind.SERVICE_UNAVAILABLE)
     assert (await service.present(aws.credential())).status_code == 503
     response = await service.client.get("/ready")

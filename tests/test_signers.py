@@ -1,4 +1,4 @@
-"""Signers that nobody here wrote: awscli, boto3, botocore and hvac, recorded and running; those of Go and npm, recorded.
+"""Signers of other authors: awscli, boto3, botocore and hvac, recorded and running; those of Go and npm, recorded.
 
 What they sign is accepted over real HTTP by the whole service, and refused when it is signed for somebody else. awscli runs
 as a process of its own only: imported, it would put its own copy of botocore in the real one's place.
@@ -35,7 +35,7 @@ from tests.support.service import RunningService
 from tests.support.signing import AUDIENCE, Recipe, base64url, default_policy, signature_holds
 from tests.support.world import ACCOUNT, Aws
 
-# Recordings: what each comes to, by the table in tests/recordings/README.md.
+# The expected result of each recording, by the table in tests/recordings/README.md.
 
 RECORDINGS: Final = Path(__file__).parent / "recordings"
 ACCEPTED: Final = {
@@ -84,10 +84,10 @@ REFUSED: Final = {
     # X-Amz-Expires=3600, which is boto3's default: at most 900 (invariant I7).
     "boto3-presigned-audience-default-method": Reason.CREDENTIAL_MALFORMED,
     "boto3-presigned-audience-get": Reason.CREDENTIAL_MALFORMED,
-    # A header that the contract does not know, signed accept; and one that it wants.
+    # A signed header that the contract does not know, accept; and a required one that is missing.
     "botocore-post-signed-accept": Reason.CREDENTIAL_MALFORMED,
     "botocore-post-no-content-type": Reason.CREDENTIAL_MALFORMED,
-    # hvac signs the global host for whatever region it is told.
+    # hvac signs the global host, for any region.
     "hvac-region-eu-west-1": Reason.SCOPE_MISMATCH,
 }
 
@@ -98,7 +98,7 @@ def recording(case: str) -> dict[str, Any]:
 
 
 def recorded_key() -> Recipe:
-    """The keys that the tools were given."""
+    """The keys that the tools got."""
     keys = json.loads((RECORDINGS / "credentials.json").read_text(encoding="utf-8"))
     return Recipe(
         form=CredentialForm.NATIVE,
@@ -116,7 +116,7 @@ def test_every_recording_has_its_outcome_here() -> None:
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_a_recording_that_is_good_is_accepted_and_its_signature_survives(case: str) -> None:
-    """What is rebuilt must still be what was signed: recomputed with the tool's own keys, as STS would."""
+    """The rebuilt request must still match its signature, which is recomputed with the tool's own keys, as STS does."""
     found = recording(case)
     validated = validate(decode_credential(found["credential"]), default_policy())
     assert validated.form is ACCEPTED[case]
@@ -196,7 +196,7 @@ def test_aws_eks_get_token_for_an_endpoint_of_ones_own_is_refused_with_the_remed
 
 @contextmanager
 def vault() -> Iterator[tuple[str, list[str]]]:
-    """A Vault that lets everybody in, and keeps what was posted."""
+    """A Vault that admits everybody, and records what was posted."""
     posted: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -223,7 +223,7 @@ def vault() -> Iterator[tuple[str, list[str]]]:
 
 
 def iam_login(session: SessionCredentials, **options: str | None) -> str:
-    """What hvac posts to Vault: the envelope, made by the tool."""
+    """Return what hvac posts to Vault: an envelope of the tool."""
     with vault() as (url, posted):
         client = hvac.Client(url=url)
         keys = (session.access_key_id, session.secret_access_key, session.session_token)
@@ -262,9 +262,9 @@ async def test_hvacs_envelope_in_base64url_is_accepted(service: RunningService, 
 
 
 def sts_of(session: SessionCredentials, header: str | None, audience: str) -> Any:
-    """boto3's client of STS, told to sign an audience through its own hooks."""
+    """Return boto3's client of STS, which signs an audience through its own hooks."""
     create: Any = boto3.Session(region_name="us-east-1", **session.boto3()).client
-    options: Any = {"ignore_configured_endpoint_urls": True}  # this process has the service's own
+    options: Any = {"ignore_configured_endpoint_urls": True}  # the service uses the variables of this process
     client = create("sts", config=Config(**options))
 
     def add_audience(request: AWSRequest, **_: Any) -> None:
@@ -288,7 +288,7 @@ def presigned(
     [
         ({}, None, 1),
         ({"audience": "another"}, "sts_rejected", 1),
-        ({"method": None}, "sts_rejected", 1),  # boto3 then signs for POST, and the URL does not tell
+        ({"method": None}, "sts_rejected", 1),  # boto3 then signs for POST, which the URL does not show
         ({"expires": 3600}, "credential_malformed", 0),
     ],
     ids=["bound", "another-audience", "for-post", "boto3s-own-hour"],
@@ -305,7 +305,7 @@ ANSWER: Final = b"<GetCallerIdentityResponse><GetCallerIdentityResult/><Response
 
 
 def posted(session: SessionCredentials, header: str | None, audience: str) -> AWSPreparedRequest:
-    """The POST that boto3 signs for the real host, held back before it is sent."""
+    """Return the POST that boto3 signs for the real host, captured before it is sent."""
     held: list[AWSPreparedRequest] = []
 
     def hold(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -368,7 +368,7 @@ FORMS: Final[dict[str, tuple[str, Callable[[AWSPreparedRequest], str]]]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_boto3s_signed_post(service: RunningService, aws: Aws, form: str) -> None:
-    """Accepted for this audience; refused for another, for that of another form, and for none."""
+    """Accepted for this audience; refused for another one, for the header of another form, and without one."""
     header, write = FORMS[form]
     foreign = "X-Vault-AWS-IAM-Server-ID" if form.startswith("plain") else "X-Kuma-Audience"
     outcomes = []

@@ -1,4 +1,4 @@
-"""What the shipped templates say, by the reader that the tests of a real Kuma use."""
+"""The content of the shipped templates, read by the module that the tests with a real Kuma use."""
 
 from pathlib import Path
 from typing import Any

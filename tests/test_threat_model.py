@@ -25,9 +25,9 @@ APP: Final = ROOT / "app"
 THREAT_MODEL: Final = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
 
 INVARIANTS: Final = tuple(f"I{number}" for number in range(1, 28))
-# What was published about systems that do this job (also designs and proposals), and about what is below one.
+# Published faults of systems that do this job (also of designs and proposals), and of the libraries below.
 ADVISORIES: Final = (
-    # Systems that forward a signed GetCallerIdentity, or believe one.
+    # Systems that forward a signed GetCallerIdentity, or trust one.
     "CVE-2020-16250",
     "CVE-2020-16251",
     "CVE-2022-2385",
@@ -57,7 +57,7 @@ ADVISORIES: Final = (
     "issue 5982",
     "issue 477",
     "Omegapoint 2023",
-    # Verifiers of SigV4 that trusted what was not signed.
+    # SigV4 verifiers that trusted unsigned parts.
     "CVE-2026-54330",
     "CVE-2026-97731",
     "CVE-2026-94368",
@@ -67,7 +67,7 @@ ADVISORIES: Final = (
     "PR 1525",
     "PR 19",
     "PR 65",
-    # Caches, and calls that were joined.
+    # Caches, and calls that were merged.
     "CVE-2026-35039",
     "CVE-2025-67490",
     "CVE-2026-40155",
@@ -103,7 +103,7 @@ ADVISORIES: Final = (
 
 @functools.cache
 def functions_of(path: str) -> frozenset[str]:
-    """The test functions of a file below ``tests/``; empty where there is no such file."""
+    """Return the test functions of a file below ``tests/``; empty if there is no such file."""
     file = TESTS / path
     if not file.is_file():
         return frozenset()
@@ -114,7 +114,7 @@ def functions_of(path: str) -> frozenset[str]:
 
 @functools.cache
 def corpus_rows() -> dict[str, frozenset[str]]:
-    """Every row of the hostile corpus, with what it stands for."""
+    """Return every row of the hostile corpus, with the advisories that it covers."""
     return {
         f"{file.stem}/{case['id']}": frozenset(case["origin"])
         for file in (TESTS / "corpus").glob("*.toml")
@@ -123,14 +123,14 @@ def corpus_rows() -> dict[str, frozenset[str]]:
 
 
 def named(cell: str) -> list[str]:
-    """What stands in backticks in a cell, which holds nothing else."""
+    """Return the names in backticks in a cell, which contains nothing else."""
     names = re.findall(r"`([^`]+)`", cell)
     assert cell == ", ".join(f"`{name}`" for name in names), f"{cell!r} is no list of names"
     return names
 
 
 def fault(name: str, origins: frozenset[str]) -> str | None:
-    """What is wrong with a name of a test or of a row of the corpus."""
+    """Return what is wrong with the name of a test or of a row of the corpus."""
     if "::" in name:
         path, _, test = name.partition("::")
         return None if test in functions_of(path) else f"there is no test {name}"
@@ -157,7 +157,7 @@ def test_every_invariant_has_a_row_and_no_other() -> None:
 @pytest.mark.parametrize("invariant", INVARIANTS)
 def test_an_invariant_has_a_module_and_a_test_that_exists(invariant: str) -> None:
     row = invariant_rows()[invariant]
-    # In brackets stand names within a module.
+    # Names in brackets are names within a module.
     modules = re.findall(r"`([a-z_]+(?:/[a-z_]+)*)(?:/\*)?`", re.sub(r"\([^)]*\)", "", row["Where"]))
     assert modules
     assert [name for name in modules if not (APP / f"{name}.py").is_file() and not (APP / name).is_dir()] == []
@@ -207,7 +207,7 @@ def test_every_regression_test_has_a_row(test: str) -> None:
 
 @pytest.mark.parametrize("name", ["test_cves.py::test_nothing", "test_nothing.py::test_x", "api_json/none", "test_x"])
 def test_a_name_of_nothing_is_found_out(name: str) -> None:
-    """Or a row could name anything."""
+    """Otherwise a row could name anything."""
     assert fault(name, frozenset()) is not None
 
 
@@ -219,7 +219,7 @@ BOUND_NAME: Final = re.compile(
     r"|^REFRESH_|_A_SECOND$|LOOK_AT$|^PAGE_"
 )
 NO_BOUND: Final = "# no bound: "
-# These do not decide: they are the command line's own, or stand in for AWS.
+# These do not affect decisions: they belong to the command line, or replace AWS.
 ELSEWHERE: Final = {"cli", "demo", "diagnosis", "emulator"}
 
 Constant = tuple[str, str]
@@ -227,7 +227,7 @@ Constant = tuple[str, str]
 
 
 def constants_named_like_a_bound() -> dict[Constant, bool]:
-    """Every number of the service with such a name, and whether a comment on its line says that it is no bound."""
+    """Return every number of the service with such a name, and whether a comment says that it is no bound."""
     found: dict[Constant, bool] = {}
     for file in APP.rglob("*.py"):
         parts = file.relative_to(ROOT).with_suffix("").parts
@@ -243,7 +243,7 @@ def constants_named_like_a_bound() -> dict[Constant, bool]:
 
 
 def constants_of_the_registry() -> set[Constant]:
-    """Every constant that the registry of bounds takes from a module that it imports."""
+    """Return every constant that the registry of bounds takes from a module that it imports."""
     nodes = ast.walk(ast.parse(inspect.getsource(limits_registry)))
     modules = {name: each.__name__ for name, each in vars(limits_registry).items() if inspect.ismodule(each)}
     return {

@@ -20,8 +20,8 @@ def name_audience(
 ) -> AuthError:
     """Return the error of a decision, or one with the reason ``audience_mismatch`` in its place.
 
-    Only ``sts_rejected`` is replaced, so the hint never makes an approval of a denial, or a denial of anything else. The
-    service caches the rejection without the hint: each call is answered by its own one.
+    Only ``sts_rejected`` is replaced. So the hint never turns a denial into an approval, nor anything else into a denial.
+    The service caches the rejection without the hint, so only the hint of the call itself affects its answer.
 
     Args:
         error: how the decision ended.

@@ -2,7 +2,7 @@
 
 A web page that an operator has open can make the operator's browser send requests to loopback. It must not read the answers:
 
-- DNS rebinding: the name of the other page resolves to 127.0.0.1, and the browser takes both for one site. The ``Host`` then
+- DNS rebinding: the name of the other page resolves to 127.0.0.1, and the browser treats both as one site. The ``Host`` then
   is the other page's name, and the answer is 403.
 - An image, a frame or a script with the address of this page: the browser says so in ``Sec-Fetch-Site`` and
   ``Sec-Fetch-Dest``, and the answer is 403. Otherwise the time of the answer could tell whether a filter matches.

@@ -99,7 +99,7 @@ _OPTIONS: Final = (
         type=Duration(MIN_INTERVAL, MAX_INTERVAL),
         default="5s",
         show_default=True,
-        help="The time from the begin of one pass to the begin of the next one.",
+        help="The time from the start of one pass to the start of the next one.",
     ),
     click.option("--once", is_flag=True, help="Make one pass and end, for a scheduled task."),
     click.option("--dry-run", is_flag=True, help="Make one pass, put nothing, and print what would be put."),

@@ -49,7 +49,7 @@ class ApiServer:
         scheme: ``https``, or ``http`` on loopback.
         host: the host name or address.
         port: the port.
-        path: what stands before ``/tokens/dataplane``; empty if nothing does.
+        path: the part of the path before ``/tokens/dataplane``; empty if there is none.
     """
 
     scheme: str

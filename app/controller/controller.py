@@ -1,4 +1,4 @@
-"""The process: it makes the parts from the options, makes passes until SIGTERM, and ends without breaking off a put."""
+"""The process: it makes the parts from the options, makes passes until SIGTERM, and finishes each put before it ends."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from app.tokens.key_files import SigningKeyFile, SigningKeySource
 if TYPE_CHECKING:
     from app.settings.environment import Settings
 
-# Each pause between two passes is shorter by a random part of this fraction, so that two replicas do not keep step.
+# Each pause between two passes is shorter by a random part of this fraction, so that two replicas drift apart.
 JITTER_SHARE: Final = 0.1
 # ECS kills a container 30 s after SIGTERM, by default.
 STOP_SECONDS: Final = 25.0
@@ -48,7 +48,7 @@ class ControllerOptions:
         clusters: the names or ARNs of the clusters.
         passes: how passes are made.
         default_mesh: the mesh of tasks without the tag ``kuma.io/mesh``.
-        interval: seconds from the begin of a pass to the begin of the next one.
+        interval: seconds from the start of a pass to the start of the next one.
         identity: what decides about a task's identity.
         roles: the service's settings about roles; needed if roles decide.
         api: the control plane's API, if it issues the tokens.
@@ -155,7 +155,7 @@ async def run_controller(options: ControllerOptions, shared: Shared | None = Non
 
     Raises:
         OSError: the probes cannot listen.
-        InsecureEndpointError: see there.
+        InsecureEndpointError: an AWS endpoint would get secrets without TLS.
     """
     shared = shared or Shared(metrics=ControllerMetrics())
     silent = max(MAX_SILENT_SECONDS, SILENT_INTERVALS * options.interval)
@@ -204,7 +204,7 @@ async def _loop(
 
 
 async def _pass_or_stop(controller: Controller, stopping: asyncio.Event) -> PassResult | None:
-    """Make a pass. After a signal, wait only for the puts in hand: what is read can be read again."""
+    """Make a pass. After a signal, wait only for the puts that have begun: a read can be repeated."""
     running = asyncio.ensure_future(controller.run_pass())
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait((running, stop), return_when=asyncio.FIRST_COMPLETED)

@@ -32,9 +32,9 @@ class State:
 
     Attributes:
         timer: seconds of a monotonic clock.
-        silent_seconds: how long no pass may end.
+        silent_seconds: the time without the end of a pass after which `healthy` fails.
         ended_at: when the last pass ended, full or not; at first the start of the process.
-        had_full_pass: whether one pass was full: tasks, secrets and, if needed, tokens could be had.
+        had_full_pass: whether one pass could read all tasks and secrets, and get all tokens that were due.
         is_stopping: whether the process ends.
     """
 

@@ -33,10 +33,10 @@ class EcsTasks:
         self._described: dict[str, dict[str, _Described]] = {}
 
     async def read_tasks(self, failed: Callable[[CallError], None]) -> list[Task]:
-        """Return the tasks of all clusters. A cluster whose tasks cannot be read costs no other cluster its tasks.
+        """Return the tasks of all clusters. If one cluster fails, the tasks of the others are read nevertheless.
 
         Args:
-            failed: is called with each failure. The tasks of an earlier pass then stand in for what could not be read.
+            failed: is called with each failure. The result then has the tasks that were read earlier.
         """
         for cluster in self._clusters:
             known = self._described.setdefault(cluster, {})

@@ -71,7 +71,7 @@ class SecretHandler:
         return self._is_stopping
 
     def stop(self) -> None:
-        """Begin no further put. Puts in hand run to their end."""
+        """Begin no further put. Puts that have begun run to their end."""
         self._is_stopping = True
 
     async def wait_for_puts(self) -> None:
@@ -136,7 +136,7 @@ class SecretHandler:
     async def _put(self, wanted: WantedSecret, known: KnownSecret, value: SecretValue, reason: PutReason) -> Handled:
         shared = self._shared
         if self._options.dry_run:
-            value.with_token("")  # the same fault that a put would find
+            value.with_token("")  # raises MalformedSecretError, as a put would
             return Handled(wanted, reason)
         if known.put_at is not None and shared.timer() - known.put_at < PUT_PAUSE_SECONDS:
             known.failures, known.retry_at = 0, known.put_at + PUT_PAUSE_SECONDS
@@ -162,7 +162,7 @@ class SecretHandler:
         return Handled(wanted, put.reason)
 
     async def _finish_move(self, wanted: WantedSecret, value: SecretValue) -> _Staged | None:
-        """Make the value current that an earlier pass has put, if there is one. Another put would be one too many."""
+        """Make a value current that an earlier pass has put. Return None if there is none, or if it is outdated."""
         staged = self._staged.pop(wanted.name, None)
         if staged is None or staged.before != value.version or staged.facts.identity != wanted.identity:
             return None

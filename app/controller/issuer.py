@@ -25,10 +25,10 @@ class Issuer(Protocol):
 async def issue_checked(
     issuer: Issuer, identity: TaskIdentity, now: datetime, valid_for: timedelta
 ) -> tuple[str, TokenFacts]:
-    """Return a new token and what it says, after the check that it is bound as it was asked for.
+    """Issue a token, check that it has the requested identity and life, and return it with its claims.
 
     Raises:
-        CallError: there is no token, or it would be replaced at once.
+        CallError: the issuer gave no token, or one that the controller would replace at once.
     """
     token = await issuer.issue(identity)
     try:

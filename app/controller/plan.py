@@ -35,7 +35,7 @@ class WantedSecret:
         name: the name of the secret.
         identity: the identity that its token must have: that of the newest task.
         tasks: the number of tasks that read it.
-        pending: the ARNs of those that do not run yet.
+        pending: the ARNs of the tasks that do not run yet.
         others: the other identities of the tasks. Their proxies are refused with this secret's token.
     """
 

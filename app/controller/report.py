@@ -20,7 +20,7 @@ from app.telemetry.audit import get_logger
 REPEAT_SECONDS: Final = 3600.0
 MAX_REPORTED: Final = 5000
 
-# What a controller sees in every cluster, and nobody has to change.
+# Every cluster has such tasks, and nobody has to change anything. So they are not logged.
 _SILENT: Final = (Skip.NOT_IN_MESH, Skip.NOT_A_DATAPLANE, Skip.ROLE_UNDECIDED)
 _REMEDIES: Final = {
     Failure.NOT_FOUND: "make the secret together with the service, with the value {}",

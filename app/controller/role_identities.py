@@ -1,4 +1,4 @@
-"""The identity that a task's role grants, by the very rules with which the service decides about a proxy.
+"""The identity that a task's role grants, by the rules with which the service decides about a proxy.
 
 ::
 

@@ -13,7 +13,7 @@ MAX_SECRET_BYTES: Final = 65_536
 
 
 class MalformedSecretError(Exception):
-    """The value of a secret is no JSON object. A token can only be put at the cost of the present value, so none is put."""
+    """The value of a secret is no JSON object. A token would replace the whole value, so none is put."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

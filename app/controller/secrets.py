@@ -61,7 +61,7 @@ class Secrets:
         """Replace a value that was read, unless somebody has changed it since. Return the id of the new version.
 
         Raises:
-            NotMovedError: see there.
+            NotMovedError: the new value is stored, but it is not the current one.
             CallError: the new value is not there. With ``changed_meanwhile``, somebody else has put a value.
         """
         if self._may_stage:
@@ -74,7 +74,7 @@ class Secrets:
                 self._warn(value)
             else:
                 return version
-        # Without the permission to move a stage, a change between this reading and the put would be lost. It is short.
+        # Without the permission to move a stage, a change in the short time between these two calls is lost.
         if (await self.read(value.name)).version != value.version:
             raise CallError(Call.PUT_SECRET_VALUE, Failure.CHANGED_MEANWHILE, "the secret has another version")
         return await self._put(value.name, text, _CURRENT)

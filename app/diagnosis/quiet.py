@@ -1,4 +1,4 @@
-"""Keep the service's log and the SDK's warnings out of a command's output: its findings say the same with the remedy."""
+"""Keep log lines of the service and the SDK out of a command's output: the findings of the command say the same."""
 
 import contextlib
 import logging

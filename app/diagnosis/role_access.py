@@ -45,8 +45,8 @@ async def check_reading(access: RoleAccess, probe: RoleName, *, is_own: bool) ->
 
     Args:
         access: how roles are read.
-        probe: a role that is probably there: the service's own role, or the reader role. For a role that is not there, AWS
-            looks at the permission first too.
+        probe: a role that is probably there: the service's own role, or the reader role. AWS
+            checks the permission first, also for a role that does not exist.
         is_own: whether the account is the service's own.
     """
     account, name = probe.account, probe.name

@@ -1,4 +1,4 @@
-"""What the service would decide about a role, as a value: steps 5, 7 and 8 of a decision, without a credential.
+"""What the service would decide about a role: steps 5, 7 and 8 of a decision, without a credential.
 
 No proxy has signed anything here, so the report proves nothing about a caller. It grants nothing.
 """

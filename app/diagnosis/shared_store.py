@@ -14,7 +14,7 @@ _SECONDS: Final = 4.0
 
 
 async def check_store(settings: Settings) -> list[Finding]:
-    """Return the finding about the store; that there is none, if the settings name none."""
+    """Return the finding about the store. If the settings name none, the finding says so."""
     options = store_options(settings)
     if options is None:
         return [ok(_CHECK, "none: replicas share nothing")]

@@ -79,7 +79,7 @@ class ServiceFaults:
             self._faults.append(Fault(kind=kind, times=times, account=account, action=action))
 
     def active(self) -> tuple[Fault, ...]:
-        """Return copies of the faults that still act."""
+        """Return copies of the faults that are still active."""
         with self._lock:
             return tuple(
                 Fault(kind=fault.kind, times=fault.times, account=fault.account, action=fault.action)

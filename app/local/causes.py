@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-# OpenSSL's X509_V_ERR codes of an issuer that is not trusted, or of a certificate that vouches for itself.
+# OpenSSL's X509_V_ERR codes of an issuer that is not trusted, or of a self-signed certificate.
 _UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21, 26, 27})
 # OpenSSL's words for bytes that are no TLS record, for example the answer of a plain HTTP server.
 _NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL"})

@@ -43,7 +43,7 @@ def join(*children: str) -> Markup:
 
 
 def constant(text: str) -> Markup:
-    """Return a constant of this package, the style or the script, as it stands."""
+    """Return a constant of this package, the style or the script, without escaping it."""
     return Markup(text)
 
 

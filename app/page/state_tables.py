@@ -13,7 +13,7 @@ from app.page.rates import Rates
 from app.page.state import ServiceState
 from app.telemetry.states import BudgetState, EndpointState
 
-# Of accounts, endpoints, keys and agents, so many rows are shown. There can be thousands of them.
+# The most rows of a table of accounts, endpoints, keys or agents. There can be thousands of them.
 MAX_ROWS: Final = 50
 WINDOWS: Final = (5, 60)
 _DAY_SECONDS: Final = 86_400.0  # no bound: what a day is

@@ -122,7 +122,7 @@ def _accounts_have_meshes(settings: PolicySettings) -> Iterator[Problem]:
 
 
 PolicyRule = Callable[[PolicySettings], Iterator[Problem]]
-# These hold for the controller too, which has no types of proxies.
+# These rules apply to the controller too, which has no types of proxies.
 ACCOUNT_RULES: Final[tuple[PolicyRule, ...]] = (_accounts_are_listed_once, _accounts_have_meshes)
 POLICY_RULES: Final[tuple[PolicyRule, ...]] = (
     _a_proxy_type_uses_aws_iam,

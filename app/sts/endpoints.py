@@ -55,7 +55,7 @@ def make_sts_endpoints(region: str) -> tuple[StsEndpoint, ...]:
     """
     partition = partition_of(region)
     if partition is None:
-        raise ValueError(f"{region!r} is the name of a region in no partition of AWS")
+        raise ValueError(f"no partition of AWS has a region with the name {region!r}")
     return tuple(_regional(new_endpoint_provider("sts"), partition, region))
 
 

@@ -35,6 +35,6 @@ def choose_exposition(accept: str) -> Exposition:
     """Return the format that a scraper asks for by its header ``Accept``; Prometheus's own format in case of doubt."""
     try:
         _, media_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # the version of a media type is not a version
+    except (TypeError, ValueError):  # a malformed version in ``Accept``
         return Exposition.TEXT
     return Exposition.OPENMETRICS if media_type.startswith(_OPENMETRICS_TYPE) else Exposition.TEXT

@@ -50,7 +50,7 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
             issued_at=_seconds(claims["iat"]) + BACKDATED_SECONDS,
             expires_at=_seconds(claims["exp"]),
         )
-        _seconds(claims["nbf"])  # checks the type: 1.0 equals 1, so the comparison below would accept 1.0
+        _seconds(claims["nbf"])  # checks the type, since the comparison below would accept 1.0 as 1
     except (LookupError, TypeError, ValueError, AuthorizationError) as error:
         raise CredentialError(
             Reason.TOKEN_REJECTED, f"its claims are not those of a {kind} token of this service"

@@ -1,4 +1,4 @@
-"""Callers of a storm do not wait for each other. The server is slow or refuses."""
+"""Callers of a storm that do not wait for an answer, against a server that is slow or refuses."""
 
 import asyncio
 import random

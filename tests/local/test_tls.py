@@ -373,7 +373,7 @@ async def test_a_bad_file_keeps_the_ones_of_before_loudly(
 
 
 def test_it_is_so_on_the_loop_that_the_service_runs_on(files: Files, settings_of: LoadSettings, aws: Aws) -> None:
-    """uvloop has its own TLS code around OpenSSL. The tests above run on asyncio's event loop."""
+    """Uvloop has its own TLS code around OpenSSL. The tests above run on asyncio's event loop."""
     settings = settings_of(**aws.service_environment(), **files.variables())
     old = client_context(files.servers, files.clients.issue("old", CLIENT))
     new = client_context(files.servers, files.others.issue("new", CLIENT))

@@ -1,4 +1,4 @@
-"""Replicas spend from one budget, and whoever writes to the store can delay them no more than so much."""
+"""Replicas share one budget of calls. A writer to the store can delay a call only by a bounded time."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from app.store.budget import MAX_WAIT_SECONDS, read_wait, script_arguments
 from tests.support.redis_server import RedisServer, redis_on_socket
 from tests.support.shared_store import OTHER_SECRET, SECRET, Clocks, Intruder, Replica, intruder, replica
 
-# So slow that nothing of it comes back within a test, however long that takes.
+# So slow that no allowance returns within a test, however long the test takes.
 RATE = 0.001
 TURN = 1 / RATE
 NAME = "sts 111122223333 eu-west-1"
@@ -55,7 +55,7 @@ async def test_however_many_ask_at_once_no_more_go_out_than_there_are_turns(one:
 
 
 async def test_a_turn_that_is_near_is_kept(one: Replica, writer: Intruder) -> None:
-    """Who asks next has to wait for the one after it."""
+    """The next caller has to wait for the turn after it."""
     rate = 1 / MAX_WAIT_SECONDS
     await one.store.take(NAME, rate, 1)
     name = writer.only_name()
@@ -71,7 +71,7 @@ async def test_budgets_are_apart(one: Replica) -> None:
 
 
 async def test_no_turn_is_kept_that_is_further_away_than_the_most(one: Replica, writer: Intruder) -> None:
-    """So what a queue asks for in vain does not push the budget's own end away."""
+    """So failed reservations of a queue do not delay the next available turn."""
     assert await one.store.take(NAME, RATE, 1) == 0.0
     kept = writer.read(writer.only_name())
     for _ in range(5):
@@ -94,7 +94,7 @@ async def test_the_script_is_sent_again_where_the_store_has_forgotten_it(one: Re
 
 
 async def test_a_budget_is_one_while_keys_are_exchanged(tmp_path: Path, server: RedisServer) -> None:
-    """Whatever keys two replicas share, they meet in one of its two names."""
+    """Two replicas with at least one common key share one of the two names of the budget."""
     for first, second in [
         ((SECRET,), (SECRET, OTHER_SECRET)),
         ((SECRET, OTHER_SECRET), (OTHER_SECRET, SECRET)),
@@ -165,7 +165,7 @@ async def test_a_budget_of_another_type_mends(one: Replica, writer: Intruder, co
     assert await one.store.take(NAME, RATE, 1) > 0.0
 
 
-# What is sent, and what is believed.
+# What is sent, and which answers are trusted.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The link to the store: who asks together travels together, and a store that fails is asked less and less."""
+"""The link to the store: concurrent requests share a round trip, and a failing store is called less often."""
 
 import asyncio
 import errno
@@ -20,7 +20,7 @@ from tests.support.service import until
 
 
 class Fake:
-    """A store in memory, behind connections that do as redis-py's."""
+    """A store in memory, behind connections that behave as those of redis-py."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -34,7 +34,7 @@ class Fake:
         return FakeConnection(self)
 
     def asked(self) -> list[list[Any]]:
-        """What was asked by others than the link itself."""
+        """Return the requests of callers, without those of the link itself."""
         return [batch for batch in self.batches if batch != [("PING",)]]
 
 
@@ -195,7 +195,7 @@ async def test_a_store_that_fails_is_tried_again_after_each_pause(link: StoreLin
 async def test_a_store_that_takes_connections_and_answers_nothing_is_left_alone_too(
     patient: StoreLink, store: Fake
 ) -> None:
-    """To be connected is no success: each connection would hold up those who ask first."""
+    """An open connection is no success: each one would block the first callers."""
     link = await start(patient)
     store.answers = lambda _command: LostError("reset")
     failed = 0
@@ -248,7 +248,7 @@ async def test_at_the_end_the_connection_is_closed(link: StoreLink, store: Fake)
 
 
 async def test_an_answer_that_is_there_is_read_however_long_this_loop_took() -> None:
-    """In a storm the time is over before the loop has looked at its sockets; here it is over from the beginning."""
+    """In a storm the deadline can pass before the event loop reads its sockets. Here it has passed from the start."""
 
     async def answer() -> str:
         for _ in range(3):
@@ -272,11 +272,11 @@ async def test_an_error_comes_through() -> None:
         await within(10.0, fail())
 
 
-# What is said of a failure.
+# The messages about a failure.
 
 
 def raised_for(error: Exception) -> Exception:
-    """What redis-py raises while it handles an error."""
+    """Return an error as redis-py raises it while it handles another one."""
     try:
         try:
             raise error

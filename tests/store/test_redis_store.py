@@ -1,4 +1,4 @@
-"""The store on a real Redis: what is shared, what is not believed, and that its absence costs nothing but itself."""
+"""The store on a real Redis: what is shared, what is not trusted, and that its failure costs only the sharing."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -137,7 +137,7 @@ async def test_a_claim_is_that_of_one_replica_until_it_is_taken_back(open_replic
     assert not await another.store.claim("role", KEY, 60)
     assert await another.store.claim("identity", KEY, 60)
     one.store.release("role", KEY)
-    await one.store.get("role", KEY)  # what is asked on one link is done in its order
+    await one.store.get("role", KEY)  # requests on one link are processed in order
     assert await another.store.claim("role", KEY, 60)
     assert another.counted("claim") == {"miss": 1, "done": 2}
 
@@ -214,11 +214,11 @@ async def test_a_replica_that_is_not_there_yet_finds_it_after_a_restart(open_rep
     assert await (await open_replica()).payload("identity", KEY) == PAYLOAD
 
 
-# Keys are exchanged while replicas run.
+# Keys are replaced while replicas run.
 
 
 async def test_keys_are_exchanged_without_losing_what_is_shared(open_replica: OpenReplica) -> None:
-    """First every replica opens the new key, then every one seals with it, then the old one goes."""
+    """First every replica opens records with the new key, then every one seals with it, then the old key is removed."""
     before, second, swapped, after = [
         await open_replica(secrets=secrets)
         for secrets in ((SECRET,), (SECRET, OTHER_SECRET), (OTHER_SECRET, SECRET), (OTHER_SECRET,))
@@ -259,7 +259,7 @@ async def test_what_is_deleted_is_gone_under_both_keys(open_replica: OpenReplica
     assert writer.names() == []
 
 
-# Somebody else writes to it.
+# Somebody else writes to the store.
 
 Writes = str | bytes | list[bytes]
 
@@ -286,7 +286,7 @@ async def test_what_no_replica_wrote_is_not_believed(
 
 
 async def test_a_long_value_is_not_even_sent(open_replica: OpenReplica, writer: Intruder) -> None:
-    """Else 10 MB under each name would fill the memory of every replica."""
+    """Otherwise 10 MB under each name would fill the memory of every replica."""
     one = await open_replica()
     await one.put("identity", KEY, PAYLOAD, 600)
     writer.client.set(writer.only_name(), b"x" * 10_000_000)
@@ -323,7 +323,7 @@ async def test_a_value_of_another_type_is_not_believed(
 async def test_a_record_put_under_another_name_is_not_believed(
     open_replica: OpenReplica, writer: Intruder, from_kind: str, from_key: bytes, kind: str, key: bytes
 ) -> None:
-    """Nobody becomes somebody else by copying what is stored."""
+    """Copying a stored record cannot give anybody another identity."""
     one = await open_replica()
     await one.put(kind, key, PAYLOAD, 600)  # type: ignore[arg-type]
     name = writer.only_name()
@@ -351,7 +351,7 @@ async def test_an_ended_record_that_is_put_back_is_not_believed(
 async def test_an_older_record_that_is_put_back_is_as_old_as_it_was(
     open_replica: OpenReplica, writer: Intruder, clocks: Clocks
 ) -> None:
-    """The tags of before a change, say: they are believed for the time that they had in any case, and no longer."""
+    """For example, the tags from before a change: they are trusted until their original end, and no longer."""
     one = await open_replica()
     await one.put("role", KEY, b"old tags", 600)
     old = writer.read(writer.only_name())
@@ -388,7 +388,7 @@ async def test_however_many_are_rejected_the_log_is_bounded(
     assert one.counted("get") == {"rejected": 21}
 
 
-# It is not there, not any more, or does not answer.
+# The store is absent, fails or does not answer.
 
 
 async def test_without_a_store_the_service_starts_and_decides(open_replica: OpenReplica) -> None:
@@ -427,7 +427,7 @@ async def test_a_store_that_is_killed_in_the_middle_harms_nobody(
 
 
 async def test_a_store_that_hangs_is_given_up_and_found_again(open_replica: OpenReplica, server: RedisServer) -> None:
-    """Its kernel still takes connections. Those that were under way fail; nobody after them asks at all."""
+    """The kernel of the server still accepts connections. Requests in progress fail, and later ones are not sent."""
     await (await open_replica()).put("identity", KEY, PAYLOAD, 600)
     one = await open_replica(answer_seconds=ANSWER_SECONDS)
     with capture_logs() as log:
@@ -451,7 +451,7 @@ async def test_a_store_that_hangs_is_given_up_and_found_again(open_replica: Open
 
 
 async def test_a_cancelled_look_up_harms_no_other(open_replica: OpenReplica) -> None:
-    """An answer that is left behind must not be taken for the next one (redis-py's CVE-2023-28858)."""
+    """An unread answer must not become the answer to the next request (redis-py's CVE-2023-28858)."""
     one = await open_replica()
     for number in range(20):
         await one.put("role", b"%d" % number, b"of %d" % number, 600)
@@ -465,7 +465,7 @@ async def test_a_cancelled_look_up_harms_no_other(open_replica: OpenReplica) -> 
 
 
 async def test_what_is_to_be_forgotten_is_forgotten_though_nobody_waits_for_it(open_replica: OpenReplica) -> None:
-    """The decision that heard from IAM that a role is gone may end before the store has heard of it."""
+    """The decision that learned from IAM that a role is gone may end before the store has deleted the record."""
     one = await open_replica()
     await one.put("role", KEY, PAYLOAD, 600)
     deletion = asyncio.ensure_future(one.store.delete("role", KEY))
@@ -524,7 +524,10 @@ async def test_a_missing_password_is_said(open_replica: OpenReplica) -> None:
 
 
 async def test_a_store_that_may_only_be_read_is_read(open_replica: OpenReplica, writer: Intruder) -> None:
-    """As a replica of Redis is after a failover, or a full one: what it refuses is no reason to close the link."""
+    """A Redis that became a replica after a failover, or is full, refuses writes.
+
+    This is no reason to close the link.
+    """
     one = await open_replica()
     await one.put("identity", KEY, PAYLOAD, 600)
     writer.run("REPLICAOF", *free_address().split(":"))
@@ -554,7 +557,7 @@ async def test_tls_is_verified_against_the_named_authority(open_replica: OpenRep
 async def test_a_certificate_of_nobody_we_trust_is_refused(
     open_replica: OpenReplica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the environment trusts: redis-py's own context would take it (I9)."""
+    """redis-py's own context would take authorities from the environment (I9)."""
     authority = Authority(tmp_path / "ca")
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.cert))
     with redis_on_tls(authority) as server, capture_logs() as log:
@@ -574,7 +577,7 @@ async def test_a_trusted_certificate_of_another_name_is_refused(open_replica: Op
     assert " shows is for another name" in log[0]["problem"]
 
 
-# A server that is none.
+# A server that is no Redis.
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, garbage: bytes) -> None:
@@ -617,12 +620,12 @@ async def test_whatever_a_server_says_nothing_is_believed(open_replica: OpenRepl
         one = await open_replica(parse_store_url(f"redis://{host}:{port}"), answer_seconds=1.0)
         with capture_logs() as log:
             assert await one.store.get("identity", KEY) is None
-        await one.store.aclose()  # the end of the server waits for its clients
+        await one.store.aclose()  # the server ends only after its clients
     assert "hit" not in one.counted("get")
     assert "canary" not in str(log)
 
 
-# As the service opens it.
+# Through the service's own way to open it.
 
 
 async def test_the_service_opens_and_closes_it(open_replica: OpenReplica, server: RedisServer, clocks: Clocks) -> None:

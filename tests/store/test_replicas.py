@@ -1,4 +1,4 @@
-"""Replicas that are about to make the same call: one of them does, and none waits for long."""
+"""Replicas that are about to make the same call: one makes it, and the others wait for a bounded time."""
 
 import asyncio
 import itertools
@@ -100,7 +100,7 @@ async def test_where_the_first_replica_fails_the_other_makes_the_call() -> None:
 
 @virtual
 async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_the_patience() -> None:
-    """Of a replica that died with it, or of somebody else who can write to the store."""
+    """The claim of a replica that ended, or of somebody else who can write to the store."""
     store = SharedStore(Time())
     await store.claim("identity", KEY, 60)
     clock = asyncio.get_running_loop().time
@@ -111,7 +111,7 @@ async def test_a_claim_that_nobody_keeps_is_waited_for_no_longer_than_the_patien
 
 @dataclass
 class FarAway(SharedStore):
-    """A store whose every answer takes 30 ms. Each call is claimed there, and the budgets give one wait after the other."""
+    """A store that answers after 30 ms. Each call is claimed, and the budgets return one wait after the other."""
 
     waits: list[float] = field(default_factory=list)
 
@@ -140,7 +140,7 @@ async def test_the_time_that_the_store_takes_counts() -> None:
 
 @virtual
 async def test_a_shared_budget_that_uses_up_the_patience_is_not_asked_for_a_while() -> None:
-    """ADR 12: where nobody has a turn nothing is spent, so the budget would be whole again."""
+    """ADR 12: if no replica gets a turn, nothing is spent, and the budget would seem to be full again."""
     replica = replicas_of(FarAway(Time(), waits=[0.1, 2.0, 0.2]))
     assert await call(replica).take_turn() == 0.1
     assert await call(replica).take_turn() == pytest.approx(PATIENCE - 0.03)

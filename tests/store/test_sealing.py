@@ -1,4 +1,4 @@
-"""Whoever can write to the store can take records away, and cannot make, exchange or revive one."""
+"""A writer to the store can delete records, but cannot create, exchange or restore one."""
 
 import struct
 from itertools import pairwise
@@ -137,7 +137,7 @@ def test_an_ended_record_that_is_put_back_is_told_from_one_that_has_just_ended()
 
 
 def test_a_record_is_not_written_in_the_future() -> None:
-    """But for what the clocks of two replicas may be apart; then it is new, and not younger than that."""
+    """Except for the difference between the clocks of two replicas; then the record counts as new."""
     record = sealed()
     assert opened(record, now=NOW - MAX_SKEW_SECONDS).age == 0
     assert fault(record, now=NOW - MAX_SKEW_SECONDS - 0.001) is Fault.FROM_THE_FUTURE
@@ -173,7 +173,7 @@ def test_what_is_authentic_and_too_short_for_its_times_is_malformed() -> None:
 
 
 def _associated(record: bytes) -> bytes:
-    """What a record is bound to, written out once more."""
+    """The data to which a record is bound, computed independently of the code under test."""
     parts = [b"kuma-aws-iam store 1", b"\1", record[1:9], b"identity", CACHE_KEY]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 

@@ -1,4 +1,4 @@
-"""An account whose new keys are rejected keeps a short queue, and one whose new keys are real has all of it."""
+"""An account whose new keys are rejected gets a short queue, and one whose new keys are real gets a full one."""
 
 from collections.abc import Hashable
 
@@ -26,7 +26,7 @@ def new_allowances(time: Time, most: int = MOST) -> Allowances:
 
 
 def may_wait(allowances: Allowances, owner: Hashable, most: int = MOST) -> int:
-    """How many calls of an owner may wait."""
+    """Return how many calls of an owner may wait."""
     return next((waiting for waiting in range(most) if not allowances.has_room(owner, waiting)), most)
 
 
@@ -62,7 +62,7 @@ def test_vouched_keys_open_it_again(allowances: Allowances) -> None:
 
 
 def test_a_flood_beside_a_few_real_tasks_is_kept_short(allowances: Allowances) -> None:
-    """One call in twenty is real: the others are the reason why it would wait."""
+    """One call in twenty is real; it would wait because of the others."""
     for number in range(2_000):
         if number % 20:
             allowances.rejected("a")

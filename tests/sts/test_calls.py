@@ -1,4 +1,4 @@
-"""What STS is asked, what is remembered of its answers, for how long, and for whom."""
+"""What STS is asked, which answers are cached, for how long, and for whom."""
 
 import asyncio
 import gc
@@ -100,14 +100,14 @@ def test_the_same_request_has_the_same_digest() -> None:
 
 
 def test_no_two_forms_share_a_digest() -> None:
-    """The same URL in native dress and in a JWT's is two credentials."""
+    """The same URL in native form and as a JWT is two credentials."""
     digests = [request_digest(judge(Recipe(form=form).credential())) for form in FORMS]
     assert len(set(digests)) == len(FORMS)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_two_audiences_share_a_digest(form: CredentialForm) -> None:
-    """CVE-2026-19202: a token cache that did not know the audience."""
+    """CVE-2026-19202: the key of a token cache did not contain the audience."""
     recipes = [Recipe(form=form, audience=audience) for audience in ("prod", "test")]
     requests = [judge(recipe.credential(), make_policy(audience=recipe.audience or "")) for recipe in recipes]
     digests = [request_digest(request) for request in requests]
@@ -115,7 +115,7 @@ def test_no_two_audiences_share_a_digest(form: CredentialForm) -> None:
 
 
 def test_a_presigned_url_that_is_judged_for_two_audiences_has_two_digests() -> None:
-    """The URL does not hold its audience; the service's own goes into the request, and so into the key."""
+    """The URL does not contain its audience. The service adds its own to the request, and so to the key."""
     credential = Recipe(form=CredentialForm.NATIVE).credential()
     requests = [judge(credential, make_policy(audience=audience)) for audience in ("prod", "test")]
     assert request_digest(requests[0]) != request_digest(requests[1])
@@ -141,7 +141,7 @@ async def test_one_credential_costs_one_call(time: Time) -> None:
     assert sts.asked == 1
     assert [trail.sts.cache for trail in trails] == ["miss"] + ["coalesced"] * 4
     assert {trail.sts.request_id for trail in trails} == {"sts-1"}
-    # What the local rules saw of the first one is written down for all (audit line).
+    # The audit lines of all callers have the facts that the local rules found for the first one.
     assert {trail.form for trail in trails[1:]} == {CredentialForm.NATIVE}
 
 
@@ -174,7 +174,7 @@ async def test_each_credential_is_asked_about_by_itself() -> None:
 async def test_an_identity_is_forgotten_when_its_signature_ends(
     time: Time, form: CredentialForm, expires: int | None, lifetime: float
 ) -> None:
-    """I17: counted from the moment of signing, not from that of asking."""
+    """I17: the life counts from the signature, not from the call to STS."""
     caller = Caller(Sts(), time)
     recipe = Recipe(form=form, expires=expires)
     time.passed = 30.0
@@ -200,7 +200,7 @@ async def test_an_error_of_sts_is_never_remembered(error: AuthError) -> None:
 
 @pytest.mark.parametrize("denial", DENIALS, ids=[denial.reason for denial in DENIALS])
 async def test_a_denial_of_sts_is_remembered_for_ten_seconds(time: Time, denial: AuthenticationError) -> None:
-    """I18: definite, and brief: a key that was just issued may not be known everywhere yet."""
+    """I18: the denial is definite, but short: a key that was just issued may not be known everywhere."""
     caller = Caller(Sts(error=denial), time)
     for seconds, asked, cache in ((0.0, 1, "miss"), (9.9, 1, "hit"), (10.0, 2, "miss")):
         time.passed, trail = seconds, new_trail()
@@ -209,7 +209,7 @@ async def test_a_denial_of_sts_is_remembered_for_ten_seconds(time: Time, denial:
 
 
 async def test_a_denial_is_that_of_one_exact_credential() -> None:
-    """I18: nobody can create a denial for another."""
+    """I18: nobody can cause a denial of another credential."""
     caller = Caller(Sts(error=DENIALS[0]))
     await caller.refused()
     caller.sts.error = None
@@ -242,7 +242,7 @@ async def test_the_denials_of_one_account_evict_none_of_another(monkeypatch: pyt
 
 @pytest.mark.parametrize("account", [STRANGER, ACCOUNT])
 async def test_strangers_are_remembered_apart_and_evict_nobody(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
-    """STS vouches for the roles of every AWS account: those of unlisted accounts must evict no admitted caller."""
+    """STS confirms roles of every AWS account: roles of unlisted accounts must not evict admitted callers."""
     monkeypatch.setattr(known_credentials, "MAX_STRANGERS", 3)
     caller = Caller(Sts(account=account))
     for number in range(10):
@@ -255,7 +255,7 @@ async def test_strangers_are_remembered_apart_and_evict_nobody(monkeypatch: pyte
 
 
 async def test_a_stranger_whose_account_is_listed_since_is_known() -> None:
-    """I12: the list is looked at on every decision."""
+    """I12: every decision checks the account list."""
 
     class Changing:
         accounts = frozenset({OTHER})
@@ -272,7 +272,7 @@ async def test_a_stranger_whose_account_is_listed_since_is_known() -> None:
     assert (len(caller.known), caller.sts.asked) == (1, 1)
 
 
-# When its turn comes.
+# When a call is about to be sent.
 
 
 def test_a_credential_that_expires_in_the_queue_is_not_forwarded() -> None:
@@ -329,7 +329,7 @@ def test_key_ids_that_name_no_listed_account_share_one_budget(key_id: str) -> No
 
 
 def test_a_full_queue_refuses_before_the_credential_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flood must be as cheap as possible once its account's places are taken."""
+    """A flood must cost as little as possible once the places of its account are taken."""
     monkeypatch.setattr(sts_calls, "STS_NEW_QUEUED", 5)
 
     async def scene() -> None:
@@ -373,7 +373,7 @@ def test_a_queued_call_keeps_its_request_once_and_little_else() -> None:
 
 
 def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue() -> None:
-    """A real new task of that account waits behind few invented keys, and what finds no place is not even judged."""
+    """A real new task of that account waits behind few invented keys. A call without a place is not even validated."""
 
     async def scene() -> None:
         sts = Sts(error=AuthenticationError(Reason.STS_REJECTED, "seen"))
@@ -404,14 +404,14 @@ def test_an_account_whose_new_keys_are_rejected_keeps_a_short_queue() -> None:
 
 
 def test_a_renewal_of_a_known_key_says_nothing_about_new_keys() -> None:
-    """Else a busy account would never count as attacked, and one with expired sessions always."""
+    """Otherwise a busy account would never count as attacked, and one with expired sessions always would."""
 
     async def scene() -> None:
         sts = Sts()
         caller = Caller(sts, rate=1000.0)
 
         async def judged_of_flood() -> int:
-            """How many of a hundred new keys at once are not refused before they are judged."""
+            """Return how many of a hundred new keys are validated before they are refused."""
             before = caller.judged
             await asyncio.gather(*(caller.refused(new_key()) for _ in range(100)))
             await asyncio.sleep(10.0)
@@ -433,7 +433,7 @@ def test_a_renewal_of_a_known_key_says_nothing_about_new_keys() -> None:
 
 
 def test_all_accounts_whose_new_keys_are_rejected_share_half_of_the_pace_of_one() -> None:
-    """A flood can name every listed account; each of them has a budget of its own towards STS."""
+    """A flood can name every listed account, and each of them has its own budget at STS."""
 
     async def scene() -> None:
         sts = Sts(error=AuthenticationError(Reason.STS_REJECTED, "seen"))

@@ -1,4 +1,4 @@
-"""STS as it answers and misbehaves: the client against the emulator, over loopback."""
+"""The client of STS against correct and faulty answers of the emulator, over loopback."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def sts(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
 
 @pytest.fixture
 async def hasty(aws: Aws, metrics: Metrics) -> AsyncIterator[StsClient]:
-    """A client that gives an attempt no time to speak of."""
+    """A client whose attempts have almost no time."""
     network = NetworkOptions(connect_timeout=0.5, total_timeout=0.5)
     pool = open_pool(network)
     yield StsClient(pool, network, metrics, aws.emulator.url)
@@ -61,7 +61,7 @@ async def ask(
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_identify_finds_out_who_signed(sts: StsClient, aws: Aws, form: CredentialForm) -> None:
-    """The emulator recomputes the signature over the Host it gets: the signed one is kept, wherever it is sent."""
+    """The emulator verifies the signature with the Host that it gets, so the client must send the signed host."""
     role = aws.add_role()
     session = aws.session_of(role)
     trail = new_trail()
@@ -110,7 +110,7 @@ def test_every_fault_of_the_emulator_is_told_apart_here() -> None:
 async def test_identify_takes_a_fault_for_no_decision(
     sts: StsClient, hasty: StsClient, aws: Aws, fault: FaultKind, form: CredentialForm
 ) -> None:
-    """Never an identity, and never a denial; a transient fault is tried exactly once more, anything else is not."""
+    """Never an identity and never a denial. A transient fault is retried exactly once, any other is not."""
     reason, calls = FAULTS[fault]
     client = hasty if fault in (FaultKind.HANG, FaultKind.SLOW_DRIP) else sts
     aws.emulator.faults.sts.inject(fault)
@@ -152,7 +152,7 @@ async def test_identify_tells_an_expired_session_from_a_wrong_signature(sts: Sts
 
 
 async def test_identify_does_not_feed_a_throttle_of_any_status(sts: StsClient, aws: Aws) -> None:
-    """STS throttles with 400; other front ends of AWS do it with 503, which looks transient."""
+    """STS throttles with 400. Other front ends of AWS use 503, which looks transient."""
     aws.emulator.faults.sts.rate = 1.0
     session = aws.task()
     outcomes = []
@@ -172,11 +172,11 @@ async def test_identify_ends_by_the_decisions_deadline(sts: StsClient, aws: Aws)
     with pytest.raises(UpstreamError) as raised:
         await ask(sts, aws.credential(), seconds=0.05)
     assert raised.value.reason is Reason.STS_UNAVAILABLE
-    assert len(aws.emulator.calls) <= 1  # no time was left for another
+    assert len(aws.emulator.calls) <= 1  # no time was left for a second attempt
 
 
 async def test_a_call_that_had_little_time_left_tells_nothing_about_sts(sts: StsClient, aws: Aws) -> None:
-    """Else a long queue would look like an outage, and close the way to STS."""
+    """Otherwise a long queue would look like an outage, and open the circuit breaker of STS."""
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     with pytest.raises(UpstreamError) as raised:
         await ask(sts, aws.credential(), seconds=0.05)
@@ -208,7 +208,7 @@ async def test_one_callers_end_harms_no_other(sts: StsClient, aws: Aws) -> None:
 
 
 async def test_many_at_once_get_each_their_own_identity(sts: StsClient, aws: Aws) -> None:
-    """No answer is shared between clients (I9, and the class of CVE-2025-67490)."""
+    """Clients never share an answer (I9, and the class of CVE-2025-67490)."""
     roles = [aws.add_role() for _ in range(20)]
     credentials = [recipe_of(aws.session_of(role)).credential() for role in roles]
     identities = await asyncio.gather(*(ask(sts, credential) for credential in credentials))

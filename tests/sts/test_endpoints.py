@@ -13,7 +13,7 @@ def test_every_host_stands_once() -> None:
 
 
 def test_hosts_are_those_that_the_emulator_generates_for_itself() -> None:
-    """Two programs written apart, over the same data of botocore's."""
+    """Two independent programs use the same data of botocore."""
     theirs = {host: (endpoint.partition, endpoint.signing_region) for host, endpoint in hosts.sts_hosts().items()}
     assert {host: (endpoint.partition, endpoint.signing_region) for host, endpoint in BY_HOST.items()} == theirs
 
@@ -36,7 +36,7 @@ def test_the_global_endpoint_is_signed_for_us_east_1() -> None:
 
 
 def test_no_other_pseudo_region_is_taken_for_one() -> None:
-    """`aws-cn-global` and its kin would resolve to hosts that do not exist."""
+    """`aws-cn-global` and similar names would resolve to hosts that do not exist."""
     assert [endpoint.region for endpoint in ENDPOINTS if "global" in endpoint.region] == [AWS_GLOBAL]
 
 
@@ -63,7 +63,7 @@ def test_implicit_region_is_one_of_the_partition() -> None:
 
 @pytest.mark.parametrize("region", sorted({endpoint.region for endpoint in ENDPOINTS} - {AWS_GLOBAL}))
 def test_a_region_that_is_made_has_the_endpoints_that_a_known_one_has(region: str) -> None:
-    """One template for both: what is made for a newer region is what botocore will say of it."""
+    """One template for both: the endpoints of a newer region are those that botocore will have for it."""
     known = {endpoint for endpoint in ENDPOINTS if endpoint.region == region}
     assert known <= set(make_sts_endpoints(region))
     assert {endpoint.host for endpoint in make_sts_endpoints(region)} == {endpoint.host for endpoint in known}

@@ -1,4 +1,4 @@
-"""Hosts of STS that hang, or fail."""
+"""Hosts of STS that hang or fail."""
 
 import asyncio
 from collections import Counter
@@ -35,7 +35,7 @@ def time() -> Time:
 
 @dataclass
 class SomeHang(Sts):
-    """An STS some of whose hosts never answer."""
+    """An STS with some hosts that never answer."""
 
     hanging: set[str] = field(default_factory=set)
     at_once: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ def every_host_but(host: str) -> set[str]:
 
 @pytest.mark.parametrize("kind", ["known", "new", "another account"])
 def test_hosts_that_hang_slow_no_host_that_answers(kind: str) -> None:
-    """The credential names the host, so anybody can name all that cannot be reached from here."""
+    """The credential names the host, so a client can name each host that cannot be reached from here."""
 
     async def scene() -> None:
         sts = SomeHang(hanging=every_host_but(HOST))
@@ -84,7 +84,7 @@ def test_hosts_that_hang_slow_no_host_that_answers(kind: str) -> None:
 
 
 def test_a_host_that_begins_to_hang_leaves_places_to_others() -> None:
-    """A region that dies while many accounts call it has answered before."""
+    """A region that fails while many accounts call it has answered before."""
 
     async def scene() -> None:
         dying = "sts.eu-west-1.amazonaws.com"
@@ -108,7 +108,7 @@ def test_a_host_that_begins_to_hang_leaves_places_to_others() -> None:
 
 
 def test_who_asks_a_host_that_hangs_is_answered_before_its_deadline() -> None:
-    """Honestly: that host does not answer. It holds nobody up until the end of each decision."""
+    """The host does not answer. No caller waits until the deadline of its decision."""
 
     async def scene() -> None:
         sts = SomeHang(hanging={HOST})
@@ -128,7 +128,7 @@ def test_who_asks_a_host_that_hangs_is_answered_before_its_deadline() -> None:
 
 
 async def test_who_waits_for_the_probe_of_a_host_goes_on_with_its_answer() -> None:
-    """A storm after a restart finds no host that has answered yet."""
+    """After a restart, no host has answered yet when a storm begins."""
     sts = SomeHang(released=asyncio.Event())
     caller = Caller(sts)
     storm = [asyncio.create_task(caller.ask(renewed(number))) for number in range(50)]
@@ -150,7 +150,7 @@ def test_a_dead_sts_is_not_asked_for_a_moment_and_then_by_probes() -> None:
         assert sts.asked == STS_FAILURES
         sts.error = None
         await asyncio.sleep(BREAKER_PAUSE_SECONDS + 0.1)
-        # The calls of those who were refused went out: first one as a probe, then the others.
+        # The calls of the refused callers were sent: first one as a probe, then the others.
         assert sts.asked == STS_FAILURES + 3
         await caller.ask(renewed(STS_FAILURES + 2))
         assert sts.asked == STS_FAILURES + 3
@@ -177,7 +177,7 @@ def test_who_waits_while_sts_dies_is_told_and_asks_it_no_more() -> None:
 
 @pytest.mark.parametrize("error", [DENIALS[0], *ERRORS[:2]], ids=["denial", "throttling", "odd-answer"])
 async def test_an_answer_of_whatever_kind_shows_that_sts_lives(error: AuthError) -> None:
-    """Else anybody could open the circuit to STS for everybody with forged signatures."""
+    """Otherwise anybody could open the circuit breaker of STS for all callers with forged signatures."""
     caller = Caller(Sts(error=error))
     for number in range(STS_FAILURES * 3):
         assert (await caller.refused(renewed(number))).reason is error.reason
@@ -185,7 +185,7 @@ async def test_an_answer_of_whatever_kind_shows_that_sts_lives(error: AuthError)
 
 
 async def test_a_call_without_its_time_tells_nothing_about_sts_and_is_overload() -> None:
-    """Neither that it lives nor that it is dead: our own late event loop must not open or close a circuit."""
+    """A slow event loop must neither open nor close a circuit breaker."""
     caller = Caller(Sts())
     for number in range(STS_FAILURES * 2 - 1):
         caller.sts.error = OutOfTimeError(Reason.STS_UNAVAILABLE, "seen") if number % 2 else DOWN

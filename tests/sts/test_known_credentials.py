@@ -1,4 +1,4 @@
-"""Credentials by their exact text: who signed, until the signature ends, and for nobody else."""
+"""Credentials by their exact text: who signed them, until the signature ends, and for no other text."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ KNOWN = KnownCredential(
 
 
 class Time:
-    """A clock and a timer that stand still until they are moved."""
+    """A clock and a timer that only the test moves."""
 
     passed = 0.0
 
@@ -56,7 +56,7 @@ def remember(texts: KnownCredentials, text: str, known: KnownCredential = KNOWN)
 
 
 def test_a_text_is_known_until_its_signature_ends(time: Time) -> None:
-    """I17: counted from the moment of signing, not from that of remembering."""
+    """I17: the life counts from the signature, not from the time of caching."""
     texts = memory(time)
     time.passed = 30.0
     remember(texts, "text")
@@ -76,7 +76,7 @@ def test_what_has_ended_is_not_remembered(time: Time) -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_no_two_texts_share_an_entry(one: str, other: str) -> None:
-    """I16, I19: not a byte may differ."""
+    """I16, I19: every byte counts."""
     texts = memory(Time())
     remember(texts, one)
     assert (texts.recall(texts.key_of(other)) == KNOWN) == (one == other)
@@ -138,7 +138,7 @@ def of_account(account: str) -> KnownCredential:
 
 
 def test_what_was_not_approved_evicts_nothing_that_was(time: Time) -> None:
-    """STS vouches for every role of a listed account, and whoever has one can sign as often as they like."""
+    """STS confirms every role of a listed account, and the owner of one can sign as often as they like."""
     texts = memory(time, max_unapproved=3)
     for name in ("a", "b"):
         texts.approve(remember(texts, name))
@@ -168,7 +168,7 @@ def test_the_approved_ones_of_one_account_evict_none_of_another(time: Time) -> N
 
 
 def test_what_is_approved_lives_no_longer_for_it(time: Time) -> None:
-    """I17."""
+    """I17: an approval does not extend the life of an entry."""
     texts = memory(time)
     known = remember(texts, "text")
     time.passed = 30.0

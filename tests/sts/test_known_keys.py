@@ -1,4 +1,4 @@
-"""Whose key an access key id is, as far as STS has said so."""
+"""The account of an access key id, as far as STS has confirmed it."""
 
 from collections.abc import Set as AbstractSet
 
@@ -11,7 +11,7 @@ OTHER_ACCOUNT = "444455556666"
 
 
 class ChangingList:
-    """An account list that a test edits, as an operator edits its file."""
+    """An account list that the test changes, as an operator changes its file."""
 
     def __init__(self, *accounts: str) -> None:
         self.accounts = set(accounts)
@@ -30,7 +30,7 @@ def test_a_key_of_a_listed_account_is_known() -> None:
 
 
 def test_a_key_of_an_account_that_was_taken_off_the_list_has_a_strangers_places() -> None:
-    """I12: what was so when STS vouched for it must not keep places among those that may come in, for a day."""
+    """I12: a key that STS confirmed a day ago must not keep the places of listed accounts."""
     listed, key_id = ChangingList(ACCOUNT, OTHER_ACCOUNT), new_access_key_id("ASIA", ACCOUNT)
     keys = KnownKeys(listed)
     keys.vouch(key_id, ACCOUNT)

@@ -1,4 +1,4 @@
-"""What replicas share about STS."""
+"""What replicas share about credentials."""
 
 import asyncio
 from dataclasses import dataclass
@@ -30,12 +30,12 @@ async def test_what_one_replica_was_answered_another_knows(time: Time) -> None:
     assert (trail.sts.cache, trail.sts.request_id) == ("shared", "sts-1")
     await other.ask()
     assert (first.asked, second.asked) == (1, 0)
-    # Its next credential must not wait among those of key ids that are made up (I20).
+    # The next credential of this key must not wait among those with invented key ids (I20).
     assert other.keys.account_of(RECIPE.access_key_id) == ACCOUNT
 
 
 async def test_what_came_out_of_the_store_ends_with_the_signature_and_is_not_put_there_again(time: Time) -> None:
-    """I17: else it would live anew each time a replica starts."""
+    """I17: otherwise its life would start again each time that a replica starts."""
     store = SharedStore(time)
     await Caller(Sts(), time, store=store).ask()
     [written] = store.records.values()
@@ -107,7 +107,7 @@ async def test_a_failure_is_each_replicas_own_and_keeps_no_claim(time: Time, err
 
 @dataclass
 class Intruded(SharedStore):
-    """A store whose every answer takes a moment, in which each call is claimed and each budget is spent."""
+    """A store that answers after a moment. Each call is claimed, and each budget is spent."""
 
     seconds: float = 0.03
     wait: float = 0.0
@@ -132,7 +132,7 @@ class Intruded(SharedStore):
 def test_whoever_writes_to_the_store_delays_a_call_by_its_patience_and_no_more(
     wait: float, *, is_claimed: bool
 ) -> None:
-    """ADR 12: all of them at the same time, and without a place."""
+    """ADR 12: all of them at the same time, and without a place in the queue."""
 
     async def scene() -> None:
         time = Time()

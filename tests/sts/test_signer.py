@@ -1,4 +1,4 @@
-"""The proxy's side: what `presign` signs, the service judges and the emulator verifies."""
+"""The signer of a proxy: the service accepts what `presign` signs, and the emulator verifies it."""
 
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit

@@ -1,4 +1,4 @@
-"""What leaves towards STS byte for byte, and through which doors; a recording loopback server plays STS."""
+"""The bytes that are sent to STS, and the connections that carry them; a recording loopback server acts as STS."""
 
 import asyncio
 import gzip
@@ -76,7 +76,7 @@ async def ask(client: StsClient, signed: Recipe) -> CallerIdentity:
 
 
 async def refuses(client: StsClient, signed: Recipe | None = None) -> str:
-    """The detail of a refusal to believe, which is no decision."""
+    """Return the detail of an answer that is not trusted, for which no decision is made."""
     with pytest.raises(UpstreamError) as raised:
         await ask(client, signed or recipe())
     assert raised.value.reason is Reason.STS_UNAVAILABLE
@@ -155,7 +155,7 @@ async def test_a_throttle_in_an_outages_clothes_is_not_tried_again(status: str, 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent"])
 async def test_a_redirect_is_not_followed(status: str) -> None:
-    """Vault PR 3983: STS answers odd requests with a redirect to plain http, and the client followed it."""
+    """Vault PR 3983: STS answers malformed requests with a redirect to plain http, and Vault's client followed it."""
     async with recording_server(TRUE) as elsewhere:
         redirect = answering(status, {"Location": f"{elsewhere.url}/"}, IDENTITY)
         async with recording_server(redirect) as sts, sts_client(endpoint_url=sts.url) as client:
@@ -165,7 +165,10 @@ async def test_a_redirect_is_not_followed(status: str) -> None:
 
 
 async def test_a_compressed_answer_is_not_unfolded() -> None:
-    """A true answer in gzip is not believed: nothing is decompressed, so no bomb goes off (CVE-2025-66471)."""
+    """A correct answer in gzip is not accepted.
+
+    Nothing is decompressed, so no decompression bomb works (CVE-2025-66471).
+    """
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     zipped = answering("200 OK", headers, gzip.compress(IDENTITY))
     async with recording_server(zipped) as sts, sts_client(endpoint_url=sts.url) as client:
@@ -175,7 +178,7 @@ async def test_a_compressed_answer_is_not_unfolded() -> None:
 async def test_an_endless_answer_is_cut_short() -> None:
     async def pour(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
-        while True:  # ends by the client's going away
+        while True:  # the client closes the connection
             writer.write(b" " * 65536)
             await writer.drain()
 
@@ -202,7 +205,7 @@ async def test_a_cookie_is_not_given_back() -> None:
 
 @pytest.mark.parametrize(("sent", "kept"), [("x" * 128, "x" * 128), ("x" * 129, ""), ("a b", ""), ("\xff\xfe", "")])
 async def test_a_request_id_that_no_log_should_hold_is_dropped(sent: str, kept: str) -> None:
-    """Bytes that are no text would make the audit line, and so the decision, impossible."""
+    """Bytes that are no text would make the audit line, and so the decision, fail."""
     answer = answering("200 OK", {"Content-Type": "application/json", "x-amzn-RequestId": sent}, IDENTITY)
     async with recording_server(answer) as sts, sts_client(endpoint_url=sts.url) as client:
         assert (await ask(client, recipe())).request_id == kept
@@ -247,7 +250,7 @@ async def test_the_one_explicit_proxy_is_used_and_sees_no_credential(proxy: Reco
 
 @pytest.fixture
 def tls(aws: Aws, tmp_path: Path) -> Iterator[Emulator]:
-    """The same AWS behind a certificate that nobody vouches for."""
+    """The same AWS behind a certificate of an unknown authority."""
     certificate = make_certificate(tmp_path)
     files = {"ssl_certfile": str(certificate.cert), "ssl_keyfile": str(certificate.key)}
     with Emulator(aws.emulator.world, **files) as emulator:  # type: ignore[arg-type]
@@ -282,7 +285,7 @@ async def test_a_trusted_certificate_of_another_name_is_refused(aws: Aws, tmp_pa
         assert len(tls.calls) == 0
 
 
-# Nothing secret comes out.
+# No secret is in logs and errors.
 
 
 async def test_no_detail_and_no_log_holds_the_request(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,13 +30,13 @@ if PROGRAM is None or importlib.util.find_spec("playwright") is None:
 
 from playwright.async_api import Browser, async_playwright  # noqa: E402 - after the check that it is installed
 
-# A name that leads to loopback, as the name of an attacker's site does after DNS rebinding.
+# A name that resolves to loopback, as that of an attacker's site does after DNS rebinding.
 REBOUND_HOST: Final = "attacker.example"
 
 
 @contextlib.asynccontextmanager
 async def open_browser() -> AsyncIterator[Browser]:
-    """Start the browser without a sandbox, since tests may run as root; it sees only pages of ours."""
+    """Start the browser without a sandbox, since tests may run as root. It loads only pages of these tests."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=PROGRAM,

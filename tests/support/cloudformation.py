@@ -45,7 +45,7 @@ class Stack:
         return cls(template, values)
 
     def value(self, name: str) -> Any:
-        """What Ref makes of a name: a parameter's value, a pseudo parameter's, or a mark for a resource."""
+        """Return what Ref gives for a name: the value of a (pseudo) parameter, or a marker for a resource."""
         if name in PSEUDO:
             return PSEUDO[name]
         if name not in self.template["Parameters"]:
@@ -57,7 +57,7 @@ class Stack:
         return str(value)
 
     def resolve(self, value: Any) -> Any:
-        """What CloudFormation makes of a value; what is AWS::NoValue is left out."""
+        """Resolve the intrinsic functions of a value. Members with AWS::NoValue are left out."""
         if isinstance(value, list):
             return [each for each in map(self.resolve, value) if each is not None]
         if not isinstance(value, dict):
@@ -115,7 +115,7 @@ class Stack:
         return bool(one == other)
 
     def resources(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The properties of each resource of a type that the stack makes, by its logical id."""
+        """Return the properties of each resource of a type that the stack creates, by logical id."""
         return {
             name: self.resolve(resource.get("Properties", {}))
             for name, resource in self.template["Resources"].items()

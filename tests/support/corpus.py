@@ -42,7 +42,7 @@ SESSION: Final = "4f1c"
 _FORMS: Final = {"all": FORMS, "presigned": PRESIGNED_FORMS, "posted": POSTED_FORMS}
 _ROW: Final = frozenset({"id", "forms", "each", "change", "given", "reason", "sts", "iam", "origin"})
 _SIMPLE: Final = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
-# What was known, and so who had been asked, when a decision ended for a reason.
+# Which facts were known, and so which upstreams were called, when a decision ended for a reason.
 _ENDS_AT_STS: Final = frozenset(
     {
         Reason.SESSION_EXPIRED,
@@ -85,12 +85,12 @@ class Case:
 
     @property
     def area(self) -> str:
-        """The file that it stands in."""
+        """The name of the file that contains the row."""
         return self.id.partition("/")[0]
 
     @property
     def is_local(self) -> bool:
-        """Whether it is decided by what was presented, before anybody is asked."""
+        """Whether the presented text alone decides, without a call to AWS."""
         return self.calls == (0, 0)
 
 
@@ -185,7 +185,7 @@ def _case(row: Mapping[str, Any], case_id: str, form: CredentialForm, value: str
 
 
 def _expand(value: Any, each: str | None) -> Any:
-    """Write out ``{ repeat = "x", times = 3 }``, and put the value of ``each`` in the place of ``{}``."""
+    """Expand ``{ repeat = "x", times = 3 }``, and replace ``{}`` by each value of ``each``."""
     match value:
         case str() if each is not None:
             return value.replace("{}", each)
@@ -207,11 +207,11 @@ def _usual_calls(reason: Reason | None) -> tuple[int, int]:
     return (0, 0) if is_local else (1, 1)
 
 
-# The words of a change, by what they work on. Whatever a word does not touch is the baseline's.
+# The words of a change, by the part that they change. All other parts are the baseline's.
 
 
 def _sign(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Sign something else, validly."""
+    """Sign another request, validly."""
     fields: dict[str, Any] = {}
     for name, value in changes.items():
         match name:
@@ -281,14 +281,14 @@ def _drop_member(call: SignedCall, name: str) -> str:
 
 
 def _write_headers(call: SignedCall, text: str) -> str:
-    """Put a text in the place of the JSON object of headers."""
+    """Replace the JSON object of headers by a text."""
     if call.form is CredentialForm.ENVELOPE:
         return json.dumps(call.members() | {"iam_request_headers": base64(text)})
     return json.dumps(call.members() | {"headers": 0}).replace('"headers": 0', f'"headers": {text}')
 
 
 def _headers_text(call: SignedCall, before: str, after: str) -> str:
-    """Write something around the headers' JSON object, or with ``after`` alone at its end and within."""
+    """Write a text around the headers' JSON object; with ``after`` alone, at its end and inside it."""
     text = json.dumps(dict(call.headers))
     return _write_headers(call, f"{before}{text}{after}" if before else f"{text[:-1]}{after}}}")
 
@@ -298,7 +298,7 @@ def _header_value(call: SignedCall, name: str, value: Any) -> str:
 
 
 def _signed_length(call: SignedCall, written: str | None = None) -> str:
-    """Write the signed Content-Length as a JSON value, or not at all."""
+    """Write the signed Content-Length as a JSON value, or leave it out."""
     if written is None:
         return mutations.drop_header(call, "Content-Length").credential()
     return _write_headers(call, mutations.replace_once(json.dumps(dict(call.headers)), '"43"', written))
@@ -433,7 +433,7 @@ def _gzipped(identity: Identity, padding: int) -> WireAnswer:
     return replace(answer, body=gzip.compress(answer.body + b" " * padding, mtime=0))
 
 
-# Of the identity that STS would truly answer.
+# Of the true identity.
 _STS_ANSWERS: Final[Mapping[str, Callable[..., WireAnswer]]] = {
     "identity": lambda identity, changes: _json_type(identity_json({**identity, **changes})),
     "xml": lambda identity: _xml_type(identity_xml(identity)),
@@ -518,12 +518,12 @@ def _apply(words: Mapping[str, Callable[..., _T]], case: Case, value: Any, other
 
 
 def baseline(form: CredentialForm) -> Recipe:
-    """What is signed where nothing is changed."""
+    """Return the recipe without a change."""
     return Recipe(form=form, audience=AUDIENCE)
 
 
 def identity_of(partition: str) -> dict[str, str]:
-    """Whom STS names where nothing is changed."""
+    """Return the identity that STS names without a change."""
     return {
         "Arn": f"arn:{partition}:sts::{ACCOUNT}:assumed-role/{ROLE}/{SESSION}",
         "UserId": f"{ROLE_ID}:{SESSION}",
@@ -538,7 +538,7 @@ def every_scene() -> tuple[tuple[Case, Scene], ...]:
 
 
 def build(case: Case) -> Scene:
-    """Make everything that is needed to play a case."""
+    """Make everything that playing a case needs."""
     assert case.op in OPS, f"{case.id}: {case.op} is no word of a change"
     own = baseline(case.form)
     recipe = _apply(_ON_RECIPE, case, own, lambda: own)

@@ -1,4 +1,4 @@
-"""Decisions and a state for the page of decisions, without a service; and what a document consists of."""
+"""Decisions and a service state for the page of decisions, without a service; and the structure of a document."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ def recent_decisions(most: int = 1000) -> RecentDecisions:
 
 
 def record(text: str = "demo", *, form: str = "native", request_id: str = "request-1") -> DecisionRecord:
-    """The record of a decision that came to its end; a text is in every field that holds any text."""
+    """Return the record of a complete decision, with the text in every field that can contain any text."""
     made = DecisionRecord(
         request_id,
         client=text,
@@ -73,7 +73,7 @@ def denial(reason: Reason = Reason.PROXY_MESH_MISMATCH, detail: str = "the role 
 
 @dataclass(frozen=True)
 class Queues:
-    """The states of a queue, as they are given."""
+    """The given states of a queue."""
 
     budgets: list[BudgetState] = field(default_factory=list)
     endpoints: list[EndpointState] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Queues:
 
 
 def state(text: str = "demo", **changes: Any) -> ServiceState:
-    """A state with a row in every table, and a text wherever text is."""
+    """Return a state with a row in every table, and the text wherever a text can be."""
     upstreams = UpstreamStates()
     upstreams.called("sts", "ok", "")
     upstreams.called("iam", "iam_throttled", text)

@@ -36,18 +36,18 @@ class Front:
     control_plane: ControlPlane
 
     def connected(self) -> contextlib.AbstractAsyncContextManager[Proxy]:
-        """A proxy with a connection of its own."""
+        """A proxy with its own connection."""
         return connected(self.envoy.port, self.envoy.authority.cert)
 
     async def answer_to(self, *presented: str, headers: Iterable[tuple[str, str]] = ()) -> Answer:
-        """How a stream begins or ends that presents these values of ``authorization``."""
+        """Return how a stream with these values of ``authorization`` begins or ends."""
         async with self.connected() as proxy:
             return (await proxy.open(*presented, headers=tuple(headers))).answer
 
 
 @contextlib.asynccontextmanager
 async def open_front(service: str, *changes: tuple[str, str], **variables: str) -> AsyncIterator[Front]:
-    """Start both in front of whatever listens on the service's address."""
+    """Start both in front of the program that listens on the service's address."""
     authority = Authority()
     async with open_control_plane(authority.issue("control plane")) as control_plane:
         upstreams = Upstreams(

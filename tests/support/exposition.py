@@ -1,4 +1,4 @@
-"""Prometheus's text format, read back."""
+"""Parse Prometheus's text format."""
 
 import functools
 import re
@@ -43,7 +43,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def grown(before: Samples, after: Samples, name: str) -> dict[Labels, float]:
-    """By how much each series of a counter grew, those that did not left out."""
+    """Return by how much each series of a counter grew, without the series that did not."""
     return {
         labels: after[sample, labels] - before.get((sample, labels), 0.0)
         for sample, labels in after

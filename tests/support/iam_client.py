@@ -14,7 +14,7 @@ from app.telemetry.metrics import Metrics
 
 
 def iam_options(url: str, **changes: object) -> IamOptions:
-    """Options that lead to one URL for STS and IAM, some of them changed."""
+    """Return options that lead to one URL for STS and IAM, with some changes."""
     options = IamOptions(
         partition="aws",
         region="us-east-1",

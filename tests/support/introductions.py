@@ -1,4 +1,4 @@
-"""The calls to STS in front of one that is in memory."""
+"""The calls to STS, with an STS in memory."""
 
 from collections.abc import Callable
 from datetime import datetime

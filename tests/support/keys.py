@@ -1,4 +1,4 @@
-"""Signing keys in files, as an operator has them. A key takes a while to make, so each test process makes a few, once."""
+"""Signing keys in files, as an operator has them. Making a key is slow, so each test process makes a few, once."""
 
 import functools
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ZONE_KID: Final = "zone-1"
 
 @functools.cache
 def rsa_key(number: int = 0, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """A key; another number is another key."""
+    """Return a key; each number gives another key."""
     assert number >= 0
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
@@ -35,7 +35,7 @@ class KeyFiles:
 
     @classmethod
     def make(cls, folder: Path) -> "KeyFiles":
-        """One key of each kind: number 0 for the data planes of every mesh, number 1 for zone proxies."""
+        """Write one key of each kind: number 0 for the data planes of every mesh, number 1 for zone proxies."""
         files = cls(folder)
         files.write_key("dp-1.pem", rsa_key(0))
         files.write_key("zone-1.pem", rsa_key(1))
@@ -52,7 +52,7 @@ class KeyFiles:
         return self.folder / "zone.keys"
 
     def write_key(self, name: str, key: rsa.RSAPrivateKey) -> None:
-        """Write it as ``keys generate`` does: for its owner alone."""
+        """Write a key as ``keys generate`` does: readable only by its owner."""
         path = self.folder / name
         path.write_bytes(private_pem(key))
         path.chmod(0o600)

@@ -1,4 +1,4 @@
-"""A moto server that knows nothing yet: what moto holds belongs to the process, and other modules' servers share it."""
+"""A new moto server. moto keeps its state in the process, which the servers of other modules share."""
 
 import contextlib
 import http.client
@@ -11,7 +11,7 @@ from tests.support.patience import PATIENCE
 
 @contextlib.contextmanager
 def moto_server() -> Iterator[str]:
-    """Start one on loopback; yields its URL."""
+    """Start a server on loopback, and yield its URL."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -24,7 +24,7 @@ def moto_server() -> Iterator[str]:
 
 
 def moto_api(url: str, action: str, body: str = "") -> None:
-    """Ask moto itself for something."""
+    """Call moto's own API."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE)
     connection.request("POST", f"/moto-api/{action}", body=body)
     assert connection.getresponse().status == 200

@@ -1,4 +1,4 @@
-"""Changes made to a call after it was signed. Each one refuses to do nothing, so that no test passes by accident."""
+"""Changes to a call after it was signed. Each one fails if it changes nothing, so that no test passes by accident."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +14,7 @@ def replace_in_url(call: SignedCall, old: str, new: str) -> SignedCall:
 
 
 def change_query(call: SignedCall, change: Callable[[Pairs], Pairs]) -> SignedCall:
-    """Change the list of query pairs, as they stand in the text: names and values encoded, in order."""
+    """Change the list of query pairs as they are in the text: encoded names and values, in order."""
     base, _, query = call.url.partition("?")
     pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in query.split("&"))]
     url = f"{base}?{'&'.join(f'{name}={value}' for name, value in change(pairs))}"

@@ -1,4 +1,4 @@
-"""How long a test waits for what must happen.
+"""How long a test waits for an event.
 
 The bound ends a wait that would otherwise last for ever. It decides nothing: an event ends each wait, and a slow or busy
 machine takes as long as it takes.

@@ -1,4 +1,4 @@
-"""The settings of grants, as tests vary them."""
+"""The grant settings, which tests vary."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The two ports to AWS in memory, and a time that stands still until it is moved."""
+"""The two ports to AWS in memory, and a clock that only the test moves."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from tests.support.signing import NOW
 
 @dataclass
 class Time:
-    """A clock and a timer that stand still until they are moved."""
+    """A clock and a timer that only the test moves."""
 
     passed: float = 0.0
 
@@ -30,7 +30,7 @@ class Time:
 
 @dataclass
 class Sts:
-    """An `IdentitySource` that answers each question anew, or with an error."""
+    """An `IdentitySource` that answers each call anew, or with an error."""
 
     asked: int = 0
     error: AuthError | None = None
@@ -91,7 +91,7 @@ def soon(seconds: float = 60.0) -> float:
 
 @dataclass
 class SharedStore:
-    """A `Store` in memory, which several caches share. It believes what it holds; `app.store.sealing` is tested apart."""
+    """A `Store` in memory, which several caches share. It trusts its content; `app.store.sealing` has its own tests."""
 
     time: Time
     records: dict[tuple[str, bytes], Opened] = field(default_factory=dict)

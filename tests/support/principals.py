@@ -17,7 +17,7 @@ PRINCIPAL: Final = Principal(
 
 
 def admitted(role: Role) -> AdmittedPrincipal:
-    """A session of a role, vouched for and in the list."""
+    """Return a role session that STS has confirmed and whose account is listed."""
     return AdmittedPrincipal(
         replace(
             PRINCIPAL,

@@ -24,7 +24,7 @@ AWS: Final = Path(sys.executable).with_name("aws")
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """An environment in which nobody's AWS, control plane or proxy is."""
+    """Return an environment without any variable for AWS, a control plane or a proxy."""
     return {
         "PATH": os.defpath,
         "HOME": os.devnull,
@@ -45,7 +45,7 @@ class Done:
 
 
 def run(*arguments: str, stdin: str | bytes | None = None, **variables: str) -> Done:
-    """Run ``kuma-aws-iam`` to its end, in exactly these variables; its stdin is nothing unless one is given.
+    """Run ``kuma-aws-iam`` to its end, in exactly these variables. Its stdin is empty unless one is given.
 
     The imports of the process are done already (`tests.support.warm`).
     """
@@ -99,7 +99,7 @@ def run_program(*command: str, stdin: str | bytes | None = None, **variables: st
 
 
 def stop_group(process: subprocess.Popen[Any] | WarmProcess) -> None:
-    """Kill the group of a process that leads one: itself, and what it started and did not end."""
+    """Kill the process group of a process: itself, and the processes that it started and did not end."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -123,7 +123,7 @@ class Served:
                 self._grown.notify_all()
 
     def events(self) -> list[dict[str, Any]]:
-        """Every JSON line so far."""
+        """Return every JSON line so far."""
         return [json.loads(line) for line in self.lines if line.startswith("{")]
 
     def wait_for(self, text: str, times: int = 1) -> None:
@@ -133,7 +133,7 @@ class Served:
         assert found, f"never logged {text!r} so often:\n{''.join(self.lines)}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and give the exit status."""
+        """Send a signal, and return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
@@ -141,7 +141,7 @@ class Served:
 def served(
     address: str, *, variable: str = "KMESH_AWSIAM_LISTEN", **variables: str
 ) -> contextlib.AbstractContextManager[Served]:
-    """Run ``kuma-aws-iam serve`` in exactly these variables; comes back once it listens on the address.
+    """Run ``kuma-aws-iam serve`` in exactly these variables. Return once it listens on the address.
 
     The imports of the process are done already (`tests.support.warm`).
     """
@@ -188,7 +188,7 @@ def _cold(environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
 
 
 def connect(address: str) -> httpx.Client:
-    """A client of a service by the words of its own setting."""
+    """Return a client of a service, by the value of its own setting."""
     path = address.removeprefix("unix:")
     transport = httpx.HTTPTransport(uds=path if path != address else None, trust_env=False)
     base_url = "http://service" if path != address else f"http://{address}"
@@ -203,6 +203,6 @@ def socket_address() -> Iterator[str]:
 
 
 def free_address() -> str:
-    """A loopback address on which nobody listens at this moment."""
+    """Return a loopback address on which no program listens at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"

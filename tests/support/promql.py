@@ -1,11 +1,11 @@
-"""What queries of Prometheus read: the names and labels of the metrics, from the code that declares them."""
+"""The names and labels of the metrics that Prometheus queries read, from the code that declares them."""
 
 import re
 from typing import Final
 
 from app.telemetry.metrics import Metrics
 
-# What Prometheus adds to each sample.
+# The labels that Prometheus adds to each sample.
 SCRAPED: Final = {"job", "instance"}
 _SUFFIXES: Final = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
 
@@ -13,7 +13,7 @@ Selector = tuple[str, list[tuple[str, str, str]]]
 
 
 def declared_metrics() -> dict[str, set[str]]:
-    """Every name that a query may read in either format, with the labels of its series."""
+    """Return every name that a query may read in either format, with the labels of its series."""
     metrics = Metrics()
     found = {}
     for family in metrics.families():

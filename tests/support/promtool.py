@@ -13,7 +13,7 @@ _SECONDS: Final = 240
 
 
 def run_promtool(*arguments: str | Path) -> None:
-    """Run it; its output is the message of the failure. In CI its absence is a failure too."""
+    """Run it. If it fails, its output is the message. In CI a missing program is a failure too."""
     program = shutil.which("promtool")
     if program is None:
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""A running service in which one thing is wrong, and everything that an operator can read about it."""
+"""A running service with one fault, and everything that an operator can read about it."""
 
 import asyncio
 import contextlib
@@ -29,9 +29,9 @@ from tests.support.service import listening, until
 from tests.support.signing import AUDIENCE, Recipe
 from tests.support.world import ACCOUNT, PROXY, Aws, recipe_of
 
-# The service has found its own account, or has said why it cannot.
+# The service knows its own account, or has logged why it does not.
 _STARTED: Final = {"own account", "own credentials unavailable", "the service's own account could not be found out"}
-# A name of a class of Python, as no operator should have to read one. AWS's error codes have no such end.
+# The name of a Python class, which no operator should have to read. AWS's error codes do not end so.
 CLASS_NAME: Final = re.compile(r"\b[A-Za-z]+(?:Error|Exception|Timeout)\b|\bgaierror\b|Traceback|0x[0-9a-f]{6,}")
 
 Variables = Mapping[str, str | None]
@@ -39,7 +39,7 @@ Variables = Mapping[str, str | None]
 
 @dataclass
 class Scene:
-    """The stage of one failure.
+    """The surroundings of one failure.
 
     Attributes:
         folder: an empty folder of the test.
@@ -79,7 +79,7 @@ class Scene:
     def recipe(
         self, role: str = "demo-app", account: str = ACCOUNT, form: CredentialForm = CredentialForm.NATIVE
     ) -> Recipe:
-        """A recipe of a fresh task of a role."""
+        """Return a recipe of a fresh task of a role."""
         self.session = self.aws.task(role, account)
         return recipe_of(self.session, form)
 

@@ -1,4 +1,4 @@
-"""The steps of the README's way to a proxy with a stock Kuma, and a host on which they run."""
+"""The steps of the README to a proxy with a stock Kuma, and a host on which they run."""
 
 import contextlib
 import os

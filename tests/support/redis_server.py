@@ -1,4 +1,4 @@
-"""A real redis-server for one test: a process of its own, that keeps nothing."""
+"""A real redis-server for one test: a process that stores nothing on disk."""
 
 import contextlib
 import os
@@ -22,7 +22,10 @@ _REMEDY: Final = "there is no redis-server here; install it: apt-get install red
 
 
 def require_redis() -> str:
-    """Where the program is. In CI its absence is a failure: what is shared would go untested in silence."""
+    """Return the path of the program.
+
+    In CI a missing program is a failure: otherwise sharing would silently stay untested.
+    """
     path = shutil.which("redis-server")
     if path is None:
         if os.environ.get("CI"):
@@ -32,7 +35,7 @@ def require_redis() -> str:
 
 
 class RedisServer:
-    """One that runs, at one place, and can be stopped, stilled and started again."""
+    """A running server at one address, which can be stopped, suspended and started again."""
 
     def __init__(self, url: str, *arguments: str) -> None:
         self.url = url
@@ -45,7 +48,7 @@ class RedisServer:
         return parse_store_url(self.url)
 
     def start(self) -> None:
-        """Start it, empty; comes back once it takes connections."""
+        """Start an empty server. Return once it accepts connections."""
         process = subprocess.Popen(  # noqa: S603 - what a test names
             self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -57,20 +60,20 @@ class RedisServer:
                 break
         else:
             pytest.fail(f"redis-server does not start:\n{''.join(said)}")
-        # So that it never waits for somebody to read what it says.
+        # So it never waits for a reader of its output.
         self._reader = threading.Thread(target=process.stdout.read, daemon=True)
         self._reader.start()
         self._process = process
 
     def hang(self) -> None:
-        """Still it: the kernel goes on to accept connections, and nothing is answered."""
+        """Suspend the server: the kernel still accepts connections, but nothing is answered."""
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once, as a machine that goes away does."""
+        """Kill the process, as if the machine failed."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(PATIENCE)
@@ -86,7 +89,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_on_socket(*arguments: str, login: str = "") -> Iterator[RedisServer]:
-    """One on a Unix socket; pytest's own folders can be longer than a socket's path may be."""
+    """Run a server on a Unix socket. pytest's folders can be longer than a socket's path may be."""
     with tempfile.TemporaryDirectory(prefix="kuma-") as folder:
         path = f"{folder}/redis.sock"
         server = RedisServer(f"unix://{login}{path}", "--port", "0", "--unixsocket", path, *arguments)
@@ -98,7 +101,7 @@ def redis_on_socket(*arguments: str, login: str = "") -> Iterator[RedisServer]:
 
 @contextlib.contextmanager
 def redis_on_tcp(*arguments: str, login: str = "") -> Iterator[RedisServer]:
-    """One on loopback."""
+    """Run a server on loopback."""
     host, _, port = free_address().partition(":")
     server = RedisServer(f"redis://{login}{host}:{port}", "--port", port, "--bind", host, *arguments)
     try:
@@ -109,7 +112,7 @@ def redis_on_tcp(*arguments: str, login: str = "") -> Iterator[RedisServer]:
 
 @contextlib.contextmanager
 def redis_on_tls(authority: Authority, certificate: Certificate | None = None) -> Iterator[RedisServer]:
-    """One that speaks TLS alone, with a certificate of an authority, and asks clients for none."""
+    """Run a server with TLS only, with a certificate of an authority. It asks clients for none."""
     certificate = certificate or authority.issue("store")
     host, _, port = free_address().partition(":")
     files = (
@@ -132,7 +135,7 @@ def redis_on_tls(authority: Authority, certificate: Certificate | None = None) -
 
 
 def write_key_file(folder: Path, *secrets: bytes) -> Path:
-    """A file of store keys; the first one seals."""
+    """Write a file of store keys; the first one seals."""
     path = folder / "store-keys"
     path.write_text("".join(f"{secret.hex()}\n" for secret in secrets), encoding="utf-8")
     return path

@@ -1,4 +1,4 @@
-"""The calls to IAM in front of one that is in memory."""
+"""The calls to IAM, with an IAM in memory."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Files of the AWS SDK as somebody would write them who wants the calls of others: models, data, and a configuration."""
+"""Files of the AWS SDK from an attacker who wants to receive the calls of others: models, data, and a configuration."""
 
 import gzip
 from pathlib import Path

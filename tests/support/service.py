@@ -1,4 +1,4 @@
-"""The whole service in the test's own process: real settings, real clients, the real emulator behind them."""
+"""The whole service in the test's process, with real settings and clients, and the real emulator."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ AUTHENTICATE = "/v1/authenticate"
 
 @dataclass(frozen=True)
 class RunningService:
-    """A service, a client of its API, and everything that it logs."""
+    """A service, a client of its API, and all its log lines."""
 
     service: Service
     client: httpx.AsyncClient
@@ -36,12 +36,12 @@ class RunningService:
     async def present(
         self, credential: object, proxy: Mapping[str, Any] | None = None, **headers: str
     ) -> httpx.Response:
-        """Present a credential, and claim to be a proxy if one is given."""
+        """Present a credential, and assert to be a proxy if one is given."""
         call = {"credential": credential} if proxy is None else {"credential": credential, "proxy": proxy}
         return await self.client.post(AUTHENTICATE, json=call, headers=headers)
 
     async def send(self, body: bytes, **headers: str) -> httpx.Response:
-        """Send a body as it stands."""
+        """Send a body unchanged."""
         return await self.client.post(
             AUTHENTICATE, content=body, headers={"content-type": "application/json"} | headers
         )
@@ -59,9 +59,9 @@ class RunningService:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Let other tasks and threads go on until something is so."""
+    """Let other tasks and threads run until a condition is true."""
     async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 - the thread or library that does it has no event to set
+        while not holds():  # noqa: ASYNC110 - the thread or library has no event to set
             await asyncio.sleep(0.001)
 
 
@@ -85,7 +85,7 @@ async def listening(
     most: int = MAX_CONNECTIONS,
     listener: socket.socket | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve an application exactly as the service does, on loopback unless a socket is given; yields host and port."""
+    """Serve an application as the service does, on loopback unless a socket is given. Yield host and port."""
     server = _Server(uvicorn_config(app, grace_seconds=1), tls, most)
     with listener or socket.create_server(("127.0.0.1", 0)) as own:
         serving = asyncio.create_task(server.serve(sockets=[own]))

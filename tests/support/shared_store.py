@@ -1,4 +1,4 @@
-"""Replicas that share a real store, and somebody else who can write to it."""
+"""Replicas that share a real store, and an intruder who can write to it."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ REQUESTS: Final = "kuma_aws_iam_store_requests_total"
 
 @dataclass
 class Clocks:
-    """What the replicas of a test take for the time."""
+    """The clocks of a test's replicas."""
 
     now: float = 1_795_500_000.0
     timer: float = 100.0
@@ -42,14 +42,14 @@ class Clocks:
 
 @dataclass
 class Replica:
-    """One service's side of the store."""
+    """The store as one replica uses it."""
 
     store: RedisStore
     keys: StoreKeySource
     metrics: Metrics = field(repr=False)
 
     async def put(self, kind: Kind, key: bytes, payload: bytes, seconds: float) -> None:
-        """Put, and wait until the store has it: what is asked on one link is done in its order."""
+        """Put a value, and wait until the store has it: requests on one link are processed in order."""
         self.store.put(kind, key, payload, seconds)
         await self.store.delete(kind, b"nothing is called like this")
 
@@ -58,7 +58,7 @@ class Replica:
         return None if opened is None else opened.payload
 
     def counted(self, operation: str) -> dict[str, float]:
-        """How many requests of an operation ended in which way; none: left out."""
+        """Return how many requests of an operation ended in which way, without zeros."""
         samples = read_samples(self.metrics.expose().decode())
         found: dict[Labels, float] = {labels: number for (name, labels), number in samples.items() if name == REQUESTS}
         return {
@@ -79,7 +79,7 @@ async def replica(
     is_up: bool = True,
     answer_seconds: float = PATIENCE,
 ) -> AsyncIterator[Replica]:
-    """One that waits for a store that is there, and waits long for its answers: other tests may have the processors."""
+    """Open a replica that waits long for the store's answers, because other tests may use the processors."""
     keys = StoreKeySource(read_store_key_file(str(write_key_file(folder, *secrets))))
     metrics = Metrics()
     options = StoreOptions(
@@ -100,7 +100,7 @@ async def replica(
 
 
 class Intruder:
-    """Somebody who can read and write everything in the store, and has no key."""
+    """Somebody who can read and write everything in the store, but has no key."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.client = client

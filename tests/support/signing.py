@@ -1,4 +1,4 @@
-"""Credentials with real SigV4 signatures, made by botocore's own signers. Nothing is mocked and nothing is canned.
+"""Credentials with real SigV4 signatures of botocore's own signers. Nothing is mocked or prerecorded.
 
 A `Recipe` says what is to be signed: with one field of it changed, what comes out is still validly signed. A `SignedCall`
 is what came out: with one part of that changed (`tests.support.mutations`), the signature may no longer cover it.
@@ -34,7 +34,7 @@ FORM_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
 
 ACCESS_KEY_ID: Final = "ASIAEXAMPLEEXAMPLE01"
 SECRET_KEY: Final = "EXAMPLE/made+up/secret/EXAMPLE+EXAMPLE01"
-# As long as an ECS task's, with the beginning and the run of slashes that real ones have.
+# As long as an ECS task's token, with the same beginning and run of slashes.
 TOKEN: Final = "IQoJb3JpZ2luX2VjEXAMPLE//////////wEaCXVzLWVhc3QtMSJGMEQC" + "EXAMPLE+made+up/token/" * 30 + "EXAMPLE=="
 
 FORMS: Final = tuple(CredentialForm)
@@ -46,7 +46,7 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What is to be signed. The defaults are the valid baseline of each form.
+    """What to sign. The defaults are the valid baseline of each form.
 
     Attributes:
         audience_header: the form's own when None.
@@ -163,14 +163,14 @@ def default_policy() -> RequestPolicy:
 
 
 def judge(credential: str, policy: RequestPolicy | None = None) -> ValidatedRequest:
-    """Take a credential through everything but the clock, as the service does."""
+    """Apply all rules of the service to a credential, except that of its age."""
     return validate(decode_credential(credential), policy or default_policy())
 
 
 def signature_holds(
     request: ValidatedRequest, recipe: Recipe, headers: Iterable[tuple[str, str]] | None = None
 ) -> bool:
-    """Whether STS would find the signature of an outgoing request right: recomputed from what is sent, and the secret.
+    """Return whether STS would accept the signature of an outgoing request, recomputed with the secret key.
 
     Args:
         request: what is sent.
@@ -201,7 +201,7 @@ def signature_holds(
 
 
 class _Signer(SigV4Auth):
-    """botocore's signer, with a date that is given and with SignedHeaders that are chosen.
+    """botocore's signer, with a given date and chosen SignedHeaders.
 
     `add_auth` is botocore's own less its reading of the clock; its list of headers that it never signs (User-Agent among
     them) is passed over, since other SDKs have no such list.
@@ -228,7 +228,7 @@ class _QuerySigner(_Signer, SigV4QueryAuth):
 
 
 class _Verifier(SigV4Auth):
-    """botocore's signer, told to cover the headers that were named."""
+    """botocore's signer, which signs the named headers."""
 
     def __init__(self, key: Credentials, service: str, region: str, covered: Mapping[str, str]) -> None:
         super().__init__(key, service, region)

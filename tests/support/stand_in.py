@@ -1,4 +1,4 @@
-"""Something else on the service's port: it answers every call with what a test says, and writes down what came."""
+"""A program on the service's port that is not the service: it answers every call as the test says, and records it."""
 
 import contextlib
 import http.server
@@ -11,7 +11,7 @@ Headers = list[tuple[str, str]]
 
 @dataclass
 class StandIn:
-    """Where it listens, what it answers, and what it was asked."""
+    """Its address, its answer, and the calls that it got."""
 
     status: int = 200
     headers: Headers = field(default_factory=list)
@@ -50,7 +50,7 @@ def standing_in(status: int = 200, *headers: tuple[str, str]) -> Iterator[StandI
                 self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Print nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True

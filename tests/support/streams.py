@@ -1,4 +1,4 @@
-"""A stream that nobody takes anything from any more."""
+"""A stream whose reader has gone."""
 
 import contextlib
 import os
@@ -8,12 +8,12 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def unread_pipe() -> Iterator[TextIO]:
-    """Yield the text end of a pipe whose reader has gone: each flush fails."""
+    """Yield the text end of a pipe without a reader: each flush fails."""
     reader, writer = os.pipe()
     os.close(reader)
     stream = os.fdopen(writer, "w")
     try:
         yield stream
     finally:
-        with contextlib.suppress(OSError):  # what was not taken is tried once more
+        with contextlib.suppress(OSError):  # closing tries to write the rest once more
             stream.close()

@@ -1,4 +1,4 @@
-"""Whoever presents credentials to the calls to STS, with an STS in memory."""
+"""A caller that presents credentials to the calls to STS, with an STS in memory."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,7 +59,7 @@ class Caller:
         text: str | None = None,
         seconds: float = 60.0,
     ) -> KnownCredential:
-        """Find out about a credential, as `app.decision.authenticator` does."""
+        """Find out who signed a credential, as `app.decision.authenticator` does."""
         text = text or recipe.credential()
         # The endpoint of the signature decides; a test may name another one for the same text.
         key = self.known.key_of(f"{text}{host}")

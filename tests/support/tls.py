@@ -1,4 +1,4 @@
-"""Certificates made for one test: one that vouches for itself, and an authority that issues some."""
+"""Certificates for one test: a self-signed one, and an authority that issues others."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Certificate:
-    """Its files, in PEM."""
+    """The files of a certificate, in PEM."""
 
     cert: Path
     key: Path
@@ -91,7 +91,7 @@ def _builder(
     issuer_key: ec.EllipticCurvePrivateKey,
     hours: tuple[int, int] = (-1, 1),
 ) -> x509.CertificateBuilder:
-    """Both key identifiers are there, since Python 3.13 verifies strictly (VERIFY_X509_STRICT, RFC 5280)."""
+    """Both key identifiers are set, since Python 3.13 verifies strictly (VERIFY_X509_STRICT, RFC 5280)."""
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -107,7 +107,7 @@ def _builder(
 
 
 def _signs_certificates() -> x509.KeyUsage:
-    """The key usage of an authority; a certificate that is its own authority also signs handshakes."""
+    """Return the key usage of an authority. A self-signed certificate also signs handshakes."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,

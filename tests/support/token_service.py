@@ -1,4 +1,4 @@
-"""A service as the contract describes it, which answers ``POST /v1/token`` with what a test has put on its list.
+"""A service as the contract describes it, which answers ``POST /v1/token`` with the answers of a test.
 
 It is another process's part of a real conversation: HTTP over a socket, TLS where a test wants it. The service itself
 cannot be made to throttle for a minute or to answer garbage.
@@ -36,7 +36,7 @@ Made = Callable[[], Answer]
 
 
 def make_token(lifetime: timedelta = timedelta(hours=1), **claims: Any) -> str:
-    """A text of a token's shape; its signature is none, and nobody here looks at it."""
+    """Return a text in the form of a token, without a valid signature; no test here verifies it."""
     now = datetime.now(UTC)
     ends = math.ceil((now + lifetime).timestamp())
     payload = {"iat": int(now.timestamp()), "exp": ends, "jti": "j", **claims}
@@ -44,12 +44,12 @@ def make_token(lifetime: timedelta = timedelta(hours=1), **claims: Any) -> str:
 
 
 def issued(token: str | None = None) -> Answer:
-    """A token, as the contract has it."""
+    """Return an answer with a token, as the contract describes it."""
     return Answer(body={"token": token or make_token(), "kid": "k1", "expiresAt": "2026-11-25T00:00:00Z"})
 
 
 def lasting(seconds: float) -> Made:
-    """A token that lasts so long from the moment on in which it is asked for."""
+    """Return an answer with a token that lasts so long from the time of the call."""
     return lambda: issued(make_token(timedelta(seconds=seconds)))
 
 
@@ -61,7 +61,7 @@ def refusal(status: int, reason: str, **headers: str) -> Answer:
 
 @dataclass
 class TokenService:
-    """What it was asked, and what it answers; the last answer stays."""
+    """Records its calls, and returns its answers in order; the last one repeats."""
 
     address: str
     answers: list[Answer | Made]
@@ -94,7 +94,7 @@ def token_service(
             self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-            """Say nothing."""
+            """Print nothing."""
 
         def address_string(self) -> str:
             return "client"
@@ -107,7 +107,7 @@ def token_service(
             return (connection if tls is None else tls.wrap_socket(connection, server_side=True)), address
 
         def handle_error(self, request: Any, client_address: Any) -> None:
-            """A client that ends a handshake is what a test wants."""
+            """Ignore a client that ends a handshake, which is what a test wants."""
 
     class UnixServer(Server):
         address_family = socket.AF_UNIX

@@ -1,4 +1,4 @@
-"""Tokens as this service writes them, signed by `cryptography` alone; and hostile ones, each with one change."""
+"""Tokens as this service writes them, signed with only `cryptography`; and hostile ones, each with one change."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -68,7 +68,7 @@ def base64url(data: bytes) -> str:
 
 
 def sign_parts(header: str | bytes, claims: str | bytes, key: RSAPrivateKey) -> str:
-    """A JWS over two texts as they stand."""
+    """Sign two texts as a JWS, unchanged."""
     signed = ".".join(base64url(part if isinstance(part, bytes) else part.encode()) for part in (header, claims))
     return f"{signed}.{base64url(key.sign(signed.encode(), PKCS1v15(), SHA256()))}"
 
@@ -83,7 +83,7 @@ def make_token(
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """What a token says, unverified."""
+    """Return the claims of a token, without verifying it."""
     part = token.split(".")[1]
     found: dict[str, Any] = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     return found
@@ -91,7 +91,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Hostile:
-    """A token that is validly signed with the key of its kind, and has one thing wrong."""
+    """A token with a valid signature of its kind's key, and one fault."""
 
     name: str
     reason: Reason
@@ -99,7 +99,7 @@ class Hostile:
     kind: TokenKind = TokenKind.DATAPLANE
 
     def make(self, now: datetime = NOW) -> str:
-        """The token, as if it was issued at a moment, NOW unless another is given."""
+        """Make the token, as if it was issued at the given moment, by default NOW."""
         shift = int((now - NOW).total_seconds())
         is_zone = self.kind is TokenKind.ZONE
         header: Json = dict(ZONE_HEADER if is_zone else DATAPLANE_HEADER)
@@ -149,7 +149,7 @@ NO_PRINCIPALS: Final[list[object]] = [None, "x", {}]
 REJECTED: Final = Reason.TOKEN_REJECTED
 _ZONE: Final = TokenKind.ZONE
 HOSTILE: Final = (
-    # RFC 8725: the algorithm, and everything in a header that could bring a key or another meaning along.
+    # RFC 8725: the algorithm, and every header that could add a key or another meaning.
     *(Hostile(f"alg-{alg}", REJECTED, _head("alg", alg)) for alg in ("none", "HS256", "RS512", "PS256", "rs256", 256)),
     Hostile("no-alg", REJECTED, lambda header, _: header.pop("alg")),
     Hostile("crit", REJECTED, lambda header, _: header.update({"crit": ["exp"]})),
@@ -164,7 +164,7 @@ HOSTILE: Final = (
         Hostile(f"kid-{kid}", REJECTED, _head("kid", kid))
         for kid in ("../../dev/null", "", "1", 2, None, "x" * 65, "dp-1\n", "dp-1' or '1'='1")
     ),
-    # Another issuer's, or another kind's.
+    # Tokens of another issuer, or of another kind.
     *(Hostile(f"without-{name}", REJECTED, _drop(name)) for name in ("iss", "jti", "iat", "exp", "principal", "Mesh")),
     Hostile("without-nbf", REJECTED, _drop("nbf")),
     Hostile("without-type", REJECTED, _drop("Type")),
@@ -200,7 +200,7 @@ HOSTILE: Final = (
     ),
     Hostile("claim-that-kuma-takes-for-its-own", REJECTED, _set("mesh", "other")),
     Hostile("unknown-claim", REJECTED, _set("sub", "admin")),
-    # An empty claim is no limit to Kuma.
+    # Kuma treats an empty claim as no limit.
     *(Hostile(f"empty-{name}", REJECTED, _set(name, "")) for name in ("Mesh", "Workload", "Name", "jti")),
     *(Hostile(f"null-{name}", REJECTED, _set(name, None)) for name in ("Mesh", "Tags", "Workload", "Name")),
     Hostile("mesh-of-a-number", REJECTED, _set("Mesh", 1)),
@@ -302,7 +302,7 @@ MALFORMED: Final = (
 
 
 def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError | None:
-    """What the core makes of a token whose signature holds, at NOW; None: it is good."""
+    """Return how the core judges a token with a valid signature, at NOW; None if it accepts the token."""
     try:
         subject, life = read_claims_of_token(parse_token(text).claims, kind, AUDIENCE)
         require_current(life, NOW)
@@ -314,7 +314,7 @@ def core_verdict(text: str, kind: TokenKind = TokenKind.DATAPLANE) -> AuthError 
 
 
 def token_verdicts() -> Iterator[AuthError | None]:
-    """What the core says of every token here, and where none can be issued."""
+    """Return how the core judges every token of this module, and the cases for which none can be issued."""
     yield from (core_verdict(hostile.make(), hostile.kind) for hostile in HOSTILE)
     yield from (core_verdict(text) for _, text in MALFORMED)
     yield core_verdict(make_token({name: value for name, value in DATAPLANE_CLAIMS.items() if name != "Tags"}))

@@ -1,4 +1,4 @@
-"""An upstream behind a guard: it answers, fails, or waits until it is released, and counts."""
+"""An upstream that answers, fails, or waits until the test releases it, and counts its calls."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ HANGING_ACCOUNT = "999999999999"
 
 @dataclass
 class Upstream:
-    """Both ports at once."""
+    """Both ports in one class."""
 
     error: AuthError | None = None
     waits: bool = False
@@ -46,7 +46,7 @@ class Upstream:
         return CallerIdentity(arn=arn, user_id="AROAEXAMPLEEXAMPLE001:task-1", request_id="r")
 
     async def fetch_role(self, admitted: AdmittedPrincipal, _seen: UpstreamCall, _deadline: float) -> RoleRecord:
-        """Return a role of whoever asks, or wait for ever in one account."""
+        """Return the caller's role, or wait for ever in one account."""
         if admitted.principal.account == HANGING_ACCOUNT:
             await asyncio.Event().wait()
         await self._ask()
@@ -56,6 +56,6 @@ class Upstream:
 
 
 async def settle() -> None:
-    """Let everything run that can."""
+    """Run the event loop until nothing is ready."""
     for _ in range(30):
         await asyncio.sleep(0)

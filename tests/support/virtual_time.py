@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while it waits: hours of timers run in milliseconds, in the same order each time."""
+"""An event loop whose clock advances only while it waits: hours of timers run in milliseconds, in a fixed order."""
 
 import asyncio
 import selectors
@@ -48,7 +48,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
     def work(self, seconds: float) -> None:
-        """Let time pass as if a callback had taken it."""
+        """Advance the clock as if a callback had taken this time."""
         self._virtual.now += seconds
 
 

@@ -1,4 +1,4 @@
-"""A loopback server that keeps the bytes that came and answers as it is told; nothing of HTTP is smoothed over."""
+"""A loopback server that records the bytes of each request, and answers with exactly the given bytes."""
 
 import asyncio
 import contextlib
@@ -70,7 +70,7 @@ async def recording_server(respond: Respond) -> AsyncIterator[Recorder]:
 
 
 def answering(status: str, headers: dict[str, str], body: bytes) -> Respond:
-    """Answer every request with the same."""
+    """Answer every request in the same way."""
     head = "".join(f"{name}: {value}\r\n" for name, value in {**headers, "Content-Length": str(len(body))}.items())
     answer = f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
 
@@ -81,13 +81,13 @@ def answering(status: str, headers: dict[str, str], body: bytes) -> Respond:
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
-    """Answer nothing, and end the connection."""
+    """Send nothing, and close the connection."""
     writer.close()
 
 
 @contextlib.contextmanager
 def closed_port() -> Iterator[int]:
-    """A loopback port on which nobody listens, and nobody else will."""
+    """Return a loopback port on which no program listens, or will listen."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A small AWS with tagged roles, and credentials that its roles really signed."""
+"""A small AWS with tagged roles, and credentials with real signatures of these roles."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -52,7 +52,7 @@ _NUMBERS: Final[Iterator[int]] = itertools.count(1)
 
 
 def make_world() -> World:
-    """The roles that every test may count on; a test that changes a role adds one of its own."""
+    """Make the roles that every test may use. A test that changes a role adds its own one."""
     world = World()
     world.add_role(ACCOUNT, SERVICE_ROLE)
     world.add_role(ACCOUNT, "demo-app", path="/workloads/", tags=DATAPLANE)
@@ -65,7 +65,7 @@ def make_world() -> World:
 def recipe_of(
     session: SessionCredentials, form: CredentialForm = CredentialForm.NATIVE, *, now: datetime | None = None
 ) -> Recipe:
-    """A recipe that signs with a session of the emulator, by this moment's clock unless another is given."""
+    """Return a recipe that signs with a session of the emulator, now unless another time is given."""
     return Recipe(
         form=form,
         now=now or datetime.now(UTC),
@@ -77,7 +77,7 @@ def recipe_of(
 
 @dataclass(frozen=True)
 class Aws:
-    """The emulator, and short words for what tests do with it."""
+    """The emulator, with short methods for the tests."""
 
     emulator: Emulator
     roles: list[Role] = field(default_factory=list)
@@ -85,35 +85,35 @@ class Aws:
     def add_role(
         self, tags: Mapping[str, str] | tuple[tuple[str, str], ...] = DATAPLANE, account: str = ACCOUNT
     ) -> Role:
-        """A role that no other test knows; it goes with the test."""
+        """Add a role that no other test uses. It is removed after the test."""
         return self.add_named_role(account, f"role-{next(_NUMBERS)}", tags=tags)
 
     def add_named_role(self, account: str, name: str, **options: Unpack[RoleOptions]) -> Role:
-        """A role of a certain name; it goes with the test."""
+        """Add a role with the given name. It is removed after the test."""
         role = self.emulator.world.add_role(account, name, **options)
         self.roles.append(role)
         return role
 
     def session_of(self, role: Role) -> SessionCredentials:
-        """A session that nobody had before, so that nothing about it can be remembered."""
+        """Open a new session, about which nothing is cached."""
         return self.emulator.issue(role.account, role.name, f"task-{next(_NUMBERS)}")
 
     def task(self, role: str = "demo-app", account: str = ACCOUNT) -> SessionCredentials:
-        """The same, by the role's name."""
+        """Open a new session of a role, by the role's name."""
         return self.emulator.issue(account, role, f"task-{next(_NUMBERS)}")
 
     def credential(
         self, role: str = "demo-app", account: str = ACCOUNT, form: CredentialForm = CredentialForm.NATIVE
     ) -> str:
-        """A valid credential of a fresh task."""
+        """Return a valid credential of a fresh task."""
         return recipe_of(self.task(role, account), form).credential()
 
     def environment(self) -> dict[str, str]:
-        """What leads the service, as its own role, to this AWS."""
+        """Return the variables that lead the service, as its own role, to this AWS."""
         return self.emulator.environment(ACCOUNT, SERVICE_ROLE)
 
     def service_environment(self) -> dict[str, str]:
-        """The whole environment of a service that serves both accounts."""
+        """Return the whole environment of a service that serves both accounts."""
         return {
             **self.environment(),
             **NEW_GENERATION,
@@ -124,19 +124,19 @@ class Aws:
         }
 
     def sts_calls(self) -> list[Call]:
-        """The calls of GetCallerIdentity so far."""
+        """Return the number of GetCallerIdentity calls so far."""
         return [call for call in self.emulator.calls if call.action == "GetCallerIdentity"]
 
     def iam_calls(self) -> list[Call]:
-        """The calls of IAM so far."""
+        """Return the number of calls to IAM so far."""
         return [call for call in self.emulator.calls if call.service == "iam"]
 
     def settle(self) -> None:
-        """Behave again."""
+        """Remove all faults."""
         self.emulator.faults.clear()
 
     def remove_roles(self) -> None:
-        """Take back what `add_role` added and is still there."""
+        """Remove the roles that `add_role` added."""
         for role in self.roles:
             if self.emulator.world.find_role(role.account, role.name):
                 self.emulator.world.delete_role(role.account, role.name)

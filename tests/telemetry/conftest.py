@@ -7,7 +7,7 @@ import structlog
 
 @pytest.fixture
 def _own_logging() -> Iterator[None]:
-    """Logging is the process's; give it back as it was."""
+    """Restore the logging of the process after the test."""
     root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "asyncio")}

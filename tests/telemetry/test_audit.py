@@ -1,4 +1,4 @@
-"""The log as its reader gets it: lines of standard output. One per decision, and nothing secret in any."""
+"""The log as its reader gets it: lines of standard output, one for each decision, without any secret."""
 
 import itertools
 import json
@@ -45,7 +45,7 @@ ReadLines = Callable[[], list[str]]
 
 @pytest.fixture
 def lines(_own_logging: None, capsys: pytest.CaptureFixture[str]) -> Callable[[Level, LogFormat], ReadLines]:
-    """Configure logging as the service does; what comes back reads the lines so far."""
+    """Configure logging as the service does. Return a function that reads the lines so far."""
 
     def configure(level: Level = "info", log_format: LogFormat = "json") -> ReadLines:
         configure_logging(level, log_format)
@@ -164,7 +164,7 @@ def test_a_refusal_says_why_and_what_was_seen(error: AuthError, outcome: str) ->
 def test_a_line_that_nobody_takes_ends_nothing_and_is_told(
     monkeypatch: pytest.MonkeyPatch, log_format: LogFormat
 ) -> None:
-    """A pipe whose reader went away, and came back."""
+    """The reader of a pipe went away, and came back."""
     with unread_pipe() as broken, monkeypatch.context() as patched:
         patched.setattr(sys, "stdout", broken)
         configure_logging("info", log_format)
@@ -175,7 +175,7 @@ def test_a_line_that_nobody_takes_ends_nothing_and_is_told(
 
 
 def test_every_field_is_always_there(lines: Configure) -> None:
-    """A line that is cut down to what is known cannot be queried."""
+    """A query needs every field in every line."""
     read = lines()
     write_decision(full_trail(), None, 0.1)
     write_decision(DecisionRecord(request_id="request-2"), AuthError(Reason.CREDENTIAL_MALFORMED, "seen"), 0.1)
@@ -205,7 +205,7 @@ HOSTILE = 'x"}\n{"event":"decision","outcome":"allowed"}\r\n\x1b[31m\u2028\u0000
 
 
 def test_a_claim_shows_its_listeners_and_keeps_the_services_of_its_tags_apart_from_the_label() -> None:
-    """A label named kuma.io/service proves nothing, and must not look as if it were a service."""
+    """A label named kuma.io/service proves nothing, and must not look like a service."""
     trail = full_trail()
     trail.asserted = replace(
         CLAIM, listeners=frozenset(ZoneListener), labels={"kuma.io/service": "payments", "kuma.io/workload": "demo"}
@@ -219,7 +219,7 @@ def test_a_claim_shows_its_listeners_and_keeps_the_services_of_its_tags_apart_fr
 
 
 def test_a_presented_token_shows_the_identity_that_it_names() -> None:
-    """Its decision can be replayed from the line, although no role was read."""
+    """The line is enough to replay the decision, although no role was read."""
     note = TokenNote(
         jti="jti", kid="kid", expires_at=datetime.now(UTC), origin=PRESENTED, identity=GRANTED, name="demo-app-1"
     )
@@ -228,7 +228,7 @@ def test_a_presented_token_shows_the_identity_that_it_names() -> None:
 
 
 def test_iam_cannot_flood_the_log() -> None:
-    """I23: what IAM answers is bounded too, whoever answers in its place."""
+    """I23: IAM's answer is bounded too, even if another program sends it."""
     role = replace(
         ROLE,
         arn=f"arn:aws:iam::111122223333:role/{'p' * 60_000}/demo-app",
@@ -349,7 +349,7 @@ def test_libraries_that_log_credentials_are_held_back_at_every_level(lines: Conf
 
 
 class Unwritable:
-    """An authenticator with a bug: it lets a text through that no JSON can hold."""
+    """An authenticator with a bug: its record contains a text that JSON cannot contain."""
 
     async def authenticate(
         self, _credential: object, _claimed: object, trail: DecisionRecord, _deadline: float
@@ -359,7 +359,7 @@ class Unwritable:
 
 
 async def test_a_decision_that_cannot_be_written_down_is_none_and_leaves_a_line(lines: Configure) -> None:
-    """I21: whoever reads the log finds the request id of every 500."""
+    """I21: the log has the request id of every 500."""
     read = lines()
     calls = KnownCalls(KnownCredentials(utc_now))
     endpoint = AuthenticateEndpoint(Unwritable(), calls, Metrics(), Readiness(), 10.0)
@@ -369,7 +369,7 @@ async def test_a_decision_that_cannot_be_written_down_is_none_and_leaves_a_line(
         answer = await client.post("/v1/authenticate", json={"credential": "x"}, headers=headers)
     assert (answer.status_code, answer.json()["reason"]) == (500, "internal_error")
     events = [json.loads(line) for line in read()]
-    [event] = [event for event in events if event["level"] != "info"]  # httpx says what it asked
+    [event] = [event for event in events if event["level"] != "info"]  # httpx logs its requests
     assert (event["event"], event["level"], event["request_id"]) == ("audit line not written", "error", "request-1")
     assert "canary" not in repr(events)
 

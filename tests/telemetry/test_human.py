@@ -1,4 +1,4 @@
-"""The log for people: one line for each decision, whatever its proxy says."""
+"""The log for people: one line for each decision, whatever the proxy asserts."""
 
 import re
 from dataclasses import replace
@@ -87,12 +87,12 @@ def test_who_it_was_and_what_it_claims(trail: DecisionRecord, words: str) -> Non
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=40))
 def test_no_text_of_a_client_leaves_its_place(text: str, detail: str) -> None:
-    """I23: neither a line of its own, nor a control character, nor a word that looks like one of ours."""
+    """I23: a client's text adds no line, no control character, and no word that looks like the service's own."""
     asserted = ProxyAssertion(type=ProxyType.DATAPLANE, mesh=text, tags={"kuma.io/service": frozenset({text})})
     trail = replace(TRAIL, asserted=asserted, audience=AudienceNote(expected="ours", presented=text))
     written = line(trail, AuthorizationError(Reason.PROXY_MESH_MISMATCH, detail))
     assert re.fullmatch(r"[ -~]+", written)
-    # Outside quotes only the words of the service are left, and those of safe characters.
+    # Outside quotes there are only the service's words and texts of safe characters.
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "QUOTED", written.partition(" in 15.4 ms")[0])
     assert re.fullmatch(
         r"\S+ decision denied proxy_mesh_mismatch role 111122223333/demo-app claims dataplane mesh=\S+ service=\S+ "

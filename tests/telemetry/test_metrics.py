@@ -1,4 +1,4 @@
-"""Every metric by what a scraper sees of it. Label values come from closed sets (I23)."""
+"""Every metric as a scraper sees it. Label values come from closed sets (I23)."""
 
 import platform
 from types import SimpleNamespace
@@ -47,7 +47,7 @@ def end(metrics: Metrics, trail: DecisionRecord, reason: Reason | None) -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_outcome_is_denied_for_a_decision_and_error_for_none(reason: Reason) -> None:
-    """Contract, section 4: 401 and 403 are decisions; 400, 5xx and the like are none."""
+    """Contract, section 4: 401 and 403 are decisions; 400, 5xx and the like are not."""
     assert outcome_of(reason) == ("denied" if EXPLANATIONS[reason].status in (401, 403) else "error")
     assert outcome_of(None) == "allowed"
 
@@ -148,7 +148,7 @@ def test_no_upstream_was_asked_at_the_start(metrics: Metrics) -> None:
     ],
 )
 def test_a_series_to_be_alerted_on_exists_from_the_start(metrics: Metrics, name: str, labels: dict[str, str]) -> None:
-    """`rate()` of a series that appears with its first fault is zero."""
+    """`rate()` is zero for a series that appears with its first fault."""
     assert read(metrics)[name, frozenset(labels.items())] == 0
 
 

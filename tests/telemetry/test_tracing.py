@@ -50,7 +50,7 @@ STEPS: Final = [
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Spans stay in this process instead of going to a collector."""
+    """Keep the spans in this process; send none to a collector."""
     memory = InMemorySpanExporter()
 
     @contextlib.asynccontextmanager
@@ -71,7 +71,7 @@ async def traced(exporter: InMemorySpanExporter, start_service: StartService) ->
 
 
 def spans_of(exporter: InMemorySpanExporter) -> tuple[ReadableSpan, list[ReadableSpan]]:
-    """The span of the only call, and those of its steps in the order of their ends."""
+    """Return the span of the only call, and those of its steps in the order of their ends."""
     [root] = [span for span in exporter.get_finished_spans() if span.name == "decide"]
     return root, [span for span in exporter.get_finished_spans() if span is not root]
 
@@ -226,7 +226,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
 async def test_spans_reach_the_collector_that_the_environment_names(
     start_service: StartService, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the last decisions too, and never through a proxy of the environment."""
+    """The spans of the last decisions too. A proxy of the environment is never used."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     with collector() as (url, received):
@@ -253,7 +253,7 @@ async def test_a_collector_that_is_not_there_delays_nothing(
 
 
 def test_without_tracing_no_package_of_it_is_imported() -> None:
-    """Off costs nothing. fastapi imports the API of OpenTelemetry by itself."""
+    """Tracing that is off costs nothing. fastapi imports OpenTelemetry's API by itself."""
     program = """
 import asyncio, sys
 from app.service import open_service

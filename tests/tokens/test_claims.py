@@ -36,7 +36,7 @@ def zone_proxy(zone: str | None) -> ProxyAssertion:
     return ProxyAssertion(type=ProxyType.INGRESS, zone=zone)
 
 
-# What a token says.
+# The claims of a token.
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_claims_are_kumas_and_lead_back_to_the_same_subject(subject: TokenSubjec
 
 
 def test_no_claim_of_ours_is_one_of_kumas_but_for_its_case() -> None:
-    """encoding/json compares names without case: a claim "name" of ours would be the data plane's name to Kuma."""
+    """Go's encoding/json compares names without case: for Kuma, a claim "name" would be the data plane's name."""
     kumas = {"Name", "Mesh", "Tags", "Type", "Workload", "Zone", "Scope"}
     for claims in (DATAPLANE_CLAIMS, ZONE_CLAIMS, LISTENER_CLAIMS):
         assert not {name.lower() for name in claims.keys() - kumas} & {name.lower() for name in kumas}
@@ -101,7 +101,7 @@ def test_no_claim_of_ours_is_one_of_kumas_but_for_its_case() -> None:
     ],
 )
 def test_a_subject_leaves_no_claim_empty(identity: ProxyIdentity, name: str | None) -> None:
-    """To Kuma an empty claim is no limit (pkg/xds/auth/universal/authenticator.go)."""
+    """Kuma treats an empty claim as no limit (pkg/xds/auth/universal/authenticator.go)."""
     with pytest.raises(ValueError, match="empty"):
         TokenSubject(identity=identity, principal=BARE, name=name)
 
@@ -125,7 +125,7 @@ def test_whatever_is_a_dataplane_to_kuma_gets_a_data_planes_token(identity: Prox
 
 @pytest.mark.parametrize("claimed", [None, proxy()])
 def test_a_data_plane_without_a_name_is_refused_where_one_is_asked_for(claimed: ProxyAssertion | None) -> None:
-    """To Kuma a token without ``Name`` is one of every name."""
+    """For Kuma, a token without ``Name`` is valid for every name."""
     with pytest.raises(AuthorizationError) as raised:
         subject_of(DATAPLANE, PRINCIPAL, claimed, with_names=True)
     assert raised.value.reason is Reason.PROXY_NAME_MISSING
@@ -153,7 +153,7 @@ def listening(**fields: Any) -> ProxyAssertion:
 
 @pytest.mark.parametrize("with_names", [False, True])
 def test_a_zone_proxy_in_a_dataplane_is_held_to_name_and_workload_whatever_the_settings(*, with_names: bool) -> None:
-    """No claim of a token says "zone proxy alone"."""
+    """No claim of a token limits it to zone proxies."""
     subject = subject_of(LISTENER, PRINCIPAL, listening(name="egress-1"), default_zone="west", with_names=with_names)
     assert subject == TokenSubject(identity=LISTENER, principal=BARE, name="egress-1")
     for identity, claimed, reason in (
@@ -202,7 +202,10 @@ def test_nothing_is_signed_of_a_proxys_own_words_but_a_name_of_kumas(what: str, 
 
 
 def test_a_zone_that_is_not_signed_is_read_all_the_same() -> None:
-    """The role's own zone counts, and the proxy's was compared with it; one that is no zone's name is never passed over."""
+    """The role's own zone counts, and the proxy's zone was compared with it.
+
+    A text that is no zone's name is never ignored.
+    """
     with pytest.raises(RequestError):
         subject_of(replace(INGRESS, zone="east"), PRINCIPAL, zone_proxy("EAST"))
 

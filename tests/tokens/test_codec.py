@@ -72,7 +72,7 @@ def test_a_key_id(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "0042", "x" * 65, "a b", "a/b", "a\n", "ü", "a:b"])
 def test_no_key_id(text: str) -> None:
-    """A number alone is Kuma's: it numbers its own keys."""
+    """Kuma numbers its own keys, so a number alone is one of Kuma's ids."""
     assert not is_key_id(text)
 
 

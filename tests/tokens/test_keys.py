@@ -1,4 +1,4 @@
-"""The files of signing keys: what stands in them, that the two kinds stay apart, and that a change is taken over."""
+"""The files of signing keys: their content, that the two kinds stay separate, and that changes take effect."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def source_of(files: KeyFiles) -> SigningKeySource:
     return SigningKeySource(read_dataplane_key_file(str(files.dataplane)), read_zone_key_file(str(files.zone)))
 
 
-# What stands in a file.
+# The content of a file.
 
 
 def test_a_line_names_a_key(files: KeyFiles) -> None:
@@ -156,7 +156,7 @@ def test_a_mesh_without_a_line_and_without_a_star_has_no_key(files: KeyFiles) ->
     assert only_zones.find_signer(TokenKind.DATAPLANE, "a") is None
 
 
-# The two kinds stay apart.
+# The two kinds stay separate.
 
 
 def problems(settings_of: LoadSettings, **variables: str) -> dict[str, str]:
@@ -177,7 +177,7 @@ def test_both_files_are_settings(settings_of: LoadSettings, files: KeyFiles) -> 
 def test_one_key_of_both_kinds_ends_the_start_whatever_its_file_and_form(
     settings_of: LoadSettings, files: KeyFiles
 ) -> None:
-    """To Kuma a zone token that a data plane's key verifies is a data plane of any mesh."""
+    """Kuma would accept a zone token with a data plane key as a token for every data plane of every mesh."""
     (files.folder / "zone-1.pem").write_bytes(
         rsa_key(0).private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
@@ -197,7 +197,7 @@ def test_a_file_that_cannot_be_read_is_its_own_problem(settings_of: LoadSettings
 
 
 def test_a_zone_needs_no_keys_that_sign_for_zones(settings_of: LoadSettings, files: KeyFiles) -> None:
-    """It is a bound of decisions as well."""
+    """The zone limits decisions too."""
     for keys in ({}, {DATAPLANE_FILE: str(files.dataplane)}, files.settings()):
         assert settings_of(**NEW_GENERATION, **keys, KMESH_AWSIAM_ZONE="east").zone == "east"
 
@@ -240,7 +240,7 @@ def test_a_start_with_keys_tells_that_a_role_without_a_service_is_one_of_every_s
 def test_where_tokens_are_issued_their_ids_are_logged(
     settings_of: LoadSettings, files: KeyFiles, variable: str, level: str
 ) -> None:
-    """Kuma revokes by the id, and it stands in the decision's line alone."""
+    """Kuma revokes a token by its id, which only the audit line has."""
     name, keys = "KMESH_AWSIAM_LOG_LEVEL", {variable: files.settings()[variable]}
     found = problems(settings_of, **keys, **{name: level})
     assert list(found) == [name]
@@ -259,7 +259,7 @@ def test_what_is_without_effect_is_told(settings_of: LoadSettings, files: KeyFil
     assert not any(told in line for line in find_warnings(with_keys))
 
 
-# A change is taken over.
+# A change takes effect.
 
 
 def kids(source: SigningKeySource) -> set[str]:
@@ -275,7 +275,7 @@ def test_a_changed_file_is_taken_over_with_the_files_that_it_names(files: KeyFil
     watch.check()
     assert kids(source) == {"dp-2", DATAPLANE_KID, ZONE_KID}
     assert kid_of(source.keys.find_signer(TokenKind.DATAPLANE, "default")) == "dp-2"
-    files.write_key("dp-2.pem", rsa_key(3))  # a file that only the changed one names
+    files.write_key("dp-2.pem", rsa_key(3))  # a file that only the new version names
     watch.check()
     found = source.keys.find("dp-2")
     assert found is not None

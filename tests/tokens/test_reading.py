@@ -11,7 +11,7 @@ from tests.support.tokens import DATAPLANE_CLAIMS, HOSTILE, ZONE_CLAIMS, Hostile
 
 
 def test_the_baselines_are_good() -> None:
-    """Or every refusal would prove nothing."""
+    """Otherwise every refusal would prove nothing."""
     assert core_verdict(make_token()) is None
     assert core_verdict(make_token(ZONE_CLAIMS), TokenKind.ZONE) is None
 

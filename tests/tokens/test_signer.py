@@ -1,4 +1,4 @@
-"""Tokens are signed off the loop, shared while they are young, and end with their key."""
+"""Tokens are signed outside of the event loop, reused while they are young, and dropped with their key."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ OPTIONS = TokenOptions(audience=AUDIENCE, validity=3600)
 
 
 class Stage:
-    """An issuer whose keys and time a test moves."""
+    """An issuer whose keys and clocks the test changes."""
 
     def __init__(self, folder: Path) -> None:
         self.files = KeyFiles.make(folder)
@@ -95,7 +95,7 @@ async def test_a_token_is_reused_while_more_than_half_of_its_life_remains(stage:
 
 
 async def test_a_token_is_not_reused_beyond_half_of_its_life_when_the_timer_stood_still(tmp_path: Path) -> None:
-    """As while a machine sleeps."""
+    """A machine that sleeps stops the timer."""
     stage, still = Stage(tmp_path), Time()
     stage.issuer = SigningIssuer(OPTIONS, lambda: stage.keys, stage.metrics, stage.time.clock, still.timer)
     first = await stage.issue()
@@ -161,7 +161,7 @@ async def test_a_proxy_of_many_names_pushes_out_nobodys_token_but_its_own(tmp_pa
 
 
 async def test_every_reading_of_the_keys_ends_the_reuse(stage: Stage) -> None:
-    """Also of the same ones: after a token was revoked, SIGHUP has another one signed."""
+    """Also if the keys are the same: after the revocation of a token, SIGHUP makes the service sign a new one."""
     first = await stage.issue()
     stage.load("dp-1 * dp-1.pem\ndp-2 * dp-2.pem")
     second = await stage.issue()
@@ -183,7 +183,7 @@ async def test_those_who_come_at_once_are_signed_for_once(stage: Stage) -> None:
 
 
 async def test_a_presented_token_is_handed_back(stage: Stage) -> None:
-    """Nothing that it says is signed anew, so that it ends when it was to end."""
+    """The claims are not signed again, so the token ends when it was to end."""
     presented = await stage.issue()
     decision = TokenDecision(identity=IDENTITY, principal=PRINCIPAL, expires_at=NOW, token=presented)
     stage.load("dp-2 * dp-2.pem")
@@ -212,7 +212,7 @@ async def test_a_call_whose_time_is_over_waits_for_no_thread(stage: Stage) -> No
 
 @contextlib.contextmanager
 def busy(issuer: SigningIssuer) -> Iterator[None]:
-    """No thread comes to sign while this lasts."""
+    """While this lasts, no thread is free to sign."""
     released = threading.Event()
     for _ in range(MAX_SIGNING_THREADS):
         issuer._threads.submit(released.wait)
@@ -228,7 +228,7 @@ def signatures(stage: Stage) -> float:
 
 
 async def asked(issuing: "asyncio.Future[IssuedToken]") -> None:
-    """Wait until a call has come as far as it can."""
+    """Wait until a call can make no further progress."""
     for _ in range(3):
         await asyncio.sleep(0)
     assert not issuing.done()
@@ -240,7 +240,7 @@ def named(name: str) -> ProxyAssertion:
 
 @pytest.fixture
 async def naming(stage: Stage) -> Stage:
-    """With names a proxy can ask for another token with each call."""
+    """With names in tokens, a proxy can request another token with each call."""
     stage.issuer.close()
     options = replace(OPTIONS, with_names=True)
     stage.issuer = SigningIssuer(options, lambda: stage.keys, stage.metrics, stage.time.clock, stage.time.timer)
@@ -271,7 +271,7 @@ async def test_whoever_joined_one_whose_time_was_over_is_signed_for(stage: Stage
 
 
 async def test_one_role_takes_a_part_of_the_signatures_and_leaves_the_rest_to_others(naming: Stage) -> None:
-    """It varies its name, and waits for nobody: a known credential is decided at once."""
+    """The role changes its name in each call. A known credential is decided at once, so it waits for nothing else."""
     other = replace(DECISION, principal=replace(PRINCIPAL, role_id="AROAOTHEROTHEROTHER12"))
     with busy(naming.issuer):
         *calls, one_more = [asyncio.ensure_future(naming.issue(DECISION, named(f"name-{n}"))) for n in range(257)]

@@ -1,4 +1,4 @@
-"""Tokens from a service that runs as a process of its own, with keys as ``keys generate`` writes them: the whole way."""
+"""Tokens from a service process with keys of ``keys generate``, from the call to the check of the control plane."""
 
 import signal
 from pathlib import Path

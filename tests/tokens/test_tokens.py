@@ -1,4 +1,4 @@
-"""Tokens over HTTP, from the real service on the emulated AWS: issued, taken by the control plane, and presented again."""
+"""Tokens over HTTP, from the service on the emulated AWS: issued, accepted by a control plane, presented again."""
 
 import asyncio
 import functools
@@ -75,7 +75,7 @@ async def exchange(
 
 
 async def ask(service: RunningService, credential: str, **headers: str) -> httpx.Response:
-    """What Envoy asks."""
+    """Call as Envoy does."""
     return await service.client.post(EXT_AUTHZ, headers={"authorization": credential, **headers})
 
 
@@ -91,7 +91,7 @@ def now() -> float:
     return datetime.now(UTC).timestamp()
 
 
-# Off unless a key is configured.
+# Tokens are off unless a key is configured.
 
 
 async def test_without_a_key_there_are_no_tokens(aws: Aws, service: RunningService) -> None:
@@ -151,7 +151,7 @@ async def test_a_credential_becomes_a_token_that_a_stock_control_plane_takes(
 async def test_no_token_goes_out_that_is_not_on_record(
     aws: Aws, start_service: StartService, files: KeyFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever read the log went away. What needs no record to be revoked goes on, and is counted."""
+    """The reader of the log has gone. Decisions that need no record for a revocation go on, and are counted."""
     credential = aws.credential()
     async with start_service(**files.settings()) as service:
         token = (await exchange(service, credential)).json()["token"]
@@ -226,7 +226,7 @@ async def test_a_zone_proxy_needs_a_zone(
     async with start_service(**files.settings(), KMESH_AWSIAM_ZONE=setting) as service:
         answer = await exchange(service, credential, {"type": "ingress", "zone": said})
         [line] = service.decisions()
-        # What is granted is the tags' to say; the zone that the proxy named or the setting gave stands in the token.
+        # The tags decide what is granted. The token contains the zone that the proxy or the setting named.
         identity = (await service.present(credential)).json()["identity"]
     assert identity["zone"] == tags.get("kuma.io/zone")
     if zone is None:
@@ -292,7 +292,7 @@ async def test_many_at_once_are_signed_for_once(aws: Aws, start_service: StartSe
 async def test_keys_are_exchanged_while_streams_are_accepted(
     aws: Aws, start_service: StartService, files: KeyFiles
 ) -> None:
-    """Add the new key below, tell the control plane, move it to the top, remove the old one: each step accepts everybody."""
+    """Add the new key below, tell the control plane, move the key to the top, remove the old one. No step refuses any."""
     old = {"kid": DATAPLANE_KID, "key": public_pem(rsa_key(0))}
     new = {"kid": "dp-2", "key": public_pem(rsa_key(2))}
     files.write_key("dp-2.pem", rsa_key(2))
@@ -306,7 +306,7 @@ async def test_keys_are_exchanged_while_streams_are_accepted(
     credential = aws.credential()
     async with start_service(**files.settings()) as service:
         [watch] = [watch for watch in service.service.watches if watch.what == "signing_keys"]
-        held: list[str] = []  # by proxies that have not asked again since
+        held: list[str] = []  # by proxies that have not renewed since
         for lines, kuma, kid in steps:
             files.dataplane.write_text(lines)
             await asyncio.to_thread(watch.check)
@@ -317,7 +317,7 @@ async def test_keys_are_exchanged_while_streams_are_accepted(
             for token in held:
                 kuma.check_dataplane(token, RESOURCE, now())
                 assert (await service.present(token, PROXY)).status_code == 200
-        # After the validity of the old ones.
+        # After the validity of the old tokens.
         files.dataplane.write_text(new_line)
         await asyncio.to_thread(watch.check)
         control_plane(new).check_dataplane(held[-1], RESOURCE, now())
@@ -329,7 +329,7 @@ async def test_keys_are_exchanged_while_streams_are_accepted(
 async def test_sighup_ends_the_reuse_though_a_file_of_keys_is_bad(
     aws: Aws, start_service: StartService, files: KeyFiles
 ) -> None:
-    """A token was revoked in Kuma: its proxy must be given another one, and the fault told again."""
+    """A token was revoked in Kuma. Its proxy must get a new one, and the fault of the file must be logged again."""
     credential = aws.credential()
     async with start_service(**files.settings()) as service:
 
@@ -348,7 +348,7 @@ async def test_sighup_ends_the_reuse_though_a_file_of_keys_is_bad(
             revoked = another
 
 
-# A token is a credential too.
+# A token as the credential.
 
 
 async def test_a_token_is_answered_with_the_same_identity_and_costs_no_call(
@@ -402,7 +402,7 @@ async def test_a_storm_of_tokens_survives_an_outage_of_aws(
 async def test_a_token_has_its_place_beside_credentials_that_wait_for_aws(
     aws: Aws, start_service: StartService, files: KeyFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits for nobody, so whoever waits for STS must not keep it out (I20)."""
+    """A token needs no call to AWS, so decisions that wait for STS must not exclude it (I20)."""
     monkeypatch.setattr(authenticate, "MAX_DECISIONS", 1)
     async with start_service(**files.settings()) as service:
         aws.emulator.faults.sts.inject(FaultKind.HANG)
@@ -422,7 +422,7 @@ async def test_a_token_has_its_place_beside_credentials_that_wait_for_aws(
 async def test_a_token_is_exchanged_for_itself_so_that_it_ends(
     aws: Aws, start_service: StartService, files: KeyFiles
 ) -> None:
-    """Else one credential would be enough for ever, whatever became of its role."""
+    """Otherwise one credential would be enough for ever, even if its role is deleted."""
     async with start_service(**files.settings()) as service:
         token = (await exchange(service, aws.credential())).json()["token"]
         again = await exchange(service, token)
@@ -450,7 +450,7 @@ async def test_a_token_is_held_to_the_claim(
 
 
 def current(**changes: object) -> str:
-    """A token of this moment, by the data planes' key."""
+    """Return a token of this moment, with the data planes' key."""
     shift = int((datetime.now(UTC) - NOW).total_seconds())
     times = {name: DATAPLANE_CLAIMS[name] + shift for name in ("iat", "nbf", "exp")}
     return make_token({**DATAPLANE_CLAIMS, **times, **changes})
@@ -504,7 +504,7 @@ async def test_a_token_with_a_name_is_for_that_proxy_alone(start_service: StartS
         assert reason_of(await service.present(named, {**PROXY, "name": None})) is Reason.PROXY_NAME_MISMATCH
 
 
-# Hostile ones, over HTTP, on the clock of their making.
+# Hostile tokens over HTTP, at the time at which they were made.
 
 
 @pytest.fixture
@@ -618,7 +618,7 @@ async def test_what_stands_behind_the_prefix_and_in_the_body_decides_nothing(
 async def test_a_body_over_tcp_is_left_and_the_next_call_is_answered(
     aws: Aws, start_service: StartService, files: KeyFiles, size: int
 ) -> None:
-    """The stream's first message, where Envoy sends it along."""
+    """Envoy can send the stream's first message along."""
     credential = aws.credential()
     async with start_service(**files.settings()) as service, listening(service.service.api) as (host, port):
         limits = httpx.Limits(max_connections=1)

@@ -18,17 +18,17 @@ from tools.dashboard_panels import ROWS
 WRITTEN: Final[dict[str, Any]] = json.loads(dashboard.PAGE.read_text("utf-8"))
 PANELS: Final[list[dict[str, Any]]] = [panel for panel in WRITTEN["panels"] if panel["type"] != "row"]
 QUERIES: Final[list[str]] = [target["expr"] for panel in PANELS for target in panel["targets"]]
-# As Grafana replaces them.
+# The values with which Grafana replaces them.
 VARIABLES: Final = {"$__rate_interval": "5m", "$job": ".*", "$instance": ".*"}
 
 
 def test_the_file_is_up_to_date() -> None:
-    """After a change of a metric or of a panel: ``make docs``."""
+    """If this fails after a change of a metric or of a panel, run ``make docs``."""
     assert dashboard.PAGE.read_text("utf-8") == dashboard.render()
 
 
 def test_grafana_can_load_it() -> None:
-    """The members that Grafana's importer needs; the data source is the reader's choice."""
+    """The members that Grafana's importer needs. The reader chooses the data source."""
     assert (WRITTEN["uid"], WRITTEN["title"]) == ("kuma-aws-iam", "kuma-aws-iam")
     assert WRITTEN["schemaVersion"] >= 36  # below, data sources are named by their name
     assert "id" not in WRITTEN  # Grafana gives it

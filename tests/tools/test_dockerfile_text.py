@@ -1,4 +1,4 @@
-"""``tools/dockerfile.py``: a Dockerfile's text and .dockerignore are read as Docker reads them."""
+"""``tools/dockerfile.py`` reads a Dockerfile and .dockerignore as Docker does."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_options_stand_before_the_arguments_and_nowhere_else() -> None:
     [
         ('CMD ["serve", "a b"]', ["serve", "a b"]),
         ("CMD serve", None),
-        ("CMD ['serve']", None),  # no JSON: Docker gives it to a shell
+        ("CMD ['serve']", None),  # not JSON, so Docker passes it to a shell
         ("CMD [1]", None),
     ],
 )
@@ -58,7 +58,7 @@ def test_a_here_document_is_refused_and_not_misread() -> None:
         ("*\n!app\n**/*.pyc", "app/core/arn.pyc", True),
         ("*\n!app\n**/__pycache__", "app/core/__pycache__/arn.cpython-313.pyc", True),
         ("*\n!app/core", "app/cli/main.py", True),
-        ("*.md", "docs/index.md", False),  # a star ends at a slash
+        ("*.md", "docs/index.md", False),  # a star does not match a slash
         ("**/*.md", "docs/how-to/index.md", True),
         ("**/*.md", "index.md", True),
         ("docs/**", "docs/how-to/index.md", True),
@@ -68,7 +68,7 @@ def test_a_here_document_is_refused_and_not_misread() -> None:
         ("a.c", "abc", False),
         ("[ab]c", "bc", True),
         ("# *\n\n", "app", False),
-        ("!app\n*", "app", True),  # the last one decides
+        ("!app\n*", "app", True),  # the last match decides
     ],
 )
 def test_the_last_pattern_that_fits_decides(patterns: str, path: str, ignored: bool) -> None:  # noqa: FBT001

@@ -1,4 +1,4 @@
-"""``docs/how-to/harden-the-container.md``: what it tells Docker, ECS and Kubernetes is one and the same."""
+"""``docs/how-to/harden-the-container.md`` gives Docker, ECS and Kubernetes the same settings."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def test_no_one_may_gain_a_privilege_where_that_can_be_said() -> None:
 
 
 def test_what_fargate_cannot_take_is_not_in_the_task() -> None:
-    """AWS refuses such a task as a whole."""
+    """AWS rejects the whole task definition for such a member."""
     assert TASK["requiresCompatibilities"] == ["FARGATE"]
     assert not {"dockerSecurityOptions", "privileged"} & set(ECS)
     assert not {"tmpfs", "devices", "sharedMemorySize"} & set(ECS["linuxParameters"])

@@ -1,4 +1,4 @@
-"""``tools/image_replay.py``: the steps of a Dockerfile are carried out in a folder, and nowhere else."""
+"""``tools/image_replay.py`` runs the steps of a Dockerfile in a folder, and changes nothing outside of it."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from tools.image_replay import Clock, Image, Replay, StepsError, run
 ROOT = Path(__file__).parents[2]
 Play = Callable[[str], Image]
 
-# Shells and installers of a slim Debian image, and neighbours with similar names.
+# Shells and installers of a slim Debian image, and other files with similar names.
 REMOVED = [
     *("apt", "apt-get", "apt-key", "bash", "dash", "dpkg", "dpkg-deb", "dpkg-maintscript-helper"),
     *("perl", "perl5.40.1", "rbash", "sh"),
@@ -25,7 +25,7 @@ KEPT = ["bashbug", "cat", "chsh", "env", "find", "sha256sum", "shuf", "su"]
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """Replay a Dockerfile on an empty base: the copy of this Python takes seconds, and ``make image-steps`` makes it."""
+    """Replay a Dockerfile on an empty base. Copying this Python takes seconds, which ``make image-steps`` does."""
     context = tmp_path / "context"
     (context / "app/core").mkdir(parents=True)
     (context / "app/core/a.py").write_text("a = 1\n")
@@ -85,7 +85,7 @@ def test_variables_are_those_of_the_image_and_of_the_arguments(play: Play, monke
         "RUN env > /seen && echo $A $B $C $GIVEN [$MISSING] > /said\n"
     )
     root = image.root
-    # $A in the instruction that sets it is what it was before, as in Docker.
+    # As in Docker, $A in the instruction that sets it has the earlier value.
     assert image.environment == {**Image(root).environment, "A": "/opt/a", "B": "two words", "C": ":default"}
     assert (root / "said").read_text() == f"{root}/opt/a two words :default given []\n"
     assert "canary" not in (root / "seen").read_text()
@@ -164,7 +164,7 @@ def test_the_shells_of_a_base_without_merged_folders_go_too(play: Play) -> None:
 
 
 def test_the_last_step_starts_the_command_in_the_image_as_it_will_be() -> None:
-    """So a build fails if anything needs the shell after all; and no step after it could change that."""
+    """So the build fails if anything needs the shell after all, and no later step can change that."""
     assert WITHOUT_SHELL[1:] == [FINAL[max(at for at, each in enumerate(FINAL) if each.name in {"RUN", "COPY"})]]
     assert WITHOUT_SHELL[1].exec_form == ["/opt/kuma-aws-iam/bin/kuma-aws-iam", "--version"]
 

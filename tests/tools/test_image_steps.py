@@ -1,4 +1,4 @@
-"""``tools/image_steps.py``: what must not be in the image is found there. The whole of it runs by ``make image-steps``."""
+"""``tools/image_steps.py`` finds what must not be in the image. ``make image-steps`` runs all of it."""
 
 import importlib.util
 import os
@@ -44,7 +44,7 @@ def install(image: Image, name: str, version: str) -> None:
 
 @pytest.fixture
 def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Image:
-    """A small image with nothing to complain of."""
+    """Return a small image without faults."""
     made = Image(tmp_path / "root", {"PATH": "/opt/env/bin:/usr/bin"}, entrypoint=["kuma-aws-iam"], user="65532:65532")
     write(made.root / "opt/env/bin/kuma-aws-iam", f"#!{made.root}/opt/env/bin/python\n", 0o755)
     write(made.root / "usr/bin/cat", mode=0o755)
@@ -160,7 +160,7 @@ def test_whatever_is_written_shows(image: Image) -> None:
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Closed:
-    """With a shell, and as this user: another one may not read pytest's folders."""
+    """With a shell, and as this user, because another user may not read pytest's folders."""
     (tmp_path / "bin").mkdir()
     for name in ("sh", "cat", "sleep", "touch", "env"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name) or name)

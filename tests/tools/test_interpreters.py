@@ -1,4 +1,4 @@
-"""``tools/interpreters.py``: which Pythons the tests are run on beside the own one."""
+"""``tools/interpreters.py`` finds the Pythons on which the tests run besides the current one."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``tools/lock_file.py``: a lock file pins each distribution to one version and by hash, or it is refused."""
+"""``tools/lock_file.py`` refuses a lock file unless it pins each distribution to one version and by hash."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""``make sbom``: the bill of materials is the lock file, whole, valid, the same each time, and without an address."""
+"""``make sbom``: the bill of materials lists the whole lock file, is valid and reproducible, and has no address."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_it_is_valid_and_other_tools_can_read_it(text: str, bill: dict[str, Any]
 
 
 def test_every_pinned_distribution_is_in_it_with_its_version_and_every_hash(bill: dict[str, Any]) -> None:
-    """Read with two patterns, and not with what made the bill."""
+    """The test reads the lock file with two patterns, independently of the code that makes the bill."""
     lock = (ROOT / "requirements/runtime.txt").read_text("utf-8")
     pinned = {
         (name, version): set(re.findall(r"sha256:([0-9a-f]{64})", rest))
