@@ -132,19 +132,19 @@ def _tags(**changes: str | None) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One change to the baseline: a fresh data plane role that signs in native form and is what it says.
+    """One change to the baseline: a new data plane role that signs in native form, and a proxy that matches it.
 
     Attributes:
-        sts: calls of GetCallerIdentity that it costs.
-        iam: calls of GetRole.
-        who: signs.
+        sts: the number of GetCallerIdentity calls that the case costs.
+        iam: the number of GetRole calls that the case costs.
+        who: returns the credentials that sign.
         sign: makes the credential.
-        claim: what the proxy says it is.
-        variables: of the service's environment.
-        known: present it once before, so that STS's answer is remembered, and the role's is not.
-        before: what happens to AWS then.
-        body: sent instead of the call.
-        headers: sent with it.
+        claim: what the proxy asserts.
+        variables: changes to the service's environment.
+        known: present the credential once before, so that STS's answer is cached, and the role's is not.
+        before: changes AWS before the call.
+        body: the body of the call, if it is not the usual one.
+        headers: further headers of the call.
     """
 
     reason: Reason

@@ -758,7 +758,11 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             f"{kib(ecs_metadata.MAX_METADATA_BYTES)}, {seconds(ecs_metadata.METADATA_SECONDS)}",
             "usage error (2)",
         ),
-        ("time for the puts that have begun, after the signal", seconds(controller_process.STOP_SECONDS), "the process ends"),
+        (
+            "time for the puts that have begun, after the signal",
+            seconds(controller_process.STOP_SECONDS),
+            "the process ends",
+        ),
         (
             "time without the end of a pass",
             f"{seconds(diagnostics.MAX_SILENT_SECONDS)}, or {diagnostics.SILENT_INTERVALS} intervals if that is longer",

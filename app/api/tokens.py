@@ -114,14 +114,14 @@ async def _issue(
 
 
 class TokenWays:
-    """The ways of both paths."""
+    """The two paths that issue tokens, and the `Way` that answers each."""
 
     def __init__(self, endpoint: AuthenticateEndpoint, issuer: SigningIssuer) -> None:
         self._token = TokenWay(endpoint, issuer)
         self._ext_authz = ExtAuthzWay(endpoint, issuer)
 
     def of(self, path: str) -> Way | None:
-        """Return the way of a path; None for every other path."""
+        """Return the `Way` that answers a path; None if the path issues no token."""
         if is_ext_authz(path):
             return self._ext_authz
         return self._token if path == TOKEN_PATH else None

@@ -30,7 +30,7 @@ class EmulatorApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            raise RuntimeError(f"the emulator speaks HTTP alone, not {scope['type']}")
+            raise RuntimeError(f"the emulator speaks only HTTP, not {scope['type']}")
         request = await _read_request(scope, receive)
         await Courier(scope, receive, send).deliver(self._answer(request))
 

@@ -174,7 +174,7 @@ def test_a_body_whose_credential_has_ended_is_read_anew(memory: Memory) -> None:
 
 
 def test_a_claim_of_many_services_is_held_as_a_few(memory: Memory) -> None:
-    """Two different services cause the same decision as many, and a mismatch stays a mismatch."""
+    """The cache keeps a few of the services: a decision only depends on whether all of them equal the role's service."""
     memory.know_the_credential()
     text = body(tags={"kuma.io/service": [f"service-{number}" for number in range(MAX_VALUES_OF_A_TAG)]})
     for _ in range(2):

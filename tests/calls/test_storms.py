@@ -132,10 +132,10 @@ class Result:
     """The result of a storm.
 
     Attributes:
-        seconds: until every presentation was admitted.
-        reasons: of all refusals.
-        refused_at_once: refusals that took no time.
-        slowest_refusal: seconds that a refusal took at most.
+        seconds: the time until every presentation was admitted.
+        reasons: the number of refusals by reason.
+        refused_at_once: the number of refusals that took no time.
+        slowest_refusal: the seconds that the slowest refusal took.
     """
 
     seconds: float = 0.0
@@ -156,12 +156,12 @@ async def storm(
     """Present every credential over so many connections until each presentation is admitted.
 
     Args:
-        service: decides.
-        sidecars: each presents its credential.
-        connections: how many decisions are asked for at once.
-        presentations: of each sidecar, at the same time.
-        gives_up: seconds after which a caller closes its connection, and presents again a second later.
-        every: seconds after which a refused caller comes again, whatever ``Retry-After`` says.
+        service: the service under test.
+        sidecars: the callers; each presents its credential.
+        connections: the number of concurrent calls.
+        presentations: how often each sidecar presents its credential, at the same time.
+        gives_up: seconds after which a caller closes its connection; it presents the credential again a second later.
+        every: seconds after which a refused caller retries, whatever ``Retry-After`` says.
     """
     result, clock = Result(), asyncio.get_running_loop().time
     free = asyncio.Semaphore(connections)

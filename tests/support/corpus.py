@@ -1,4 +1,4 @@
-"""The hostile corpus: cases as data (`tests/corpus`), and what turns one into everything that is needed to play it.
+"""The hostile corpus: cases as data (`tests/corpus`), and the code that makes a credential, a call and answers from one.
 
 A case is a valid baseline with one change. `load_cases` reads the rows, `build` makes a `Scene` of a case: the credential,
 the API call, and what STS and IAM will answer. README.md beside the data explains the words that a change is written in.
@@ -62,15 +62,15 @@ class Case:
     """One row of the corpus, for one form.
 
     Attributes:
-        id: unique; the area is its first part.
-        row: of the row that it comes from.
-        form: of the baseline's credential.
-        op: the word of the one change.
-        args: its arguments.
-        given: settings of the service, and a claim, that the case needs.
-        reason: None where the case is a control that must be allowed.
-        calls: of STS and IAM that it costs.
-        origin: the invariants and advisories that it stands for.
+        id: the unique name of the case; its first part is the area.
+        row: the name of the row.
+        form: the form of the baseline's credential.
+        op: the word for the one change.
+        args: the arguments of the change.
+        given: the settings and the assertion that the case needs.
+        reason: the expected reason; None if the case is a control that must be allowed.
+        calls: the numbers of calls to STS and IAM that the case costs.
+        origin: the invariants and advisories that the case covers.
     """
 
     id: str
@@ -120,16 +120,16 @@ class ApiCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A case, ready to be played.
+    """A case that is ready to run.
 
     Attributes:
-        recipe: of the baseline; its keys are those that STS knows.
+        recipe: the recipe of the baseline, with the keys that STS knows.
         url: the signed URL, with the change.
-        credential: what the proxy presents.
-        call: what is sent to the service.
-        now: by the service's clock.
-        sts: the answer to a signature that holds.
-        role: what IAM knows.
+        credential: the text that the proxy presents.
+        call: the HTTP request to the service.
+        now: the time of the service's clock.
+        sts: the answer of STS to a valid signature.
+        role: the role in IAM.
         iam: the answer to GetRole.
     """
 

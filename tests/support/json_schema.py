@@ -24,7 +24,7 @@ def import_formats() -> None:
     """Import the format ``iri`` of jsonschema, and call this before anything imports jsonschema.
 
     rfc3987_syntax builds 39 parsers at its import, in 2.6 s of processor time. jsonschema uses one of them. The packages are
-    imported when a test wants them, or each process of the tests would do so while it collects.
+    imported when a test needs them. Otherwise each test process would import them while it collects.
     """
     import lark  # noqa: PLC0415
 

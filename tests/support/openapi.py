@@ -1,6 +1,6 @@
 """Validators for the OpenAPI description and for answers.
 
-The packages are imported when a validator is wanted, or each process of the tests would do so while it collects.
+The packages are imported when a test needs a validator. Otherwise each test process would import them while it collects.
 """
 
 from typing import Any

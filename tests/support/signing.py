@@ -49,10 +49,10 @@ class Recipe:
     """What to sign. The defaults are the valid baseline of each form.
 
     Attributes:
-        audience_header: the form's own when None.
-        expires: the form's custom when None: the EKS tools write 60, ours 900.
+        audience_header: the name of the header; None for the one of the form.
+        expires: the value of X-Amz-Expires; None for the usual one of the form: 60 of the EKS tools, 900 of this project.
         headers: further headers of the request, which the signature covers.
-        unsigned: names of headers that are sent without being covered.
+        unsigned: names of headers that are sent but not signed.
         parameters: further query parameters, which the signature covers.
     """
 
@@ -173,9 +173,9 @@ def signature_holds(
     """Return whether STS would accept the signature of an outgoing request, recomputed with the secret key.
 
     Args:
-        request: what is sent.
-        recipe: how it was signed.
-        headers: those that arrived; None: those of the request.
+        request: the outgoing request.
+        recipe: the recipe of the credential.
+        headers: the headers that arrived; None for those of the request.
     """
     method, target, body = request.method, request.target, request.body
     headers = list(request.headers if headers is None else headers)
@@ -203,8 +203,8 @@ def signature_holds(
 class _Signer(SigV4Auth):
     """botocore's signer, with a given date and chosen SignedHeaders.
 
-    `add_auth` is botocore's own less its reading of the clock; its list of headers that it never signs (User-Agent among
-    them) is passed over, since other SDKs have no such list.
+    `add_auth` does the same as botocore's, except that it does not read the clock. botocore's list of headers that it never
+    signs, such as User-Agent, is ignored, since other SDKs have no such list.
     """
 
     unsigned: frozenset[str] = frozenset()

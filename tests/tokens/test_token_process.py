@@ -1,4 +1,4 @@
-"""Tokens from a service process with keys of ``keys generate``, from the call to the check of the control plane."""
+"""A service process with keys of ``keys generate`` issues tokens, and Kuma's rules accept them."""
 
 import signal
 from pathlib import Path
