@@ -1,6 +1,6 @@
 variable "name" {
   type        = string
-  description = "The beginning of the names of everything"
+  description = "The beginning of the names of all resources"
   default     = "mesh"
 }
 

@@ -76,7 +76,7 @@ resource "aws_lb_target_group" "this" {
   target_type = "ip"
   protocol    = "TCP"
   port        = each.value.port
-  # The streams of a task that leaves are closed at the end of this time; the proxies open them at another one.
+  # The streams of a task that stops are closed after this time. Their proxies open new ones to another task.
   deregistration_delay   = each.value.deregistration_delay
   connection_termination = true
   health_check {
@@ -189,7 +189,7 @@ resource "aws_ecs_service" "control_plane" {
   depends_on = [aws_lb_listener.this, aws_iam_role_policy.task]
 }
 
-# Alarms of what ends the mesh's growth: no new proxy connects. Finer rules are in config/prometheus/alerts.yaml.
+# Alarms on faults that stop new proxies from connecting. Finer rules are in config/prometheus/alerts.yaml.
 resource "aws_cloudwatch_metric_alarm" "targets" {
   for_each            = { dp_server = "No task takes the streams of proxies", service = "No task gives tokens" }
   alarm_name          = "${var.name}-${each.key}-targets"

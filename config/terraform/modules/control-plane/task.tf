@@ -638,7 +638,7 @@ locals {
             "    endpoint: ${var.metrics_url}",
             "    auth:",
             "      authenticator: sigv4auth",
-            "    # The alerts read the names that the service gives.",
+            "    # The alerts use the names of the service's own metrics.",
             "    add_metric_suffixes: false",
             "service:",
             "  extensions: [health_check, sigv4auth]",

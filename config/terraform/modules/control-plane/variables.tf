@@ -168,7 +168,7 @@ variable "certificate_key_secret" {
 
 variable "caller_token_secret" {
   type        = string
-  description = "ARN of a secret with 32 or more characters, by which the service knows the agents"
+  description = "ARN of a secret with 32 or more characters, with which the agents authenticate to the service"
 }
 
 variable "localhost_is_admin" {
@@ -185,7 +185,7 @@ variable "ecs_exec" {
 
 variable "metrics_url" {
   type        = string
-  description = "Where a collector sends the metrics (output remote_write_url of module monitoring). Empty, there is no collector"
+  description = "Where a collector sends the metrics (output remote_write_url of module monitoring). If it is empty, there is no collector"
   default     = null
 }
 

@@ -41,13 +41,13 @@ variable "parameter_group_family" {
 
 variable "storage" {
   type        = number
-  description = "GiB at the beginning"
+  description = "Storage at the beginning, in GiB"
   default     = 20
 }
 
 variable "max_storage" {
   type        = number
-  description = "GiB up to which RDS makes the storage larger by itself"
+  description = "The size up to which RDS increases the storage by itself, in GiB"
   default     = 100
 }
 

@@ -4,6 +4,6 @@ output "service_name" {
 }
 
 output "task_role_arn" {
-  description = "Whoever may have this role is this service"
+  description = "A task with this role has the identity of this service"
   value       = aws_iam_role.task.arn
 }

@@ -39,7 +39,7 @@ variable "desired_count" {
 
 variable "mesh" {
   type        = string
-  description = "The proxy's mesh; with the service it stands in the role's name, to which IAM gives 64 characters"
+  description = "The proxy's mesh. The role's name contains mesh and service, and has at most 64 characters"
   default     = "default"
   validation {
     condition     = can(regex("^([0-9a-z._-]{1,18})$", var.mesh))
@@ -73,7 +73,7 @@ variable "audience" {
 
 variable "control_plane_host" {
   type        = string
-  description = "The name that stands in the certificate of control plane and service"
+  description = "The name in the certificate of control plane and service"
   default     = "control-plane.mesh.internal"
 }
 
@@ -110,7 +110,7 @@ variable "workload_protocol" {
 
 variable "workload_variable" {
   type        = string
-  description = "The name of one environment variable of the workload. It is no place for a secret"
+  description = "The name of one environment variable of the workload. Do not put a secret into it"
   default     = "WORKLOAD_NAME"
   validation {
     condition     = can(regex("^([A-Za-z_][A-Za-z0-9_]*)$", var.workload_variable))
@@ -171,7 +171,7 @@ variable "certificate_authority_secret" {
 
 variable "caller_token_secret" {
   type        = string
-  description = "ARN of the secret with the token that the service knows its callers by; one for all agents"
+  description = "ARN of the secret with the token with which all agents authenticate to the service"
 }
 
 variable "cpu" {

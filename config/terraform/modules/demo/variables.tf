@@ -53,7 +53,7 @@ variable "audience" {
 
 variable "control_plane_host" {
   type        = string
-  description = "The name that stands in the certificate of control plane and service"
+  description = "The name in the certificate of control plane and service"
   default     = "control-plane.mesh.internal"
 }
 
@@ -86,7 +86,7 @@ variable "certificate_authority_secret" {
 
 variable "caller_token_secret" {
   type        = string
-  description = "ARN of the secret with the token that the service knows its callers by"
+  description = "ARN of the secret with the token with which callers authenticate to the service"
 }
 
 variable "page_callers" {

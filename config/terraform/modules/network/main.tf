@@ -36,7 +36,7 @@ resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this[0].id
 }
 
-# Tasks run in the private subnets alone. The public ones hold the NAT gateways.
+# Tasks run only in the private subnets. The public ones contain the NAT gateways.
 resource "aws_subnet" "private" {
   for_each          = local.zones
   vpc_id            = aws_vpc.this[0].id
@@ -111,7 +111,7 @@ resource "aws_route" "private" {
   nat_gateway_id         = aws_nat_gateway.this[contains(local.nat_zones, each.key) ? each.key : "a"].id
 }
 
-# Who talked to whom, for the day on which somebody asks.
+# The flow log: which address sent to which address, for an investigation.
 resource "aws_cloudwatch_log_group" "flow" {
   count             = local.makes_vpc ? 1 : 0
   name              = "/mesh/${var.name}/flow"
@@ -200,7 +200,7 @@ resource "aws_ecs_cluster" "this" {
   }
   configuration {
     execute_command_configuration {
-      # What is typed in a task and answered there. ECS Exec itself is a variable of each module, and off.
+      # The log of ECS Exec: commands and their output. ECS Exec itself is a variable of each module, off by default.
       logging = "OVERRIDE"
       log_configuration {
         cloud_watch_log_group_name = aws_cloudwatch_log_group.exec.name
@@ -214,7 +214,7 @@ resource "aws_service_discovery_private_dns_namespace" "this" {
   vpc  = local.vpc
 }
 
-# A workload answers on its own port without mTLS, so the group lets in the proxies' ports alone.
+# A workload answers on its own port without mTLS, so the group allows only the proxies' ports.
 resource "aws_security_group" "proxies" {
   name        = "${var.name}-proxies"
   description = "The tasks with a proxy of the mesh, zone proxies included"

@@ -19,7 +19,7 @@ variable "existing_vpc" {
 
 variable "existing_subnets" {
   type        = list(string)
-  description = "With existing_vpc, two or more of its private subnets, in different zones, with a way to the AWS APIs"
+  description = "With existing_vpc, two or more of its private subnets, in different zones, with a route to the AWS APIs"
   default     = []
 }
 

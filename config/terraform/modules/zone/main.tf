@@ -18,7 +18,7 @@ locals {
 
 resource "aws_iam_role" "task" {
   name = "mesh-${var.proxy_type}-${var.zone}"
-  # Under this path the service may read roles, and nothing but it.
+  # The service may read roles under this path only.
   path               = var.role_path
   description        = "The identity of a zone proxy; it needs no permission for that"
   assume_role_policy = jsonencode(local.task_trust)
