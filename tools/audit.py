@@ -1,4 +1,4 @@
-"""Look for known vulnerabilities in what is pinned for the image: ``make audit``.
+"""Look for known vulnerabilities in the packages that are pinned for the image: ``make audit``.
 
 pip-audit asks a service about each distribution. On its own it exits with 0 when the service knows none of them, and with
 1 both for a vulnerability and for a service that cannot be reached. Here each is said, and has an exit status of its own:
@@ -38,7 +38,7 @@ _WIDTH: Final = 100
 
 @dataclass(slots=True)
 class Answer:
-    """What one service said."""
+    """The answer of one service."""
 
     looked_up: set[str] = field(default_factory=set)
     vulnerable: set[str] = field(default_factory=set)
@@ -48,7 +48,7 @@ class Answer:
 
 
 def read(output: str, errors: str) -> Answer:
-    """Read what pip-audit printed; its exit status says too little."""
+    """Read the output of pip-audit, whose exit status is not enough."""
     try:
         dependencies: list[dict[str, Any]] = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
@@ -66,7 +66,7 @@ def read(output: str, errors: str) -> Answer:
 
 
 def ask(service: str, osv_url: str | None) -> Answer:
-    """Have one service asked about everything."""
+    """Ask one service about all distributions."""
     command = [sys.executable, "-m", "pip_audit", "--format=json", f"--vulnerability-service={service}"]
     command += ["--disable-pip", "--require-hashes", "--progress-spinner=off"]
     command += [f"--requirement={lock}" for lock in LOCKS]
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str], ask: Callable[[str, str | None], Answer] = as
 
 
 def report(pinned: set[str], answers: dict[str, Answer]) -> int:
-    """Say what was found and what is unknown; return the exit status."""
+    """Print the vulnerabilities and the distributions that are unknown, and return the exit status."""
     vulnerable = sorted({sentence for answer in answers.values() for sentence in answer.vulnerable})
     unknown = pinned - _looked_up(answers)
     for sentence in vulnerable:

@@ -1,4 +1,4 @@
-"""A Dockerfile and its .dockerignore as data: instructions by stage, and what a COPY from the context sees."""
+"""A Dockerfile and its .dockerignore as data: the instructions of each stage, and the files that a COPY finds."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from pathspec import PathSpec
 
 
 class DockerfileError(Exception):
-    """Something that is not understood here; the message names the line."""
+    """An instruction that this parser does not know; the message names the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction, its continuation lines joined."""
+    """One instruction, with its continuation lines joined."""
 
     name: str
     value: str
@@ -25,23 +25,23 @@ class Instruction:
 
     @property
     def flags(self) -> dict[str, str]:
-        """The options before the arguments: ``--from=build`` and its kin."""
+        """The options before the arguments, such as ``--from=build``."""
         return dict(word.removeprefix("--").partition("=")[::2] for word in self._split()[0])
 
     @property
     def arguments(self) -> str:
-        """What follows the options."""
+        """The text after the options."""
         return self._split()[1]
 
     @property
     def exec_form(self) -> list[str] | None:
-        """The words of a JSON list, which no shell looks at; None where there is none."""
+        """The words of a JSON list, which Docker runs without a shell; None if the arguments are no such list."""
         if not self.arguments.startswith("["):
             return None
         try:
             words: Any = json.loads(self.arguments)
         except ValueError:
-            return None  # as Docker takes it
+            return None  # as Docker does
         return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else None
 
     def _split(self) -> tuple[list[str], str]:
@@ -51,7 +51,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one FROM begins."""
+    """A FROM and its instructions."""
 
     base: str
     name: str
@@ -99,16 +99,16 @@ class DockerIgnore:
     """The patterns of a .dockerignore: the last one that fits a path, or a folder that it is in, decides."""
 
     def __init__(self, text: str) -> None:
-        # .gitignore's patterns, each in the root and for all that is below.
+        # The patterns as those of .gitignore, each in the root and for everything below it.
         rules = (_anchored(line.strip()) for line in text.splitlines() if line.strip() and not line.startswith("#"))
         self._spec = PathSpec.from_lines("gitignore", [line for rule in rules for line in (rule, f"{rule}/**")])
 
     def ignores(self, path: str) -> bool:
-        """Tell whether a path, relative to the context, is kept from the build."""
+        """Return whether a path, relative to the context, is excluded from the build."""
         return self._spec.match_file(path)
 
     def sent(self, context: Path, source: str) -> list[str]:
-        """Return the files that a COPY of this file or folder sees, relative to the context, in order."""
+        """Return the files that a COPY of this file or folder finds, relative to the context, in order."""
         start = context / source
         if not start.is_dir():
             return [] if self.ignores(source) or not start.exists() else [source]

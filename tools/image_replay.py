@@ -1,4 +1,4 @@
-"""The steps of a Dockerfile, carried out without a Docker engine in a folder that stands for ``/``.
+"""Run the steps of a Dockerfile without a Docker engine, in a folder that replaces ``/``.
 
 Absolute paths are put below that folder. COPY sees what .dockerignore leaves. RUN runs with a copy of this Python in the
 place of the base image's, and with this machine's other programs, such as find and rm.
@@ -25,13 +25,14 @@ SHELLS: Final = ("sh", "bash", "dash", "rbash", "perl")
 INSTALLERS: Final = ("apt", "apt-get", "dpkg", "pip")
 
 _BASE_PATH: Final = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Of the environment of whoever starts this: what pip needs to find its index, and nothing else.
+# The variables of the caller's environment that pip needs to find its index. No other variable is passed on.
 _PASSED_ON: Final = re.compile(r"HOME|PIP_.*|SSL_CERT_(FILE|DIR)|(?i:(https?|no)_proxy)")
-# A path begins a word, or follows one of these. None of it: the null device, and the mode in `find -perm /6000`.
+# A path is at the start of a word, or follows one of these. Exceptions: the null device, and the mode in `find -perm
+# /6000`.
 _ABSOLUTE: Final = re.compile(r"""(?<![^\s"'=:,(\[<>])/(?!/|dev/null\b|[0-7]{3,4}(?:\s|$))""")
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _ASSIGNMENT: Final = re.compile(r"""([\w.]+)=("[^"]*"|\S*)""")
-# Empty files by the names of what a slim image has, so that it shows what the steps remove.
+# Empty files with the names of a slim image's files, so that the result shows which of them the steps remove.
 _STAND_INS: Final = (*SHELLS, "apt", "apt-get", "dpkg", "cat", "su")
 _SET_USER_ID: Final = "su"
 _NOT_IN_A_SLIM_IMAGE: Final = (
@@ -42,11 +43,11 @@ _WHERE: Final = "import sys, sysconfig; print(sys.prefix); print(sysconfig.get_p
 
 
 class StepsError(Exception):
-    """A step failed, or what came out is not what was promised; the message is for people."""
+    """A step failed, or the result is not as promised; the message is for people."""
 
 
 class Clock:
-    """The time for everything."""
+    """The time limit for all steps together."""
 
     def __init__(self, seconds: float) -> None:
         self._start = time.monotonic()
@@ -54,18 +55,18 @@ class Clock:
 
     @property
     def spent(self) -> float:
-        """Seconds since the start."""
+        """Return the seconds since the start."""
         return time.monotonic() - self._start
 
     @property
     def left(self) -> float:
-        """Seconds left; at the end a moment, in which whoever waits is told that time is up."""
+        """Return the seconds left. At the end this is a moment, so that the caller gets a time-out."""
         return max(self._end - time.monotonic(), 0.01)
 
 
 @dataclass(slots=True)
 class Image:
-    """The folder that stands for ``/``, and what Docker keeps beside it."""
+    """The folder that replaces ``/``, and Docker's settings of the image."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": _BASE_PATH})
@@ -81,18 +82,18 @@ class Image:
         return _ABSOLUTE.sub(lambda _: f"{self.root}/", text)
 
     def path(self, text: str) -> Path:
-        """Return the place of a path, which is taken from the current folder unless it is absolute."""
+        """Return the place of a path. A relative path starts in the current folder."""
         return Path(self.inside(str(Path(self.folder, text))))
 
     def variables(self) -> dict[str, str]:
-        """Return the variables of the image, their paths put below the root."""
+        """Return the variables of the image, with their paths below the root."""
         # The image's Python finds its own library through the linker's cache; a copy of this one finds it by a variable.
         library = {"LD_LIBRARY_PATH": str(self.root / "usr/local/lib")}
         return library | {name: self.inside(value) for name, value in self.environment.items()}
 
 
 def run(command: Sequence[str], variables: Mapping[str, str], folder: Path, clock: Clock) -> str:
-    """Run a program to its end, in exactly these variables; return what it printed.
+    """Run a program to its end, in exactly these variables, and return its output.
 
     Raises:
         StepsError: it cannot be started, fails, or takes too long.
@@ -116,7 +117,7 @@ def run(command: Sequence[str], variables: Mapping[str, str], folder: Path, cloc
         try:
             output, _ = process.communicate(timeout=clock.left)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # what a shell has started, too
+            os.killpg(process.pid, signal.SIGKILL)  # also what a shell has started
             raise StepsError(f"time is up in: {said}") from None
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -127,7 +128,7 @@ def run(command: Sequence[str], variables: Mapping[str, str], folder: Path, cloc
 
 
 class Replay:
-    """The steps, one after the other."""
+    """Runs the steps, one after the other."""
 
     def __init__(self, context: Path, workspace: Path, clock: Clock) -> None:
         self._context = context
@@ -152,7 +153,7 @@ class Replay:
         }
 
     def play(self, stages: Sequence[Stage]) -> Image:
-        """Carry out every stage; return what the last one makes.
+        """Run every stage, and return the image of the last one.
 
         Raises:
             StepsError: a step failed.
@@ -161,14 +162,15 @@ class Replay:
         root = self._image.root
         for number, stage in enumerate(stages, start=1):
             if number > 1:
-                # One place for the roots of all: an environment works only where it was made.
+                # The roots of all stages have one place, because a virtual environment works only
+                # where it was made.
                 self._stages[stages[number - 2].name] = root.rename(self._workspace / f"stage-{number - 1}")
             self._image, self._arguments = Image(root), {}
             self._base()
             for instruction in stage.instructions:
                 self._step(stage, instruction)
         for place in self._stages.values():
-            shutil.rmtree(place)  # whatever still leans on an earlier stage is to fail
+            shutil.rmtree(place)  # a program that still uses an earlier stage must fail
         return self._image
 
     def _base(self) -> None:
@@ -241,7 +243,7 @@ class Replay:
             command = [self._image.inside(word) for word in words]
         passed = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
         variables = passed | self._arguments | self._image.variables()
-        variables["PATH"] += f":{os.defpath}"  # find, rm: this machine's
+        variables["PATH"] += f":{os.defpath}"  # this machine's find and rm
         run(command, variables, self._image.path(""), self._clock)
 
     def _user(self, instruction: Instruction) -> None:
@@ -272,7 +274,7 @@ def _without_shell(instruction: Instruction) -> list[str]:
 
 
 def lay_base(image: Image, clock: Clock) -> None:
-    """Make a root with a copy of this Python, its pip, and empty files by the names of a slim image's programs.
+    """Make a root with a copy of this Python, its pip, and empty files with the names of a slim image's programs.
 
     Raises:
         StepsError: this Python does not work as a copy.

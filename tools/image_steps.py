@@ -1,8 +1,8 @@
-"""Replay the Dockerfile without a Docker engine, and try what comes out: ``make image-steps``.
+"""Replay the Dockerfile without a Docker engine, and test the result: ``make image-steps``.
 
-The steps of both stages are carried out in a plain folder (tools/image_replay.py). The result is looked through, made
-read-only, and run as the image would be: by its ENTRYPOINT, CMD, HEALTHCHECK, USER and STOPSIGNAL, without a privilege,
-unable to write a byte into any file, and with a local AWS from the same environment.
+The steps of both stages run in a plain folder (tools/image_replay.py). The result is checked, made read-only, and run as
+the image would be: by its ENTRYPOINT, CMD, HEALTHCHECK, USER and STOPSIGNAL, without privileges, unable to write to any
+file, and with a local AWS from the same environment.
 
 What it cannot show is the base image itself. It needs Linux, util-linux, and pip's index for the locked wheels. The
 user is changed only when root starts it.
@@ -59,11 +59,11 @@ _LISTENS_ON: Final = "listens on "
 def main() -> int:
     """Replay, check, run; return the exit status."""
     clock = Clock(SECONDS)
-    signal.signal(signal.SIGALRM, _time_is_up)  # also while files are copied and looked at
+    signal.signal(signal.SIGALRM, _time_is_up)  # also while files are copied and checked
     signal.alarm(SECONDS)
     os.umask(0o022)  # as in a build
     workspace = Path(tempfile.mkdtemp(prefix="image-steps-"))
-    workspace.chmod(0o755)  # the image's user must get through
+    workspace.chmod(0o755)  # the image's user must be able to enter
     try:
         image = Replay(ROOT, workspace, clock).play(stages((ROOT / "Dockerfile").read_text("utf-8")))
         for check in (check_packages, check_files, check_programs):
@@ -89,7 +89,7 @@ def _time_is_up(_number: int, _frame: object) -> NoReturn:
 
 
 def environment_of(image: Image) -> Path:
-    """Return the virtual environment that the entry point is in."""
+    """Return the virtual environment that contains the entry point."""
     program = shutil.which(image.entrypoint[0], path=image.variables()["PATH"])
     if program is None:
         raise StepsError(f"the entry point {image.entrypoint[0]} is not in PATH")
@@ -97,7 +97,7 @@ def environment_of(image: Image) -> Path:
 
 
 def check_packages(image: Image) -> str:
-    """See that what is installed is what the lock file names, and the project."""
+    """Check that the installed packages are those of the lock file, and the project."""
     (site,) = environment_of(image).glob("lib/python3.*/site-packages")
     installed = {
         canonicalize_name(found.metadata["Name"]): found.version
@@ -113,7 +113,7 @@ def check_packages(image: Image) -> str:
 
 
 def check_files(image: Image) -> str:
-    """See that nobody may write, nothing changes the user, and all bytecode is there."""
+    """Check that nobody may write, that no file changes the user, and that all bytecode exists."""
     environment = environment_of(image)
     files = [path for path in image.root.rglob("*") if not path.is_symlink()]
     for path in files:
@@ -135,7 +135,7 @@ def check_files(image: Image) -> str:
 
 
 def check_programs(image: Image) -> str:
-    """See that there is no shell, nothing that installs, and no script that wants a shell."""
+    """Check that there is no shell, no installer, and no script that needs a shell."""
     for name in (*SHELLS, *INSTALLERS):
         if found := shutil.which(name, path=image.variables()["PATH"]):
             raise StepsError(f"still there: {found}")
@@ -155,14 +155,14 @@ def check_programs(image: Image) -> str:
 
 
 def make_read_only(root: Path) -> None:
-    """Take every right to write, as from a read-only root file system."""
+    """Remove every write permission, as in a read-only root file system."""
     for path in (root, *root.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~_ANY_WRITE)
 
 
 def remove(workspace: Path) -> None:
-    """Remove what was made, read-only folders too."""
+    """Remove the folder, also its read-only parts."""
     for folder, _, _ in os.walk(workspace):
         Path(folder).chmod(0o700)
     shutil.rmtree(workspace)
@@ -172,7 +172,7 @@ def remove(workspace: Path) -> None:
 
 
 class Closed:
-    """Commands of the image as its user, without a privilege, unable to grow any file."""
+    """Commands of the image, as its user, without privileges, and unable to write to any file."""
 
     def __init__(self, image: Image, clock: Clock) -> None:
         self._image = image
@@ -187,17 +187,17 @@ class Closed:
             self._prefix += ["--inh-caps=-all", "--bounding-set=-all"]
 
     def variables(self, more: Mapping[str, str]) -> dict[str, str]:
-        """Return what the process sees: the image's own, and what an operator sets."""
+        """Return the variables of the process: those of the image, and those that an operator sets."""
         return self._image.variables() | {"HOME": "/"} | dict(more)
 
     def run(self, command: Sequence[str], more: Mapping[str, str]) -> str:
-        """Run a command to its end; return what it printed."""
+        """Run a command to its end, and return its output."""
         words = [*self._prefix, *(self._image.inside(word) for word in command)]
         return run(words, self.variables(more), self._image.root, self._clock)
 
     @contextlib.contextmanager
     def running(self, command: Sequence[str], more: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-        """Have a command run for as long as the context lasts."""
+        """Run a command until the end of the block."""
         with subprocess.Popen(  # noqa: S603 - the image's own commands
             [*self._prefix, *command],
             cwd=self._image.root,
@@ -220,7 +220,7 @@ def _tool(name: str) -> str:
 
 
 def try_out(image: Image, folder: Path, clock: Clock) -> Iterator[str]:
-    """Start the service as the image does, ask it, stop it; yield what was seen."""
+    """Start the service as the image does, call it, and stop it. Yield the observations."""
     closed = Closed(image, clock)
     folder.mkdir(mode=0o700)
     if closed.is_root:
@@ -261,7 +261,7 @@ def _serve(closed: Closed, image: Image, folder: Path) -> Iterator[str]:
 
 
 def wait_for_end(process: subprocess.Popen[bytes], name: str, seconds: float = START_SECONDS) -> None:
-    """Wait for a process that was told to stop, and see that it ends well."""
+    """Wait for a process that got a signal to stop, and check that it ends without an error."""
     try:
         output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -271,7 +271,7 @@ def wait_for_end(process: subprocess.Popen[bytes], name: str, seconds: float = S
 
 
 def wait_for_line(process: subprocess.Popen[bytes], wanted: str, seconds: float = START_SECONDS) -> str:
-    """Wait for the line that holds some words."""
+    """Wait for a line that contains these words."""
     if process.stdout is None:
         raise StepsError("no output to read")
     seen = b""
@@ -290,7 +290,7 @@ def wait_for_line(process: subprocess.Popen[bytes], wanted: str, seconds: float 
 
 
 def wait_for_health(ask: Callable[[], str], process: subprocess.Popen[bytes]) -> str:
-    """Ask until it is answered, as Docker repeats a health check."""
+    """Repeat the health check until it succeeds, as Docker does."""
     end = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -304,7 +304,7 @@ def wait_for_health(ask: Callable[[], str], process: subprocess.Popen[bytes]) ->
 
 
 def watch(pid: int) -> str:
-    """See that a process holds no privilege and has started no other program; return its size."""
+    """Check that a process has no privilege and has started no other program. Return its size."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     status = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -320,7 +320,7 @@ def watch(pid: int) -> str:
 
 
 def snapshot(root: Path) -> dict[Path, tuple[int, int, int]]:
-    """Return what would change if anything in a folder were written."""
+    """Return the facts that would change if a process wrote to the folder."""
     found = {}
     for path in root.rglob("*"):
         state = path.lstat()
@@ -329,7 +329,7 @@ def snapshot(root: Path) -> dict[Path, tuple[int, int, int]]:
 
 
 def files_of(user: int) -> set[Path]:
-    """Return the files of a user where anybody may write."""
+    """Return the files of a user in the folders that everybody may write to."""
     found = set()
     for place in _SHARED:
         for folder, _, names in os.walk(place):

@@ -111,14 +111,14 @@ def percent(value: float) -> str:
 
 
 def setting(field: str, *, since: str = "") -> str:
-    """Write the variable of a time that can be set, its default, and the largest value that it takes."""
+    """Write the variable of a time, its default, and its largest value."""
     found = Settings.model_fields[field]
     most = next(bound.le for bound in found.metadata if isinstance(bound, annotated_types.Le))
     return f"`{found.validation_alias}`, {seconds(found.default)}{since}, at most {most}"
 
 
 def rate(field: str) -> str:
-    """Write the variable of a number of calls in a second, and its default."""
+    """Write the variable of a number of calls per second, and its default."""
     found = Settings.model_fields[field]
     return f"`{found.validation_alias}`, {found.default} in a second"
 

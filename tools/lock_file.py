@@ -1,4 +1,4 @@
-"""Lock files: what is pinned, and by which hashes."""
+"""Lock files: the pinned distributions and their hashes."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 
 class LockFileError(Exception):
-    """A line pins nothing; the message names it."""
+    """A line does not pin a distribution; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Pin:
 
     @property
     def holds_here(self) -> bool:
-        """Tell whether it is installed with this Python on this system."""
+        """Return whether it is installed with this Python on this system."""
         return self.marker is None or self.marker.evaluate()
 
 

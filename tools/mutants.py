@@ -25,10 +25,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 CORE: Final = Path("app/core")
 QUICK_TESTS: Final = ("tests/core", "tests/test_cves.py")
 WORKERS: Final = 2
-# Far more than the tests take, also on a busy machine: a mutant that runs into it counts as killed.
+# Far more than the tests take, even on a busy machine. A mutant that exceeds it counts as killed.
 TIMEOUT_SECONDS: Final = 300
 
-# Mutants that change nothing that could be seen from outside, and why. A row that fits none is an error.
+# Mutants with the same behaviour as the code, and why. A row that matches none is an error.
 EQUIVALENT: Final = {
     (
         "key_account",
@@ -37,19 +37,22 @@ EQUIVALENT: Final = {
     (
         "presigned",
         "never: _CANONICAL.fullmatch(query) and query.count('=') == len(PARAMETERS)",
-    ): "the values are decoded and encoded anew; it is for speed",
+    ): "the values are decoded and encoded again, so it only saves time",
     ("presigned", "never: '%' not in value"): "what is replaced is not there; it is for speed",
     (
         "forwarding",
         "without the operand request.encoded",
     ): "each value is encoded to the same text; it is for speed",
     ("sigv4", "_AMZ_DATE.fullmatch → _AMZ_DATE.match"): "datetime.fromisoformat takes nothing behind the Z",
-    ("signed_request", "_URL.fullmatch → _URL.match"): "the pattern takes any rest, and line breaks are refused before",
+    (
+        "signed_request",
+        "_URL.fullmatch → _URL.match",
+    ): "the pattern matches any text after it, and an earlier rule refuses line breaks",
 }
 
 _PYTEST: Final = (
     *("-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "--noconftest", "-p", "no:cacheprovider"),
-    # Half a second each at every start, and no use here.
+    # They take half a second at every start, and are not needed here.
     *("-p", "no:xdist", "-p", "no:cov", "-p", "no:hypothesispytest", "-p", "no:anyio"),
 )
 _PASSED: Final = 0
@@ -58,7 +61,7 @@ _FAILED: Final = (1, 2)  # a test failed; a module or a test file could not be i
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One thing that can be undone in a tree."""
+    """One part of a tree that can be undone."""
 
     line: int
     what: str
@@ -67,7 +70,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One module with one thing undone."""
+    """One module with one part undone."""
 
     module: str
     line: int
@@ -86,7 +89,7 @@ def mutants_of(module: str) -> Iterator[Mutant]:
 
 
 def _sites(tree: ast.Module) -> list[Site]:
-    """Return what can be undone in a tree, in an order that depends on the tree alone."""
+    """Return the parts of a tree that can be undone, in an order that depends only on the tree."""
     kinds = (_raises, _conditions, _operands, _bounds, _limits, _pairs, _handlers, _rules, _members, _fullmatches)
     return [site for kind in kinds for site in kind(tree)]
 
@@ -212,7 +215,7 @@ def _remover(*lists: list[Any], at: int) -> Callable[[], None]:
 
 
 class Workbench:
-    """A copy of the repository in which one mutant after the other is tried."""
+    """A copy of the repository, in which the mutants are tried one after the other."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -222,7 +225,7 @@ class Workbench:
         shutil.copy(ROOT / "pyproject.toml", root)
 
     def kills(self, mutant: Mutant) -> bool:
-        """Tell whether a test fails on it."""
+        """Return whether a test fails with this mutant."""
         original = (self.root / CORE / f"{mutant.module}.py").read_text()
         self._write(mutant.module, mutant.source)
         try:
@@ -243,7 +246,7 @@ class Workbench:
                 command, cwd=self.root, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
             )
         except subprocess.TimeoutExpired:
-            return False  # it hangs, which no one could overlook
+            return False  # it hangs, which is a visible failure
         if run.returncode not in (_PASSED, *_FAILED):
             raise RuntimeError(f"pytest ended with {run.returncode}:\n{run.stdout}{run.stderr}")
         return run.returncode == _PASSED
@@ -251,7 +254,7 @@ class Workbench:
     def _write(self, module: str, source: str) -> None:
         path = self.root / CORE / f"{module}.py"
         path.write_text(source)
-        # A cache is told apart by size and second; two mutants can share both.
+        # Python identifies a cached file by size and second, which two mutants can share.
         for cache in path.parent.glob(f"__pycache__/{module}.*"):
             cache.unlink()
 
@@ -276,7 +279,7 @@ def main(modules: list[str]) -> int:
 
 
 def _survivors(mutants: list[Mutant], benches: list[Workbench]) -> Iterator[Mutant]:
-    """Yield and print the mutants that no test fails on, in the order of the code."""
+    """Yield and print the mutants with which no test fails, in the order of the code."""
     free: SimpleQueue[Workbench] = SimpleQueue()
     for bench in benches:
         free.put(bench)

@@ -24,11 +24,11 @@ TARGET: Final = ROOT / "dist/sbom.cdx.json"
 
 
 class SbomError(Exception):
-    """No bill can be made; the message is for people."""
+    """The bill cannot be made; the message is for people."""
 
 
 def bill(lock: Path) -> dict[str, Any]:
-    """Return the bill of a lock file as JSON holds it.
+    """Return the bill of a lock file as a JSON object.
 
     Raises:
         SbomError: what is locked is not installed in that version.
@@ -70,7 +70,7 @@ def _bill_of(kind: str, subject: str) -> dict[str, Any]:
 
 
 def written(content: dict[str, Any]) -> str:
-    """Return the bill as text, once it is found to be valid.
+    """Return the bill as text, after its validation.
 
     Raises:
         SbomError: it breaks the schema.

@@ -1,4 +1,4 @@
-"""Write the parts of the Terraform modules that say the same as the CloudFormation templates: ``make templates``.
+"""Write the parts of the Terraform modules that equal the CloudFormation templates: ``make templates``.
 
 The variables of each module are the parameters of its template. Containers, trust policies, permissions and tags of the
 tasks are written into ``task.tf`` as locals. So both shapes start the same containers with the same permissions. Everything
@@ -18,7 +18,7 @@ from tools.template_reading import FOLDER, read
 
 MODULES: Final = FOLDER.parent / "terraform" / "modules"
 TASKS: Final = ("control-plane", "dataplane", "zone")
-# Templates without a module: who has Kong's old ECS controller has it, and its secrets, in CloudFormation stacks.
+# Templates without a module: users of Kong's old ECS controller have it, and its secrets, in CloudFormation stacks.
 WITHOUT_MODULE: Final = ("controller", "secret-workload")
 _HEAD: Final = (
     "# Written by `make templates` from config/cloudformation/{}.yaml, which has the comments. Change it there.\n"
@@ -29,7 +29,7 @@ _PSEUDO: Final = {
     "AWS::AccountId": "local.account_id",
     "AWS::StackName": "var.name",
 }
-# Parameters that Terraform has another way for: a module takes the outputs of the network's module as one object.
+# Parameters that a module does not need: it gets the outputs of the module network as one object.
 _REPLACED: Final = {"NetworkStack": "network"}
 _WIDTH: Final = 120
 
@@ -41,7 +41,7 @@ def snake(name: str) -> str:
 
 
 def quote(text: str) -> str:
-    """Return the text as a string of HCL, in which nothing is replaced."""
+    """Return the text as a string of HCL without interpolation."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'
 
@@ -57,7 +57,7 @@ class Module:
     # Expressions.
 
     def reference(self, name: str) -> str:
-        """Return what Ref of this name is in Terraform."""
+        """Return the Terraform expression for Ref of this name."""
         if name in _PSEUDO:
             return _PSEUDO[name]
         if name in self.parameters:
@@ -65,7 +65,7 @@ class Module:
         return f"local.{snake(name)}"
 
     def condition(self, value: str | Mapping[str, Any]) -> str:
-        """Return a condition of the template as an expression; an empty text of CloudFormation is null in Terraform."""
+        """Return a condition of the template as an expression. An empty text of CloudFormation is null in Terraform."""
         if isinstance(value, str):
             return self.condition(self.template["Conditions"][value])
         match next(iter(value.items())):
@@ -116,7 +116,7 @@ class Module:
         raise NotImplementedError(function)
 
     def _text(self, text: str, names: Mapping[str, str], indent: int) -> str:
-        """Return a template; a text of several lines becomes a list of them, so that no line's indent means anything."""
+        """Return a template. A text of several lines becomes a list of lines, so that indentation has no meaning."""
         if "\n" in text:
             pad = "  " * (indent + 1)
             lines = [f"{pad}{self._text(line, names, indent)}," for line in text.split("\n")]
@@ -180,7 +180,7 @@ class Module:
         return "\n  ".join(lines) + "\n}\n"
 
     def task(self) -> str:
-        """Return ``task.tf``: what the tasks run, and what they may do."""
+        """Return ``task.tf``: the containers and the permissions of the tasks."""
         resources = self.template["Resources"]
         role, execution = resources["TaskRole"]["Properties"], resources["ExecutionRole"]["Properties"]
         [policy] = execution["Policies"]
@@ -199,7 +199,7 @@ class Module:
         return f"{_HEAD.format(self.name)}\nlocals {{\n{body}\n}}\n"
 
     def _statements(self, role: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Every statement of the task's role; one that belongs to a condition is optional."""
+        """Yield every statement of the task's role. One that depends on a condition is optional."""
         for policy in role.get("Policies", []):
             yield from policy["PolicyDocument"]["Statement"]
         for resource in self.template["Resources"].values():
@@ -209,7 +209,7 @@ class Module:
 
 
 _TYPES: Final = {"String": "string", "Number": "number", "CommaDelimitedList": "list(string)"}
-# Modules whose resources get their names of a stack's name.
+# Modules that derive the names of their resources from a name, as a stack does.
 NAMED: Final = frozenset({"network", "database", "monitoring", "control-plane", "dataplane", "zone", "demo"})
 NAME: Final = """variable "name" {
   type = string
@@ -235,12 +235,12 @@ NETWORK: Final = """variable "network" {
 
 
 def is_switch(rules: Mapping[str, Any]) -> bool:
-    """Whether the parameter is a boolean, which CloudFormation writes as a text."""
+    """Return whether the parameter is a boolean, which CloudFormation writes as a text."""
     return rules.get("AllowedValues") == ["true", "false"]
 
 
 def described(text: str) -> str:
-    """Return a parameter's description in Terraform's words: files are modules, and parameters are variables."""
+    """Return a parameter's description for Terraform: files become modules, and parameters become variables."""
     text = re.sub(r"\b([a-z-]+)\.yaml\b", r"module \1", text.strip()).replace("stack", "module")
     for name in _names():
         text = re.sub(rf"\b{name}\b", snake(name), text)
@@ -249,7 +249,7 @@ def described(text: str) -> str:
 
 @functools.cache
 def _names() -> list[str]:
-    """Every name of a parameter or an output that is no ordinary word, the longest first."""
+    """Return every name of a parameter or an output that is no ordinary word, the longest first."""
     templates = [read(file.name) for file in FOLDER.glob("*.yaml")]
     names = {each for template in templates for part in ("Parameters", "Outputs") for each in template.get(part, {})}
     return sorted((each for each in names if re.search(r"[a-z][A-Z]", each)), key=len, reverse=True)
@@ -264,7 +264,7 @@ def default(rules: Mapping[str, Any]) -> str:
         return str(value)
     if rules["Type"] == "CommaDelimitedList":
         return "[" + ", ".join(quote(each) for each in str(value).split(",") if each) + "]"
-    # An empty text is a value in one place: the environment variable of a workload.
+    # The environment variable of a workload is the one parameter whose value may be an empty text.
     return quote(value) if value != "" or rules["Description"].startswith("The value") else "null"
 
 
@@ -313,12 +313,12 @@ def files() -> dict[Path, str]:
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two texts differ in nothing but the blanks that ``terraform fmt`` sets."""
+    """Return whether two texts differ only in the blanks that ``terraform fmt`` sets."""
     return re.sub(r"[ \t]+", " ", one).replace("\n ", "\n") == re.sub(r"[ \t]+", " ", other).replace("\n ", "\n")
 
 
 def main() -> int:
-    """Write the files that differ, and let terraform format them."""
+    """Write the files that differ, and let Terraform format them."""
     for path, text in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or not same(path.read_text("utf-8"), text):
