@@ -82,10 +82,10 @@ def require_apart(keys: Iterable[SigningKey]) -> None:
     kinds: dict[bytes, TokenKind] = {}
     for key in keys:
         if key.kid in kids:
-            raise ValueError(f"the key id {key.kid} stands twice; give each key an id of its own")
+            raise ValueError(f"the key id {key.kid} appears twice; give each key an id of its own")
         kids.add(key.kid)
         if kinds.setdefault(key.fingerprint, key.kind) is not key.kind:
             raise ValueError(
-                f"the key of {key.kid} is for data planes and for zone proxies: a token of the one kind would pass for the "
-                f"other; {HOW_TO}"
+                f"the key of {key.kid} is for data planes and for zone proxies, so Kuma would accept a token of one kind as "
+                f"one of the other kind; {HOW_TO}"
             )

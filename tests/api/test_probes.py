@@ -18,7 +18,7 @@ async def test_ready_says_so_and_what_aws_answered_last(live: Client, aws: Aws) 
 
 
 async def test_ready_tells_of_an_aws_in_plain_http_and_is_no_less_ready(live: Client, client: Client) -> None:
-    """The emulator, which is reached over plain HTTP, as only an emulator should be."""
+    """`/ready` names the upstreams that are called over plain HTTP, here the emulator, and still answers 200."""
     response = await live.get("/ready")
     assert (response.status_code, response.json()["withoutTls"]) == (200, ["sts", "iam"])
     assert (await client.get("/ready")).json()["withoutTls"] == []

@@ -29,7 +29,7 @@ def test_a_storm_comes_behind_those_that_it_needs() -> None:
 
 
 def test_the_matrix_holds_each_world_with_each_number_of_connections() -> None:
-    """10,000 sidecars x 3 over 200 roles, in one account and in three; 30,000 x 1 over 1,000 roles in five accounts."""
+    """A world is a number of accounts, of roles and of sidecars, and how often each sidecar presents its credential."""
     worlds = {(s.accounts, s.roles, s.sidecars, s.presentations) for s in shapes(["--all"])}
     assert worlds == {(1, 200, 10_000, 3), (3, 200, 10_000, 3), (5, 1_000, 30_000, 1)}
     for world in ("one", "three", "five"):

@@ -36,7 +36,9 @@ def test_the_line_and_the_files_are_what_the_service_reads(invoke: Invoke, tmp_p
     assert printed["useSecrets"] is True
     assert (entry["kid"], entry["mesh"]) == ("payments-1", "payments")
     assert load_pem_public_key(entry["key"].encode()) == key.public
-    assert entry["key"].startswith("-----BEGIN RSA PUBLIC KEY-----\n"), "Kuma knows PKCS#1 for longer than PKIX"
+    assert entry["key"].startswith("-----BEGIN RSA PUBLIC KEY-----\n"), (
+        "Kuma reads PKCS#1 since an earlier release than PKIX"
+    )
 
 
 def authn_of(result: Result) -> dict[str, Any]:

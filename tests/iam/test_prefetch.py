@@ -157,4 +157,4 @@ async def test_a_role_made_anew_under_its_name_is_another_one(iam: IamRoles, aws
     new = aws.add_named_role(ACCOUNT, old.name)
     await ahead.read()
     assert new.role_id != old.role_id
-    assert await ahead.is_known(old), "its own record holds for its time to live, and is no other's"
+    assert await ahead.is_known(old), "its own record is used until its TTL ends, and for no other role"

@@ -75,7 +75,7 @@ def test_a_key_is_written_in_either_form_of_pem(files: KeyFiles) -> None:
         pytest.param("dp-1 ** dp-1.pem", "a mesh is", id="pattern"),
         pytest.param("dp-1 * nowhere.pem", "cannot be read", id="no-such-file"),
         pytest.param("dp-1 * .", "no regular file", id="folder"),
-        pytest.param("dp-1 * dp-1.pem\ndp-1 default dp-1.pem", "stands twice", id="kid-twice"),
+        pytest.param("dp-1 * dp-1.pem\ndp-1 default dp-1.pem", "appears twice", id="kid-twice"),
     ],
 )
 def test_a_file_that_is_none_is_refused(files: KeyFiles, content: str, remedy: str) -> None:
