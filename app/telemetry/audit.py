@@ -74,6 +74,8 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # botocore logs a traceback when it cannot renew credentials; `app.aws.own_credentials` logs one line instead.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
+    # It warns about each malformed header ``tracestate``, with the caller's text as it is (I22, I23).
+    logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
 
 
 class _PatientOutput:

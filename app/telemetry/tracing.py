@@ -78,8 +78,15 @@ class Tracing:
                 await app(scope, receive, send)
                 return
             context = TraceContextTextMapPropagator().extract(_context_headers(scope))
-            with self._tracer.start_as_current_span("decide", context, SpanKind.SERVER):
-                await app(scope, receive, send)
+            # The text of an exception can contain a credential, so it is not recorded (I22).
+            with self._tracer.start_as_current_span(
+                "decide", context, SpanKind.SERVER, record_exception=False, set_status_on_exception=False
+            ) as span:
+                try:
+                    await app(scope, receive, send)
+                except Exception:
+                    span.set_status(StatusCode.ERROR)
+                    raise
 
         return traced
 

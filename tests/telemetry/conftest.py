@@ -4,13 +4,15 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+_LEVELS = ("botocore", "botocore.credentials", "boto3", "urllib3", "asyncio", "opentelemetry.trace.span")
+
 
 @pytest.fixture
 def _own_logging() -> Iterator[None]:
     """Restore the logging of the process after the test."""
     root, config = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in ("botocore", "boto3", "urllib3", "asyncio")}
+    levels = {name: logging.getLogger(name).level for name in _LEVELS}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -30,8 +30,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.telemetry import tracing
+from app.telemetry.audit import configure_logging
 
 TRACE_ID: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -189,6 +191,34 @@ async def test_a_span_contains_nothing_secret(
     text = "".join(span.to_json() for span in exporter.get_finished_spans())
     for secret in (credential[20:60], session.session_token[:24], session.secret_access_key, "canary", "X-Amz"):
         assert secret not in text
+
+
+async def test_a_bug_is_an_error_without_its_text(exporter: InMemorySpanExporter) -> None:
+    """I22: the text of an exception can contain a credential."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("canary")
+
+    async with tracing.open_tracing() as opened:
+        with pytest.raises(ValueError, match="canary"):
+            await opened.api(broken)({"type": "http", "method": "POST", "headers": []}, *[_nothing] * 2)
+    [span] = exporter.get_finished_spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert "canary" not in span.to_json()
+
+
+async def _nothing(*_: object) -> Any:
+    return None
+
+
+def test_no_text_of_a_tracestate_reaches_the_log(
+    _own_logging: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The library warns about each malformed one, and quotes it."""
+    configure_logging("info", "human")
+    for state in ("\x1b[2Jcanary", "a=1,canary", "canary=1,canary=2"):
+        TraceContextTextMapPropagator().extract({"traceparent": PARENT, "tracestate": state})
+    assert capsys.readouterr() == ("", "")
 
 
 async def test_an_exemplar_leads_to_the_trace(traced: RunningService, aws: Aws) -> None:
