@@ -7,7 +7,8 @@ from typing import Final
 from app.controller.held_token import TokenFacts, renew_at
 from app.controller.issuer import Issuer, issue_checked
 from app.controller.parts import PassOptions, Shared
-from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecret, decide, is_due
+from app.controller.pauses import LAST_PAUSE_SECONDS
+from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecret, decide, is_anothers, is_due
 from app.controller.reasons import Api, CallError, Failure, Leave, PutReason
 from app.controller.secret import MalformedSecretError, SecretValue
 from app.controller.secrets import NotMovedError, Secrets
@@ -123,6 +124,9 @@ class SecretHandler:
         action, facts = decide(value, wanted.identity, shared.clock(), self._options.valid_for, self._issuer.check)
         known.read_at, known.identity = shared.timer(), wanted.identity
         known.facts, known.renew_at = facts, None
+        if isinstance(action, Put) and is_anothers(wanted, facts, shared.clock()):
+            known.retry_at = shared.timer() + LAST_PAUSE_SECONDS
+            return Handled(wanted, None, "not all tasks are known, and the token may be that of another one")
         if isinstance(action, Put):
             return await self._put(wanted, known, value, action.reason)
         known.failures = 0

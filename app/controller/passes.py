@@ -66,7 +66,7 @@ class Passes:
         started = shared.timer()
         tasks = await self._read_tasks(result)
         identified = await self._identify_all(tasks, result)
-        wanted = want_secrets(identified, self._prefix)
+        wanted = want_secrets(identified, self._prefix, are_all=result.is_full)
         self._handler.forget_others({each.name for each in wanted})
         await self._handle_all(wanted, result)
         self._count(identified)

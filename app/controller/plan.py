@@ -37,6 +37,7 @@ class WantedSecret:
         tasks: the number of tasks that read it.
         pending: the ARNs of the tasks that do not run yet.
         others: the other identities of the tasks. Their proxies are refused with this secret's token.
+        is_certain: whether no other task can be the one that decides about the identity.
     """
 
     name: str
@@ -44,6 +45,7 @@ class WantedSecret:
     tasks: int
     pending: frozenset[str]
     others: frozenset[TaskIdentity] = frozenset()
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +87,23 @@ class KnownSecret:
     renew_at: datetime | None = None
 
 
-def want_secrets(identified: Iterable[tuple[Task, TaskIdentity]], prefix: str) -> list[WantedSecret]:
+def want_secrets(
+    identified: Iterable[tuple[Task, TaskIdentity]], prefix: str, *, are_all: bool = True
+) -> list[WantedSecret]:
     """Return the secrets that tasks read, in the order in which they are handled.
 
     Secrets that pending tasks wait for come first, and of these the one whose task waits longest. The newest task decides
     about the identity: during a deployment it is the one that has not read the secret yet.
+
+    If there are other tasks, whose identity is not known now (``are_all`` is False), one of them can be newer. Only a newest
+    task that waits for its token is then certain to decide.
     """
     by_name: dict[str, list[tuple[Task, TaskIdentity]]] = {}
     for task, identity in identified:
         by_name.setdefault(f"{prefix}{identity.service}", []).append((task, identity))
     wanted: list[tuple[tuple[bool, datetime, str], WantedSecret]] = []
     for name, readers in by_name.items():
-        newest = max(readers, key=lambda reader: (reader[0].created_at, reader[0].arn))[1]
+        newest_task, newest = max(readers, key=lambda reader: (reader[0].created_at, reader[0].arn))
         waiting = [task for task, _ in readers if task.is_pending]
         first = min(task.created_at for task in (waiting or [task for task, _ in readers]))
         secret = WantedSecret(
@@ -105,6 +112,7 @@ def want_secrets(identified: Iterable[tuple[Task, TaskIdentity]], prefix: str) -
             tasks=len(readers),
             pending=frozenset(task.arn for task in waiting),
             others=frozenset(identity for _, identity in readers) - {newest},
+            is_certain=are_all or newest_task.is_pending,
         )
         wanted.append(((not waiting, first, name), secret))
     return [secret for _, secret in sorted(wanted, key=lambda each: each[0])]
@@ -128,6 +136,17 @@ def is_due(wanted: WantedSecret, known: KnownSecret, timer: float, now: datetime
     if known.read_at is None or known.failures or wanted.identity != known.identity:
         return True
     return timer - known.read_at >= REREAD_SECONDS or known.renew_at is None or known.renew_at <= now
+
+
+def is_anothers(wanted: WantedSecret, facts: TokenFacts | None, now: datetime) -> bool:
+    """Return whether a token may be the right one for a task that is not known now. It is then not replaced.
+
+    For example after a restart, some of the roles are read in later passes. An older task would otherwise take away the
+    token of a newer one, and the newer one's proxies could not connect again for ten minutes.
+    """
+    if wanted.is_certain or facts is None or facts.identity == wanted.identity:
+        return False
+    return facts.ends_at is None or facts.ends_at > now
 
 
 def decide(

@@ -1,11 +1,13 @@
 """`--identity role`: the tags of the task's role decide, by the rules of the service, on an emulated IAM."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from app.controller.reasons import PutReason
+from app.controller.reasons import Leave, PutReason
+from app.controller.role_identities import MAX_ROLE_CALLS_OF_A_PASS
 from app.emulator.fault_kinds import FaultKind
 from app.settings.loading import load_role_settings
 from tests.controller.conftest import Stage
@@ -212,6 +214,29 @@ async def test_a_definition_that_cannot_be_read_decides_nothing(stage: Stage, by
         assert await controller.done(after=70) == {"demo-app": PutReason.TOKEN_MISSING}
     [line] = stage.events("call failed")
     assert (line["call"], line["failure"]) == ("DescribeTaskDefinition", "access_denied")
+
+
+async def test_an_older_task_takes_no_token_from_a_newer_one_whose_role_is_not_read_yet(
+    stage: Stage, by_role: ByRole, aws: Aws
+) -> None:
+    """After a restart the roles are read in several passes."""
+    older, newer = (aws.add_role({**DATAPLANE, "kuma.io/mesh": mesh}) for mesh in ("default", "payments"))
+    held = stage.api.issue({"mesh": "payments", "tags": {"kuma.io/service": ["demo-app"]}, "validFor": "2592000s"})[1]
+    stage.ecs.add_secret("demo-app", json.dumps({"token": held.decode()}))
+    stage.ecs.add_task(role=role_arn(older.name), age=9000)
+    for number in range(MAX_ROLE_CALLS_OF_A_PASS):
+        stage.ecs.add_task(role=role_arn(f"nobody-{number}"), age=8000)
+    stage.ecs.add_task(role=role_arn(newer.name), age=7000)
+    async with stage.controller(**by_role(KMESH_AWSIAM_IAM_RATE="1000")) as controller:
+        assert not (await controller.run()).is_full
+        result = await controller.run(after=70)
+        assert result.is_full
+        assert [each.done for each in result.handled] == [Leave.USABLE]
+        # A task that waits for its token does not wait for roles that cannot be read.
+        stage.ecs.add_task(role=role_arn(older.name), status="PENDING", age=1)
+        aws.emulator.faults.iam.inject(FaultKind.THROTTLE, times=100)
+        stage.ecs.add_task(role=role_arn("unread"), age=10)
+        assert await controller.done(after=5) == {"demo-app": PutReason.CLAIMS_DIFFER}
 
 
 @pytest.mark.parametrize(("once", "read"), [(False, 20), (True, 25)])
