@@ -211,9 +211,8 @@ async def _nothing(*_: object) -> Any:
     return None
 
 
-def test_no_text_of_a_tracestate_reaches_the_log(
-    _own_logging: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("_own_logging")
+def test_no_text_of_a_tracestate_reaches_the_log(capsys: pytest.CaptureFixture[str]) -> None:
     """The library warns about each malformed one, and quotes it."""
     configure_logging("info", "human")
     for state in ("\x1b[2Jcanary", "a=1,canary", "canary=1,canary=2"):
