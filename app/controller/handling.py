@@ -14,6 +14,10 @@ from app.controller.secret import MalformedSecretError, SecretValue
 from app.controller.secrets import NotMovedError, Secrets
 
 FAULTS: Final = (Leave.SECRET_MISSING, Leave.SECRET_MALFORMED)
+# With these failures no later move of the same version can succeed.
+_WITHOUT_MOVE: Final = (Failure.ACCESS_DENIED, Failure.NOT_FOUND)
+# The reason of a put, its token, and the id of the version.
+_Put = tuple[PutReason, TokenFacts, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,25 @@ class Handled:
         return self.done in FAULTS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Staged:
-    """A new value that was put, and that is not the current one yet."""
+    """A new value that was put. It is not the current one yet, or it is not known whether it is.
+
+    Attributes:
+        before: the id of the version that it replaces.
+        version: its own id.
+        reason: why it was put.
+        facts: its token.
+        put_at: when it was put, in seconds of the timer.
+        error: why it did not become the current one.
+    """
 
     before: str
     version: str
     reason: PutReason
     facts: TokenFacts
+    put_at: float
+    error: CallError
 
 
 class SecretHandler:
@@ -110,7 +125,7 @@ class SecretHandler:
             self._shared.failed(error, wanted)
             is_missing = error.failure is Failure.NOT_FOUND and error.call.value == "GetSecretValue"
             result = self._failed(wanted, known, Leave.SECRET_MISSING if is_missing else None, str(error))
-            if error.failure is Failure.CHANGED_MEANWHILE:
+            if error.failure is Failure.CHANGED_MEANWHILE and known.failures == 1:
                 known.retry_at = float("-inf")  # it is read again in the next pass
             return result
 
@@ -121,6 +136,7 @@ class SecretHandler:
         known.pending = wanted.pending
         value = await self._secrets.read(wanted.name)
         shared.pauses.succeeded(Api.SECRETS)
+        self._settle(wanted, known, value)
         action, facts = decide(value, wanted.identity, shared.clock(), self._options.valid_for, self._issuer.check)
         known.read_at, known.identity = shared.timer(), wanted.identity
         known.facts, known.renew_at = facts, None
@@ -158,38 +174,68 @@ class SecretHandler:
             self._in_hand -= 1
             if not self._in_hand:
                 self._idle.set()
-        known.put_at = known.read_at = shared.timer()
-        known.facts, known.renew_at, known.failures = put.facts, renew_at(put.facts), 0
+        reason, facts, version = put
+        known.read_at, known.facts, known.renew_at = shared.timer(), facts, renew_at(facts)
         self.left[wanted.name] = Leave.USABLE
-        shared.metrics.token_put(put.reason)
-        shared.report.put(wanted, put.reason, put.facts, put.version)
-        return Handled(wanted, put.reason)
+        self._was_put(wanted, known, reason, facts, version)
+        return Handled(wanted, reason)
 
-    async def _finish_move(self, wanted: WantedSecret, value: SecretValue) -> _Staged | None:
-        """Make a value current that an earlier pass has put. Return None if there is none, or if it is outdated."""
-        staged = self._staged.pop(wanted.name, None)
-        if staged is None or staged.before != value.version or staged.facts.identity != wanted.identity:
+    def _was_put(
+        self, wanted: WantedSecret, known: KnownSecret, reason: PutReason, facts: TokenFacts, version: str
+    ) -> None:
+        known.put_at, known.failures = self._shared.timer(), 0
+        self._shared.metrics.token_put(reason)
+        self._shared.report.put(wanted, reason, facts, version)
+
+    def _settle(self, wanted: WantedSecret, known: KnownSecret, value: SecretValue) -> None:
+        """Find out what has become of a value whose move failed: the answer may have been lost, and not the move."""
+        staged = self._staged.get(wanted.name)
+        if staged is None or value.version == staged.before:
+            return
+        del self._staged[wanted.name]
+        if value.version == staged.version:
+            self._was_put(wanted, known, staged.reason, staged.facts, staged.version)
+        else:
+            self._shared.report.unused(wanted, staged.facts, staged.error)
+
+    async def _finish_move(self, wanted: WantedSecret, value: SecretValue) -> _Put | None:
+        """Make the value current that an earlier pass has put, if there is one. Another put would be one too many."""
+        staged = self._staged.get(wanted.name)
+        if staged is None:
             return None
-        try:
-            await self._secrets.move(value, staged.version)
-        except CallError as error:
-            if error.failure.is_general:
-                self._staged[wanted.name] = staged
-            raise
-        return staged
+        if staged.facts.identity == wanted.identity:
+            try:
+                await self._secrets.move(value, staged.version)
+            except CallError as error:
+                is_new = self._shared.timer() - staged.put_at < PUT_PAUSE_SECONDS
+                if error.failure.is_general or (is_new and error.failure not in _WITHOUT_MOVE):
+                    raise
+            else:
+                del self._staged[wanted.name]
+                return staged.reason, staged.facts, staged.version
+        del self._staged[wanted.name]
+        self._shared.report.unused(wanted, staged.facts, staged.error)
+        return None
 
-    async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Staged:
+    async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Put:
         shared, valid_for = self._shared, self._options.valid_for
         token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for)
         shared.pauses.succeeded(Api.ISSUER)
         try:
-            version = await self._secrets.replace(value, value.with_token(token))
+            return reason, facts, await self._secrets.replace(value, value.with_token(token))
+        except NotMovedError as error:
+            self._staged[wanted.name] = _Staged(
+                before=value.version,
+                version=error.version,
+                reason=reason,
+                facts=facts,
+                put_at=shared.timer(),
+                error=error,
+            )
+            raise
         except CallError as error:
-            if isinstance(error, NotMovedError) and error.failure.is_general:
-                self._staged[wanted.name] = _Staged(value.version, error.version, reason, facts)
             shared.report.unused(wanted, facts, error)
             raise
-        return _Staged(value.version, version, reason, facts)
 
     def _leave(self, wanted: WantedSecret, why: Leave) -> Handled:
         self.left[wanted.name] = why

@@ -20,10 +20,10 @@ _CURRENT: Final = "AWSCURRENT"
 
 
 class NotMovedError(CallError):
-    """The new value has its private stage, but ``AWSCURRENT`` did not move to it.
+    """The new value was put, but ``AWSCURRENT`` did not move to it, or the answer that it did was lost.
 
     Attributes:
-        version: the id of the new version, for another attempt.
+        version: the id of the new version.
     """
 
     def __init__(self, error: CallError, version: str) -> None:
@@ -65,7 +65,7 @@ class Secrets:
             CallError: the new value is not there. With ``changed_meanwhile``, somebody else has put a value.
         """
         if self._may_stage:
-            version = await self._put(value.name, text, PRIVATE_STAGE)
+            version = await self._put(value.name, text, PRIVATE_STAGE, str(uuid.uuid4()))
             try:
                 await self.move(value, version)
             except CallError as error:
@@ -77,7 +77,13 @@ class Secrets:
         # Without the permission to move a stage, a change in the short time between these two calls is lost.
         if (await self.read(value.name)).version != value.version:
             raise CallError(Call.PUT_SECRET_VALUE, Failure.CHANGED_MEANWHILE, "the secret has another version")
-        return await self._put(value.name, text, _CURRENT)
+        version = str(uuid.uuid4())
+        try:
+            return await self._put(value.name, text, _CURRENT, version)
+        except CallError as error:
+            if error.failure.is_general or error.failure is Failure.ANSWER_INVALID:
+                raise NotMovedError(error, version) from None
+            raise
 
     async def move(self, value: SecretValue, version: str) -> None:
         """Move ``AWSCURRENT`` from the version that was read to another one.
@@ -99,18 +105,18 @@ class Secrets:
                 raise CallError(error.call, Failure.CHANGED_MEANWHILE, error.detail) from None
             raise
 
-    async def _put(self, name: str, text: str, stage: str) -> str:
+    async def _put(self, name: str, text: str, stage: str, version: str) -> str:
         answer = await self._calls.make(
             Call.PUT_SECRET_VALUE,
             self._client.put_secret_value,
             SecretId=name,
             # botocore repeats a put with the same id, so a put whose answer was lost makes no second version.
-            ClientRequestToken=str(uuid.uuid4()),
+            ClientRequestToken=version,
             SecretString=text,
             VersionStages=[stage],
         )
-        version: str = answer["VersionId"]
-        return version
+        put: str = answer["VersionId"]
+        return put
 
     def _warn(self, value: SecretValue) -> None:
         if not self._may_stage:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.controller.reasons import Api, Failure, Leave, PutReason
-from demos.controller.ecs_stand_in import PREFIX
+from demos.controller.ecs_stand_in import PREFIX, AwsError
 from tests.controller.conftest import HANGS, LIMITS, Stage
 
 KINDS = {
@@ -58,6 +58,54 @@ async def test_a_put_whose_stage_did_not_move_is_finished_without_another_put(st
     assert stage.ecs.put_order == [f"{PREFIX}web"]
     assert stage.ecs.value("web") == {"token": stage.api.tokens[0]}
     assert len(stage.api.tokens) == 1
+    # The token has its audit line, and nobody is told to revoke it.
+    assert [line["reason"] for line in stage.events("token put")] == ["token_missing"]
+    assert stage.sample("tokens_put_total", reason="token_missing") == 1
+    assert stage.events("token not used") == []
+
+
+@pytest.mark.parametrize("code", ["InvalidParameterException", "MalformedPolicyDocumentException"])
+async def test_a_move_that_is_refused_again_and_again_causes_one_put_in_ten_minutes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web", status="PENDING")
+
+    def refuse(_asked: Any) -> Any:
+        raise AwsError(code)
+
+    monkeypatch.setattr(stage.ecs, "_UpdateSecretVersionStage", refuse)
+    async with stage.controller() as controller:
+        for _ in range(30):
+            await controller.run(after=39)
+    assert len(stage.ecs.put_order) == len(stage.api.tokens) == 2
+    assert len(stage.events("token not used")) == 1
+
+
+async def test_a_plain_put_whose_answer_was_lost_has_its_audit_line(stage: Stage) -> None:
+    """With the policy of Kong's controller, which may not move a stage."""
+    stage.ecs.lasting["UpdateSecretVersionStage"] = "denied"
+    stage.ecs.add_secret("api")
+    stage.ecs.add_task(service="api")
+    async with stage.controller() as controller:
+        await controller.run()
+        stage.ecs.add_secret("web")
+        stage.ecs.add_task(service="web")
+        stage.ecs.faults["PutSecretValue"].append("lost-answer")
+        await controller.run(after=5)
+        assert await controller.done(after=5) == {"web": Leave.USABLE}
+    assert [line["secret"] for line in stage.events("token put")] == [f"{PREFIX}api", f"{PREFIX}web"]
+    assert stage.events("token not used") == []
+
+
+async def test_a_secret_that_others_change_all_the_time_is_put_ever_more_seldom(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web", status="PENDING")
+    async with stage.controller() as controller:
+        for _ in range(24):
+            stage.ecs.before["PutSecretValue"] = lambda: stage.ecs.add_secret("web")
+            await controller.run(after=5)
+    assert len(stage.ecs.put_order) <= 8
 
 
 @pytest.mark.parametrize("call", CALLS)
