@@ -219,6 +219,7 @@ class SecretHandler:
 
     async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Put:
         shared, valid_for = self._shared, self._options.valid_for
+        value.with_token("")  # if no token can be put, none is issued
         token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for)
         shared.pauses.succeeded(Api.ISSUER)
         try:

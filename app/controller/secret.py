@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from app.core.strict_json import StrictJsonError, parse_object
@@ -52,12 +53,20 @@ class SecretValue:
         Raises:
             MalformedSecretError: the value is no unambiguous JSON object, or is too large with the token.
         """
+        members = {**self._members(), TOKEN_KEY: token}
         try:
             # A number such as 1e999 is JSON, but not for every reader of the value that would be written here.
-            text = json.dumps({**self._members(), TOKEN_KEY: token}, allow_nan=False)
+            text = json.dumps(members, allow_nan=False, ensure_ascii=False)
         except ValueError as error:
             raise MalformedSecretError("a number of it is too large") from error
-        if len(text) > MAX_SECRET_BYTES:
+        if _exact(text) != {**_exact(self.text or ""), TOKEN_KEY: token}:
+            raise MalformedSecretError("a number of it has more digits than can be kept; write it as a string")
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can only write as an escape
+            text = json.dumps(members)
+            size = len(text)
+        if size > MAX_SECRET_BYTES:
             raise MalformedSecretError(f"with a token it would have more than {MAX_SECRET_BYTES} bytes")
         return text
 
@@ -68,3 +77,9 @@ class SecretValue:
             return parse_object(self.text)
         except StrictJsonError as error:
             raise MalformedSecretError(f"its value is {error}") from error
+
+
+def _exact(text: str) -> dict[str, Any]:
+    """Parse an object without any loss of digits, for a comparison."""
+    members: dict[str, Any] = json.loads(text, parse_float=Decimal)
+    return members

@@ -224,7 +224,7 @@ async def test_without_that_permission_a_change_is_still_looked_for(stage: Stage
     assert stage.ecs.value("web") == {"password": "new"}
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", '{"a": 1, "a": 2}', "binary"])
+@pytest.mark.parametrize("text", ["", "no json", "[]", '{"a": 1, "a": 2}', '{"a": 0.12345678901234567}', "binary"])
 async def test_a_malformed_secret_stays_as_it_is_and_is_reported_once(stage: Stage, text: str) -> None:
     stage.ecs.add_task(service="web")
     stage.ecs.add_secret("web", text)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -100,6 +101,25 @@ def test_a_malformed_secret_is_never_written(text: str | None) -> None:
 def test_a_secret_that_would_be_too_large_is_not_written() -> None:
     with pytest.raises(MalformedSecretError):
         secret(json.dumps({"other": "x" * (MAX_SECRET_BYTES - 20)})).with_token("new")
+
+
+def test_the_limit_is_one_of_bytes_and_escapes_do_not_count() -> None:
+    for others in ({"a": "ü" * 20_000}, {"a": "\ud800"}):
+        text = json.dumps(others, ensure_ascii="ü" not in others["a"])
+        assert json.loads(secret(text).with_token("new")) == {**others, "token": "new"}
+
+
+@pytest.mark.parametrize("number", ["12345678901234567890.12345", "0.1000000000000000055", "1e-400"])
+def test_a_number_that_would_lose_digits_is_left_alone(number: str) -> None:
+    """The other keys are kept as they are, or nothing is put."""
+    with pytest.raises(MalformedSecretError, match="as a string"):
+        secret(f'{{"a": [{number}]}}').with_token("new")
+
+
+@pytest.mark.parametrize("number", ["1.10", "1e5", "-0.0", "123456789012345678901234567890"])
+def test_a_number_that_loses_nothing_is_kept(number: str) -> None:
+    written = json.loads(secret(f'{{"a": {number}}}').with_token("new"), parse_float=Decimal)
+    assert written == {"a": Decimal(number), "token": "new"}
 
 
 def test_other_keys_stay_in_their_order() -> None:
