@@ -10,6 +10,7 @@ from app.core.reasons import Reason
 from app.policy.changes import MAX_NAMES, ChangedRow, Seen
 from app.policy.preview import Preview
 from app.policy.verdict import Missing
+from app.telemetry.human import escape
 
 # A file or a pipe has no width.
 _WIDTH: Final = 120
@@ -55,7 +56,8 @@ def print_report(replay: Preview) -> None:
         if chosen:
             console.print(_table(title, chosen))
             console.print()
-    console.print(f"{changes.decisions} decisions from {changes.first_seen} to {changes.last_seen}:")
+    first_seen, last_seen = escape(changes.first_seen), escape(changes.last_seen)
+    console.print(f"{changes.decisions} decisions from {first_seen} to {last_seen}:")
     console.print(f"  {changes.would_deny:>8}  would be denied")
     for number, what in (
         (changes.would_allow, "would be allowed"),
@@ -75,12 +77,13 @@ def _table(title: str, rows: list[tuple[ChangedRow, Seen]]) -> Table:
         table.add_column(heading, overflow="fold", justify="right" if heading == "lines" else "left")
     for row, seen in rows:
         names = ", ".join([*seen.names, *(["..."] if len(seen.names) == MAX_NAMES else [])])
+        # A log can contain lines of others, whose texts could move the cursor or change the title of a terminal.
         table.add_row(
-            _short(row.role),
-            "\n".join(filter(None, (row.proxy, names))),
+            "\n".join(map(escape, _short(row.role))),
+            "\n".join(map(escape, filter(None, (row.proxy, names)))),
             f"{_reason(row.before)}\n-> {_reason(row.after)}",
             str(seen.lines),
-            f"{seen.last_seen}\n{seen.request_id}",
+            f"{escape(seen.last_seen)}\n{escape(seen.request_id)}",
         )
     return table
 
@@ -115,9 +118,9 @@ def _row(row: ChangedRow, seen: Seen) -> dict[str, Any]:
     }
 
 
-def _short(arn: str) -> str:
+def _short(arn: str) -> list[str]:
     """Return the name and the account of a role, which fit into a column."""
-    return f"{arn.rpartition('/')[2]}\nof {arn.split(':')[4]}" if arn else ""
+    return [arn.rpartition("/")[2], f"of {arn.split(':')[4]}"] if arn else []
 
 
 def _reason(reason: Reason | None) -> str:

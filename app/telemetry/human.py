@@ -19,11 +19,11 @@ def decision_line(fields: Mapping[str, Any]) -> str:
     Args:
         fields: the fields of the audit line, with its ``event`` and ``time``.
     """
-    return " ".join(_words(fields)) + (f": {_escape(fields['detail'])}" if fields["detail"] else "")
+    return " ".join(_words(fields)) + (f": {escape(fields['detail'])}" if fields["detail"] else "")
 
 
 def _words(fields: Mapping[str, Any]) -> Iterator[str]:
-    yield _escape(str(fields["time"]))
+    yield escape(str(fields["time"]))
     yield fields["event"]
     yield fields["outcome"]
     if fields["reason"] is not None:
@@ -69,10 +69,11 @@ def _word(text: str | None) -> str:
     """Return a text as one word, or in quotes if it has characters that the service's own words do not have."""
     if text is None:
         return "(none)"
-    return text if _WORD.fullmatch(text) else '"' + _escape(text).replace('"', '\\"') + '"'
+    return text if _WORD.fullmatch(text) else '"' + escape(text).replace('"', '\\"') + '"'
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Return a text of printable ASCII, in which every other character is an escape, and so is a backslash."""
     return _UNPRINTABLE.sub(lambda match: _code(ord(match[0])), text)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,19 @@ def test_somebody_who_would_be_denied_is_1(invoke: Invoke, log: Path, settings: 
             "request_id": "request-3",
         }
     ]
+
+
+def test_no_text_of_a_log_reaches_the_terminal_as_it_is(invoke: Invoke, log: Path, settings: Path) -> None:
+    """I23: a log can contain lines that this service has not written."""
+    attack = "\x1b[2J\x9b31m\u202e\r"
+    members = json.loads(line())
+    members["claimed"]["mesh"] = members["claimed"]["name"] = members["request_id"] = members["time"] = attack
+    members["principal"]["role"] = attack
+    log.write_bytes(orjson.dumps(members) + b"\n")
+    write(settings, KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=OTHER_ACCOUNT)
+    result = invoke("preview", "--log", str(log), "--settings", str(settings))
+    assert result.exit_code == 1
+    assert re.fullmatch(r"[\n -~]+", result.stdout)
 
 
 def test_somebody_who_would_be_allowed_is_0(invoke: Invoke, log: Path, settings: Path) -> None:
