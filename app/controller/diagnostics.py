@@ -1,6 +1,7 @@
 """``/healthy``, ``/ready`` and ``/metrics`` of a controller. They expose only status, in plain HTTP."""
 
 import contextlib
+import io
 import socket
 import threading
 import wsgiref.simple_server
@@ -19,6 +20,8 @@ MAX_SILENT_SECONDS: Final = 300.0
 SILENT_INTERVALS: Final = 10
 # A client that sends its request more slowly is cut off, so that it does not keep a thread.
 REQUEST_SECONDS: Final = 10.0
+# The request of a probe or of a scraper has 300 bytes. It is read at once.
+MAX_REQUEST_BYTES: Final = 8192
 MAX_PROBES: Final = 16
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -97,7 +100,12 @@ def serve_diagnostics(address: TcpAddress, state: State, metrics: ControllerMetr
 
 
 class _Handler(wsgiref.simple_server.WSGIRequestHandler):
-    timeout = REQUEST_SECONDS
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(REQUEST_SECONDS)
+        # One reading, and not one for each part: otherwise a client that sends a byte every few seconds would never come to
+        # an end.
+        self.rfile = io.BufferedReader(io.BytesIO(self.connection.recv(MAX_REQUEST_BYTES)))
 
     def log_message(self, *_: Any) -> None:
         """Write no line for a probe."""
@@ -105,6 +113,9 @@ class _Handler(wsgiref.simple_server.WSGIRequestHandler):
 
 class _Server(ThreadingWSGIServer):
     """A server with a bounded number of threads. A probe beyond it is not answered, and its connection is closed."""
+
+    # By default the kernel drops the sixth connection that waits, and its client tries again only after a second.
+    request_queue_size = 2 * MAX_PROBES
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)

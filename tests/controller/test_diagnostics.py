@@ -1,5 +1,6 @@
 """The probes of a controller, over HTTP."""
 
+import contextlib
 import http.client
 import socket
 
@@ -39,19 +40,46 @@ def test_the_probes_say_what_the_state_is() -> None:
         assert client.head("/healthy").status_code == 200
 
 
-def test_clients_that_send_nothing_do_not_take_every_place_for_ever() -> None:
+def test_a_client_without_a_place_is_closed_at_once() -> None:
     state = State(timer=lambda: 0.0, silent_seconds=300)
-    with serve_diagnostics(LOOPBACK, state, ControllerMetrics()) as address:
+    with serve_diagnostics(LOOPBACK, state, ControllerMetrics()) as address, contextlib.ExitStack() as stack:
         host, port = address.split(":")
-        silent = [socket.create_connection((host, int(port))) for _ in range(MAX_PROBES)]
+        for _ in range(MAX_PROBES):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+            _ask(http.client.HTTPConnection(host, int(port), timeout=20))
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea"])
+def test_clients_that_do_not_finish_their_request_lose_their_places(
+    monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Also if they send a byte now and then."""
+    monkeypatch.setattr("app.controller.diagnostics.REQUEST_SECONDS", 1.0)
+    state = State(timer=lambda: 0.0, silent_seconds=300)
+    with serve_diagnostics(LOOPBACK, state, ControllerMetrics()) as address, contextlib.ExitStack() as stack:
+        host, port = address.split(":")
+        slow = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(MAX_PROBES)]
+        for each in slow:
+            each.sendall(sent)
+        assert all(map(_wait_for_end, slow))
+        _ask(http.client.HTTPConnection(host, int(port), timeout=20))
+
+
+def _wait_for_end(connection: socket.socket) -> bool:
+    """Send a byte every half second until the server closes the connection. Return whether it does so within 20 s."""
+    connection.settimeout(0.5)
+    for _ in range(40):
         try:
-            # The next connection is closed at once. It does not wait in a thread.
-            connection = http.client.HTTPConnection(host, int(port), timeout=20)
-            with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
-                _ask(connection)
-        finally:
-            for each in silent:
-                each.close()
+            if not connection.recv(100):
+                return True
+            connection.sendall(b"l")
+        except TimeoutError:
+            with contextlib.suppress(OSError):
+                connection.sendall(b"l")
+        except OSError:
+            return True
+    return False
 
 
 def _ask(connection: http.client.HTTPConnection) -> None:
