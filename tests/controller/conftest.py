@@ -144,6 +144,9 @@ def stage(servers: tuple[Ecs, KumaApi], monkeypatch: pytest.MonkeyPatch) -> Iter
     ecs, api = servers
     for name in ("ECS", "SECRETS_MANAGER"):
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", ecs.url)
+    # As `LIMITS`, for the control plane.
+    monkeypatch.setattr("app.controller.control_plane.API_CONNECT_SECONDS", 20.0)
+    monkeypatch.setattr("app.controller.control_plane.API_CALL_SECONDS", 40.0)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     options = ControllerOptions(
