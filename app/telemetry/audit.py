@@ -74,8 +74,10 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # botocore logs a traceback when it cannot renew credentials; `app.aws.own_credentials` logs one line instead.
     logging.getLogger("botocore.credentials").setLevel(logging.ERROR)
-    # It warns about each malformed header ``tracestate``, with the caller's text as it is (I22, I23).
-    logging.getLogger("opentelemetry.trace.span").setLevel(logging.ERROR)
+    # They warn about each malformed header ``tracestate`` with the caller's text as it is, and about a malformed
+    # OTEL_EXPORTER_OTLP_HEADERS with the collector's key in it (I22, I23).
+    for name in ("opentelemetry.trace.span", "opentelemetry.util.re"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class _PatientOutput:

@@ -4,7 +4,15 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-_LEVELS = ("botocore", "botocore.credentials", "boto3", "urllib3", "asyncio", "opentelemetry.trace.span")
+_LEVELS = (
+    "botocore",
+    "botocore.credentials",
+    "boto3",
+    "urllib3",
+    "asyncio",
+    "opentelemetry.trace.span",
+    "opentelemetry.util.re",
+)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ if os.environ.get("CI"):
 else:
     pytest.importorskip("opentelemetry.sdk.trace")
 
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -218,6 +219,17 @@ def test_no_text_of_a_tracestate_reaches_the_log(capsys: pytest.CaptureFixture[s
     for state in ("\x1b[2Jcanary", "a=1,canary", "canary=1,canary=2"):
         TraceContextTextMapPropagator().extract({"traceparent": PARENT, "tracestate": state})
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_no_key_of_the_collector_reaches_the_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colon in place of the equals sign is a usual mistake."""
+    configure_logging("info", "json")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization: Bearer canary")
+    OTLPSpanExporter().shutdown()
+    assert "canary" not in capsys.readouterr().out
 
 
 async def test_an_exemplar_leads_to_the_trace(traced: RunningService, aws: Aws) -> None:
