@@ -53,6 +53,7 @@ PURE_LIBRARY = {
     "collections.abc",
     "dataclasses",
     "datetime",
+    "decimal",  # numbers without a loss of digits
     "enum",
     "functools",  # caches the results of a pure function
     "hashlib",

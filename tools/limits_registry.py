@@ -769,7 +769,11 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "`/healthy` answers 503",
         ),
         ("probes at the same time", count(diagnostics.MAX_PROBES), "the connection is closed"),
-        ("a probe's request", seconds(diagnostics.REQUEST_SECONDS), "the connection is closed"),
+        (
+            "a probe's request, which is read at once",
+            f"{kib(diagnostics.MAX_REQUEST_BYTES)}, {seconds(diagnostics.REQUEST_SECONDS)}",
+            "the connection is closed",
+        ),
         (
             "time until a lasting fault is logged again",
             seconds(controller_report.REPEAT_SECONDS),
