@@ -5,33 +5,26 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Final
 
 import pytest
-from click.testing import CliRunner, Result
 from rich.console import Console
 
-from app.cli import main
 from app.core.reasons import EXPLANATIONS, Reason
 from app.demo.sidecars import SIDECARS, Sidecar
 from app.demo.table import DecisionTable
 from tests.support.patience import PATIENCE
-from tests.support.process import ROOT, clean_environment, run_program, stop_group
+from tests.support.process import ROOT, Done, clean_environment, run_program, stop_group
 
 # Lines that are long enough for each text, and variables that the demo must ignore.
 VARIABLES: Final = {"COLUMNS": "1000", "AWS_REGION": "mars-1", "KMESH_AWSIAM_TYPO": "x"}
-# httpcore leaves a Unix socket that it cannot connect to the garbage collector.
-in_this_process = pytest.mark.filterwarnings("ignore:unclosed <socket.socket:ResourceWarning")
 
 
-@pytest.fixture
-def run_demo() -> Iterator[Callable[[], Result]]:
-    """Run the demo in this process; the service of the demo is a process of its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield lambda: CliRunner().invoke(main, ["demo"], env=VARIABLES)
-    signal.signal(signal.SIGTERM, before)
+def run_demo(before: str) -> Done:
+    """Run the demo after some Python code of the test."""
+    script = f"from app.cli import main; from app.demo import sidecars, stage; {before}; main(['demo'])"
+    return run_program(sys.executable, "-c", script, **VARIABLES)
 
 
 def test_it_plays_every_sidecar_to_its_expected_end_and_prints_each() -> None:
@@ -102,28 +95,21 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(variables: dict[str, str
     assert "\x1b[" not in printed_table(variables)
 
 
-@in_this_process
-def test_a_decision_that_is_not_the_expected_one_is_a_failure(
-    run_demo: Callable[[], Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    surprise = replace(SIDECARS[0], expected=Reason.STS_REJECTED)
-    monkeypatch.setattr("app.demo.sidecars.SIDECARS", (surprise,))
-    done = run_demo()
-    assert done.exit_code == 1
-    assert "UNEXPECTED, not sts_rejected" in done.stdout
-    assert done.stdout.endswith("1 sidecars: 0 decided as expected, 1 not\n")
+def test_a_decision_that_is_not_the_expected_one_is_a_failure() -> None:
+    done = run_demo(
+        "from dataclasses import replace; sidecars.SIDECARS = (replace(sidecars.SIDECARS[0], expected='sts_rejected'),)"
+    )
+    assert done.status == 1
+    assert "UNEXPECTED, not sts_rejected" in done.out
+    assert done.out.endswith("1 sidecars: 0 decided as expected, 1 not\n")
 
 
-@in_this_process
-def test_a_service_that_does_not_start_is_told_with_what_it_printed(
-    run_demo: Callable[[], Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.demo.stage.AUDIENCE", " no audience ")
-    done = run_demo()
-    assert done.exit_code == 1
-    assert "the service did not become ready" in done.stderr
-    assert "KMESH_AWSIAM_AUDIENCE" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_service_that_does_not_start_is_told_with_what_it_printed() -> None:
+    done = run_demo("stage.AUDIENCE = ' no audience '")
+    assert done.status == 1
+    assert "the service did not become ready" in done.err
+    assert "KMESH_AWSIAM_AUDIENCE" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_sigterm_ends_the_service_too() -> None:
