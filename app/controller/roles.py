@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from app.controller.ecs import EcsTasks
 from app.controller.parts import Shared
@@ -13,6 +14,7 @@ from app.iam.client import IamRoles
 from app.settings.accounts import FileAccounts, FixedAccounts
 from app.settings.environment import Settings
 from app.settings.options import iam_options, network_options
+from app.settings.policy import grant_options
 from app.settings.watch import FileWatch
 from app.telemetry.metrics import Metrics
 
@@ -34,13 +36,11 @@ async def open_role_identities(
     if settings.accounts_file is not None:
         accounts = FileAccounts(settings.accounts_file, metrics, settings.check_accounts)
     policy = RolePolicy(
-        grant=GrantPolicy(
+        # The name of a secret is a service, so a role without one has no secret.
+        grant=replace(
+            GrantPolicy(**grant_options(settings)),
             enabled_types=frozenset({ProxyType.DATAPLANE}),
             require_service=True,
-            require_workload=settings.require_workload_tag,
-            allow_unbound_workloads=settings.allow_unbound_workloads,
-            role_path_prefix=settings.role_path_prefix,
-            account_meshes=settings.account_meshes,
         ),
         accounts=accounts,
         partition=settings.partition,

@@ -5,6 +5,7 @@ from app.decision.authenticator import AccountList, DecisionPolicy
 from app.http.network import NetworkOptions
 from app.iam.access import IamOptions
 from app.settings.environment import Settings
+from app.settings.policy import grant_options
 from app.store.port import StoreOptions
 from app.tokens.signer import TokenOptions
 
@@ -19,13 +20,7 @@ def decision_policy(settings: Settings, accounts: AccountList) -> DecisionPolicy
             forms=settings.credential_forms,
         ),
         accounts=accounts,
-        enabled_types=settings.enabled_types,
-        require_service=settings.require_service_tag,
-        require_workload=settings.require_workload_tag,
-        allow_unbound_workloads=settings.allow_unbound_workloads,
-        role_path_prefix=settings.role_path_prefix,
-        account_meshes=settings.account_meshes,
-        zone=settings.zone,
+        **grant_options(settings),
     )
 
 

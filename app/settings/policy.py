@@ -5,10 +5,13 @@ The service enforces the policy of its environment. `app.settings.policy_file` r
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Set as AbstractSet
+from typing import Final, TypedDict
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from app.core.proxy import ProxyType
+from app.core.role_grant import AccountMeshes
 from app.policy.verdict import AccessPolicy
 from app.settings.admission import AWS_IAM, AdmissionSettings, ProxyTypeSettings
 from app.settings.parsing import InvalidFieldError, Problem, variable_of
@@ -56,10 +59,21 @@ def policy_problems(settings: PolicySettings) -> list[Problem]:
     return list(problems.values())
 
 
-def access_policy(settings: PolicySettings) -> AccessPolicy:
-    """Return the policy of valid settings, with the accounts that were listed when the settings were read."""
-    return AccessPolicy(
-        accounts=settings.authorized_accounts,
+class GrantOptions(TypedDict):
+    """The arguments of `app.core.role_grant.GrantPolicy`, which `DecisionPolicy` and `AccessPolicy` extend."""
+
+    enabled_types: AbstractSet[ProxyType]
+    require_service: bool
+    require_workload: bool
+    allow_unbound_workloads: bool
+    role_path_prefix: str | None
+    account_meshes: AccountMeshes | None
+    zone: str | None
+
+
+def grant_options(settings: PolicySettings) -> GrantOptions:
+    """Return what valid settings say about grants. Everything that decides about roles takes it from here."""
+    return GrantOptions(
         enabled_types=settings.enabled_types,
         require_service=settings.require_service_tag,
         require_workload=settings.require_workload_tag,
@@ -68,6 +82,11 @@ def access_policy(settings: PolicySettings) -> AccessPolicy:
         account_meshes=settings.account_meshes,
         zone=settings.zone,
     )
+
+
+def access_policy(settings: PolicySettings) -> AccessPolicy:
+    """Return the policy of valid settings, with the accounts that were listed when the settings were read."""
+    return AccessPolicy(accounts=settings.authorized_accounts, **grant_options(settings))
 
 
 def _find_broken_rules(settings: PolicySettings) -> Iterator[Problem]:
