@@ -53,7 +53,7 @@ from app.sts.known_credentials import KnownCredentials
 from app.sts.known_keys import KnownKeys
 from app.telemetry.metrics import Metrics, Queue
 from app.telemetry.readiness import Readiness
-from app.telemetry.untraced import Untraced
+from app.telemetry.untraced import TracingError, Untraced
 from app.telemetry.upstream_states import Upstream
 from app.tokens.authenticator import TokenAuthenticator
 from app.tokens.codec import looks_like_token
@@ -100,10 +100,16 @@ async def _open_tracing(settings: Settings) -> "AsyncIterator[Untraced | Tracing
     if not settings.tracing:
         yield Untraced()
         return
-    # This import is here because its packages are an extra.
-    from app.telemetry.tracing import open_tracing  # noqa: PLC0415
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            # This import is here because its packages are an extra. They read some of their variables at the import.
+            from app.telemetry.tracing import open_tracing  # noqa: PLC0415
 
-    async with open_tracing() as tracing:
+            tracing = await stack.enter_async_context(open_tracing())
+        except ValueError as error:
+            raise TracingError(
+                "a number in an OTEL_* variable is invalid; correct it, or unset the OTEL_* variables"
+            ) from error
         yield tracing
 
 

@@ -41,12 +41,13 @@ def serve() -> None:
     # The server is imported here, because check-config does not need it, and starts in a third of the time without it.
     from app.server.process import run  # noqa: PLC0415
     from app.server.sockets import ListenError  # noqa: PLC0415
+    from app.telemetry.untraced import TracingError  # noqa: PLC0415
 
     settings = load_or_exit()
     discard_ignored_environment()
     try:
         run(settings)
-    except ListenError as error:
+    except (ListenError, TracingError) as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
         sys.exit(1)
     # A normal exit would wait for each thread that still waits for AWS. That can take longer than the time that ECS gives a

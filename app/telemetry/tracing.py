@@ -157,11 +157,15 @@ class _TracedMetrics(Metrics):
 
 @contextlib.asynccontextmanager
 async def open_tracing() -> AsyncIterator[Tracing]:
-    """Send spans to the collector that the environment names. At the end, wait shortly for the last ones."""
+    """Send spans to the collector that the environment names. At the end, wait shortly for the last ones.
+
+    Raises:
+        ValueError: a variable of OpenTelemetry is invalid.
+    """
     own = Resource.create({"service.name": "kuma-aws-iam", "service.version": __version__})
-    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     session = requests.Session()
     session.trust_env = False  # no proxy and no netrc of the environment, as everywhere in this service
+    provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=session)))
     try:
         yield Tracing(provider.get_tracer(_PREFIX, __version__))

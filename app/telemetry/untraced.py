@@ -11,6 +11,10 @@ from app.decision.steps import STEPS, Steps
 from app.telemetry.metrics import Metrics
 
 
+class TracingError(Exception):
+    """Tracing cannot start. The message names the variables and the remedy."""
+
+
 class Untraced:
     """Passes everything on unchanged.
 

@@ -1,9 +1,11 @@
 """Traces: a span for each call, one below it for each step with its reason, the caller's context, and nothing secret."""
 
+import asyncio
 import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -16,6 +18,7 @@ from app.emulator.fault_kinds import FaultKind
 from app.settings.loading import SettingsError
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_openmetrics
+from tests.support.patience import PATIENCE
 from tests.support.process import ROOT
 from tests.support.service import RunningService
 from tests.support.world import ACCOUNT, NEW_GENERATION, PROXY, Aws, recipe_of
@@ -35,6 +38,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.telemetry import tracing
 from app.telemetry.audit import configure_logging
+from app.telemetry.untraced import TracingError
 
 TRACE_ID: Final = "0af7651916cd43dd8448eb211c80319c"
 PARENT: Final = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -288,6 +292,20 @@ async def test_a_collector_that_is_not_there_delays_nothing(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     async with start_service(KMESH_AWSIAM_TRACING="true") as service:
         assert (await service.present(aws.credential(), PROXY)).status_code == 200
+    # The exporter still logs its failure. A later test must not find that line.
+    for thread in threading.enumerate():
+        if thread.name == "flush traces":
+            await asyncio.to_thread(thread.join, PATIENCE)
+
+
+async def test_an_invalid_number_of_opentelemetry_ends_the_start_with_a_sentence(
+    start_service: StartService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "canary")
+    with pytest.raises(TracingError, match=r"OTEL_\*") as raised:
+        async with start_service(KMESH_AWSIAM_TRACING="true"):
+            pass
+    assert "canary" not in str(raised.value)
 
 
 # Without tracing.
@@ -321,6 +339,6 @@ print([name for name in of_tracing if name in sys.modules])
 def test_tracing_without_its_packages_ends_the_start(
     settings_of: LoadSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.settings.serving_rules._has_tracing", lambda: False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)  # its import then fails
     with pytest.raises(SettingsError, match=r"KMESH_AWSIAM_TRACING.*kuma-aws-iam\[otel\]"):
         settings_of(**NEW_GENERATION, KMESH_AWSIAM_TRACING="true")
