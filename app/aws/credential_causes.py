@@ -96,6 +96,23 @@ def explain_rejection(code: str, message: str = "") -> CredentialProblem:
     )
 
 
+def explain_connection(error: HTTPClientError | ConnectionError, target: str, remedy: str) -> Cause:
+    """Return why a call of the SDK got no answer.
+
+    Args:
+        error: the SDK's exception.
+        target: what the endpoint is for, in a sentence.
+        remedy: what to check if the endpoint cannot be reached.
+    """
+    is_proxy = isinstance(error, ProxyConnectionError)
+    host = _host_of(str(error.kwargs.get("proxy_url" if is_proxy else "endpoint_url", "")))
+    name = f"the proxy{host} on the way to {target}" if is_proxy else f"the endpoint of {target}{host}"
+    if isinstance(error, SSLError):
+        return Cause(f"the certificate of {name} is not trusted", "set AWS_CA_BUNDLE if something intercepts TLS here")
+    is_late = isinstance(error, ConnectTimeoutError | ReadTimeoutError)
+    return Cause(f"{name} {'gives no answer in time' if is_late else 'cannot be reached'}", remedy)
+
+
 def _explain(error: BaseException) -> CredentialProblem | None:
     if isinstance(error, NoCredentialsError):
         return CredentialProblem("missing", Cause("the AWS SDK finds no credentials", _TASK_ROLE))
@@ -127,22 +144,10 @@ def _explain(error: BaseException) -> CredentialProblem | None:
 
 def _explain_connection(error: BaseException) -> CredentialProblem | None:
     if isinstance(error, HTTPClientError | ConnectionError):
-        is_proxy = isinstance(error, ProxyConnectionError)
-        host = _host_of(str(error.kwargs.get("proxy_url" if is_proxy else "endpoint_url", "")))
-        name = (
-            f"the proxy{host} on the way to the credentials" if is_proxy else f"the endpoint of the credentials{host}"
+        remedy = (
+            "check that it runs, the AWS_CONTAINER_CREDENTIALS_* variables, and that no firewall or proxy is between"
         )
-        if isinstance(error, SSLError):
-            words = Cause(
-                f"the certificate of {name} is not trusted", "set AWS_CA_BUNDLE if something intercepts TLS here"
-            )
-        else:
-            is_late = isinstance(error, ConnectTimeoutError | ReadTimeoutError)
-            words = Cause(
-                f"{name} {'gives no answer in time' if is_late else 'cannot be reached'}",
-                "check that it runs, the AWS_CONTAINER_CREDENTIALS_* variables, and that no firewall or proxy is between",
-            )
-        return CredentialProblem("unreachable", words)
+        return CredentialProblem("unreachable", explain_connection(error, "the credentials", remedy))
     # botocore raises plain errors of Python for a host that it does not allow, and for credentials that came expired.
     if isinstance(error, ValueError) and "Unsupported host" in str(error):
         return CredentialProblem(

@@ -194,10 +194,12 @@ def _fail_to_start(error: Exception, diagnostics: TcpAddress) -> NoReturn:
 
 
 def _print_plan(result: "PassResult") -> None:
+    from app.controller.reasons import PutReason  # noqa: PLC0415 - see above
+
     for handled in sorted(result.handled, key=lambda each: each.wanted.name):
         wanted = handled.wanted
         done = "not handled" if handled.done is None else handled.done.value
-        is_put = handled.done is not None and type(handled.done).__name__ == "PutReason"
+        is_put = isinstance(handled.done, PutReason)
         words = [f"{'would put' if is_put else 'leave':9}", wanted.name, done]
         bound = f"mesh {wanted.identity.mesh}, service {wanted.identity.service}"
         click.echo("  ".join([*words, bound, f"{wanted.tasks} tasks", *filter(None, [handled.detail])]))

@@ -18,8 +18,10 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    PartialCredentialsError,
     ReadTimeoutError,
 )
 from botocore.exceptions import (
@@ -28,11 +30,13 @@ from botocore.exceptions import (
 from botocore.loaders import Loader
 
 from app import __version__
+from app.aws.credential_causes import explain_connection, explain_search
 from app.aws.sdk_data import load_partitions, new_session
 from app.controller.metrics import ControllerMetrics
 from app.controller.reasons import Call, CallError, Failure
 from app.core.aws_errors import ACCESS_DENIED_CODES, EXPIRED_SESSION_CODES, THROTTLING_CODES
 from app.local.addresses import is_loopback
+from app.local.causes import explain_file
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 5.0
@@ -44,6 +48,7 @@ CALL_SECONDS: Final = 30.0
 MAX_AWS_CALLS: Final = 4
 
 _SERVER_ERROR: Final = 500
+_WAY: Final = "check DNS, the route, the security group, and the VPC endpoint or NAT gateway"
 _MEMBERS: Final = {
     Call.LIST_TASKS: "taskArns",
     Call.DESCRIBE_TASKS: "tasks",
@@ -177,19 +182,23 @@ def _partition(partition: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_call_error(call: Call, error: Exception) -> CallError:
-    """Convert an error. The detail is a code, never the text of the error."""
+    """Convert an error. The detail is a code or a sentence, never the text of the error."""
     match error:
         case ClientError():
             code = str(error.response.get("Error", {}).get("Code", ""))
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             otherwise = Failure.UNAVAILABLE if status >= _SERVER_ERROR else Failure.REJECTED
             return CallError(call, _FAILURES.get(code, otherwise), code if code.isalnum() else f"status {status}")
-        case ReadTimeoutError() | ConnectTimeoutError() | TimeoutError():
-            return CallError(call, Failure.TIMEOUT, "no answer in time")
-        case NoCredentialsError():
-            return CallError(call, Failure.NO_CREDENTIALS, "the SDK finds no credentials: give the task a task role")
-        case AwsConnectionError() | HTTPClientError() | OSError():
-            return CallError(call, Failure.UNAVAILABLE, type(error).__name__)
-    # For example an answer that cannot be parsed, or credentials that cannot be renewed.
-    failure = Failure.NO_CREDENTIALS if "Credential" in type(error).__name__ else Failure.ANSWER_INVALID
-    return CallError(call, failure, type(error).__name__)
+        case NoCredentialsError() | PartialCredentialsError() | CredentialRetrievalError():
+            return CallError(call, Failure.NO_CREDENTIALS, str(explain_search(error).cause))
+        case AwsConnectionError() | HTTPClientError():
+            is_late = isinstance(error, ReadTimeoutError | ConnectTimeoutError)
+            detail = str(explain_connection(error, "AWS", _WAY))
+            return CallError(call, Failure.TIMEOUT if is_late else Failure.UNAVAILABLE, detail)
+        case TimeoutError():
+            return CallError(call, Failure.TIMEOUT, "AWS did not end its answer in time; try again")
+        case OSError():
+            return CallError(call, Failure.UNAVAILABLE, f"AWS cannot be reached ({explain_file(error)}); {_WAY}")
+    return CallError(
+        call, Failure.ANSWER_INVALID, "the SDK cannot use the answer; look for a proxy that changes answers"
+    )

@@ -23,6 +23,7 @@ from app.controller.reasons import Call, CallError, Failure, PutReason
 from app.controller.tasks import TaskIdentity
 from app.core.proxy import SERVICE_TAG
 from app.local.addresses import is_loopback
+from app.local.causes import Peer, Stage, explain_failure, explain_file
 from app.local.trust import client_context
 
 API_CONNECT_SECONDS: Final = 3.0
@@ -108,7 +109,7 @@ def api_token_reader(text: str | None, path: Path | None) -> Callable[[], str]:
         try:
             token = (text or "") if path is None else path.read_text("ascii")
         except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"the file of the API token cannot be read ({type(error).__name__})") from None
+            raise ValueError(f"the file of the API token cannot be read ({explain_file(error)})") from None
         if not _BEARER.fullmatch(token.strip()):
             raise ValueError("the API token is no line of visible ASCII")
         return token.strip()
@@ -175,20 +176,19 @@ class ControlPlaneApi:
         except ValueError as error:
             raise _failed(Failure.NO_CREDENTIALS, str(error)) from None
         connection = self._connection()
+        stage = Stage.CONNECT
         try:
             ends = time.monotonic() + API_CALL_SECONDS
             connection.connect()
+            stage = Stage.ANSWER
             bound_by(connection, lambda: ends - time.monotonic())
             connection.request("POST", f"{server.path}/tokens/dataplane", json.dumps(body), headers)
             response = connection.getresponse()
             data = response.read(MAX_HELD_TOKEN_CHARS + 1)
-        except TimeoutError:
-            raise _failed(Failure.TIMEOUT, "no answer in time") from None
-        except ssl.SSLCertVerificationError as error:
-            detail = f"its certificate is not trusted ({error.verify_message}); check KUMA_API_CA_BYTES"
-            raise _failed(Failure.UNAVAILABLE, detail) from None
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            raise _failed(Failure.UNAVAILABLE, type(error).__name__) from None
+            failure = Failure.TIMEOUT if isinstance(error, TimeoutError) else Failure.UNAVAILABLE
+            peer = Peer(name=str(server), setting="--api-server-url", trust="check KUMA_API_CA_BYTES")
+            raise _failed(failure, str(explain_failure(error, peer, stage))) from None
         finally:
             connection.close()
         return _read_token(response.status, data)

@@ -9,6 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from app.core.strict_json import StrictJsonError, parse_object
+from app.local.causes import Peer, Stage, explain_failure
 
 METADATA_SECONDS: Final = 2.0
 MAX_METADATA_BYTES: Final = 256 * 1024
@@ -35,7 +36,9 @@ def read_own_cluster(url: str) -> str:
         response = connection.getresponse()
         data = response.read(MAX_METADATA_BYTES)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise MetadataError(f"the metadata endpoint does not answer ({type(error).__name__}); give --cluster") from None
+        peer = Peer(name="the metadata endpoint", setting="ECS_CONTAINER_METADATA_URI_V4")
+        cause = explain_failure(error, peer, Stage.ANSWER)
+        raise MetadataError(f"{cause.problem}; give --cluster, or {cause.remedy}") from None
     finally:
         connection.close()
     try:

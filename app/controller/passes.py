@@ -117,7 +117,7 @@ class Passes:
                     handled = await self._handler.handle(each)
                 except Exception as error:  # noqa: BLE001 - a bug must not end the others; its text may hold secrets
                     self._shared.report.bug(each, error)
-                    handled = Handled(each, None, type(error).__name__)
+                    handled = Handled(each, None, "a bug of the controller; see its log")
                 if handled is not None:
                     result.handled.append(handled)
                     result.is_full &= handled.done is not None

@@ -58,7 +58,7 @@ def facts_of_line(line: Mapping[str, Any]) -> DecisionFacts:
     try:
         return _facts_of_line(line)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LineError(f"a member is not as this service writes it ({type(error).__name__})") from error
+        raise LineError("a member is missing, or is not as this service writes it") from error
 
 
 def _facts_of_line(line: Mapping[str, Any]) -> DecisionFacts:

@@ -34,7 +34,7 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
         while line := lines.readline(MAX_LINE_BYTES):
             yield line
     except (OSError, EOFError, zlib.error) as error:
-        raise LogError(f"the log cannot be read to its end ({type(error).__name__}); get it again") from error
+        raise LogError("the log cannot be read to its end: it is cut off or damaged; get it again") from error
     finally:
         buffered.detach()  # otherwise its end would close the stream, which belongs to the caller
 
