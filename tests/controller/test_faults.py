@@ -1,12 +1,13 @@
 """Each call fails in each way: no working secret is lost, nothing secret is logged, and a later pass does the work."""
 
 import itertools
-import json
 from typing import Any
 
 import pytest
 
+from app.controller.control_plane import ControlPlaneApi
 from app.controller.reasons import Api, Failure, Leave, PutReason
+from app.controller.tasks import TaskIdentity
 from demos.controller.ecs_stand_in import PREFIX, AwsError
 from tests.controller.conftest import HANGS, LIMITS, Stage
 
@@ -224,10 +225,12 @@ async def test_a_bug_in_one_secret_does_not_stop_the_others(stage: Stage, monkey
         stage.ecs.add_secret(service)
         stage.ecs.add_task(service=service)
 
-    def broken(claims: Any) -> None:
-        raise ZeroDivisionError(json.dumps(claims))
+    issue = ControlPlaneApi.issue
 
-    monkeypatch.setattr("app.controller.held_token._read_identity", broken)
+    async def issue_and_fail(api: ControlPlaneApi, identity: TaskIdentity) -> str:
+        raise ZeroDivisionError(await issue(api, identity))
+
+    monkeypatch.setattr(ControlPlaneApi, "issue", issue_and_fail)
     async with stage.controller() as controller:
         result = await controller.run()
     assert [each.done for each in result.handled] == [None, None]
