@@ -61,7 +61,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """A presigned URL, which is a secret, when it expires, and the id of the key that signed it, which is none."""
+    """A presigned URL, when it expires, and the id of the key that signed it. The URL is a secret; the id is not."""
 
     url: str = field(repr=False)
     ends_at: datetime

@@ -201,7 +201,7 @@ class OwnCredentials:
 
     def _not_found(self, problem: CredentialProblem) -> None:
         if self._last is None or self._is_due(0):
-            # The next search begins anew: the source itself may have been replaced.
+            # The next search asks every source again, because the source of these credentials may have been replaced.
             self._source = self._last = None
             self._search_from = self._timer() + SEARCH_PAUSE_SECONDS
             self._set(problem)

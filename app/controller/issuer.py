@@ -19,7 +19,7 @@ class Issuer(Protocol):
         """
 
     def check(self, token: str, facts: TokenFacts, identity: TaskIdentity) -> PutReason | None:
-        """Return why a token is to be replaced, for a reason that only the issuer knows; None if there is none."""
+        """Return why a token must be replaced, if only the issuer can know it; None if it sees no such reason."""
 
 
 async def issue_checked(

@@ -23,7 +23,7 @@ PUT_PAUSE_SECONDS: Final = 600.0
 # A secret with a usable token is read again after this time, in case somebody has changed it.
 REREAD_SECONDS: Final = 300.0
 
-# Returns why a token is to be replaced, for a reason that only its issuer knows; None if there is none.
+# Returns why a token must be replaced, if only its issuer can know it. None means that the issuer sees no such reason.
 TokenCheck = Callable[[str, TokenFacts, TaskIdentity], PutReason | None]
 
 

@@ -36,7 +36,7 @@ class SecretValue:
     text: str | None = field(repr=False)
 
     def token(self) -> str | None:
-        """Return the token, or None if there is none.
+        """Return the token. Return None if the member is absent, null or empty.
 
         Raises:
             MalformedSecretError: the value is no unambiguous JSON object.

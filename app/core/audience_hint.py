@@ -17,7 +17,7 @@ _NAME: Final = AUDIENCE_HINT_HEADER.lower().encode("ascii")
 
 
 def read_audience_hint(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the hint, or None if there is none, if there are several, or if it cannot be an audience.
+    """Return the hint. Return None if no header or more than one has this name, or if its value cannot be an audience.
 
     Args:
         headers: the headers of a call, with lower-case names.

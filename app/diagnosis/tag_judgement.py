@@ -16,7 +16,7 @@ from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, is_kuma
 
 # In the order in which they are shown.
 _KEYS: Final = (TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG)
-# The tags that are read for a resource of each type; ``None`` stands for a Dataplane with zone listeners.
+# The tags that are read for each type of resource. The key None means a Dataplane with zone listeners.
 APPLICABLE: Final = MappingProxyType(
     {
         ProxyType.DATAPLANE: frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG}),
