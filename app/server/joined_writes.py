@@ -72,6 +72,11 @@ class JoinedWrites(asyncio.Transport):
         self._held.clear()
         self._transport.abort()
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether data is stored until the end of this turn."""
+        return bool(self._held)
+
     def is_closing(self) -> bool:
         """Whether the transport is closed or about to close."""
         return self._transport.is_closing()

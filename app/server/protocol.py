@@ -101,6 +101,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None:
             return 0, self._idle_since
+        if cast("JoinedWrites", self.transport).is_sending:
+            return None  # closing the connection before the end of this turn would lose the answer
         if cycle.response_complete:
             return 1, self._idle_since
         if cycle.more_body or self.flow.write_paused:

@@ -183,6 +183,21 @@ def test_who_is_being_answered_does_not_make_room(run: Run) -> None:
     run(scenario)
 
 
+def test_who_comes_in_the_turn_of_an_answer_does_not_end_it(run: Run) -> None:
+    """Answers leave at the end of the event loop's turn; until then, their connections are not idle."""
+
+    async def scenario() -> None:
+        app = App()
+        async with listening(app, most=MOST) as address, clients_of(address, MOST) as busy:
+            asking = [asyncio.create_task(client.ask("/hang")) for client in busy]
+            await until(lambda: app.hanging == MOST)
+            with socket.create_connection(address):  # blocks: the loop sees the connection in its next turn
+                app.end.set()
+                await asyncio.gather(*asking)
+
+    run(scenario)
+
+
 def test_a_flood_of_silent_connections_keeps_nobody_out(run: Run) -> None:
     """Ten times as many connections as allowed: each new connection gets its answer at once."""
 
