@@ -11,7 +11,7 @@ from typing import Final
 from app.core.endpoints import select_endpoints
 from app.sts.endpoints import load_sts_endpoints
 from bench.load import PATH, Load
-from bench.processes import Process, on_core, start, wait_until_ready
+from bench.processes import Process, end, on_core, start, wait_until_ready
 
 _SOURCE: Final = Path(__file__).parent / "go"
 
@@ -58,7 +58,11 @@ def serve(program: str, core: int, port: int, service: Mapping[str, str]) -> Pro
     if process.stdin is not None:
         process.stdin.write(json.dumps(settings).encode())
         process.stdin.close()
-    wait_until_ready(port, process)
+    try:
+        wait_until_ready(port, process)
+    except BaseException:
+        end(process)
+        raise
     return process
 
 

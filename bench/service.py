@@ -9,7 +9,7 @@ from typing import Final
 
 from app.emulator import Emulator
 from bench.image_packages import command_without
-from bench.processes import Process, start, wait_until_ready
+from bench.processes import Process, end, start, wait_until_ready
 
 ACCOUNT: Final = "111122223333"
 OWN_ROLE: Final = "kuma-aws-iam"
@@ -76,7 +76,11 @@ def start_service(
     """
     command = command_without(sys.executable, hidden) if hidden else [sys.executable, "-m", "app", "serve"]
     process = start(command, core, environment=environment)
-    wait_until_ready(ready_at or int(environment["KMESH_AWSIAM_LISTEN"].rpartition(":")[2]), process)
+    try:
+        wait_until_ready(ready_at or int(environment["KMESH_AWSIAM_LISTEN"].rpartition(":")[2]), process)
+    except BaseException:
+        end(process)
+        raise
     return process
 
 
