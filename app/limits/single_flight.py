@@ -11,7 +11,8 @@ this module a call begins at once::
                                 └────┘ join: one more waiter
                                        cancelled, or deadline of a waiter: one less; the call goes on without waiters too
 
-If the call fails, all callers that wait for it get the exception. Later callers start a new call.
+If the call fails, all callers that wait for it get the exception. Later callers start a new call. A caller that comes in the
+turn of the event loop in which the call ends is a later one.
 """
 
 import asyncio
@@ -58,17 +59,21 @@ class SingleFlight(Generic[_Answer]):
         """Start a call, unless it is in flight already. Do not wait for the answer."""
         task = self._under_way.get(key)
         if task is None:
-            task = asyncio.ensure_future(_ask(ask))
+            task = asyncio.ensure_future(self._ask(key, ask))
             self._under_way[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            task.add_done_callback(_mark_as_read)
         return task
 
-    def _landed(self, key: Hashable, done: asyncio.Task[_Answer]) -> None:
-        del self._under_way[key]
-        if not done.cancelled():
-            # Mark the exception as read. Otherwise asyncio logs an error if no caller waits for the call any more.
-            done.exception()
+    async def _ask(self, key: Hashable, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        try:
+            return await ask()
+        finally:
+            # A callback of the task would do this one turn later. To wait for an ended task takes no turn, so a caller that
+            # repeats a call without a result would then repeat it for ever, and the event loop would stand still.
+            del self._under_way[key]
 
 
-async def _ask(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    return await ask()
+def _mark_as_read(done: asyncio.Task[_Answer]) -> None:
+    """Mark the exception as read. Otherwise asyncio logs an error if no caller waits for the call any more."""
+    if not done.cancelled():
+        done.exception()

@@ -65,6 +65,33 @@ async def test_a_failure_ends_with_those_who_waited() -> None:
     assert await single_flight.join("a", question, soon()) == 2
 
 
+async def test_who_comes_in_the_turn_in_which_a_call_ends_starts_another() -> None:
+    """A caller that repeats a call without a result would otherwise find the ended one again and again, without a wait."""
+    single_flight: SingleFlight[int] = SingleFlight()
+    question = Question()
+    question.released.set()
+    answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def ask() -> int:
+        return await answered
+
+    first = single_flight.start("a", ask)
+    await settle()
+
+    async def come() -> int:
+        await answered  # the call waits for this too, and began to earlier: so it ends right before the next line
+        assert first.done()
+        assert ("a" in single_flight, len(single_flight)) == (False, 0)
+        return await single_flight.join("a", question, soon())
+
+    coming = asyncio.create_task(come())
+    await settle()
+    answered.set_result(7)
+    assert (await coming, await first, question.asked) == (1, 7, 1)
+    await settle()
+    assert len(single_flight) == 0
+
+
 async def test_when_all_have_gone_the_answer_still_comes() -> None:
     single_flight: SingleFlight[int] = SingleFlight()
     question = Question()

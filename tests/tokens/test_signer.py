@@ -270,6 +270,34 @@ async def test_whoever_joined_one_whose_time_was_over_is_signed_for(stage: Stage
     assert (await second).kid == "dp-1"
 
 
+async def test_whoever_comes_when_one_ends_whose_time_was_over_is_signed_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the ended signature would be found again and again, without a wait, and the event loop would stand still."""
+    loop = asyncio.get_running_loop()
+    made: list[asyncio.Future[Any]] = []
+    run_in_executor = loop.run_in_executor
+
+    def run(*arguments: Any) -> asyncio.Future[Any]:
+        made.append(run_in_executor(*arguments))
+        return made[-1]
+
+    async def come() -> IssuedToken:
+        # The first call waits for the thread too, and began to earlier. So it goes on right before this one.
+        assert await made[0] is None
+        return await stage.issue()
+
+    monkeypatch.setattr(loop, "run_in_executor", run)
+    with busy(stage.issuer):
+        late = asyncio.ensure_future(stage.issuer.issue(DECISION, None, DecisionRecord(request_id="late"), soon(0.01)))
+        await until(lambda: bool(made))
+        coming = asyncio.ensure_future(come())
+        with pytest.raises(UpstreamError):
+            await late
+    assert (await coming).kid == "dp-1"
+    assert stage.origin() == "fresh"
+
+
 async def test_one_role_takes_a_part_of_the_signatures_and_leaves_the_rest_to_others(naming: Stage) -> None:
     """The role changes its name in each call. A known credential is decided at once, so it waits for nothing else."""
     other = replace(DECISION, principal=replace(PRINCIPAL, role_id="AROAOTHEROTHEROTHER12"))
