@@ -90,7 +90,7 @@ class Listener:
         self._connections = connections
         self._most = most
         self._find_idle = find_idle
-        self._idle: Iterator[Connection] = iter(())
+        self._idle: Iterator[tuple[Connection, tuple[int, float] | None]] = iter(())
         self._find_idle_at = -math.inf
         self._most_beginning = most_beginning
         self._pause_seconds = pause_seconds
@@ -129,9 +129,11 @@ class Listener:
         """Return an idle connection to close, or None. Only a few are closed per pause, because that work delays callers."""
         if self._loop.time() >= self._find_idle_at:
             self._find_idle_at = self._loop.time() + self._pause_seconds
-            self._idle = iter(self._find_idle())
-        # Since `find_idle` returned the connection, a call may have arrived on it, or it may have been closed.
-        return next((connection for connection in self._idle if connection.idleness is not None), None)
+            self._idle = iter([(connection, connection.idleness) for connection in self._find_idle()])
+        # Since `find_idle` returned a connection, a call may have arrived on it. Even if that call was answered, others have
+        # been idle for longer by now, and the transport may still be sending the answer.
+        unused = (each for each, found in self._idle if found is not None and each.idleness == found)
+        return next(unused, None)
 
     def _accept(self) -> None:
         """Accept waiting connections, up to a limit. The event loop calls this again if there are more."""

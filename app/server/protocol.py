@@ -105,9 +105,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return None  # closing the connection before the end of this turn would lose the answer
         if cycle.response_complete:
             return 1, self._idle_since
-        if cycle.more_body or self.flow.write_paused:
+        if self.flow.write_paused or (cycle.more_body and not self.pipeline):
             return 2, self._idle_since
-        return None
+        return None  # also if a request waits, whose body may be incomplete: an earlier call is being answered
 
     def make_room(self) -> None:
         """Close the connection at once, to make room for another one."""

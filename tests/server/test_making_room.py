@@ -198,6 +198,25 @@ def test_who_comes_in_the_turn_of_an_answer_does_not_end_it(run: Run) -> None:
     run(scenario)
 
 
+def test_who_is_being_answered_may_send_its_next_call(run: Run) -> None:
+    """Before the answer is there, the rest of the next call is not read."""
+
+    async def scenario() -> None:
+        app = App()
+        async with listening(app, most=MOST) as address, clients_of(address, MOST) as busy:
+            asking = [asyncio.create_task(client.ask("/hang")) for client in busy]
+            await until(lambda: app.hanging == MOST)
+            for client in busy:
+                await half_a_body(client)
+            async with clients_of(address, 1) as [newcomer]:
+                waiting = asyncio.create_task(newcomer.ask())
+                await asyncio.sleep(2 * module.PAUSE_SECONDS)
+                app.end.set()
+                await asyncio.gather(*asking, waiting)
+
+    run(scenario)
+
+
 def test_a_flood_of_silent_connections_keeps_nobody_out(run: Run) -> None:
     """Ten times as many connections as allowed: each new connection gets its answer at once."""
 
@@ -312,6 +331,33 @@ def test_room_is_made_so_often_and_no_more(run: Run) -> None:
 
     run(scenario)
     assert (asked, accepted) == (1, 2)
+
+
+@pytest.mark.parametrize("later", [None, (1, 1.0)], ids=["and-is-being-answered", "and-was-answered"])
+def test_who_has_asked_since_does_not_make_room(run: Run, later: tuple[int, float] | None) -> None:
+    """Others are idle for longer, and a part of the answer may still be on its way."""
+    first, second, third = Idle((1, 0.0)), Idle((1, 0.0)), Idle((1, 0.5))
+    accepted = 0
+
+    async def scenario() -> None:
+        async def begin(connection: socket.socket) -> None:
+            nonlocal accepted
+            accepted += 1
+            second.idleness = later
+            connection.close()
+
+        with socket.create_server(("127.0.0.1", 0)) as waiting, contextlib.ExitStack() as clients:
+            for _ in range(2):
+                clients.enter_context(socket.create_connection(waiting.getsockname()))
+            listener = Listener(
+                waiting, begin, ["a connection"], 1, find_idle=lambda: [first, second, third], pause_seconds=60.0
+            )
+            await until(lambda: accepted == 2)
+            listener.close()
+            await listener.wait_closed()
+
+    run(scenario)
+    assert [each.gone for each in (first, second, third)] == [True, False, True]
 
 
 # Processes, as an operator runs them.
