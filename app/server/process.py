@@ -69,6 +69,17 @@ class _Server(uvicorn.Server):
         # uvicorn closes these servers at the end, before it closes the sockets.
         self.servers.extend(cast("list[asyncio.Server]", listeners))
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, end the handshakes, and let the calls in progress end.
+
+        uvicorn closes the idle connections at the start of this method, and then waits until none is left. Without this
+        override, it would wait for the connection of a handshake that ends a moment later.
+        """
+        for listener in self.servers:
+            listener.close()
+            await listener.wait_closed()
+        await super().shutdown(sockets)
+
     def _listen(self, listening: socket.socket) -> Listener:
         listener = Listener(
             listening,

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -363,6 +364,64 @@ def test_after_the_end_nobody_is_accepted(run: Run, listening_socket: socket.soc
         assert not asyncio.get_running_loop().remove_reader(listening_socket)
 
     run(scenario)
+
+
+def test_a_handshake_that_is_completed_during_the_end_does_not_delay_it(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end closes all idle connections once, and waits for those that are left."""
+    authority = Authority(tmp_path)
+    certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
+    tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
+    trusting = ssl.create_default_context(cafile=authority.cert)
+    trusting.check_hostname = False
+    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    asked, answer = 0, asyncio.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal asked
+        asked += 1
+        await answer.wait()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    def is_refused(address: tuple[str, int]) -> bool:
+        with socket.socket() as one:
+            return one.connect_ex(address) != 0
+
+    async def scenario() -> None:
+        ending = asyncio.Event()
+
+        async def serve() -> None:
+            async with listening(app, tls.context) as address:
+                served.set_result(address)
+                await ending.wait()
+
+        served: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+        serving = asyncio.create_task(serve())
+        address = await served
+        reader, writer = await asyncio.open_connection(*address, ssl=trusting)
+        writer.write(HEALTHY)
+        await until(lambda: asked == 1)
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        handshake = trusting.wrap_bio(received, sent)
+        late_reader, late_writer = await asyncio.open_connection(*address)
+        with pytest.raises(ssl.SSLWantReadError):
+            handshake.do_handshake()
+        late_writer.write(sent.read())
+        received.write(await late_reader.read(65536))
+        ending.set()
+        await until(lambda: is_refused(address))
+        handshake.do_handshake()
+        late_writer.write(sent.read())
+        answer.set()
+        assert (await reader.readline()).startswith(b"HTTP/1.1 204")
+        writer.close()
+        await serving
+        late_writer.close()
+
+    run(scenario)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_a_rest_ends_with_it(run: Run, listening_socket: socket.socket) -> None:
