@@ -132,6 +132,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # The decision may still wait for some seconds, and must not keep this connection in memory.
             cycle.on_response = _do_nothing
 
+    def eof_received(self) -> None:
+        """Send what is stored: the event loop closes the connection next, because the client sends nothing more."""
+        cast("JoinedWrites", self.transport).flush()
+
     def data_received(self, data: bytes) -> None:
         """Process the data that arrived."""
         self._take(data)

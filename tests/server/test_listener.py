@@ -186,6 +186,27 @@ def test_small_answers_are_sent_at_once(tcp_socket: socket.socket) -> None:
 # The bound.
 
 
+def test_a_client_that_ends_its_side_in_the_turn_of_its_answer_gets_the_answer() -> None:
+    """Answers leave at the end of the turn, and the event loop closes a connection whose client ended its side."""
+    client = socket.socket()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+        client.shutdown(socket.SHUT_WR)  # the loop sees this before the end of the turn
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        client.setblocking(False)
+        async with listening(app) as address:
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, HEALTHY)
+            assert (await loop.sock_recv(client, 4096)).startswith(b"HTTP/1.1 204")
+
+    with client:
+        uvloop.run(scenario())
+
+
 def test_at_the_bound_the_next_one_waits_until_one_has_gone(run: Run, listening_socket: socket.socket) -> None:
     async def scenario() -> None:
         with capture_logs() as log, clients_of(listening_socket, 3) as [first, second, third]:
