@@ -63,15 +63,16 @@ class RenewalThread(threading.Thread):
             self._on_change()
 
     def _renew_until_finished(self) -> Finished | None:
-        while not self._stopped:
+        while True:
             self._now.clear()
+            if self._stopped:  # read after the reset, which would otherwise undo the wake-up of `stop`
+                return None
             with self.is_busy:
                 outcome = self.renewals.step()
             if isinstance(outcome, Finished):
                 return outcome
             self._on_change()
             self._wait_until(outcome.at)
-        return None
 
     def _wait_until(self, due: datetime) -> None:
         """Wait until the given time, but never longer than the time that is left now by the monotonic clock.

@@ -505,6 +505,35 @@ def test_a_clock_that_is_set_forward_is_noticed(make: Make, notes: Notes) -> Non
     assert thread.finished is None
 
 
+def test_a_thread_that_is_stopped_between_two_renewals_makes_no_other(
+    make: Make, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the agent's end waits a second for it, and the renewal is cut off."""
+    resets = 0
+
+    class Event(threading.Event):
+        """Stops the thread right before the thread resets the event for its second renewal."""
+
+        def clear(self) -> None:
+            nonlocal resets
+            resets += 1
+            if resets == 2:
+                thread.stop()
+            super().clear()
+
+    changes: queue.Queue[None] = queue.Queue()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Event", Event)
+        thread = RenewalThread(make(), lambda: changes.put(None))
+    thread.start()
+    changes.get(timeout=PATIENCE)
+    thread.renew_now()
+    changes.get(timeout=PATIENCE)
+    thread.stop()
+    thread.join(PATIENCE)
+    assert (resets, [event for _, event, _ in notes.lines]) == (2, ["renewed"])
+
+
 @pytest.mark.parametrize(
     ("set_back", "passed"),
     [(timedelta(minutes=4), 300), (timedelta(minutes=5, seconds=1), 0)],
