@@ -10,14 +10,13 @@ from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
 from app.calls.upstream import Pending
 from app.core.errors import AuthorizationError, UpstreamError
-from app.core.iam_documents import RolePage
 from app.core.principal import AdmittedPrincipal, Principal, admit
 from app.core.reasons import Reason
 from app.core.role_tags import RoleRecord
 from app.decision.authenticator import AccountList
 from app.decision.record import HIT, STALE, UpstreamCall
 from app.iam.role_cache import RoleKey, RoleTable
-from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, RoleQuery, RoleReader
+from app.iam.upstream import Answer, IamQuery, IamUpstream, PageQuery, ReadPage, RoleQuery, RoleReader
 from app.store.replicas import SharedCall
 
 IAM_IN_FLIGHT: Final = 4
@@ -107,14 +106,14 @@ class Roles:
             self._queue.submit(pending)
             self._queue.abandon(pending)
 
-    def learn(self, key: RoleKey, role: RoleRecord) -> bool:
+    def learn(self, key: RoleKey, role: RoleRecord, asked_at: float) -> bool:
         """Cache a role that was read ahead. If the record is of another role than the key, return False."""
         is_same = role.identifiers == key
         if is_same:
-            self._table.put(key, role, age=0.0)
+            self._table.put(key, role, asked_at)
         return is_same
 
-    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> ReadPage:
         """Read one page of an account's roles. The call waits in the queue like the calls for single roles.
 
         Raises:
@@ -126,10 +125,10 @@ class Roles:
             query, query, owner=account, budget=account, circuit=account, priority=Priority.NEW
         )
         pending.shared = shared
-        page = await self._queue.ask(query, shared, lambda: pending, UpstreamCall(), deadline)
-        if not isinstance(page, RolePage):
+        read = await self._queue.ask(query, shared, lambda: pending, UpstreamCall(), deadline)
+        if not isinstance(read, ReadPage):
             raise AssertionError("unreachable: a page is answered with a page")  # noqa: TRY004 - no value of a caller's
-        return page
+        return read
 
     async def close(self) -> None:
         """End every call."""

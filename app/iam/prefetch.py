@@ -14,7 +14,7 @@ from app.core.reasons import Reason
 from app.decision.authenticator import AccountList
 from app.iam.calls import Roles
 from app.iam.role_cache import REFRESH_AFTER, RoleKey
-from app.iam.upstream import PAGE_SECONDS
+from app.iam.upstream import PAGE_SECONDS, ReadPage
 from app.local.clock import Timer
 from app.telemetry.audit import get_logger
 
@@ -72,9 +72,9 @@ class RolePrefetch:
         seen: set[str] = set()
         try:
             while calls == 0 or marker is not None:
-                page = await self._read_page(account, marker)
+                page, asked_at = await self._read_page(account, marker)
                 calls, marker = calls + 1, page.marker
-                kept += self._learn(account, page)
+                kept += self._learn(account, page, asked_at)
                 if marker is not None:
                     _require_progress(marker, seen, calls)
         except UpstreamError as error:
@@ -91,14 +91,15 @@ class RolePrefetch:
         else:
             get_logger().info("roles read ahead", account=account, roles=kept, calls=calls)
 
-    async def _read_page(self, account: str, marker: str | None) -> RolePage:
+    async def _read_page(self, account: str, marker: str | None) -> ReadPage:
         deadline = asyncio.get_running_loop().time() + PAGE_SECONDS
         return await self._roles.read_page(account, marker, deadline)
 
-    def _learn(self, account: str, page: RolePage) -> int:
+    def _learn(self, account: str, page: RolePage, asked_at: float) -> int:
         """Cache the roles that belong to the account. Return the number of these roles."""
         return sum(
-            self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role) for role in page.roles
+            self._roles.learn(RoleKey(self._partition, account, role.role_id, role.name), role, asked_at)
+            for role in page.roles
         )
 
 

@@ -82,9 +82,14 @@ class _Known:
     refresh_at: float
 
 
-class _Missing(NamedTuple):
+class _Refusal(NamedTuple):
     detail: str
-    answered_until: float
+    said_at: float
+
+
+class _Mismatch(NamedTuple):
+    role: RoleRecord
+    said_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +116,9 @@ class RoleTable:
     """Roles by their key, in the states that this module's docstring lists.
 
     A change of tags takes effect after the time to live at the latest (I17), or after ``max_stale`` if IAM does not answer.
+
+    Attributes:
+        timer: returns the seconds of a monotonic clock.
     """
 
     def __init__(
@@ -125,11 +133,11 @@ class RoleTable:
         """Make an empty table. ``ttl`` and ``max_stale`` are seconds; ``max_stale`` is at least ``ttl``."""
         self.ttl = ttl
         self.max_stale = max(ttl, max_stale)
-        self._timer = timer
+        self.timer = timer
         self._known: TtlCache[_Known] = TtlCache(sizes.known, timer)
-        self._denied: TtlCache[str] = TtlCache(sizes.denied, timer)
-        self._mismatched: TtlCache[RoleRecord] = TtlCache(sizes.mismatched, timer)
-        self._missing: TtlCache[_Missing] = TtlCache(sizes.missing, timer)
+        self._denied: TtlCache[_Refusal] = TtlCache(sizes.denied, timer)
+        self._mismatched: TtlCache[_Mismatch] = TtlCache(sizes.mismatched, timer)
+        self._missing: TtlCache[_Refusal] = TtlCache(sizes.missing, timer)
         metrics.watch_cache("role", self.__len__)
 
     def __len__(self) -> int:
@@ -139,9 +147,10 @@ class RoleTable:
     def fresh(self, key: RoleKey) -> RoleRecord | None:
         """Return the role if it is fresh or due for refresh. If it is mismatched, return the role that IAM sent instead."""
         known = self._known.get(key)
-        if known is not None and self._timer() < known.fresh_until:
+        if known is not None and self.timer() < known.fresh_until:
             return known.role
-        return self._mismatched.get(key)
+        mismatched = self._mismatched.get(key)
+        return None if mismatched is None else mismatched.role
 
     def stale(self, key: RoleKey) -> RoleRecord | None:
         """Return a role that may be used while IAM does not answer: one that is fresh or stale."""
@@ -151,10 +160,12 @@ class RoleTable:
     def failure(self, key: RoleKey) -> AuthError | None:
         """Return the error for a role that is denied, or that has been missing for less than 10 s; otherwise None."""
         missing = self._missing.get(key)
-        if missing is not None and self._timer() < missing.answered_until:
+        if missing is not None and self.timer() < missing.said_at + NOT_FOUND_SECONDS:
             return AuthorizationError(Reason.ROLE_NOT_FOUND, f"{missing.detail} (remembered for 10 s)")
-        detail = self._denied.get(key)
-        return None if detail is None else UpstreamError(Reason.IAM_ACCESS_DENIED, f"{detail} (remembered for 30 s)")
+        denied = self._denied.get(key)
+        if denied is None:
+            return None
+        return UpstreamError(Reason.IAM_ACCESS_DENIED, f"{denied.detail} (remembered for 30 s)")
 
     def is_missing(self, key: RoleKey) -> bool:
         """Return whether IAM answered in the last 600 s that this role does not exist."""
@@ -162,37 +173,44 @@ class RoleTable:
 
     def begin_refresh(self, key: RoleKey) -> bool:
         """Return whether the role is due for refresh. If it is, the role becomes due again only after a pause."""
-        known, now = self._known.get(key), self._timer()
+        known, now = self._known.get(key), self.timer()
         if known is None or not known.refresh_at <= now < known.fresh_until:
             return False
         known.refresh_at = now + self.ttl * REFRESH_PAUSE
         return True
 
-    def put(self, key: RoleKey, role: RoleRecord, *, age: float) -> None:
-        """Cache a role, unless a newer record is cached. ``age`` is the number of seconds since IAM sent the role."""
-        written = self._timer() - age
+    def is_contradicted(self, key: RoleKey, moment: float) -> bool:
+        """Return whether IAM has said after a moment of the timer that the role is missing, denied or mismatched."""
+        answers = self._missing.get(key), self._denied.get(key), self._mismatched.get(key)
+        return any(answer is not None and moment < answer.said_at for answer in answers)
+
+    def put(self, key: RoleKey, role: RoleRecord, moment: float) -> None:
+        """Cache a role, unless a newer answer is cached.
+
+        ``moment`` is when IAM sent the role or, if that took long, when IAM was asked for it; in seconds of the timer.
+        """
         known = self._known.get(key)
-        if known is not None and written + self.ttl < known.fresh_until:
+        if (known is not None and moment + self.ttl < known.fresh_until) or self.is_contradicted(key, moment):
             return
         self._forget(key)
-        entry = _Known(role, fresh_until=written + self.ttl, refresh_at=written + self.ttl * REFRESH_AFTER)
-        self._known.put(key, entry, self.max_stale - age, owner=key.account)
+        entry = _Known(role, fresh_until=moment + self.ttl, refresh_at=moment + self.ttl * REFRESH_AFTER)
+        self._known.put(key, entry, moment + self.max_stale - self.timer(), owner=key.account)
 
     def note_denied(self, key: RoleKey, detail: str) -> None:
         """Set a role's state to denied: IAM denies access to the role."""
         self._forget(key)
-        self._denied.put(key, detail, ACCESS_DENIED_SECONDS, owner=key.account)
+        self._denied.put(key, _Refusal(detail, self.timer()), ACCESS_DENIED_SECONDS, owner=key.account)
 
     def note_missing(self, key: RoleKey, detail: str) -> None:
         """Set a role's state to missing: IAM does not find the role."""
         self._forget(key)
-        missing = _Missing(detail, self._timer() + NOT_FOUND_SECONDS)
-        self._missing.put(key, missing, MISSING_SECONDS, owner=key.account)
+        self._missing.put(key, _Refusal(detail, self.timer()), MISSING_SECONDS, owner=key.account)
 
     def note_mismatched(self, key: RoleKey, role: RoleRecord) -> None:
         """Set a role's state to mismatched: IAM returned another role with the same name."""
         self._forget(key)
-        self._mismatched.put(key, role, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
+        mismatch = _Mismatch(role, self.timer())
+        self._mismatched.put(key, mismatch, min(MISMATCH_SECONDS, self.ttl), owner=key.account)
 
     def _forget(self, key: RoleKey) -> None:
         """Set a role's state to unknown, because a role must have only one state at a time."""

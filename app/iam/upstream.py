@@ -2,7 +2,7 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from app.calls.limits import CallLimits
 from app.calls.options import CallOptions
@@ -57,8 +57,15 @@ class PageQuery:
     marker: str | None
 
 
+class ReadPage(NamedTuple):
+    """A page, and when IAM was asked for it, in seconds of the timer of the roles' table."""
+
+    page: RolePage
+    asked_at: float
+
+
 IamQuery = RoleQuery | PageQuery
-Answer = RoleRecord | RolePage
+Answer = RoleRecord | ReadPage
 
 
 class IamUpstream:
@@ -111,7 +118,9 @@ class IamUpstream:
     ) -> Answer:
         """Call IAM, and cache the role or the error (I18)."""
         if isinstance(query, PageQuery):
-            return await self._source.read_page(query.account, query.marker, deadline)
+            # A page of many roles can take long, and a role can be deleted or made anew meanwhile.
+            asked_at = self._table.timer()
+            return ReadPage(await self._source.read_page(query.account, query.marker, deadline), asked_at)
         key = query.key
         try:
             role = await self._source.fetch_role(query.admitted, seen, deadline)
@@ -129,7 +138,7 @@ class IamUpstream:
             self._table.note_mismatched(key, role)
             await _withdraw(shared)
             return role
-        self._table.put(key, role, age=0.0)
+        self._table.put(key, role, self._table.timer())
         if shared is not None:
             shared.share(encode_role(role), self._table.max_stale)
         return role
@@ -140,9 +149,10 @@ class IamUpstream:
             role = decode_role(opened.payload)
         except RecordError:
             return None
-        if role.identifiers != query.key:
+        sent_at = self._table.timer() - opened.age
+        if role.identifiers != query.key or self._table.is_contradicted(query.key, sent_at):
             return None
-        self._table.put(query.key, role, age=opened.age)
+        self._table.put(query.key, role, sent_at)
         # A refresh call needs a record that is not itself due for refresh.
         max_age = self._table.ttl * (REFRESH_AFTER if query.is_refresh else 1.0)
         return role if opened.age < max_age else None

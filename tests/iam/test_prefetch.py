@@ -8,13 +8,17 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from app.core.errors import AuthorizationError
 from app.core.iam_documents import RolePage
+from app.core.principal import AdmittedPrincipal
+from app.core.reasons import Reason
+from app.core.role_tags import RoleRecord
 from app.emulator import FaultKind, Role
 from app.iam.client import PAGE_ROLES, IamRoles
 from app.iam.prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.settings.accounts import FixedAccounts
 from tests.iam.conftest import new_trail, soon
-from tests.support.principals import admitted
+from tests.support.principals import PRINCIPAL, admitted
 from tests.support.roles import new_roles
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
 
@@ -145,6 +149,39 @@ async def test_while_iam_is_away_nothing_is_lost(iam: IamRoles, aws: Aws, kind: 
     aws.emulator.faults.clear()
     assert not await ahead.is_known(role)
     assert [each["event"] for each in await ahead.read()] == ["roles read ahead"]
+
+
+class Slow:
+    """An IAM that answers a page when the test says so. The role of the page is deleted meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def read_page(self, account: str, marker: str | None, deadline: float) -> RolePage:  # noqa: ARG002
+        self.asked.set()
+        await self.answer.wait()
+        arn = f"arn:aws:iam::{PRINCIPAL.account}:role/{PRINCIPAL.role}"
+        role = RoleRecord(arn=arn, role_id=PRINCIPAL.role_id, name=PRINCIPAL.role, tags=(), request_id="")
+        return RolePage((role,), None)
+
+    async def fetch_role(self, *_: object) -> RoleRecord:
+        raise AuthorizationError(Reason.ROLE_NOT_FOUND, "seen")
+
+
+async def test_a_role_that_was_deleted_while_its_page_was_read_is_not_known() -> None:
+    """I17: otherwise its sessions would be accepted again, for the whole time to live."""
+    slow = Slow()
+    roles = new_roles(slow)
+    prefetch = RolePrefetch(roles, FixedAccounts(frozenset({PRINCIPAL.account})), partition="aws", ttl=300.0)
+    reading = asyncio.create_task(prefetch.read_all())
+    await slow.asked.wait()
+    for read in (False, True):
+        if read:
+            slow.answer.set()
+            await reading
+        with pytest.raises(AuthorizationError) as raised:
+            await roles.fetch_role(AdmittedPrincipal(PRINCIPAL), new_trail().iam, soon())
+        assert raised.value.reason is Reason.ROLE_NOT_FOUND
 
 
 async def test_a_role_made_anew_under_its_name_is_another_one(iam: IamRoles, aws: Aws) -> None:

@@ -84,6 +84,21 @@ async def test_what_iam_takes_back_is_taken_out_of_the_store(time: Time, error: 
     assert store.records == {}
 
 
+async def test_what_iam_has_taken_back_is_not_taken_from_a_replica_that_stores_it_late(time: Time) -> None:
+    """The record of a replica with a slow connection to the store can arrive after the deletion."""
+    store, iam = SharedStore(time), Iam(error=AuthorizationError(Reason.ROLE_NOT_FOUND, "seen"))
+    roles = replica(iam, time, store)
+    await replica(Iam(), time, store).fetch_role(admitted(), new_trail().iam, soon())
+    late = dict(store.records)
+    store.records.clear()
+    for passed in (1.0, 1.0 + role_cache.NOT_FOUND_SECONDS):
+        time.passed = passed
+        with pytest.raises(AuthorizationError):
+            await roles.fetch_role(admitted(), new_trail().iam, soon())
+        store.records.update(late)
+    assert iam.asked == 2
+
+
 async def test_a_record_of_another_role_is_not_believed(time: Time) -> None:
     """I13: even if the store returns a record under this key, it must be a record of this role."""
     store, iam = SharedStore(time), Iam()

@@ -22,7 +22,7 @@ class Table(RoleTable):
         super().__init__(Metrics(), ttl=100.0, max_stale=400.0, timer=lambda: self.now)
 
     def read(self) -> None:
-        self.put(KEY, ROLE, age=0.0)
+        self.put(KEY, ROLE, self.now)
 
     def missing(self) -> None:
         self.note_missing(KEY, "no such role")
@@ -55,6 +55,18 @@ def test_what_iam_says_next_ends_the_state_before_it(before: str, after: str) ->
     table.now = 1.0
     STATES[after][0](table)
     assert table.seen() == STATES[after][1]
+
+
+@pytest.mark.parametrize("said", ["missing", "denied", "mismatched"])
+@pytest.mark.parametrize("asked_at", [9.0, 10.5])
+def test_an_older_record_does_not_end_a_newer_state(said: str, asked_at: float) -> None:
+    """The record can be of a page that was under way for long, or of another replica."""
+    table = Table()
+    table.now = 10.0
+    STATES[said][0](table)
+    table.now = 11.0
+    table.put(KEY, ROLE, asked_at)
+    assert table.seen() == STATES["read" if asked_at > 10.0 else said][1]
 
 
 @pytest.mark.parametrize(
