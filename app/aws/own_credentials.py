@@ -142,6 +142,8 @@ class OwnCredentials:
             return
         now = self._timer()
         self._rejected, self._source, self._last = credentials, None, None
+        # A renewal in progress can return the same credentials again. It does not ask every source.
+        self._search = None
         self._search_from = max(now, self._search_again_from)
         if now >= self._search_again_from:
             self._search_again_from = now + SEARCH_PAUSE_SECONDS
@@ -156,9 +158,10 @@ class OwnCredentials:
             raise own_credentials_error(_SLOW)  # the search has had its time, and nobody need wait as long again
         loop = asyncio.get_running_loop()
         until = loop.time() + self._find_seconds
+        search = self._find()
         try:
             async with asyncio.timeout_at(min(deadline, until)):
-                await asyncio.shield(self._find())
+                await asyncio.shield(search)
         except TimeoutError as error:
             if until > deadline:
                 raise OutOfTimeError(
@@ -168,6 +171,7 @@ class OwnCredentials:
             raise own_credentials_error(_SLOW) from error
         except Exception as error:  # the chain can raise any exception
             raise own_credentials_error(explain_search(error)) from error
+        self._found(search)  # the event loop calls it only in the turn after the end of the search
         if self._last is None:
             raise own_credentials_error(self.problem or _SLOW)
         return self._last
@@ -183,10 +187,13 @@ class OwnCredentials:
         return self._search
 
     def _found(self, search: asyncio.Future[_Found]) -> None:
+        """Note the result of a search, once. The result of a search that `reject` gave up is not used."""
+        error = None if search.cancelled() else search.exception()
+        if search is not self._search:
+            return
         self._search = None
         if search.cancelled():
             return
-        error = search.exception()
         if error is not None:
             self._not_found(explain_search(error))
             return

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.credentials import Credentials, ReadOnlyCredentials
 from structlog.testing import capture_logs
 
 from app.aws.own_credentials import LOOK_PAUSE_SECONDS, RENEW_PAUSE_SECONDS, SEARCH_PAUSE_SECONDS, OwnCredentials
@@ -180,6 +181,56 @@ async def test_a_search_that_hangs_holds_one_thread_and_no_waiter_for_long(agent
             await key(own)
     assert sum(thread.name.startswith("credentials") and thread.is_alive() for thread in threading.enumerate()) >= 1
     assert agent.asked == 1
+
+
+async def test_whoever_comes_in_the_turn_in_which_they_are_found_gets_them(
+    own: OwnCredentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIASTATIC")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Any] = loop.create_future()
+    found: list[Any] = []
+
+    def run(_threads: object, search: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        found.append(search(*arguments))
+        return ended
+
+    monkeypatch.setattr(loop, "run_in_executor", run)
+    first = asyncio.create_task(key(own))
+    await until(lambda: bool(found))
+    loop.call_soon(ended.set_result, found[0])
+    second = asyncio.create_task(key(own))
+    assert (await first, await second, len(found)) == ("AKIASTATIC", "AKIASTATIC", 1)
+
+
+async def test_credentials_that_aws_rejects_during_their_renewal_are_looked_for_anew_at_once(
+    own: OwnCredentials, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewal began with the rejected ones, and can return them once more."""
+    agent.life = MINUTES
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 10
+    first = await own.get(deadline)
+    searches: list[asyncio.Future[Any]] = []
+
+    def run(*_: object) -> asyncio.Future[Any]:
+        searches.append(loop.create_future())
+        return searches[-1]
+
+    monkeypatch.setattr(loop, "run_in_executor", run)
+    agent.seconds += RENEW_PAUSE_SECONDS
+    assert await own.get(deadline) is first
+    own.reject(first, "ExpiredToken")
+    getting = asyncio.create_task(own.get(deadline))
+    await asyncio.sleep(0)
+    [renewal, search] = searches
+    other = ReadOnlyCredentials("ASIAOTHER", "secret", "token")
+    search.set_result((Credentials("ASIAOTHER", "secret", "token"), other))
+    assert await getting is other
+    renewal.set_result((Credentials("ASIA1", "secret", "token"), first))
+    await asyncio.sleep(0)
+    assert await own.get(deadline) is other
 
 
 REJECTIONS = [
