@@ -59,7 +59,11 @@ class SecretValue:
             text = json.dumps(members, allow_nan=False, ensure_ascii=False)
         except ValueError as error:
             raise MalformedSecretError("a number of it is too large") from error
-        if _exact(text) != {**_exact(self.text or ""), TOKEN_KEY: token}:
+        try:
+            is_kept = _exact(text) == {**_exact(self.text or ""), TOKEN_KEY: token}
+        except ArithmeticError:  # an exponent of over 18 digits
+            is_kept = False
+        if not is_kept:
             raise MalformedSecretError("a number of it has more digits than can be kept; write it as a string")
         try:
             size = len(text.encode())

@@ -109,7 +109,7 @@ def test_the_limit_is_one_of_bytes_and_escapes_do_not_count() -> None:
         assert json.loads(secret(text).with_token("new")) == {**others, "token": "new"}
 
 
-@pytest.mark.parametrize("number", ["12345678901234567890.12345", "0.1000000000000000055", "1e-400"])
+@pytest.mark.parametrize("number", ["12345678901234567890.12345", "0.1000000000000000055", "1e-400", f"1e-{10**19}"])
 def test_a_number_that_would_lose_digits_is_left_alone(number: str) -> None:
     """The other keys are kept as they are, or nothing is put."""
     with pytest.raises(MalformedSecretError, match="as a string"):
