@@ -145,10 +145,14 @@ class AwsCalls:
             raise failed from None  # the error of the SDK can contain the parameters of the call, and so a token
         # botocore reads a body that is not JSON as an answer without members. So a broken proxy would end all tasks.
         if _MEMBERS[call] not in answer:
-            self._metrics.call_failed(call, Failure.ANSWER_INVALID)
-            raise CallError(call, Failure.ANSWER_INVALID, f"the answer has no {_MEMBERS[call]}")
+            raise self.invalid(call, f"the answer has no {_MEMBERS[call]}")
         self._metrics.call_made(call)
         return answer
+
+    def invalid(self, call: Call, detail: str) -> CallError:
+        """Count an answer that cannot be used, and return the error."""
+        self._metrics.call_failed(call, Failure.ANSWER_INVALID)
+        return CallError(call, Failure.ANSWER_INVALID, detail)
 
 
 class _SmallLoader(Loader):

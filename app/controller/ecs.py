@@ -32,11 +32,11 @@ class EcsTasks:
         self._timer = timer
         self._described: dict[str, dict[str, _Described]] = {}
 
-    async def read_tasks(self, failed: Callable[[CallError], None]) -> list[Task]:
+    async def read_tasks(self, failed: Callable[[CallError, str], None]) -> list[Task]:
         """Return the tasks of all clusters. If one cluster fails, the tasks of the others are read nevertheless.
 
         Args:
-            failed: is called with each failure. The result then has the tasks that were read earlier.
+            failed: is called with each failure and the cluster. The result then has the tasks that were read earlier.
         """
         for cluster in self._clusters:
             known = self._described.setdefault(cluster, {})
@@ -46,7 +46,7 @@ class EcsTasks:
                     del known[arn]
                 await self._describe(cluster, known, arns)
             except CallError as error:
-                failed(error)
+                failed(error, cluster)
         return self.known_tasks()
 
     def known_tasks(self) -> list[Task]:
@@ -65,6 +65,7 @@ class EcsTasks:
 
     async def _list(self, cluster: str) -> AsyncIterator[str]:
         more: dict[str, str] = {}
+        tokens: set[str] = set()
         while True:
             # The desired status of a pending task is RUNNING too.
             answer = await self._calls.make(
@@ -77,9 +78,13 @@ class EcsTasks:
             )
             for arn in answer["taskArns"]:
                 yield arn
-            if not answer.get("nextToken"):
+            token = answer.get("nextToken")
+            if not token:
                 return
-            more = {"nextToken": answer["nextToken"]}
+            if token in tokens:  # the pages would never end
+                raise self._calls.invalid(Call.LIST_TASKS, "a page has the token of an earlier one")
+            tokens.add(token)
+            more = {"nextToken": token}
 
     async def _describe(self, cluster: str, known: dict[str, _Described], arns: list[str]) -> None:
         now = self._timer()

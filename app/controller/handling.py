@@ -122,7 +122,7 @@ class SecretHandler:
             self._shared.report.malformed(wanted, error)
             return self._failed(wanted, known, Leave.SECRET_MALFORMED, str(error))
         except CallError as error:
-            self._shared.failed(error, wanted)
+            self._shared.failed(error, secret=wanted.name)
             is_missing = error.failure is Failure.NOT_FOUND and error.call.value == "GetSecretValue"
             result = self._failed(wanted, known, Leave.SECRET_MISSING if is_missing else None, str(error))
             if error.failure is Failure.CHANGED_MEANWHILE and known.failures == 1:

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from app.controller.metrics import ControllerMetrics
 from app.controller.pauses import Pauses, pause_seconds
-from app.controller.plan import WantedSecret
 from app.controller.reasons import CallError
 from app.controller.report import Report
 from app.local.clock import Clock, Timer, utc_now
@@ -44,9 +43,15 @@ class Shared:
         object.__setattr__(self, "pauses", Pauses(self.timer, self.chance))
         object.__setattr__(self, "report", Report(self.timer))
 
-    def failed(self, error: CallError, wanted: WantedSecret | None = None) -> None:
-        """Report a failure, and pause the calls to the party that throttles, fails or does not answer."""
-        self.report.failure(error, wanted, pause_began=self.pauses.note(error))
+    def failed(self, error: CallError, *, secret: str | None = None, about: str | None = None) -> None:
+        """Report a failure, and pause the calls to the party that throttles, fails or does not answer.
+
+        Args:
+            error: the failure.
+            secret: the name of the secret that the call was about.
+            about: the cluster, the task definition or the role that the call was about.
+        """
+        self.report.failure(error, secret=secret, about=about, pause_began=self.pauses.note(error))
 
     def retry_at(self, failures: int) -> float:
         """Return when to try again after so many failures in a row, in seconds of the timer."""

@@ -83,11 +83,11 @@ class Passes:
         if self._shared.pauses.is_paused(Api.ECS):
             result.is_full = False
             return self._ecs.known_tasks()
-        failures: list[CallError] = []
-        tasks = await self._ecs.read_tasks(failures.append)
-        for error in failures:
+        failures: list[tuple[CallError, str]] = []
+        tasks = await self._ecs.read_tasks(lambda error, cluster: failures.append((error, cluster)))
+        for error, cluster in failures:
             result.is_full = False
-            self._shared.failed(error)
+            self._shared.failed(error, about=cluster)
         if not failures:
             self._shared.pauses.succeeded(Api.ECS)
         return tasks

@@ -33,6 +33,7 @@ class Skip(StrEnum):
     TAG_INVALID = "tag_invalid"
     NO_TASK_ROLE = "no_task_role"
     NOT_A_DATAPLANE = "not_a_dataplane"
+    ROLE_PATH_NOT_ALLOWED = "role_path_not_allowed"
     ROLE_DENIED = "role_denied"
     ROLE_UNDECIDED = "role_undecided"
 

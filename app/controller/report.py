@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.controller.held_token import TokenFacts
 from app.controller.plan import WantedSecret
-from app.controller.reasons import CallError, Failure, PutReason, Skip
+from app.controller.reasons import Call, CallError, Failure, PutReason, Skip
 from app.controller.secret import MalformedSecretError
 from app.controller.tasks import SkippedError, Task
 from app.limits.ttl_cache import TtlCache
@@ -22,11 +22,32 @@ MAX_REPORTED: Final = 5000
 
 # Every cluster has such tasks, and nobody has to change anything. So they are not logged.
 _SILENT: Final = (Skip.NOT_IN_MESH, Skip.NOT_A_DATAPLANE, Skip.ROLE_UNDECIDED)
+_NO_PERMISSION: Final = "allow this call in the policy of the task role (config/iam/controller-role-policy.json)"
+_NO_CLUSTER: Final = "name an active cluster of this account and region in --cluster, or make it"
+_MISSING: Final = "make the secret together with the service, with the value {}"
+_DELETED: Final = "if the secret is scheduled for deletion, restore it, or stop its tasks"
+_CHANGED: Final = "nothing to do: somebody else has changed the secret, and it is read again"
 _REMEDIES: Final = {
-    Failure.NOT_FOUND: "make the secret together with the service, with the value {}",
-    Failure.ACCESS_DENIED: "allow this call in the policy of the task role (config/iam/controller-role-policy.json), and "
-    "the use of the secret's key if it is a key of your own",
-    Failure.CHANGED_MEANWHILE: "nothing to do: somebody else has changed the secret, and it is read again",
+    (Call.LIST_TASKS, Failure.NOT_FOUND): _NO_CLUSTER,
+    (Call.LIST_TASKS, Failure.ACCESS_DENIED): _NO_PERMISSION,
+    (Call.DESCRIBE_TASKS, Failure.NOT_FOUND): _NO_CLUSTER,
+    (Call.DESCRIBE_TASKS, Failure.ACCESS_DENIED): _NO_PERMISSION,
+    (Call.DESCRIBE_TASK_DEFINITION, Failure.ACCESS_DENIED): _NO_PERMISSION,
+    (Call.GET_ROLE, Failure.ACCESS_DENIED): f"{_NO_PERMISSION}; if only roles under one path belong to the mesh, set "
+    "KMESH_AWSIAM_ROLE_PATH_PREFIX to it",
+    (Call.ISSUE_TOKEN, Failure.NOT_FOUND): "make the mesh, or correct kuma.io/mesh, --mesh or --api-server-url",
+    (Call.ISSUE_TOKEN, Failure.ACCESS_DENIED): "give a user token that may generate data plane tokens "
+    "(docs/reference/controller.md)",
+    **{
+        (call, failure): remedy
+        for call in (Call.GET_SECRET_VALUE, Call.PUT_SECRET_VALUE, Call.UPDATE_SECRET_VERSION_STAGE)
+        for failure, remedy in {
+            Failure.NOT_FOUND: _MISSING,
+            Failure.ACCESS_DENIED: f"{_NO_PERMISSION}, and the use of the secret's key if it is a key of your own",
+            Failure.CHANGED_MEANWHILE: _CHANGED,
+            Failure.REJECTED: _DELETED,
+        }.items()
+    },
 }
 
 
@@ -61,15 +82,16 @@ class Report:
             **wanted.identity.members(),
         )
 
-    def failure(self, error: CallError, wanted: WantedSecret | None, *, pause_began: bool) -> None:
+    def failure(self, error: CallError, *, secret: str | None, about: str | None, pause_began: bool) -> None:
         """Write the line of a failed call."""
         if error.failure.is_general:
             if pause_began:
                 get_logger().warning("calls paused", **_error(error))
             return
-        name = None if wanted is None else wanted.name
-        if self._is_new(("failure", name or error.call), str(error)):
-            get_logger().warning("call failed", secret=name, remedy=_REMEDIES.get(error.failure), **_error(error))
+        key = ("failure", secret) if secret is not None else ("failure", error.call, about)
+        if self._is_new(key, str(error)):
+            remedy = _REMEDIES.get((error.call, error.failure))
+            get_logger().warning("call failed", secret=secret, about=about, remedy=remedy, **_error(error))
 
     def malformed(self, wanted: WantedSecret, error: MalformedSecretError) -> None:
         """Write the line of a secret that holds no JSON object."""
@@ -96,9 +118,11 @@ class Report:
     def skipped(self, task: Task, error: SkippedError) -> None:
         """Write the line of a task that gets no token because of a fault."""
         if error.skip not in _SILENT and self._is_new(("skipped", task.definition, error.skip), error.detail):
-            get_logger().warning(
-                "task skipped", task=task.arn, why=error.skip.value, definition=task.definition, detail=error.detail
-            )
+            fields = {"task": task.arn, "definition": task.definition, "why": error.skip.value, "detail": error.detail}
+            if error.skip is Skip.ROLE_PATH_NOT_ALLOWED:  # a cluster normally has such tasks, and nothing is to be changed
+                get_logger().info("task skipped", **fields)
+            else:
+                get_logger().warning("task skipped", **fields)
 
     def bug(self, wanted: WantedSecret, error: Exception) -> None:
         """Write the line of a bug. The text of the error may hold a secret, so the line only has its type."""

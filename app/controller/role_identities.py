@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from app.controller.ecs import EcsTasks
 from app.controller.parts import Shared
+from app.controller.pauses import LAST_PAUSE_SECONDS, pause_seconds
 from app.controller.reasons import Api, Call, CallError, Failure, Skip
 from app.controller.tasks import SkippedError, Task, TaskIdentity, require_secret_name
 from app.core.arn import ArnError, parse_arn
@@ -29,6 +30,7 @@ from app.limits.ttl_cache import TtlCache
 # A task definition never changes. A task that runs for years still costs one call.
 MAX_DEFINITIONS: Final = 5000
 MAX_ROLE_ANSWERS: Final = 5000
+MAX_FAILED: Final = 5000
 # The most calls for definitions and roles in one pass. Pending tasks are first, so they do not wait for a cold cache.
 MAX_ROLE_CALLS_OF_A_PASS: Final = 40
 ROLE_CALL_SECONDS: Final = 10.0
@@ -37,6 +39,11 @@ _FOREVER: Final = 365 * 86_400.0  # no bound: the answer never changes
 _FAILURES: Final = {
     Reason.IAM_THROTTLED: Failure.THROTTLED,
     Reason.IAM_ACCESS_DENIED: Failure.ACCESS_DENIED,
+}
+# The roles of other tasks, which a cluster of a mesh normally has too.
+_SKIPS: Final = {
+    Reason.ROLE_TYPE_MISSING: Skip.NOT_IN_MESH,
+    Reason.ROLE_PATH_NOT_ALLOWED: Skip.ROLE_PATH_NOT_ALLOWED,
 }
 
 
@@ -60,6 +67,15 @@ class RolePolicy:
     ttl: float
     rate: float
     calls_of_a_pass: float = MAX_ROLE_CALLS_OF_A_PASS
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """The failures in a row about one role or one definition, and when it is asked about again."""
+
+    failures: int
+    retry_at: float
+    detail: str
 
 
 class RoleByName(Protocol):
@@ -90,6 +106,7 @@ class RoleIdentities:
         self._limiter = RateLimiter(policy.rate, burst=2, timer=shared.timer)
         self._definitions: TtlCache[str] = TtlCache(MAX_DEFINITIONS, shared.timer)
         self._answers: TtlCache[TaskIdentity | SkippedError] = TtlCache(MAX_ROLE_ANSWERS, shared.timer)
+        self._failed: TtlCache[_Failed] = TtlCache(MAX_FAILED, shared.timer)
         self._calls_left = policy.calls_of_a_pass
 
     def begin_pass(self) -> None:
@@ -116,12 +133,13 @@ class RoleIdentities:
     async def _role_of(self, definition: str) -> str:
         role = self._definitions.get(definition)
         if role is None:
+            self._require_no_pause(definition)
             self._take_call(Api.ECS)
             try:
                 role = await self._ecs.role_of_definition(definition) or ""
             except CallError as error:
-                self._shared.failed(error)
-                raise SkippedError(Skip.ROLE_UNDECIDED, "its task definition cannot be read") from error
+                self._shared.failed(error, about=definition)
+                raise self._note(definition, "its task definition cannot be read") from error
             self._definitions.put(definition, role, _FOREVER)
         return role
 
@@ -130,8 +148,7 @@ class RoleIdentities:
         try:
             return await self._decide(role_arn, task)
         except AuthorizationError as error:
-            skip = Skip.NOT_IN_MESH if error.reason is Reason.ROLE_TYPE_MISSING else Skip.ROLE_DENIED
-            return SkippedError(skip, f"{error}; role {role_arn}")
+            return SkippedError(_SKIPS.get(error.reason, Skip.ROLE_DENIED), f"{error}; role {role_arn}")
         except SkippedError as error:
             if error.skip is Skip.ROLE_UNDECIDED:
                 raise
@@ -141,8 +158,8 @@ class RoleIdentities:
             if failed.failure is Failure.THROTTLED:
                 self._limiter.throttled()
             self._shared.metrics.call_failed(failed.call, failed.failure)
-            self._shared.failed(failed)
-            raise SkippedError(Skip.ROLE_UNDECIDED, "its role cannot be read") from error
+            self._shared.failed(failed, about=role_arn)
+            raise self._note(role_arn, "its role cannot be read") from error
 
     async def _decide(self, role_arn: str, task: Task) -> TaskIdentity:
         policy = self._policy
@@ -150,6 +167,12 @@ class RoleIdentities:
         if principal.partition != policy.partition:
             raise AuthorizationError(Reason.ACCOUNT_NOT_AUTHORIZED, "the role is in another partition")
         admitted = admit(principal, policy.accounts.current())
+        # IAM's role must have this very ARN, so the path is known before the call. The controller's policy normally allows
+        # GetRole on this path only: for the roles of other tasks of the cluster, the call would be denied.
+        path = _path_of(role_arn)
+        if policy.grant.role_path_prefix is not None and not path.startswith(policy.grant.role_path_prefix):
+            raise AuthorizationError(Reason.ROLE_PATH_NOT_ALLOWED, f"the role has the path {path}")
+        self._require_no_pause(role_arn)
         record = await self._fetch(principal)
         if record.arn != role_arn:
             raise AuthorizationError(Reason.ROLE_ID_MISMATCH, "IAM's role has another ARN than the task's role")
@@ -175,12 +198,33 @@ class RoleIdentities:
         self._shared.pauses.succeeded(Api.IAM)
         return record
 
+    def _note(self, key: str, detail: str) -> SkippedError:
+        """Note a failure about one role or one definition, so that not every task and every pass repeats the call.
+
+        Otherwise the tasks of one role that cannot be read would take all calls of each pass.
+        """
+        before = self._failed.get(key)
+        failures = 1 if before is None else before.failures + 1
+        pause = pause_seconds(failures, self._shared.chance())
+        self._failed.put(key, _Failed(failures, self._shared.timer() + pause, detail), pause + LAST_PAUSE_SECONDS)
+        return SkippedError(Skip.ROLE_UNDECIDED, detail)
+
+    def _require_no_pause(self, key: str) -> None:
+        failed = self._failed.get(key)
+        if failed is not None and self._shared.timer() < failed.retry_at:
+            raise SkippedError(Skip.ROLE_UNDECIDED, failed.detail)
+
     def _take_call(self, api: Api) -> None:
         if self._shared.pauses.is_paused(api):
             raise SkippedError(Skip.ROLE_UNDECIDED, f"calls to {api} are paused")
         if self._calls_left <= 0:
             raise SkippedError(Skip.ROLE_UNDECIDED, "its role is read in a later pass")
         self._calls_left -= 1
+
+
+def _path_of(role_arn: str) -> str:
+    before, slash, _ = parse_arn(role_arn).resource.rpartition("/")
+    return before.removeprefix("role") + slash
 
 
 def _principal_of(role_arn: str, task: Task) -> Principal:

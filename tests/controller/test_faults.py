@@ -220,6 +220,53 @@ async def test_one_cluster_that_fails_does_not_stop_another(stage: Stage) -> Non
     assert [each.done for each in result.handled] == [PutReason.TOKEN_MISSING]
 
 
+async def test_each_cluster_that_fails_is_named_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    causes = {"gone": "ClusterNotFoundException", "away": "ClusterNotFoundException", "denied": "AccessDeniedException"}
+
+    def refuse(asked: Any) -> Any:
+        raise AwsError(causes[asked["cluster"]])
+
+    monkeypatch.setattr(stage.ecs, "_ListTasks", refuse)
+    async with stage.controller(clusters=tuple(causes)) as controller:
+        for _ in range(3):
+            await controller.run(after=5)
+    lines = stage.events("call failed")
+    assert {line["about"]: line["failure"] for line in lines} == {
+        "gone": "not_found",
+        "away": "not_found",
+        "denied": "access_denied",
+    }
+    assert len(lines) == 3
+    assert all("--cluster" in line["remedy"] for line in lines[:2])
+
+
+@pytest.mark.parametrize(("fault", "words"), [(403, "user token"), (404, "make the mesh")])
+async def test_a_failure_of_the_control_plane_has_its_own_remedy(stage: Stage, fault: int, words: str) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    stage.api.lasting = fault
+    async with stage.controller() as controller:
+        await controller.run()
+    [line] = stage.events("call failed")
+    assert words in line["remedy"]
+
+
+async def test_pages_of_tasks_that_repeat_come_to_an_end(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    list_tasks = stage.ecs._ListTasks
+
+    def repeat(asked: Any) -> Any:
+        return {**list_tasks({**asked, "nextToken": "0"}), "nextToken": "1"}
+
+    async with stage.controller() as controller:
+        await controller.run()
+        monkeypatch.setattr(stage.ecs, "_ListTasks", repeat)
+        assert not (await controller.run(after=5)).is_full
+    assert stage.sample("failures_total", call="ListTasks", code="answer_invalid") == 1
+    assert stage.sample("tasks", state="running") == 1  # as before
+
+
 async def test_a_bug_in_one_secret_does_not_stop_the_others(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     for service in ("web", "api"):
         stage.ecs.add_secret(service)

@@ -13,6 +13,7 @@ from app.settings.loading import load_role_settings
 from tests.controller.conftest import Stage
 from tests.support.world import ACCOUNT, DATAPLANE, INGRESS, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Aws
 
+DEFINITION = "arn:aws:ecs:eu-west-1:111122223333:task-definition/demo:1"
 ByRole = Callable[..., dict[str, Any]]
 
 
@@ -214,6 +215,42 @@ async def test_a_definition_that_cannot_be_read_decides_nothing(stage: Stage, by
         assert await controller.done(after=70) == {"demo-app": PutReason.TOKEN_MISSING}
     [line] = stage.events("call failed")
     assert (line["call"], line["failure"]) == ("DescribeTaskDefinition", "access_denied")
+
+
+@pytest.mark.parametrize("kind", ["denied", "unreadable"])
+async def test_tasks_of_a_role_that_cannot_be_read_take_no_calls_of_others(
+    stage: Stage, by_role: ByRole, aws: Aws, kind: str
+) -> None:
+    """For example a large service of the same cluster that is no part of the mesh."""
+    stage.ecs.roles["demo:1"] = role_arn("backend", OTHER_ACCOUNT)
+    for _ in range(MAX_ROLE_CALLS_OF_A_PASS + 1):
+        stage.ecs.add_task(definition="demo:1", age=9000)
+    stage.ecs.add_task(role=role_arn("demo-app", path="/workloads/"))
+    stage.ecs.add_secret("demo-app")
+    if kind == "denied":
+        aws.emulator.faults.iam.inject(FaultKind.ACCESS_DENIED, account=OTHER_ACCOUNT)
+    else:
+        stage.ecs.lasting["DescribeTaskDefinition"] = "denied"
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {"demo-app": PutReason.TOKEN_MISSING}
+        for _ in range(60):
+            await controller.run(after=5)
+    call = "GetRole" if kind == "denied" else "DescribeTaskDefinition"
+    # It is asked about less and less often, at last each minute.
+    assert 5 <= stage.sample("failures_total", call=call, code="access_denied") <= 15
+    [line] = stage.events("call failed")
+    assert line["about"] == (role_arn("backend", OTHER_ACCOUNT) if kind == "denied" else DEFINITION)
+
+
+async def test_a_role_of_another_path_is_not_read(stage: Stage, by_role: ByRole) -> None:
+    """The policy of the controller allows GetRole on the path only. Its own role, in the same cluster, is not under it."""
+    for name in ("controller", "control-plane"):
+        stage.ecs.add_task(role=role_arn(name))
+    async with stage.controller(**by_role(KMESH_AWSIAM_ROLE_PATH_PREFIX="/mesh/")) as controller:
+        assert (await controller.run()).is_full
+    assert stage.sample("tasks_skipped", why="role_path_not_allowed") == 2
+    assert stage.sample("calls_total", call="GetRole") == 0
+    assert {line["log_level"] for line in stage.events("task skipped")} == {"info"}
 
 
 async def test_an_older_task_takes_no_token_from_a_newer_one_whose_role_is_not_read_yet(
