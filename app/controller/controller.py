@@ -18,7 +18,7 @@ from app.controller.issuer import Issuer
 from app.controller.metrics import ControllerMetrics
 from app.controller.own_keys import OwnKeys
 from app.controller.parts import PassOptions, Shared
-from app.controller.passes import Passes, PassResult
+from app.controller.passes import Identify, Passes, PassResult
 from app.controller.reasons import CallError
 from app.controller.secrets import Secrets
 from app.controller.tasks import Task, TaskIdentity, identity_of_tags
@@ -127,8 +127,9 @@ def _nothing() -> None:
     pass
 
 
-def _identify_by_tags(default_mesh: str) -> Callable[[Task], Awaitable[TaskIdentity]]:
-    async def identify(task: Task) -> TaskIdentity:
+def _identify_by_tags(default_mesh: str) -> Identify:
+    async def identify(task: Task, *, may_call: bool) -> TaskIdentity:
+        del may_call  # the tags are in the description of the task
         return identity_of_tags(task, default_mesh)
 
     return identify

@@ -33,7 +33,9 @@ class EcsTasks:
         self._described: dict[str, dict[str, _Described]] = {}
 
     async def read_tasks(self, failed: Callable[[CallError, str], None]) -> list[Task]:
-        """Return the tasks of all clusters. If one cluster fails, the tasks of the others are read nevertheless.
+        """Return the tasks of all clusters. Describe those that are new or pending, since they may wait for their token.
+
+        If one cluster fails, the tasks of the others are read nevertheless.
 
         Args:
             failed: is called with each failure and the cluster. The result then has the tasks that were read earlier.
@@ -44,7 +46,21 @@ class EcsTasks:
                 arns = [arn async for arn in self._list(cluster)]
                 for arn in known.keys() - set(arns):
                     del known[arn]
-                await self._describe(cluster, known, arns)
+                await self._describe(
+                    cluster, known, [arn for arn in arns if arn not in known or _is_pending(known[arn])]
+                )
+            except CallError as error:
+                failed(error, cluster)
+        return self.known_tasks()
+
+    async def refresh_tasks(self, failed: Callable[[CallError, str], None]) -> list[Task]:
+        """Describe the running tasks again whose description is too old, and return all tasks; see `read_tasks`."""
+        latest = self._timer() - REDESCRIBE_SECONDS
+        for cluster, known in self._described.items():
+            try:
+                await self._describe(
+                    cluster, known, [arn for arn, described in known.items() if described.at <= latest]
+                )
             except CallError as error:
                 failed(error, cluster)
         return self.known_tasks()
@@ -88,10 +104,7 @@ class EcsTasks:
 
     async def _describe(self, cluster: str, known: dict[str, _Described], arns: list[str]) -> None:
         now = self._timer()
-        # New tasks come first, since one of them may wait for its token.
-        due = [arn for arn in arns if arn not in known]
-        due += [arn for arn in arns if arn in known and _is_due(known[arn], now)]
-        for batch in _batches(due):
+        for batch in _batches(arns):
             answer = await self._calls.make(
                 Call.DESCRIBE_TASKS, self._client.describe_tasks, cluster=cluster, tasks=batch, include=["TAGS"]
             )
@@ -101,8 +114,8 @@ class EcsTasks:
                 known.pop(missing.get("arn", ""), None)
 
 
-def _is_due(described: _Described, now: float) -> bool:
-    return described.task.is_pending or now - described.at >= REDESCRIBE_SECONDS
+def _is_pending(described: _Described) -> bool:
+    return described.task.is_pending
 
 
 def _batches(arns: list[str]) -> Iterator[list[str]]:

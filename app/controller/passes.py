@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from app.controller.ecs import EcsTasks
 from app.controller.handling import Handled, SecretHandler
@@ -17,7 +17,22 @@ from app.controller.tasks import SkippedError, Task, TaskIdentity
 # The number of secrets that are handled at the same time.
 MAX_SECRETS_IN_HAND: Final = 4
 
-Identify = Callable[[Task], Awaitable[TaskIdentity]]
+ReadTasks = Callable[[Callable[[CallError, str], None]], Awaitable[list[Task]]]
+
+
+class Identify(Protocol):
+    """Finds the identity of a task."""
+
+    def __call__(self, task: Task, *, may_call: bool) -> Awaitable[TaskIdentity]:
+        """Return the identity.
+
+        Args:
+            task: the task.
+            may_call: whether calls may be made for it. Otherwise only answers of earlier calls are used.
+
+        Raises:
+            SkippedError: there is none, or it is not known.
+        """
 
 
 @dataclass(slots=True)
@@ -27,11 +42,13 @@ class PassResult:
     Attributes:
         tasks: the number of tasks that were seen.
         handled: the secrets that were due.
-        is_full: whether every task and every secret could be looked at, and all that was due was done.
+        are_all: whether every task was read, and the role of each task if roles decide.
+        is_full: whether that is so, every secret could be looked at, and all that was due was done.
     """
 
     tasks: int = 0
     handled: list[Handled] = field(default_factory=list)
+    are_all: bool = True
     is_full: bool = True
 
     @property
@@ -64,11 +81,15 @@ class Passes:
         """Make one pass."""
         shared, result = self._shared, PassResult()
         started = shared.timer()
-        tasks = await self._read_tasks(result)
+        tasks = await self._read_tasks(self._ecs.read_tasks, result)
+        served = await self._serve_waiting(tasks, result)
+        tasks = await self._read_tasks(self._ecs.refresh_tasks, result)
         identified = await self._identify_all(tasks, result)
-        wanted = want_secrets(identified, self._prefix, are_all=result.is_full)
+        wanted = want_secrets(identified, self._prefix, are_all=result.are_all)
         self._handler.forget_others({each.name for each in wanted})
-        await self._handle_all(wanted, result)
+        for each in wanted:
+            shared.report.conflict(each)
+        await self._handle_all([each for each in wanted if each.name not in served], result)
         self._count(identified)
         result.tasks = len(tasks)
         shared.metrics.pass_ended(
@@ -78,29 +99,50 @@ class Passes:
         )
         return result
 
-    async def _read_tasks(self, result: PassResult) -> list[Task]:
+    async def _read_tasks(self, read: ReadTasks, result: PassResult) -> list[Task]:
         """Return the tasks. If ECS cannot be asked, the tasks of the last pass keep their tokens."""
         if self._shared.pauses.is_paused(Api.ECS):
-            result.is_full = False
+            result.is_full = result.are_all = False
             return self._ecs.known_tasks()
         failures: list[tuple[CallError, str]] = []
-        tasks = await self._ecs.read_tasks(lambda error, cluster: failures.append((error, cluster)))
+        tasks = await read(lambda error, cluster: failures.append((error, cluster)))
         for error, cluster in failures:
-            result.is_full = False
+            result.is_full = result.are_all = False
             self._shared.failed(error, about=cluster)
         if not failures:
             self._shared.pauses.succeeded(Api.ECS)
         return tasks
 
+    async def _serve_waiting(self, tasks: list[Task], result: PassResult) -> set[str]:
+        """Handle the secrets that tasks wait for, before any call for a task that runs. Return their names.
+
+        The calls for many running tasks take longer than a task should wait: ECS describes 2,000 tasks in 20 calls, and IAM
+        answers about 8 calls per second.
+        """
+        if not any(task.is_pending for task in tasks):
+            return set()
+        identified: list[tuple[Task, TaskIdentity]] = []
+        are_all = result.are_all
+        for task in _pending_first(tasks):
+            try:
+                identified.append((task, await self._identify(task, may_call=task.is_pending)))
+            except SkippedError as error:
+                are_all &= error.skip is not Skip.ROLE_UNDECIDED
+        wanted = want_secrets(identified, self._prefix, are_all=are_all)
+        waiting = [each for each in wanted if each.pending and each.is_certain]
+        await self._handle_all(waiting, result)
+        return {each.name for each in waiting}
+
     async def _identify_all(self, tasks: list[Task], result: PassResult) -> list[tuple[Task, TaskIdentity]]:
         skipped: Counter[Skip] = Counter()
         identified: list[tuple[Task, TaskIdentity]] = []
-        for task in sorted(tasks, key=lambda each: (not each.is_pending, each.created_at)):
+        for task in _pending_first(tasks):
             try:
-                identified.append((task, await self._identify(task)))
+                identified.append((task, await self._identify(task, may_call=True)))
             except SkippedError as error:
                 skipped[error.skip] += 1
-                result.is_full &= error.skip is not Skip.ROLE_UNDECIDED
+                if error.skip is Skip.ROLE_UNDECIDED:
+                    result.is_full = result.are_all = False
                 self._shared.report.skipped(task, error)
         self._shared.metrics.tasks_skipped(skipped)
         return identified
@@ -112,7 +154,6 @@ class Passes:
         async def work() -> None:
             while waiting and not self._handler.is_stopping:
                 each = waiting.popleft()
-                self._shared.report.conflict(each)
                 try:
                     handled = await self._handler.handle(each)
                 except Exception as error:  # noqa: BLE001 - a bug must not end the others; its text may hold secrets
@@ -133,3 +174,7 @@ class Passes:
             older_than_tokens=sum(now - task.created_at > self._valid_for for task, _ in identified),
         )
         self._shared.metrics.secrets_left(Counter(self._handler.left.values()))
+
+
+def _pending_first(tasks: list[Task]) -> list[Task]:
+    return sorted(tasks, key=lambda each: (not each.is_pending, each.created_at))

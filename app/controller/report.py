@@ -119,7 +119,8 @@ class Report:
         """Write the line of a task that gets no token because of a fault."""
         if error.skip not in _SILENT and self._is_new(("skipped", task.definition, error.skip), error.detail):
             fields = {"task": task.arn, "definition": task.definition, "why": error.skip.value, "detail": error.detail}
-            if error.skip is Skip.ROLE_PATH_NOT_ALLOWED:  # a cluster normally has such tasks, and nothing is to be changed
+            # A cluster normally has tasks of other roles too. They are no fault.
+            if error.skip is Skip.ROLE_PATH_NOT_ALLOWED:
                 get_logger().info("task skipped", **fields)
             else:
                 get_logger().warning("task skipped", **fields)

@@ -113,17 +113,21 @@ class RoleIdentities:
         """Allow the calls of a new pass."""
         self._calls_left = self._policy.calls_of_a_pass
 
-    async def identity_of(self, task: Task) -> TaskIdentity:
-        """Return the identity that the role of a task grants.
+    async def identity_of(self, task: Task, *, may_call: bool) -> TaskIdentity:
+        """Return the identity that the role of a task grants; see `app.controller.passes.Identify`.
 
         Raises:
             SkippedError: the role grants none, or it is not known yet.
         """
-        role = task.role or await self._role_of(task.definition)
+        role = task.role or self._definitions.get(task.definition)
+        if role is None:
+            _require(may_call)
+            role = await self._role_of(task.definition)
         if not role:
             raise SkippedError(Skip.NO_TASK_ROLE, "its task definition has no task role")
         answer = self._answers.get(role)
         if answer is None:
+            _require(may_call)
             answer = await self._ask(role, task)
             self._answers.put(role, answer, self._policy.ttl)
         if isinstance(answer, SkippedError):
@@ -131,16 +135,14 @@ class RoleIdentities:
         return answer
 
     async def _role_of(self, definition: str) -> str:
-        role = self._definitions.get(definition)
-        if role is None:
-            self._require_no_pause(definition)
-            self._take_call(Api.ECS)
-            try:
-                role = await self._ecs.role_of_definition(definition) or ""
-            except CallError as error:
-                self._shared.failed(error, about=definition)
-                raise self._note(definition, "its task definition cannot be read") from error
-            self._definitions.put(definition, role, _FOREVER)
+        self._require_no_pause(definition)
+        self._take_call(Api.ECS)
+        try:
+            role = await self._ecs.role_of_definition(definition) or ""
+        except CallError as error:
+            self._shared.failed(error, about=definition)
+            raise self._note(definition, "its task definition cannot be read") from error
+        self._definitions.put(definition, role, _FOREVER)
         return role
 
     async def _ask(self, role_arn: str, task: Task) -> TaskIdentity | SkippedError:
@@ -220,6 +222,11 @@ class RoleIdentities:
         if self._calls_left <= 0:
             raise SkippedError(Skip.ROLE_UNDECIDED, "its role is read in a later pass")
         self._calls_left -= 1
+
+
+def _require(may_call: bool) -> None:  # noqa: FBT001
+    if not may_call:
+        raise SkippedError(Skip.ROLE_UNDECIDED, "its role is read later")
 
 
 def _path_of(role_arn: str) -> str:

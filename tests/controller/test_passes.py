@@ -107,6 +107,34 @@ async def test_pending_tasks_are_served_before_all_others(stage: Stage) -> None:
     assert len(stage.ecs.put_order) == 21
 
 
+async def test_a_waiting_task_does_not_wait_for_the_descriptions_of_running_tasks(stage: Stage) -> None:
+    """ECS takes some seconds to describe 2,000 tasks, which is due once a minute."""
+    for service in ("web", "new"):
+        stage.ecs.add_secret(service)
+    for _ in range(250):
+        stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        await controller.run()
+        stage.ecs.add_task(service="new", status="PENDING", age=1)
+        stage.ecs.counts()
+        assert await controller.done(after=61) == {"new": PutReason.TOKEN_MISSING}
+        put = ["GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"]
+        assert stage.ecs.calls == ["ListTasks"] * 3 + ["DescribeTasks", *put] + ["DescribeTasks"] * 3
+
+
+async def test_a_waiting_task_gets_its_token_while_ecs_describes_no_other_task(stage: Stage) -> None:
+    for service in ("web", "new"):
+        stage.ecs.add_secret(service)
+    stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        await controller.run()
+        stage.ecs.add_task(service="new", status="PENDING", age=1)
+        stage.ecs.before["PutSecretValue"] = lambda: stage.ecs.faults["DescribeTasks"].append("throttle")
+        result = await controller.run(after=61)
+    assert [each.done for each in result.handled] == [PutReason.TOKEN_MISSING]
+    assert not result.is_full
+
+
 async def test_a_token_is_renewed_at_half_of_its_life(stage: Stage) -> None:
     stage.ecs.add_task(service="web")
     stage.ecs.add_secret("web")

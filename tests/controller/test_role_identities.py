@@ -253,6 +253,23 @@ async def test_a_role_of_another_path_is_not_read(stage: Stage, by_role: ByRole)
     assert {line["log_level"] for line in stage.events("task skipped")} == {"info"}
 
 
+async def test_a_waiting_task_does_not_wait_for_the_roles_of_running_tasks(
+    stage: Stage, by_role: ByRole, aws: Aws
+) -> None:
+    """IAM answers some calls a second, and all roles are read again when their time to live is over."""
+    for service in ("demo-app", "web"):
+        stage.ecs.add_secret(service)
+    stage.ecs.add_task(role=role_arn(aws.add_role({**DATAPLANE, "kuma.io/service": "web"}).name), age=9000)
+    for number in range(10):
+        stage.ecs.add_task(role=role_arn(f"nobody-{number}"), age=8000)
+    stage.ecs.add_task(role=role_arn("demo-app", path="/workloads/"), status="PENDING", age=1)
+    read: list[float] = []
+    stage.api.before = lambda: read.append(stage.sample("calls_total", call="GetRole"))
+    async with stage.controller(**by_role(KMESH_AWSIAM_IAM_RATE="1000")) as controller:
+        assert await controller.done() == {"demo-app": PutReason.TOKEN_MISSING, "web": PutReason.TOKEN_MISSING}
+    assert read == [1, 2]
+
+
 async def test_an_older_task_takes_no_token_from_a_newer_one_whose_role_is_not_read_yet(
     stage: Stage, by_role: ByRole, aws: Aws
 ) -> None:
