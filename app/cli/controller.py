@@ -128,8 +128,9 @@ def _api_access(
     except ValueError as error:
         raise click.UsageError(f"--api-server-url: {error}") from error
     try:
-        pem = path.read_text("ascii") if path is not None else text
-        authorities = None if not pem else parse_ca(pem)
+        # An empty variable is an unset one. An empty file is a mistake, which must not make the public authorities trusted.
+        pem = path.read_text("utf-8") if path is not None else (text or None)
+        authorities = None if pem is None else parse_ca(pem)
     except (OSError, ValueError) as error:
         problem = "it cannot be read" if isinstance(error, OSError | UnicodeDecodeError) else error
         raise click.UsageError(f"--api-ca-file or KUMA_API_CA_BYTES: {problem}") from error

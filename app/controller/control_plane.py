@@ -89,9 +89,11 @@ def parse_ca(text: str) -> str:
     pem = text
     if "-----BEGIN" not in text:
         try:
-            pem = base64.b64decode("".join(text.split()), validate=True).decode("ascii")
+            pem = base64.b64decode("".join(text.split()), validate=True).decode()
         except (binascii.Error, ValueError):
             pem = ""
+    # Bundles have comments with names of authorities, and `ssl` takes ASCII only.
+    pem = pem.encode("ascii", "ignore").decode()
     try:
         _context(pem)
     except (ssl.SSLError, ValueError):

@@ -62,6 +62,13 @@ def test_signing_keys_are_read_at_the_start(tmp_path: Path) -> None:
     assert "KID MESH PATH" in usage("--signing-keys", str(path), *WHERE)
 
 
+def test_an_empty_file_of_authorities_does_not_mean_the_public_ones(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.touch()
+    output = usage(*API, "--api-token", "t", *WHERE, "--api-ca-file", str(path))
+    assert "it holds no certificate" in " ".join(output.split())
+
+
 def test_there_is_one_issuer(tmp_path: Path) -> None:
     files = KeyFiles.make(tmp_path)
     assert "not both" in usage(*API, "--api-token", "t", "--signing-keys", str(files.dataplane), *WHERE)

@@ -52,13 +52,15 @@ def test_another_address_is_rejected(text: str) -> None:
         parse_api_url(text)
 
 
-@pytest.mark.parametrize("form", ["pem", "base64", "wrapped"])
+@pytest.mark.parametrize("form", ["pem", "commented", "base64", "wrapped"])
 async def test_a_certificate_without_an_authority_is_trusted_as_its_own(tmp_path: Path, form: str) -> None:
     """Go trusts it, and the certificate of Kong's templates has no authority."""
     files = make_certificate(tmp_path)
     pem = files.cert.read_text()
+    if form == "commented":  # as in the bundles of Linux distributions
+        pem = f"# Főtanúsítvány\n{pem}"
     encoded = base64.encodebytes if form == "wrapped" else base64.b64encode
-    ca = parse_ca(pem if form == "pem" else encoded(pem.encode()).decode())
+    ca = parse_ca(pem if form in ("pem", "commented") else encoded(pem.encode()).decode())
     with kuma_api(rsa_key(2), (files.cert, files.key)) as state:
         access = ApiAccess(server=parse_api_url(state.url), ca=ca, read_token=lambda: API_TOKEN)
         api = ControlPlaneApi(access, HOUR, ControllerMetrics())
