@@ -9,7 +9,7 @@ from app.controller.issuer import Issuer, issue_checked
 from app.controller.parts import PassOptions, Shared
 from app.controller.pauses import LAST_PAUSE_SECONDS
 from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecret, decide, is_anothers, is_due
-from app.controller.reasons import Api, CallError, Failure, Leave, PutReason
+from app.controller.reasons import Api, Call, CallError, Failure, Leave, PutReason
 from app.controller.secret import MalformedSecretError, SecretValue
 from app.controller.secrets import NotMovedError, Secrets
 
@@ -156,7 +156,7 @@ class SecretHandler:
     async def _put(self, wanted: WantedSecret, known: KnownSecret, value: SecretValue, reason: PutReason) -> Handled:
         shared = self._shared
         if self._options.dry_run:
-            value.with_token("")  # raises MalformedSecretError, as a put would
+            value.require_room()  # raises MalformedSecretError, as a put would
             return Handled(wanted, reason)
         if known.put_at is not None and shared.timer() - known.put_at < PUT_PAUSE_SECONDS:
             known.failures, known.retry_at = 0, known.put_at + PUT_PAUSE_SECONDS
@@ -219,7 +219,7 @@ class SecretHandler:
 
     async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Put:
         shared, valid_for = self._shared, self._options.valid_for
-        value.with_token("")  # if no token can be put, none is issued
+        value.require_room()  # if no token can be put, none is issued
         token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for)
         shared.pauses.succeeded(Api.ISSUER)
         try:
@@ -236,6 +236,9 @@ class SecretHandler:
             raise
         except CallError as error:
             shared.report.unused(wanted, facts, error)
+            raise
+        except MalformedSecretError as error:  # the token is longer than any of Kuma's
+            shared.report.unused(wanted, facts, CallError(Call.PUT_SECRET_VALUE, Failure.REJECTED, str(error)))
             raise
 
     def _leave(self, wanted: WantedSecret, why: Leave) -> Handled:

@@ -100,7 +100,7 @@ class Report:
                 "secret is malformed",
                 secret=wanted.name,
                 detail=str(error),
-                remedy="give it a JSON object as its value, {} at least; the controller never overwrites another value",
+                remedy="correct its value: a JSON object, {} at least, with room for a token",
             )
 
     def conflict(self, wanted: WantedSecret) -> None:
@@ -117,7 +117,7 @@ class Report:
 
     def skipped(self, task: Task, error: SkippedError) -> None:
         """Write the line of a task that gets no token because of a fault."""
-        if error.skip not in _SILENT and self._is_new(("skipped", task.definition, error.skip), error.detail):
+        if error.skip not in _SILENT and self._is_new(("skipped", task.definition, error.detail), error.skip):
             fields = {"task": task.arn, "definition": task.definition, "why": error.skip.value, "detail": error.detail}
             # A cluster normally has tasks of other roles too. They are no fault.
             if error.skip is Skip.ROLE_PATH_NOT_ALLOWED:

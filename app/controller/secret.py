@@ -11,6 +11,8 @@ from app.core.strict_json import StrictJsonError, parse_object
 TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key
 # The limit of Secrets Manager for the value of a secret.
 MAX_SECRET_BYTES: Final = 65_536
+# Kuma's tokens have 600 to 1,000 characters, since they have one service, one mesh and one workload.
+EXPECTED_TOKEN_CHARS: Final = 2048
 
 
 class MalformedSecretError(Exception):
@@ -74,13 +76,21 @@ class SecretValue:
             raise MalformedSecretError(f"with a token it would have more than {MAX_SECRET_BYTES} bytes")
         return text
 
+    def require_room(self) -> None:
+        """Check that a token can be put, before one is issued.
+
+        Raises:
+            MalformedSecretError: as `with_token` does.
+        """
+        self.with_token("x" * EXPECTED_TOKEN_CHARS)
+
     def _members(self) -> dict[str, Any]:
         if self.text is None:
             raise MalformedSecretError("its value is binary")
         try:
             return parse_object(self.text)
         except StrictJsonError as error:
-            raise MalformedSecretError(f"its value is {error}") from error
+            raise MalformedSecretError(f"its value is no usable JSON object: {error}") from error
 
 
 def _exact(text: str) -> dict[str, Any]:

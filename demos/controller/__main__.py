@@ -28,7 +28,8 @@ def main() -> int:
     console.print(
         "moto starts every task as running, lists all tasks in one page, and has no policies, no throttling and"
     )
-    console.print("no containers. So pages, pending tasks, denied calls and the start of a task are not shown here.\n")
+    console.print("no containers. So pages, pending tasks, denied calls and the start of a task are not shown here.")
+    console.print("Without a VersionStage, moto's GetSecretValue returns the version before; AWS returns AWSCURRENT.\n")
     rows = sum(len(each.expected) for each in PASSES)
     console.print(f"{len(PASSES)} passes, {rows} expectations: {rows - surprises} met, {surprises} not")
     return 1 if surprises else 0

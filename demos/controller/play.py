@@ -1,7 +1,8 @@
 """What the demonstration plays: four services in a cluster, and what the controller must do for each in each pass.
 
 moto's server is right for the calls of the controller: it has the protocols of both services, the versions of secrets and
-their stages. It is not right for what a task does: no container starts, and no variable is read.
+their stages. It is not right for what a task does: no container starts, and no variable is read. A reader
+that names no stage gets the version that was current before `UpdateSecretVersionStage`; AWS returns the one with AWSCURRENT.
 """
 
 import contextlib

@@ -11,6 +11,7 @@ import pytest
 
 from app.controller.parts import PassOptions
 from app.controller.reasons import Leave, PutReason
+from app.controller.secret import MAX_SECRET_BYTES
 from demos.controller.ecs_stand_in import PREFIX
 from tests.controller.conftest import Stage
 
@@ -266,6 +267,26 @@ async def test_a_malformed_secret_stays_as_it_is_and_is_reported_once(stage: Sta
         assert stage.sample("secrets", state="secret_malformed") == 1
         stage.ecs.add_secret("web")
         assert await controller.done(after=100) == {"web": PutReason.TOKEN_MISSING}
+
+
+async def test_no_token_is_issued_for_a_secret_without_room_for_it(stage: Stage) -> None:
+    """Each one would be valid, and nobody would know its id."""
+    text = json.dumps({"key": "x" * (MAX_SECRET_BYTES - 100)})
+    stage.ecs.add_secret("web", text)
+    stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        assert await controller.done() == {"web": Leave.SECRET_MALFORMED}
+    assert stage.api.tokens == []
+    assert stage.ecs.value("web") == json.loads(text)
+
+
+async def test_tasks_of_one_definition_with_different_faults_are_reported_once(stage: Stage) -> None:
+    for tags in ({"service": "a/b"}, {"service": "web", "mesh": "UPPER"}):
+        stage.ecs.add_task(**tags)
+    async with stage.controller() as controller:
+        for _ in range(3):
+            await controller.run(after=5)
+    assert len(stage.events("task skipped")) == 2
 
 
 async def test_a_secret_that_does_not_exist_is_never_made(stage: Stage) -> None:
