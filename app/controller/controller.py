@@ -77,12 +77,12 @@ class Controller:
     """The parts of a running controller.
 
     Attributes:
-        run_pass: makes one pass.
+        run_pass: makes one pass, with the patience of `Passes.run`.
         handler: handles the secrets.
         shared: metrics, log and clocks.
     """
 
-    run_pass: Callable[[], Awaitable[PassResult]]
+    run_pass: Callable[[float | None], Awaitable[PassResult]]
     handler: SecretHandler
     shared: Shared
 
@@ -114,13 +114,16 @@ async def open_controller(options: ControllerOptions, shared: Shared) -> AsyncIt
                 ecs, identify, handler, shared, prefix=options.passes.prefix, valid_for=options.passes.valid_for
             )
 
-            async def run_pass() -> PassResult:
+            async def run_pass(patience: float | None) -> PassResult:
                 for watch in watches:
                     await asyncio.to_thread(watch.check)
                 begin_pass()
-                return await passes.run()
+                return await passes.run(patience)
 
-            yield Controller(run_pass, handler, shared)
+            try:
+                yield Controller(run_pass, handler, shared)
+            finally:
+                await passes.close()
 
 
 def _nothing() -> None:
@@ -191,7 +194,8 @@ async def _loop(
     shared, last = controller.shared, PassResult(is_full=False)
     while not stopping.is_set():
         started = shared.timer()
-        result = await _pass_or_stop(controller, stopping)
+        # Only passes that are repeated may leave a secret to a later one.
+        result = await _pass_or_stop(controller, None if options.once else options.interval, stopping)
         last = result or last
         state.ended_at = shared.timer()
         state.had_full_pass |= result is not None and result.is_full
@@ -201,19 +205,25 @@ async def _loop(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), max(0.0, pause.total_seconds()))
     state.is_stopping = True
+    if not controller.handler.is_stopping:  # the signal came between two passes
+        await _finish_puts(controller)
     return last
 
 
-async def _pass_or_stop(controller: Controller, stopping: asyncio.Event) -> PassResult | None:
+async def _finish_puts(controller: Controller) -> None:
+    controller.handler.stop()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(controller.handler.wait_for_puts(), STOP_SECONDS)
+
+
+async def _pass_or_stop(controller: Controller, patience: float | None, stopping: asyncio.Event) -> PassResult | None:
     """Make a pass. After a signal, wait only for the puts that have begun: a read can be repeated."""
-    running = asyncio.ensure_future(controller.run_pass())
+    running = asyncio.ensure_future(controller.run_pass(patience))
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait((running, stop), return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
     if not running.done():
-        controller.handler.stop()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(controller.handler.wait_for_puts(), STOP_SECONDS)
+        await _finish_puts(controller)
         running.cancel()
         await asyncio.wait((running,))
     if running.cancelled():

@@ -14,8 +14,10 @@ from app.controller.plan import WantedSecret, want_secrets
 from app.controller.reasons import Api, CallError, Skip
 from app.controller.tasks import SkippedError, Task, TaskIdentity
 
-# The number of secrets that are handled at the same time.
+# The number of secrets that a pass handles at the same time.
 MAX_SECRETS_IN_HAND: Final = 4
+# The largest number together with those that earlier passes have left in hand.
+MAX_LEFT_IN_HAND: Final = 2 * MAX_SECRETS_IN_HAND
 
 ReadTasks = Callable[[Callable[[CallError, str], None]], Awaitable[list[Task]]]
 
@@ -76,20 +78,34 @@ class Passes:
         self._shared = shared
         self._prefix = prefix
         self._valid_for = valid_for
+        self._in_hand: dict[str, asyncio.Task[Handled | None]] = {}
 
-    async def run(self) -> PassResult:
-        """Make one pass."""
+    async def close(self) -> None:
+        """Stop handling the secrets that are still in hand."""
+        in_hand = list(self._in_hand.values())
+        for handling in in_hand:
+            handling.cancel()
+        await asyncio.gather(*in_hand, return_exceptions=True)
+
+    async def run(self, patience: float | None = None) -> PassResult:
+        """Make one pass.
+
+        Args:
+            patience: for how many seconds the pass waits for secrets that tasks wait for, and then for the others. A secret
+                that takes longer, for example because a call hangs, is still handled, but the pass ends without it: so new
+                tasks do not wait for it. None: the pass waits for all secrets.
+        """
         shared, result = self._shared, PassResult()
         started = shared.timer()
         tasks = await self._read_tasks(self._ecs.read_tasks, result)
-        served = await self._serve_waiting(tasks, result)
+        served = await self._serve_waiting(tasks, result, patience)
         tasks = await self._read_tasks(self._ecs.refresh_tasks, result)
         identified = await self._identify_all(tasks, result)
         wanted = want_secrets(identified, self._prefix, are_all=result.are_all)
-        self._handler.forget_others({each.name for each in wanted})
+        self._handler.forget_others({each.name for each in wanted} | self._in_hand.keys())
         for each in wanted:
             shared.report.conflict(each)
-        await self._handle_all([each for each in wanted if each.name not in served], result)
+        await self._handle_all([each for each in wanted if each.name not in served], result, patience)
         self._count(identified)
         result.tasks = len(tasks)
         shared.metrics.pass_ended(
@@ -113,7 +129,7 @@ class Passes:
             self._shared.pauses.succeeded(Api.ECS)
         return tasks
 
-    async def _serve_waiting(self, tasks: list[Task], result: PassResult) -> set[str]:
+    async def _serve_waiting(self, tasks: list[Task], result: PassResult, patience: float | None) -> set[str]:
         """Handle the secrets that tasks wait for, before any call for a task that runs. Return their names.
 
         The calls for many running tasks take longer than a task should wait: ECS describes 2,000 tasks in 20 calls, and IAM
@@ -130,7 +146,7 @@ class Passes:
                 are_all &= error.skip is not Skip.ROLE_UNDECIDED
         wanted = want_secrets(identified, self._prefix, are_all=are_all)
         waiting = [each for each in wanted if each.pending and each.is_certain]
-        await self._handle_all(waiting, result)
+        await self._handle_all(waiting, result, patience)
         return {each.name for each in waiting}
 
     async def _identify_all(self, tasks: list[Task], result: PassResult) -> list[tuple[Task, TaskIdentity]]:
@@ -147,24 +163,38 @@ class Passes:
         self._shared.metrics.tasks_skipped(skipped)
         return identified
 
-    async def _handle_all(self, wanted: list[WantedSecret], result: PassResult) -> None:
-        """Handle the secrets in their order, several at a time."""
-        waiting = deque(wanted)
+    async def _handle_all(self, wanted: list[WantedSecret], result: PassResult, patience: float | None) -> None:
+        """Handle the secrets in their order, several at a time, except those that an earlier pass has left in hand."""
+        waiting = deque(each for each in wanted if each.name not in self._in_hand)
+        result.is_full &= len(waiting) == len(wanted)
+        loop = asyncio.get_running_loop()
+        ends_at = None if patience is None else loop.time() + patience
 
         async def work() -> None:
-            while waiting and not self._handler.is_stopping:
+            while waiting and not self._handler.is_stopping and (ends_at is None or loop.time() < ends_at):
                 each = waiting.popleft()
-                try:
-                    handled = await self._handler.handle(each)
-                except Exception as error:  # noqa: BLE001 - a bug must not end the others; its text may hold secrets
-                    self._shared.report.bug(each, error)
-                    handled = Handled(each, None, "a bug of the controller; see its log")
+                handling = self._in_hand[each.name] = asyncio.ensure_future(self._handle(each))
+                await asyncio.wait((handling,), timeout=None if ends_at is None else ends_at - loop.time())
+                if not handling.done():
+                    result.is_full = False
+                    return
+                handled = handling.result()
                 if handled is not None:
                     result.handled.append(handled)
                     result.is_full &= handled.done is not None
 
-        await asyncio.gather(*(work() for _ in range(min(MAX_SECRETS_IN_HAND, len(wanted)))))
+        workers = min(MAX_SECRETS_IN_HAND, MAX_LEFT_IN_HAND - len(self._in_hand), len(waiting))
+        await asyncio.gather(*(work() for _ in range(workers)))
         result.is_full &= not waiting
+
+    async def _handle(self, wanted: WantedSecret) -> Handled | None:
+        try:
+            return await self._handler.handle(wanted)
+        except Exception as error:  # noqa: BLE001 - a bug must not end the others; its text may hold secrets
+            self._shared.report.bug(wanted, error)
+            return Handled(wanted, None, "a bug of the controller; see its log")
+        finally:
+            del self._in_hand[wanted.name]
 
     def _count(self, identified: list[tuple[Task, TaskIdentity]]) -> None:
         now = self._shared.clock()

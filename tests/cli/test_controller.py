@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +212,23 @@ def test_sigterm_finishes_the_secret_in_hand(ecs: Ecs) -> None:
             output = process.stdout.read() if process.stdout else ""
     assert ecs.value("web") == {"token": api.tokens[0]}
     assert "controller stopped" in output
+
+
+def test_sigterm_finishes_a_secret_that_an_earlier_pass_left_in_hand(ecs: Ecs) -> None:
+    ecs.add_task(service="web")
+    ecs.add_secret("web")
+    go_on = threading.Event()
+    with kuma_api(rsa_key(2)) as api:
+        api.before = lambda: go_on.wait(PATIENCE)
+        ecs.calls.clear()
+        with running(ecs, "--api-server-url", api.url, "--interval", "1s", address=free_address()) as process:
+            while ecs.calls.count("ListTasks") < 3:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            go_on.set()
+            assert process.wait(PATIENCE) == 0
+    assert ecs.value("web") == {"token": api.tokens[0]}
+    assert len(api.tokens) == 1
 
 
 def test_two_thousand_tasks_fit_into_80_megabytes(ecs: Ecs, tmp_path: Path) -> None:

@@ -94,10 +94,10 @@ class Running:
     stage: Stage
     opened: Controller
 
-    async def run(self, after: float = 0.0) -> PassResult:
+    async def run(self, after: float = 0.0, patience: float | None = None) -> PassResult:
         """Move the clock by some seconds, and make a pass."""
         self.stage.time.passed += after
-        return await self.opened.run_pass()
+        return await self.opened.run_pass(patience)
 
     async def done(self, after: float = 0.0) -> dict[str, PutReason | Leave | None]:
         """Move the clock and make a pass. Return what was done, by service."""

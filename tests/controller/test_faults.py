@@ -220,6 +220,23 @@ async def test_one_cluster_that_fails_does_not_stop_another(stage: Stage) -> Non
     assert [each.done for each in result.handled] == [PutReason.TOKEN_MISSING]
 
 
+async def test_a_call_that_hangs_for_one_secret_lets_no_other_task_wait(stage: Stage) -> None:
+    stage.ecs.add_secret("slow")
+    stage.ecs.add_task(service="slow", status="PENDING")
+    stage.ecs.faults["GetSecretValue"].append("hang")
+    async with stage.controller() as controller:
+        assert not (await controller.run(patience=0.1)).is_full
+        stage.ecs.add_secret("new")
+        stage.ecs.add_task(service="new", status="PENDING")
+        result = await controller.run(after=5)
+        assert [each.done for each in result.handled if each.wanted.name == f"{PREFIX}new"] == [PutReason.TOKEN_MISSING]
+        assert not result.is_full
+        stage.ecs.released.set()
+        while (await controller.done(after=70)) != {"slow": PutReason.TOKEN_MISSING}:
+            pass  # the call that hung has not failed yet
+        assert (await controller.run(after=5)).is_full
+
+
 async def test_each_cluster_that_fails_is_named_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     causes = {"gone": "ClusterNotFoundException", "away": "ClusterNotFoundException", "denied": "AccessDeniedException"}
 

@@ -281,8 +281,8 @@ async def test_no_token_is_issued_for_a_secret_without_room_for_it(stage: Stage)
 
 
 async def test_tasks_of_one_definition_with_different_faults_are_reported_once(stage: Stage) -> None:
-    for tags in ({"service": "a/b"}, {"service": "web", "mesh": "UPPER"}):
-        stage.ecs.add_task(**tags)
+    stage.ecs.add_task(service="a/b")
+    stage.ecs.add_task(service="web", mesh="UPPER")
     async with stage.controller() as controller:
         for _ in range(3):
             await controller.run(after=5)
