@@ -168,6 +168,8 @@ async def run_controller(options: ControllerOptions, shared: Shared | None = Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    # By default SIGHUP would end the process in the middle of a put. Each pass reads changed files anyway.
+    loop.add_signal_handler(signal.SIGHUP, _nothing)
     with contextlib.ExitStack() as stack:
         listening = None
         if options.listen is not None and not options.once:

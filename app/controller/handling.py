@@ -149,7 +149,8 @@ class SecretHandler:
         if action.why is Leave.USABLE and facts is not None:
             known.renew_at = renew_at(facts)
         else:
-            age = (shared.clock() - value.created_at).total_seconds()
+            # The age is negative if the clock of this host is behind that of AWS, or was set back.
+            age = max(0.0, (shared.clock() - value.created_at).total_seconds())
             known.retry_at = shared.timer() + PUT_PAUSE_SECONDS - age
         return self._leave(wanted, action.why)
 
@@ -239,6 +240,12 @@ class SecretHandler:
             raise
         except MalformedSecretError as error:  # the token is longer than any of Kuma's
             shared.report.unused(wanted, facts, CallError(Call.PUT_SECRET_VALUE, Failure.REJECTED, str(error)))
+            raise
+        except asyncio.CancelledError:
+            cause = CallError(
+                Call.PUT_SECRET_VALUE, Failure.TIMEOUT, "the controller ended first; the put may still happen"
+            )
+            shared.report.unused(wanted, facts, cause)
             raise
 
     def _leave(self, wanted: WantedSecret, why: Leave) -> Handled:

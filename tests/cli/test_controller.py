@@ -214,6 +214,26 @@ def test_sigterm_finishes_the_secret_in_hand(ecs: Ecs) -> None:
     assert "controller stopped" in output
 
 
+def test_sighup_ends_nothing(ecs: Ecs) -> None:
+    ecs.add_task(service="web")
+    ecs.add_secret("web")
+    asked, go_on = threading.Event(), threading.Event()
+    with kuma_api(rsa_key(2)) as api:
+
+        def hold() -> None:
+            asked.set()
+            go_on.wait(PATIENCE)
+
+        api.before = hold
+        with running(ecs, "--api-server-url", api.url, address=free_address()) as process:
+            assert asked.wait(PATIENCE)
+            process.send_signal(signal.SIGHUP)
+            go_on.set()
+            wait_for_line(process, "token put")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == 0
+
+
 def test_sigterm_finishes_a_secret_that_an_earlier_pass_left_in_hand(ecs: Ecs) -> None:
     ecs.add_task(service="web")
     ecs.add_secret("web")

@@ -237,6 +237,18 @@ async def test_a_call_that_hangs_for_one_secret_lets_no_other_task_wait(stage: S
         assert (await controller.run(after=5)).is_full
 
 
+async def test_a_token_whose_put_is_cut_off_at_the_end_is_named(stage: Stage) -> None:
+    """So that somebody can revoke it: the put may still take effect."""
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    stage.ecs.faults["PutSecretValue"].append("hang")
+    async with stage.controller() as controller:
+        while "PutSecretValue" not in stage.ecs.calls:
+            await controller.run(patience=0.01)
+    [line] = stage.events("token not used")
+    assert line["token"]["jti"]
+
+
 async def test_each_cluster_that_fails_is_named_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     causes = {"gone": "ClusterNotFoundException", "away": "ClusterNotFoundException", "denied": "AccessDeniedException"}
 

@@ -177,6 +177,17 @@ async def test_two_puts_of_a_secret_are_ten_minutes_apart_whatever_somebody_else
     assert all(later - earlier >= 600 for earlier, later in itertools.pairwise(puts))
 
 
+async def test_a_clock_that_was_set_back_delays_a_secret_by_ten_minutes_at_most(stage: Stage) -> None:
+    stage.ecs.add_task(service="web")
+    held = stage.api.issue({"mesh": "payments", "tags": {"kuma.io/service": ["web"]}, "validFor": "2592000s"})[1]
+    stage.ecs.add_secret("web", json.dumps({"token": held.decode()}), age=-30 * 24 * HOUR)
+    async with stage.controller() as controller:
+        assert await controller.done() == {"web": Leave.PUT_RECENTLY}
+        # The clock is right again. The timer does not jump.
+        stage.ecs.add_secret("web", json.dumps({"token": held.decode()}))
+        assert await controller.done(after=601) == {"web": PutReason.CLAIMS_DIFFER}
+
+
 async def test_a_controller_that_restarts_puts_nothing_again(stage: Stage) -> None:
     stage.ecs.add_task(service="web")
     stage.ecs.add_secret("web")
