@@ -221,7 +221,7 @@ class SecretHandler:
     async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Put:
         shared, valid_for = self._shared, self._options.valid_for
         value.require_room()  # if no token can be put, none is issued
-        token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for)
+        token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for, shared.metrics)
         shared.pauses.succeeded(Api.ISSUER)
         try:
             return reason, facts, await self._secrets.replace(value, value.with_token(token))

@@ -249,6 +249,23 @@ async def test_a_token_whose_put_is_cut_off_at_the_end_is_named(stage: Stage) ->
     assert line["token"]["jti"]
 
 
+async def test_a_token_that_ends_too_soon_replaces_no_working_one(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        await controller.run()
+        before = stage.ecs.value("web")
+        issue = stage.api.issue
+        monkeypatch.setattr(stage.api, "issue", lambda asked: issue({**asked, "validFor": "300s"}))
+        assert await controller.done(after=400 * 3600) == {"web": None}
+    assert stage.ecs.value("web") == before
+    assert stage.sample("failures_total", call="IssueToken", code="answer_invalid") == 1
+    [line] = stage.events("call failed")
+    assert (line["call"], line["failure"]) == ("IssueToken", "answer_invalid")
+
+
 async def test_each_cluster_that_fails_is_named_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     causes = {"gone": "ClusterNotFoundException", "away": "ClusterNotFoundException", "denied": "AccessDeniedException"}
 
