@@ -304,7 +304,7 @@ def test_the_secret_of_a_workload_is_the_one_that_the_controller_may_write() -> 
 def test_the_controllers_command_is_one_that_it_understands(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str]
 ) -> None:
-    stack = Stack.of("controller.yaml", AuthorizedAccounts="111122223333", **values)
+    stack = Stack.of("controller.yaml", AuthorizedAccounts="", **values)
     container = stack.containers()["controller"]
     for name in ("KUMA_API_TOKEN", "KUMA_API_CA_BYTES"):
         monkeypatch.delenv(name, raising=False)
@@ -319,7 +319,8 @@ def test_the_controllers_command_is_one_that_it_understands(
         "eu-west-1",
     )
     assert (parameters["signing_keys"] is None) == ("SigningKeySecret" not in values)
-    assert load_role_settings().role_path_prefix == "/mesh/"
+    settings = load_role_settings()
+    assert (settings.role_path_prefix, settings.authorized_accounts) == ("/mesh/", frozenset({"111122223333"}))
     names = {each["Name"] for each in container.get("Secrets", [])}
     assert names == (set() if "SigningKeySecret" in values else {"KUMA_API_TOKEN", "KUMA_API_CA_BYTES"})
 
