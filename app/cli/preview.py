@@ -45,7 +45,8 @@ def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Pat
     aws logs tail /ecs/control-plane --since 6h | kuma-aws-iam preview --log - --settings candidate.env
     kuma-aws-iam preview --log decisions.log --settings service.env --role-tags tags.json --json
 
-    The command makes no network call. A line without the facts that the policy needs is counted as unknown.
+    The command makes no network call. A line without the facts that the policy needs is counted as unknown. An audit line
+    that this version cannot read counts as an approval, unless it says that the proxy was denied.
 
     Exit status: 0 nobody would be denied, 1 somebody who was allowed would be denied or it is unknown, 2 usage.
     """
@@ -61,16 +62,24 @@ def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Pat
         except LogError as error:
             _fail(f"--log {log.name}: {error}")
     if not replay.changes.decisions:
-        lines = replay.other_lines + replay.unreadable
-        _fail(
-            f"--log: no audit line among {lines} lines; give the standard output of a service with "
-            "KMESH_AWSIAM_LOG_FORMAT=json"
-        )
+        _fail(f"--log: {_without_decision(replay)}")
     if as_json:
         click.echo(json.dumps(as_members(replay), indent=2))
     else:
         print_report(replay)
-    sys.exit(1 if replay.changes.would_deny or replay.changes.unknown_approvals else 0)
+    sys.exit(int(replay.may_break))
+
+
+def _without_decision(replay: Preview) -> str:
+    if replay.unreadable:
+        return (
+            f"none of the audit lines can be read ({replay.unreadable}): they are of another version, or damaged; use "
+            "the preview of the version that wrote them"
+        )
+    return (
+        f"no audit line among {replay.other_lines} lines; give the standard output of a service with "
+        "KMESH_AWSIAM_LOG_FORMAT=json"
+    )
 
 
 def _policy(path: Path | None) -> AccessPolicy:

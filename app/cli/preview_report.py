@@ -37,6 +37,7 @@ def as_members(replay: Preview) -> dict[str, Any]:
             "unknown": changes.unknown.total(),
             "unknown_and_were_allowed": changes.unknown_approvals,
             "unreadable": replay.unreadable,
+            "unreadable_and_may_be_allowed": replay.unreadable_approvals,
             "other": replay.other_lines,
         },
         "unknown": {missing.value: changes.unknown[missing] for missing in Missing},
@@ -97,6 +98,8 @@ def _notes(replay: Preview) -> list[str]:
         notes.append(f"{changes.more} lines that would change are not in the tables: too many different proxies.")
     if replay.unreadable:
         notes.append(f"{replay.unreadable} audit lines cannot be read: they are of another version, or damaged.")
+    if replay.unreadable_approvals:
+        notes.append(f"{replay.unreadable_approvals} of these may have been allowed, so the exit status is 1.")
     if replay.other_lines:
         notes.append(f"{replay.other_lines} other lines were skipped.")
     if unseen := replay.unseen_roles():

@@ -13,6 +13,7 @@ from app.policy.verdict import AccessPolicy, DecisionFacts, evaluate_policy
 
 # New tags do not change these: the role that signed does not exist any more.
 _WITHOUT_ROLE: Final = frozenset({Reason.ROLE_NOT_FOUND, Reason.ROLE_ID_MISMATCH})
+_NO_APPROVALS: Final = ("denied", "error")
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Preview:
         changes: the result so far.
         other_lines: the number of lines that are no audit lines.
         unreadable: the number of audit lines that this version cannot read.
+        unreadable_approvals: how many of them do not say that the decision was no approval.
         seen: the roles of ``new_tags`` that occurred in the log.
     """
 
@@ -33,7 +35,14 @@ class Preview:
     changes: Changes = field(default_factory=Changes)
     other_lines: int = 0
     unreadable: int = 0
+    unreadable_approvals: int = 0
     seen: set[RoleKey] = field(default_factory=set)
+
+    @property
+    def may_break(self) -> bool:
+        """Whether somebody who was allowed would be denied, or whether this is unknown."""
+        changes = self.changes
+        return bool(changes.would_deny or changes.unknown_approvals or self.unreadable_approvals)
 
     def read(self, lines: Iterable[bytes]) -> Iterator[None]:
         """Read the lines of a log. Yields after each line, so that the caller can show its progress."""
@@ -54,6 +63,7 @@ class Preview:
             facts = self._with_new_tags(facts_of_line(members))
         except LineError:
             self.unreadable += 1
+            self.unreadable_approvals += members.get("outcome") not in _NO_APPROVALS
             return
         self.changes.add(members, facts, evaluate_policy(facts, self.policy))
 

@@ -231,7 +231,7 @@ def test_other_lines_are_skipped_and_counted(invoke: Invoke, log: Path, settings
     "change",
     [
         {"reason": "no_such_reason"},
-        {"outcome": "denied"},
+        {"outcome": ["allowed"]},
         {"principal": {}},
         {"principal": 1},
         {"claimed": {"type": "dataplane"}},
@@ -239,12 +239,31 @@ def test_other_lines_are_skipped_and_counted(invoke: Invoke, log: Path, settings
         {"role": {"path": "/", "tags": {"kuma.io/type": None}, "role_id": "x"}},
     ],
 )
-def test_a_line_that_this_version_cannot_read_is_counted(
+def test_a_line_that_this_version_cannot_read_may_be_an_approval_and_is_1(
     invoke: Invoke, log: Path, settings: Path, change: dict[str, object]
 ) -> None:
     log.write_bytes(line() + json.dumps({**json.loads(line()), **change}).encode())
+    lines = result_of(invoke, "--log", log, "--settings", settings, status=1)["lines"]
+    assert (lines["decisions"], lines["unreadable"], lines["unreadable_and_may_be_allowed"]) == (1, 1, 1)
+    text = invoke("preview", "--log", str(log), "--settings", str(settings)).stdout
+    assert "1 of these may have been allowed, so the exit status is 1." in text
+
+
+@pytest.mark.parametrize("outcome", ["denied", "error"])
+def test_a_line_that_this_version_cannot_read_and_that_was_no_approval_is_0(
+    invoke: Invoke, log: Path, settings: Path, outcome: str
+) -> None:
+    newer = {**json.loads(line()), "outcome": outcome, "reason": "a_reason_of_a_newer_version"}
+    log.write_bytes(line() + json.dumps(newer).encode())
     lines = result_of(invoke, "--log", log, "--settings", settings)["lines"]
-    assert (lines["decisions"], lines["unreadable"]) == (1, 1)
+    assert (lines["decisions"], lines["unreadable"], lines["unreadable_and_may_be_allowed"]) == (1, 1, 0)
+
+
+def test_a_log_of_which_no_audit_line_can_be_read_is_an_error(invoke: Invoke, log: Path, settings: Path) -> None:
+    log.write_text(json.dumps({**json.loads(line()), "principal": 1}))
+    result = invoke("preview", "--log", str(log), "--settings", str(settings))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "none of the audit lines can be read (1): they are of another version" in result.stderr
 
 
 def test_the_memory_is_bounded_whatever_proxies_call_themselves(
