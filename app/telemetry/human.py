@@ -33,10 +33,21 @@ def _words(fields: Mapping[str, Any]) -> Iterator[str]:
     audience = fields["audience"]
     if audience is not None:
         other = audience["hint"] if audience["presented"] is None else audience["presented"]
-        yield f"signed for audience {_word(other)} instead of {_word(audience['expected'])}"
+        # STS can also reject a credential whose audience, by the hint, is right.
+        if other != audience["expected"]:
+            yield f"signed for audience {_word(other)} instead of {_word(audience['expected'])}"
+    yield from _candidate(fields["candidate"], fields["outcome"])
     yield f"from {_word(fields['client'] or 'a Unix socket')}"
     yield f"request {_word(fields['request_id'])}"
     yield f"in {fields['duration_ms']:.1f} ms"
+
+
+def _candidate(candidate: Mapping[str, Any] | None, outcome: str) -> Iterator[str]:
+    """Yield what the report-only policy would have decided, if that is not the outcome of the decision."""
+    if candidate is None or candidate["outcome"] == outcome or (outcome == "error" and candidate["outcome"] == "unknown"):
+        return
+    why = candidate["reason"] or candidate["missing"]
+    yield f"candidate {candidate['outcome']}{f' {why}' if why else ''}"
 
 
 def _who(fields: Mapping[str, Any]) -> str:

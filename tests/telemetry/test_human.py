@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.errors import AuthError, AuthorizationError
+from app.core.errors import AuthenticationError, AuthError, AuthorizationError, UpstreamError
 from app.core.proxy import ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
-from app.decision.record import FRESH, AudienceNote, DecisionRecord, TokenNote
+from app.decision.record import FRESH, AudienceNote, CandidateNote, DecisionRecord, TokenNote
 from app.telemetry.audit import configure_logging, decision_fields, get_logger, write_decision
 from app.telemetry.human import decision_line
 from tests.support.principals import PRINCIPAL
@@ -83,6 +83,41 @@ NOTE = TokenNote(jti="jti-1", kid="kid", expires_at=datetime.now(UTC), origin=FR
 )
 def test_who_it_was_and_what_it_claims(trail: DecisionRecord, words: str) -> None:
     assert words in line(trail)
+
+
+def test_an_audience_that_the_caller_says_is_ours_is_no_difference() -> None:
+    """STS rejected the credential for another cause, and the agent always says which audience it signs for."""
+    trail = replace(NOBODY, audience=AudienceNote(expected="ours", hint="ours"))
+    assert "audience" not in line(trail, AuthenticationError(Reason.STS_REJECTED, "STS answered 403"))
+
+
+@pytest.mark.parametrize(
+    ("error", "note", "words"),
+    [
+        (None, CandidateNote("denied", Reason.ROLE_SERVICE_MISSING), " candidate denied role_service_missing from "),
+        (MISMATCH, CandidateNote("allowed"), " candidate allowed from "),
+        (MISMATCH, CandidateNote("unknown", missing="role"), " candidate unknown role from "),
+        (None, CandidateNote("failed"), " candidate failed from "),
+    ],
+)
+def test_a_difference_of_the_report_only_policy_is_in_the_line(
+    error: AuthError | None, note: CandidateNote, words: str
+) -> None:
+    assert words in line(replace(TRAIL, candidate=note), error)
+
+
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (None, CandidateNote("allowed")),
+        (MISMATCH, CandidateNote("denied", Reason.PROXY_MESH_MISMATCH)),
+        (UpstreamError(Reason.IAM_UNAVAILABLE, "no answer"), CandidateNote("unknown", missing="answer")),
+    ],
+)
+def test_a_report_only_policy_that_changes_nothing_is_not_in_the_line(
+    error: AuthError | None, note: CandidateNote
+) -> None:
+    assert "candidate" not in line(replace(TRAIL, candidate=note), error)
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=40))
