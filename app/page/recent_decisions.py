@@ -21,10 +21,13 @@ MAX_DECISIONS: Final = 1000
 # An audit line has some 1,200 bytes. A longer one is shortened, so that 1,000 decisions with the longest names that a client
 # can send take less than 2 MB together with the rest of the page's memory.
 MAX_LINE_BYTES: Final = 1600
-# How a longer line is shortened: the characters of each text and the entries of each list that are kept. The second pair
-# applies if the first is not enough.
+# How a line that is still too long without its nulls is shortened: the characters of each text and the entries of each list
+# that are kept. Each pair applies if the one before it is not enough.
 _CUTS: Final = ((64, 4), (16, 2))
 _KEPT_WHOLE: Final = frozenset({"request_id", "outcome", "reason", "form"})
+# ``detail`` is the service's own sentence with the cause and the remedy: no text of a client may take its place. The longest
+# one, about a reader role, has some 320 characters.
+_DETAIL_CHARS: Final = 400
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z
 
 Fields = dict[str, Any]
@@ -96,22 +99,41 @@ class RecentDecisions:
 
 def encode_line(fields: Fields) -> bytes:
     """Return the JSON of a decision, shortened to `MAX_LINE_BYTES`."""
-    line = orjson.dumps(fields, default=repr, option=_LINE_OPTIONS)
+    line = _encode(fields)
+    if len(line) <= MAX_LINE_BYTES:
+        return line
+    present = _without_nulls(fields)
+    line = _encode(present)
     for most_chars, most_entries in _CUTS:
         if len(line) <= MAX_LINE_BYTES:
             return line
-        shorter = {
-            name: value if name in _KEPT_WHOLE else _shorten(value, most_chars, most_entries)
-            for name, value in fields.items()
-        }
-        line = orjson.dumps(shorter, default=repr, option=_LINE_OPTIONS)
+        line = _encode(
+            {
+                name: value
+                if name in _KEPT_WHOLE
+                else _shorten(value, _DETAIL_CHARS if name == "detail" else most_chars, most_entries)
+                for name, value in present.items()
+            }
+        )
     if len(line) <= MAX_LINE_BYTES:
         return line
     # Control characters take six bytes each in JSON. What a client cannot choose is kept.
-    return orjson.dumps({name: fields.get(name) for name in _ALWAYS}, default=repr, option=_LINE_OPTIONS)
+    return _encode({name: _shorten(fields.get(name), _DETAIL_CHARS, 0) for name in _ALWAYS})
 
 
-_ALWAYS: Final = ("time", "outcome", "reason", "request_id", "client", "form", "principal", "sts", "iam", "duration_ms")
+_ALWAYS: Final = tuple("time outcome reason detail request_id client form principal sts iam duration_ms".split())
+
+
+def _encode(fields: Fields) -> bytes:
+    return orjson.dumps(fields, default=repr, option=_LINE_OPTIONS)
+
+
+def _without_nulls(fields: Fields) -> Fields:
+    return {
+        name: _without_nulls(value) if isinstance(value, dict) else value
+        for name, value in fields.items()
+        if value is not None
+    }
 
 
 def _shorten(value: Any, most_chars: int, most_entries: int) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from app.core.errors import UpstreamError
 from app.core.proxy import ProxyAssertion, ProxyType
 from app.core.reasons import Reason
 from app.decision.record import DecisionRecord
@@ -98,6 +99,36 @@ def test_a_long_line_is_shortened_and_stays_whole_where_it_matters() -> None:
     fields = orjson.loads(line)
     assert fields["request_id"] == f"{1:0128}"
     assert (fields["outcome"], fields["reason"], fields["form"]) == ("denied", Reason.PROXY_MESH_MISMATCH, "native")
+
+
+CAUSE = (
+    "AssumeRole answered AccessDenied, denied by a policy that AWS does not name; attach a policy that allows sts:AssumeRole to "
+    "the service's own role, and check the reader role: it must exist under KMESH_AWSIAM_READER_ROLE_NAME, trust the service's "
+    "role, and ask for the external id of KMESH_AWSIAM_READER_EXTERNAL_ID"
+)
+UNREADABLE = UpstreamError(Reason.IAM_ACCESS_DENIED, CAUSE)
+
+
+@pytest.mark.parametrize("make", [fullest, longest])
+def test_no_text_of_a_client_takes_the_place_of_the_cause(make: Callable[[int], DecisionRecord]) -> None:
+    """The page shows ``detail`` as what the service saw, with the remedy, and a client can make any line too long."""
+    line = encode_line(decision_fields(make(1), UNREADABLE, 0.001))
+    assert len(line) <= MAX_LINE_BYTES
+    assert orjson.loads(line)["detail"] == CAUSE
+
+
+def test_a_long_cause_takes_the_place_of_no_name() -> None:
+    """The role is not read, so many members are null, and only these are left out."""
+    trail = record("payments-backend_production_svc_8080", request_id="1-5759e988-bd862e3fe1be46a994272793")
+    trail.role = trail.granted = trail.token = None
+    trail.client = "2001:0db8:85a3:0000:0000:8a2e:0370:7334"
+    trail.principal = replace(PRINCIPAL, role="payments-production-backend-ecs-task-role", session=f"{1:032}")
+    trail.signed_for = {"host": "sts-fips.ap-southeast-2.amazonaws.com", "region": "ap-southeast-2"}
+    fields = {"time": utc_now(), **decision_fields(trail, UNREADABLE, 0.001)}
+    assert len(orjson.dumps(fields)) > MAX_LINE_BYTES, "this line is too short for this test"
+    kept = orjson.loads(encode_line(fields))
+    assert (kept["detail"], kept["principal"]["role"]) == (CAUSE, "payments-production-backend-ecs-task-role")
+    assert kept["claimed"]["mesh"] == "payments-backend_production_svc_8080"
 
 
 def test_a_line_that_no_cut_makes_short_enough_keeps_what_no_client_chooses() -> None:
