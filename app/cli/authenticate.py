@@ -23,6 +23,11 @@ from app.tokens.key_files import read_dataplane_key_file, read_zone_key_file
 from app.tokens.keys import SigningKeys
 
 _OK = 200
+_PADDED = (
+    "a blank or a newline was at its beginning or end, and this command left it out. The service answers "
+    "credential_malformed to such a text, and gRPC does not send it: write the file without a newline, as "
+    "`kuma-aws-iam credential --out FILE` does"
+)
 
 
 def _read_keys(dataplane: Path | None, zone: Path | None) -> SigningKeys | None:
@@ -82,7 +87,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 
     Exit status: 0 allowed, 1 denied or undecided, 2 usage.
     """
-    text = _from_stdin()
+    text, is_padded = _from_stdin()
     source = click.get_current_context().get_parameter_source("audience")
     # A credential on stdin was signed elsewhere, so only the option can say for which audience.
     hint = audience if text is None or source is ParameterSource.COMMANDLINE else None
@@ -90,9 +95,13 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
         text = make_credential(audience=audience, region=region, form=form)
     if explain:
         keys = _read_keys(dataplane_keys_file, zone_keys_file)
+        if is_padded:
+            click.echo(f"{'failed:':18} no blanks around it: {_PADDED}")
         for heading, words in explain_shape(text, utc_now(), sts_endpoints(), audience=audience, keys=keys):
             click.echo(f"{heading + ':':18} {words}")
         return
+    if is_padded:
+        click.echo(f"kuma-aws-iam: the credential on stdin: {_PADDED}", err=True)
     call: dict[str, Any] = {"credential": text}
     if asserted is not None:
         call["proxy"] = asserted
@@ -104,34 +113,37 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
     sys.exit(reply.status != _OK)
 
 
-def _from_stdin() -> str | None:
-    """Return the credential on stdin; None if stdin is a terminal or /dev/null.
+def _from_stdin() -> tuple[str | None, bool]:
+    """Return the credential on stdin, and whether blanks were around it; None if stdin is a terminal or /dev/null.
 
     An empty pipe or file is an error: it means that the program that signs has failed. To sign here with another identity
     would hide that failure.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        return None
+        return None, False
     # Bytes that are not UTF-8 are no error here: the service rejects such a credential, and --explain describes it.
-    text: str = sys.stdin.buffer.read().decode("utf-8", errors="replace").strip()
+    whole: str = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    text = whole.strip()
     if not text:
         if not _is_device(sys.stdin):
             raise click.UsageError(
                 "stdin is empty: what should have made the credential failed? (</dev/null makes one here)"
             )
-        return None
+        return None, False
     if text.startswith("{"):
+        # JSON may have blanks around it.
         try:
             members = parse_object(text)
         except StrictJsonError:
-            return text  # the service checks this text
+            return text, False  # the service checks this text
         if members.get("kind") == "ExecCredential":
             status = members.get("status")
             token = status.get("token") if isinstance(status, dict) else None
             if not isinstance(token, str):
                 fail("the ExecCredential on stdin has no status.token")
-            return token
-    return text
+            return token, False
+        return text, False
+    return text, text != whole
 
 
 def _is_device(stream: TextIO) -> bool:

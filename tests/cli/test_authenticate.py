@@ -34,6 +34,8 @@ def test_a_credential_on_stdin_is_presented(invoke: Invoke, live: Served, aws: A
     credential = recipe_of(session, form).credential()  # type: ignore[arg-type]
     result = invoke("authenticate", "--service", live.address, stdin=credential + "\n")
     assert result.exit_code == 0
+    # JSON may have blanks around it. Any other text would be refused, if the caller presented it as it is.
+    assert ("this command left it out" in result.stderr) == (not credential.startswith("{"))
     verdict, *lines = result.stdout.splitlines()
     assert verdict == "allowed"
     words = "\n".join(lines)

@@ -60,6 +60,16 @@ def test_the_shape_of_an_accepted_credential_is_told(form: CredentialForm) -> No
     assert found["method"] == ("GET" if form.is_presigned else "POST")
 
 
+@pytest.mark.parametrize("padding", ["\n", "\r\n", " "])
+def test_a_newline_at_the_end_is_a_failed_rule(invoke: Invoke, padding: str) -> None:
+    """The service and gRPC refuse such a file, which looks right in every editor."""
+    text = NATIVE.credential()
+    whole = invoke("authenticate", "--explain", stdin=f"{text}{padding}").stdout
+    assert "failed:            no blanks around it: a blank or a newline" in whole
+    assert "no blanks around it" not in invoke("authenticate", "--explain", stdin=text).stdout
+    assert "no blanks around it" not in invoke("authenticate", "--explain", stdin=f"{PLAIN.credential()}\n").stdout
+
+
 @pytest.mark.parametrize(
     ("now", "age"),
     [
