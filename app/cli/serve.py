@@ -38,18 +38,19 @@ def serve() -> None:
     # Both work without these modules. The value None in sys.modules makes the import of a module fail.
     for name in ("rich", "pydantic.v1"):
         cast("dict[str, Any]", sys.modules).setdefault(name, None)
+    settings = load_or_exit()
+    # Before the import, because FastAPI loads the propagators of OpenTelemetry that the environment names.
+    discard_ignored_environment()
     # The server is imported here, because check-config does not need it, and starts in a third of the time without it.
     from app.server.process import run  # noqa: PLC0415
     from app.server.sockets import ListenError  # noqa: PLC0415
     from app.telemetry.untraced import TracingError  # noqa: PLC0415
 
-    settings = load_or_exit()
-    discard_ignored_environment()
     try:
         run(settings)
     except (ListenError, TracingError) as error:
         click.echo(f"kuma-aws-iam: {error}", err=True)
-        sys.exit(1)
+        sys.exit(_USAGE if isinstance(error, TracingError) else 1)
     # A normal exit would wait for each thread that still waits for AWS. That can take longer than the time that ECS gives a
     # container to stop.
     with contextlib.suppress(OSError):

@@ -21,8 +21,9 @@ from app.sts.endpoints import implicit_region
 
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 # The ignored variables: the proxy variables, and the variables with which other tools set trusted certificates. For trusted
-# certificates, only AWS_CA_BUNDLE has an effect.
-_IGNORED_VARIABLES: Final = (*_PROXY_VARIABLES, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+# certificates, only AWS_CA_BUNDLE has an effect. The last one names propagators of OpenTelemetry: the service reads the W3C
+# context alone, and a propagator that is not installed would end the start.
+_IGNORED_VARIABLES: Final = (*_PROXY_VARIABLES, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "OTEL_PROPAGATORS")
 
 
 # In the order of all fields, the fields of the last base class come first.

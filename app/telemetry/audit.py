@@ -78,6 +78,8 @@ def configure_logging(level: Level, log_format: LogFormat) -> None:
     # OTEL_EXPORTER_OTLP_HEADERS with the collector's key in it (I22, I23).
     for name in ("opentelemetry.trace.span", "opentelemetry.util.re"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It logs the URL of the collector, with any key in it (I22). `app.telemetry.span_collector` logs why a request failed.
+    logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter").setLevel(logging.CRITICAL)
 
 
 class _PatientOutput:

@@ -14,7 +14,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, ParamSpec, TypeVar
 
-import requests
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -34,6 +33,7 @@ from app.decision.authenticator import Introductions, Judge, RoleSource
 from app.decision.record import DecisionRecord, UpstreamCall
 from app.decision.steps import STEPS, Steps
 from app.telemetry.metrics import Metrics, outcome_of
+from app.telemetry.span_collector import CollectorSession
 
 # How long the process waits for the last spans when it stops.
 FLUSH_SECONDS: Final = 2.0  # no bound: it limits no caller; the page trace-a-decision.md says it
@@ -163,10 +163,8 @@ async def open_tracing() -> AsyncIterator[Tracing]:
         ValueError: a variable of OpenTelemetry is invalid.
     """
     own = Resource.create({"service.name": "kuma-aws-iam", "service.version": __version__})
-    session = requests.Session()
-    session.trust_env = False  # no proxy and no netrc of the environment, as everywhere in this service
     provider = TracerProvider(resource=own.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=session)))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=CollectorSession())))
     try:
         yield Tracing(provider.get_tracer(_PREFIX, __version__))
     finally:

@@ -12,6 +12,7 @@ _LEVELS = (
     "asyncio",
     "opentelemetry.trace.span",
     "opentelemetry.util.re",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from typing import Any, Final
 import pytest
 
 from app.core.signed_request import CredentialForm
+from app.emulator import Emulator
 from app.emulator.fault_kinds import FaultKind
 from app.settings.loading import SettingsError
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_openmetrics
 from tests.support.patience import PATIENCE
-from tests.support.process import ROOT
+from tests.support.process import ROOT, free_address, run_cold, served_cold, socket_address
 from tests.support.service import RunningService
 from tests.support.world import ACCOUNT, NEW_GENERATION, PROXY, Aws, recipe_of
 
@@ -38,6 +40,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from app.telemetry import tracing
 from app.telemetry.audit import configure_logging
+from app.telemetry.span_collector import CollectorSession
 from app.telemetry.untraced import TracingError
 
 TRACE_ID: Final = "0af7651916cd43dd8448eb211c80319c"
@@ -247,14 +250,14 @@ async def test_an_exemplar_leads_to_the_trace(traced: RunningService, aws: Aws) 
 
 
 @contextlib.contextmanager
-def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
+def collector(status: int = 200) -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
     received: list[ExportTraceServiceRequest] = []
 
     class Collect(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             received.append(ExportTraceServiceRequest.FromString(body))
-            self.send_response(200)
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -285,6 +288,59 @@ async def test_spans_reach_the_collector_that_the_environment_names(
     assert [span.name for span in resource.scope_spans[0].spans] == [*STEPS, "decide"]
 
 
+@pytest.mark.usefixtures("_own_logging")
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://canary:canary@127.0.0.1:9/x?key=canary", "the collector 127.0.0.1:9 refuses the connection"),
+        ("http://canary.invalid:4318/x?key=canary", "the collector canary.invalid:4318 does not resolve"),
+        ("htp:/canary:canary@127.0.0.1/x", "the address of the collector is no URL"),
+        ("canary", "the address of the collector is no URL"),
+    ],
+)
+def test_a_collector_that_cannot_be_reached_is_logged_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, url: str, problem: str
+) -> None:
+    """The library's own line has the whole URL, with its key, and the names of Python classes."""
+    configure_logging("info", "json")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(session=CollectorSession())))
+    for _ in range(2):
+        provider.get_tracer("test").start_span("decide").end()
+    provider.shutdown()
+    [line] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["event"], line["level"]) == ("traces not sent", "warning")
+    assert line["problem"].startswith(problem)
+    assert line["remedy"]
+    assert "key" not in str(line).replace("canary.invalid", "")
+    assert "canary" not in str(line).replace("canary.invalid", "")
+    assert "Error" not in str(line)
+
+
+@pytest.mark.usefixtures("_own_logging")
+def test_a_collector_that_refuses_is_logged_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logging("info", "json")
+    with collector(status=401) as (url, _):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(session=CollectorSession())))
+        provider.get_tracer("test").start_span("decide").end()
+        provider.shutdown()
+    [line] = map(json.loads, capsys.readouterr().out.splitlines())
+    assert line["problem"] == f"the collector {url.removeprefix('http://')} answers HTTP 401"
+
+
+def test_a_propagator_that_is_not_installed_does_not_end_the_start(running_aws: Emulator) -> None:
+    """Operators of clusters set this variable for every container."""
+    variables = {**Aws(running_aws).service_environment(), "OTEL_PROPAGATORS": "b3"}
+    with socket_address() as address, served_cold(address, **variables) as service:
+        service.wait_for("listening")
+
+
 async def test_a_collector_that_is_not_there_delays_nothing(
     start_service: StartService, aws: Aws, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +362,12 @@ async def test_an_invalid_number_of_opentelemetry_ends_the_start_with_a_sentence
         async with start_service(KMESH_AWSIAM_TRACING="true"):
             pass
     assert "canary" not in str(raised.value)
+
+
+def test_an_invalid_number_of_opentelemetry_is_a_wrong_setting(running_aws: Emulator) -> None:
+    variables = {**Aws(running_aws).service_environment(), "KMESH_AWSIAM_TRACING": "true"}
+    done = run_cold("serve", **variables, KMESH_AWSIAM_LISTEN=free_address(), OTEL_BSP_MAX_QUEUE_SIZE="-1")
+    assert (done.status, "OTEL_*" in done.err, "Traceback" in done.err) == (2, True, False)
 
 
 # Without tracing.
