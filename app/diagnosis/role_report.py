@@ -70,7 +70,9 @@ def report_unread(asked: RoleName, error: AuthError, policy: GrantPolicy) -> Rol
     """Report a role that was not read: its account is not listed, or AWS does not give it."""
     missing = error.missing if isinstance(error, RoleUnreadableError) else None
     notes: list[str] = []
-    if missing is not None and missing.operation == "GetRole" and policy.role_path_prefix is not None:
+    # Without a reader role no call was made, and the missing policy is that role's.
+    is_about_reading = missing is not None and (missing.operation == "GetRole" or missing.denied_by is None)
+    if is_about_reading and policy.role_path_prefix is not None:
         notes.append(f"With KMESH_AWSIAM_ROLE_PATH_PREFIX, the resource role{policy.role_path_prefix}* is enough.")
     return RoleReport(asked=asked, error=error, missing=missing, notes=tuple(notes))
 

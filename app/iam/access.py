@@ -30,6 +30,9 @@ from app.local.clock import Timer
 _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
 _ATTEMPTS: Final = 2  # no bound: a call whose credentials AWS rejects is repeated once with others
+MAKE_READER_ROLE: Final = (
+    "make a role in it that may iam:GetRole and that the service may assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its name"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +101,7 @@ class IamAccess:
             return await self._ask_as_self(self._iam, query, deadline)
         if self._options.reader_role_name is None:
             raise NoReaderRoleError(
-                "the account is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset; make a role in it that "
-                "may iam:GetRole and that the service may assume, and set the variable to its name"
+                f"the account is not the service's own, and KMESH_AWSIAM_READER_ROLE_NAME is unset; {MAKE_READER_ROLE}"
             )
         return await self._ask_as_reader(account, query, deadline)
 

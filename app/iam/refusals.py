@@ -8,7 +8,7 @@ from app.core.aws_errors import ACCESS_DENIED_CODES, BAD_CREDENTIAL_CODES, THROT
 from app.core.errors import AuthError, AuthorizationError, UpstreamError
 from app.core.principal import Principal
 from app.core.reasons import Reason
-from app.iam.access import IamOptions
+from app.iam.access import MAKE_READER_ROLE, IamOptions
 from app.iam.missing_permission import MissingPermission, RoleUnreadableError
 from app.telemetry.audit import get_logger
 
@@ -60,8 +60,10 @@ def deny_without_reader(detail: str, principal: Principal) -> RoleUnreadableErro
     """Log that a role is in another account than the service, and that no reader role is configured. Return the error."""
     missing = MissingPermission(
         operation="AssumeRole",
-        remedy="the account is not the service's own: make a role in it that may iam:GetRole and that the service may "
-        "assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its name",
+        remedy=MAKE_READER_ROLE,
+        policy=_allow("iam:GetRole", f"arn:{principal.partition}:iam::{principal.account}:role/*"),
+        attach_to=f"the reader role to make in account {principal.account}: it must trust {_SELF}, which needs "
+        "sts:AssumeRole on it",
     )
     return _logged(RoleUnreadableError(detail, missing), principal)
 
@@ -95,5 +97,8 @@ def _mending_policy(operation: str, principal: Principal, options: IamOptions) -
         arn = f"arn:{principal.partition}:iam::{principal.account}:role/*"
         attach_to = "the role that reads this account: the service's own, or the reader role in it"
         action = "iam:GetRole"
-    statement = {"Effect": "Allow", "Action": action, "Resource": arn}
-    return {"Version": "2012-10-17", "Statement": [statement]}, attach_to
+    return _allow(action, arn), attach_to
+
+
+def _allow(action: str, resource: str) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": action, "Resource": resource}]}

@@ -145,7 +145,21 @@ def test_no_reader_role(invoke: Invoke, aws: Aws) -> None:
     none = {"KMESH_AWSIAM_READER_ROLE_NAME": None, "KMESH_AWSIAM_READER_EXTERNAL_ID": None}
     status, report = explain(invoke, aws, f"{OTHER_ACCOUNT}/backend", **none)
     assert (status, report["outcome"], report["problem"]["reason"]) == (1, "undecided", "iam_access_denied")
-    assert "KMESH_AWSIAM_READER_ROLE_NAME" in report["missing_permission"]["remedy"]
+    missing = report["missing_permission"]
+    assert "KMESH_AWSIAM_READER_ROLE_NAME" in missing["remedy"]
+    [statement] = missing["mending_policy"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Action": "iam:GetRole",
+        "Resource": f"arn:aws:iam::{OTHER_ACCOUNT}:role/*",
+    }
+    assert missing["attach_to"].startswith(f"the reader role to make in account {OTHER_ACCOUNT}")
+
+
+def test_the_policy_of_a_new_reader_role_can_be_limited_to_the_path(invoke: Invoke, aws: Aws) -> None:
+    none = {"KMESH_AWSIAM_READER_ROLE_NAME": None, "KMESH_AWSIAM_READER_EXTERNAL_ID": None}
+    _, report = explain(invoke, aws, f"{OTHER_ACCOUNT}/backend", **none, KMESH_AWSIAM_ROLE_PATH_PREFIX="/mesh/")
+    assert report["notes"] == ["With KMESH_AWSIAM_ROLE_PATH_PREFIX, the resource role/mesh/* is enough."]
 
 
 def test_a_reader_role_that_refuses(invoke: Invoke, aws: Aws) -> None:
