@@ -31,7 +31,8 @@ _SESSION_NAME: Final = "kuma-aws-iam"
 _IDENTITY_MEDIA_TYPE: Final = "text/xml"
 _ATTEMPTS: Final = 2  # no bound: a call whose credentials AWS rejects is repeated once with others
 MAKE_READER_ROLE: Final = (
-    "make a role in it that may iam:GetRole and that the service may assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its name"
+    "make a role in it that may iam:GetRole and that the service may assume, and set KMESH_AWSIAM_READER_ROLE_NAME to its "
+    "name"
 )
 
 

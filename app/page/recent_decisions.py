@@ -121,7 +121,19 @@ def encode_line(fields: Fields) -> bytes:
     return _encode({name: _shorten(fields.get(name), _DETAIL_CHARS, 0) for name in _ALWAYS})
 
 
-_ALWAYS: Final = tuple("time outcome reason detail request_id client form principal sts iam duration_ms".split())
+_ALWAYS: Final = (
+    "time",
+    "outcome",
+    "reason",
+    "detail",
+    "request_id",
+    "client",
+    "form",
+    "principal",
+    "sts",
+    "iam",
+    "duration_ms",
+)
 
 
 def _encode(fields: Fields) -> bytes:

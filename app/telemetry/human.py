@@ -44,7 +44,11 @@ def _words(fields: Mapping[str, Any]) -> Iterator[str]:
 
 def _candidate(candidate: Mapping[str, Any] | None, outcome: str) -> Iterator[str]:
     """Yield what the report-only policy would have decided, if that is not the outcome of the decision."""
-    if candidate is None or candidate["outcome"] == outcome or (outcome == "error" and candidate["outcome"] == "unknown"):
+    if (
+        candidate is None
+        or candidate["outcome"] == outcome
+        or (outcome == "error" and candidate["outcome"] == "unknown")
+    ):
         return
     why = candidate["reason"] or candidate["missing"]
     yield f"candidate {candidate['outcome']}{f' {why}' if why else ''}"

@@ -102,9 +102,10 @@ def test_a_long_line_is_shortened_and_stays_whole_where_it_matters() -> None:
 
 
 CAUSE = (
-    "AssumeRole answered AccessDenied, denied by a policy that AWS does not name; attach a policy that allows sts:AssumeRole to "
-    "the service's own role, and check the reader role: it must exist under KMESH_AWSIAM_READER_ROLE_NAME, trust the service's "
-    "role, and ask for the external id of KMESH_AWSIAM_READER_EXTERNAL_ID"
+    "AssumeRole answered AccessDenied, denied by a policy that AWS does not name; attach a policy that allows "
+    "sts:AssumeRole to the service's own role, and check the reader role: it must exist under "
+    "KMESH_AWSIAM_READER_ROLE_NAME, trust the service's role, and ask for the external id of "
+    "KMESH_AWSIAM_READER_EXTERNAL_ID"
 )
 UNREADABLE = UpstreamError(Reason.IAM_ACCESS_DENIED, CAUSE)
 
