@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.controller.held_token import TokenFacts, renew_at
-from app.controller.issuer import Issuer, issue_checked
+from app.controller.issuer import Issuer, UnfitTokenError, issue_checked
 from app.controller.parts import PassOptions, Shared
 from app.controller.pauses import LAST_PAUSE_SECONDS
 from app.controller.plan import PUT_PAUSE_SECONDS, KnownSecret, Put, WantedSecret, decide, is_anothers, is_due
@@ -221,7 +221,11 @@ class SecretHandler:
     async def _issue_and_replace(self, wanted: WantedSecret, value: SecretValue, reason: PutReason) -> _Put:
         shared, valid_for = self._shared, self._options.valid_for
         value.require_room()  # if no token can be put, none is issued
-        token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for, shared.metrics)
+        try:
+            token, facts = await issue_checked(self._issuer, wanted.identity, shared.clock(), valid_for, shared.metrics)
+        except UnfitTokenError as error:  # it is valid nevertheless, so the log must name it
+            shared.report.unused(wanted, error.facts, error)
+            raise
         shared.pauses.succeeded(Api.ISSUER)
         try:
             return reason, facts, await self._secrets.replace(value, value.with_token(token))

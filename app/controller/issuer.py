@@ -23,6 +23,14 @@ class Issuer(Protocol):
         """Return why a token must be replaced, if only the issuer can know it; None if it sees no such reason."""
 
 
+class UnfitTokenError(CallError):
+    """The issuer gave a token that the controller would replace at once. ``facts`` are its claims."""
+
+    def __init__(self, facts: TokenFacts, detail: str) -> None:
+        super().__init__(Call.ISSUE_TOKEN, Failure.ANSWER_INVALID, detail)
+        self.facts = facts
+
+
 async def issue_checked(
     issuer: Issuer, identity: TaskIdentity, now: datetime, valid_for: timedelta, metrics: ControllerMetrics
 ) -> tuple[str, TokenFacts]:
@@ -31,7 +39,8 @@ async def issue_checked(
     ``metrics`` counts a token that fails the check as an invalid answer. The issuer counts its own failures.
 
     Raises:
-        CallError: the issuer gave no token, or one that the controller would replace at once.
+        UnfitTokenError: the controller would replace the token at once.
+        CallError: the issuer gave no token.
     """
     token = await issuer.issue(identity)
     try:
@@ -48,4 +57,4 @@ async def issue_checked(
         # Kuma before 2.13 ignores the member. Its token would be valid for every workload.
         detail = "the control plane does not bind the workload, which Kuma does from 2.13 on; remove kuma.io/workload"
     metrics.call_failed(Call.ISSUE_TOKEN, Failure.ANSWER_INVALID)
-    raise CallError(Call.ISSUE_TOKEN, Failure.ANSWER_INVALID, detail)
+    raise UnfitTokenError(facts, detail)

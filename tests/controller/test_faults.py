@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.controller.control_plane import ControlPlaneApi
+from app.controller.held_token import read_facts
 from app.controller.reasons import Api, Failure, Leave, PutReason
 from app.controller.tasks import TaskIdentity
 from demos.controller.ecs_stand_in import PREFIX, AwsError
@@ -261,6 +262,8 @@ async def test_a_token_that_ends_too_soon_replaces_no_working_one(
         monkeypatch.setattr(stage.api, "issue", lambda asked: issue({**asked, "validFor": "300s"}))
         assert await controller.done(after=400 * 3600) == {"web": None}
     assert stage.ecs.value("web") == before
+    [unused] = stage.events("token not used")
+    assert unused["token"]["jti"] == read_facts(stage.api.tokens[-1]).jti
     assert stage.sample("failures_total", call="IssueToken", code="answer_invalid") == 1
     [line] = stage.events("call failed")
     assert (line["call"], line["failure"]) == ("IssueToken", "answer_invalid")
