@@ -15,20 +15,22 @@ from app.core.errors import UpstreamDownError
 from app.core.reasons import Reason
 from app.http.network import NetworkOptions, open_pool
 from app.http.pool import Origin
+from tests.support.passing_time import LONG, after_its_time
+from tests.support.patience import PATIENCE
 from tests.support.tls import Authority, Certificate, make_certificate
 from tests.support.wire import answering, closed_port, hang_up, recording_server
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: sts.example\r\n\r\n"
 
 
-async def detail_of(url: str, **options: object) -> str:
-    """Make a call as the clients of STS and IAM do, and return the detail of the error."""
-    network = NetworkOptions(**{"connect_timeout": 5.0, "total_timeout": 5.0, **options})  # type: ignore[arg-type]
+async def detail_of(url: str, seconds: float = LONG, **options: str) -> str:
+    """Make a call as the clients of STS and IAM do, and return the detail of the error. An attempt has so many seconds."""
+    network = NetworkOptions(connect_timeout=seconds, total_timeout=seconds, **options)
     pool = open_pool(network)
     exchange = Exchange("STS", Reason.STS_UNAVAILABLE, pool, network)
     try:
         with pytest.raises(UpstreamDownError) as raised:
-            await exchange.ask(Origin.of(url), lambda: REQUEST, asyncio.get_running_loop().time() + 60.0)
+            await exchange.ask(Origin.of(url), lambda: REQUEST, asyncio.get_running_loop().time() + 2 * seconds)
     finally:
         await pool.close()
     assert raised.value.detail.startswith("no answer of STS: ")
@@ -49,12 +51,13 @@ async def tls_server(certificate: Certificate) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def raw_server(act: Callable[[asyncio.StreamWriter], None] = lambda _writer: None) -> AsyncIterator[int]:
-    """Accept a connection, run a function, and send nothing."""
+async def raw_server(act: Callable[[asyncio.StreamWriter], None]) -> AsyncIterator[int]:
+    """Accept a connection, read what the client sends first, run a function, and send nothing."""
     writers: list[asyncio.StreamWriter] = []
 
-    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        await reader.read(1)  # the kernel resets a connection that is closed with unread data
         act(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -66,14 +69,20 @@ async def raw_server(act: Callable[[asyncio.StreamWriter], None] = lambda _write
                 writer.transport.abort()
 
 
+async def detail_after(reached: asyncio.Event, url: str, seconds: float = LONG, **options: str) -> str:
+    """Do as `detail_of` does, and let the time of the call pass after an event. Then there is no second attempt."""
+    call = asyncio.create_task(detail_of(url, seconds, **options))
+    await asyncio.wait_for(reached.wait(), PATIENCE)
+    return await after_its_time(call)
+
+
 def reset(writer: asyncio.StreamWriter) -> None:
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     writer.transport.abort()
 
 
 async def test_a_name_that_does_not_resolve() -> None:
-    # Some resolvers are slow.
-    detail = await detail_of("https://sts.no-such-region.invalid", connect_timeout=50.0, total_timeout=50.0)
+    detail = await detail_of("https://sts.no-such-region.invalid")
     assert "sts.no-such-region.invalid does not resolve" in detail
     assert "DNS" in detail.partition(";")[2]
 
@@ -141,19 +150,29 @@ async def test_a_connection_that_is_ended(scheme: str, act: Callable[[asyncio.St
 
 
 async def test_a_server_that_hangs_in_tls() -> None:
-    async with raw_server() as port:
-        detail = await detail_of(f"https://127.0.0.1:{port}", connect_timeout=0.1)
+    arrived = asyncio.Event()
+    async with raw_server(lambda _writer: arrived.set()) as port:
+        detail = await detail_after(arrived, f"https://127.0.0.1:{port}", 40.0)  # asyncio ends a handshake after 60 s
     assert "the TLS handshake with 127.0.0.1:" in detail
     assert "did not end in time" in detail
 
 
 async def test_a_server_that_hangs_before_its_answer() -> None:
-    async with raw_server() as port:
-        detail = await detail_of(f"http://127.0.0.1:{port}", total_timeout=0.1)
+    arrived = asyncio.Event()
+    async with raw_server(lambda _writer: arrived.set()) as port:
+        detail = await detail_after(arrived, f"http://127.0.0.1:{port}")
     assert "took the request and did not answer in time" in detail
 
 
-async def test_a_server_that_accepts_nothing() -> None:
+async def test_a_server_that_accepts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, connecting = asyncio.get_running_loop(), asyncio.Event()
+    connect = loop.sock_connect
+
+    async def noted_connect(raw_socket: socket.socket, address: tuple[str, int]) -> None:
+        connecting.set()
+        await connect(raw_socket, address)
+
+    monkeypatch.setattr(loop, "sock_connect", noted_connect)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -161,7 +180,7 @@ async def test_a_server_that_accepts_nothing() -> None:
         for client in waiting:
             client.setblocking(False)
             client.connect_ex(full.getsockname())
-        detail = await detail_of(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout=0.1)
+        detail = await detail_after(connecting, f"http://127.0.0.1:{full.getsockname()[1]}")
         for client in waiting:
             client.close()
     assert "did not accept a connection in time" in detail
@@ -214,6 +233,7 @@ async def test_a_proxy_that_hangs_up() -> None:
 
 
 async def test_a_proxy_that_hangs() -> None:
-    async with raw_server() as port:
-        detail = await detail_of("https://sts.example", proxy_url=f"http://127.0.0.1:{port}", connect_timeout=0.1)
+    arrived = asyncio.Event()
+    async with raw_server(lambda _writer: arrived.set()) as port:
+        detail = await detail_after(arrived, "https://sts.example", proxy_url=f"http://127.0.0.1:{port}")
     assert f"the proxy 127.0.0.1:{port} did not answer CONNECT in time" in detail
