@@ -26,6 +26,7 @@ from app.http.http1 import (
 )
 from app.http.pool import HttpPool, Origin
 from app.local.trust import client_context
+from tests.support.passing_time import LONG, after_its_time
 from tests.support.patience import PATIENCE
 from tests.support.tls import make_certificate
 from tests.support.wire import Respond, answering, closed_port, hang_up, recording_server
@@ -53,7 +54,7 @@ async def silence(writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def open_pool(ca_file: str | None = None, **options: Any) -> AsyncIterator[HttpPool]:
-    pool = HttpPool(client_context(ca_file), **{"connect_timeout": 5.0, **options})
+    pool = HttpPool(client_context(ca_file), **{"connect_timeout": LONG, **options})
     try:
         yield pool
     finally:
@@ -312,8 +313,10 @@ async def test_origins_share_no_connection() -> None:
 
 async def test_an_exchange_ends_when_its_time_is_over() -> None:
     async with recording_server(silence) as server, open_pool() as pool:
+        late = asyncio.create_task(exchange(pool, server.url, LONG))
+        await until(lambda: bool(server.requests))
         with pytest.raises(TimeoutError):
-            await exchange(pool, server.url, 1.0)  # long enough to open the connection
+            await after_its_time(late)
         await asyncio.wait_for(server.closed.wait(), PATIENCE)
 
 
