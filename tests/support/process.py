@@ -113,6 +113,7 @@ class Served:
     client: httpx.Client
     lines: list[str] = field(default_factory=list)
     _grown: threading.Condition = field(default_factory=threading.Condition)
+    _has_whole_log: threading.Event = field(default_factory=threading.Event)
 
     def follow(self) -> None:
         """Read the log until the process ends."""
@@ -121,6 +122,7 @@ class Served:
             with self._grown:
                 self.lines.append(line)
                 self._grown.notify_all()
+        self._has_whole_log.set()
 
     def events(self) -> list[dict[str, Any]]:
         """Return every JSON line so far."""
@@ -133,9 +135,11 @@ class Served:
         assert found, f"never logged {text!r} so often:\n{''.join(self.lines)}"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal, and return the exit status."""
+        """Send a signal, and return the exit status once `lines` has the whole log."""
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        status = self.process.wait(PATIENCE)
+        assert self._has_whole_log.wait(PATIENCE), "the process has ended, but not its log"
+        return status
 
 
 def served(
