@@ -368,6 +368,7 @@ def test_the_service_gives_a_token_that_a_stock_control_plane_takes(start: Start
         renewed = next(line for line in agent.events() if line["event"] == "renewed")
         assert renewed["kid"] == "dp-1"
         # The agent's log line leads to the service's audit line.
+        service.wait_for(renewed["request_id"])
         assert renewed["request_id"] in {line["request_id"] for line in service.events() if line["event"] == "decision"}
 
 
