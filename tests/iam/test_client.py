@@ -1,7 +1,7 @@
 """IAM in the service's own account: its answers to GetRole, its failures, and the way to it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -9,13 +9,16 @@ from structlog.testing import capture_logs
 
 from app.core.errors import AuthorizationError, OutOfTimeError, UpstreamDownError, UpstreamError
 from app.core.reasons import Reason
+from app.core.role_tags import RoleRecord
 from app.emulator import Emulator, FaultKind
 from app.emulator.hosts import ServiceName
 from app.iam.client import IamRoles
 from app.telemetry.metrics import Metrics
 from tests.iam.conftest import OpenIam, new_trail, soon
 from tests.support.exposition import read_samples, value
+from tests.support.passing_time import LONG, let_pass
 from tests.support.principals import admitted
+from tests.support.service import until
 from tests.support.tls import make_certificate
 from tests.support.wire import Recorder, answering, closed_port, hang_up, recording_server
 from tests.support.world import ACCOUNT, DATAPLANE, OTHER_ACCOUNT, SERVICE_ROLE, Aws
@@ -33,10 +36,28 @@ def get_role_xml(policy: str) -> bytes:
     return f'<GetRoleResponse xmlns="{namespace}">{answer}</GetRoleResponse>'.encode()
 
 
-async def undecided(iam: IamRoles, aws: Aws, seconds: float = 10.0) -> Reason:
+async def undecided(iam: IamRoles, aws: Aws) -> Reason:
     with pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon(seconds))
+        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
     return raised.value.reason
+
+
+async def fetch_in_vain(
+    iam: IamRoles,
+    aws: Aws,
+    calls: Callable[[], int],
+    attempts: int = 1,
+    account: str = ACCOUNT,
+    seconds: float = 10 * LONG,
+) -> RoleRecord:
+    """Read a new role, and let the time of so many attempts pass, each once its call has arrived."""
+    fetching = asyncio.create_task(
+        iam.fetch_role(admitted(aws.add_role(account=account)), new_trail().iam, soon(seconds))
+    )
+    for attempt in range(1, attempts + 1):
+        await until(lambda attempt=attempt: calls() == attempt)  # type: ignore[misc]
+        let_pass(min(seconds, LONG))
+    return await fetching
 
 
 async def test_fetch_role_reads_tags_and_unique_id_of_the_own_account(iam: IamRoles, aws: Aws) -> None:
@@ -107,26 +128,26 @@ async def test_fetch_role_takes_a_fault_for_no_decision(iam: IamRoles, aws: Aws,
 async def test_fetch_role_ends_by_the_decisions_deadline(iam: IamRoles, aws: Aws, fault: FaultKind) -> None:
     await iam.own_account()
     aws.emulator.faults.iam.inject(fault)
-    aws.emulator.faults.iam.drip_interval = 0.002  # one second for the whole answer
-    assert await undecided(iam, aws, seconds=0.1) is Reason.IAM_UNAVAILABLE
+    with pytest.raises(UpstreamError) as raised:
+        await fetch_in_vain(iam, aws, lambda: len(aws.iam_calls()), seconds=LONG - 1.0)
+    assert raised.value.reason is Reason.IAM_UNAVAILABLE
+    assert len(aws.iam_calls()) == 1
 
 
 async def test_a_call_that_had_little_time_left_tells_nothing_about_iam(iam: IamRoles, aws: Aws) -> None:
     """Otherwise a long queue would look like an outage, and open the circuit breaker of IAM."""
     await iam.own_account()
     aws.emulator.faults.iam.inject(FaultKind.HANG)
-    role = aws.add_role()
     with pytest.raises(UpstreamError) as raised:
-        await iam.fetch_role(admitted(role), new_trail().iam, soon(0.1))
+        await fetch_in_vain(iam, aws, lambda: len(aws.iam_calls()), seconds=LONG - 1.0)
     assert type(raised.value) is OutOfTimeError
 
 
-async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) -> None:
-    iam = await open_iam(total_timeout=0.1)
+async def test_a_call_that_had_its_whole_time_does(iam: IamRoles, aws: Aws) -> None:
     await iam.own_account()
     aws.emulator.faults.iam.inject(FaultKind.HANG)
     with pytest.raises(UpstreamDownError):
-        await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
+        await fetch_in_vain(iam, aws, lambda: len(aws.iam_calls()), attempts=2)
 
 
 @pytest.mark.parametrize("fault", [FaultKind.HANG, FaultKind.SLOW_DRIP])
@@ -134,31 +155,27 @@ async def test_a_call_that_had_its_whole_time_does(open_iam: OpenIam, aws: Aws) 
     ("service", "action"), [("sts", "GetCallerIdentity"), ("sts", "AssumeRole"), ("iam", "GetRole")]
 )
 async def test_no_call_outlasts_its_attempts(
-    open_iam: OpenIam, aws: Aws, service: ServiceName, action: str, fault: FaultKind
+    iam: IamRoles, aws: Aws, service: ServiceName, action: str, fault: FaultKind
 ) -> None:
     """Single bytes do not extend a call: each attempt has a deadline for the whole answer."""
-    faults = aws.emulator.faults.of(service)
-    faults.inject(fault, action=action, times=2)
-    faults.drip_interval = 0.1
-    iam = await open_iam(connect_timeout=0.5, total_timeout=0.5)
-    role = aws.add_role(account=OTHER_ACCOUNT)
-    trail = new_trail()
+    aws.emulator.faults.of(service).inject(fault, action=action, times=2)
     with pytest.raises(UpstreamDownError) as raised:
-        await iam.fetch_role(admitted(role), trail.iam, soon())
+        await fetch_in_vain(iam, aws, lambda: aws.emulator.calls.count(service, action), 2, OTHER_ACCOUNT)
     assert raised.value.reason is Reason.IAM_UNAVAILABLE
     assert raised.value.detail.startswith(f"no answer of {service.upper()}: ")  # and not the decision's deadline
     assert "did not answer in time" in raised.value.detail
     assert aws.emulator.calls.count(service, action) == 2
-    assert (await iam.fetch_role(admitted(role), trail.iam, soon())).tags == tuple(DATAPLANE.items())
+    role = aws.add_role(account=OTHER_ACCOUNT)
+    assert (await iam.fetch_role(admitted(role), new_trail().iam, soon())).tags == tuple(DATAPLANE.items())
 
 
 async def test_a_drip_over_tls_ends_too(open_iam: OpenIam, aws: Aws, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     with Emulator(aws.emulator.world, ssl_certfile=str(certificate.cert), ssl_keyfile=str(certificate.key)) as tls:
-        iam = await open_iam(iam_url=tls.url, ca_file=str(certificate.cert), total_timeout=0.5)
+        iam = await open_iam(iam_url=tls.url, ca_file=str(certificate.cert))
         tls.faults.iam.inject(FaultKind.SLOW_DRIP)
         with pytest.raises(UpstreamDownError) as raised:
-            await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())
+            await fetch_in_vain(iam, aws, lambda: len(tls.calls), attempts=2)
     assert raised.value.detail.startswith("no answer of IAM: 127.0.0.1:")
     assert "did not answer in time" in raised.value.detail
 
@@ -169,7 +186,9 @@ async def test_nothing_runs_on_once_its_decision_is_over(iam: IamRoles, aws: Aws
     aws.emulator.calls.clear()
     aws.emulator.faults.iam.inject(fault, times=1)
     before = asyncio.all_tasks()
-    assert await undecided(iam, aws, seconds=0.2) is Reason.IAM_UNAVAILABLE
+    with pytest.raises(UpstreamError) as raised:
+        await fetch_in_vain(iam, aws, lambda: len(aws.iam_calls()), seconds=LONG - 1.0)
+    assert raised.value.reason is Reason.IAM_UNAVAILABLE
     assert asyncio.all_tasks() == before
     assert (await iam.fetch_role(admitted(aws.add_role()), new_trail().iam, soon())).tags == tuple(DATAPLANE.items())
     assert len(aws.iam_calls()) == 2
@@ -184,7 +203,7 @@ async def test_sixty_four_calls_that_hang_hold_up_no_other(iam: IamRoles, aws: A
     role = aws.add_role()
     hanging = [asyncio.create_task(iam.fetch_role(admitted(role), new_trail().iam, soon())) for _ in range(64)]
     await asyncio.to_thread(aws.emulator.calls.wait_for, len(aws.emulator.calls) + 64 - len(aws.iam_calls()) + 1)
-    assert (await iam.fetch_role(admitted(other), new_trail().iam, soon(2.0))).arn == other.arn
+    assert (await iam.fetch_role(admitted(other), new_trail().iam, soon())).arn == other.arn
     assert not any(task.done() for task in hanging)
     aws.emulator.faults.iam.release()
     assert {(await task).arn for task in hanging} == {role.arn}
@@ -337,7 +356,7 @@ async def test_proxies_of_the_environment_are_not_used(
 
 
 async def test_the_one_explicit_proxy_is_used(open_iam: OpenIam, aws: Aws, proxy: Recorder) -> None:
-    iam = await open_iam(proxy_url=proxy.url, connect_timeout=0.5)
+    iam = await open_iam(proxy_url=proxy.url)
     assert await undecided(iam, aws) is Reason.IAM_UNAVAILABLE
     assert proxy.connections > 0
     assert len(aws.emulator.calls) == 0

@@ -16,6 +16,7 @@ from app.iam.client import IamRoles
 from app.iam.own_account import DOUBT_SECONDS, OwnAccount, OwnAccountError, read_own_account
 from tests.iam.conftest import OpenIam, new_trail
 from tests.support.corpus import identity_xml
+from tests.support.patience import PATIENCE
 from tests.support.principals import admitted
 from tests.support.upstreams import settle
 from tests.support.wire import Recorder, answering, recording_server
@@ -112,7 +113,7 @@ async def misled(open_iam: OpenIam, lying_sts: Sts) -> IamRoles:
 
 async def until_told(misled: IamRoles, account: str) -> None:
     """Wait for a result that no other task waits for."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while await misled.own_account() != account:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.005)
 
@@ -181,7 +182,7 @@ def own(sts: Asked) -> OwnAccount:
 
 
 def soon() -> float:
-    return asyncio.get_running_loop().time() + 10
+    return asyncio.get_running_loop().time() + PATIENCE
 
 
 async def test_many_who_ask_at_once_are_one_call(own: OwnAccount, sts: Asked) -> None:

@@ -18,6 +18,7 @@ from app.iam.client import PAGE_ROLES, IamRoles
 from app.iam.prefetch import DENIED_SECONDS, MAX_PAGES, RolePrefetch
 from app.settings.accounts import FixedAccounts
 from tests.iam.conftest import new_trail, soon
+from tests.support.patience import PATIENCE
 from tests.support.principals import PRINCIPAL, admitted
 from tests.support.roles import new_roles
 from tests.support.world import ACCOUNT, OTHER_ACCOUNT, Aws
@@ -103,7 +104,7 @@ async def test_pages_are_not_followed_for_ever(markers: Iterator[str], calls: in
     roles = new_roles(pages)
     prefetch = RolePrefetch(roles, FixedAccounts(frozenset({ACCOUNT})), partition="aws", ttl=300.0)
     with capture_logs() as log:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             await prefetch.read_all()
     assert pages.calls == calls
     assert [line["event"] for line in log] == ["roles not read ahead"]
