@@ -277,6 +277,9 @@ async def test_spans_reach_the_collector_that_the_environment_names(
     """The spans of the last decisions too. A proxy of the environment is never used."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
+    # On a slow machine, the SDK would send some spans after 5 s, and the service would exit before the others are sent.
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", f"{PATIENCE * 1000:.0f}")
+    monkeypatch.setattr(tracing, "FLUSH_SECONDS", PATIENCE)
     with collector() as (url, received):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         async with start_service(KMESH_AWSIAM_TRACING="true") as service:
