@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from bench.load import post
 from bench.storm.connection import Pool, Presentation
 from bench.storm.tally import Tally
+from tests.support.passing_time import let_pass
 from tests.support.patience import PATIENCE
 
 APPROVAL = b'{"identity": {"service": "app-000"}, "principal": {"role": "app-000", "session": "task-00000"}}'
@@ -56,8 +57,15 @@ def pool_of(gives_up_after: float | None = None, comes_again_after: float | None
 
 
 async def test_a_caller_that_gave_up_comes_again_over_another_connection() -> None:
-    pool = pool_of(gives_up_after=0.05)
-    async with serving(lambda number: b"" if number == 1 else answer(200, APPROVAL)) as port:
+    pool = pool_of(gives_up_after=PATIENCE / 2)
+
+    def reply(number: int) -> bytes:
+        if number > 1:
+            return answer(200, APPROVAL)
+        let_pass(PATIENCE / 2)
+        return b""
+
+    async with serving(reply) as port:
         await present(pool, port)
     assert pool.tally.gave_up == 1
     assert len(pool.tally.admitted) == 1
