@@ -12,6 +12,7 @@ import pytest
 
 from app.emulator import EXAMPLE, World
 from tests.cli.conftest import Invoke
+from tests.support.patience import PATIENCE
 from tests.support.process import ROOT, clean_environment, free_address
 
 
@@ -43,7 +44,7 @@ def test_it_serves_the_world_of_a_file_and_says_how_to_use_it(tmp_path: Path, nu
         assert answer.json()["RoleArn"] == "arn:aws:iam::222233334444:role/mine"
         process.send_signal(number)
         # uvicorn raises a handled signal again: SIGINT ends the process with 0, SIGTERM by the signal.
-        assert process.wait(10) in (0, -number)
+        assert process.wait(PATIENCE) in (0, -number)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:4599", "unix:/tmp/aws.sock", "4599"])

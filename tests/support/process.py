@@ -207,6 +207,14 @@ def socket_address() -> Iterator[str]:
 
 
 def free_address() -> str:
-    """Return a loopback address on which no program listens at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+    """Return a loopback address on which no program listens until the test's own does.
+
+    This process keeps the port bound until it ends, so the kernel gives the port to no other program. A server of the test
+    can still listen on the port, because both set SO_REUSEADDR and this process does not listen.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        held.detach()
+    return address
