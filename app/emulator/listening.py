@@ -1,6 +1,7 @@
 """uvicorn for the emulator: the server reports when it is ready, stops quickly, and can end a client's connection."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -24,14 +25,48 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._handshakes: set[asyncio.Task[object]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start as uvicorn does, then call ``on_ready``."""
-        await super().startup(sockets)
+        if self.config.ssl is None:
+            await super().startup(sockets)
+        else:
+            await super().startup(sockets=[])
+            for listener in sockets or ():
+                listener.setblocking(False)
+                asyncio.get_running_loop().add_reader(listener, self._accept, listener)
         self._on_ready()
 
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept a connection for TLS, and begin its handshake. The event loop calls this again if there are more."""
+        with contextlib.suppress(OSError):  # the client has gone, or no file descriptor is left
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection))
+            self._handshakes.add(handshake)
+            handshake.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client does not trust the certificate, or speaks no TLS
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: ConnectionProtocol(self.config, self.server_state, self.lifespan.state),
+                connection,
+                ssl=self.config.ssl,
+            )
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Reset all connections, then stop as uvicorn does. Otherwise calls that hang would delay the stop for ever."""
+        """Reset all connections, then stop as uvicorn does. Otherwise calls that hang would delay the stop for ever.
+
+        Handshakes end too: uvicorn does not know their connections, and the event loop could not close.
+        """
+        if self.config.ssl is not None:
+            for listener in sockets or ():
+                asyncio.get_running_loop().remove_reader(listener)
+            await asyncio.sleep(0)  # a handshake that has not begun would leave its socket open
+            for handshake in self._handshakes:
+                handshake.cancel()
+            await asyncio.gather(*self._handshakes, return_exceptions=True)
         for connection in list(self.server_state.connections):
             if isinstance(connection, ConnectionProtocol):
                 connection.reset()

@@ -2,6 +2,7 @@
 
 import ast
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -90,6 +91,20 @@ def test_emulator_has_a_clock_of_its_own_if_wanted(world: World) -> None:
         answer = presign(world.issue_session(ACCOUNT, "demo-app", "task-1")).send(emulator.url)
 
     assert (answer.message or "").startswith("Signature not yet current")
+
+
+def test_emulator_stops_while_a_tls_handshake_is_in_progress(certificate: Path) -> None:
+    """The client is in the thread that waits for the stop, so the client cannot end the handshake."""
+    received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(received, sent, server_hostname="127.0.0.1")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    emulator = Emulator(ssl_certfile=str(certificate), ssl_keyfile=str(certificate)).start()
+    port = int(emulator.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        connection.sendall(sent.read())
+        assert connection.recv(1)  # the server has sent its part, and waits
+        emulator.stop()
 
 
 def test_tls_is_spoken_with_a_certificate(certificate: Path) -> None:
