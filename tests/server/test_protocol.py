@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -67,8 +68,11 @@ class Connection:
 
 
 @contextlib.asynccontextmanager
-async def connected(address: tuple[str, int]) -> AsyncIterator[Connection]:
-    connection = Connection(*await asyncio.open_connection(*address))
+async def connected(address: tuple[str, int], data: bytes = b"") -> AsyncIterator[Connection]:
+    """Connect. The data are there when the service accepts the connection, since this thread is the service's too."""
+    raw = socket.create_connection(address)
+    raw.sendall(data)
+    connection = Connection(*await asyncio.open_connection(sock=raw))
     try:
         yield connection
     finally:
@@ -227,10 +231,12 @@ async def test_a_head_that_does_not_come_is_not_waited_for(connection: Connectio
     assert await connection.rest() == b""
 
 
-@pytest.mark.usefixtures("_short_patience")
-async def test_a_second_head_that_does_not_come_is_not_waited_for(connection: Connection) -> None:
+async def test_a_second_head_that_does_not_come_is_not_waited_for(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await connection.send(HEALTHY + b"\r\n")
     assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_SECONDS", 0.05)
     await connection.send(HEALTHY)
     assert await connection.rest() == b""
 
@@ -242,10 +248,9 @@ async def test_the_clock_of_the_head_does_not_end_a_decision(service: RunningSer
     aws.emulator.faults.sts.inject(FaultKind.HANG)
     async with (
         listening(service.service.api) as address,
-        connected(address) as deciding,
+        connected(address, POST + b"Content-Length: %d\r\n\r\n" % len(body) + body) as deciding,
         connected(address) as silent,
     ):
-        await deciding.send(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         await asyncio.to_thread(aws.emulator.calls.wait_for, 1)
         assert await silent.rest() == b""
         aws.emulator.faults.clear()
