@@ -15,6 +15,7 @@ from app.local.clock import utc_now
 from app.service import Service, open_service
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
+from tests.support.passing_time import let_pass
 from tests.support.patience import PATIENCE
 from tests.support.service import AUTHENTICATE, RunningService, listening, running_service, until
 from tests.support.world import (
@@ -141,8 +142,11 @@ async def test_a_change_of_tags_waits_for_the_ttl(service: RunningService, aws: 
 
 async def test_a_decision_ends_by_its_own_deadline(start_service: StartService, aws: Aws) -> None:
     aws.emulator.faults.iam.inject(FaultKind.HANG)
-    async with start_service(KMESH_AWSIAM_DECISION_TIMEOUT="2") as service:
-        response = await service.present(aws.credential(), PROXY)
+    async with start_service(KMESH_AWSIAM_DECISION_TIMEOUT="60") as service:
+        deciding = asyncio.create_task(service.present(aws.credential(), PROXY))
+        await until(lambda: len(aws.iam_calls()) > 0)
+        let_pass(60.0)
+        response = await deciding
         assert (response.status_code, response.json()["reason"]) == (503, "iam_unavailable")
         aws.emulator.faults.clear()
         assert (await service.present(aws.credential(), PROXY)).status_code == 200
