@@ -1,5 +1,6 @@
 """`--identity role`: the tags of the task's role decide, by the rules of the service, on an emulated IAM."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ from app.controller.role_identities import MAX_ROLE_CALLS_OF_A_PASS
 from app.emulator.fault_kinds import FaultKind
 from app.settings.loading import load_role_settings
 from tests.controller.conftest import Stage
+from tests.support.passing_time import let_pass
+from tests.support.service import until
 from tests.support.world import ACCOUNT, DATAPLANE, INGRESS, OTHER_ACCOUNT, STRANGERS_ACCOUNT, Aws
 
 DEFINITION = "arn:aws:ecs:eu-west-1:111122223333:task-definition/demo:1"
@@ -191,12 +194,17 @@ async def test_an_outage_of_iam_leaves_secrets_alone(
 ) -> None:
     stage.ecs.add_task(role=role_arn("demo-app", path="/workloads/"))
     stage.ecs.add_secret("demo-app")
-    async with stage.controller(**by_role(KMESH_AWSIAM_DECISION_TIMEOUT="1")) as controller:
+    async with stage.controller(**by_role(KMESH_AWSIAM_DECISION_TIMEOUT="60")) as controller:
         await controller.run()
         before = stage.ecs.value("demo-app")
         aws.emulator.faults.iam.inject(kind)
         stage.time.passed += 500 * 3600
-        assert not (await controller.run(after=70)).is_full
+        aws.emulator.calls.clear()
+        running = asyncio.create_task(controller.run(after=70))
+        if kind is FaultKind.HANG:
+            await until(lambda: len(aws.iam_calls()) > 0)
+            let_pass(60.0)
+        assert not (await running).is_full
         assert stage.ecs.value("demo-app") == before
         assert stage.sample("failures_total", call="GetRole", code=code) == 1
         assert stage.sample("tasks_skipped", why="role_undecided") == 1
