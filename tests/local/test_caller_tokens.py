@@ -20,6 +20,7 @@ from app.local.caller_tokens import CallerTokenSource, read_caller_token_file, r
 from app.telemetry.metrics import Metrics
 from tests.conftest import LoadSettings, StartService
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 from tests.support.service import AUTHENTICATE, RunningService, listening, running_service
 from tests.support.tls import Authority
 from tests.support.world import PROXY, Aws
@@ -263,7 +264,7 @@ async def test_the_server_closes_it_behind_the_answer(guarded: Guarded, beginnin
     async with listening(guarded.guard) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(beginning + b" HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()  # to the end of the connection
         writer.close()
     assert answer.startswith(b"HTTP/1.1 401 ")
