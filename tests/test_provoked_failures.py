@@ -21,6 +21,7 @@ from app.core.signed_request import CredentialForm
 from app.emulator import Emulator, FaultKind, SessionCredentials
 from app.settings import accounts
 from tests.conftest import LoadSettings
+from tests.support.passing_time import let_pass
 from tests.support.patience import PATIENCE
 from tests.support.provoked import CLASS_NAME, Failure, Provoke, Scene, Variables, aged, run_agent
 from tests.support.service import until
@@ -80,7 +81,11 @@ def broken(service: str, kind: FaultKind, action: str | None = None, **options: 
 
 async def hanging_sts(scene: Scene) -> httpx.Response:
     scene.aws.emulator.faults.sts.inject(FaultKind.HANG, action="GetCallerIdentity")
-    response = await scene.present(scene.recipe())
+    scene.aws.emulator.calls.clear()
+    deciding = asyncio.create_task(scene.present(scene.recipe()))
+    await until(lambda: len(scene.aws.sts_calls()) > 0)
+    let_pass(60.0)
+    response = await deciding
     async with asyncio.timeout(PATIENCE):  # the call goes on after the decision's deadline
         while "sts_unavailable" not in await scene.ready():  # noqa: ASYNC110 - a probe has no event
             await asyncio.sleep(0.01)
@@ -660,7 +665,7 @@ FAILURES: Final = [
         answer=("STS", "/ready"),
         audit=("did not answer in time", "VPC endpoint"),
         ready=("did not answer in time",),
-        variables=given(KMESH_AWSIAM_DECISION_TIMEOUT="1"),
+        variables=given(KMESH_AWSIAM_DECISION_TIMEOUT="60"),
     ),
     Failure(
         id="sts-down",
