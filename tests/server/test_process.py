@@ -234,7 +234,7 @@ def test_a_call_whose_body_is_on_its_way_is_finished(service: Served, aws: Aws) 
 
 def test_a_decision_that_hangs_does_not_hold_up_the_end(address: str, aws: Aws) -> None:
     """The decision is undecided at its own deadline, and then the process exits."""
-    with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="2") as service:
+    with served(address, **aws.service_environment(), KMESH_AWSIAM_DECISION_TIMEOUT="6") as service:
         service.wait_for("own account")
         aws.emulator.calls.clear()
         aws.emulator.faults.sts.inject(FaultKind.HANG)
