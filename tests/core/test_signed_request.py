@@ -88,11 +88,11 @@ def test_parse_url_takes_time_in_proportion_to_the_length(path: str) -> None:
         text = f"https://{path}{'a' * length}#"
         best = math.inf
         for _ in range(5):
-            began = time.process_time()
+            began = time.thread_time()
             for _ in range(8):
                 with pytest.raises(CredentialError):
                     parse_url(text)
-            best = min(best, time.process_time() - began)
+            best = min(best, time.thread_time() - began)
         return best
 
     # In proportion it takes at most 12 times as long; a quadratic parser takes 144 times as long.
