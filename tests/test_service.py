@@ -102,7 +102,7 @@ async def test_each_line_about_a_credential_names_who_it_was(service: RunningSer
     call = {"credential": recipe.credential(), "proxy": PROXY}
     async with listening(service.service.api) as (host, port):
         url = f"http://{host}:{port}{AUTHENTICATE}"
-        async with httpx.AsyncClient(trust_env=False, headers=forged) as client:
+        async with httpx.AsyncClient(trust_env=False, headers=forged, timeout=PATIENCE) as client:
             assert [(await client.post(url, json=call)).status_code for _ in range(2)] == [200, 200]
     lines = service.decisions()
     assert [line["sts"]["cache"] for line in lines] == ["miss", "hit"]

@@ -901,7 +901,9 @@ def test_it_serves_its_metrics_where_it_is_told(start: Start) -> None:
     with start(*BESIDE, "--metrics-listen", "127.0.0.1:0") as agent:
         agent.wait_for('"renewed"')
         [started] = [line for line in agent.events() if line["event"] == "agent started"]
-        samples = read_samples(httpx.get(f"http://{started['metrics']}/metrics", trust_env=False).text)
+        samples = read_samples(
+            httpx.get(f"http://{started['metrics']}/metrics", trust_env=False, timeout=PATIENCE).text
+        )
     assert value(samples, "kuma_aws_iam_agent_renewals_total", result="renewed") == 1
     assert value(samples, "kuma_aws_iam_agent_healthy") == 1
 

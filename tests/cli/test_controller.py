@@ -260,7 +260,7 @@ def test_two_thousand_tasks_fit_into_80_megabytes(ecs: Ecs, tmp_path: Path) -> N
     with running(ecs, "--signing-keys", str(files.dataplane), address=address) as process:
         for _ in range(50):
             wait_for_line(process, "token put")
-        assert httpx.get(f"http://{address}/metrics", trust_env=False).status_code == 200
+        assert httpx.get(f"http://{address}/metrics", trust_env=False, timeout=PATIENCE).status_code == 200
         status = Path(f"/proc/{process.pid}/status").read_text()
         [peak] = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
         assert peak < 80_000, f"{peak} kB"

@@ -40,7 +40,7 @@ def test_it_serves_the_world_of_a_file_and_says_how_to_use_it(tmp_path: Path, nu
             words += line
         assert f"AWS_ENDPOINT_URL_STS=http://{address}" in words
         assert "AWS_CONTAINER_CREDENTIALS_FULL_URI" in words
-        answer = httpx.get(f"http://{address}/ecs/222233334444/mine", trust_env=False)
+        answer = httpx.get(f"http://{address}/ecs/222233334444/mine", trust_env=False, timeout=PATIENCE)
         assert answer.json()["RoleArn"] == "arn:aws:iam::222233334444:role/mine"
         process.send_signal(number)
         # uvicorn raises a handled signal again: SIGINT ends the process with 0, SIGTERM by the signal.

@@ -11,6 +11,7 @@ from app.controller.diagnostics import MAX_PROBES, State, serve_diagnostics
 from app.controller.metrics import ControllerMetrics
 from app.local.addresses import TcpAddress
 from tests.support.exposition import read_samples
+from tests.support.patience import PATIENCE
 
 LOOPBACK = TcpAddress("127.0.0.1", 0)
 
@@ -21,7 +22,7 @@ def test_the_probes_say_what_the_state_is() -> None:
     metrics = ControllerMetrics()
     with (
         serve_diagnostics(LOOPBACK, state, metrics) as address,
-        httpx.Client(base_url=f"http://{address}", trust_env=False) as client,
+        httpx.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE) as client,
     ):
         assert (client.get("/healthy").status_code, client.get("/ready").status_code) == (200, 503)
         state.had_full_pass = True
@@ -47,7 +48,7 @@ def test_a_client_without_a_place_is_closed_at_once() -> None:
         for _ in range(MAX_PROBES):
             stack.enter_context(socket.create_connection((host, int(port))))
         with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
-            _ask(http.client.HTTPConnection(host, int(port), timeout=20))
+            _ask(http.client.HTTPConnection(host, int(port), timeout=PATIENCE))
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /hea"])
@@ -63,7 +64,7 @@ def test_clients_that_do_not_finish_their_request_lose_their_places(
         for each in slow:
             each.sendall(sent)
         assert all(map(_wait_for_end, slow))
-        _ask(http.client.HTTPConnection(host, int(port), timeout=20))
+        _ask(http.client.HTTPConnection(host, int(port), timeout=PATIENCE))
 
 
 def _wait_for_end(connection: socket.socket) -> bool:

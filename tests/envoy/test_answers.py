@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.envoy import Front, open_front
+from tests.support.patience import PATIENCE
 from tests.support.process import free_address
 from tests.support.service import until
 from tests.support.stand_in import StandIn, standing_in
@@ -191,7 +192,9 @@ async def test_the_callers_token_comes_from_the_environment_and_goes_to_the_serv
 
 def trusting(front: Front) -> httpx.AsyncClient:
     context = ssl.create_default_context(cadata=front.envoy.authority.cert.decode())
-    return httpx.AsyncClient(verify=context, base_url=f"https://localhost:{front.envoy.port}", trust_env=False)
+    return httpx.AsyncClient(
+        verify=context, base_url=f"https://localhost:{front.envoy.port}", trust_env=False, timeout=PATIENCE
+    )
 
 
 async def test_a_bootstrap_passes_whatever_the_service_does() -> None:
@@ -270,7 +273,7 @@ async def test_when_its_memory_is_used_up_streams_live_on_and_nobody_new_comes_i
         async with trusting(front) as client:
             assert (await client.post("/bootstrap", json={})).status_code == 503
         base_url = f"http://127.0.0.1:{front.envoy.statistics_port}"
-        async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=PATIENCE) as client:
             text = (await client.get("/stats/prometheus")).text
         assert "envoy_overload_envoy_overload_actions_stop_accepting_requests_active{} 1\n" in text
 
@@ -291,7 +294,7 @@ async def test_statistics_are_all_that_loopback_sees_of_the_admin_interface(fron
     stand_in.status = 503
     await front.answer_to(CREDENTIAL)
     base_url = f"http://127.0.0.1:{front.envoy.statistics_port}"
-    async with httpx.AsyncClient(base_url=base_url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base_url, trust_env=False, timeout=PATIENCE) as client:
         text = (await client.get("/stats/prometheus")).text
         for name in ("ok", "denied", "error"):
             assert f'envoy_http_ext_authz_{name}{{envoy_http_conn_manager_prefix="dp_server"}} 1\n' in text

@@ -446,7 +446,9 @@ async def test_tokens_are_exchanged_without_a_restart_and_without_a_lost_connect
         async with contextlib.AsyncExitStack() as stack:
             clients = {
                 token: await stack.enter_async_context(
-                    httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, headers=bearer(token))
+                    httpx.AsyncClient(
+                        base_url=f"http://{host}:{port}", trust_env=False, headers=bearer(token), timeout=PATIENCE
+                    )
                 )
                 for token in connections
             }

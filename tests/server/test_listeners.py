@@ -31,6 +31,7 @@ from app.settings.loading import SettingsError
 from app.settings.warnings import find_warnings
 from tests.conftest import LoadSettings
 from tests.support.exposition import read_samples, value
+from tests.support.patience import PATIENCE
 from tests.support.process import free_address, run, served, socket_address
 from tests.support.tls import Authority, Certificate
 from tests.support.world import NEW_GENERATION, OLD_GENERATION, Aws
@@ -364,7 +365,7 @@ def trusting(authority: Authority, certificate: Certificate | None = None) -> ss
 
 
 def statuses(address: str, context: ssl.SSLContext, path: str, *headers: dict[str, str]) -> list[int]:
-    with httpx.Client(verify=context, base_url=url_of(address), trust_env=False) as client:
+    with httpx.Client(verify=context, base_url=url_of(address), trust_env=False, timeout=PATIENCE) as client:
         return [client.get(path, headers=given).status_code for given in headers]
 
 
@@ -435,7 +436,9 @@ def test_a_certificate_lets_known_callers_in_and_the_diagnostics_are_apart(
 
         own = {**variables, LISTEN: address, DIAGNOSTICS: diagnostics}
         assert invoke("health", **own).exit_code == 0
-        with httpx.Client(base_url=f"http://127.0.0.1:{port_of(diagnostics)}", trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port_of(diagnostics)}", trust_env=False, timeout=PATIENCE
+        ) as client:
             samples = read_samples(client.get("/metrics").text)
             assert client.post("/v1/authenticate", json={"credential": "x"}).status_code == 404
         assert value(samples, "kuma_aws_iam_unknown_callers_total", check="certificate") == 1

@@ -622,7 +622,9 @@ async def test_a_body_over_tcp_is_left_and_the_next_call_is_answered(
     credential = aws.credential()
     async with start_service(**files.settings()) as service, listening(service.service.api) as (host, port):
         limits = httpx.Limits(max_connections=1)
-        async with httpx.AsyncClient(base_url=f"http://{host}:{port}", trust_env=False, limits=limits) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://{host}:{port}", trust_env=False, limits=limits, timeout=PATIENCE
+        ) as client:
             for _ in range(3):
                 answer = await client.post(EXT_AUTHZ, headers={"authorization": credential}, content=b"x" * size)
                 assert (answer.status_code, answer.content) == (200, b"")
