@@ -11,8 +11,10 @@ import pytest
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api import call_bounds
 from app.api.authenticate import MAX_BODY_BYTES
 from app.server.protocol import BoundedHttpProtocol
+from tests.support.passing_time import LONG
 from tests.support.patience import PATIENCE
 from tests.support.service import listening
 
@@ -48,7 +50,7 @@ async def send_as_much_as_it_takes(connections: list[socket.socket], data: bytes
     """Send on all connections until the server accepts no more bytes, or everything is sent."""
     left = dict.fromkeys(connections, memoryview(data))
     quiet = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         while quiet < 50:
             quiet += 1
             for connection in connections:
@@ -110,8 +112,9 @@ def test_a_head_behind_a_call_is_kept_up_to_its_bound() -> None:
     assert kept <= MOST
 
 
-async def test_a_body_that_does_not_end_is_kept_once(api: ASGIApp) -> None:
+async def test_a_body_that_does_not_end_is_kept_once(api: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """The body arrived in parts, and each part was kept in addition to the joined body."""
+    monkeypatch.setattr(call_bounds, "BODY_TIMEOUT_SECONDS", LONG)
     whole = POST % MAX_BODY_BYTES + b"x" * MAX_BODY_BYTES
     async with connected(api, CONNECTIONS + 1) as [first, *others]:
         await send_as_much_as_it_takes([first], whole[:-1])
