@@ -1,7 +1,8 @@
 """What a pass of the controller costs: calls, time and memory, with 2,000 tasks of 50 services.
 
 The controller is a process of its own. ECS and Secrets Manager are a stand-in on loopback, IAM is the emulator, and a key
-signs the tokens. So the times are those of the controller and of the stand-in, without a network.
+signs the tokens. So the times are those of the controller and of the stand-in, without a network. As with AWS, all calls use
+TLS, and the trusted authorities are those of botocore, each of which takes memory.
 
 Usage: python -m bench.controller [--tasks N] [--services N]
 """
@@ -10,6 +11,7 @@ import argparse
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,10 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import botocore
 import httpx
 
 from app.emulator.server import Emulator
 from app.emulator.world import World
+from bench.certificate import make_chain
 from bench.processes import cpu_seconds, free_port
 from demos.controller.ecs_stand_in import CLUSTER, Ecs, ecs_stand_in
 
@@ -42,12 +46,16 @@ def main() -> int:
     options = parser.parse_args()
     for identity in ("task-tags", "role"):
         print(f"--identity {identity}: {options.tasks} tasks of {options.services} services")
-        with ecs_stand_in() as ecs, tempfile.TemporaryDirectory() as folder:
-            world = World()
-            world.add_role(_ACCOUNT, _OWN_ROLE)
-            _fill(ecs, world, options.tasks, options.services)
-            with Emulator(world) as emulator:
-                _measure(ecs, emulator, Path(folder), identity)
+        with tempfile.TemporaryDirectory() as folder:
+            chain = make_chain(Path(folder))
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(chain.certificate, chain.key)
+            with ecs_stand_in(tls) as ecs:
+                world = World()
+                world.add_role(_ACCOUNT, _OWN_ROLE)
+                _fill(ecs, world, options.tasks, options.services)
+                with Emulator(world, ssl_certfile=str(chain.certificate), ssl_keyfile=str(chain.key)) as emulator:
+                    _measure(ecs, emulator, Path(folder), chain.root, identity)
     return 0
 
 
@@ -63,7 +71,7 @@ def _fill(ecs: Ecs, world: World, tasks: int, services: int) -> None:
         ecs.add_task(service=name, definition=f"{name}:1")
 
 
-def _measure(ecs: Ecs, emulator: Emulator, folder: Path, identity: str) -> None:
+def _measure(ecs: Ecs, emulator: Emulator, folder: Path, root: Path, identity: str) -> None:
     command = [sys.executable, "-m", "app"]
     subprocess.run(
         [*command, "keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder)],
@@ -71,11 +79,21 @@ def _measure(ecs: Ecs, emulator: Emulator, folder: Path, identity: str) -> None:
         capture_output=True,
     )
     address = f"127.0.0.1:{free_port()}"
+    authorities = folder / "authorities.pem"
+    authorities.write_bytes(Path(botocore.__file__).with_name("cacert.pem").read_bytes() + root.read_bytes())
+    own = emulator.issue(_ACCOUNT, _OWN_ROLE)
     variables = {
         "PATH": os.defpath,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        **emulator.environment(_ACCOUNT, _OWN_ROLE, "eu-west-1"),
+        "AWS_CA_BUNDLE": str(authorities),
+        "AWS_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_STS": emulator.url,
+        "AWS_ENDPOINT_URL_IAM": emulator.url,
+        # The SDK trusts only its own authorities for the endpoint of a task's credentials.
+        "AWS_ACCESS_KEY_ID": own.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": own.secret_access_key,
+        "AWS_SESSION_TOKEN": own.session_token,
         "AWS_ENDPOINT_URL_ECS": ecs.url,
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": ecs.url,
         "KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS": _ACCOUNT,

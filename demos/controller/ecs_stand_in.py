@@ -7,6 +7,7 @@ task as running, and takes seconds to import.
 import base64
 import http.server
 import json
+import ssl
 import threading
 import time
 import uuid
@@ -233,12 +234,13 @@ class EcsServer(http.server.ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
     state: Ecs
+    scheme = "http"
 
     def renew(self) -> Ecs:
         """Begin with an empty state, which is returned. Calls that hang end."""
         if hasattr(self, "state"):
             self.state.released.set()
-        self.state = Ecs(url=f"http://127.0.0.1:{self.server_port}")
+        self.state = Ecs(url=f"{self.scheme}://127.0.0.1:{self.server_port}")
         return self.state
 
     def handle_error(self, *_: object) -> None:
@@ -246,9 +248,11 @@ class EcsServer(http.server.ThreadingHTTPServer):
 
 
 @contextmanager
-def ecs_server() -> Iterator[EcsServer]:
-    """Serve on a loopback port."""
+def ecs_server(tls: ssl.SSLContext | None = None) -> Iterator[EcsServer]:
+    """Serve on a loopback port, over TLS if a context is given."""
     with EcsServer(("127.0.0.1", 0), _Handler) as server:
+        if tls is not None:
+            server.socket, server.scheme = tls.wrap_socket(server.socket, server_side=True), "https"
         server.renew()
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -261,7 +265,7 @@ def ecs_server() -> Iterator[EcsServer]:
 
 
 @contextmanager
-def ecs_stand_in() -> Iterator[Ecs]:
+def ecs_stand_in(tls: ssl.SSLContext | None = None) -> Iterator[Ecs]:
     """Do the same, and yield the state, which has the URL."""
-    with ecs_server() as server:
+    with ecs_server(tls) as server:
         yield server.state
