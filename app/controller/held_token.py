@@ -92,7 +92,7 @@ def renew_at(facts: TokenFacts) -> datetime | None:
 
 def _read_identity(claims: Mapping[str, Any]) -> TaskIdentity | None:
     """Read the claims that Kuma compares. An empty claim and an absent one are the same for Kuma."""
-    tags = claims.get("Tags") or {}
+    tags = claims.get("Tags")
     if not isinstance(tags, dict) or claims.get("Name") or (claims.get("Type") or _DATAPLANE) != _DATAPLANE:
         return None
     match list(tags.items()), claims.get("Mesh"), claims.get("Workload") or None:

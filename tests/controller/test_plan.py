@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.controller.held_token import TokenFacts, read_facts, why_replace
+from app.controller.held_token import TokenFacts, read_facts, renew_at, why_replace
 from app.controller.plan import (
     PUT_PAUSE_SECONDS,
     REREAD_SECONDS,
@@ -16,6 +16,7 @@ from app.controller.plan import (
     Put,
     WantedSecret,
     decide,
+    is_anothers,
     is_due,
     want_secrets,
 )
@@ -143,12 +144,15 @@ def test_no_representation_shows_a_token() -> None:
     [
         pytest.param(token(), None, id="usable"),
         pytest.param(token(Type="dataplane"), None, id="type"),
-        pytest.param(token(starts=NOW - 359 * HOUR, ends=NOW + 361 * HOUR), None, id="half-of-life-left"),
+        pytest.param(token(starts=NOW - 360 * HOUR, ends=NOW + 360 * HOUR), None, id="half-of-life-left"),
         pytest.param(token(starts=NOW - 361 * HOUR, ends=NOW + 359 * HOUR), PutReason.HALF_LIFE_OVER, id="renewal"),
         pytest.param(token(starts=NOW - 2 * HOUR, ends=NOW - HOUR), PutReason.HALF_LIFE_OVER, id="ended"),
         pytest.param(token(ends=NOW + 87_600 * HOUR), PutReason.ENDS_TOO_LATE, id="ten-years"),
         pytest.param(token(ends=None), PutReason.ENDS_TOO_LATE, id="no-end"),
-        pytest.param(token(ends=NOW + VALID_FOR + timedelta(minutes=4)), None, id="clock-ahead"),
+        pytest.param(token(ends=NOW + VALID_FOR + timedelta(minutes=5)), None, id="clock-ahead"),
+        pytest.param(
+            token(ends=NOW + VALID_FOR + timedelta(minutes=5, seconds=1)), PutReason.ENDS_TOO_LATE, id="too-far-ahead"
+        ),
         pytest.param(token(Mesh="other"), PutReason.CLAIMS_DIFFER, id="mesh"),
         pytest.param(token(Mesh=""), PutReason.CLAIMS_DIFFER, id="every-mesh"),
         pytest.param(token(Tags={"kuma.io/service": ["api"]}), PutReason.CLAIMS_DIFFER, id="service"),
@@ -169,10 +173,60 @@ def test_why_a_token_is_replaced(text: str, expected: PutReason | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "claims", [{"exp": "soon"}, {"exp": True}, {"nbf": -1}, {"exp": 1e300}, {"jti": None}], ids=str
+    "claims",
+    [
+        {"exp": "soon"},
+        {"exp": True},
+        {"nbf": -1},
+        {"exp": 1e300},
+        {"exp": 253_402_300_800},
+        {"jti": None},
+        {"jti": 1},
+    ],
+    ids=str,
 )
 def test_a_token_with_impossible_claims_is_replaced(claims: dict[str, Any]) -> None:
     assert decided(holding(token(**claims))) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+def test_the_first_and_the_last_second_of_a_date_are_times() -> None:
+    read = read_facts(token(nbf=0, exp=253_402_300_799))
+    assert read.issued_at == datetime(1970, 1, 1, tzinfo=UTC)
+    assert read.ends_at == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+
+def test_a_token_is_due_for_renewal_at_half_of_its_life() -> None:
+    held = read_facts(token(starts=NOW - 100 * HOUR, ends=NOW + 300 * HOUR))
+    assert renew_at(held) == NOW + 100 * HOUR
+    assert renew_at(read_facts(token(ends=None))) is None
+
+
+def test_a_token_that_does_not_say_when_it_began_is_replaced() -> None:
+    assert decided(holding(token(iat=None, nbf=None))) == Put(PutReason.HALF_LIFE_OVER)
+
+
+def test_a_token_without_a_key_id_is_replaced() -> None:
+    header = {"alg": "RS256", "typ": "JWT"}
+    assert decided(holding(f"{part(header)}.{token().partition('.')[2]}")) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+def test_a_token_without_a_signature_is_replaced() -> None:
+    assert decided(holding(f"{token().rpartition('.')[0]}.")) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+def test_a_token_of_more_than_16_kib_is_replaced() -> None:
+    longest = token().ljust(16 * 1024, "A")
+    assert decided(holding(longest)) == Keep(Leave.USABLE)
+    assert decided(holding(f"{longest}A")) == Put(PutReason.TOKEN_UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [{"Mesh": ""}, {"Mesh": None}, {"Tags": None}, {"Tags": {"team": ["web"]}}, {"Workload": 1}, {"Type": "egress"}],
+    ids=str,
+)
+def test_a_token_that_binds_less_or_to_something_else_has_no_identity(claims: dict[str, Any]) -> None:
+    assert read_facts(token(**claims)).identity is None
 
 
 def test_a_workload_is_compared_when_the_task_names_one() -> None:
@@ -194,9 +248,60 @@ def test_a_version_of_the_last_ten_minutes_is_left_unless_it_has_no_token() -> N
 
     A task waits for a secret without a token: it gets one at once.
     """
-    young = timedelta(seconds=PUT_PAUSE_SECONDS - 1)
-    assert decided(secret(json.dumps({"token": token(Mesh="other")}), young)) == Keep(Leave.PUT_RECENTLY)
+    young, old = (timedelta(seconds=PUT_PAUSE_SECONDS - less) for less in (1, 0))
+    anothers = json.dumps({"token": token(Mesh="other")})
+    assert decided(secret(anothers, young)) == Keep(Leave.PUT_RECENTLY)
+    assert decided(secret(anothers, old)) == Put(PutReason.CLAIMS_DIFFER)
     assert decided(secret("{}", young)) == Put(PutReason.TOKEN_MISSING)
+
+
+def facts(**changes: Any) -> TokenFacts:
+    """Return the facts of a usable token of another identity than that of the service web."""
+    base: dict[str, Any] = {
+        "kid": "1",
+        "jti": "id",
+        "identity": TaskIdentity(mesh="payments", service="web"),
+        "issued_at": NOW - HOUR,
+        "ends_at": NOW + HOUR,
+    }
+    return TokenFacts(**{**base, **changes})
+
+
+@pytest.mark.parametrize(
+    ("held", "is_certain", "expected"),
+    [
+        pytest.param(facts(), False, True, id="a-newer-task-can-have-it"),
+        pytest.param(facts(identity=None), False, True, id="unreadable-claims"),
+        pytest.param(facts(ends_at=None), False, True, id="no-end"),
+        pytest.param(facts(), True, False, id="every-task-is-known"),
+        pytest.param(None, False, False, id="no-token"),
+        pytest.param(facts(identity=WEB), False, False, id="the-own-identity"),
+        pytest.param(facts(ends_at=NOW), False, False, id="ended"),
+    ],
+)
+def test_a_token_that_an_unknown_task_may_need_is_left(
+    held: TokenFacts | None,
+    is_certain: bool,  # noqa: FBT001
+    expected: bool,  # noqa: FBT001
+) -> None:
+    wanted = WantedSecret(name="kong-mesh-ecs/web", identity=WEB, tasks=1, pending=frozenset(), is_certain=is_certain)
+    assert is_anothers(wanted, held, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("pending", "are_all", "is_certain"), [(False, True, True), (True, False, True), (False, False, False)]
+)
+def test_only_a_newest_task_that_waits_is_certain_if_others_are_unknown(
+    pending: bool,  # noqa: FBT001
+    are_all: bool,  # noqa: FBT001
+    is_certain: bool,  # noqa: FBT001
+) -> None:
+    [wanted] = want_secrets(
+        [(task("new", pending=pending, minutes=1), WEB), (task("old"), WEB)], PREFIX, are_all=are_all
+    )
+    assert wanted.is_certain is is_certain
+    [wanted] = want_secrets([(task("new", minutes=1), WEB), (task("old", pending=True), WEB)], PREFIX, are_all=are_all)
+    assert wanted.is_certain is are_all
 
 
 # The tasks.
