@@ -43,6 +43,10 @@ EQUIVALENT: Final = {
         "forwarding",
         "without the operand request.encoded",
     ): "each value is encoded to the same text; it is for speed",
+    (
+        "role_grant",
+        "always: grant.type is not ProxyType.DATAPLANE",
+    ): "a data plane's grant has a mesh and no zone, so the check finds at most the proxy's zone; it is for speed",
     ("sigv4", "_AMZ_DATE.fullmatch → _AMZ_DATE.match"): "datetime.fromisoformat takes nothing behind the Z",
     (
         "signed_request",
