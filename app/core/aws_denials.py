@@ -87,10 +87,9 @@ _KINDS: Final = tuple(kind for kind in PolicyKind if kind is not PolicyKind.UNST
 def read_denial(message: str) -> Denial:
     """Return what an access-denied message names. A message in another format names nothing."""
     for phrase, is_explicit in ((_EXPLICIT, True), (_IMPLICIT, False)):
-        _, found, named = message.partition(phrase)
-        if found:
-            # An ARN of the policy may follow the words.
-            kind = next((kind for kind in _KINDS if kind in named), None)
-            if kind is not None:
-                return Denial(kind, is_explicit)
+        # An ARN of the policy may follow the words.
+        named = message.partition(phrase)[2]
+        kind = next((kind for kind in _KINDS if kind in named), None)
+        if kind is not None:
+            return Denial(kind, is_explicit)
     return Denial(PolicyKind.UNSTATED)

@@ -62,6 +62,7 @@ def test_the_kind_of_the_policy_is_read(message: str, denial: Denial) -> None:
         ),
         (Denial(PolicyKind.VPC_ENDPOINT), "in the policy of the VPC endpoint through which the service calls IAM"),
         (Denial(PolicyKind.SERVICE_CONTROL), "in the service control policies (SCP)"),
+        (Denial(PolicyKind.SERVICE_CONTROL, is_explicit=True), "in the service control policies (SCP)"),
         (Denial(PolicyKind.RESOURCE_CONTROL), "in its resource control policies (RCP)"),
         (Denial(PolicyKind.BOUNDARY), "in the permissions boundary of the service's own role"),
         (Denial(PolicyKind.SESSION), "in the session policy with which the service's own role was assumed"),

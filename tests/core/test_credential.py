@@ -150,3 +150,5 @@ def test_decode_credential_rejects_an_envelope_where_both_envelopes_are_off(form
     with pytest.raises(CredentialError) as raised:
         decode_credential(Recipe(form=form).credential(), set(PRESIGNED_FORMS))
     assert raised.value.reason is Reason.CREDENTIAL_MALFORMED
+    # Nothing of the envelope is decoded, not even to tell its form.
+    assert "the forms envelope and plain_envelope are off in KMESH_AWSIAM_CREDENTIAL_FORMS" in raised.value.detail

@@ -152,6 +152,28 @@ def test_the_one_zone_does_not_concern_data_planes() -> None:
     match(DATAPLANE, listening(listeners=frozenset(), zone="west"), replace(POLICY, zone="east"))
 
 
+# What the audit line says about a denial.
+
+
+@pytest.mark.parametrize(
+    ("grant", "proxy", "zone", "detail"),
+    [
+        (LISTENER, listening(tags={"kuma.io/service": {"web"}}), None, "the role is for service (none)"),
+        (replace(DATAPLANE, service="api"), listening(listeners=frozenset()), None, "the role is for service api"),
+        (LISTENER, listening(labels={"kuma.io/workload": "job"}), None, "the role is for workload (none)"),
+        (BOUND, listening(), None, "the role is for workload egress"),
+        (EGRESS, egress("west"), "east", "the role is for zone (any), this service for east"),
+        (replace(EGRESS, zone="east"), egress("west"), None, "the role is for zone east, this service for (any)"),
+    ],
+)
+def test_a_denial_names_what_the_role_is_for(
+    grant: RoleGrant, proxy: ProxyAssertion, zone: str | None, detail: str
+) -> None:
+    with pytest.raises(AuthorizationError) as raised:
+        match(grant, proxy, replace(POLICY, zone=zone))
+    assert raised.value.detail == detail
+
+
 # Every grant, and what no grant can be.
 
 

@@ -18,7 +18,7 @@ REGIONS = ("eu-west-1", "eu-central-1")
         (0.4, "ok"),
         (-10.4, "ok"),
         (11, "warning"),
-        (-299, "warning"),
+        (-300, "warning"),
         (301, "failed"),
         (-5000, "failed"),
         (None, "skipped"),
