@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.core.key_account import account_of_key_id
@@ -13,6 +13,8 @@ ACCOUNTS = st.integers(0, 10**12 - 1).map(lambda number: f"{number:012}")
 
 
 @given(ACCOUNTS, st.sampled_from(["AKIA", "ASIA"]))
+@example("000000000000", "ASIA")
+@example("999999999999", "ASIA")
 def test_a_new_id_names_its_account(account: str, kind: str) -> None:
     assert account_of_key_id(new_access_key_id(kind, account)) == account
 

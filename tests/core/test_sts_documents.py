@@ -207,6 +207,7 @@ def test_read_error_code_reads_the_code_whatever_the_document(body: str) -> None
         pytest.param("", id="empty"),
         pytest.param("<html><Error><Code>Throttling</Code></Error></html>", id="html"),
         pytest.param(ERROR_XML.replace("ErrorResponse", "NoErrorResponseAtAll"), id="other-root"),
+        pytest.param(ERROR_XML.replace("ErrorResponse", "ErrorResponses"), id="a-root-with-a-longer-name"),
         pytest.param("<XErrorResponse><XError><XCode>A</XCode></XError></XErrorResponse>", id="names-that-end-alike"),
         pytest.param(ERROR_XML.replace("<Error>", "<x>").replace("</Error>", "</x>"), id="no-error"),
         pytest.param(ERROR_XML.replace("Code>", "Kode>"), id="no-code"),
