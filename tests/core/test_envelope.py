@@ -14,6 +14,7 @@ from tests.support.signing import AUDIENCE, BODY, POSTED_FORMS, TOKEN, Recipe, b
 VAULT = Recipe(form=CredentialForm.ENVELOPE)
 PLAIN = Recipe(form=CredentialForm.PLAIN_ENVELOPE)
 HEADERS = dict(PLAIN.sign().headers)
+HEADERS_OF_VAULT = dict(VAULT.sign().headers)
 
 
 def vault(headers: object = None, **members: Any) -> str:
@@ -243,6 +244,42 @@ def test_decode_envelope_rejects_what_is_no_header_value(value: object) -> None:
 def test_decode_envelope_leaves_names_and_values_within_their_grammar_to_the_rules(name: str, value: str) -> None:
     request = decode_envelope(plain(headers=HEADERS | {name: value}))
     assert request.headers[name.lower()] == value
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "content-length"])
+def test_decode_envelope_reads_the_bodys_length_as_an_integer(name: str) -> None:
+    """As npm's aws4 writes it."""
+    assert decode_envelope(plain(headers=HEADERS | {name: 43})).headers["content-length"] == "43"
+    assert decode_envelope(vault(HEADERS_OF_VAULT | {name: 43})).headers["content-length"] == "43"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("Content-Length", 42, id="another-length"),
+        pytest.param("Content-Length", 43.0, id="a-float"),
+        pytest.param("Content-Length", [43], id="in-a-list"),
+        pytest.param("X-Amz-Content-Length", 43, id="another-header"),
+    ],
+)
+def test_decode_envelope_rejects_any_other_number(name: str, value: object) -> None:
+    assert rejects(plain(headers=HEADERS | {name: value}))
+
+
+def test_decode_envelope_rejects_true_as_the_length_of_a_body_of_one_byte() -> None:
+    """In Python ``True == 1``, so the type must be compared too."""
+    assert decode_envelope(plain(body="x", headers=HEADERS | {"Content-Length": 1})).body == b"x"
+    assert rejects(plain(body="x", headers=HEADERS | {"Content-Length": True}))
+
+
+@pytest.mark.parametrize(("method", "is_told"), [("GET", True), ("POST", False)])
+def test_decode_envelope_tells_that_a_presigned_url_is_another_form(
+    method: str,
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    with pytest.raises(CredentialError) as raised:
+        decode_envelope(plain(method=method, headers={}))
+    assert ("a presigned URL belongs in the native form" in raised.value.detail) is is_told
 
 
 @pytest.mark.parametrize("form", POSTED_FORMS)
