@@ -52,6 +52,10 @@ EQUIVALENT: Final = {
         "signed_request",
         "_URL.fullmatch → _URL.match",
     ): "the pattern matches any text after it, and an earlier rule refuses line breaks",
+    (
+        "strict_json",
+        "never: b'[' * (MAX_NESTING + 1) in brackets",
+    ): "the brackets of the outer levels are then left over in the end; it is for speed",
 }
 
 _PYTEST: Final = (

@@ -72,6 +72,17 @@ def nested(levels: int, opening: str, closing: str, inside: str = "1") -> str:
     return '{"a":' + opening * (levels - 1) + inside + closing * (levels - 1) + "}"
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+@pytest.mark.parametrize(
+    ("levels", "message"), [(1, "not JSON"), (MAX_NESTING, "not JSON"), (MAX_NESTING + 1, "its brackets do not match")]
+)
+def test_parse_object_blames_the_nesting_only_if_the_brackets_are_enough_for_it(
+    opening: str, levels: int, message: str
+) -> None:
+    with pytest.raises(StrictJsonError, match=message):
+        parse_object(opening * levels)
+
+
 NESTS = [
     pytest.param('{"a":', "}", id="objects"),
     pytest.param("[", "]", id="lists"),
