@@ -368,6 +368,7 @@ def test_pending_tasks_come_first_and_the_longest_waiting_one_before_all() -> No
             ("3", "waits-long", True, 3),
             ("4", "waits", True, 1),
             ("5", "waits-long", False, 800),
+            ("6", "waits", False, 850),
         )
     ]
     wanted = want_secrets(identified, PREFIX)
@@ -397,6 +398,7 @@ def known(**changes: Any) -> KnownSecret:
     ("wanted", "before", "timer", "due"),
     [
         pytest.param(wanted_with(), KnownSecret(), 0.0, True, id="never-read"),
+        pytest.param(wanted_with(), known(read_at=None), 0.0, True, id="never-read-for-this-identity"),
         pytest.param(wanted_with(), known(), 1001.0, False, id="quiet"),
         pytest.param(wanted_with(), known(), 1000.0 + REREAD_SECONDS, True, id="read-again"),
         pytest.param(wanted_with("t"), known(), 1001.0, True, id="a-task-waits"),
