@@ -100,6 +100,17 @@ async def test_a_token_of_a_removed_key_is_replaced_and_one_of_the_second_key_is
     assert jwt.get_unverified_header(stage.ecs.value("demo-app")["token"])["kid"] == "dp-2"
 
 
+async def test_a_token_of_a_key_that_does_not_sign_for_its_mesh_any_more_is_replaced(
+    stage: Stage, files: KeyFiles
+) -> None:
+    await token_of(stage, files)
+    files.write_key("dp-2.pem", rsa_key(3))
+    files.dataplane.write_text(f"dp-2 * dp-2.pem\n{DATAPLANE_KID} payments dp-1.pem\n")
+    async with stage.controller(**keys_of(files)) as controller:
+        assert await controller.done(after=700) == {"demo-app": PutReason.KEY_UNKNOWN}
+    assert jwt.get_unverified_header(stage.ecs.value("demo-app")["token"])["kid"] == "dp-2"
+
+
 async def test_a_token_that_a_key_has_not_signed_is_replaced(stage: Stage, files: KeyFiles) -> None:
     token = await token_of(stage, files)
     claims = jwt.decode(token, options={"verify_signature": False})
