@@ -22,7 +22,8 @@ class Preview:
 
     Attributes:
         policy: the policy to evaluate.
-        new_tags: the roles that are to get other tags. Presented tokens keep what they say until they expire.
+        new_tags: the roles that are to get other tags. Presented tokens keep what they say until they expire, because the
+            verdict about a token does not depend on the role.
         changes: the result so far.
         other_lines: the number of lines that are no audit lines.
         unreadable: the number of audit lines that this version cannot read.
@@ -69,13 +70,13 @@ class Preview:
 
     def _with_new_tags(self, facts: DecisionFacts) -> DecisionFacts:
         principal = facts.principal
-        if principal is None or not self.new_tags:
+        if principal is None:
             return facts
         key = key_of(principal)
         new = self.new_tags.get(key)
         if new is None:
             return facts
         self.seen.add(key)
-        if facts.is_token or facts.reason in _WITHOUT_ROLE:
+        if facts.reason in _WITHOUT_ROLE:
             return facts
         return replace(facts, role=role_record(principal, new.path, new.tags))

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.cli import preview
-from app.core.errors import AuthorizationError, UpstreamError
+from app.core.errors import AuthorizationError, CredentialError, UpstreamError
 from app.core.reasons import Reason
 from app.decision.record import DecisionRecord
 from app.policy import changes
@@ -156,8 +156,21 @@ def test_new_tags_make_a_role_known_that_was_not_read(
     assert [row["change"] for row in found["changes"]] == ["allowed"]
 
 
-def test_new_tags_do_not_revive_a_role(invoke: Invoke, log: Path, settings: Path, tmp_path: Path) -> None:
-    log.write_bytes(line(error=AuthorizationError(Reason.ROLE_NOT_FOUND, ""), role=False))
+def test_new_tags_concern_no_other_role(invoke: Invoke, log: Path, settings: Path, tmp_path: Path) -> None:
+    nobody = decision_fields(DecisionRecord("request-2"), CredentialError(Reason.CREDENTIAL_MALFORMED, ""), 0.1)
+    log.write_bytes(line() + orjson.dumps({**nobody, "event": "decision"}))
+    tags, other = tmp_path / "tags.json", f"arn:aws:iam::{OTHER_ACCOUNT}:role/backend"
+    tags.write_text(json.dumps({other: TAGS}))
+    found = result_of(invoke, "--log", log, "--settings", settings, "--role-tags", tags)
+    assert (found["lines"]["decisions"], found["lines"]["unchanged"]) == (2, 2)
+    assert found["roles_without_a_line"] == [other]
+
+
+@pytest.mark.parametrize("reason", [Reason.ROLE_NOT_FOUND, Reason.ROLE_ID_MISMATCH])
+def test_new_tags_do_not_revive_a_role(
+    invoke: Invoke, log: Path, settings: Path, tmp_path: Path, reason: Reason
+) -> None:
+    log.write_bytes(line(error=AuthorizationError(reason, ""), role=False))
     tags = tmp_path / "tags.json"
     tags.write_text(json.dumps({ROLE_ARN: TAGS}))
     found = result_of(invoke, "--log", log, "--settings", settings, "--role-tags", tags)
