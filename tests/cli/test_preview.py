@@ -193,6 +193,16 @@ def test_a_decision_without_an_answer_is_unknown_and_0(invoke: Invoke, log: Path
     assert result_of(invoke, "--log", log, "--settings", settings)["unknown"]["answer"] == 1
 
 
+def test_a_decision_without_an_answer_that_the_policy_would_deny_is_no_change(
+    invoke: Invoke, log: Path, settings: Path
+) -> None:
+    """The log has no answer to compare the verdict with."""
+    log.write_bytes(line(error=UpstreamError(Reason.IAM_UNAVAILABLE, ""), role=False))
+    write(settings, KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=OTHER_ACCOUNT)
+    found = result_of(invoke, "--log", log, "--settings", settings)
+    assert (found["changes"], found["unknown"]["answer"]) == ([], 1)
+
+
 # The log.
 
 
