@@ -73,9 +73,7 @@ def judge_tags(role: RoleRecord, policy: GrantPolicy, *, in_dataplane: bool = Fa
     """
     kind = _type_of(role)
     applicable = APPLICABLE[kind if kind is ProxyType.DATAPLANE or not in_dataplane else None]
-    judgements = (
-        _judge(role, key, applicable, is_required=_is_required(key, kind, policy, applicable)) for key in _KEYS
-    )
+    judgements = (_judge(role, key, applicable, is_required=_is_required(key, policy)) for key in _KEYS)
     return tuple(judgement for group in judgements for judgement in group)
 
 
@@ -122,12 +120,13 @@ def _type_of(role: RoleRecord) -> ProxyType:
     return ProxyType(value) if value in {each.value for each in ProxyType} else ProxyType.DATAPLANE
 
 
-def _is_required(key: str, kind: ProxyType, policy: GrantPolicy, applicable: frozenset[str]) -> bool:
+def _is_required(key: str, policy: GrantPolicy) -> bool:
+    """Return whether a role must have a tag, if the tag applies to its type."""
     required = {
         TYPE_TAG: True,
         MESH_TAG: True,
-        SERVICE_TAG: policy.require_service and kind is ProxyType.DATAPLANE,
-        WORKLOAD_TAG: policy.require_workload and MESH_TAG in applicable,
+        SERVICE_TAG: policy.require_service,
+        WORKLOAD_TAG: policy.require_workload,
         ZONE_TAG: False,
     }
     return required[key]

@@ -47,6 +47,13 @@ def test_settings_make_tags_required() -> None:
         assert f"KMESH_AWSIAM_REQUIRE_{name.upper()}_TAG" in judged[f"kuma.io/{name}"].why
 
 
+@pytest.mark.parametrize("in_dataplane", [False, True])
+def test_no_setting_requires_a_tag_that_does_not_apply(in_dataplane: bool) -> None:  # noqa: FBT001
+    policy = replace(POLICY, require_service=True, require_workload=True)
+    judged = verdicts(judge_tags(role(type="egress"), policy, in_dataplane=in_dataplane))
+    assert (judged["service"], judged["workload"]) == ("absent", "missing" if in_dataplane else "absent")
+
+
 def test_a_zone_proxy_needs_no_mesh_unless_it_is_in_a_dataplane() -> None:
     assert verdicts(judge_tags(role(type="ingress"), POLICY))["mesh"] == "absent"
     assert verdicts(judge_tags(role(type="ingress"), POLICY, in_dataplane=True))["mesh"] == "missing"
