@@ -11,6 +11,7 @@ import pytest
 
 from app.cli import preview
 from app.core.errors import AuthorizationError, CredentialError, UpstreamError
+from app.core.proxy import ProxyType
 from app.core.reasons import Reason
 from app.decision.record import DecisionRecord
 from app.policy import changes
@@ -87,6 +88,25 @@ def test_somebody_who_would_be_denied_is_1(invoke: Invoke, log: Path, settings: 
             "request_id": "request-3",
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("claim", "proxy", "names"),
+    [
+        (None, "(not named)", []),
+        ({"name": None}, "dataplane of mesh default", []),
+        ({"type": ProxyType.INGRESS, "mesh": None}, "ingress", ["demo"]),
+    ],
+    ids=["identity-alone", "no-name", "no-mesh"],
+)
+def test_a_row_names_what_the_proxy_asserted(
+    invoke: Invoke, log: Path, settings: Path, claim: dict[str, Any] | None, proxy: str, names: list[str]
+) -> None:
+    members = json.loads(line(**(claim or {})))
+    log.write_bytes(orjson.dumps(members if claim is not None else {**members, "claimed": None}))
+    write(settings, KMESH_AWSIAM_AUTHORIZEDACCOUNTIDS=OTHER_ACCOUNT)
+    [row] = result_of(invoke, "--log", log, "--settings", settings, status=1)["changes"]
+    assert (row["proxy"], row["names"]) == (proxy, names)
 
 
 def test_no_text_of_a_log_reaches_the_terminal_as_it_is(invoke: Invoke, log: Path, settings: Path) -> None:
