@@ -66,6 +66,22 @@ async def test_a_put_whose_stage_did_not_move_is_finished_without_another_put(st
     assert stage.events("token not used") == []
 
 
+async def test_a_put_whose_stage_did_not_move_is_not_finished_for_another_identity(stage: Stage) -> None:
+    """The tasks of the secret were replaced in the meantime, and the token is bound to the identity of the old ones."""
+    stage.ecs.add_secret("web")
+    old = stage.ecs.add_task(service="web", status="PENDING")
+    stage.ecs.faults["UpdateSecretVersionStage"].append("throttle")
+    async with stage.controller() as controller:
+        assert await controller.done() == {"web": None}
+        del stage.ecs.tasks[old]
+        stage.ecs.add_task(service="web", workload="job", status="PENDING")
+        assert await controller.done(after=5) == {"web": PutReason.TOKEN_MISSING}
+    assert len(stage.api.tokens) == 2
+    assert stage.ecs.value("web") == {"token": stage.api.tokens[1]}
+    # The log names the other one, so that it can be revoked.
+    assert len(stage.events("token not used")) == 1
+
+
 @pytest.mark.parametrize("code", ["InvalidParameterException", "MalformedPolicyDocumentException"])
 async def test_a_move_that_is_refused_again_and_again_causes_one_put_in_ten_minutes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, code: str
