@@ -90,6 +90,15 @@ def test_somebody_who_would_be_denied_is_1(invoke: Invoke, log: Path, settings: 
     ]
 
 
+def test_lines_of_any_order_give_the_first_and_the_last_time(invoke: Invoke, log: Path, settings: Path) -> None:
+    log.write_bytes(line(2) + line(1) + line(63) + line(3))
+    write(settings, KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG="true")
+    found = result_of(invoke, "--log", log, "--settings", settings, status=1)
+    assert (found["first_seen"][-10:], found["last_seen"][-10:]) == ("01.000000Z", "03.000000Z")
+    # Two lines have the last time; the later one in the log counts.
+    assert found["changes"][0]["request_id"] == "request-3"
+
+
 @pytest.mark.parametrize(
     ("claim", "proxy", "names"),
     [
