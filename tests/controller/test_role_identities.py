@@ -124,6 +124,8 @@ async def test_a_role_that_the_service_would_deny_gets_no_token(
         ({}, role_arn("demo-app", path="/elsewhere/"), "role_id_mismatch"),
         ({}, role_arn("nobody"), "role_not_found"),
         ({}, "arn:aws:iam::111122223333:user/demo-app", "not a role"),
+        ({}, "arn:aws:sts::111122223333:role/demo-app", "not a role"),
+        ({}, "arn:aws:iam:eu-west-1:111122223333:role/demo-app", "not a role"),
         ({}, "demo-app", "not an ARN"),
         (
             {"KMESH_AWSIAM_ROLE_PATH_PREFIX": "/mesh/"},
