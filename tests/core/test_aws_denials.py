@@ -42,6 +42,7 @@ GET_ROLE = f"{WHO}iam:GetRole on resource: role demo-app "
         ),
         (f"{WHO}sts:AssumeRole on resource: arn:aws:iam::444455556666:role/reader", Denial(PolicyKind.UNSTATED)),
         (f"{GET_ROLE}because no policy of a new kind allows it", Denial(PolicyKind.UNSTATED)),
+        (f"{GET_ROLE}with an explicit deny in a policy that AWS does not name", Denial(PolicyKind.UNSTATED)),
         ("Access Denied", Denial(PolicyKind.UNSTATED)),
         ("", Denial(PolicyKind.UNSTATED)),
         # The phrase in a text that is not AWS's sentence about a denial.

@@ -14,7 +14,7 @@ from app.core.caller_identity import CallerIdentity
 from app.core.credential import encode_native
 from app.core.errors import AuthenticationError, AuthError, AuthorizationError, CredentialError, UpstreamError
 from app.core.forwarding import ForwardableRequest
-from app.core.known_credential import NewCredential
+from app.core.known_credential import KnownCredential, NewCredential
 from app.core.principal import AdmittedPrincipal
 from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
@@ -325,6 +325,20 @@ async def test_the_same_text_is_decided_alike_without_sts(moving: Moving) -> Non
     )
     assert who(trail) == (ACCESS_KEY_ID, None, HOST, REGION)
     assert trail.role is not None
+
+
+async def test_only_an_approval_approves_a_known_credential(moving: Moving) -> None:
+    """I20: an approved credential has a place in the cache that no refused caller can take."""
+
+    def is_approved() -> bool:
+        known = moving.calls.recall(NATIVE.credential())
+        assert isinstance(known, KnownCredential)
+        return known.is_approved
+
+    assert await moving.refused(replace(CLAIM, mesh="payments")) is Reason.PROXY_MESH_MISMATCH
+    assert not is_approved()
+    await moving.present()
+    assert is_approved()
 
 
 async def test_a_denial_because_of_the_tags_leaves_the_tags(moving: Moving) -> None:
