@@ -213,6 +213,30 @@ async def test_while_a_party_throttles_it_is_left_in_peace_for_longer_and_longer
     assert {line["failure"] for line in stage.events("calls paused")} == {"throttled"}
 
 
+async def test_while_the_control_plane_fails_no_other_secret_has_a_token_asked_for(stage: Stage) -> None:
+    stage.api.lasting = 503
+    async with stage.controller() as controller:
+        for service in ("web", "api"):
+            stage.ecs.add_secret(service)
+            stage.ecs.add_task(service=service, status="PENDING")
+            assert not (await controller.run()).is_full
+        assert stage.sample("failures_total", call="IssueToken", code="unavailable") == 1
+        stage.api.lasting = None
+        assert await controller.done(after=5) == dict.fromkeys(("web", "api"), PutReason.TOKEN_MISSING)
+
+
+async def test_while_secrets_manager_throttles_no_other_secret_is_read(stage: Stage) -> None:
+    stage.ecs.lasting["GetSecretValue"] = "throttle"
+    async with stage.controller() as controller:
+        for service in ("web", "api"):
+            stage.ecs.add_secret(service)
+            stage.ecs.add_task(service=service, status="PENDING")
+            assert not (await controller.run()).is_full
+        assert stage.sample("failures_total", call="GetSecretValue", code="throttled") == 1
+        stage.ecs.lasting.clear()
+        assert await controller.done(after=5) == dict.fromkeys(("web", "api"), PutReason.TOKEN_MISSING)
+
+
 async def test_a_secret_that_is_denied_does_not_stop_the_others(stage: Stage) -> None:
     """For example because of its key in KMS."""
     for service in ("web", "api"):

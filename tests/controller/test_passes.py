@@ -188,6 +188,19 @@ async def test_a_clock_that_was_set_back_delays_a_secret_by_ten_minutes_at_most(
         assert await controller.done(after=601) == {"web": PutReason.CLAIMS_DIFFER}
 
 
+async def test_a_put_is_remembered_while_no_task_reads_the_secret(stage: Stage) -> None:
+    task = stage.ecs.add_task(service="web")
+    stage.ecs.add_secret("web")
+    async with stage.controller() as controller:
+        await controller.run()
+        del stage.ecs.tasks[task]
+        await controller.run(after=5)
+        stage.ecs.add_secret("web")  # somebody resets it, and a task starts
+        stage.ecs.add_task(service="web", status="PENDING")
+        assert await controller.done(after=5) == {"web": Leave.PUT_RECENTLY}
+        assert await controller.done(after=600) == {"web": PutReason.TOKEN_MISSING}
+
+
 async def test_a_controller_that_restarts_puts_nothing_again(stage: Stage) -> None:
     stage.ecs.add_task(service="web")
     stage.ecs.add_secret("web")
