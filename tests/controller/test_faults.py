@@ -100,6 +100,30 @@ async def test_a_move_that_is_refused_again_and_again_causes_one_put_in_ten_minu
     assert len(stage.events("token not used")) == 1
 
 
+async def test_a_move_that_fails_for_longer_than_the_pause_of_puts_causes_no_other_put(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web", status="PENDING")
+    stage.ecs.lasting["UpdateSecretVersionStage"] = "error"
+    async with stage.controller() as controller:
+        for _ in range(12):
+            assert not (await controller.run(after=70)).is_full
+        stage.ecs.lasting.clear()
+        assert await controller.done(after=70) == {"web": PutReason.TOKEN_MISSING}
+    assert len(stage.ecs.put_order) == len(stage.api.tokens) == 1
+
+
+async def test_a_move_that_is_not_permitted_any_more_does_not_hold_up_a_task(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web", status="PENDING")
+    stage.ecs.faults["UpdateSecretVersionStage"].append("throttle")
+    async with stage.controller() as controller:
+        assert await controller.done() == {"web": None}
+        stage.ecs.lasting["UpdateSecretVersionStage"] = "denied"
+        assert await controller.done(after=5) == {"web": PutReason.TOKEN_MISSING}
+    assert stage.ecs.value("web") == {"token": stage.api.tokens[-1]}
+    assert len(stage.events("token not used")) == 1
+
+
 async def test_a_plain_put_whose_answer_was_lost_has_its_audit_line(stage: Stage) -> None:
     """With the policy of Kong's controller, which may not move a stage."""
     stage.ecs.lasting["UpdateSecretVersionStage"] = "denied"
