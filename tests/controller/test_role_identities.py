@@ -215,6 +215,19 @@ async def test_an_outage_of_iam_leaves_secrets_alone(
     stage.require_no_secret_logged()
 
 
+async def test_while_iam_throttles_no_other_role_is_read(stage: Stage, by_role: ByRole, aws: Aws) -> None:
+    for name in ("demo-app", "nobody"):
+        stage.ecs.add_task(role=role_arn(name, path="/workloads/"))
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role()) as controller:
+        aws.emulator.faults.iam.inject(FaultKind.THROTTLE)
+        assert not (await controller.run()).is_full
+        assert stage.sample("failures_total", call="GetRole", code="throttled") == 1
+        assert stage.sample("tasks_skipped", why="role_undecided") == 2
+        aws.emulator.faults.iam.clear()
+        assert await controller.done(after=70) == {"demo-app": PutReason.TOKEN_MISSING}
+
+
 async def test_a_definition_that_cannot_be_read_decides_nothing(stage: Stage, by_role: ByRole) -> None:
     stage.ecs.roles["demo:1"] = role_arn("demo-app", path="/workloads/")
     stage.ecs.add_task(definition="demo:1")
