@@ -21,7 +21,7 @@ from app.controller.plan import (
     want_secrets,
 )
 from app.controller.reasons import Leave, PutReason, Skip
-from app.controller.secret import MAX_SECRET_BYTES, MalformedSecretError, SecretValue
+from app.controller.secret import MalformedSecretError, SecretValue
 from app.controller.tasks import SkippedError, Task, TaskIdentity, identity_of_tags, read_task
 from app.core.base64_text import encode_base64url
 
@@ -100,8 +100,10 @@ def test_a_malformed_secret_is_never_written(text: str | None) -> None:
 
 
 def test_a_secret_that_would_be_too_large_is_not_written() -> None:
+    room = 65_536 - len(json.dumps({"other": "", "token": "new"}))
+    assert len(secret(json.dumps({"other": "x" * room})).with_token("new")) == 65_536
     with pytest.raises(MalformedSecretError):
-        secret(json.dumps({"other": "x" * (MAX_SECRET_BYTES - 20)})).with_token("new")
+        secret(json.dumps({"other": "x" * (room + 1)})).with_token("new")
 
 
 def test_the_limit_is_one_of_bytes_and_escapes_do_not_count() -> None:
@@ -356,7 +358,9 @@ def test_a_task_is_read_as_ecs_describes_it() -> None:
         tags={"kuma.io/service": "web", "kuma.io/empty": ""},
     )
     assert not read_task({**described, "lastStatus": "RUNNING"}).is_pending
-    assert read_task({"taskArn": "arn:t"}).role is None
+    assert read_task({**described, "overrides": {"taskRoleArn": ""}}).role is None
+    bare = read_task({"taskArn": "arn:t"})
+    assert (bare.role, bare.created_at) == (None, datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def test_pending_tasks_come_first_and_the_longest_waiting_one_before_all() -> None:

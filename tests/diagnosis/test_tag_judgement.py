@@ -48,6 +48,17 @@ def test_settings_make_tags_required() -> None:
 
 
 @pytest.mark.parametrize("in_dataplane", [False, True])
+@pytest.mark.parametrize("kind", ProxyType)
+def test_the_type_is_judged_for_every_type(kind: ProxyType, in_dataplane: bool) -> None:  # noqa: FBT001
+    judged = judge_tags(role(**{**GOOD, "type": kind.value}), POLICY, in_dataplane=in_dataplane)
+    assert verdicts(judged)["type"] == "ok"
+
+
+def test_a_role_of_a_data_plane_is_judged_as_one_whatever_the_listeners() -> None:
+    assert judge_tags(role(**GOOD), POLICY, in_dataplane=True) == judge_tags(role(**GOOD), POLICY)
+
+
+@pytest.mark.parametrize("in_dataplane", [False, True])
 def test_no_setting_requires_a_tag_that_does_not_apply(in_dataplane: bool) -> None:  # noqa: FBT001
     policy = replace(POLICY, require_service=True, require_workload=True)
     judged = verdicts(judge_tags(role(type="egress"), policy, in_dataplane=in_dataplane))
