@@ -275,6 +275,19 @@ async def test_a_secret_that_is_denied_does_not_stop_the_others(stage: Stage) ->
     assert "policy" in line["remedy"]
 
 
+async def test_a_secret_that_was_denied_once_is_not_read_in_every_pass_from_then_on(stage: Stage) -> None:
+    stage.ecs.add_secret("web")
+    stage.ecs.add_task(service="web")
+    async with stage.controller() as controller:
+        await controller.run()
+        stage.ecs.faults["GetSecretValue"].append("denied")
+        assert await controller.done(after=660) == {"web": None}
+        assert await controller.done(after=70) == {"web": Leave.USABLE}
+        stage.ecs.counts()
+        assert await controller.done(after=5) == {}
+        assert "GetSecretValue" not in stage.ecs.counts()
+
+
 async def test_one_cluster_that_fails_does_not_stop_another(stage: Stage) -> None:
     stage.ecs.add_secret("web")
     stage.ecs.add_task(service="web")
