@@ -251,9 +251,9 @@ def test_a_version_of_the_last_ten_minutes_is_left_unless_it_has_no_token() -> N
     A task waits for a secret without a token: it gets one at once.
     """
     young, old = (timedelta(seconds=PUT_PAUSE_SECONDS - less) for less in (1, 0))
-    anothers = json.dumps({"token": token(Mesh="other")})
-    assert decided(secret(anothers, young)) == Keep(Leave.PUT_RECENTLY)
-    assert decided(secret(anothers, old)) == Put(PutReason.CLAIMS_DIFFER)
+    other_mesh = json.dumps({"token": token(Mesh="other")})
+    assert decided(secret(other_mesh, young)) == Keep(Leave.PUT_RECENTLY)
+    assert decided(secret(other_mesh, old)) == Put(PutReason.CLAIMS_DIFFER)
     assert decided(secret("{}", young)) == Put(PutReason.TOKEN_MISSING)
 
 

@@ -109,7 +109,9 @@ async def test_a_role_that_the_service_would_deny_gets_no_token(
     stage.ecs.add_secret("demo-app")
     async with stage.controller(**by_role()) as controller:
         result = await controller.run()
+        await controller.run(after=5)
     assert (result.handled, result.is_full) == ([], True)
+    assert stage.sample("calls_total", call="GetRole") == 1  # the denial is kept for the time to live
     assert stage.sample("tasks_skipped", why=skip) == 1
     lines = stage.events("task skipped")
     assert len(lines) == (reason is not None)
