@@ -73,6 +73,17 @@ def test_every_other_combination_of_type_and_listeners_is_denied(grant: RoleGran
     assert refusal(grant, proxy) is Reason.PROXY_TYPE_MISMATCH
 
 
+@pytest.mark.parametrize("kind", ZoneListener)
+@pytest.mark.parametrize("listeners", [set(), {ZoneListener.INGRESS}, {ZoneListener.EGRESS}, set(ZoneListener)])
+def test_each_type_of_zone_proxy_has_its_own_listener(kind: ZoneListener, listeners: set[ZoneListener]) -> None:
+    types = {ZoneListener.INGRESS: ProxyType.INGRESS, ZoneListener.EGRESS: ProxyType.EGRESS}
+    grant = RoleGrant(type=types[kind], mesh="default")
+    if listeners == {kind}:
+        assert match(grant, listening(listeners=listeners), POLICY).type is types[kind]
+    else:
+        assert refusal(grant, listening(listeners=listeners)) is Reason.PROXY_TYPE_MISMATCH
+
+
 @pytest.mark.parametrize("mesh", [None, "", "other", "Default", "*"])
 def test_a_zone_proxy_in_a_dataplane_is_of_its_mesh(mesh: str | None) -> None:
     assert refusal(LISTENER, listening(mesh=mesh)) is Reason.PROXY_MESH_MISMATCH
