@@ -61,6 +61,7 @@ from app.sts import calls as sts_calls
 from app.sts import signer as sts_signer
 from app.sts import upstream as sts_upstream
 from app.telemetry import audit as telemetry_audit
+from app.telemetry import span_collector
 from app.tokens import claims as tokens_claims
 from app.tokens import codec as tokens_codec
 from app.tokens import key_files
@@ -649,6 +650,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("`access_key.id`", "128 characters", "`credential_malformed`, and the field is null"),
         ("`signed_for.host`, `signed_for.region`", "253 and 32 characters of a host and a region", "null"),
         ("AWS's request id", "128 characters", "cut"),
+        ("log lines `traces not sent`", f"one in {seconds(span_collector.LOG_SECONDS)}", "counted in the next line"),
     ),
     "A preview, and the report-only policy": (
         ("a line of the log", mib(log_lines.MAX_LINE_BYTES), "the line is cut, and no audit line"),
@@ -712,7 +714,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
         ("calls to them at the same time", count(aws_calls.MAX_AWS_CALLS), "the others wait"),
         (
             "secrets that are handled at the same time",
-            count(passes.MAX_SECRETS_IN_HAND),
+            f"{count(passes.MAX_SECRETS_IN_HAND)}, and {count(passes.MAX_LEFT_IN_HAND)} with those of earlier passes",
             "the others wait, those of pending tasks first",
         ),
         (
@@ -733,7 +735,12 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
             "the least recently used one is read again",
         ),
         (
-            "pause of a party that fails",
+            "task definitions and roles that could not be read",
+            count(role_identities.MAX_FAILED),
+            "the least recently used one is asked about without a pause",
+        ),
+        (
+            "pause of a party that fails, and of a task definition or role that cannot be read",
             f"{seconds(pauses.FIRST_PAUSE_SECONDS)}, doubled up to {seconds(pauses.LAST_PAUSE_SECONDS)}; a random part of up to half is taken off",
             "",
         ),
