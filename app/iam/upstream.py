@@ -118,7 +118,7 @@ class IamUpstream:
     ) -> Answer:
         """Call IAM, and cache the role or the error (I18)."""
         if isinstance(query, PageQuery):
-            # A page of many roles can take long, and a role can be deleted or made anew meanwhile.
+            # IAM can take long for a page of many roles. Meanwhile, a role can be deleted or replaced.
             asked_at = self._table.timer()
             return ReadPage(await self._source.read_page(query.account, query.marker, deadline), asked_at)
         key = query.key

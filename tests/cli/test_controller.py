@@ -193,17 +193,23 @@ def wait_for_line(process: subprocess.Popen[str], event: str) -> None:
     pytest.fail(f"the controller ended without {event!r}")
 
 
+def hold_next_token(api: KumaApi) -> tuple[threading.Event, threading.Event]:
+    """Let the control plane answer only after the second event. The first one says that a token was asked for."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        go_on.wait(PATIENCE)
+
+    api.before = hold
+    return asked, go_on
+
+
 def test_sigterm_finishes_the_secret_in_hand(ecs: Ecs) -> None:
     ecs.add_task(service="web")
     ecs.add_secret("web")
-    asked, go_on = threading.Event(), threading.Event()
     with kuma_api(rsa_key(2)) as api:
-
-        def hold() -> None:
-            asked.set()
-            go_on.wait(PATIENCE)
-
-        api.before = hold
+        asked, go_on = hold_next_token(api)
         with running(ecs, "--api-server-url", api.url, address=free_address()) as process:
             assert asked.wait(PATIENCE)
             process.send_signal(signal.SIGTERM)
@@ -217,14 +223,8 @@ def test_sigterm_finishes_the_secret_in_hand(ecs: Ecs) -> None:
 def test_sighup_ends_nothing(ecs: Ecs) -> None:
     ecs.add_task(service="web")
     ecs.add_secret("web")
-    asked, go_on = threading.Event(), threading.Event()
     with kuma_api(rsa_key(2)) as api:
-
-        def hold() -> None:
-            asked.set()
-            go_on.wait(PATIENCE)
-
-        api.before = hold
+        asked, go_on = hold_next_token(api)
         with running(ecs, "--api-server-url", api.url, address=free_address()) as process:
             assert asked.wait(PATIENCE)
             process.send_signal(signal.SIGHUP)

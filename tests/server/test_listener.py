@@ -31,7 +31,7 @@ from app.server.listener import (
 from tests.support.patience import PATIENCE
 from tests.support.process import socket_address
 from tests.support.service import listening, until
-from tests.support.tls import Authority
+from tests.support.tls import Authority, trusting_context
 
 SECONDS = PATIENCE
 HEALTHY = b"GET /healthy HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -394,9 +394,7 @@ def test_a_handshake_that_is_completed_during_the_end_does_not_delay_it(
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
-    trusting = ssl.create_default_context(cafile=authority.cert)
-    trusting.check_hostname = False
-    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    trusting = trusting_context(authority)
     asked, answer = 0, asyncio.Event()
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:

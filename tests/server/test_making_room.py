@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from app.server.listener import MAX_ACCEPTED_AT_ONCE, Connection, Listener, find
 from tests.support.passing_time import LONG
 from tests.support.process import connect, free_address, served, socket_address
 from tests.support.service import listening, until
-from tests.support.tls import Authority
+from tests.support.tls import Authority, trusting_context
 from tests.support.world import Aws
 
 # Shorter than the 75 s after which a connection between two calls is closed anyway.
@@ -253,9 +252,7 @@ def test_handshakes_that_do_not_go_on_keep_nobody_out(
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
-    trusting = ssl.create_default_context(cafile=authority.cert)
-    trusting.check_hostname = False
-    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    trusting = trusting_context(authority)
 
     async def scenario() -> None:
         async with listening(App(), tls.context, most=4) as address, clients_of(address, 4) as [first, *_]:
@@ -273,9 +270,7 @@ def test_handshakes_that_do_not_go_on_close_no_connection_of_those_who_ended_the
     authority = Authority(tmp_path)
     certificate = authority.issue("server", ExtendedKeyUsageOID.SERVER_AUTH)
     tls = ServerTls(TlsFiles(cert=certificate.cert, key=certificate.key, client_ca=None), lambda _: None)
-    trusting = ssl.create_default_context(cafile=authority.cert)
-    trusting.check_hostname = False
-    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    trusting = trusting_context(authority)
 
     async def scenario() -> None:
         async with listening(App(), tls.context, most=4) as address:

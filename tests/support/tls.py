@@ -1,5 +1,6 @@
 """Certificates for one test: a self-signed one, and an authority that issues others."""
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -82,6 +83,14 @@ class Authority:
             )
         )
         return files
+
+
+def trusting_context(authority: Authority) -> ssl.SSLContext:
+    """Return the TLS settings of a client that trusts an authority. It does not check the name of the server."""
+    context = ssl.create_default_context(cafile=authority.cert)
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
 
 
 def _builder(
