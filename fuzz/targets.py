@@ -433,6 +433,7 @@ def call(data: bytes) -> None:
     require(all(set(tags[key]) == values for key, values in proxy.tags.items()), "other tags")
     require(proxy.labels.items() <= labels.items(), "other labels")
     services = set(tags.get(SERVICE_TAG, ()))
+    services |= {labels[SERVICE_TAG]} if SERVICE_TAG in labels else set()
     require((proxy.services, proxy.workload) == (services, labels.get(WORKLOAD_TAG)), "another service or workload")
     require(proxy.listeners == set(said.get("listeners") or ()), "other listeners")
     require(not proxy.listeners or proxy.type is ProxyType.DATAPLANE, "listeners of no Dataplane")

@@ -366,6 +366,7 @@ def assert_what_the_tags_say(scene: Scene, answer: Answer) -> None:
         "type": tags["kuma.io/type"],
         **dict.fromkeys(("mesh", "service", "workload", "zone")),
         **{name: tags.get(f"kuma.io/{name}") for name in names},
+        "labels": {key.removeprefix("kuma.io/label/"): tags[key] for key in tags if key.startswith("kuma.io/label/")},
     }
 
 

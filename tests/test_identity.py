@@ -97,13 +97,16 @@ async def test_a_label_of_another_workload_is_denied_unless_the_setting_lets_it_
 
 
 @JSON_WAYS
-async def test_a_service_as_a_label_is_no_service(
+async def test_a_label_names_the_service_as_a_tag_does(
     aws: Aws, start_service: StartService, files: KeyFiles, way: Way
 ) -> None:
+    """Kuma 3.0 knows no inbound tags, and compares the label; before, a Dataplane can have both."""
     labelled = {**PROXY, "tags": {}, "labels": {"kuma.io/service": "demo-app"}}
+    other = {**PROXY, "labels": {"kuma.io/service": "payments"}}
     async with start_service(**files.settings()) as service:
         for presented in (aws.credential(), current(DATAPLANE_CLAIMS)):
-            assert reason_of(await way(service, presented, labelled)) is Reason.PROXY_SERVICE_MISMATCH
+            assert reason_of(await way(service, presented, other)) is Reason.PROXY_SERVICE_MISMATCH
+            assert (await way(service, presented, labelled)).status_code == 200
             assert (await way(service, presented, {**labelled, "tags": PROXY["tags"]})).status_code == 200
 
 
@@ -145,7 +148,14 @@ async def test_a_zone_proxy_in_a_dataplane_gets_a_token_for_its_name_and_workloa
         refused = await exchange(service, credential, {**BOUND_LISTENER, "zone": "west"})
         refused_again = await service.present(token, {**BOUND_LISTENER, "zone": "west"})
         lines = service.decisions()
-    identity = {"type": "egress", "mesh": "default", "service": None, "workload": "egress", "zone": "east"}
+    identity: dict[str, Any] = {
+        "type": "egress",
+        "mesh": "default",
+        "service": None,
+        "workload": "egress",
+        "zone": "east",
+        "labels": {},
+    }
     assert [answer.json()["identity"] for answer in (allowed, issued, again)] == [identity] * 3
     own = {name: value for name, value in claims_of(token).items() if name[0].isupper()}
     assert own == {"Mesh": "default", "Type": "egress", "Workload": "egress", "Name": "egress-1", "Zone": "east"}

@@ -366,9 +366,23 @@ NOT_PERMITTED = (
     ),
     _denied(
         Reason.PROXY_SERVICE_MISMATCH,
-        "the-service-as-a-label-alone",
-        claim={**PROXY, "tags": {}, "labels": {"kuma.io/service": "demo-app"}},
+        "another-service-as-a-label",
+        claim={**PROXY, "labels": {"kuma.io/service": "payments"}},
     ),
+    _denied(
+        Reason.PROXY_SERVICE_MISMATCH,
+        "another-service-as-a-label-alone",
+        claim={**PROXY, "tags": {}, "labels": {"kuma.io/service": "payments"}},
+    ),
+    _denied(Reason.PROXY_LABEL_MISMATCH, "no-label", tags={**DATAPLANE, "kuma.io/label/app": "demo"}),
+    _denied(
+        Reason.PROXY_LABEL_MISMATCH,
+        "another-label",
+        tags={**DATAPLANE, "kuma.io/label/app": "demo"},
+        claim={**PROXY, "labels": {"app": "payments"}},
+    ),
+    _denied(Reason.ROLE_TAG_INVALID, "label-of-kuma", tags={**DATAPLANE, "kuma.io/label/kuma.io/workload": "demo"}),
+    _denied(Reason.ROLE_TAG_INVALID, "label-in-capitals", tags={**DATAPLANE, "KUMA.IO/label/app": "demo"}),
     _denied(Reason.PROXY_TYPE_MISMATCH, "zone-listener", claim={**PROXY, "listeners": ["ZoneEgress"]}),
     _denied(
         Reason.PROXY_ZONE_MISMATCH,

@@ -58,6 +58,7 @@ async def test_the_main_job_is_done(service: RunningService, aws: Aws) -> None:
         "service": "demo-app",
         "workload": None,
         "zone": None,
+        "labels": {},
     }
     [line] = service.decisions()
     assert (line["outcome"], line["granted"]["service"]) == ("allowed", "demo-app")

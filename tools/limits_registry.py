@@ -645,6 +645,7 @@ LIMITS: Final[dict[str, tuple[Row, ...]]] = {
     "The audit line": (
         ("a text of `claimed`", characters(telemetry_audit.MAX_TEXT), "cut"),
         ("`claimed.services`", count(telemetry_audit.MAX_SERVICES), "left out"),
+        ("`claimed.labels`", count(telemetry_audit.MAX_LABELS), "left out"),
         ("a text of `role`", characters(role_tags.MAX_NOTED_CHARS), "cut"),
         ("`role.tags`", count(role_tags.MAX_NOTED_TAGS), "left out"),
         ("`access_key.id`", "128 characters", "`credential_malformed`, and the field is null"),

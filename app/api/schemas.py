@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from app.api.call_bounds import CONTROL_CHARACTERS, MAX_LABELS, MAX_TAGS, MAX_VALUES_OF_A_TAG, read_call
 from app.core.errors import RequestError
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion, ProxyType, ZoneListener
+from app.core.proxy import SERVICE_TAG, ProxyAssertion, ProxyType, ZoneListener
 from app.core.reasons import Reason
 
 _NO_CONTROL: Final = f"^[^{CONTROL_CHARACTERS}]*$"
@@ -25,7 +25,6 @@ _TagValue = Annotated[str, Field(max_length=253, json_schema_extra={"pattern": _
 _TagValues = Annotated[list[_TagValue], Field(max_length=MAX_VALUES_OF_A_TAG, fail_fast=True)]
 _TAG_KEYS: Final[JsonDict] = {"propertyNames": {"maxLength": 317, "pattern": _NO_CONTROL}}
 
-_DECIDING: Final = (SERVICE_TAG, WORKLOAD_TAG)
 MAX_VALUES: Final = 17
 MAX_LISTENERS: Final = 64
 _MESH_MISSING: Final = "mesh_missing"
@@ -82,20 +81,21 @@ class ProxyMember(_Closed):
 
     def to_core(self) -> ProxyAssertion:
         """Return what the proxy asserts as the core's type; it is still untrusted."""
-        tags, labels = self.tags or {}, self.labels or {}
+        tags = self.tags or {}
         return ProxyAssertion(
             type=self.type,
             mesh=self.mesh,
             name=self.name,
             zone=self.zone,
-            # Other tags and labels have no effect on a decision, and would only take memory while the decision waits. Two
-            # different values of a tag have the same effect as ten thousand, and the audit line shows only 16 of them.
-            tags={
-                key: frozenset(itertools.islice(dict.fromkeys(tags[key]), MAX_VALUES))
-                for key in _DECIDING
-                if key in tags
-            },
-            labels={key: labels[key] for key in _DECIDING if key in labels},
+            # Other tags have no effect on a decision, and would only take memory while the decision waits. Two different
+            # values of a tag have the same effect as ten thousand, and the audit line shows only 16 of them.
+            tags=(
+                {SERVICE_TAG: frozenset(itertools.islice(dict.fromkeys(tags[SERVICE_TAG]), MAX_VALUES))}
+                if SERVICE_TAG in tags
+                else {}
+            ),
+            # A role can pin every label, so all are kept.
+            labels=self.labels or {},
             listeners=frozenset(self.listeners or ()),
         )
 
@@ -122,6 +122,7 @@ class Identity(BaseModel):
     service: str | None
     workload: str | None
     zone: str | None
+    labels: dict[str, str] = Field(description="The labels that the role pins by tags kuma.io/label/KEY.")
 
 
 class PrincipalOut(BaseModel):

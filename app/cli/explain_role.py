@@ -10,6 +10,7 @@ import click
 from app.cli.assertion import assertion_options
 from app.cli.options import leave
 from app.cli.serve import load_or_exit
+from app.core.proxy import identity_words
 
 if TYPE_CHECKING:
     from app.core.errors import AuthError
@@ -136,8 +137,7 @@ def _outcome_lines(report: "RoleReport") -> Iterator[str]:
     if report.error is None:
         yield report.outcome
         if report.identity is not None:
-            members = report.identity.members().items()
-            yield f"{_INDENT}identity  {' '.join(f'{key}={value}' for key, value in members if value is not None)}"
+            yield f"{_INDENT}identity  {identity_words(report.identity.members())}"
         return
     yield from _error_lines(report.outcome, report.error)
     missing = report.missing

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from app.cli.verdicts import NOT_CHECKED, NOT_REACHED, OK, Line, failure
 from app.core.errors import CredentialError
+from app.core.proxy import identity_words
 from app.core.reasons import Reason
 from app.core.token_kind import TokenKind
 from app.tokens.claims import TokenLife, TokenSubject
@@ -60,7 +61,7 @@ def _read(
 
 def _claims(subject: TokenSubject, life: TokenLife, now: datetime) -> Iterator[Line]:
     principal = subject.principal
-    identity = " ".join(f"{name}={value}" for name, value in subject.identity.members().items() if value is not None)
+    identity = identity_words(subject.identity.members())
     yield "identity", identity + ("" if subject.name is None else f" name={subject.name}")
     yield "role", f"{principal.role} ({principal.role_id}) of account {principal.account}"
     yield "session", principal.session

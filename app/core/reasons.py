@@ -45,6 +45,7 @@ class Reason(StrEnum):
     PROXY_MESH_MISMATCH = "proxy_mesh_mismatch"
     PROXY_SERVICE_MISMATCH = "proxy_service_mismatch"
     PROXY_WORKLOAD_MISMATCH = "proxy_workload_mismatch"
+    PROXY_LABEL_MISMATCH = "proxy_label_mismatch"
     PROXY_ZONE_MISMATCH = "proxy_zone_mismatch"
     PROXY_NAME_MISMATCH = "proxy_name_mismatch"
     PROXY_NAME_MISSING = "proxy_name_missing"
@@ -223,8 +224,8 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.ROLE_TAG_INVALID: Explanation(
             403,
             "A kuma.io tag of the role is invalid",
-            "A kuma.io key is spelt in another case or twice, or its value breaks the key's grammar; the audit line names "
-            "the key.",
+            "A kuma.io key is spelt in another case or twice, names no label that can be pinned, or its value breaks the "
+            "key's grammar; the audit line names the key.",
         ),
         Reason.ROLE_ZONE_MISSING: Explanation(
             403,
@@ -258,14 +259,20 @@ EXPLANATIONS: Final = MappingProxyType(
         Reason.PROXY_SERVICE_MISMATCH: Explanation(
             403,
             "The role's kuma.io/service does not cover the proxy",
-            "The proxy's inbounds and gateway must have the tag kuma.io/service, and each value, also that of a label with "
-            "this name, must equal the role's tag. A zone proxy in a Dataplane must not have the tag.",
+            "Each kuma.io/service of the Dataplane must equal the role's tag, and there must be one: the label from Kuma "
+            "3.0 on, the tag of the inbounds or the gateway before. A zone proxy in a Dataplane must have neither.",
         ),
         Reason.PROXY_WORKLOAD_MISMATCH: Explanation(
             403,
             "The role's kuma.io/workload is not the proxy's",
             "The proxy's label kuma.io/workload must equal the role's tag: tag the role with kuma.io/workload, or "
             "correct the label.",
+        ),
+        Reason.PROXY_LABEL_MISMATCH: Explanation(
+            403,
+            "A label that the role pins is not the proxy's",
+            "For each tag kuma.io/label/KEY of the role, the Dataplane's label KEY must have the value of that tag: correct "
+            "the label, or the role's tag. The audit line names the label.",
         ),
         Reason.PROXY_ZONE_MISMATCH: Explanation(
             403,

@@ -52,8 +52,9 @@ class RoleGrant:
     """The identity that a role's tags, or a token's claims, grant to a proxy.
 
     A value of None means that the tag is absent or does not apply. Such a value restricts nothing, with one exception: if
-    ``workload`` is None, a proxy must have no workload label, unless `GrantPolicy.allow_unbound_workloads` is set. A grant
-    has one of three shapes:
+    ``workload`` is None, a proxy must have no workload label, unless `GrantPolicy.allow_unbound_workloads` is set. The proxy
+    must have each of ``labels``, pairs of key and value in the order of the keys, and may have others besides. A grant
+    has one of three shapes, and each of them can also have ``labels``:
 
     ========================================  ===================  ============================
     for                                       ``mesh``             may be restricted by
@@ -69,8 +70,9 @@ class RoleGrant:
     service: str | None = None
     workload: str | None = None
     zone: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
     # Grants are cached, so these values are computed once for each grant: the type of the proxy's resource, the zone
-    # listeners that the proxy must have, and the services that the proxy's tags must name (None allows every service).
+    # listeners that the proxy must have, and the services that the proxy must name (None allows every service).
     resource: ProxyType = field(init=False, repr=False, compare=False)
     listeners: AbstractSet[ZoneListener] = field(init=False, repr=False, compare=False)
     services: AbstractSet[str] | None = field(init=False, repr=False, compare=False)
@@ -86,12 +88,17 @@ class RoleGrant:
         if not has_shape:
             raise ValueError("a grant has the mesh that its type needs, and no value that does not apply")
         identity = ProxyIdentity(
-            type=self.type, mesh=self.mesh, service=self.service, workload=self.workload, zone=self.zone
+            type=self.type,
+            mesh=self.mesh,
+            service=self.service,
+            workload=self.workload,
+            zone=self.zone,
+            labels=self.labels,
         )
         object.__setattr__(self, "resource", ProxyType.DATAPLANE if is_in_mesh else self.type)
         listeners = _LISTENERS[self.type] if is_in_mesh else frozenset()
-        # A zone proxy has no service of its own, and its role grants none. So its tags must name no service: the service
-        # would belong to another proxy.
+        # A zone proxy has no service of its own, and its role grants none. So neither its tags nor its label may name a
+        # service: the service would belong to another proxy.
         services = frozenset({self.service} - {None}) if listeners or self.service is not None else None
         object.__setattr__(self, "listeners", listeners)
         object.__setattr__(self, "services", services)
@@ -142,6 +149,9 @@ def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -
             raise AuthorizationError(Reason.PROXY_TYPE_MISMATCH, f"the role is for {grant.type}")
         if grant.mesh is not None:
             _require_same_dataplane(grant, proxy, policy)
+        for key, value in grant.labels:
+            if proxy.labels.get(key) != value:
+                raise AuthorizationError(Reason.PROXY_LABEL_MISMATCH, f"the role pins the label {key} to {value}")
     if grant.type is not ProxyType.DATAPLANE:
         _require_one_zone(grant, proxy, policy.zone if grant.mesh is None else None)
     return grant._identity  # noqa: SLF001 - this function alone hands it out
@@ -150,21 +160,46 @@ def match(grant: RoleGrant, proxy: ProxyAssertion | None, policy: GrantPolicy) -
 def _require_same_dataplane(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> None:
     """Compare every name from which Kuma can make an identity of a Dataplane. Deny a name that is not in the grant (I27).
 
-    Kuma takes the service of the mTLS identity from the tags. If the tags contain no service, Kuma takes the service from
-    the workload label (pkg/xds/secrets/identity_tags.go of 2.14.2). A MeshIdentity makes the SPIFFE id from the workload
-    label.
+    Up to 2.14, Kuma takes the service of the mTLS identity from the tags. If the tags contain no service, Kuma takes it from
+    the workload label from 2.14.2 on (pkg/xds/secrets/identity_tags.go). From 3.0 on, Kuma ignores the tags, compares the
+    label ``kuma.io/service`` with a token, and makes the service and the SPIFFE id from the workload label. A proxy can
+    assert names in both places, and the service does not know the version of the control plane. So all names must agree.
     """
     if proxy.mesh != grant.mesh:
         raise AuthorizationError(Reason.PROXY_MESH_MISMATCH, f"the role is for mesh {grant.mesh}")
-    if grant.services is not None and (
-        proxy.services != grant.services
-        or (grant.service is not None and proxy.service_label not in (None, grant.service))
-    ):
-        raise AuthorizationError(Reason.PROXY_SERVICE_MISMATCH, f"the role is for service {grant.service or '(none)'}")
-    if proxy.workload != grant.workload and not (grant.workload is None and policy.allow_unbound_workloads):
+    if grant.services is not None and proxy.services != grant.services:
+        raise AuthorizationError(Reason.PROXY_SERVICE_MISMATCH, _service_difference(grant, proxy))
+    if proxy.workload != grant.workload and not _may_be_unbound(grant, proxy, policy):
+        found = "the proxy has no such label" if proxy.workload is None else "the proxy's label has another value"
         raise AuthorizationError(
-            Reason.PROXY_WORKLOAD_MISMATCH, f"the role is for workload {grant.workload or '(none)'}"
+            Reason.PROXY_WORKLOAD_MISMATCH, f"the role is for workload {grant.workload or '(none)'}, and {found}"
         )
+
+
+def _may_be_unbound(grant: RoleGrant, proxy: ProxyAssertion, policy: GrantPolicy) -> bool:
+    """Return whether the proxy may have a workload label that its role does not name.
+
+    If the role names a service, and only the proxy's label names it, then the workload label is the only identity that a
+    control plane makes of this proxy: the mTLS service from 2.14.2 on, and the MeshService from 3.0 on.
+    """
+    return (
+        policy.allow_unbound_workloads
+        and grant.workload is None
+        and (grant.service is None or bool(proxy.service_tags))
+    )
+
+
+def _service_difference(grant: RoleGrant, proxy: ProxyAssertion) -> str:
+    """Return which names of a service differ from the grant, and where the proxy has them."""
+    granted = f"the role is for service {grant.service or '(none)'}"
+    if not proxy.services:
+        return f"{granted}, and the proxy names none: neither the label nor a tag {SERVICE_TAG}"
+    places = []
+    if proxy.service_tags - {grant.service}:
+        places.append("the tag of an inbound or of the gateway")
+    if proxy.service_label not in (None, grant.service):
+        places.append("the label")
+    return f"{granted}, and {' and '.join(places)} {SERVICE_TAG} has another value"
 
 
 def _require_one_zone(grant: RoleGrant, proxy: ProxyAssertion | None, bound: str | None) -> None:

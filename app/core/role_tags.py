@@ -16,12 +16,14 @@ from app.core.role_grant import GrantPolicy, RoleGrant, require_permitted
 TYPE_TAG: Final = "kuma.io/type"
 MESH_TAG: Final = "kuma.io/mesh"
 ZONE_TAG: Final = "kuma.io/zone"
+# A tag with this prefix pins the label whose key follows.
+LABEL_TAG_PREFIX: Final = "kuma.io/label/"
 TAG_KEYS: Final = frozenset({TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG})
 
 # The audit line has longer texts only in part. IAM's own bounds are 512 characters for a path and 256 for a value.
 MAX_NOTED_CHARS: Final = 512
-# IAM ignores case when it compares tag keys, so a role has at most five such tags.
-MAX_NOTED_TAGS: Final = 10
+# A role has at most 50 tags (IAM's quota).
+MAX_NOTED_TAGS: Final = 50
 MAX_VALUE_CHARS: Final = 253
 MAX_LABEL_CHARS: Final = 63
 # Kuma's own grammars: mesh and zone names follow DNS rules; a service name may also contain upper case and colons.
@@ -29,6 +31,10 @@ _NAME: Final = re.compile(r"[0-9a-z._-]+", re.ASCII)
 _SERVICE: Final = re.compile(r"[A-Za-z0-9._:-]+", re.ASCII)
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
 _LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
+# A label's key is an optional prefix, which is a DNS subdomain, and a name with the grammar of a value (the same page).
+_LABEL_PREFIX: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+# Labels with these prefixes are Kuma's. Those that make an identity have role tags with rules of their own.
+_KUMA_PREFIXES: Final = frozenset({"kuma.io", "k8s.kuma.io"})
 # The grammar and the largest length of each tag's value. The value of ``kuma.io/type`` is a `ProxyType`.
 _GRAMMARS: Final = MappingProxyType(
     {
@@ -97,13 +103,13 @@ class RoleRecord:
     def noted(self) -> dict[str, Any]:
         """The members of the audit line about this role: its id, its path, and the tags of this service as IAM has them.
 
-        A key that differs from one of the five keys only in case is included. Nobody may change the returned dictionary.
+        A key that differs from a key of this service only in case is included. Nobody may change the returned dictionary.
         """
         try:
             path = self.parts.path[:MAX_NOTED_CHARS]
         except ArnError:
             path = None
-        tags = [(key, value[:MAX_NOTED_CHARS]) for key, value in self.tags if key.lower() in TAG_KEYS]
+        tags = [(key, value[:MAX_NOTED_CHARS]) for key, value in self.tags if _may_be_kuma_tag(key.lower())]
         return {"role_id": self.role_id[:MAX_NOTED_CHARS], "path": path, "tags": dict(tags[:MAX_NOTED_TAGS])}
 
     @functools.cached_property
@@ -160,14 +166,15 @@ def _read_tags(role: RoleRecord, *, in_dataplane: bool) -> RoleGrant:
     proxy_type = _proxy_type(tags)
     is_dataplane = proxy_type is ProxyType.DATAPLANE
     zone = None if is_dataplane else _value(tags, ZONE_TAG)
+    labels = _labels(tags)
     if not is_dataplane and not in_dataplane:
-        return RoleGrant(type=proxy_type, zone=zone)
+        return RoleGrant(type=proxy_type, zone=zone, labels=labels)
     mesh = _value(tags, MESH_TAG)
     if mesh is None:
         raise AuthorizationError(Reason.ROLE_MESH_MISSING, f"the role has no {MESH_TAG}")
     service = _value(tags, SERVICE_TAG) if is_dataplane else None
     workload = _value(tags, WORKLOAD_TAG)
-    return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone)
+    return RoleGrant(type=proxy_type, mesh=mesh, service=service, workload=workload, zone=zone, labels=labels)
 
 
 def _difference(principal: Principal, role: RoleRecord) -> str:
@@ -184,11 +191,11 @@ def _difference(principal: Principal, role: RoleRecord) -> str:
 
 
 def _kuma_tags(role: RoleRecord) -> dict[str, str]:
-    """Return the values of the five tags of this service by tag key. The comparison of keys respects case (I14).
+    """Return the values of the tags of this service by tag key. The comparison of keys respects case (I14).
 
     IAM ignores case when it compares tag keys, but keeps the spelling. So a tag ``KUMA.IO/service`` can evade an IAM policy
-    that protects ``kuma.io/*``. Therefore the service denies a role in two cases: a key differs from one of the five keys
-    only in case, or one of the five keys appears twice.
+    that protects ``kuma.io/*``. Therefore the service denies a role in two cases: a key, or the prefix ``kuma.io/label/``,
+    differs from this service's only in case, or a key appears twice.
     """
     tags: dict[str, str] = {}
     for key, value in role.tags:
@@ -201,26 +208,51 @@ def _kuma_tags(role: RoleRecord) -> dict[str, str]:
 
 
 def is_kuma_tag(key: str) -> bool:
-    """Return whether a tag key is one of the five.
+    """Return whether this service reads the tag with this key: it is one of the five, or pins a label.
 
     Raises:
-        AuthorizationError: ``role_tag_invalid``; the key differs from one of the five only in case.
+        AuthorizationError: ``role_tag_invalid``; the key, or the prefix ``kuma.io/label/``, differs only in case.
     """
-    if key in TAG_KEYS:
+    if key in TAG_KEYS or key.startswith(LABEL_TAG_PREFIX):
         return True
-    if key.lower() in TAG_KEYS:
-        raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {key.lower()} only in case")
+    folded = key.lower()
+    if _may_be_kuma_tag(folded):
+        known = folded if folded in TAG_KEYS else LABEL_TAG_PREFIX
+        raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"a tag key differs from {known} only in case")
     return False
 
 
+def _may_be_kuma_tag(folded: str) -> bool:
+    return folded in TAG_KEYS or folded.startswith(LABEL_TAG_PREFIX)
+
+
+def is_label_value(text: str) -> bool:
+    """Return whether a text is the value of a Kubernetes label, and not empty."""
+    return len(text) <= MAX_LABEL_CHARS and _LABEL_VALUE.fullmatch(text) is not None
+
+
+def is_pinnable_label(key: str) -> bool:
+    """Return whether a role can pin the label with this key: it is a key of Kubernetes, and not one of Kuma's own."""
+    prefix, slash, name = key.rpartition("/")
+    if not is_label_value(name):
+        return False
+    if not slash:
+        return True
+    return (
+        len(prefix) <= MAX_VALUE_CHARS and _LABEL_PREFIX.fullmatch(prefix) is not None and prefix not in _KUMA_PREFIXES
+    )
+
+
 def require_valid_value(key: str, value: str) -> None:
-    """Check the value of one of the five tags. A decision checks only the values that apply to the type of its proxy.
+    """Check the value of a tag of this service. A decision checks only the values that apply to the type of its proxy.
 
     Raises:
         AuthorizationError: ``role_tag_invalid``.
     """
     if key == TYPE_TAG:
         _proxy_type({key: value})
+    elif key.startswith(LABEL_TAG_PREFIX):
+        _labels({key: value})
     else:
         _value({key: value}, key)
 
@@ -233,6 +265,23 @@ def _proxy_type(tags: dict[str, str]) -> ProxyType:
         return ProxyType(value)
     except ValueError as error:
         raise AuthorizationError(Reason.ROLE_TAG_INVALID, f"{TYPE_TAG} is not dataplane, ingress or egress") from error
+
+
+def _labels(tags: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return the labels that the tags pin, in the order of their keys."""
+    labels = {
+        key.removeprefix(LABEL_TAG_PREFIX): value for key, value in tags.items() if key.startswith(LABEL_TAG_PREFIX)
+    }
+    for key, value in labels.items():
+        if not is_pinnable_label(key):
+            raise AuthorizationError(
+                Reason.ROLE_TAG_INVALID, f"{LABEL_TAG_PREFIX}{key} names no label that a role can pin"
+            )
+        if not is_label_value(value):
+            raise AuthorizationError(
+                Reason.ROLE_TAG_INVALID, f"the value of {LABEL_TAG_PREFIX}{key} breaks its grammar"
+            )
+    return tuple(sorted(labels.items()))
 
 
 def _value(tags: dict[str, str], key: str) -> str | None:

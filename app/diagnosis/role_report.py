@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from app.core.errors import AuthError, AuthorizationError
 from app.core.principal import Principal, admit
-from app.core.proxy import ProxyAssertion, ProxyIdentity
+from app.core.proxy import ProxyAssertion, ProxyIdentity, identity_words
 from app.core.reasons import EXPLANATIONS
 from app.core.role_grant import GrantPolicy, match, require_permitted
 from app.core.role_tags import RoleRecord, read_grant
@@ -27,7 +27,7 @@ class RoleReport:
     Attributes:
         asked: the role that the operator named.
         role: the role as IAM has it; None if it was not read.
-        tags: each of the five tags with its result; empty if the role was not read.
+        tags: each tag of this service with its result; empty if the role was not read.
         identity: what would be granted; None if nothing would be.
         error: why nothing would be granted; None if something would be.
         missing: the permission that the service lacks to read the role; None if it lacks none.
@@ -140,6 +140,11 @@ def _notes(
         notes.append(f"IAM spells the name {role.name}.")
     if proxy is None and identity is not None and identity.mesh is None:
         notes.append(f"A Dataplane with a zone listener: {_as_dataplane(role, asked.account, policy)}.")
+    if identity is not None and identity.labels:
+        notes.append(
+            "A token of this role contains the pinned labels. Kuma 3.0 compares them with the Dataplane's labels. An "
+            "earlier control plane compares them with the tags of its inbounds, and rejects the token."
+        )
     return notes
 
 
@@ -151,7 +156,7 @@ def _as_dataplane(role: RoleRecord, account: str, policy: GrantPolicy) -> str:
         identity = match(grant, None, policy)
     except AuthorizationError as error:
         return f"denied, {error.reason.value} ({error.detail})"
-    return "allowed, " + " ".join(f"{key}={value}" for key, value in identity.members().items() if value is not None)
+    return f"allowed, {identity_words(identity.members())}"
 
 
 def _role_members(role: RoleRecord) -> dict[str, Any]:

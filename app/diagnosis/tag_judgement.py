@@ -1,4 +1,4 @@
-"""Judge each of a role's five tags by itself, with the rules of `app.core.role_tags`.
+"""Judge each of a role's tags by itself, with the rules of `app.core.role_tags`.
 
 A decision stops at the first tag that breaks a rule. An operator wants to see all of them.
 """
@@ -12,7 +12,15 @@ from typing import Final
 from app.core.errors import AuthorizationError
 from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyType
 from app.core.role_grant import GrantPolicy
-from app.core.role_tags import MESH_TAG, TYPE_TAG, ZONE_TAG, RoleRecord, is_kuma_tag, require_valid_value
+from app.core.role_tags import (
+    LABEL_TAG_PREFIX,
+    MESH_TAG,
+    TYPE_TAG,
+    ZONE_TAG,
+    RoleRecord,
+    is_kuma_tag,
+    require_valid_value,
+)
 
 # In the order in which they are shown.
 _KEYS: Final = (TYPE_TAG, MESH_TAG, SERVICE_TAG, WORKLOAD_TAG, ZONE_TAG)
@@ -34,6 +42,7 @@ _ABSENT: Final = MappingProxyType(
         ZONE_TAG: "not set: the role does not limit the zone",
     }
 )
+_TWICE: Final = "the key appears twice"
 
 
 class Verdict(StrEnum):
@@ -48,10 +57,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagJudgement:
-    """One of the five tags as IAM has it, and what the service makes of it.
+    """A tag of this service as IAM has it, and what the service makes of it.
 
     Attributes:
-        key: the key as IAM has it, which may differ from one of the five only in case.
+        key: the key as IAM has it, which may differ from a key of this service only in case.
         value: the value; None if the role has no such tag.
         verdict: the result.
         why: the reason for the result; empty for `Verdict.OK`.
@@ -64,7 +73,7 @@ class TagJudgement:
 
 
 def judge_tags(role: RoleRecord, policy: GrantPolicy, *, in_dataplane: bool = False) -> tuple[TagJudgement, ...]:
-    """Judge the five tags of a role, and each key that differs from one of them only in case.
+    """Judge the five tags of a role, those that pin labels, and each key that differs from one of these only in case.
 
     Args:
         role: the role from IAM's answer.
@@ -73,8 +82,24 @@ def judge_tags(role: RoleRecord, policy: GrantPolicy, *, in_dataplane: bool = Fa
     """
     kind = _type_of(role)
     applicable = APPLICABLE[kind if kind is ProxyType.DATAPLANE or not in_dataplane else None]
-    judgements = (_judge(role, key, applicable, is_required=_is_required(key, policy)) for key in _KEYS)
+    judgements = [_judge(role, key, applicable, is_required=_is_required(key, policy)) for key in _KEYS]
+    pins = sorted({key.lower() for key, _ in role.tags if key.lower().startswith(LABEL_TAG_PREFIX)})
+    judgements += [_judge_pins(role, folded) for folded in pins]
     return tuple(judgement for group in judgements for judgement in group)
+
+
+def _judge_pins(role: RoleRecord, folded: str) -> Iterator[TagJudgement]:
+    """Judge the tags that pin a label, whose keys differ at most in case."""
+    keys = [key for key, _ in role.tags]
+    for key, value in role.tags:
+        if key.lower() != folded:
+            continue
+        if not key.startswith(LABEL_TAG_PREFIX):
+            yield TagJudgement(key=key, value=value, verdict=Verdict.INVALID, why=_fault_of_key(key))
+        elif keys.count(key) > 1:
+            yield TagJudgement(key=key, value=value, verdict=Verdict.INVALID, why=_TWICE)
+        else:
+            yield _judge_value(key, value, applies=True)
 
 
 def _judge(role: RoleRecord, key: str, applicable: frozenset[str], *, is_required: bool) -> Iterator[TagJudgement]:
@@ -87,7 +112,7 @@ def _judge(role: RoleRecord, key: str, applicable: frozenset[str], *, is_require
         yield TagJudgement(key=key, value=None, verdict=Verdict.ABSENT, why=_ABSENT[key])
     for value in values:
         if len(values) > 1:
-            yield TagJudgement(key=key, value=value, verdict=Verdict.INVALID, why="the key appears twice")
+            yield TagJudgement(key=key, value=value, verdict=Verdict.INVALID, why=_TWICE)
         else:
             yield _judge_value(key, value, applies=key in applicable)
     for each, value in role.tags:

@@ -133,6 +133,7 @@ def _token(members: Mapping[str, Any], principal: Principal) -> TokenSubject | N
     granted = ProxyIdentity(
         type=ProxyType(identity["type"]),
         **{name: _optional(identity[name]) for name in ("mesh", "service", "workload", "zone")},
+        labels=tuple(_labels(identity).items()),
     )
     return TokenSubject(identity=granted, principal=principal, name=_optional(members["name"]))
 
@@ -146,9 +147,14 @@ def _asserted(members: Mapping[str, Any]) -> ProxyAssertion:
         name=_optional(members["name"]),
         zone=_optional(members["zone"]),
         tags={SERVICE_TAG: services} if services else {},
-        labels={name: _text(value) for name, value in labels.items() if value is not None},
+        labels={**_labels(members), **{name: _text(value) for name, value in labels.items() if value is not None}},
         listeners=frozenset(ZoneListener(listener) for listener in members["listeners"]),
     )
+
+
+def _labels(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels of an identity or of a proxy. Lines of version 0.1 without Kuma 3.0 have no such member."""
+    return {_text(key): _text(value) for key, value in members.get("labels", {}).items()}
 
 
 def _text(value: Any) -> str:

@@ -19,7 +19,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from app.core.errors import AuthError
 from app.core.principal import Principal
-from app.core.proxy import ProxyAssertion
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyAssertion
 from app.decision.record import AudienceNote, CandidateNote, DecisionRecord, TokenNote, UpstreamCall
 from app.telemetry.human import decision_line
 from app.telemetry.metrics import outcome_of
@@ -31,6 +31,9 @@ DECISION: Final = "decision"
 # Kuma's names have at most 253 characters. A longer text is shortened, so that a client cannot flood the log.
 MAX_TEXT: Final = 256
 MAX_SERVICES: Final = 16
+MAX_LABELS: Final = 32
+# The audit line has these labels as members of their own.
+_NAMED_LABELS: Final = (SERVICE_TAG, WORKLOAD_TAG)
 _JSON_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 # Every key of an audit line is a str. With OPT_NON_STR_KEYS orjson takes twice the time.
 _LINE_OPTIONS: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
@@ -226,10 +229,19 @@ def _asserted(proxy: ProxyAssertion) -> dict[str, Any]:
         "name": _cut(proxy.name),
         "zone": _cut(proxy.zone),
         "listeners": sorted(proxy.listeners) if proxy.listeners else [],
-        "services": _cut_all(proxy.services),
+        "services": _cut_all(proxy.service_tags),
         "service_label": _cut(proxy.service_label),
         "workload": _cut(proxy.workload),
+        "labels": _labels(proxy),
     }
+
+
+def _labels(proxy: ProxyAssertion) -> dict[str, str | None]:
+    """Return the labels that a role can pin, the first by their keys. A longer key or value than these is never pinned."""
+    if not proxy.labels:
+        return {}
+    noted = sorted(key for key in proxy.labels if key not in _NAMED_LABELS and len(key) <= MAX_TEXT)
+    return {key: _cut(proxy.labels[key]) for key in noted[:MAX_LABELS]}
 
 
 def _audience(note: AudienceNote) -> dict[str, str | None]:

@@ -71,6 +71,7 @@ class TokenSubject:
             service=identity.service,
             workload=identity.workload,
             zone=identity.zone,
+            labels=identity.labels,
         )
         object.__setattr__(self, "grant", grant)
 
@@ -138,6 +139,18 @@ def subject_of(
     return TokenSubject(identity=identity, principal=principal, name=name)
 
 
+def _tags_claim(identity: ProxyIdentity) -> dict[str, Any]:
+    """Return the claim ``Tags``: the service, and each label that the role pins.
+
+    Kuma compares it with the labels of the Dataplane from 3.0 on, and with the tags of its inbounds and gateway before. So
+    an earlier control plane rejects a token with pinned labels, unless the Dataplane has them as tags.
+    """
+    tags = {key: [value] for key, value in identity.labels}
+    if identity.service is not None:
+        tags[SERVICE_TAG] = [identity.service]
+    return {"Tags": tags} if tags else {}
+
+
 def _signable(text: str | None, field: str) -> str | None:
     if text is not None and not _RESOURCE_NAME.fullmatch(text):
         raise RequestError(Reason.MALFORMED_REQUEST, f"{field} is no name that Kuma would know", field=field)
@@ -157,10 +170,10 @@ def write_claims(subject: TokenSubject, life: TokenLife, audience: str) -> dict[
         "principal": subject.principal.members(),
     }
     if subject.kind is TokenKind.ZONE:
-        return {**claims, "Zone": identity.zone, "Scope": [identity.type.value]}
+        # Kuma ignores ``Tags`` in such a token; this service reads the pinned labels from them again.
+        return {**claims, "Zone": identity.zone, "Scope": [identity.type.value], **_tags_claim(identity)}
     claims |= {"Mesh": identity.mesh, "Type": identity.type.value}
-    if identity.service is not None:
-        claims["Tags"] = {SERVICE_TAG: [identity.service]}
+    claims |= _tags_claim(identity)
     if identity.workload is not None:
         claims["Workload"] = identity.workload
     if subject.name is not None:

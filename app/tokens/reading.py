@@ -13,6 +13,7 @@ from app.core.errors import AuthorizationError, CredentialError
 from app.core.principal import Principal, read_principal
 from app.core.proxy import SERVICE_TAG, ProxyIdentity, ProxyType
 from app.core.reasons import Reason
+from app.core.role_tags import is_label_value, is_pinnable_label
 from app.core.token_kind import TokenKind
 from app.tokens.claims import BACKDATED_SECONDS, ISSUER, TokenLife, TokenSubject, write_claims
 
@@ -51,7 +52,7 @@ def read_claims_of_token(claims: Mapping[str, Any], kind: TokenKind, audience: s
             expires_at=_seconds(claims["exp"]),
         )
         _seconds(claims["nbf"])  # checks the type, since the comparison below would accept 1.0 as 1
-    except (LookupError, TypeError, ValueError, AuthorizationError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, AuthorizationError) as error:
         raise CredentialError(
             Reason.TOKEN_REJECTED, f"its claims are not those of a {kind} token of this service"
         ) from error
@@ -64,19 +65,26 @@ def _read_zone(claims: Mapping[str, Any]) -> TokenSubject:
     [scope] = claims["Scope"]
     # If the scope is that of a data plane, `TokenSubject` raises an error, because a data plane needs a mesh.
     identity = ProxyIdentity(
-        type=ProxyType(scope), mesh=None, service=None, workload=None, zone=_text(claims["Zone"], _NAME)
+        type=ProxyType(scope),
+        mesh=None,
+        service=None,
+        workload=None,
+        zone=_text(claims["Zone"], _NAME),
+        labels=_read_labels(claims.get("Tags", {})),
     )
     return TokenSubject(identity=identity, principal=_read_principal(claims["principal"]))
 
 
 def _read_dataplane(claims: Mapping[str, Any]) -> TokenSubject:
-    [service] = claims["Tags"][SERVICE_TAG] if "Tags" in claims else [None]
+    tags = claims.get("Tags", {})
+    [service] = tags.get(SERVICE_TAG, [None])
     identity = ProxyIdentity(
         type=ProxyType(claims["Type"]),
         mesh=_text(claims["Mesh"], _NAME),
         service=_optional(service, _SERVICE),
         workload=_optional(claims.get("Workload"), _WORKLOAD),
         zone=_optional(claims.get("Zone"), _NAME),
+        labels=_read_labels({key: values for key, values in tags.items() if key != SERVICE_TAG}),
     )
     principal = _read_principal(claims["principal"])
     return TokenSubject(identity=identity, principal=principal, name=_optional(claims.get("Name"), _NAME))
@@ -93,6 +101,14 @@ def _read_principal(value: Any) -> Principal:
         resource=f"assumed-role/{role}/{session}",
     )
     return read_principal(CallerIdentity(arn=arn, user_id=f"{role_id}:{session}", request_id=""))
+
+
+def _read_labels(tags: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Read the labels that the role pinned when the token was issued."""
+    labels = {key: value for key, [value] in tags.items()}
+    if not all(is_pinnable_label(key) and is_label_value(value) for key, value in labels.items()):
+        raise ValueError("not a text of this claim's grammar")
+    return tuple(sorted(labels.items()))
 
 
 def _text(value: Any, grammar: re.Pattern[str]) -> str:

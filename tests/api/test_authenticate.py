@@ -55,7 +55,7 @@ async def test_an_approval_has_its_documented_shape(live: Client, aws: Aws) -> N
     assert response.headers["content-type"] == "application/json"
     answer = response.json()
     assert list(answer) == ["identity", "principal", "expiresAt"]
-    assert list(answer["identity"]) == ["type", "mesh", "service", "workload", "zone"]
+    assert list(answer["identity"]) == ["type", "mesh", "service", "workload", "zone", "labels"]
     assert list(answer["principal"]) == ["partition", "account", "role", "roleId", "session", "arn"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", answer["expiresAt"])
     assert AuthenticateAnswer.model_validate(answer).model_dump(mode="json") == answer

@@ -40,6 +40,7 @@ def test_a_role_that_would_be_granted(invoke: Invoke, aws: Aws) -> None:
         "service": "demo-app",
         "workload": None,
         "zone": None,
+        "labels": {},
     }
     text = printed(invoke, aws, f"{ACCOUNT}/demo-app", *PROXY)
     assert "\nallowed\n  identity  type=dataplane mesh=default service=demo-app\n" in text

@@ -95,7 +95,6 @@ def test_match_denies_another_mesh(mesh: str | None) -> None:
         pytest.param(proxy(tags={"kuma.io/service": {"*"}}), id="wildcard"),
         pytest.param(proxy(tags={"Kuma.io/service": {"demo-app"}}), id="key-in-another-case"),
         pytest.param(proxy(tags={"service": {"demo-app"}}), id="other-key"),
-        pytest.param(proxy(labels={"kuma.io/service": "demo-app"}), id="the-service-as-a-label-alone"),
         pytest.param(proxy(labels={"kuma.io/service": "other"}), id="label-of-another-service"),
         pytest.param(proxy(labels={"kuma.io/service": ""}), id="empty-label"),
         pytest.param(
@@ -183,4 +182,5 @@ def test_an_identity_is_written_with_every_member() -> None:
     """The answer and the audit line have the same members. A member is null if the tag is absent."""
     identity = ProxyIdentity(type=ProxyType.DATAPLANE, mesh="default", service="demo-app", workload=None, zone=None)
     written = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
-    assert identity.members() == written
+    assert identity.members() == {**written, "labels": {}}
+    assert replace(identity, labels=(("app", "web"),)).members() == {**written, "labels": {"app": "web"}}

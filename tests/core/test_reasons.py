@@ -42,6 +42,7 @@ STATUSES: dict[int, set[Reason]] = {
         Reason.PROXY_MESH_MISMATCH,
         Reason.PROXY_SERVICE_MISMATCH,
         Reason.PROXY_WORKLOAD_MISMATCH,
+        Reason.PROXY_LABEL_MISMATCH,
         Reason.PROXY_ZONE_MISMATCH,
         Reason.PROXY_NAME_MISMATCH,
         Reason.PROXY_NAME_MISSING,

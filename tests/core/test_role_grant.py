@@ -39,7 +39,6 @@ def refusal(grant: RoleGrant, proxy: ProxyAssertion | None, **settings: Any) -> 
     [
         pytest.param(LISTENER, listening(), id="mesh-alone"),
         pytest.param(LISTENER, listening(zone="any"), id="any-zone-without-such-a-tag"),
-        pytest.param(LISTENER, listening(labels={"kuma.io/service": "payments"}), id="a-service-label-is-no-service"),
         pytest.param(LISTENER, listening(tags={"team": {"web"}}), id="other-tags"),
         pytest.param(BOUND, listening(labels={"kuma.io/workload": "egress"}, zone="east"), id="everything"),
         pytest.param(BOUND, listening(labels={"kuma.io/workload": "egress"}), id="zone-that-is-not-known"),
@@ -169,10 +168,48 @@ def test_the_one_zone_does_not_concern_data_planes() -> None:
 @pytest.mark.parametrize(
     ("grant", "proxy", "zone", "detail"),
     [
-        (LISTENER, listening(tags={"kuma.io/service": {"web"}}), None, "the role is for service (none)"),
-        (replace(DATAPLANE, service="api"), listening(listeners=frozenset()), None, "the role is for service api"),
-        (LISTENER, listening(labels={"kuma.io/workload": "job"}), None, "the role is for workload (none)"),
-        (BOUND, listening(), None, "the role is for workload egress"),
+        (
+            LISTENER,
+            listening(tags={"kuma.io/service": {"web"}}),
+            None,
+            "the role is for service (none), and the tag of an inbound or of the gateway kuma.io/service has another value",
+        ),
+        (
+            replace(DATAPLANE, service="api"),
+            listening(listeners=frozenset()),
+            None,
+            "the role is for service api, and the proxy names none: neither the label nor a tag kuma.io/service",
+        ),
+        (
+            replace(DATAPLANE, service="api"),
+            listening(
+                listeners=frozenset(), tags={"kuma.io/service": {"api", "web"}}, labels={"kuma.io/service": "web"}
+            ),
+            None,
+            (
+                "the role is for service api, and the tag of an inbound or of the gateway and the label kuma.io/service has "
+                "another value"
+            ),
+        ),
+        (
+            replace(DATAPLANE, service="api"),
+            listening(listeners=frozenset(), tags={"kuma.io/service": {"api"}}, labels={"kuma.io/service": "web"}),
+            None,
+            "the role is for service api, and the label kuma.io/service has another value",
+        ),
+        (
+            LISTENER,
+            listening(labels={"kuma.io/workload": "job"}),
+            None,
+            "the role is for workload (none), and the proxy's label has another value",
+        ),
+        (BOUND, listening(), None, "the role is for workload egress, and the proxy has no such label"),
+        (
+            replace(EGRESS, labels=(("app", "web"),)),
+            egress("east"),
+            None,
+            "the role pins the label app to web",
+        ),
         (EGRESS, egress("west"), "east", "the role is for zone (any), this service for east"),
         (replace(EGRESS, zone="east"), egress("west"), None, "the role is for zone east, this service for (any)"),
     ],

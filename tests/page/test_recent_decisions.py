@@ -46,7 +46,11 @@ LONGEST_ASSERTION = ProxyAssertion(
     name=LONGEST,
     zone=LONGEST,
     tags={"kuma.io/service": frozenset(f"{each:02}{LONGEST[2:]}" for each in range(64))},
-    labels={"kuma.io/service": LONGEST, "kuma.io/workload": LONGEST},
+    labels={
+        "kuma.io/service": LONGEST,
+        "kuma.io/workload": LONGEST,
+        **{f"{each:02}{LONGEST[2:]}": LONGEST for each in range(64)},
+    },
 )
 
 
@@ -62,7 +66,7 @@ def longest(number: int) -> DecisionRecord:
 def fullest(number: int) -> DecisionRecord:
     """A decision whose line is just short enough to be kept as it is."""
     trail = record("x" * 17, request_id=f"{number:0128}")
-    trail.principal = replace(PRINCIPAL, role="r" * 30, session=f"{number:032}")
+    trail.principal = replace(PRINCIPAL, role="r" * 9, session=f"{number:032}")
     return trail
 
 

@@ -219,8 +219,15 @@ HOSTILE: Final = (
                 {"kuma.io/service": ["demo-app", "other"]},
                 {"kuma.io/service": [""]},
                 {"kuma.io/service": [1]},
-                {"kuma.io/service": ["demo-app"], "team": ["web"]},
-                {"team": ["web"]},
+                {"kuma.io/service": ["demo-app"], "kuma.io/zone": ["east"]},
+                {"k8s.kuma.io/namespace": ["web"]},
+                {"-team": ["web"]},
+                {"team": []},
+                {"team": "w"},
+                {"team": [""]},
+                {"team": [1]},
+                {"team": ["web", "api"]},
+                {"team": ["web\n"]},
             ]
         )
     ),
@@ -297,7 +304,7 @@ MALFORMED: Final = (
     ("kid-twice", sign_parts('{"alg":"RS256","kid":"x","kid":"dp-1","typ":"JWT"}', "{}", rsa_key(0))),
     ("nan", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), '{"exp":NaN}', rsa_key(0))),
     ("not-utf-8", sign_parts(json.dumps(dict(DATAPLANE_HEADER)), b'{"iss":"\xff"}', rsa_key(0))),
-    ("too-long", make_token({**DATAPLANE_CLAIMS, "x": "x" * 6144})),
+    ("too-long", make_token({**DATAPLANE_CLAIMS, "x": "x" * 12288})),
 )
 
 

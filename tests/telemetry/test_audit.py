@@ -94,8 +94,15 @@ PRINCIPAL_FIELDS = {
     "role_id": "AROAEXAMPLEEXAMPLE001",
     "session": "task-1",
 }
-GRANTED_FIELDS = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
-CLAIMED_FIELDS = {
+GRANTED_FIELDS: dict[str, Any] = {
+    "type": "dataplane",
+    "mesh": "default",
+    "service": "demo-app",
+    "workload": None,
+    "zone": None,
+    "labels": {},
+}
+CLAIMED_FIELDS: dict[str, Any] = {
     "type": "dataplane",
     "mesh": "default",
     "name": "demo-app-1",
@@ -104,6 +111,7 @@ CLAIMED_FIELDS = {
     "services": ["a", "b"],
     "service_label": None,
     "workload": "demo",
+    "labels": {},
 }
 
 
@@ -205,7 +213,7 @@ HOSTILE = 'x"}\n{"event":"decision","outcome":"allowed"}\r\n\x1b[31m\u2028\u0000
 
 
 def test_a_claim_shows_its_listeners_and_keeps_the_services_of_its_tags_apart_from_the_label() -> None:
-    """A label named kuma.io/service proves nothing, and must not look like a service."""
+    """An operator sees which of the two a denied proxy has: Kuma compares the tags up to 2.14, and the label from 3.0 on."""
     trail = full_trail()
     trail.asserted = replace(
         CLAIM, listeners=frozenset(ZoneListener), labels={"kuma.io/service": "payments", "kuma.io/workload": "demo"}
@@ -236,8 +244,8 @@ def test_iam_cannot_flood_the_log() -> None:
         tags=tuple((key, "v" * 60_000) for key in same_but_for_case("kuma.io/workload", 1000)),
     )
     noted = decision_fields(replace(full_trail(), role=role), None, 0.1)["role"]
-    assert len(json.dumps(noted)) < 10_000
-    assert len(noted["tags"]) == 10
+    assert len(json.dumps(noted)) < 40_000
+    assert len(noted["tags"]) == 50
 
 
 def same_but_for_case(key: str, count: int) -> list[str]:
@@ -280,13 +288,14 @@ def test_a_client_cannot_flood_the_log() -> None:
         mesh="m" * 60_000,
         name="n" * 60_000,
         tags={"kuma.io/service": frozenset(f"{number:0300}" for number in range(1000))},
-        labels={"kuma.io/workload": "w" * 60_000},
+        labels={"kuma.io/workload": "w" * 60_000, **{f"{number:03}": "v" * 60_000 for number in range(100)}},
     )
     trail.audience = AudienceNote(expected="ours", presented="a" * 60_000)
     fields = decision_fields(trail, None, 0.1)
     claimed = fields["claimed"]
     assert fields["audience"]["presented"] == "a" * 256 + "..."
-    assert len(json.dumps(claimed)) < 10_000
+    assert len(json.dumps(claimed)) < 20_000
+    assert list(claimed["labels"]) == [f"{number:03}" for number in range(32)]
     assert claimed["mesh"] == "m" * 256 + "..."
     assert len(claimed["services"]) == 16
 
