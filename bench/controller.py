@@ -74,7 +74,7 @@ def _fill(ecs: Ecs, world: World, tasks: int, services: int) -> None:
 def _measure(ecs: Ecs, emulator: Emulator, folder: Path, root: Path, identity: str) -> None:
     command = [sys.executable, "-m", "app"]
     subprocess.run(
-        [*command, "keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder)],
+        [*command, "keys", "generate", "--kind", "both", "--for", "2.x", "--kid", "1", "--out", str(folder)],
         check=True,
         capture_output=True,
     )

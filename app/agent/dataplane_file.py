@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import yaml
 
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyType, ZoneListener
+from app.agent.resource_form import faults
+from app.core.kuma_version import KumaVersion
+from app.core.proxy import SERVICE_TAG, ProxyType, ZoneListener
 from app.core.strict_json import MAX_NESTING, StrictJsonError, parse_object
 from app.local.causes import explain_file
 
@@ -24,8 +26,6 @@ _TYPES: Final = {
     "ZoneIngress": ProxyType.INGRESS,
     "ZoneEgress": ProxyType.EGRESS,
 }
-# Only these labels affect a decision (`app.api.schemas`). The agent sends no other label, because it can be confidential.
-_DECIDING_LABELS: Final = (SERVICE_TAG, WORKLOAD_TAG)
 # A tag of mustache: {{{ name }}} inserts the value as it is, {{ name }} inserts it with HTML entities.
 _MUSTACHE: Final = re.compile(r"\{\{\{([^{}]*)\}\}\}|\{\{([^{}]*)\}\}")
 _VARIABLE: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
@@ -35,15 +35,17 @@ class ResourceError(ValueError):
     """The resource cannot be used. The message is a sentence with the fault and the remedy."""
 
 
-def read_resource(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
+def read_resource(path: Path, variables: Mapping[str, str], version: KumaVersion | None = None) -> dict[str, Any]:
     """Read a resource as the member ``proxy`` of a call.
 
     Args:
         path: the file, YAML or JSON.
         variables: the values for the template, by their names.
+        version: the version of the control plane; None to read the form of each version.
 
     Raises:
-        ResourceError: the file cannot be read, is too large, or describes no proxy.
+        ResourceError: the file cannot be read, is too large, describes no proxy, or has a field that a control plane of this
+            version does not read.
     """
     try:
         with path.open("rb") as file:
@@ -53,7 +55,10 @@ def read_resource(path: Path, variables: Mapping[str, str]) -> dict[str, Any]:
         raise ResourceError(f"it cannot be read as UTF-8 text ({explain_file(error)})") from error
     if len(data) > MAX_RESOURCE_BYTES:
         raise ResourceError(f"it has over {MAX_RESOURCE_BYTES // 1024} KiB")
-    return _assertion(_parse(fill_template(text, variables)))
+    resource = _parse(fill_template(text, variables))
+    for fault in faults(resource, version) if version is not None else ():
+        raise ResourceError(fault)
+    return _assertion(resource)
 
 
 def fill_template(text: str, variables: Mapping[str, str]) -> str:
@@ -147,14 +152,28 @@ def _assertion(resource: dict[str, Any]) -> dict[str, Any]:
     services = _services(networking)
     if services:
         assertion["tags"] = {SERVICE_TAG: services}
-    labels = _mapping(resource.get("labels"), "labels")
-    deciding = {key: value for key in _DECIDING_LABELS if (value := _text(labels, key)) is not None}
-    if deciding:
-        assertion["labels"] = deciding
+    labels = _labels(resource)
+    label = labels.get(SERVICE_TAG)
+    if services and label is not None and services != [label]:
+        raise ResourceError(
+            f"labels.{SERVICE_TAG} is {label}, and the tags of its inbounds and gateway say {', '.join(services)}; Kuma 3.0 "
+            "reads the label, and earlier versions read the tags, so write one service"
+        )
+    # A role can pin each label, and the agent does not know which.
+    if labels:
+        assertion["labels"] = labels
     listeners = _listeners(networking)
     if listeners:
         assertion["listeners"] = listeners
     return assertion
+
+
+def _labels(resource: dict[str, Any]) -> dict[str, str]:
+    labels = _mapping(resource.get("labels"), "labels")
+    for key in labels:
+        if not isinstance(key, str):
+            raise ResourceError(f"the key {key!r} of its labels is no text; write it in quotes")
+    return {key: value for key in labels if (value := _text(labels, key, "labels.")) is not None}
 
 
 def _services(networking: dict[str, Any]) -> list[str]:
@@ -186,14 +205,15 @@ def _mapping(value: Any, what: str) -> dict[str, Any]:
     return value
 
 
-def _text(holder: dict[str, Any], key: str) -> str | None:
+def _text(holder: dict[str, Any], key: str, place: str = "") -> str | None:
     value = holder.get(key)
     if value is not None and not isinstance(value, str):
         try:
             shown = repr(value)
         except ValueError:  # Python writes no integer of over 4300 digits
             shown = "a very large number"
-        raise ResourceError(f"{key} is {shown} and no text; write it in quotes")
+        remedy = "write one value" if isinstance(value, list | dict) else "write it in quotes"
+        raise ResourceError(f"{place}{key} is {shown} and no text; {remedy}")
     return value or None
 
 

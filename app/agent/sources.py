@@ -161,10 +161,17 @@ def _fresh_token(reply: Reply, now: datetime, access_key_id: str | None) -> Fres
             "access_key_id": access_key_id,
             "jti": None if held.token_id is None else _short(held.token_id),
             **_texts(known, known),
-            "identity": _texts(reply.members.get("identity"), _IDENTITY),
+            "identity": _identity(reply.members.get("identity")),
             "principal": _texts(reply.members.get("principal"), _PRINCIPAL),
         },
     )
+
+
+def _identity(members: object) -> dict[str, Any]:
+    found = members if isinstance(members, dict) else {}
+    labels = found.get("labels")
+    pinned = {"labels": _texts(labels, labels)} if isinstance(labels, dict) and labels else {}
+    return {**_texts(found, _IDENTITY), **pinned}
 
 
 def _texts(members: object, names: Iterable[str]) -> dict[str, str]:

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import click
 
-from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ZoneListener
+from app.cli.options import kuma_version_option
+from app.core.kuma_version import LABELS_ONLY, KumaVersion
+from app.core.proxy import SERVICE_TAG, ZoneListener
 
 _NAMES: Final = ("proxy_type", "mesh", "name", "zone", "services", "labels", "listeners")
 
@@ -18,18 +20,27 @@ def assertion_options(type_option: str) -> Callable[[Callable[..., Any]], Callab
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_assertion(*, dataplane_file: Path | None, dataplane_vars: tuple[str, ...], **options: Any) -> Any:
+        def with_assertion(
+            *,
+            dataplane_file: Path | None,
+            dataplane_vars: tuple[str, ...],
+            kuma_version: KumaVersion | None,
+            **options: Any,
+        ) -> Any:
             given = _given(**{name: options.pop(name) for name in _NAMES})
             if dataplane_file is not None:
-                asserted = _complete(dataplane_file, dataplane_vars, given, type_option)
+                asserted = _complete(dataplane_file, dataplane_vars, given, type_option, kuma_version)
             elif dataplane_vars:
                 raise click.UsageError("--dataplane-var is for the template of --dataplane-file; give both")
             else:
                 asserted = {"type": None, "mesh": None, "name": None, "zone": None, **given}
             _check(type_option, asserted)
+            _check_generation(type_option, asserted, kuma_version)
             return command(asserted=asserted if asserted["type"] else None, **options)
 
+        decorated: Callable[..., Any] = with_assertion
         for option in (
+            kuma_version_option,
             click.option(
                 "--dataplane-var",
                 "dataplane_vars",
@@ -40,8 +51,8 @@ def assertion_options(type_option: str) -> Callable[[Callable[..., Any]], Callab
             click.option(
                 "--dataplane-file",
                 type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                help="Its Dataplane, ZoneIngress or ZoneEgress in YAML or JSON, the file of kuma-dp run. It replaces the "
-                "options above.",
+                help="Its Dataplane in YAML or JSON, the file of kuma-dp run; before 3.0 also a ZoneIngress or ZoneEgress. "
+                "It replaces the options above.",
             ),
             click.option(
                 "--listener",
@@ -55,26 +66,28 @@ def assertion_options(type_option: str) -> Callable[[Callable[..., Any]], Callab
                 "labels",
                 multiple=True,
                 metavar="KEY=VALUE",
-                help="A label, as kuma.io/workload=demo; may be repeated.",
+                help="A label of its Dataplane, as kuma.io/workload=demo; may be repeated. From Kuma 3.0 on, labels say "
+                "which service it is.",
             ),
             click.option(
                 "--kuma-service",
                 "services",
                 multiple=True,
-                help="A kuma.io/service of its inbounds; may be repeated.",
+                help="Before Kuma 3.0: a tag kuma.io/service of its inbounds; may be repeated. From 3.0 on there are no "
+                "such tags: give --label kuma.io/workload=NAME.",
             ),
-            click.option("--zone", help="The zone of an ingress or egress."),
+            click.option("--zone", help="The zone of a zone proxy."),
             click.option("--name", help="Its resource's name."),
             click.option("--mesh", help="Its mesh; needed for a dataplane."),
             click.option(
                 type_option,
                 "proxy_type",
                 type=click.Choice(["dataplane", "ingress", "egress"]),
-                help="What the proxy says it is.",
+                help="What its resource is. From Kuma 3.0 on always dataplane, also for a zone proxy.",
             ),
         ):
-            with_assertion = option(with_assertion)
-        return with_assertion
+            decorated = option(decorated)
+        return decorated
 
     return decorate
 
@@ -116,12 +129,26 @@ def _check(type_option: str, asserted: dict[str, Any]) -> None:
         raise click.UsageError(f"{type_option} dataplane needs --mesh")
 
 
-def _complete(path: Path, variables: tuple[str, ...], given: dict[str, Any], type_option: str) -> dict[str, Any]:
+def _check_generation(type_option: str, asserted: dict[str, Any], version: KumaVersion | None) -> None:
+    """Reject what a control plane of this version does not know."""
+    if version is None or version < LABELS_ONLY:
+        return
+    if asserted["type"] in ("ingress", "egress"):
+        raise click.UsageError(
+            f"{type_option} {asserted['type']}: {version} has no such resource; give {type_option} dataplane with --listener"
+        )
+    if asserted.get("tags"):
+        raise click.UsageError(f"--kuma-service: {version} has no inbound tags; give --label kuma.io/workload=NAME")
+
+
+def _complete(
+    path: Path, variables: tuple[str, ...], given: dict[str, Any], type_option: str, version: KumaVersion | None
+) -> dict[str, Any]:
     """Return what the resource says. An option may say the same again, and the zone of a zone proxy that has none there."""
     from app.agent.dataplane_file import ResourceError, read_resource  # noqa: PLC0415 - it brings a YAML parser
 
     try:
-        asserted = read_resource(path, _variables(variables))
+        asserted = read_resource(path, _variables(variables), version)
     except ResourceError as error:
         raise click.UsageError(f"{path}: {error}") from error
     if asserted["type"] != "dataplane" and asserted["zone"] is None:
@@ -146,7 +173,7 @@ def _comparison(
     for option, (said, there) in (("--kuma-service", services), ("--listener", listeners)):
         yield option, ", ".join(sorted(set(said))), ", ".join(sorted(set(there)))
     labels = [members.get("labels", {}) for members in (given, found)]
-    for key in (SERVICE_TAG, WORKLOAD_TAG):
+    for key in labels[0]:
         said, there = (f"{key}={each[key]}" if key in each else None for each in labels)
         yield "--label", said, there
 

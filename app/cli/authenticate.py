@@ -15,6 +15,7 @@ from app.cli.assertion import assertion_options
 from app.cli.options import fail, keys_file_options, make_credential, signing_options, sts_endpoints
 from app.cli.service_access import access_options, ask_service, service_option
 from app.cli.shape import explain as explain_shape
+from app.core.proxy import identity_words
 from app.core.reasons import Reason
 from app.core.strict_json import StrictJsonError, parse_object
 from app.local.addresses import ListenAddress
@@ -166,7 +167,7 @@ def _lines(status: int, answer: Mapping[str, Any]) -> list[str]:
         identity, principal = answer["identity"], answer["principal"]
         return [
             "allowed",
-            f"  identity   {' '.join(f'{key}={value}' for key, value in identity.items() if value is not None)}",
+            f"  identity   {identity_words(identity)}",
             f"  role       {principal['role']} ({principal['roleId']}) of account {principal['account']}",
             f"  session    {principal['session']}",
             f"  until      {answer['expiresAt']}",

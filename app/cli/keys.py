@@ -23,11 +23,15 @@ _PRIVATE_MODE: Final = 0o600
 _PUBLIC_MODE: Final = 0o644
 _FINGERPRINT_BYTES: Final = 6
 _BOTH: Final = "both"
+_LABELS_ONLY: Final = "3.0"
 _VARIABLES: Final = {
     TokenKind.DATAPLANE: "KMESH_AWSIAM_DATAPLANE_KEYS_FILE",
     TokenKind.ZONE: "KMESH_AWSIAM_ZONE_KEYS_FILE",
 }
-_AWS_IAM_TYPES: Final = ("KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE", "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE")
+_AWS_IAM_TYPES: Final = {
+    TokenKind.DATAPLANE: "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE",
+    TokenKind.ZONE: "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE",
+}
 
 
 @click.group(short_help="Make the keys that tokens are signed with.")
@@ -40,8 +44,16 @@ def keys() -> None:
     "--kind",
     type=click.Choice([*(kind.value for kind in TokenKind), _BOTH]),
     required=True,
-    help="dataplane: for data plane tokens. zone: for those of ingresses and egresses. One key is never both. both: a key "
-    "of each kind, and the service's files of keys.",
+    help="dataplane: for data plane tokens. zone: for those of ingresses and egresses, before Kuma 3.0. One key is never "
+    "both. both: a key of each kind that --for needs, and the service's files of keys.",
+)
+@click.option(
+    "--for",
+    "generation",
+    type=click.Choice([_LABELS_ONLY, "2.x"]),
+    default=_LABELS_ONLY,
+    show_default=True,
+    help="The control plane. 3.0 and later accepts no zone tokens, so --kind both makes no zone key for it.",
 )
 @click.option(
     "--mesh",
@@ -68,7 +80,7 @@ def keys() -> None:
     show_default=True,
     help="Size of the RSA key. Each doubling makes a signature cost some six times as much.",
 )
-def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: int) -> None:
+def generate(*, kind: str, generation: str, mesh: str | None, kid: str | None, folder: Path, bits: int) -> None:
     """Write a key pair, and print the configuration that goes with it.
 
     The command prints one YAML document for the control plane. Comments in it are for the service: with --kind both the
@@ -76,13 +88,14 @@ def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: i
 
     \b
     kuma-aws-iam keys generate --kind both --out /etc/kuma-aws-iam > kuma-cp.yaml
+    kuma-aws-iam keys generate --kind both --for 2.x --out /etc/kuma-aws-iam > kuma-cp.yaml
     kuma-aws-iam keys generate --kind dataplane --mesh default --out /etc/kuma-aws-iam
 
     If a control plane has several keys of one kind, put them as entries into one publicKeys list.
     """
     _check_mesh(kind, mesh)
     is_both = kind == _BOTH
-    kinds = tuple(TokenKind) if is_both else (TokenKind(kind),)
+    kinds = _kinds(kind, generation)
     names = [f"{each}-{kid}" if is_both and kid else kid for each in kinds]
     made = [_make_key(each, name, mesh or ANY_MESH, bits) for each, name in zip(kinds, names, strict=True)]
     files = [file for key in made for file in key.files(folder)]
@@ -98,8 +111,8 @@ def generate(kind: str, mesh: str | None, kid: str | None, folder: Path, bits: i
         undo.pop_all()
     if is_both:
         click.echo("# The variables of the service's container, with the paths of this host:")
-        for name in _AWS_IAM_TYPES:
-            click.echo(f"#   {name}=aws-iam")
+        for each in kinds:
+            click.echo(f"#   {_AWS_IAM_TYPES[each]}=aws-iam")
         click.echo("#   KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS=true")
         for key in made:
             click.echo(f"#   {_VARIABLES[key.verification.kind]}={folder.resolve()}/{key.verification.kind}.keys")
@@ -129,6 +142,12 @@ class _NewKey:
             (folder / f"{kid}.pem", self.private, _PRIVATE_MODE),
             (folder / f"{kid}.pub.pem", public, _PUBLIC_MODE),
         )
+
+
+def _kinds(kind: str, generation: str) -> tuple[TokenKind, ...]:
+    if kind != _BOTH:
+        return (TokenKind(kind),)
+    return (TokenKind.DATAPLANE,) if generation == _LABELS_ONLY else tuple(TokenKind)
 
 
 def _check_mesh(kind: str, mesh: str | None) -> None:

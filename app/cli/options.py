@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 
 from app.core.credential import encode_jwt_clothes, encode_native
+from app.core.kuma_version import KumaVersion, parse_kuma_version
 from app.settings.values import DEFAULT_AUDIENCE, parse_audience, parse_extra_regions
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ _EXTRA: Final = "app.cli.options.extra_regions"
 def _check_audience(_context: click.Context, _option: click.Parameter, value: str) -> str:
     try:
         return parse_audience(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _check_version(_context: click.Context, _option: click.Parameter, value: str | None) -> KumaVersion | None:
+    try:
+        return None if value is None else parse_kuma_version(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -76,6 +84,19 @@ def where_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = option(command)
     return command
+
+
+def kuma_version_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --kuma-version, for what a control plane of that version does not read."""
+    return click.option(
+        "--kuma-version",
+        envvar="KMESH_AWSIAM_KUMA_VERSION",
+        show_envvar=True,
+        callback=_check_version,
+        metavar="VERSION",
+        help="The version of the control plane, such as 3.0. What that version does not read is an error. Without this "
+        "option the forms of all versions are read.",
+    )(command)
 
 
 def token_file_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, Field
 
 from app.core.endpoints import StsEndpoints, select_endpoints
+from app.core.kuma_version import KumaVersion, parse_kuma_version
 from app.core.proxy import ProxyType
 from app.core.role_grant import AccountMeshes
 from app.core.signed_request import ALL_FORMS, CredentialForm
@@ -57,6 +58,12 @@ class ProxyTypeSettings(SettingsGroup):
         "KUMA_DP_SERVER_AUTHN_ENABLE_RELOADABLE_TOKENS",
         "Control plane 2.7 and later. Must be `true` beside `aws-iam`, for the same reason.",
         default=False,
+    )
+
+    kuma_version: Annotated[KumaVersion | None, BeforeValidator(parse_kuma_version)] = setting(
+        "KMESH_AWSIAM_KUMA_VERSION",
+        "The version of the control plane, such as `3.0` or `2.14.3`. It changes no decision: the warnings at start, "
+        "`check-config` and `doctor` name what this version does not accept, and the agent what it does not read in a file.",
     )
 
     @property

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from app.core.kuma_version import LABELS_ONLY
 from app.local.addresses import UnixAddress
+from app.settings.admission import AWS_IAM
 from app.settings.environment import Settings
 from app.settings.values import DEFAULT_AUDIENCE
 from app.sts.endpoints import load_sts_endpoints
@@ -63,7 +65,14 @@ def _without_effect(settings: Settings) -> Iterator[str]:
 def _tokens(settings: Settings) -> Iterator[str]:
     if settings.dataplane_keys_file is None:
         return
-    if not settings.require_service_tag:
+    if settings.kuma_version is not None and settings.kuma_version >= LABELS_ONLY:
+        if not settings.require_workload_tag:
+            yield (
+                "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG is false: from Kuma 3.0 on the label kuma.io/workload makes the service, "
+                "and the control plane can refuse a token without a workload; set it to true, and tag roles with "
+                "kuma.io/workload"
+            )
+    elif not settings.require_service_tag:
         yield (
             "KMESH_AWSIAM_REQUIRE_SERVICE_TAG is false: the token of a role without kuma.io/service lets its proxy be every "
             "service of its mesh, below Kuma 2.13 even where the role has kuma.io/workload; set it to true, and from"
@@ -74,6 +83,26 @@ def _tokens(settings: Settings) -> Iterator[str]:
             "KMESH_AWSIAM_TOKEN_NAMES is true: /v1/ext-authz, which KMESH_AWSIAM_DATAPLANE_KEYS_FILE turns on, knows no "
             "name of a proxy and gives no data plane a token (proxy_name_missing); set it to false where Envoy is in "
             "front of a control plane"
+        )
+
+
+def _zone_tokens(settings: Settings) -> Iterator[str]:
+    version = settings.kuma_version
+    if version is None or version < LABELS_ONLY:
+        return
+    if settings.zone_keys_file is not None:
+        yield (
+            f"KMESH_AWSIAM_ZONE_KEYS_FILE is set, and {version} accepts no zone tokens: a zone proxy is a Dataplane with "
+            "listeners, and presents a data plane token; unset it"
+        )
+    if settings.zone_proxy_type == AWS_IAM:
+        yield (
+            f"KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE is aws-iam, and {version} has no ZoneIngress and no ZoneEgress; unset it"
+        )
+    if settings.auth_type is not None:
+        yield (
+            f"KUMA_DP_SERVER_AUTH_TYPE is for control planes before 2.7, and KMESH_AWSIAM_KUMA_VERSION says {version}; set "
+            "KUMA_DP_SERVER_AUTHN_DP_PROXY_TYPE instead"
         )
 
 
@@ -130,6 +159,7 @@ _RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _store,
     _without_effect,
     _tokens,
+    _zone_tokens,
     _regions,
     _files,
     _candidate,

@@ -46,7 +46,7 @@ def make_keys(folder: Path) -> Keys:
         StageError: it did not.
     """
     done = subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "app", "keys", "generate", "--kind", "both", "--out", str(folder)],
+        [sys.executable, "-m", "app", "keys", "generate", "--kind", "both", "--for", "2.x", "--out", str(folder)],
         check=False,
         capture_output=True,
         text=True,

@@ -46,7 +46,7 @@ def test_the_identity_is_that_of_the_inbounds_and_not_of_what_it_calls(path: Pat
         "name": "demo-app-1",
         "zone": None,
         "tags": {"kuma.io/service": ["demo-app"]},
-        "labels": {"kuma.io/workload": "demo-app"},
+        "labels": {"kuma.io/workload": "demo-app", "team": "web"},
     }
 
 
@@ -156,6 +156,14 @@ BOMB = "a: &a {x: y}\nb: &b {<<: [*a, *a, *a, *a, *a, *a, *a, *a, *a]}\nc: {<<: 
         ),
         (DATAPLANE.replace("  address: 10.0.0.1", "  listeners: [{port: 1}]"), "the type of each of its listeners"),
         ("#" * (MAX_RESOURCE_BYTES + 1), "it has over 64 KiB"),
+        (DATAPLANE.replace("team: web", "team: [web]"), "labels.team is ['web'] and no text; write one value"),
+        (DATAPLANE.replace("team: web", "team: {a: b}"), "labels.team is {'a': 'b'} and no text; write one value"),
+        (DATAPLANE.replace("team: web", "team: 7"), "labels.team is 7 and no text; write it in quotes"),
+        (DATAPLANE.replace("team: web", "7: web"), "the key 7 of its labels is no text"),
+        (
+            DATAPLANE.replace("team: web", "kuma.io/service: payments"),
+            "labels.kuma.io/service is payments, and the tags of its inbounds and gateway say demo-app",
+        ),
     ],
 )
 def test_what_is_no_resource_is_told(path: Path, text: str, words: str) -> None:

@@ -115,9 +115,10 @@ def test_an_empty_pipe_is_a_signer_that_failed(live: Served, aws: Aws) -> None:
         (["--type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app"], None),
         (["--type", "dataplane", "--mesh", "default", "--kuma-service", "demo-app", "--name", "demo-1"], None),
         (
-            ["--type", "dataplane", "--mesh", "default", "--label", "kuma.io/service=demo-app"],
+            ["--type", "dataplane", "--mesh", "default", "--label", "kuma.io/service=payments"],
             "proxy_service_mismatch",
         ),
+        (["--type", "dataplane", "--mesh", "default", "--label", "kuma.io/service=demo-app"], None),
         (
             [
                 *("--type", "dataplane", "--mesh", "default"),

@@ -50,7 +50,7 @@ def authn_of(result: Result) -> dict[str, Any]:
 
 
 def test_both_kinds_are_one_document_and_what_the_service_reads(invoke: Invoke, tmp_path: Path) -> None:
-    result = generate(invoke, tmp_path, "--kind", "both", "--mesh", "default", "--kid", "1")
+    result = generate(invoke, tmp_path, "--kind", "both", "--for", "2.x", "--mesh", "default", "--kid", "1")
     assert result.exit_code == 0
     comments = [line.removeprefix("#   ") for line in result.stdout.splitlines() if line.startswith("#   ")]
     variables = dict(line.split("=") for line in comments)
@@ -70,10 +70,23 @@ def test_both_kinds_are_one_document_and_what_the_service_reads(invoke: Invoke, 
     assert "PRIVATE" not in result.output
 
 
+def test_kuma_3_gets_no_zone_key(invoke: Invoke, tmp_path: Path) -> None:
+    """No proxy of 3.0 presents a zone token, and the control plane ignores the section."""
+    result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")
+    assert result.exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dataplane-1.pem",
+        "dataplane-1.pub.pem",
+        "dataplane.keys",
+    ]
+    assert authn_of(result).keys() == {"enableReloadableTokens", "dpProxy"}
+    assert "ZONE" not in result.stdout
+
+
 @pytest.mark.parametrize("name", ["dataplane.keys", "zone.keys", "dataplane-1.pem", "zone-1.pub.pem"])
 def test_both_kinds_overwrite_nothing_and_write_nothing_then(invoke: Invoke, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("precious")
-    result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")
+    result = generate(invoke, tmp_path, "--kind", "both", "--for", "2.x", "--kid", "1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]
 
@@ -82,7 +95,7 @@ def test_no_key_stays_if_a_later_file_cannot_be_written(invoke: Invoke, tmp_path
     """Otherwise a forgotten private key would stay on disk, and the same command would never succeed again."""
     last = tmp_path / "zone.keys"
     last.symlink_to("nowhere")
-    result = generate(invoke, tmp_path, "--kind", "both", "--kid", "1")
+    result = generate(invoke, tmp_path, "--kind", "both", "--for", "2.x", "--kid", "1")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nothing was written" in result.stderr
     assert list(tmp_path.iterdir()) == [last]

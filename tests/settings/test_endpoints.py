@@ -8,6 +8,7 @@ from app.core.endpoints import AWS_GLOBAL
 from app.settings.loading import SettingsError
 from app.settings.warnings import find_warnings
 from tests.conftest import LoadSettings
+from tests.support.keys import KeyFiles
 from tests.support.signing import every_endpoint
 from tests.support.tls import make_certificate
 from tests.support.world import NEW_GENERATION
@@ -207,3 +208,37 @@ def test_warnings_tell_of_replayable_credentials(settings_of: LoadSettings) -> N
 
 def test_a_careful_configuration_has_no_warnings(settings_of: LoadSettings) -> None:
     assert list(find_warnings(settings_of(**NEW_GENERATION, KMESH_AWSIAM_AUDIENCE="prod"))) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE": "aws-iam"},
+            "KUMA_DP_SERVER_AUTHN_ZONE_PROXY_TYPE is aws-iam, and Kuma 3.0 has no ZoneIngress",
+        ),
+        (
+            {"KUMA_DP_SERVER_AUTH_TYPE": "aws-iam", "KUMA_DP_SERVER_AUTH_USE_TOKEN_PATH": "true"},
+            "KUMA_DP_SERVER_AUTH_TYPE",
+        ),
+    ],
+)
+def test_warnings_tell_what_kuma_3_does_not_have(
+    settings_of: LoadSettings, variables: dict[str, str], words: str
+) -> None:
+    dataplanes = {key: value for key, value in NEW_GENERATION.items() if "ZONE_PROXY" not in key}
+    given = {**dataplanes, "KMESH_AWSIAM_AUDIENCE": "prod", **variables}
+    [warning] = find_warnings(settings_of(**given, KMESH_AWSIAM_KUMA_VERSION="3.0"))
+    assert warning.startswith(words)
+    assert list(find_warnings(settings_of(**given, KMESH_AWSIAM_KUMA_VERSION="2.14"))) == []
+
+
+def test_warnings_tell_that_kuma_3_accepts_no_zone_tokens(settings_of: LoadSettings, tmp_path: Path) -> None:
+    keys = KeyFiles.make(tmp_path)
+    dataplanes = {key: value for key, value in NEW_GENERATION.items() if "ZONE_PROXY" not in key}
+    given = {**dataplanes, **keys.settings(), "KMESH_AWSIAM_AUDIENCE": "prod", "KMESH_AWSIAM_KUMA_VERSION": "3.0"}
+    warnings = [warning.partition(" ")[0] for warning in find_warnings(settings_of(**given))]
+    assert warnings == ["KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG", "KMESH_AWSIAM_ZONE_KEYS_FILE"]
+    tagged = {**given, "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG": "true"}
+    del tagged["KMESH_AWSIAM_ZONE_KEYS_FILE"]
+    assert list(find_warnings(settings_of(**tagged))) == []

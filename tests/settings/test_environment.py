@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from app import settings as settings_package
+from app.core.kuma_version import KumaVersion
 from app.core.proxy import ProxyType
 from app.core.signed_request import CredentialForm
 from app.local.addresses import TcpAddress, UnixAddress
@@ -103,6 +104,8 @@ GOOD: list[tuple[str, str, str, Any]] = [
     ("KMESH_AWSIAM_TOKEN_NAMES", "true", "token_names", True),
     ("KMESH_AWSIAM_DECISIONS_PAGE", "false", "decisions_page", False),
     ("KMESH_AWSIAM_ZONE", "east-1", "zone", "east-1"),
+    ("KMESH_AWSIAM_KUMA_VERSION", "3.0", "kuma_version", KumaVersion(3, 0)),
+    ("KMESH_AWSIAM_KUMA_VERSION", "2.14.3", "kuma_version", KumaVersion(2, 14)),
     ("KMESH_AWSIAM_SOCKET_MODE", "0600", "socket_mode", SocketMode(0o600)),
     ("KMESH_AWSIAM_SOCKET_GROUP", "65532", "socket_group", SocketGroup("65532", 65532)),
     (READER, "mesh/kuma-reader", "reader_role_name", "mesh/kuma-reader"),
@@ -159,6 +162,8 @@ BAD: list[tuple[str, str, str]] = [  # variable, value, a word of the remedy
     ("KMESH_AWSIAM_DECISIONS_PAGE", "perhaps", "boolean"),
     ("KMESH_AWSIAM_ZONE", "East", "0-9 a-z"),
     ("KMESH_AWSIAM_ZONE", "*", "0-9 a-z"),
+    ("KMESH_AWSIAM_KUMA_VERSION", "3", "such as 3.0"),
+    ("KMESH_AWSIAM_KUMA_VERSION", "v3.0", "such as 3.0"),
     ("KMESH_AWSIAM_SOCKET_MODE", "rw-rw----", "0660"),
     ("KMESH_AWSIAM_SOCKET_GROUP", "nobody-has-this-name", "group"),
     (DP_TYPE, "aws_iam", "aws-iam"),
