@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from demos.kuma.validator import DataplaneResource, KumaValidator
-from tests.support.readme import STEPS, Host, write_program
+from tests.support.readme import ROLE, STEPS, Host, write_program
 from tests.support.world import Aws
 
 KEEPS_ITS_ARGUMENTS: Final = """#!{python}
@@ -46,8 +46,7 @@ def option(arguments: list[str], name: str) -> str:
 
 def dataplane(text: str) -> DataplaneResource:
     resource: dict[str, Any] = yaml.safe_load(text)
-    tags = {name: {value} for name, value in resource["networking"]["inbound"][0]["tags"].items()}
-    return DataplaneResource(mesh=resource["mesh"], name=resource["name"], tags=tags)
+    return DataplaneResource(mesh=resource["mesh"], name=resource["name"], labels=resource["labels"])
 
 
 def test_the_steps_lead_from_no_key_to_a_proxy_that_a_stock_control_plane_accepts(
@@ -58,9 +57,9 @@ def test_the_steps_lead_from_no_key_to_a_proxy_that_a_stock_control_plane_accept
     with host.step("service") as service:
         service.wait_for('"listening"')
         host.ended("control plane")
-        host.ended("proxy", role="demo-app")
+        host.ended("proxy", role=ROLE)
     configuration = option(arguments(programs, "kuma-cp"), "--config-file")
-    control_plane = KumaValidator(yaml.safe_load((tmp_path / configuration).read_text()))
+    control_plane = KumaValidator(yaml.safe_load((tmp_path / configuration).read_text()), has_only_labels=True)
     proxy = arguments(programs, "kuma-dp")
     token = (tmp_path / option(proxy, "--dataplane-token-file")).read_text()
     resource = dataplane((tmp_path / option(proxy, "--dataplane-file")).read_text())

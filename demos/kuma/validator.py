@@ -10,9 +10,10 @@ prints, and says of a token and a resource what Kuma would. The rules, with Kuma
 - claims: pkg/tokens/builtin/issuer/token.go, pkg/tokens/builtin/zone/token.go, read by encoding/json: names without case,
   the last one counts, absent is empty, unknown is left aside
 - the comparison: pkg/xds/auth/universal/authenticator.go; an empty claim is no limit. ``Type`` is compared with nothing.
+  Up to 2.14 ``Tags`` are compared with the tags of the inbounds, from 3.0 on with the labels, and there are no zone tokens
 
-Where releases differ, the validator refuses what any of them refuses. ``tests/kuma/test_validator.py`` compares it with a
-real control plane.
+Where releases of one generation differ, the validator refuses what any of them refuses. ``tests/kuma/test_validator.py``
+compares it with a real control plane.
 """
 
 import base64
@@ -56,12 +57,19 @@ class _Key:
 class KumaValidator:
     """The DP server's authenticator, with static public keys and no stored ones."""
 
-    def __init__(self, configuration: Mapping[str, Any], revoked: AbstractSet[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        configuration: Mapping[str, Any],
+        revoked: AbstractSet[str] = frozenset(),
+        *,
+        has_only_labels: bool = False,
+    ) -> None:
         """Read a control plane's configuration.
 
         Args:
             configuration: the YAML, as a mapping.
             revoked: the ids in the secrets ``dataplane-token-revocations-MESH`` and ``zone-token-revocations``.
+            has_only_labels: decide as 3.0 and later, which drop the tags of inbounds.
 
         Raises:
             RefusedError: the control plane would not start with it.
@@ -70,6 +78,7 @@ class KumaValidator:
         self._dataplane = _keys(authn.get("dpProxy", {}).get("dpToken", {}))
         self._zone = _keys(authn.get("zoneProxy", {}).get("zoneToken", {}))
         self._revoked = revoked
+        self._has_only_labels = has_only_labels
 
     def check_dataplane(self, token: str, resource: DataplaneResource, now: float) -> None:
         """Say whether a proxy with this token may be this data plane.
@@ -86,10 +95,11 @@ class KumaValidator:
         if mesh and mesh != resource.mesh:
             raise RefusedError("proxy mesh from requester is different than in token")
         _text(claims, "type")
+        values = {key: {value} for key, value in resource.labels.items()} if self._has_only_labels else resource.tags
         for tag, allowed in _tags(claims).items():
-            if tag not in resource.tags:
+            if tag not in values:
                 raise RefusedError(f'dataplane has no tag "{tag}" required by the token')
-            if not resource.tags[tag] <= set(allowed):
+            if not values[tag] <= set(allowed):
                 raise RefusedError(f'dataplane contains tag "{tag}" with a value which is not allowed with this token')
         if workload and resource.labels.get(WORKLOAD_LABEL) != workload:
             raise RefusedError("dataplane workload is not allowed with this token")
@@ -100,6 +110,8 @@ class KumaValidator:
         Raises:
             RefusedError: it may not.
         """
+        if self._has_only_labels:
+            raise RefusedError(f'proxy type "{scope}" is not supported')
         claims = self._verified(token, {key.kid: key.public for key in self._zone}, now)
         if scope not in _texts(claims.get("scope"), "Scope"):
             raise RefusedError(f"token cannot be used to authenticate zone entity ({scope} is out of token's scope)")

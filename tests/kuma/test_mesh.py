@@ -1,4 +1,6 @@
-"""Two services of a real mesh: one calls the other with mTLS, and an impostor is refused.
+"""Two services of a real mesh: one calls the other with mTLS of the Mesh, and an impostor is refused (up to 2.14).
+
+tests/kuma/test_mesh_identity.py is the same with MeshIdentity.
 
 The test prints a transcript; ``make test-kuma T=tests/kuma/test_mesh.py`` shows it.
 """
@@ -11,15 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.kuma.release import KUMA
+from tests.support.kuma.release import KUMA, until
 
 # isort: split
 # After the import that skips this module if there is no Kuma.
-from tests.support.kuma.dataplane import REFUSED, dataplane, free_port
-from tests.support.kuma.echo import echo_server
-from tests.support.kuma.program import wait_until
+from tests.support.kuma.dataplane import REFUSED, Outbound, dataplane, free_port
+from tests.support.kuma.echo import call_until, echo_server
 from tests.support.kuma.stage import Stage, claims_of, open_stage
 
+pytestmark = until(2, 14)
 MTLS = {"enabledBackend": "ca-1", "backends": [{"name": "ca-1", "type": "builtin"}]}
 ALLOW_WEB = {
     "type": "MeshTrafficPermission",
@@ -56,8 +58,8 @@ def test_one_service_calls_the_other_with_mtls_and_an_impostor_is_refused(stage:
     to_counter, from_batch = free_port(), free_port()
     with echo_server("counter") as port:
         counter = dataplane("counter-1", "counter", mesh="shop", service_port=port)
-        web = dataplane("web-1", "web", mesh="shop", outbounds={"counter": to_counter})
-        batch = dataplane("batch-1", "batch", mesh="shop", outbounds={"counter": from_batch})
+        web = dataplane("web-1", "web", mesh="shop", outbounds=[Outbound("counter", to_counter, port)])
+        batch = dataplane("batch-1", "batch", mesh="shop", outbounds=[Outbound("counter", from_batch, port)])
         tokens = {
             each["name"]: stage.token_for(each["networking"]["inbound"][0]["tags"]["kuma.io/service"], each)
             for each in (counter, web, batch)
@@ -90,18 +92,3 @@ def test_one_service_calls_the_other_with_mtls_and_an_impostor_is_refused(stage:
                 say(f"counter-2, with the token of batch: {line}")
                 assert "which is not allowed with this token" in line
             assert not stage.control_plane.is_online("counter-2", "/meshes/shop/dataplanes")
-
-
-def call_until(port: int, status: int) -> httpx.Response:
-    """Call an outbound until the proxies have the configuration that leads to this status."""
-    answers: list[httpx.Response] = []
-
-    def call() -> bool:
-        try:
-            answers.append(httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=10))
-        except httpx.TransportError:
-            return False
-        return answers[-1].status_code == status
-
-    wait_until(call, lambda: f"never {status}: {answers[-1:]} {[each.text for each in answers[-1:]]}")
-    return answers[-1]

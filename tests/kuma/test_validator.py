@@ -123,11 +123,14 @@ def token_of(case: Case, stage: Stage) -> str:
 
 
 def predicted_refusal(case: Case, token: str, stage: Stage) -> str | None:
-    validator = KumaValidator(yaml.safe_load(stage.keys.configuration))
+    validator = KumaValidator(yaml.safe_load(stage.keys.configuration), has_only_labels=KUMA.has_only_labels)
     proxy = proxy_type_of(case.resource)
     try:
         if proxy == "dataplane":
-            tags = {key: frozenset({value}) for key, value in case.resource["networking"]["inbound"][0]["tags"].items()}
+            tags = {
+                key: frozenset({value})
+                for key, value in case.resource["networking"]["inbound"][0].get("tags", {}).items()
+            }
             labels = case.resource.get("labels", {})
             mesh, name = case.resource["mesh"], case.resource["name"]
             resource = DataplaneResource(mesh=mesh, name=name, tags=tags, labels=labels)

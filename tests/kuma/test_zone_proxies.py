@@ -9,7 +9,7 @@ from tests.support.kuma.release import since, until
 
 # isort: split
 # After the import that skips this module if there is no Kuma.
-from tests.support.kuma.dataplane import REFUSED, Resource, free_port, zone_proxy
+from tests.support.kuma.dataplane import REFUSED, zone_dataplane, zone_proxy
 from tests.support.kuma.stage import Stage, claims_of, open_stage
 
 PATHS = {"ZoneIngress": "/zone-ingresses", "ZoneEgress": "/zoneegresses"}
@@ -54,27 +54,14 @@ def test_a_token_of_another_zone_is_refused(folder: Path) -> None:
             assert "zone-9 is different than in token: zone-1" in proxy.wait_for(REFUSED)
 
 
-def listener_dataplane(kind: str, name: str) -> Resource:
-    """A zone proxy as a `Dataplane`, which Kuma has from 2.14 on."""
-    listener = {"type": kind, "address": "127.0.0.1", "port": free_port(), "name": kind.lower()}
-    return {
-        "type": "Dataplane",
-        "mesh": "default",
-        "name": name,
-        "labels": {"kuma.io/workload": name},
-        "networking": {"address": "127.0.0.1", "admin": {"port": free_port()}, "listeners": [listener]},
-    }
-
-
 @since(2, 14)
 @pytest.mark.parametrize("kind", PATHS)
 def test_a_zone_proxy_in_a_dataplane_comes_online(stage: Stage, kind: str) -> None:
     scope = kind.removeprefix("Zone").lower()
     name = f"{scope}-in-dataplane"
     role = stage.add_role(name, type=scope, mesh="default", workload=name)
-    options = ("--proxy-type", "dataplane", "--mesh", "default", "--name", name)
-    token = stage.get_token(role, *options, "--label", f"kuma.io/workload={name}", "--listener", kind)
-    resource = listener_dataplane(kind, name)
+    resource = zone_dataplane(kind, name)
+    token = stage.token_for(role, resource)
     with stage.proxy(resource, token) as proxy:
         stage.control_plane.wait_until_online(name, proxy)
     with stage.proxy({**resource, "name": f"{name}-2"}, token) as proxy:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,15 +22,19 @@ DATAPLANE: Final = """
 type: Dataplane
 mesh: default
 name: demo-app-1
+labels:
+  kuma.io/workload: demo-app
 networking:
   address: 127.0.0.1
   inbound:
     - port: 18080
       servicePort: 18081
-      tags:
-        kuma.io/service: demo-app
+      protocol: http
 """
 """The ``dataplane.yaml`` of the last step."""
+ROLE: Final = "workload-of-demo-app"
+ROLE_TAGS: Final = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/workload": "demo-app"}
+"""The role of the last step; `Host` adds it to the account."""
 
 
 class Host:
@@ -39,7 +43,16 @@ class Host:
     Only the addresses of the service and of the control plane are replaced by free ones.
     """
 
-    def __init__(self, folder: Path, aws: Aws, programs: Path, control_plane: str = "127.0.0.1:5678") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        aws: Aws,
+        programs: Path,
+        control_plane: str = "127.0.0.1:5678",
+        *,
+        dataplane: str = DATAPLANE,
+        extra_tags: Mapping[str, str] | None = None,
+    ) -> None:
         """Prepare the folder.
 
         Args:
@@ -47,6 +60,8 @@ class Host:
             aws: what the service and the proxy have for AWS.
             programs: a folder with ``kuma-cp`` and ``kuma-dp``.
             control_plane: the address of the DP server.
+            dataplane: ``dataplane.yaml``, where a release needs another form than 3.0.
+            extra_tags: of the proxy's role, for such a release.
         """
         self.folder = folder
         self._aws = aws
@@ -55,7 +70,8 @@ class Host:
         own.mkdir()
         write_program(own / "kuma-aws-iam", f'#!/bin/sh\nexec {sys.executable} -m app "$@"\n')
         self._path = f"{own}:{programs}:/usr/bin:/bin"
-        (folder / "dataplane.yaml").write_text(DATAPLANE)
+        (folder / "dataplane.yaml").write_text(dataplane)
+        aws.add_named_role(ACCOUNT, ROLE, tags={**ROLE_TAGS, **(extra_tags or {})})
 
     @contextlib.contextmanager
     def step(self, name: str, role: str = SERVICE_ROLE, **variables: str) -> Iterator["Step"]:

@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tests.support.kuma.program import Program, start
 from tests.support.kuma.release import KUMA
@@ -15,6 +15,29 @@ REFUSED: Final = r"authentication failed: [^\n]*"
 """What a proxy's Envoy logs if the control plane refuses its stream."""
 
 Resource = dict[str, Any]
+
+
+class Outbound(NamedTuple):
+    """Where a workload calls a service.
+
+    Attributes:
+        service: up to 2.14 the tag ``kuma.io/service``, from 3.0 on the name of the resource in ``backendRef``.
+        port: of this proxy, on loopback.
+        destination_port: the port of the service's inbounds, or of the MeshExternalService.
+        kind: of ``backendRef``.
+    """
+
+    service: str
+    port: int
+    destination_port: int
+    kind: str = "MeshService"
+
+    def resource(self) -> Resource:
+        """Return it in the form of the release."""
+        if not KUMA.has_only_labels:
+            return {"port": self.port, "tags": {"kuma.io/service": self.service}}
+        backend = {"kind": self.kind, "name": self.service, "port": self.destination_port}
+        return {"port": self.port, "backendRef": backend}
 
 
 def free_port() -> int:
@@ -30,21 +53,50 @@ def dataplane(
     labels: Mapping[str, str] | None = None,
     port: int | None = None,
     service_port: int | None = None,
-    outbounds: Mapping[str, int] | None = None,
+    outbounds: Sequence[Outbound] = (),
 ) -> Resource:
-    """Return a ``Dataplane`` with one inbound, and one outbound for each service in `outbounds` (service to port)."""
-    inbound: Resource = {
-        "port": port or free_port(),
-        "servicePort": service_port or free_port(),
-        "tags": {"kuma.io/service": service, "kuma.io/protocol": "http"},
-    }
+    """Return a ``Dataplane`` with one inbound, in the form of the release.
+
+    Args:
+        name: of the resource.
+        service: the inbound's tag ``kuma.io/service`` up to 2.14, the label of that name from 3.0 on.
+        mesh: of the resource.
+        labels: further labels.
+        port: of the inbound; a free one without it.
+        service_port: of the workload; a free one without it.
+        outbounds: the services that the workload calls.
+    """
+    inbound: Resource = {"port": port or free_port(), "servicePort": service_port or free_port()}
     networking: Resource = {"address": "127.0.0.1", "inbound": [inbound], "admin": {"port": free_port()}}
+    own: dict[str, str] = {}
+    if KUMA.has_only_labels:
+        inbound["protocol"] = "http"
+        own["kuma.io/service"] = service
+    else:
+        inbound["tags"] = {"kuma.io/service": service, "kuma.io/protocol": "http"}
     if outbounds:
-        networking["outbound"] = [
-            {"port": each, "tags": {"kuma.io/service": service}} for service, each in outbounds.items()
-        ]
+        networking["outbound"] = [outbound.resource() for outbound in outbounds]
+    own |= labels or {}
     resource: Resource = {"type": "Dataplane", "mesh": mesh, "name": name, "networking": networking}
-    return resource | ({"labels": dict(labels)} if labels else {})
+    return resource | ({"labels": own} if own else {})
+
+
+def services_of(resource: Resource) -> list[str]:
+    """Return each value of ``kuma.io/service`` in the inbounds' tags."""
+    inbounds = resource["networking"].get("inbound", ())
+    return [inbound["tags"]["kuma.io/service"] for inbound in inbounds if "tags" in inbound]
+
+
+def zone_dataplane(kind: str, name: str, mesh: str = "default", **labels: str) -> Resource:
+    """Return a ``Dataplane`` with a zone listener (2.14 and later); its workload is its name."""
+    listener = {"type": kind, "address": "127.0.0.1", "port": free_port(), "name": kind.lower()}
+    return {
+        "type": "Dataplane",
+        "mesh": mesh,
+        "name": name,
+        "labels": {"kuma.io/workload": name, **labels},
+        "networking": {"address": "127.0.0.1", "admin": {"port": free_port()}, "listeners": [listener]},
+    }
 
 
 def zone_proxy(kind: str, name: str) -> Resource:

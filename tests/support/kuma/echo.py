@@ -1,10 +1,14 @@
-"""A workload that answers with what it received, so that a test sees which headers the mesh added."""
+"""A workload that answers with what it received, so that a test sees which headers the mesh added, and its caller."""
 
 import contextlib
 import http.server
 import json
 import threading
 from collections.abc import Iterator
+
+import httpx
+
+from tests.support.kuma.program import wait_until
 
 
 @contextlib.contextmanager
@@ -33,3 +37,18 @@ def echo_server(name: str) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def call_until(port: int, status: int) -> httpx.Response:
+    """Call an outbound until the proxies have the configuration that leads to this status."""
+    answers: list[httpx.Response] = []
+
+    def call() -> bool:
+        try:
+            answers.append(httpx.get(f"http://127.0.0.1:{port}/", trust_env=False, timeout=10))
+        except httpx.TransportError:
+            return False
+        return answers[-1].status_code == status
+
+    wait_until(call, lambda: f"never {status}: {answers[-1:]} {[each.text for each in answers[-1:]]}")
+    return answers[-1]

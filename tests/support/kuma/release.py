@@ -39,6 +39,11 @@ class Release:
         """The version as text."""
         return ".".join(map(str, self.version))
 
+    @property
+    def has_only_labels(self) -> bool:
+        """Whether a Dataplane has labels in place of inbound tags, and zone proxies are Dataplanes (3.0)."""
+        return self.version >= (3,)
+
 
 def _find_release(folder: Path) -> Release:
     programs = {name: folder / name for name in ("kuma-cp", "kuma-dp")}

@@ -14,7 +14,7 @@ import jwt
 from app.emulator import Emulator
 from demos.envoy.certificates import Authority
 from tests.support.kuma.control_plane import ZONE, ControlPlane, running_control_plane
-from tests.support.kuma.dataplane import Resource, proxy_type_of, running_dataplane
+from tests.support.kuma.dataplane import Resource, proxy_type_of, running_dataplane, services_of
 from tests.support.kuma.program import Program
 from tests.support.process import ROOT, Served, clean_environment, free_address, run_cold, served_cold
 from tests.support.world import ACCOUNT, Aws, make_world
@@ -42,7 +42,7 @@ def make_keys(folder: Path) -> Keys:
     The ids of the keys are ``dataplane-1`` and ``zone-1``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    done = run_cold("keys", "generate", "--kind", "both", "--kid", "1", "--out", str(folder))
+    done = run_cold("keys", "generate", "--kind", "both", "--for", "2.x", "--kid", "1", "--out", str(folder))
     assert done.status == 0, done.err
     return Keys(done.out, dict(_VARIABLE.findall(done.out)))
 
@@ -117,8 +117,10 @@ def assertion_of(resource: Resource) -> list[str]:
     if kind != "dataplane":
         return [*options, "--zone", ZONE]
     options += ["--mesh", resource["mesh"]]
-    for inbound in resource["networking"].get("inbound", ()):
-        options += ["--kuma-service", inbound["tags"]["kuma.io/service"]]
+    for service in services_of(resource):
+        options += ["--kuma-service", service]
+    for listener in resource["networking"].get("listeners", ()):
+        options += ["--listener", listener["type"]]
     for key, value in resource.get("labels", {}).items():
         options += ["--label", f"{key}={value}"]
     return options

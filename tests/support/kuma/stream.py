@@ -1,7 +1,8 @@
 """The first message of a proxy's xDS stream, as ``kuma-dp``'s Envoy sends it, without an Envoy.
 
 A table of tokens is compared with a real control plane in milliseconds a row, where a start of Envoy takes seconds. The
-message is a ``DiscoveryRequest`` of Envoy's protocol buffers, written by hand from the few fields that Kuma reads.
+message is a ``DiscoveryRequest`` of Envoy's protocol buffers, from 3.0 on a ``DeltaDiscoveryRequest``, written by hand from
+the few fields that Kuma reads.
 """
 
 import json
@@ -12,13 +13,15 @@ from typing import Any, Final
 import grpc
 
 from demos.envoy.certificates import NAME
-from demos.envoy.control_plane import ADS
+from demos.envoy.control_plane import ADS, DELTA
+from tests.support.kuma.release import KUMA
 from tests.support.patience import PATIENCE
 
 _CLUSTERS: Final = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 _AUTHENTICATION_FAILED: Final = "authentication failed: "
 # The control plane has not yet noticed the end of the stream before; the limit of the whole test ends the retries.
 _STILL_ACTIVE: Final = "already an active stream from this node"
+_NO_SUCH_PROXY: Final = "unsupported proxy type"
 _RETRY_SECONDS: Final = 0.2
 
 
@@ -35,7 +38,7 @@ def refusal_of(port: int, authority: bytes, token: str, resource: Mapping[str, A
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.ssl_target_name_override", NAME)]
     credentials = grpc.ssl_channel_credentials(authority)
     with grpc.secure_channel(f"127.0.0.1:{port}", credentials, options) as channel:
-        call = channel.stream_stream(ADS)(
+        call = channel.stream_stream(DELTA if KUMA.has_only_labels else ADS)(
             iter([_discovery_request(resource, proxy_type)]), metadata=(("authorization", token),), timeout=PATIENCE
         )
         try:
@@ -45,6 +48,8 @@ def refusal_of(port: int, authority: bytes, token: str, resource: Mapping[str, A
             if _STILL_ACTIVE in str(error.details()):
                 time.sleep(_RETRY_SECONDS)
                 return refusal_of(port, authority, token, resource, proxy_type)
+            if _NO_SUCH_PROXY in str(error.details()):
+                return str(error.details())
             _, mark, refusal = str(error.details()).partition(_AUTHENTICATION_FAILED)
             if not mark:
                 raise
@@ -60,6 +65,8 @@ def _discovery_request(resource: Mapping[str, Any], proxy_type: str) -> bytes:
     }
     entries = b"".join(_field(1, _text(1, key) + _field(2, value)) for key, value in metadata.items())
     node = _text(1, f"{resource.get('mesh', '')}.{resource['name']}") + _text(2, "test") + _field(3, entries)
+    if KUMA.has_only_labels:
+        return _field(1, node) + _text(2, _CLUSTERS)
     return _field(2, node) + _text(4, _CLUSTERS)
 
 
