@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +73,8 @@ class Module:
                 return f"var.{snake(name)} != null"
             case "Fn::Not", [{"Fn::Equals": [{"Fn::Join": ["", {"Ref": name}]}, ""]}]:
                 return f"length(var.{snake(name)}) > 0"
+            case "Fn::Not", [{"Fn::Equals": [{"Ref": name}, text]}]:
+                return f"var.{snake(name)} != {quote(text)}"
             case "Fn::Equals", [{"Ref": name}, "true"]:
                 return f"var.{snake(name)}"
             case "Fn::Equals", [{"Ref": name}, text]:
@@ -194,9 +196,23 @@ class Module:
             ),
         }
         if "Tags" in role:
-            entries["role_tags"] = self.expression({tag["Key"]: tag["Value"] for tag in role["Tags"]}, 1)
+            entries["role_tags"] = self._tags(role["Tags"])
         body = "\n\n".join(f"  {name} = {text}" for name, text in entries.items())
         return f"{_HEAD.format(self.name)}\nlocals {{\n{body}\n}}\n"
+
+    def _tags(self, tags: Sequence[dict[str, Any]]) -> str:
+        """Return the tags as an object. One that depends on a condition is left out where the condition is false."""
+        lines, is_optional = [], False
+        for tag in tags:
+            if _is_optional(tag):
+                condition, own, _ = tag["Fn::If"]
+                value = f"{self.condition(condition)} ? {self.expression(own['Value'], 2)} : null"
+                is_optional = True
+            else:
+                own, value = tag, self.expression(tag["Value"], 2)
+            lines.append(f"    {quote(own['Key'])} = {value}")
+        text = "\n".join(["{", *lines, "  }"])
+        return f"{{ for key, value in {text} : key => value if value != null }}" if is_optional else text
 
     def _statements(self, role: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield every statement of the task's role. One that depends on a condition is optional."""

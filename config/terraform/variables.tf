@@ -27,13 +27,13 @@ variable "kuma_cp_image" {
 
 variable "kuma_dp_image" {
   type        = string
-  description = "A stock kuma-dp of 2.x, by digest"
+  description = "A stock kuma-dp, by digest"
 }
 
 variable "kuma_version" {
   type        = string
-  description = "The version of kuma-dp: 2.13-or-earlier or 2.14-or-later"
-  default     = "2.14-or-later"
+  description = "The version of kuma-dp and kuma-cp: 3.0-or-later, 2.14, or 2.13-or-earlier"
+  default     = "3.0-or-later"
 }
 
 variable "collector_image" {

@@ -9,7 +9,9 @@ import click
 import pytest
 import yaml
 
+from app.agent.dataplane_file import read_resource
 from app.cli import main
+from app.core.kuma_version import KumaVersion
 from app.settings.environment import Settings
 from app.settings.loading import load_settings
 from app.settings.warnings import find_warnings
@@ -45,7 +47,6 @@ KUMA_DP: Final = {
     "KUMA_CONTROL_PLANE_URL",
     "KUMA_CONTROL_PLANE_CA_CERT_FILE",
     "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH",
-    "KUMA_DATAPLANE_RUNTIME_RESOURCE",
     "KUMA_DATAPLANE_PROXY_TYPE",
 }
 READS: Final = {
@@ -87,6 +88,7 @@ SERVICE: Final = containers("control-plane.yaml")["kuma-aws-iam"]
 CONTROL_PLANE: Final = containers("control-plane.yaml")["control-plane"]
 SIDECAR: Final = containers("dataplane.yaml")["agent"]
 PROXY: Final = containers("dataplane.yaml")["kuma-dp"]
+THREE, BEFORE = KumaVersion(3, 0), KumaVersion(2, 13)
 AGENTS: Final = [("dataplane.yaml", "dataplane"), ("zone.yaml", "ingress"), ("zone.yaml", "egress")]
 
 
@@ -104,7 +106,7 @@ def known_variables(name: str, container: str) -> set[str]:
         options = [option for option in AGENT.params if isinstance(option, click.Option)]
         return {name for option in options for name in _variables_of(option)}
     if container == "files":
-        # Its own secrets, which it writes into files.
+        # Its own secrets and variables, which it writes into files.
         return set(re.findall(r"\$([A-Z_]+)", "\n".join(containers(name)[container]["Command"])))
     return READS[container]
 
@@ -168,9 +170,33 @@ def agent_parameters(stack: Stack, monkeypatch: pytest.MonkeyPatch, folder: Path
         monkeypatch.setenv(name, value)
     for name in ("ca.pem", "caller-token"):
         (folder / name).touch()
+    (folder / "dataplane.yaml").write_text(resource_text(stack))
     texts = [argument.replace("/kuma-token/", f"{folder}/") for argument in arguments]
     parameters: dict[str, Any] = AGENT.make_context("agent", texts).params
     return parameters
+
+
+def resource_text(stack: Stack) -> str:
+    """Return the proxy's resource as the first container writes it in a task."""
+    text = stack.environment("files")["DATAPLANE"]
+    [written] = re.findall(
+        r"> (/kuma-token/dataplane.yaml)$", "\n".join(stack.containers()["files"]["Command"]), re.MULTILINE
+    )
+    for container in ("agent", "kuma-dp"):
+        command = stack.containers()[container]["Command"]
+        assert command[command.index("--dataplane-file") + 1] == written
+    return text.replace("{{ name }}", "ip-10-60-1-7").replace("{{ address }}", "10.60.1.7")
+
+
+def asserted(stack: Stack, folder: Path, version: KumaVersion) -> dict[str, Any]:
+    """Return what the agent tells the service about the proxy, in the form that this version of Kuma reads."""
+    path = folder / "dataplane.yaml"
+    path.write_text(resource_text(stack))
+    return read_resource(path, {}, version)
+
+
+def tags_of(stack: Stack) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in stack.resources("AWS::IAM::Role")["TaskRole"]["Tags"]}
 
 
 def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -178,27 +204,40 @@ def test_the_agents_command_is_one_that_it_understands(monkeypatch: pytest.Monke
     assert parameters["mode"] == "token"
     assert str(parameters["service"]) == "https://control-plane.mesh.internal:5690"
     assert parameters["audience"] == environment(SERVICE)["KMESH_AWSIAM_AUDIENCE"]
-    assert (parameters["proxy_type"], parameters["mesh"], parameters["services"]) == (
-        "dataplane",
-        "default",
-        ("demo-app",),
-    )
-    assert parameters["labels"] == ("kuma.io/workload=demo-workload",)
     assert str(parameters["token_file"]) == "/kuma-token/token"
 
 
-@pytest.mark.parametrize("proxy_type", ["ingress", "egress"])
-def test_a_zone_proxys_agent_asks_for_what_the_resource_and_the_role_say(
-    proxy_type: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("proxy_type", "port"), [("ingress", 10001), ("egress", 10002)])
+def test_a_zone_proxy_is_a_dataplane_that_its_role_names(proxy_type: str, port: int, tmp_path: Path) -> None:
     stack = stack_of("zone.yaml", proxy_type)
-    parameters = agent_parameters(stack, monkeypatch, tmp_path)
-    resource = yaml.safe_load(stack.environment("kuma-dp")["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
-    tags = {tag["Key"]: tag["Value"] for tag in stack.resources("AWS::IAM::Role")["TaskRole"]["Tags"]}
-    assert tags == {"kuma.io/type": proxy_type, "kuma.io/zone": "default"}
-    assert (parameters["proxy_type"], parameters["zone"]) == (proxy_type, "default")
+    kind = f"Zone{proxy_type.capitalize()}"
+    workload = f"zone-{proxy_type}"
+    assert asserted(stack, tmp_path, THREE) == {
+        "type": "dataplane",
+        "mesh": "default",
+        "name": "ip-10-60-1-7",
+        "labels": {"kuma.io/workload": workload},
+        "listeners": [kind],
+    }
+    assert tags_of(stack) == {
+        "kuma.io/type": proxy_type,
+        "kuma.io/zone": "default",
+        "kuma.io/mesh": "default",
+        "kuma.io/workload": workload,
+    }
+    [listener] = yaml.safe_load(resource_text(stack))["networking"]["listeners"]
+    [mapping] = stack.containers()["kuma-dp"]["PortMappings"]
+    assert (listener["port"], int(mapping["ContainerPort"])) == (port, port)
+    assert stack.environment("kuma-dp")["KUMA_DATAPLANE_PROXY_TYPE"] == "dataplane"
+
+
+@pytest.mark.parametrize("proxy_type", ["ingress", "egress"])
+def test_before_3_0_a_zone_proxy_is_a_resource_of_its_own(proxy_type: str, tmp_path: Path) -> None:
+    stack = Stack.of("zone.yaml", ProxyType=proxy_type, KumaVersion="2.14")
+    resource = yaml.safe_load(resource_text(stack))
+    assert asserted(stack, tmp_path, BEFORE) == {"type": proxy_type, "name": "ip-10-60-1-7", "zone": "default"}
+    assert tags_of(stack) == {"kuma.io/type": proxy_type, "kuma.io/zone": "default"}
     assert stack.environment("kuma-dp")["KUMA_DATAPLANE_PROXY_TYPE"] == proxy_type
-    assert (resource["type"], resource["zone"]) == (f"Zone{proxy_type.capitalize()}", "default")
     [port] = stack.containers()["kuma-dp"]["PortMappings"]
     assert port["ContainerPort"] == resource["networking"]["port"]
 
@@ -233,27 +272,27 @@ def test_the_proxy_starts_once_the_token_is_there_and_reads_it_from_the_agents_v
     assert environment(proxy)[variable].startswith(f"{written['ContainerPath']}/")
 
 
-def test_the_dataplane_is_what_the_agent_asks_for_and_what_the_role_says() -> None:
-    resource = yaml.safe_load(environment(PROXY)["KUMA_DATAPLANE_RUNTIME_RESOURCE"])
-    [inbound] = resource["networking"]["inbound"]
-    [role] = [role for role in ALL["dataplane.yaml"].resources("AWS::IAM::Role").values() if "Tags" in role]
-    tags = {tag["Key"]: tag["Value"] for tag in role["Tags"]}
-    assert tags == {
-        "kuma.io/type": "dataplane",
-        "kuma.io/mesh": resource["mesh"],
-        "kuma.io/service": inbound["tags"]["kuma.io/service"],
-        # From Kuma 2.13 on the label can be the SPIFFE id, and a role without the tag lets no proxy have one.
-        "kuma.io/workload": resource["labels"]["kuma.io/workload"],
-    }
-    assert set(tags.values()) == {"dataplane", "default", "demo-app", "demo-workload"}
-    variables = set(re.findall(r"{{ (\w+) }}", environment(PROXY)["KUMA_DATAPLANE_RUNTIME_RESOURCE"]))
-    assert variables == set(re.findall(r'--dataplane-var "(\w+)=', "".join(PROXY["Command"])))
+@pytest.mark.parametrize("version", ["3.0-or-later", "2.14", "2.13-or-earlier"])
+def test_the_agent_asks_for_what_the_role_says(version: str, tmp_path: Path) -> None:
+    """From 3.0 on the workload is the service. Before, the service is a tag, and the workload can be the SPIFFE id (2.13)."""
+    stack = Stack.of("dataplane.yaml", KumaVersion=version)
+    has_tags = version != "3.0-or-later"
+    service, services = ({"kuma.io/service": "demo-app"}, ["demo-app"]) if has_tags else ({}, None)
+    found = asserted(stack, tmp_path, BEFORE if has_tags else THREE)
+    assert (found["type"], found["mesh"], found.get("tags", {}).get("kuma.io/service")) == (
+        "dataplane",
+        "default",
+        services,
+    )
+    assert found["labels"] == {"kuma.io/workload": "demo-workload"}
+    workload = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/workload": "demo-workload"}
+    assert tags_of(stack) == {**workload, **service}
 
 
 def test_a_workload_reaches_the_services_that_it_calls_on_loopback() -> None:
     """ECS has no transparent proxy, so each service that a workload calls needs an outbound."""
     assert dataplane()["networking"]["outbound"] == []
-    calls = [{"port": 5051, "tags": {"kuma.io/service": "kv"}}]
+    calls = [{"port": 5051, "backendRef": {"kind": "MeshService", "name": "kv", "port": 8080}}]
     assert dataplane(Outbounds=json.dumps(calls))["networking"]["outbound"] == calls
 
 
@@ -268,8 +307,7 @@ def test_the_control_plane_learns_when_the_workload_takes_no_connections() -> No
 
 
 def dataplane(**values: str) -> dict[str, Any]:
-    text = Stack.of("dataplane.yaml", **values).environment("kuma-dp")["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
-    resource: dict[str, Any] = yaml.safe_load(text)
+    resource: dict[str, Any] = yaml.safe_load(resource_text(Stack.of("dataplane.yaml", **values)))
     return resource
 
 
@@ -287,7 +325,7 @@ def test_a_workload_is_a_name_that_kuma_takes(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "port"), [(None, 9902), ("2.14-or-later", 9902), ("2.13-or-earlier", 9901)], ids=str
+    ("version", "port"), [(None, 9902), ("3.0-or-later", 9902), ("2.14", 9902), ("2.13-or-earlier", 9901)], ids=str
 )
 def test_the_health_check_asks_where_this_version_says_whether_it_is_ready(version: str | None, port: int) -> None:
     """Measured: on 2.14 nothing listens on 9901, and on 2.12 a refused proxy is 200 on 9902."""
@@ -296,15 +334,15 @@ def test_the_health_check_asks_where_this_version_says_whether_it_is_ready(versi
         *_, url = stack.containers()["kuma-dp"]["HealthCheck"]["Command"]
         assert url == f"http://127.0.0.1:{port}/ready"
     parameter = DEFAULT["dataplane.yaml"].template["Parameters"]["KumaVersion"]
-    assert parameter["AllowedValues"] == ["2.13-or-earlier", "2.14-or-later"]
+    assert parameter["AllowedValues"] == ["3.0-or-later", "2.14", "2.13-or-earlier"]
     assert all(words in parameter["Description"] for words in ("9901", "9902", "2.13", "2.14"))
 
 
 @pytest.mark.parametrize("text", ["123", "on", "true", "null", "1e3", "0x1f"])
 def test_a_mesh_or_a_service_stays_the_text_that_it_is(text: str) -> None:
     """The resource is YAML, which reads some texts as other types unless they are quoted."""
-    resource = dataplane(Mesh=text, Service=text)
-    assert resource["mesh"] == text
+    assert dataplane(Mesh=text)["mesh"] == text
+    resource = dataplane(Service=text, KumaVersion="2.14")
     assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == text
 
 

@@ -348,7 +348,14 @@ def test_the_page_calls_the_counter_where_its_proxy_listens() -> None:
         Stack.of("dataplane.yaml", **each["Parameters"])  # checks each value against the rules of its parameter
     page, counter = nested["Page"]["Parameters"], nested["Counter"]["Parameters"]
     [outbound] = json.loads(page["Outbounds"])
-    assert outbound["tags"] == {"kuma.io/service": counter["Service"]}
+    proxy_port = rules["ProxyPort"]["Default"]
+    assert outbound["backendRef"] == {"kind": "MeshService", "name": counter["WorkloadLabel"], "port": proxy_port}
+    [before] = json.loads(
+        Stack.of("demo.yaml", KumaVersion="2.14").resources("AWS::CloudFormation::Stack")["Page"]["Parameters"][
+            "Outbounds"
+        ]
+    )
+    assert before["tags"] == {"kuma.io/service": counter["Service"]}
     assert (page["WorkloadVariable"], page["WorkloadValue"]) == ("KV_URL", f"http://127.0.0.1:{outbound['port']}")
     # Only a proxy with mTLS reaches the counter.
     assert (counter["WorkloadVariable"], counter["WorkloadValue"]) == ("ADDRESS", "127.0.0.1")

@@ -218,7 +218,7 @@ OPTIONS: Final = {
         "KumaVersion": "2.13-or-earlier",
         "Outbounds": '[{"port":5051,"tags":{"kuma.io/service":"kv"}}]',
     },
-    "zone.yaml": {"EcsExec": "true", "KmsKey": "the-key", "ProxyType": "egress"},
+    "zone.yaml": {"EcsExec": "true", "KmsKey": "the-key", "ProxyType": "egress", "KumaVersion": "2.14"},
 }
 CASES: Final = [
     *((name, {"ProxyType": "ingress"} if name == "zone.yaml" else {}) for name in TASKS),

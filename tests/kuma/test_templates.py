@@ -16,7 +16,7 @@ from tests.support.task_definition import Task, Template
 
 # isort: split
 # After the import that skips this module if there is no Kuma.
-from tests.support.kuma.control_plane import ControlPlane, api_client, local_variables
+from tests.support.kuma.control_plane import DATAPLANES, ControlPlane, api_client, local_variables
 from tests.support.kuma.dataplane import REFUSED, free_port, local_dataplane_variables
 from tests.support.kuma.program import Program
 from tests.support.kuma.stage import make_keys
@@ -26,6 +26,7 @@ from tests.support.world import ACCOUNT, SERVICE_ROLE, Aws, make_world
 
 TEMPLATES: Final = ROOT / "config/cloudformation"
 REGION: Final = "eu-west-1"
+FORM: Final = "3.0-or-later" if KUMA.has_only_labels else "2.14" if KUMA.version >= (2, 14) else "2.13-or-earlier"
 VALUES: Final = {
     "AuthorizedAccounts": ACCOUNT,
     "Zone": "zone-1",
@@ -62,7 +63,7 @@ class Deployed:
             "ControlPlaneHost": "localhost",
             "ProxyPort": str(free_port()),
             "WorkloadPort": str(free_port()),
-            "KumaVersion": "2.14-or-later" if KUMA.version >= (2, 14) else "2.13-or-earlier",
+            "KumaVersion": FORM,
             **changes,
         }
         template = Template(TEMPLATES / file, values)
@@ -178,16 +179,12 @@ def test_the_workload_of_the_template_comes_online_and_is_healthy(deployed: Depl
         deployed.control_plane.wait_until_online("demo-app-1", proxy)
         resource = deployed.control_plane.api.get("/meshes/default/dataplanes/demo-app-1").json()
         declared: dict[str, Any] = yaml.safe_load(
-            workload.task.containers["kuma-dp"]
-            .environment["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
-            .replace("{{ ", "")
-            .replace(" }}", "")
+            (workload.host.folder / "kuma-token/dataplane.yaml").read_text("utf-8")
         )
         if KUMA.version >= (2, 13):  # 2.7 does not keep the labels
             assert resource["labels"].items() >= declared["labels"].items()
-        assert (
-            resource["networking"]["inbound"][0]["tags"].items() >= declared["networking"]["inbound"][0]["tags"].items()
-        )
+        (inbound,), (own,) = resource["networking"]["inbound"], declared["networking"]["inbound"]
+        assert inbound.get("tags", {}).items() >= own.get("tags", {}).items()
 
 
 def test_the_health_check_fails_while_the_control_plane_refuses_the_proxy(deployed: Deployed) -> None:
@@ -224,5 +221,6 @@ def test_the_zone_proxy_of_the_template_comes_online_and_is_healthy(deployed: De
         agent = zone.start(zone.agent)
         zone.host.wait_until_healthy(zone.task, zone.agent, agent)
         proxy = zone.start("kuma-dp")
+        path = DATAPLANES if KUMA.has_only_labels else path
         deployed.control_plane.wait_until_online(f"{kind}-1", proxy, path)
         zone.host.wait_until_healthy(zone.task, "kuma-dp", proxy)

@@ -115,11 +115,41 @@ locals {
         join("\n", [
           "printf '%s\\n' \"$CA_CERTIFICATE\" > /kuma-token/ca.pem",
           "printf '%s\\n' \"$CALLER_TOKEN\" > /kuma-token/caller-token",
-          "/busybox/busybox chown 65532:65532 /kuma-token /kuma-token/ca.pem /kuma-token/caller-token",
+          "printf '%s\\n' \"$DATAPLANE\" > /kuma-token/dataplane.template",
+          "/busybox/busybox sed -e \"s/{{ name }}/$(/busybox/busybox hostname -s)/\" -e \"s/{{ address }}/$(/busybox/busybox hostname -i)/\" \\",
+          "  /kuma-token/dataplane.template > /kuma-token/dataplane.yaml",
+          "/busybox/busybox chown 65532:65532 /kuma-token /kuma-token/ca.pem /kuma-token/caller-token /kuma-token/dataplane.yaml",
           "/busybox/busybox chmod 0400 /kuma-token/caller-token",
           "/busybox/busybox chmod 0700 /kuma-token",
           "",
         ]),
+      ]
+      environment = [
+        {
+          name = "DATAPLANE"
+          value = join("\n", [
+            "type: Dataplane",
+            "mesh: \"${var.mesh}\"",
+            "name: \"{{ name }}\"",
+            "labels:",
+            "  kuma.io/workload: \"${var.workload_label}\"",
+            "networking:",
+            "  address: \"{{ address }}\"",
+            "  inbound:",
+            "    - port: ${var.proxy_port}",
+            "      servicePort: ${var.workload_port}",
+            "      ${var.kuma_version != "3.0-or-later" ? "tags: { kuma.io/service: \"${var.service}\", kuma.io/protocol: ${var.workload_protocol} }" : "protocol: ${var.workload_protocol}"}",
+            "      # The proxy tells the control plane when the workload does not accept connections, as while the task stops.",
+            "      serviceProbe:",
+            "        interval: 5s",
+            "        timeout: 2s",
+            "        unhealthyThreshold: 2",
+            "        healthyThreshold: 1",
+            "        tcp: {}",
+            "  outbound: ${var.outbounds}",
+            "",
+          ])
+        },
       ]
       secrets = [
         {
@@ -183,14 +213,8 @@ locals {
         "/kuma-token/ca.pem",
         "--caller-token-file",
         "/kuma-token/caller-token",
-        "--proxy-type",
-        "dataplane",
-        "--mesh",
-        var.mesh,
-        "--kuma-service",
-        var.service,
-        "--label",
-        "kuma.io/workload=${var.workload_label}",
+        "--dataplane-file",
+        "/kuma-token/dataplane.yaml",
       ]
       environment = [
         {
@@ -244,10 +268,8 @@ locals {
           condition     = "HEALTHY"
         },
       ]
-      entryPoint = ["/busybox/busybox", "sh", "-ec"]
-      command = [
-        "exec kuma-dp run --dataplane-var \"name=$(/busybox/busybox hostname -s)\" --dataplane-var \"address=$(/busybox/busybox hostname -i)\"",
-      ]
+      entryPoint = ["kuma-dp"]
+      command    = ["run", "--dataplane-file", "/kuma-token/dataplane.yaml"]
       environment = [
         {
           name  = "KUMA_CONTROL_PLANE_URL"
@@ -261,33 +283,6 @@ locals {
           name  = "KUMA_DATAPLANE_RUNTIME_TOKEN_PATH"
           value = "/kuma-token/token"
         },
-        {
-          name = "KUMA_DATAPLANE_RUNTIME_RESOURCE"
-          value = join("\n", [
-            "type: Dataplane",
-            "mesh: \"${var.mesh}\"",
-            "name: \"{{ name }}\"",
-            "labels:",
-            "  kuma.io/workload: \"${var.workload_label}\"",
-            "networking:",
-            "  address: \"{{ address }}\"",
-            "  inbound:",
-            "    - port: ${var.proxy_port}",
-            "      servicePort: ${var.workload_port}",
-            "      tags:",
-            "        kuma.io/service: \"${var.service}\"",
-            "        kuma.io/protocol: ${var.workload_protocol}",
-            "      # The proxy tells the control plane when the workload does not accept connections, as while the task stops.",
-            "      serviceProbe:",
-            "        interval: 5s",
-            "        timeout: 2s",
-            "        unhealthyThreshold: 2",
-            "        healthyThreshold: 1",
-            "        tcp: {}",
-            "  outbound: ${var.outbounds}",
-            "",
-          ])
-        },
       ]
       healthCheck = {
         command = [
@@ -297,7 +292,7 @@ locals {
           "-q",
           "-O",
           "/dev/null",
-          var.kuma_version == "2.14-or-later" ? "http://127.0.0.1:9902/ready" : "http://127.0.0.1:9901/ready",
+          var.kuma_version != "2.13-or-earlier" ? "http://127.0.0.1:9902/ready" : "http://127.0.0.1:9901/ready",
         ]
         interval    = 10
         timeout     = 5
@@ -363,10 +358,10 @@ locals {
     },
   ]
 
-  role_tags = {
+  role_tags = { for key, value in {
     "kuma.io/type"     = "dataplane"
     "kuma.io/mesh"     = var.mesh
-    "kuma.io/service"  = var.service
+    "kuma.io/service"  = var.kuma_version != "3.0-or-later" ? var.service : null
     "kuma.io/workload" = var.workload_label
-  }
+  } : key => value if value != null }
 }

@@ -49,7 +49,7 @@ variable "mesh" {
 
 variable "service" {
   type        = string
-  description = "The proxy's kuma.io/service, and the name of role and service"
+  description = "The name of role and service; before Kuma 3.0 also the proxy's kuma.io/service"
   validation {
     condition     = can(regex("^([A-Za-z0-9-]{1,40})$", var.service))
     error_message = "service must match [A-Za-z0-9-]{1,40}."
@@ -58,7 +58,7 @@ variable "service" {
 
 variable "workload_label" {
   type        = string
-  description = "The proxy's kuma.io/workload, normally the same name as Service: from Kuma 2.13 on the proxy's SPIFFE id can be made of it. Kuma accepts only a DNS label (RFC 1035) here"
+  description = "The proxy's kuma.io/workload, normally the same name as Service. From Kuma 3.0 on the mesh's service has this name, and its SPIFFE id contains it. Kuma accepts only a DNS label (RFC 1035) here"
   validation {
     condition     = can(regex("^([a-z]([a-z0-9-]{0,61}[a-z0-9])?)$", var.workload_label))
     error_message = "workload_label must match [a-z]([a-z0-9-]{0,61}[a-z0-9])?."
@@ -79,7 +79,7 @@ variable "control_plane_host" {
 
 variable "outbounds" {
   type        = string
-  description = "The services that the workload calls, as JSON, for example [{\"port\":5051,\"tags\":{\"kuma.io/service\":\"kv\"}}]. ECS has no transparent proxy, so the workload calls 127.0.0.1 at this port"
+  description = "The services that the workload calls, as JSON, for example [{\"port\":5051,\"backendRef\":{\"kind\":\"MeshService\",\"name\":\"kv\",\"port\":8080}}], where 8080 is the proxy_port of the other service. Before Kuma 3.0, [{\"port\":5051,\"tags\":{\"kuma.io/service\":\"kv\"}}]. ECS has no transparent proxy, so the workload calls 127.0.0.1 at this port"
   default     = "[]"
   validation {
     condition     = can(regex("^(\\[[A-Za-z0-9{}:,\". /_-]*\\])$", var.outbounds))
@@ -100,7 +100,7 @@ variable "workload_port" {
 
 variable "workload_protocol" {
   type        = string
-  description = "What the workload speaks (kuma.io/protocol)"
+  description = "What the workload speaks (before Kuma 3.0 the tag kuma.io/protocol)"
   default     = "http"
   validation {
     condition     = contains(["http", "http2", "grpc", "tcp"], var.workload_protocol)
@@ -150,17 +150,17 @@ variable "agent_image" {
 
 variable "kuma_dp_image" {
   type        = string
-  description = "A stock kuma-dp of 2.x, by digest; set kuma_version to the version of this image"
+  description = "A stock kuma-dp, by digest; set kuma_version to the version of this image"
   default     = "kumahq/kuma-dp:VERSION"
 }
 
 variable "kuma_version" {
   type        = string
-  description = "The version of kuma-dp in kuma_dp_image, which decides the port of its health check. From 2.14 on Envoy's admin interface is a Unix socket, and port 9902 says whether the proxy is ready; up to 2.13 port 9901 does. With a wrong value the workload never starts, or, on 2.12, starts beside a proxy that the control plane refused"
-  default     = "2.14-or-later"
+  description = "The version of kuma-dp in kuma_dp_image, and of the control plane. It decides the form of the resource and of the role's tags, and the port of the proxy's health check. From 2.14 on Envoy's admin interface is a Unix socket, and port 9902 says whether the proxy is ready; up to 2.13 port 9901 does. With a wrong value the workload never starts, or, on 2.12, starts beside a proxy that the control plane refused"
+  default     = "3.0-or-later"
   validation {
-    condition     = contains(["2.13-or-earlier", "2.14-or-later"], var.kuma_version)
-    error_message = "kuma_version must be 2.13-or-earlier or 2.14-or-later."
+    condition     = contains(["3.0-or-later", "2.14", "2.13-or-earlier"], var.kuma_version)
+    error_message = "kuma_version must be 3.0-or-later or 2.14 or 2.13-or-earlier."
   }
 }
 

@@ -40,7 +40,10 @@ module "page" {
   workload_label               = var.page_service
   workload_variable            = "KV_URL"
   workload_value               = "http://127.0.0.1:5051"
-  outbounds                    = jsonencode([{ port = 5051, tags = { "kuma.io/service" = var.counter_service } }])
+  # 8080 is the counter's proxy_port.
+  outbounds = var.kuma_version == "3.0-or-later" ? jsonencode([
+    { port = 5051, backendRef = { kind = "MeshService", name = var.counter_service, port = 8080 } }
+  ]) : jsonencode([{ port = 5051, tags = { "kuma.io/service" = var.counter_service } }])
   # Of the listener, so that ECS finds the target group in use when it makes the service.
   workload_target_group = aws_lb_listener.this.default_action[0].target_group_arn
   workload_callers      = var.page_callers

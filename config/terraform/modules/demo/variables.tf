@@ -65,17 +65,17 @@ variable "agent_image" {
 
 variable "kuma_dp_image" {
   type        = string
-  description = "A stock kuma-dp of 2.x, by digest"
+  description = "A stock kuma-dp, by digest"
   default     = "kumahq/kuma-dp:VERSION"
 }
 
 variable "kuma_version" {
   type        = string
   description = "The version of kuma-dp in kuma_dp_image"
-  default     = "2.14-or-later"
+  default     = "3.0-or-later"
   validation {
-    condition     = contains(["2.13-or-earlier", "2.14-or-later"], var.kuma_version)
-    error_message = "kuma_version must be 2.13-or-earlier or 2.14-or-later."
+    condition     = contains(["3.0-or-later", "2.14", "2.13-or-earlier"], var.kuma_version)
+    error_message = "kuma_version must be 3.0-or-later or 2.14 or 2.13-or-earlier."
   }
 }
 

@@ -115,11 +115,52 @@ locals {
         join("\n", [
           "printf '%s\\n' \"$CA_CERTIFICATE\" > /kuma-token/ca.pem",
           "printf '%s\\n' \"$CALLER_TOKEN\" > /kuma-token/caller-token",
-          "/busybox/busybox chown 65532:65532 /kuma-token /kuma-token/ca.pem /kuma-token/caller-token",
+          "printf '%s\\n' \"$DATAPLANE\" > /kuma-token/dataplane.template",
+          "/busybox/busybox sed -e \"s/{{ name }}/$(/busybox/busybox hostname -s)/\" -e \"s/{{ address }}/$(/busybox/busybox hostname -i)/\" \\",
+          "  /kuma-token/dataplane.template > /kuma-token/dataplane.yaml",
+          "/busybox/busybox chown 65532:65532 /kuma-token /kuma-token/ca.pem /kuma-token/caller-token /kuma-token/dataplane.yaml",
           "/busybox/busybox chmod 0400 /kuma-token/caller-token",
           "/busybox/busybox chmod 0700 /kuma-token",
           "",
         ]),
+      ]
+      environment = [
+        {
+          name = "DATAPLANE"
+          value = var.kuma_version == "3.0-or-later" ? join("\n", [
+            "type: Dataplane",
+            "mesh: \"${var.mesh}\"",
+            "name: \"{{ name }}\"",
+            "labels:",
+            "  kuma.io/workload: \"zone-${var.proxy_type}\"",
+            "networking:",
+            "  address: \"{{ address }}\"",
+            "  listeners:",
+            "    - type: ${var.proxy_type == "ingress" ? "ZoneIngress" : "ZoneEgress"}",
+            "      name: ${var.proxy_type}",
+            "      address: \"{{ address }}\"",
+            "      port: ${var.proxy_type == "ingress" ? "10001" : "10002"}",
+            "",
+            ]) : var.proxy_type == "ingress" ? join("\n", [
+            "type: ZoneIngress",
+            "name: \"{{ name }}\"",
+            "zone: \"${var.zone}\"",
+            "networking:",
+            "  address: \"{{ address }}\"",
+            "  port: 10001",
+            "  advertisedAddress: ${local.load_balancer_dns_name}",
+            "  advertisedPort: 10001",
+            "",
+            ]) : join("\n", [
+            "type: ZoneEgress",
+            "name: \"{{ name }}\"",
+            "zone: \"${var.zone}\"",
+            "networking:",
+            "  address: \"{{ address }}\"",
+            "  port: 10002",
+            "",
+          ])
+        },
       ]
       secrets = [
         {
@@ -183,10 +224,8 @@ locals {
         "/kuma-token/ca.pem",
         "--caller-token-file",
         "/kuma-token/caller-token",
-        "--proxy-type",
-        var.proxy_type,
-        "--zone",
-        var.zone,
+        "--dataplane-file",
+        "/kuma-token/dataplane.yaml",
       ]
       environment = [
         {
@@ -240,10 +279,8 @@ locals {
           condition     = "HEALTHY"
         },
       ]
-      entryPoint = ["/busybox/busybox", "sh", "-ec"]
-      command = [
-        "exec kuma-dp run --dataplane-var \"name=$(/busybox/busybox hostname -s)\" --dataplane-var \"address=$(/busybox/busybox hostname -i)\"",
-      ]
+      entryPoint = ["kuma-dp"]
+      command    = ["run", "--dataplane-file", "/kuma-token/dataplane.yaml"]
       environment = [
         {
           name  = "KUMA_CONTROL_PLANE_URL"
@@ -259,29 +296,7 @@ locals {
         },
         {
           name  = "KUMA_DATAPLANE_PROXY_TYPE"
-          value = var.proxy_type
-        },
-        {
-          name = "KUMA_DATAPLANE_RUNTIME_RESOURCE"
-          value = var.proxy_type == "ingress" ? join("\n", [
-            "type: ZoneIngress",
-            "name: \"{{ name }}\"",
-            "zone: \"${var.zone}\"",
-            "networking:",
-            "  address: \"{{ address }}\"",
-            "  port: 10001",
-            "  advertisedAddress: ${local.load_balancer_dns_name}",
-            "  advertisedPort: 10001",
-            "",
-            ]) : join("\n", [
-            "type: ZoneEgress",
-            "name: \"{{ name }}\"",
-            "zone: \"${var.zone}\"",
-            "networking:",
-            "  address: \"{{ address }}\"",
-            "  port: 10002",
-            "",
-          ])
+          value = var.kuma_version == "3.0-or-later" ? "dataplane" : var.proxy_type
         },
       ]
       healthCheck = {
@@ -292,7 +307,7 @@ locals {
           "-q",
           "-O",
           "/dev/null",
-          var.kuma_version == "2.14-or-later" ? "http://127.0.0.1:9902/ready" : "http://127.0.0.1:9901/ready",
+          var.kuma_version != "2.13-or-earlier" ? "http://127.0.0.1:9902/ready" : "http://127.0.0.1:9901/ready",
         ]
         interval    = 10
         timeout     = 5
@@ -325,8 +340,10 @@ locals {
     },
   ]
 
-  role_tags = {
-    "kuma.io/type" = var.proxy_type
-    "kuma.io/zone" = var.zone
-  }
+  role_tags = { for key, value in {
+    "kuma.io/type"     = var.proxy_type
+    "kuma.io/zone"     = var.zone
+    "kuma.io/mesh"     = var.kuma_version == "3.0-or-later" ? var.mesh : null
+    "kuma.io/workload" = var.kuma_version == "3.0-or-later" ? "zone-${var.proxy_type}" : null
+  } : key => value if value != null }
 }

@@ -19,8 +19,18 @@ variable "zone" {
   description = "The zone; Zone of module control-plane"
   default     = "default"
   validation {
-    condition     = can(regex("^([0-9a-z._-]{1,40})$", var.zone))
-    error_message = "zone must match [0-9a-z._-]{1,40}."
+    condition     = can(regex("^([0-9a-z._-]{1,32})$", var.zone))
+    error_message = "zone must match [0-9a-z._-]{1,32}."
+  }
+}
+
+variable "mesh" {
+  type        = string
+  description = "From Kuma 3.0 on, the mesh of the zone proxy"
+  default     = "default"
+  validation {
+    condition     = can(regex("^([0-9a-z._-]{1,18})$", var.mesh))
+    error_message = "mesh must match [0-9a-z._-]{1,18}."
   }
 }
 
@@ -72,17 +82,17 @@ variable "agent_image" {
 
 variable "kuma_dp_image" {
   type        = string
-  description = "A stock kuma-dp of 2.x, by digest; set kuma_version to the version of this image"
+  description = "A stock kuma-dp, by digest; set kuma_version to the version of this image"
   default     = "kumahq/kuma-dp:VERSION"
 }
 
 variable "kuma_version" {
   type        = string
-  description = "The version of kuma-dp in kuma_dp_image, which decides the port of its health check. From 2.14 on Envoy's admin interface is a Unix socket, and port 9902 says whether the proxy is ready; up to 2.13 port 9901 does. With a wrong value ECS replaces the tasks again and again, or, on 2.12, keeps a proxy that the control plane refused"
-  default     = "2.14-or-later"
+  description = "The version of kuma-dp in kuma_dp_image, and of the control plane. It decides the form of the resource and of the role's tags, and the port of the proxy's health check. From 2.14 on Envoy's admin interface is a Unix socket, and port 9902 says whether the proxy is ready; up to 2.13 port 9901 does. With a wrong value ECS replaces the tasks again and again, or, on 2.12, keeps a proxy that the control plane refused"
+  default     = "3.0-or-later"
   validation {
-    condition     = contains(["2.13-or-earlier", "2.14-or-later"], var.kuma_version)
-    error_message = "kuma_version must be 2.13-or-earlier or 2.14-or-later."
+    condition     = contains(["3.0-or-later", "2.14", "2.13-or-earlier"], var.kuma_version)
+    error_message = "kuma_version must be 3.0-or-later or 2.14 or 2.13-or-earlier."
   }
 }
 
