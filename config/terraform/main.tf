@@ -34,8 +34,9 @@ module "control_plane" {
   database_password_secret = module.database.password_secret
   dataplane_key_secret     = var.secrets.dataplane_key
   dataplane_key_id         = "dataplane-1"
+  kuma_version             = var.kuma_version == "3.0-or-later" ? "3.0-or-later" : "2.14-or-earlier"
   zone_key_secret          = var.secrets.zone_key
-  zone_key_id              = "zone-1"
+  zone_key_id              = var.secrets.zone_key == null ? null : "zone-1"
   certificate_secret       = var.secrets.certificate
   certificate_key_secret   = var.secrets.certificate_key
   caller_token_secret      = var.secrets.caller_token

@@ -49,7 +49,7 @@ variable "demo_image" {
 variable "secrets" {
   type = object({
     dataplane_key         = string
-    zone_key              = string
+    zone_key              = optional(string) # before Kuma 3.0
     certificate           = string
     certificate_key       = string
     certificate_authority = string

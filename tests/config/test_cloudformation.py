@@ -73,6 +73,9 @@ def environment(container: dict[str, Any]) -> dict[str, str]:
 ALL: Final = {
     "control-plane.yaml": Stack.of(
         "control-plane.yaml",
+        KumaVersion="2.14-or-earlier",
+        ZoneKeySecret="the-zone-key",
+        ZoneKeyId="zone-1",
         EcsExec="true",
         GlobalAddress="grpcs://global.example:5685",
         KmsKey="the-key",
@@ -216,6 +219,7 @@ def test_a_zone_proxy_is_a_dataplane_that_its_role_names(proxy_type: str, port: 
         "type": "dataplane",
         "mesh": "default",
         "name": "ip-10-60-1-7",
+        "zone": None,
         "labels": {"kuma.io/workload": workload},
         "listeners": [kind],
     }
@@ -235,7 +239,12 @@ def test_a_zone_proxy_is_a_dataplane_that_its_role_names(proxy_type: str, port: 
 def test_before_3_0_a_zone_proxy_is_a_resource_of_its_own(proxy_type: str, tmp_path: Path) -> None:
     stack = Stack.of("zone.yaml", ProxyType=proxy_type, KumaVersion="2.14")
     resource = yaml.safe_load(resource_text(stack))
-    assert asserted(stack, tmp_path, BEFORE) == {"type": proxy_type, "name": "ip-10-60-1-7", "zone": "default"}
+    assert asserted(stack, tmp_path, BEFORE) == {
+        "type": proxy_type,
+        "name": "ip-10-60-1-7",
+        "mesh": None,
+        "zone": "default",
+    }
     assert tags_of(stack) == {"kuma.io/type": proxy_type, "kuma.io/zone": "default"}
     assert stack.environment("kuma-dp")["KUMA_DATAPLANE_PROXY_TYPE"] == proxy_type
     [port] = stack.containers()["kuma-dp"]["PortMappings"]
@@ -274,7 +283,7 @@ def test_the_proxy_starts_once_the_token_is_there_and_reads_it_from_the_agents_v
 
 @pytest.mark.parametrize("version", ["3.0-or-later", "2.14", "2.13-or-earlier"])
 def test_the_agent_asks_for_what_the_role_says(version: str, tmp_path: Path) -> None:
-    """From 3.0 on the workload is the service. Before, the service is a tag, and the workload can be the SPIFFE id (2.13)."""
+    """From 3.0 on the workload is the service. Before, the service is a tag."""
     stack = Stack.of("dataplane.yaml", KumaVersion=version)
     has_tags = version != "3.0-or-later"
     service, services = ({"kuma.io/service": "demo-app"}, ["demo-app"]) if has_tags else ({}, None)

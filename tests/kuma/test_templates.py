@@ -31,7 +31,11 @@ VALUES: Final = {
     "AuthorizedAccounts": ACCOUNT,
     "Zone": "zone-1",
     "DataplaneKeyId": "dataplane-1",
-    "ZoneKeyId": "zone-1",
+    **(
+        {"KumaVersion": "3.0-or-later"}
+        if KUMA.has_only_labels
+        else {"KumaVersion": "2.14-or-earlier", "ZoneKeySecret": "the-secret", "ZoneKeyId": "zone-1"}
+    ),
     "LocalhostIsAdmin": "true",  # the test looks at the control plane through its API
 }
 IMAGES: Final = {

@@ -94,14 +94,14 @@ locals {
       {
         Effect = "Allow"
         Action = "secretsmanager:GetSecretValue"
-        Resource = [
+        Resource = [for each in [
           var.database_password_secret,
           var.dataplane_key_secret,
-          var.zone_key_secret,
+          var.zone_key_secret != null ? var.zone_key_secret : null,
           var.certificate_secret,
           var.certificate_key_secret,
           var.caller_token_secret,
-        ]
+        ] : each if each != null]
       },
       {
         Effect = "Allow"
@@ -158,23 +158,23 @@ locals {
           "cd /service-files",
           "printf '%s\\n' \"$CALLER_TOKEN\" > caller-token",
           "printf '%s\\n' \"$DATAPLANE_KEY\" > dataplane.pem",
-          "printf '%s\\n' \"$ZONE_KEY\" > zone.pem",
           "printf '%s * dataplane.pem\\n' \"$DATAPLANE_KEY_ID\" > dataplane.keys",
+          "printf '%s\\n' \"$ZONE_KEY\" > zone.pem",
           "printf '%s zone.pem\\n' \"$ZONE_KEY_ID\" > zone.keys",
           "/busybox/busybox chown -R 65532:65532 /control-plane-files /service-files",
           "",
         ]),
       ]
-      environment = [
+      environment = [for each in [
         {
           name  = "DATAPLANE_KEY_ID"
           value = var.dataplane_key_id
         },
-        {
+        var.zone_key_secret != null ? {
           name  = "ZONE_KEY_ID"
           value = var.zone_key_id
-        },
-      ]
+        } : null,
+      ] : each if each != null]
       secrets = [for each in [
         {
           name      = "CONFIGURATION"
@@ -204,10 +204,10 @@ locals {
           name      = "DATAPLANE_KEY"
           valueFrom = var.dataplane_key_secret
         },
-        {
+        var.zone_key_secret != null ? {
           name      = "ZONE_KEY"
           valueFrom = var.zone_key_secret
-        },
+        } : null,
       ] : each if each != null]
       mountPoints = [
         {
@@ -300,18 +300,25 @@ locals {
           name  = "KMESH_AWSIAM_CALLER_TOKEN_FILE"
           value = "/service-files/caller-token"
         },
-        {
+        var.kuma_version == "3.0-or-later" ? {
+          name  = "KMESH_AWSIAM_REQUIRE_WORKLOAD_TAG"
+          value = "true"
+          } : {
           name  = "KMESH_AWSIAM_REQUIRE_SERVICE_TAG"
           value = "true"
         },
+        var.kuma_version == "3.0-or-later" ? {
+          name  = "KMESH_AWSIAM_KUMA_VERSION"
+          value = "3.0"
+        } : null,
         {
           name  = "KMESH_AWSIAM_DATAPLANE_KEYS_FILE"
           value = "/service-files/dataplane.keys"
         },
-        {
+        var.zone_key_secret != null ? {
           name  = "KMESH_AWSIAM_ZONE_KEYS_FILE"
           value = "/service-files/zone.keys"
-        },
+        } : null,
         {
           name  = "KMESH_AWSIAM_ZONE"
           value = var.zone

@@ -74,8 +74,18 @@ variable "service_image" {
 
 variable "kuma_cp_image" {
   type        = string
-  description = "A stock kuma-cp of 2.7 or later, by digest"
+  description = "A stock kuma-cp of 2.7 or later, by digest; set kuma_version to the version of this image"
   default     = "kumahq/kuma-cp:VERSION"
+}
+
+variable "kuma_version" {
+  type        = string
+  description = "The version of kuma-cp, which decides what the service requires of roles: from 3.0 on kuma.io/workload, before kuma.io/service"
+  default     = "3.0-or-later"
+  validation {
+    condition     = contains(["3.0-or-later", "2.14-or-earlier"], var.kuma_version)
+    error_message = "kuma_version must be 3.0-or-later or 2.14-or-earlier."
+  }
 }
 
 variable "zone" {
@@ -148,12 +158,14 @@ variable "dataplane_key_id" {
 
 variable "zone_key_secret" {
   type        = string
-  description = "ARN of a secret with the private key of zone tokens, in PEM"
+  description = "ARN of a secret with the private key of zone tokens, in PEM. Only a control plane before 3.0 with ZoneIngress or ZoneEgress resources needs it"
+  default     = null
 }
 
 variable "zone_key_id" {
   type        = string
   description = "The kid of zone_key_secret"
+  default     = null
 }
 
 variable "certificate_secret" {
