@@ -202,7 +202,9 @@ def _print_plan(result: "PassResult") -> None:
         done = "not handled" if handled.done is None else handled.done.value
         is_put = isinstance(handled.done, PutReason)
         words = [f"{'would put' if is_put else 'leave':9}", wanted.name, done]
-        bound = f"mesh {wanted.identity.mesh}, service {wanted.identity.service}"
+        bound = f"mesh {wanted.identity.mesh}"
+        if wanted.identity.service is not None:
+            bound += f", service {wanted.identity.service}"
         click.echo("  ".join([*words, bound, f"{wanted.tasks} tasks", *filter(None, [handled.detail])]))
     click.echo(f"{result.tasks} tasks, {len(result.handled)} secrets; nothing was put")
 

@@ -21,7 +21,6 @@ from app.controller.held_token import MAX_HELD_TOKEN_CHARS, TokenFacts
 from app.controller.metrics import ControllerMetrics
 from app.controller.reasons import Call, CallError, Failure, PutReason
 from app.controller.tasks import TaskIdentity
-from app.core.proxy import SERVICE_TAG
 from app.local.addresses import is_loopback
 from app.local.causes import Peer, Stage, explain_failure, explain_file
 from app.local.trust import client_context
@@ -168,7 +167,7 @@ class ControlPlaneApi:
         body: dict[str, Any] = {
             "mesh": identity.mesh,
             "type": "dataplane",
-            "tags": {SERVICE_TAG: [identity.service]},
+            "tags": identity.tags,
             "validFor": self._valid_for,
         }
         if identity.workload is not None:

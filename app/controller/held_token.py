@@ -92,13 +92,18 @@ def renew_at(facts: TokenFacts) -> datetime | None:
 
 def _read_identity(claims: Mapping[str, Any]) -> TaskIdentity | None:
     """Read the claims that Kuma compares. An empty claim and an absent one are the same for Kuma."""
-    tags = claims.get("Tags")
+    tags, mesh, workload = claims.get("Tags") or {}, claims.get("Mesh"), claims.get("Workload") or None
     if not isinstance(tags, dict) or claims.get("Name") or (claims.get("Type") or _DATAPLANE) != _DATAPLANE:
         return None
-    match list(tags.items()), claims.get("Mesh"), claims.get("Workload") or None:
-        case [[str(tag), [str(service)]]], str(mesh), None | str() as workload if tag == SERVICE_TAG and mesh:
-            return TaskIdentity(mesh=mesh, service=service, workload=workload)
-    return None
+    if not isinstance(mesh, str) or not mesh or not isinstance(workload, str | None):
+        return None
+    values = {tag: allowed[0] for tag, allowed in tags.items() if isinstance(allowed, list) and len(allowed) == 1}
+    if len(values) < len(tags) or not all(isinstance(value, str) for value in values.values()):
+        return None
+    service = values.pop(SERVICE_TAG, None)
+    if service is None and workload is None:
+        return None
+    return TaskIdentity(mesh=mesh, service=service, workload=workload, labels=tuple(sorted(values.items())))
 
 
 def _time(value: Any) -> datetime | None:

@@ -14,7 +14,7 @@ from app.controller.metrics import ControllerMetrics
 from app.controller.reasons import Call, CallError, Failure, PutReason
 from app.controller.tasks import TaskIdentity
 from app.core.errors import CredentialError
-from app.core.proxy import SERVICE_TAG, ProxyType
+from app.core.proxy import ProxyType
 from app.core.token_kind import TokenKind
 from app.local.clock import Clock
 from app.tokens.claims import BACKDATED_SECONDS
@@ -67,6 +67,7 @@ class OwnKeys:
             "exp": now + int(self._valid_for.total_seconds()),
             "Mesh": identity.mesh,
             "Type": ProxyType.DATAPLANE.value,
-            "Tags": {SERVICE_TAG: [identity.service]},
         }
+        if identity.tags:
+            claims["Tags"] = identity.tags
         return claims if identity.workload is None else {**claims, "Workload": identity.workload}

@@ -100,7 +100,7 @@ def want_secrets(
     """
     by_name: dict[str, list[tuple[Task, TaskIdentity]]] = {}
     for task, identity in identified:
-        by_name.setdefault(f"{prefix}{identity.service}", []).append((task, identity))
+        by_name.setdefault(f"{prefix}{identity.name}", []).append((task, identity))
     wanted: list[tuple[tuple[bool, datetime, str], WantedSecret]] = []
     for name, readers in by_name.items():
         newest_task, newest = max(readers, key=lambda reader: (reader[0].created_at, reader[0].arn))

@@ -19,7 +19,7 @@ from app.controller.tasks import SkippedError, Task, TaskIdentity, require_secre
 from app.core.arn import ArnError, parse_arn
 from app.core.errors import AuthorizationError, UpstreamError
 from app.core.principal import AdmittedPrincipal, Principal, admit
-from app.core.proxy import ProxyType
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG, ProxyType
 from app.core.reasons import Reason
 from app.core.role_grant import GrantPolicy, match
 from app.core.role_tags import RoleRecord, read_grant
@@ -52,8 +52,8 @@ class RolePolicy:
     """What a role must fulfil.
 
     Attributes:
-        grant: the settings of the service about grants. The service's tag is always required: without it, the tags of the
-            task would have to name the service.
+        grant: the settings of the service about grants. A role must name the service or the workload: otherwise the tags of
+            the task would have to.
         accounts: the accounts whose roles may have an identity.
         partition: the partition of every role.
         ttl: the seconds for which an answer of IAM is used.
@@ -101,7 +101,7 @@ class RoleIdentities:
     ) -> None:
         self._ecs = ecs
         self._roles = roles
-        self._policy = replace(policy, grant=replace(policy.grant, require_service=True))
+        self._policy = policy
         self._shared = shared
         self._limiter = RateLimiter(policy.rate, burst=2, timer=shared.timer)
         self._definitions: TtlCache[str] = TtlCache(MAX_DEFINITIONS, shared.timer)
@@ -184,10 +184,16 @@ class RoleIdentities:
         if grant.type is not ProxyType.DATAPLANE:
             raise SkippedError(Skip.NOT_A_DATAPLANE, f"the role is for an {grant.type}")
         identity = match(grant, None, policy.grant)
-        if identity.mesh is None or identity.service is None:
-            raise AssertionError("unreachable: read_grant requires mesh and service of a data plane")
+        if identity.mesh is None:
+            raise AssertionError("unreachable: read_grant requires the mesh of a data plane")
+        if identity.service is None and identity.workload is None:
+            raise AuthorizationError(
+                Reason.ROLE_SERVICE_MISSING, f"tag the role with {WORKLOAD_TAG}, or before Kuma 3.0 with {SERVICE_TAG}"
+            )
         return require_secret_name(
-            TaskIdentity(mesh=identity.mesh, service=identity.service, workload=identity.workload)
+            TaskIdentity(
+                mesh=identity.mesh, service=identity.service, workload=identity.workload, labels=identity.labels
+            )
         )
 
     async def _fetch(self, principal: Principal) -> RoleRecord:

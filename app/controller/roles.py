@@ -36,12 +36,7 @@ async def open_role_identities(
     if settings.accounts_file is not None:
         accounts = FileAccounts(settings.accounts_file, metrics, settings.check_accounts)
     policy = RolePolicy(
-        # The name of a secret is a service, so a role without one has no secret.
-        grant=replace(
-            GrantPolicy(**grant_options(settings)),
-            enabled_types=frozenset({ProxyType.DATAPLANE}),
-            require_service=True,
-        ),
+        grant=replace(GrantPolicy(**grant_options(settings)), enabled_types=frozenset({ProxyType.DATAPLANE})),
         accounts=accounts,
         partition=settings.partition,
         ttl=settings.role_ttl,

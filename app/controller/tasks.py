@@ -23,15 +23,35 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskIdentity:
-    """The identity that the token of a task is bound to; ``workload`` is None if it is bound to none."""
+    """The identity that the token of a task is bound to: a service, a workload, or both.
+
+    Attributes:
+        mesh: the mesh of the task's proxy.
+        service: the value of ``kuma.io/service``; None if the token is not bound to it, as for Kuma 3.0.
+        workload: the value of ``kuma.io/workload``; None if the token is not bound to it.
+        labels: further labels that the token names, as pairs in the order of their keys; only a role pins them.
+    """
 
     mesh: str
-    service: str
+    service: str | None = None
     workload: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
 
-    def members(self) -> dict[str, str | None]:
+    @property
+    def name(self) -> str:
+        """What the task's secret is called behind the prefix: the service, else the workload."""
+        return self.service or self.workload or ""
+
+    @property
+    def tags(self) -> dict[str, list[str]]:
+        """The claim ``Tags`` of the token; empty if there is nothing for it."""
+        service = {SERVICE_TAG: [self.service]} if self.service is not None else {}
+        return service | {key: [value] for key, value in self.labels}
+
+    def members(self) -> dict[str, Any]:
         """Return the identity as log lines contain it."""
-        return {"mesh": self.mesh, "service": self.service, "workload": self.workload}
+        members: dict[str, Any] = {"mesh": self.mesh, "service": self.service, "workload": self.workload}
+        return members | ({"labels": dict(self.labels)} if self.labels else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,26 +107,29 @@ def identity_of_tags(task: Task, default_mesh: str) -> TaskIdentity:
     """Return the identity that the tags of a task name.
 
     Raises:
-        SkippedError: the task has no tag ``kuma.io/service``, or a value breaks its grammar.
+        SkippedError: the task has neither ``kuma.io/service`` nor ``kuma.io/workload``, or a value breaks its grammar.
     """
-    if SERVICE_TAG not in task.tags:
-        raise SkippedError(Skip.NOT_IN_MESH, f"the task has no tag {SERVICE_TAG}")
+    if SERVICE_TAG not in task.tags and WORKLOAD_TAG not in task.tags:
+        raise SkippedError(Skip.NOT_IN_MESH, f"the task has no tag {SERVICE_TAG} and no tag {WORKLOAD_TAG}")
     return require_secret_name(
         TaskIdentity(
             mesh=_value(MESH_TAG, task.tags.get(MESH_TAG, default_mesh), _MESH),
-            service=task.tags[SERVICE_TAG],
+            service=task.tags.get(SERVICE_TAG),
             workload=_value(WORKLOAD_TAG, task.tags[WORKLOAD_TAG], _WORKLOAD) if WORKLOAD_TAG in task.tags else None,
         )
     )
 
 
 def require_secret_name(identity: TaskIdentity) -> TaskIdentity:
-    """Check that the service can be a part of a secret's name, and return the identity.
+    """Check that service or workload can be a part of a secret's name, and return the identity.
 
     Raises:
         SkippedError: it cannot. With a slash in it, a service could name the secret of another prefix.
     """
-    _value(SERVICE_TAG, identity.service, _SERVICE)
+    if identity.service is not None:
+        _value(SERVICE_TAG, identity.service, _SERVICE)
+    else:
+        _value(WORKLOAD_TAG, identity.name, _WORKLOAD)
     return identity
 
 

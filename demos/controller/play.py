@@ -199,7 +199,7 @@ async def play() -> list[Row]:
                 services = {"web", "none", "broken", "old"}
                 held = {service: stage.describe(service) for service in services}
                 result = await controller.run_pass(None)
-                done = {handled.wanted.identity.service: handled.done for handled in result.handled}
+                done = {handled.wanted.identity.name: handled.done for handled in result.handled}
                 rows += [
                     _row(stage, each, service, held[service], done) for service in sorted(done.keys() | each.expected)
                 ]

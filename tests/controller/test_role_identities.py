@@ -66,6 +66,31 @@ async def test_the_workload_of_the_role_is_bound(stage: Stage, by_role: ByRole, 
     assert stage.api.asked[0]["workload"] == "job"
 
 
+async def test_a_role_of_kuma_3_0_needs_no_service_and_its_workload_names_the_secret(
+    stage: Stage, by_role: ByRole, aws: Aws
+) -> None:
+    role = aws.add_role({"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/workload": "job"})
+    stage.ecs.roles["demo:1"] = role_arn(role.name)
+    stage.ecs.add_task(definition="demo:1")
+    stage.ecs.add_secret("job")
+    async with stage.controller(**by_role()) as controller:
+        assert await controller.done() == {"job": PutReason.TOKEN_MISSING}
+        assert await controller.done(after=700) == {"job": Leave.USABLE}
+    [asked] = stage.api.asked
+    assert (asked["workload"], asked["tags"]) == ("job", {})
+
+
+async def test_the_labels_that_a_role_pins_are_in_the_token(stage: Stage, by_role: ByRole, aws: Aws) -> None:
+    role = aws.add_role({**DATAPLANE, "kuma.io/label/app": "payments"})
+    stage.ecs.roles["demo:1"] = role_arn(role.name)
+    stage.ecs.add_task(definition="demo:1")
+    stage.ecs.add_secret("demo-app")
+    async with stage.controller(**by_role()) as controller:
+        await controller.run()
+        assert await controller.done(after=700) == {"demo-app": Leave.USABLE}
+    assert stage.api.asked[0]["tags"] == {"kuma.io/service": ["demo-app"], "app": ["payments"]}
+
+
 async def test_the_override_of_a_task_counts_before_its_definition(stage: Stage, by_role: ByRole, aws: Aws) -> None:
     role = aws.add_role({**DATAPLANE, "kuma.io/service": "other"})
     stage.ecs.roles["demo:1"] = role_arn("demo-app", path="/workloads/")
