@@ -9,13 +9,14 @@ from tests.support.process import ROOT
 
 PAGE: Final = (ROOT / "docs" / "how-to" / "call-from-a-control-plane.md").read_text(encoding="utf-8")
 FOLDER: Final = ROOT / "integrations" / "go" / "kuma"
+FILES: Final = ("control-plane-3.0.go.txt", "control-plane.go.txt", "kuma-dp.go.txt")
 
 
 def test_there_are_files_to_copy() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {"control-plane.go.txt", "kuma-dp.go.txt"}
+    assert {path.name for path in FOLDER.iterdir()} == set(FILES)
 
 
-@pytest.mark.parametrize("name", ["control-plane.go.txt", "kuma-dp.go.txt"])
+@pytest.mark.parametrize("name", FILES)
 def test_the_page_shows_the_file_as_it_is(name: str) -> None:
     shown = re.findall(r"^```go\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert (FOLDER / name).read_text(encoding="utf-8") in shown
