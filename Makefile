@@ -66,7 +66,7 @@ test: $(STAMP) ## Run the tests (one of them: make test T=tests/core; some need 
 # The programs of a Kuma release are the user's: the repository has none, and downloads none (CONTRIBUTING.md, Real Kuma).
 test-kuma: $(VENV)/.envoy ## Run the tests with a real Kuma: make test-kuma KUMA_BIN=DIR (kuma-cp and kuma-dp of a release)
 	@test -n "$(KUMA_BIN)" || echo "Skipped: no real Kuma is tested. Name a folder with kuma-cp and kuma-dp: make test-kuma KUMA_BIN=DIR (CONTRIBUTING.md, Real Kuma)"
-	@test -z "$(KUMA_BIN)" || KUMA_BIN="$(KUMA_BIN)" $(BIN)/python -m pytest -n 2 --dist loadfile $(or $(T),tests/kuma)
+	@test -z "$(KUMA_BIN)" || KUMA_BIN="$(KUMA_BIN)" KUMA_RECORD="$(if $(T),,$$($(KUMA_BIN)/kuma-cp version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -1))" $(BIN)/python -m pytest -n 2 --dist loadfile $(or $(T),tests/kuma)
 
 coverage: $(STAMP) ## Fail if a branch of app/core is not covered by the tests in tests/core
 	$(BIN)/python -m pytest --quiet -p no:cacheprovider --cov --cov-report=term tests/core
@@ -128,6 +128,7 @@ format: $(STAMP) ## Format the code, and apply the automatic fixes
 docs: $(STAMP) ## Write the tables of the settings and of the limits, and the Grafana dashboard, from the code
 	$(BIN)/python -m tools.settings_tables
 	$(BIN)/python -m tools.limits_tables
+	$(BIN)/python -m tools.kuma_table
 	$(BIN)/python -m tools.dashboard
 
 audit: $(STAMP) ## Look up known vulnerabilities of the packages in the image (asks PyPI, then OSV)

@@ -29,7 +29,7 @@ from tests.conftest import LoadSettings
 from tests.support.principals import PRINCIPAL
 from tests.support.signing import HOST, NOW, endpoint_of
 from tests.support.world import NEW_GENERATION, OLD_GENERATION
-from tools import limits_tables, settings_tables
+from tools import kuma_table, limits_tables, settings_tables
 from tools.generated_tables import write_tables
 
 ROOT: Final = Path(__file__).parents[1]
@@ -102,6 +102,7 @@ def test_every_setting_has_a_meaning() -> None:
 GENERATED: Final[dict[str, RowsOf]] = {
     "configuration.md": settings_tables.rows_of,
     "limits.md": limits_tables.rows_of,
+    "../explanation/compatibility.md": kuma_table.rows_of,
 }
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from app.core.errors import AuthorizationError
-from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType
+from app.core.proxy import ProxyAssertion, ProxyIdentity, ProxyType, identity_words
 from app.core.reasons import Reason
 from app.core.role_grant import RoleGrant, match
 from tests.support.policies import EVERY_TYPE, POLICY
@@ -184,3 +184,15 @@ def test_an_identity_is_written_with_every_member() -> None:
     written = {"type": "dataplane", "mesh": "default", "service": "demo-app", "workload": None, "zone": None}
     assert identity.members() == {**written, "labels": {}}
     assert replace(identity, labels=(("app", "web"),)).members() == {**written, "labels": {"app": "web"}}
+
+
+def test_an_identity_in_words_has_what_is_set_and_each_label() -> None:
+    identity = ProxyIdentity(
+        type=ProxyType.DATAPLANE,
+        mesh="default",
+        service=None,
+        workload="web",
+        zone=None,
+        labels=(("app", "a"), ("team", "b")),
+    )
+    assert identity_words(identity.members()) == "type=dataplane mesh=default workload=web label app=a label team=b"

@@ -438,7 +438,7 @@ def test_is_kuma_tag_denies_a_key_that_differs_only_in_case() -> None:
     assert raised.value.reason is Reason.ROLE_TAG_INVALID
 
 
-VALUES = {"type": "egress", "mesh": "a.b", "service": "A:80", "workload": "A_b", "zone": "z-1"}
+VALUES = {"type": "egress", "mesh": "a.b", "service": "A:80", "workload": "A_b", "zone": "z-1", "label/app": "A.b"}
 
 
 @pytest.mark.parametrize("name", VALUES)
