@@ -64,23 +64,30 @@ def test_a_container_that_no_task_has_is_an_error(tmp_path: Path) -> None:
         Template(path, {}).task("other")
 
 
-def dataplane_task() -> tuple[list[str], dict[str, Any]]:
+def dataplane_task(kuma_version: str) -> tuple[list[str], dict[str, Any]]:
     """The agent's command and the Dataplane of the workload's template."""
-    values = {"Service": "web", "WorkloadLabel": "web-label", "Mesh": "shop"}
-    task = Template(ROOT / "config/cloudformation/dataplane.yaml", values).task("kuma-dp")
-    resource = task.containers["kuma-dp"].environment["KUMA_DATAPLANE_RUNTIME_RESOURCE"]
-    (agent,) = task.containers["kuma-dp"].after
-    return list(task.containers[agent].command), yaml.safe_load(resource)
+    values = {"Service": "web", "WorkloadLabel": "web-label", "Mesh": "shop", "KumaVersion": kuma_version}
+    containers = Template(ROOT / "config/cloudformation/dataplane.yaml", values).task("kuma-dp").containers
+    return list(containers["agent"].command), yaml.safe_load(containers["files"].environment["DATAPLANE"])
 
 
-def test_the_dataplane_of_the_template_is_in_the_mesh_of_its_parameters() -> None:
-    _, resource = dataplane_task()
+@pytest.mark.parametrize(
+    ("kuma_version", "fields"),
+    [
+        ("3.0-or-later", {"protocol": "http"}),
+        ("2.14", {"tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}}),
+        ("2.13-or-earlier", {"tags": {"kuma.io/service": "web", "kuma.io/protocol": "http"}}),
+    ],
+)
+def test_the_dataplane_of_the_template_has_the_form_of_its_kuma(kuma_version: str, fields: dict[str, Any]) -> None:
+    _, resource = dataplane_task(kuma_version)
     assert (resource["mesh"], resource["labels"]["kuma.io/workload"]) == ("shop", "web-label")
-    assert resource["networking"]["inbound"][0]["tags"]["kuma.io/service"] == "web"
+    (inbound,) = resource["networking"]["inbound"]
+    assert {key: inbound[key] for key in ("protocol", "tags") if key in inbound} == fields
 
 
 def test_the_command_of_the_agent_has_options_that_the_agent_knows() -> None:
-    command, _ = dataplane_task()
+    command, _ = dataplane_task("3.0-or-later")
     agent = main.commands["agent"]
     known = {option for parameter in agent.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert command[0] == "agent"
