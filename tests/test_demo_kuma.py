@@ -33,7 +33,7 @@ def test_a_stock_control_plane_takes_what_an_agent_wrote_for_its_own_proxy_alone
         assert check.because in row
     # Below the table the configuration follows as the control plane reads it, without wrapped lines.
     configuration = lines[lines.index("dpServer:") :]
-    assert next(line for line in lines if "18  agent of an ingress" in line) not in configuration
+    assert next(line for line in lines if "21  agent of an ingress" in line) not in configuration
     assert [line for line in configuration if len(line) > 80] == []
     for text in ("dpProxy:", "type: dpToken", "zoneProxy:", "type: zoneToken", "-----BEGIN RSA PUBLIC KEY-----"):
         assert text in done.out
@@ -51,7 +51,7 @@ def test_its_rows_fit_80_columns() -> None:
 
 def test_it_shows_what_the_issue_asks_for() -> None:
     refused = {check.because for check in CHECKS if check.verdict == "refused"}
-    assert {"mesh", "kuma.io/service", "no signing key"} <= refused
+    assert {"mesh", "workload", "no signing key"} <= refused
     assert {check.verdict for check in CHECKS} == {"allowed", "denied", "accepted", "refused"}
 
 

@@ -81,7 +81,7 @@ def authenticate(  # noqa: PLR0913 - one parameter an option
 
     \b
     aws eks get-token --cluster-name kuma-control-plane | kuma-aws-iam authenticate
-    kuma-aws-iam authenticate --type dataplane --mesh default --kuma-service demo-app < /run/kuma/token
+    kuma-aws-iam authenticate --type dataplane --mesh default --label kuma.io/workload=demo-app < /run/kuma/token
     kuma-aws-iam authenticate --explain < /run/kuma/token
 
     If the service requires a token or a certificate of its callers, give --caller-token-file or --tls-cert-file.

@@ -46,7 +46,7 @@ def explain_role(*, role: "RoleName", asserted: dict[str, Any] | None, tags: tup
 
     \b
     kuma-aws-iam explain-role 111122223333/demo-app
-    kuma-aws-iam explain-role 111122223333/demo-app --type dataplane --mesh default --kuma-service demo-app
+    kuma-aws-iam explain-role 111122223333/demo-app --type dataplane --mesh default --label kuma.io/workload=demo-app
 
     To ask a running service about a credential, use authenticate. To check the deployment, use doctor.
 

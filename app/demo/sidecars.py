@@ -158,28 +158,33 @@ def _let_it_expire(stage: Stage) -> None:
     stage.wait(2.1)
 
 
-def _dataplane(mesh: str = "default", service: str = "demo-app") -> dict[str, Any]:
+def _dataplane(mesh: str = "default", workload: str = "demo-app") -> dict[str, Any]:
+    return {"type": "dataplane", "mesh": mesh, "name": f"{workload}-1", "labels": {"kuma.io/workload": workload}}
+
+
+def _tagged(mesh: str, service: str) -> dict[str, Any]:
+    """Return a Dataplane of Kuma 2.x, whose service is a tag of its inbound."""
     return {"type": "dataplane", "mesh": mesh, "name": f"{service}-1", "tags": {"kuma.io/service": [service]}}
 
 
-_DEMO_APP: Final = "dataplane of mesh default, service demo-app"
+_DEMO_APP: Final = "dataplane of mesh default, workload demo-app"
 
 SIDECARS: Final = (
     Sidecar(title=_DEMO_APP, sent="native form, signed with its task role", make=_native, asserted=_dataplane()),
     Sidecar(
-        title="dataplane of mesh payments, service backend, in a second account",
+        title="dataplane of mesh payments, service backend of Kuma 2.x, in a second account",
         sent="the same in a JWT's clothes, which a stock kuma-dp accepts; its role is read through the reader role",
         account=OTHER_ACCOUNT,
         role="backend",
         make=_jwt,
-        asserted=_dataplane("payments", "backend"),
+        asserted=_tagged("payments", "backend"),
     ),
     Sidecar(
         title="dataplane of mesh default, any service",
-        sent="EKS form, as aws eks get-token makes it; its role has no kuma.io/service",
+        sent="EKS form, as aws eks get-token makes it; its role names neither a workload nor a service",
         role="batch",
         make=_eks,
-        asserted=_dataplane(service="nightly-report"),
+        asserted=_tagged("default", "nightly-report"),
     ),
     Sidecar(title=_DEMO_APP, sent="Vault envelope: a header-signed POST", make=_vault_envelope, asserted=_dataplane()),
     Sidecar(title="ingress", sent="native form", role="zone-ingress", make=_native, asserted={"type": "ingress"}),
@@ -189,7 +194,7 @@ SIDECARS: Final = (
         sent="native form; its Dataplane has a ZoneEgress listener",
         role="mesh-egress",
         make=_native,
-        asserted={"type": "dataplane", "mesh": "default", "name": "mesh-egress-1", "listeners": ["ZoneEgress"]},
+        asserted={**_dataplane(workload="egress"), "listeners": ["ZoneEgress"]},
     ),
     Sidecar(
         title="a stranger with a role of the same name and tags",
@@ -215,24 +220,27 @@ SIDECARS: Final = (
         expected=Reason.PROXY_MESH_MISMATCH,
     ),
     Sidecar(
-        title="demo-app, trying to be service backend",
-        sent="validly signed; its role is for service demo-app",
+        title="demo-app, trying to be workload payments",
+        sent="validly signed; its role is for workload demo-app",
         make=_native,
-        asserted=_dataplane(service="backend"),
+        asserted=_dataplane(workload="payments"),
+        expected=Reason.PROXY_WORKLOAD_MISMATCH,
+    ),
+    Sidecar(
+        title="backend, trying to be service billing",
+        sent="validly signed; its role is for service backend",
+        account=OTHER_ACCOUNT,
+        role="backend",
+        make=_native,
+        asserted=_tagged("payments", "billing"),
         expected=Reason.PROXY_SERVICE_MISMATCH,
     ),
     Sidecar(
-        title="demo-app, trying to be an ingress",
-        sent="validly signed; its role is for a dataplane",
-        make=_native,
-        asserted={"type": "ingress"},
-        expected=Reason.PROXY_TYPE_MISMATCH,
-    ),
-    Sidecar(
-        title="demo-app, trying to take the SPIFFE id of payments",
+        title="batch, trying to take the SPIFFE id of payments",
         sent="validly signed; label kuma.io/workload=payments, and its role has no kuma.io/workload",
+        role="batch",
         make=_native,
-        asserted={**_dataplane(), "labels": {"kuma.io/workload": "payments"}},
+        asserted=_dataplane(workload="payments"),
         expected=Reason.PROXY_WORKLOAD_MISMATCH,
     ),
     Sidecar(

@@ -127,10 +127,11 @@ def _world() -> World:
     """Return the example world with the additional roles of the demo. The service must deny most of these roles."""
     world = World.from_text(EXAMPLE)
     world.add_account(STRANGERS_ACCOUNT)
-    tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/service": "demo-app"}
+    tags = {"kuma.io/type": "dataplane", "kuma.io/mesh": "default", "kuma.io/workload": "demo-app"}
     world.add_role(STRANGERS_ACCOUNT, "demo-app", tags=tuple(tags.items()))
     world.add_role(CONTROL_PLANE_ACCOUNT, "case-twin", tags=(*tags.items(), ("KUMA.IO/mesh", "payments")))
-    world.add_role(CONTROL_PLANE_ACCOUNT, "mesh-egress", tags=(("kuma.io/type", "egress"), ("kuma.io/mesh", "default")))
+    egress = {"kuma.io/type": "egress", "kuma.io/mesh": "default", "kuma.io/workload": "egress"}
+    world.add_role(CONTROL_PLANE_ACCOUNT, "mesh-egress", tags=tuple(egress.items()))
     return world
 
 

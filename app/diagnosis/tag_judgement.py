@@ -37,7 +37,7 @@ _ABSENT: Final = MappingProxyType(
     {
         TYPE_TAG: "required: dataplane, ingress or egress",
         MESH_TAG: "required: the mesh that the proxies may join",
-        SERVICE_TAG: "not set: the proxy may be every service of the mesh",
+        SERVICE_TAG: "not set: before Kuma 3.0 the proxy may be every service of the mesh",
         WORKLOAD_TAG: "not set: a proxy must not have the label kuma.io/workload",
         ZONE_TAG: "not set: the role does not limit the zone",
     }

@@ -6,13 +6,13 @@ EXAMPLE: Final = """\
 # An AWS for `kuma-aws-iam emulator`: accounts, their IAM roles and the roles' tags. Keys are made up at each start.
 # partition = "aws"        # aws-cn, aws-us-gov, ...: of every account that names no other
 
-# The sidecar of one service in one mesh.
+# The sidecar of one workload in one mesh.
 [accounts."111122223333".roles.demo-app.tags]
 "kuma.io/type" = "dataplane"
 "kuma.io/mesh" = "default"
-"kuma.io/service" = "demo-app"
+"kuma.io/workload" = "demo-app"
 
-# A sidecar of any service of its mesh, under a path.
+# A sidecar of a mesh that names no workload, under a path.
 [accounts."111122223333".roles.batch]
 path = "/workloads/"
 [accounts."111122223333".roles.batch.tags]
@@ -43,7 +43,7 @@ trusted = ["arn:aws:iam::111122223333:role/kuma-aws-iam"]   # who may assume it;
 [accounts."444455556666".roles.backend.tags]
 "kuma.io/type" = "dataplane"
 "kuma.io/mesh" = "payments"
-"kuma.io/service" = "backend"
+"kuma.io/service" = "backend"   # before Kuma 3.0 a service is a tag
 
 # A user, with a key pair made up or given: access_key_id, secret_access_key.
 [accounts."444455556666".users.operator]

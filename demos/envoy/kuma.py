@@ -37,17 +37,20 @@ class PublicKeys:
 def refusal(token: str, proxy: Mapping[str, Any], keys: PublicKeys, zone: str) -> str | None:
     """Tell why a token does not let this proxy in, in about Kuma's words, or None where it does.
 
+    A Dataplane with labels is one of Kuma 3.0, a Dataplane with tags and a zone proxy are of 2.x.
+
     Args:
         token: that came in ``authorization``.
         proxy: the resource, in the words of ``POST /v1/authenticate``.
         keys: of this control plane.
         zone: of this control plane.
     """
-    validator = KumaValidator(keys.configuration())
+    validator = KumaValidator(keys.configuration(), has_only_labels="labels" in proxy)
     try:
         if proxy["type"] == "dataplane":
-            tags = {tag: frozenset(values) for tag, values in proxy["tags"].items()}
-            resource = DataplaneResource(mesh=proxy["mesh"], name=proxy["name"], tags=tags)
+            tags = {tag: frozenset(values) for tag, values in proxy.get("tags", {}).items()}
+            labels = proxy.get("labels", {})
+            resource = DataplaneResource(mesh=proxy["mesh"], name=proxy["name"], tags=tags, labels=labels)
             validator.check_dataplane(token, resource, time.time())
         else:
             validator.check_zone_proxy(token, proxy["type"], zone, time.time())

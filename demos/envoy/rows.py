@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.core.proxy import SERVICE_TAG
+from app.core.proxy import SERVICE_TAG, WORKLOAD_TAG
 from app.core.reasons import Reason
 from app.demo.stage import CONTROL_PLANE_ACCOUNT, OTHER_ACCOUNT, STRANGERS_ACCOUNT
 from app.emulator.fault_kinds import FaultKind
@@ -42,7 +42,7 @@ class Row:
     sent: str
     present: Present
     proxy: dict[str, Any]
-    method: str = ADS
+    method: str = DELTA
     code: str = _OK
     word: str = ""
     reaches: bool = False
@@ -84,25 +84,31 @@ def rows() -> list[Row]:
     return [*_admitted(), *_refused(), *_undecided()]
 
 
-def dataplane(service: str = "demo-app", mesh: str = "default") -> dict[str, Any]:
+def dataplane(workload: str = "demo-app", mesh: str = "default") -> dict[str, Any]:
     """Return the part of a Dataplane that is compared."""
-    return {"type": "dataplane", "mesh": mesh, "name": f"{service}-1", "tags": {SERVICE_TAG: [service]}}
+    return {"type": "dataplane", "mesh": mesh, "name": f"{workload}-1", "labels": {WORKLOAD_TAG: workload}}
+
+
+def tagged(service: str) -> dict[str, Any]:
+    """Return that part of a Dataplane of mesh payments before Kuma 3.0."""
+    return {"type": "dataplane", "mesh": "payments", "name": f"{service}-1", "tags": {SERVICE_TAG: [service]}}
 
 
 def _admitted() -> Iterator[Row]:
     credential = "the credential of its task role, in a JWT's clothes"
-    yield Row(title="demo-app, ADS", sent=credential, present=_of("demo-app"), proxy=dataplane())
-    yield Row(title="demo-app, delta ADS", sent=credential, present=_of("demo-app"), proxy=dataplane(), method=DELTA)
+    yield Row(title="demo-app, delta ADS", sent=credential, present=_of("demo-app"), proxy=dataplane())
     yield Row(title="demo-app, HDS", sent=credential, present=_of("demo-app"), proxy=dataplane(), method=HDS)
+    yield Row(title="demo-app, whose agent exchanges", sent="the token itself", present=_token, proxy=dataplane())
     yield Row(
-        title="backend of mesh payments, in a second account",
+        title="Kuma 2.14: backend of mesh payments, ADS, in a second account",
         sent=credential,
         present=_of("backend", OTHER_ACCOUNT),
-        proxy=dataplane("backend", "payments"),
+        proxy=tagged("backend"),
+        method=ADS,
     )
-    yield Row(title="ingress", sent=credential, present=_of("zone-ingress"), proxy={"type": "ingress"})
-    yield Row(title="egress", sent=credential, present=_of("zone-egress"), proxy={"type": "egress"})
-    yield Row(title="demo-app, whose agent exchanges", sent="the token itself", present=_token, proxy=dataplane())
+    for scope in ("ingress", "egress"):
+        title = f"Kuma 2.14: {scope}, ADS"
+        yield Row(title=title, sent=credential, present=_of(f"zone-{scope}"), proxy={"type": scope}, method=ADS)
 
 
 def _refused() -> Iterator[Row]:
@@ -111,6 +117,16 @@ def _refused() -> Iterator[Row]:
         sent="its own credential; the service is not told of the Dataplane",
         present=_of("demo-app"),
         proxy=dataplane("backend"),
+        code="UNKNOWN",
+        word="authentication failed: dataplane workload",
+        reaches=True,
+    )
+    yield Row(
+        title="Kuma 2.14: backend, whose Dataplane says billing",
+        sent="likewise",
+        present=_of("backend", OTHER_ACCOUNT),
+        proxy=tagged("billing"),
+        method=ADS,
         code="UNKNOWN",
         word="authentication failed: dataplane contains tag",
         reaches=True,

@@ -168,26 +168,32 @@ def as_dataplane(role: str, resource: DataplaneResource, **how: Any) -> Callable
 
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_dataplane(token, resource, now)
-        services = "+".join(sorted(resource.tags["kuma.io/service"]))
-        return f"it may be the data plane {resource.name} of mesh {resource.mesh}, service {services}"
+        return f"it may be the data plane {resource.name} of mesh {resource.mesh}{_identity(resource)}"
 
     return _ask(role, check, **how)
 
 
-def as_zone_proxy(role: str, scope: str, zone: str) -> Callable[[Played], Outcome]:
-    """Return what shows a role's token to the control plane, as the stream of an ingress or egress."""
+def _identity(resource: DataplaneResource) -> str:
+    labels = [f"label {key}={value}" for key, value in resource.labels.items()]
+    tags = [f"tag {key}={'+'.join(sorted(values))}" for key, values in resource.tags.items()]
+    return "".join(f", {each}" for each in labels + tags)
+
+
+def as_zone_proxy(role: str, scope: str, zone: str, **how: Any) -> Callable[[Played], Outcome]:
+    """Return what shows a role's token to the control plane, as the stream of an ingress or egress of Kuma 2.x."""
 
     def check(validator: KumaValidator, token: str, now: float) -> str:
         validator.check_zone_proxy(token, scope, zone, now)
         return f"it may be the {scope} of zone {zone}"
 
-    return _ask(role, check)
+    return _ask(role, check, **{"has_only_labels": False, **how})
 
 
 def _ask(
     role: str,
     check: Callable[[KumaValidator, str, float], str],
     *,
+    has_only_labels: bool = True,
     later: float = 0.0,
     change: Callable[[str], str] = str,
     is_revoked: bool = False,
@@ -196,7 +202,8 @@ def _ask(
         token = played.token(role)
         revoked = {str(_claims(token)["jti"])} if is_revoked else set[str]()
         try:
-            why = check(KumaValidator(played.keys.configuration, revoked), change(token), time.time() + later)
+            validator = KumaValidator(played.keys.configuration, revoked, has_only_labels=has_only_labels)
+            why = check(validator, change(token), time.time() + later)
         except RefusedError as error:
             return Outcome("refused", str(error))
         return Outcome("accepted", why)
@@ -217,6 +224,7 @@ def for_another_mesh(token: str) -> str:
     return f"{header}.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.{signature}"
 
 
-def dataplane(mesh: str = "default", *services: str, name: str = "demo-app-1") -> DataplaneResource:
-    """Return a data plane with an inbound for each service; for demo-app if none is given."""
-    return DataplaneResource(mesh=mesh, name=name, tags={"kuma.io/service": set(services or ("demo-app",))})
+def dataplane(mesh: str = "default", workload: str = "demo-app", *services: str) -> DataplaneResource:
+    """Return a Dataplane of Kuma 3.0; with an inbound for each service, one that 2.14 reads too."""
+    tags = {"kuma.io/service": set(services)} if services else {}
+    return DataplaneResource(mesh=mesh, name="demo-app-1", tags=tags, labels={"kuma.io/workload": workload})

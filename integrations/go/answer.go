@@ -24,7 +24,8 @@ type Decision struct {
 	RequestID string
 }
 
-// Identity is what the tags of the role let the proxy be. A field is "" if the tag is absent or does not apply.
+// Identity is what the tags of the role let the proxy be. A field is "" if the tag is absent or does not apply. Labels
+// that the role pins are not here: the service has compared them with those of the [Proxy].
 type Identity struct {
 	Type     ProxyType
 	Mesh     string

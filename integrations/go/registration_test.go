@@ -17,8 +17,8 @@ import (
 
 func TestRegistrationIsFormattedGo(t *testing.T) {
 	files, err := filepath.Glob("kuma/*.go.txt")
-	if err != nil || len(files) != 2 {
-		t.Fatalf("expected two files, got %v, %v", files, err)
+	if err != nil || len(files) != 3 {
+		t.Fatalf("expected three files, got %v, %v", files, err)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -33,8 +33,15 @@ func TestRegistrationIsFormattedGo(t *testing.T) {
 }
 
 func TestRegistrationUsesWhatThisPackageHas(t *testing.T) {
+	for _, file := range []string{"kuma/control-plane-3.0.go.txt", "kuma/control-plane.go.txt"} {
+		t.Run(file, func(t *testing.T) { usesWhatThisPackageHas(t, file) })
+	}
+}
+
+func usesWhatThisPackageHas(t *testing.T, file string) {
+	t.Helper()
 	exported := exportedNames(t)
-	registration, err := parser.ParseFile(token.NewFileSet(), "kuma/control-plane.go.txt", nil, 0)
+	registration, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
