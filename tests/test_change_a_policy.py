@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from click.testing import CliRunner
@@ -23,14 +23,21 @@ _BLOCK: Final = re.compile(r"^```\n(\$ .*?)^```", re.MULTILINE | re.DOTALL)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 SERVICE_ACCOUNT: Final = "111122223333"
 
-# What each proxy of the example world asserts, and how often it calls.
-PROXIES: Final = [
-    (SERVICE_ACCOUNT, "demo-app", {"type": "dataplane", "mesh": "default", "name": "demo-app-1"}, "demo-app"),
-    (SERVICE_ACCOUNT, "demo-app", {"type": "dataplane", "mesh": "default", "name": "demo-app-2"}, "demo-app"),
-    (SERVICE_ACCOUNT, "batch", {"type": "dataplane", "mesh": "default", "name": "batch-1"}, "nightly"),
-    (SERVICE_ACCOUNT, "zone-ingress", {"type": "ingress", "name": "ingress-1"}, None),
-    (SERVICE_ACCOUNT, "untagged", {"type": "dataplane", "mesh": "default", "name": "web-1"}, "web"),
-    ("444455556666", "backend", {"type": "dataplane", "mesh": "payments", "name": "backend-1"}, "backend"),
+
+def dataplane(name: str, service: str, *, mesh: str = "default", **labels: str) -> dict[str, Any]:
+    """Return what a Dataplane of Kuma 2.14 asserts."""
+    tags = {"kuma.io/service": [service]}
+    return {"type": "dataplane", "mesh": mesh, "name": name, "tags": tags, "labels": labels}
+
+
+# What each proxy of the example world asserts.
+PROXIES: Final[list[tuple[str, str, dict[str, Any]]]] = [
+    (SERVICE_ACCOUNT, "demo-app", dataplane("demo-app-1", "demo-app", **{"kuma.io/workload": "demo-app"})),
+    (SERVICE_ACCOUNT, "demo-app", dataplane("demo-app-2", "demo-app", **{"kuma.io/workload": "demo-app"})),
+    (SERVICE_ACCOUNT, "batch", dataplane("batch-1", "nightly")),
+    (SERVICE_ACCOUNT, "zone-ingress", {"type": "ingress", "name": "ingress-1"}),
+    (SERVICE_ACCOUNT, "untagged", dataplane("web-1", "web")),
+    ("444455556666", "backend", dataplane("backend-1", "backend", mesh="payments")),
 ]
 
 
@@ -64,10 +71,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         with served(address, **variables) as service:
             service.wait_for("own account")
-            for number, (account, role, claim, tag) in enumerate(PROXIES, start=1):
+            for number, (account, role, asserted) in enumerate(PROXIES, start=1):
                 credential = recipe_of(emulator.issue(account, role, f"task-{number}")).credential()
-                tags = {} if tag is None else {"tags": {"kuma.io/service": [tag]}}
-                call = {"credential": credential, "proxy": {**claim, **tags}}
+                call = {"credential": credential, "proxy": asserted}
                 headers = {"x-request-id": f"request-{number}"}
                 service.client.post("/v1/authenticate", json=call, headers=headers)
             service.wait_for('"event":"decision"', len(PROXIES))

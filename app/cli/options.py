@@ -29,7 +29,8 @@ def _check_audience(_context: click.Context, _option: click.Parameter, value: st
         raise click.BadParameter(str(error)) from error
 
 
-def _check_version(_context: click.Context, _option: click.Parameter, value: str | None) -> KumaVersion | None:
+def check_version(_context: click.Context, _option: click.Parameter, value: str | None) -> KumaVersion | None:
+    """Parse the value of an option --kuma-version."""
     try:
         return None if value is None else parse_kuma_version(value)
     except ValueError as error:
@@ -92,7 +93,7 @@ def kuma_version_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "--kuma-version",
         envvar="KMESH_AWSIAM_KUMA_VERSION",
         show_envvar=True,
-        callback=_check_version,
+        callback=check_version,
         metavar="VERSION",
         help="The version of the control plane, such as 3.0. What that version does not read is an error. Without this "
         "option the forms of all versions are read.",

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 import click
 
+from app.cli.options import check_version
+from app.core.kuma_version import KumaVersion
 from app.policy.log_lines import LogError, read_lines
 from app.policy.preview import Preview
 from app.policy.role_tags_file import NewTags, RoleKey, RoleTagsError, parse_role_tags
@@ -32,8 +34,21 @@ PROGRESS_SECONDS: Final = 5.0
 )
 @click.option("--settings", type=_FILE, help="The changed policy: its variables, one NAME=VALUE a line.")
 @click.option("--role-tags", type=_FILE, help="JSON of role ARNs, each with all tags that the role is to have.")
+@click.option(
+    "--kuma-version",
+    callback=check_version,
+    metavar="VERSION",
+    help="The version of a new control plane. With 3.0: whom it would refuse if roles and resources stayed as they are.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Path | None, as_json: bool) -> None:
+def preview(
+    *,
+    logs: tuple[BinaryIO, ...],
+    settings: Path | None,
+    role_tags: Path | None,
+    kuma_version: KumaVersion | None,
+    as_json: bool,
+) -> None:
     """Replay the audit lines of a log against a changed policy, and list whom the change would deny or allow.
 
     The policy is that of --settings alone: a variable that the file does not set has its default, and the environment is
@@ -44,6 +59,7 @@ def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Pat
     kuma-aws-iam preview --log decisions.log.gz --settings candidate.env
     aws logs tail /ecs/control-plane --since 6h | kuma-aws-iam preview --log - --settings candidate.env
     kuma-aws-iam preview --log decisions.log --settings service.env --role-tags tags.json --json
+    kuma-aws-iam preview --log decisions.log --settings service.env --kuma-version 3.0
 
     The command makes no network call. A line without the facts that the policy needs is counted as unknown. An audit line
     that this version cannot read counts as an approval, unless it says that the proxy was denied.
@@ -53,9 +69,9 @@ def preview(*, logs: tuple[BinaryIO, ...], settings: Path | None, role_tags: Pat
     # Only this command needs rich.
     from app.cli.preview_report import as_members, print_report  # noqa: PLC0415
 
-    if settings is None and role_tags is None:
-        raise click.UsageError("nothing is changed: give --settings, --role-tags or both")
-    replay = Preview(_policy(settings), {} if role_tags is None else _new_tags(role_tags))
+    if settings is None and role_tags is None and kuma_version is None:
+        raise click.UsageError("nothing is changed: give --settings, --role-tags or --kuma-version")
+    replay = Preview(_policy(settings), {} if role_tags is None else _new_tags(role_tags), kuma_version)
     for log in logs:
         try:
             _show_progress(replay.read(read_lines(log)))

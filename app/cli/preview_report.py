@@ -19,6 +19,7 @@ _MISSING: Final = {
     Missing.ANSWER: "the decision itself ended without an answer (503 or 500), or the call was malformed",
     Missing.CALL: "a token may have been wanted, and its requirements need more than the line has",
     Missing.TOKEN: "the line is of a version that did not write what a presented token says",
+    Missing.PROXY: "the caller named no proxy, and Kuma 3.0 compares the labels of its Dataplane",
 }
 
 

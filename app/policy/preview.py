@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from app.core.kuma_version import LABELS_ONLY, KumaVersion
 from app.core.reasons import Reason
 from app.policy.changes import Changes
 from app.policy.facts import LineError, facts_of_line, role_record
+from app.policy.labels_only import evaluate_for_labels_only
 from app.policy.log_lines import find_decision
 from app.policy.role_tags_file import NewTags, RoleKey, key_of
 from app.policy.verdict import AccessPolicy, DecisionFacts, evaluate_policy
@@ -24,6 +26,7 @@ class Preview:
         policy: the policy to evaluate.
         new_tags: the roles that are to get other tags. Presented tokens keep what they say until they expire, because the
             verdict about a token does not depend on the role.
+        kuma_version: of the control plane that the proxies are to come to; None for the one that wrote the log.
         changes: the result so far.
         other_lines: the number of lines that are no audit lines.
         unreadable: the number of audit lines that this version cannot read.
@@ -33,6 +36,7 @@ class Preview:
 
     policy: AccessPolicy
     new_tags: Mapping[RoleKey, NewTags] = field(default_factory=dict)
+    kuma_version: KumaVersion | None = None
     changes: Changes = field(default_factory=Changes)
     other_lines: int = 0
     unreadable: int = 0
@@ -66,7 +70,9 @@ class Preview:
             self.unreadable += 1
             self.unreadable_approvals += members.get("outcome") not in _NO_APPROVALS
             return
-        self.changes.add(members, facts, evaluate_policy(facts, self.policy))
+        is_labels_only = self.kuma_version is not None and self.kuma_version >= LABELS_ONLY
+        evaluate = evaluate_for_labels_only if is_labels_only else evaluate_policy
+        self.changes.add(members, facts, evaluate(facts, self.policy))
 
     def _with_new_tags(self, facts: DecisionFacts) -> DecisionFacts:
         principal = facts.principal

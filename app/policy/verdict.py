@@ -43,6 +43,8 @@ class Missing(StrEnum):
     """Whether the caller wanted a token, or what its name is: tokens have requirements of their own."""
     TOKEN = "token"  # noqa: S105 - what is missing
     """What the presented token says: the audit line is of a version that did not write it."""
+    PROXY = "proxy"
+    """The labels of the proxy: the caller named none. Only Kuma 3.0's rules need them."""
 
 
 @dataclass(frozen=True, slots=True)

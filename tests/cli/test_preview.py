@@ -338,7 +338,7 @@ def test_the_memory_is_bounded_whatever_proxies_call_themselves(
 def test_nothing_that_changes_is_a_usage_error(invoke: Invoke, log: Path) -> None:
     result = invoke("preview", "--log", str(log))
     assert result.exit_code == 2
-    assert "give --settings, --role-tags or both" in result.stderr
+    assert "give --settings, --role-tags or --kuma-version" in result.stderr
 
 
 def test_a_log_without_an_audit_line_is_an_error(invoke: Invoke, log: Path, settings: Path) -> None:
