@@ -93,7 +93,7 @@ def test_example_parses_into_its_world() -> None:
     assert demo is not None
     assert batch is not None
     assert reader is not None
-    assert dict(demo.tags)["kuma.io/service"] == "demo-app"
+    assert dict(demo.tags)["kuma.io/workload"] == "demo-app"
     assert batch.arn == f"arn:aws:iam::{ACCOUNT}:role/workloads/batch"
     assert reader.external_id == "kuma-control-plane"
     assert world.accounts() == {ACCOUNT: "aws", OTHER_ACCOUNT: "aws"}
